@@ -1,0 +1,216 @@
+"""Lottery tickets in LeNet-300-100 on MNIST: Frankle 2023, Figures 3-1 to 3-9 and Table 4.2, row LeNet.
+
+Claim: the dense network holds subnetworks of 3.5 % of its weights that, trained from their own initial
+weights, reach its accuracy; drawn anew or placed at random they do not.
+
+    python experiments/lenet_mnist.py --scale smoke               # digits, under a minute
+    python experiments/lenet_mnist.py --scale cpu                 # MNIST, about an hour on two cores
+    python experiments/lenet_mnist.py --scale paper --parts imp   # MNIST, about two hours on two cores
+
+MNIST is looked for in --data-dir or $JAXLTH_DATA. Runs are kept in --out and go on where they were
+stopped; the tables and figures made of them are written to --results.
+
+Expected at 3.5 % of weights (Table 4.2): dense 98.3, IMP 98.2, random pruning 96.7, reinitialised 97.5.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Literal
+
+import pandas as pd
+import tyro
+
+from jaxlth import cli, store, tickets
+from jaxlth.data import DataSettings
+from jaxlth.report import figures, learning
+from jaxlth.tickets import ImpSettings
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+CONTROLS = ("reinitialized", "random-layerwise", "random")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of the paper's study is done."""
+
+    data: str
+    steps: int
+    levels: int
+    replicates: int
+    dilations: tuple[float, ...]
+
+
+SCALES = {
+    "smoke": Scale("digits", steps=200, levels=3, replicates=2, dilations=(0.5, 1.0)),
+    "cpu": Scale(
+        "mnist",
+        steps=5_000,
+        levels=15,
+        replicates=3,
+        dilations=tuple(round(0.2 * i, 1) for i in range(1, 8)),
+    ),
+    "paper": Scale(
+        "mnist",
+        steps=24_000,
+        levels=15,
+        replicates=5,
+        dilations=tuple(round(0.1 * i, 1) for i in range(2, 22)),
+    ),
+}
+
+
+def imp(scale: Scale, data_dir: str | None) -> ImpSettings:
+    """Return the settings that all parts share: Table 4.1, row LeNet."""
+    return ImpSettings(
+        data=DataSettings(name=scale.data, data_dir=data_dir, validation=0.0),
+        training=TrainingSettings(steps=scale.steps, batch_size=60),
+        optimizer=OptimizerSettings(optimizer="adam", lr=12e-4),
+        levels=scale.levels,
+        prune_fraction=0.2,
+        controls=CONTROLS,
+        replicates=scale.replicates,
+    )
+
+
+def one_shot(scale: Scale, data_dir: str | None) -> ImpSettings:
+    """Return IMP that prunes the dense network to each density at once."""
+    return dataclasses.replace(imp(scale, data_dir), one_shot=True, controls=())
+
+
+def lrr(scale: Scale, data_dir: str | None) -> ImpSettings:
+    """Return learning-rate rewinding, Algorithm 2."""
+    return dataclasses.replace(
+        imp(scale, data_dir), after_pruning="learning-rate", controls=()
+    )
+
+
+def early(scale: Scale, data_dir: str | None) -> ImpSettings:
+    """Return IMP with a tenth of the training set held out, for the step of least validation loss."""
+    chosen = imp(scale, data_dir)
+    return dataclasses.replace(
+        chosen,
+        data=dataclasses.replace(chosen.data, validation=0.1),
+        training=dataclasses.replace(chosen.training, evaluate_every=scale.steps / 50),
+    )
+
+
+def dilation(scale: Scale, data_dir: str | None) -> ImpSettings:
+    """Return IMP whose networks are trained again for shorter and longer: at every third level."""
+    chosen = imp(scale, data_dir)
+    return dataclasses.replace(
+        chosen,
+        prune_fraction=1 - 0.8**3,
+        levels=max(1, scale.levels // 3),
+        controls=("reinitialized", "random-layerwise"),
+        dilations=scale.dilations,
+    )
+
+
+PARTS = {"imp": imp, "one-shot": one_shot, "lrr": lrr, "early": early, "dilation": dilation}
+
+
+def main(
+    scale: Literal["smoke", "cpu", "paper"] = "smoke",
+    parts: tuple[Literal["imp", "one-shot", "lrr", "early", "dilation"], ...] = tuple(PARTS),
+    data_dir: str | None = None,
+    out: str = "runs",
+    results: pathlib.Path = pathlib.Path("experiments/results/lenet_mnist"),
+) -> int:
+    """Run the parts of the study and write their tables and figures.
+
+    Args:
+      scale: how much of the study: smoke, cpu or paper.
+      parts: which parts of it.
+      data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
+      out: folder of the runs.
+      results: folder for tables and figures.
+    """
+    folder = results / scale
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        print(f"== {part}", flush=True)
+        chosen = PARTS[part](SCALES[scale], data_dir)
+        for some in refinements(chosen):
+            code = cli.imp(cli.Imp(job=some, out=out))
+            if code:
+                return code
+        run = store.folder(out, chosen, job="imp", label=tickets.label(chosen))
+        write_results(part, run, folder)
+    compare(folder)
+    print(f"tables and figures: {folder}")
+    return 0
+
+
+def refinements(chosen: ImpSettings) -> list[ImpSettings]:
+    """Return the steps towards a part: tickets, controls at the sparsest level, at every third, at all.
+
+    A study that is stopped early has its most telling numbers then.
+    """
+    last = chosen.levels
+    if not chosen.controls or last < 6:
+        return [chosen]
+    some = [(last,), tuple(range(3, last + 1, 3))]
+    return [
+        dataclasses.replace(chosen, controls=()),
+        *[dataclasses.replace(chosen, control_levels=levels) for levels in some],
+        chosen,
+    ]
+
+
+def write_results(part: str, run: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write a part's table of results and its figures."""
+    table = store.table([run])
+    table.drop(columns=["run"]).to_csv(folder / f"{part}.csv", index=False)
+    undilated = table[table["dilation"] == 1]
+    drawn = {}
+    if part == "imp":  # Figures 3-1, 3-2 and 3-7
+        curves = store.curves([run])
+        densities = table.groupby("level")["density"].first().to_dict()
+        last = int(table["level"].max())
+        levels = sorted({0, 1, last // 4, last // 2, 3 * last // 4, last})
+        curves = curves[curves["control"].isin(["ticket", "reinitialized"])]
+        own = curves[curves["control"] == "ticket"]
+        drawn["figure_3-1"] = figures.training(own, levels=levels, densities=densities)
+        drawn["figure_3-2"] = figures.training(curves, levels=[0, last], densities=densities)
+        drawn["figure_3-7"] = figures.accuracy(undilated)
+    if part == "early":
+        drawn["figure_3-8"] = figures.early_stopping(undilated)
+    if part == "dilation":
+        drawn["figure_3-9"] = figures.dilation(learning.least_dilations(table))
+    for name, figure in drawn.items():
+        figures.save(figure, folder / f"{name}.png")
+
+
+def compare(folder: pathlib.Path) -> None:
+    """Draw the figures that lay parts over each other, and print the row of Table 4.2."""
+    found = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS if _csv(folder, part)}
+    if "imp" not in found:
+        return
+    own = found["imp"]
+    ticket = own[own["control"] == "ticket"]
+    if "one-shot" in found:
+        both = {"iterative": ticket, "one-shot": found["one-shot"]}
+        figures.save(figures.accuracy_of(both), folder / "figure_3-3.png")
+    if "lrr" in found:
+        dense = own[own["level"] == 0]
+        random = pd.concat([dense, own[own["control"] == "random"]])
+        three = {"IMP": ticket, "LRR": found["lrr"], "random": random}
+        figures.save(figures.accuracy_of(three), folder / "figure_3-5.png")
+    print(table_4_2(own).to_string(index=False))
+
+
+def table_4_2(results: pd.DataFrame) -> pd.DataFrame:
+    """Return test accuracy in percent at the sparsest level: mean, least and most of the replicates."""
+    last = results["level"].max()
+    rows = results[results["level"].isin([0, last])]
+    by = rows.groupby(["level", "density", "control"], sort=True)["test_accuracy"]
+    return (100 * by.agg(["mean", "min", "max"])).round(2).assign(n=by.size()).reset_index()
+
+
+def _csv(folder: pathlib.Path, part: str) -> bool:
+    return (folder / f"{part}.csv").exists()
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))

@@ -1,0 +1,187 @@
+"""Data sets as arrays: uint8 images with labels, split for training, validation and testing.
+
+Images stay whole numbers until the training step, which normalises them on the device with the mean
+and the standard deviation of the training images. The validation split is drawn from the training
+set and belongs neither to training nor to its statistics; the test split is the publisher's.
+"""
+
+import dataclasses
+import functools
+import os
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from jaxlth import keys
+from jaxlth import settings as settings_lib
+from jaxlth.data import digits, idx, prepared, sources
+from jaxlth.data.sources import DataError, Split
+
+__all__ = ["SOURCES", "DataError", "DataSettings", "Dataset", "Info", "Split", "load", "normalize"]
+
+SOURCES = {
+    "digits": digits.read,
+    "mnist": functools.partial(idx.read, name="mnist"),
+    "fashion_mnist": functools.partial(idx.read, name="fashion_mnist"),
+}
+PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads
+
+
+class Dataset(NamedTuple):
+    """The arrays of a data set, in NumPy; statistics are those of the training split."""
+
+    train: Split
+    validation: Split | None  # None where no validation split is drawn
+    test: Split
+    mean: np.ndarray  # (channels,), float32, in units of the images (0..255)
+    std: np.ndarray  # (channels,), float32, likewise; 0 for a channel that is constant
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info:
+    """What a data set is, without its arrays."""
+
+    name: str
+    classes: int
+    shape: tuple[int, int, int]  # height, width, channels
+    train: int  # number of examples, the validation split taken out
+    validation: int
+    test: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which data set, and how much of its training set is kept for validation."""
+
+    name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
+    """Data set: digits (8x8 images that scikit-learn carries), mnist, fashion_mnist, or tfds:NAME
+    for an image-classification set of tensorflow-datasets, such as tfds:cifar10 or
+    tfds:NAME/CONFIG:VERSION."""
+
+    data_dir: str | None = settings_lib.outside(None)
+    """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
+    not set either, tfds:NAME is read from $TFDS_DATA_DIR or ~/tensorflow_datasets. Digits need
+    none."""
+
+    validation: float = 0.1
+    """Share of the training set kept for validation, from 0 (no validation) to less than 1."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if not (self.name.startswith(PREPARED) and len(self.name) > len(PREPARED)):
+            settings_lib.known("data", self.name, [*SOURCES, f"{PREPARED}NAME"])
+        settings_lib.require(
+            self.name != f"{PREPARED}NAME",
+            f"`data`: put the name of a data set after {PREPARED!r}, as in tfds:cifar10.",
+        )
+        settings_lib.require(
+            0 <= self.validation < 1,
+            "`validation`, a share of the training set, must lie in [0, 1);"
+            f" got {self.validation}.",
+        )
+
+
+def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
+    """Return a data set, read from its files, with a validation split drawn from its training set.
+
+    The same settings and seed give the same split, whatever else a run does. Examples stay in the
+    order of their publisher.
+
+    Args:
+      settings: which data set; share of the training set for validation.
+      seed: of the run; the stream "validation" of replicate 0 draws the split.
+
+    Raises:
+      DataError: the data set is missing or damaged; the message names the file and what to do.
+      ValueError: the share for validation leaves a split without any example.
+
+    Example:
+      >>> info, data = load(DataSettings(name="digits"), seed=0)
+      >>> info.train, info.validation, info.test, data.train.images.shape
+      (1294, 144, 359, (1294, 8, 8, 1))
+    """
+    published = _read(settings)
+    count = len(published.train.labels)
+    held = round(settings.validation * count)
+    if settings.validation:
+        settings_lib.require(
+            0 < held < count,
+            f"`validation` = {settings.validation} takes {held} of the {count} training images of"
+            f" {settings.name}; at least one must be for validation and one for training"
+            " (0 draws no validation split).",
+        )
+    train, validation = _hold_out(published.train, held, seed=seed)
+    mean, std = _statistics(train.images)
+    data = Dataset(train, validation, published.test, mean, std)
+    height, width, channels = train.images.shape[1:]
+    info = Info(
+        name=settings.name,
+        classes=published.classes,
+        shape=(height, width, channels),
+        train=count - held,
+        validation=held,
+        test=len(published.test.labels),
+    )
+    return info, data
+
+
+def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Return images with mean 0 and standard deviation 1 over the training set, per channel.
+
+    Args:
+      images: (..., channels) in the units of `mean`; uint8 as they are stored.
+      mean: (channels,) of the training images.
+      std: (channels,) likewise; a channel with 0 is constant and is only centred.
+
+    Returns:
+      (..., channels) float32.
+
+    Example:
+      >>> images = jnp.array([[1], [5]], jnp.uint8)
+      >>> normalize(images, jnp.array([3.0]), jnp.array([2.0])).tolist()
+      [[-1.0], [1.0]]
+    """
+    return (images.astype(jnp.float32) - mean) / jnp.where(std == 0, 1, std)
+
+
+def _read(settings: DataSettings) -> sources.Published:
+    data_dir = settings.data_dir or os.environ.get("JAXLTH_DATA") or None
+    if settings.name.startswith(PREPARED):
+        published = prepared.read(data_dir, name=settings.name.removeprefix(PREPARED))
+    else:
+        published = SOURCES[settings.name](data_dir)
+    train, test = published.train.images.shape[1:], published.test.images.shape[1:]
+    if train != test:
+        raise DataError(
+            f"The images of {settings.name} are of shape {train} for training but {test} for"
+            " testing; fetch the data set again or choose another."
+        )
+    return published
+
+
+def _hold_out(train: Split, held: int, *, seed: int) -> tuple[Split, Split | None]:
+    """Return what stays for training, and `held` examples drawn from it (None for none)."""
+    if held == 0:
+        return train, None
+    order = jax.random.permutation(keys.stream(seed, 0, "validation"), len(train.labels))
+    chosen = np.zeros(len(train.labels), bool)
+    chosen[np.asarray(order)[:held]] = True
+    kept = Split(train.images[~chosen], train.labels[~chosen])
+    return kept, Split(train.images[chosen], train.labels[chosen])
+
+
+def _statistics(images: np.ndarray, *, block: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation per channel; sums are of whole numbers and exact."""
+    channels = images.shape[-1]
+    total, squares = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
+    for start in range(0, len(images), block):
+        values = images[start : start + block].reshape(-1, channels).astype(np.int64)
+        total += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+    count = images.size // channels
+    mean = total / count
+    variance = np.maximum(squares / count - mean**2, 0)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

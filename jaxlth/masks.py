@@ -1,0 +1,271 @@
+"""Masks: which weights of a network are kept.
+
+A mask is a tree like the parameters. Where a tensor can be pruned its leaf is a boolean array of
+the tensor's shape, `True` where the weight is kept; where it never is, its leaf is `None`.
+Parameters come before the mask in `jax.tree.map(f, params, mask)`, so that `f` sees the `None`.
+Everything here works on any pytree of arrays, and under jit and vmap unless it returns Python
+numbers.
+"""
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import keys, selection, trees
+
+Params: TypeAlias = Any
+Mask: TypeAlias = Any
+
+
+def is_kernel(name: str, leaf: Any) -> bool:
+    """Return whether a leaf holds weights of connections, by its name and number of dimensions.
+
+    A leaf whose last name is "kernel", as Flax says, is prunable. One whose last name ends in
+    "bias", "scale" or "embedding" is not. Any other is prunable if it has two or more dimensions,
+    so that {"w1": matrix, "b1": vector} needs no names to be agreed on.
+
+    Example:
+      >>> is_kernel("Dense_0/kernel", jnp.ones((3, 2))), is_kernel("b1", jnp.ones(2))
+      (True, False)
+    """
+    last = name.split("/")[-1]
+    if last.endswith(("bias", "scale", "embedding")):
+        return False
+    return last == "kernel" or np.ndim(leaf) >= 2
+
+
+def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -> Mask:
+    """Return the mask that keeps every weight.
+
+    Args:
+      params: Parameters of any structure; leaves may be arrays or `jax.ShapeDtypeStruct`.
+      prunable: (name of the leaf such as "Dense_0/kernel", leaf) -> whether it may be pruned.
+
+    Returns:
+      A tree like `params`: all True where `prunable` holds, `None` elsewhere.
+
+    Example:
+      >>> dense({"w1": jnp.zeros((1, 2)), "b1": jnp.zeros(2)})
+      {'b1': None, 'w1': Array([[ True,  True]], dtype=bool)}
+    """
+
+    def leaf_mask(path: tuple[Any, ...], leaf: Any) -> jax.Array | None:
+        return jnp.ones(np.shape(leaf), bool) if prunable(trees.name(path), leaf) else None
+
+    return jax.tree_util.tree_map_with_path(leaf_mask, params)
+
+
+def without(mask: Mask, patterns: Sequence[str]) -> Mask:
+    """Return the mask with the tensors left out, never to be pruned, that match a pattern.
+
+    Args:
+      mask: A mask.
+      patterns: Shell patterns over whole names of leaves: "Dense_2/kernel", "Conv_0/*", "*/out/*".
+        Case counts, and "*" runs over slashes. A tensor left out already may be named again.
+
+    Returns:
+      The mask with `None` at the leaves that match.
+
+    Raises:
+      ValueError: a pattern matches no leaf; the message names the closest one.
+      TypeError: `patterns` is a single string.
+
+    Example:
+      >>> mask = dense({"in": {"kernel": jnp.zeros((1, 2))}, "out": {"kernel": jnp.zeros((2, 1))}})
+      >>> layer_densities(without(mask, ["out/*"]))
+      {'in/kernel': 1.0}
+    """
+    if isinstance(patterns, str):
+        raise TypeError(f"`patterns` must be a sequence of patterns; got the string {patterns!r}.")
+    names = _names_with_none(mask)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)
+            hint = f"; the closest is {close[0]!r}" if close else ""
+            raise ValueError(f"`patterns` has {pattern!r}, which matches no leaf{hint}.")
+
+    def leave_out(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
+        name = trees.name(path)
+        return None if any(fnmatch.fnmatchcase(name, each) for each in patterns) else leaf
+
+    return jax.tree_util.tree_map_with_path(leave_out, mask)
+
+
+def apply(params: Params, mask: Mask) -> Params:
+    """Return the parameters with exactly 0 where the mask is False.
+
+    This is the only place where a mask acts. The gradient through it is exactly zero at pruned
+    weights, whatever their values, NaN included.
+
+    Args:
+      params: Parameters.
+      mask: A mask for them.
+
+    Raises:
+      ValueError: the trees do not fit; the message names the first leaf that does not.
+      TypeError: a leaf of the mask is not boolean.
+
+    Example:
+      >>> apply({"w": jnp.array([[1.0, 2.0]])}, {"w": jnp.array([[True, False]])})
+      {'w': Array([[1., 0.]], dtype=float32)}
+    """
+    check(params, mask, name="params")
+    return jax.tree.map(lambda w, keep: w if keep is None else jnp.where(keep, w, 0), params, mask)
+
+
+def prunable(tree: Any, mask: Mask, *, name: str = "tree") -> Any:
+    """Return the part of a tree that may be pruned: `None` where the mask has `None`.
+
+    Args:
+      tree: A tree like the parameters: scores, say.
+      mask: A mask for it.
+      name: What messages call `tree`.
+
+    Raises:
+      ValueError: the trees do not fit; the message names the first leaf that does not.
+      TypeError: a leaf of the mask is not boolean.
+
+    Example:
+      >>> prunable({"w": 1.0, "b": 2.0}, {"w": True, "b": None})
+      {'b': None, 'w': 1.0}
+    """
+    check(tree, mask, name=name)
+    return jax.tree.map(lambda leaf, keep: None if keep is None else leaf, tree, mask)
+
+
+def check(tree: Any, mask: Mask, *, name: str = "tree") -> None:
+    """Raise unless `mask` is a mask for `tree`: same structure, boolean leaves of the same shapes.
+
+    Where the mask has `None` the tree may have anything, `None` included.
+
+    Raises:
+      ValueError: the trees do not fit; the message names the first leaf that does not.
+      TypeError: a leaf of the mask is not boolean.
+    """
+    ours, theirs = _names_with_none(tree), _names_with_none(mask)
+    for leaf in [*ours, *theirs]:
+        if leaf not in ours or leaf not in theirs:
+            has, lacks = (name, "mask") if leaf in ours else ("mask", name)
+            raise ValueError(f"`{has}` has a leaf {leaf!r} that `{lacks}` lacks.")
+    values = trees.named(tree)
+    for leaf, keep in trees.named(mask).items():
+        if leaf not in values:
+            raise ValueError(f"`mask` has a leaf {leaf!r} that is None in `{name}`.")
+        if np.shape(values[leaf]) != np.shape(keep):
+            raise ValueError(
+                f"Leaf {leaf!r} has shape {np.shape(values[leaf])} in `{name}` "
+                f"but {np.shape(keep)} in `mask`."
+            )
+        if not jnp.issubdtype(jnp.result_type(keep), jnp.bool_):
+            raise TypeError(
+                f"Leaf {leaf!r} of `mask` must be boolean; got {jnp.result_type(keep)}."
+            )
+
+
+def size(mask: Mask) -> int:
+    """Return the number of prunable weights, kept or not.
+
+    Example:
+      >>> size({"w": jnp.array([[True, False]]), "b": None})
+      2
+    """
+    return trees.size(mask)
+
+
+def kept(mask: Mask) -> jax.Array:
+    """Return the number of weights kept, an int32 scalar.
+
+    Example:
+      >>> int(kept({"w": jnp.array([[True, False]]), "b": None}))
+      1
+    """
+    counts = [jnp.sum(leaf, dtype=jnp.int32) for leaf in jax.tree.leaves(mask)]
+    return sum(counts, start=jnp.int32(0))
+
+
+def density(mask: Mask) -> jax.Array:
+    """Return kept / prunable, a float32 scalar in [0, 1].
+
+    Raises:
+      ValueError: nothing in the mask is prunable.
+
+    Example:
+      >>> float(density({"w": jnp.array([[True, False]]), "b": None}))
+      0.5
+    """
+    if size(mask) == 0:
+        raise ValueError("`mask` has no prunable weight, so it has no density.")
+    return kept(mask) / jnp.float32(size(mask))
+
+
+def layer_densities(mask: Mask) -> dict[str, float]:
+    """Return kept / prunable of each prunable tensor, by name; needs concrete arrays.
+
+    Example:
+      >>> layer_densities({"w": jnp.array([[True, False]]), "b": None})
+      {'w': 0.5}
+    """
+    return {name: float(np.mean(leaf)) for name, leaf in trees.named(mask).items()}
+
+
+def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
+    """Return a random mask that keeps as many weights in each tensor as `mask` does.
+
+    Example:
+      >>> mask = {"w": jnp.array([[True, False, False]])}
+      >>> int(kept(shuffle(mask, key=jax.random.key(0))))
+      1
+
+    References:
+      Frankle 2023, The Lottery Ticket Hypothesis: On Sparse, Trainable Neural Networks,
+      section 5.7.1.
+    """
+
+    def shuffle_leaf(draws: jax.Array, leaf: jax.Array) -> jax.Array:
+        return selection.largest([draws], [jnp.ones_like(leaf)], kept(leaf))[0]
+
+    return jax.tree.map(shuffle_leaf, keys.uniform(mask, key=key), mask)
+
+
+def random(mask: Mask, *, key: jax.Array) -> Mask:
+    """Return a random mask that keeps as many weights in all as `mask` does, anywhere.
+
+    Example:
+      >>> mask = {"w1": jnp.array([[True, True]]), "w2": jnp.array([[False], [False]])}
+      >>> int(kept(random(mask, key=jax.random.key(0))))
+      2
+    """
+    leaves, structure = jax.tree.flatten(mask)
+    draws = keys.uniform(leaves, key=key)
+    anywhere = [jnp.ones_like(leaf) for leaf in leaves]
+    return jax.tree.unflatten(structure, selection.largest(draws, anywhere, kept(mask)))
+
+
+def jaccard(a: Mask, b: Mask) -> jax.Array:
+    """Return the overlap of two masks: weights kept in both / weights kept in either.
+
+    Returns:
+      A float32 scalar in [0, 1]; 1 if neither mask keeps anything.
+
+    Raises:
+      ValueError: the masks differ in structure or shapes.
+
+    Example:
+      >>> float(jaccard({"w": jnp.array([True, True])}, {"w": jnp.array([True, False])}))
+      0.5
+    """
+    trees.check_same(a, b)
+    both = kept(jax.tree.map(jnp.logical_and, a, b))
+    either = kept(jax.tree.map(jnp.logical_or, a, b))
+    return jnp.where(either == 0, 1.0, both / jnp.maximum(either, 1).astype(jnp.float32))
+
+
+def _names_with_none(tree: Any) -> dict[str, None]:
+    """Return the names of the leaves, those that are `None` among them, as an ordered set."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)
+    return dict.fromkeys(trees.name(path) for path, _ in leaves)

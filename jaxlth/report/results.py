@@ -1,0 +1,69 @@
+"""What the reports know of the table of results: its controls, their names, and what must hold.
+
+The table has one row per network trained; level 0 holds the dense networks, as control "ticket".
+"""
+
+import pandas as pd
+
+# What each control is called in tables and figures, in the order in which they are listed.
+LABELS = {
+    "ticket": "ticket",
+    "reinitialized": "reinitialised",
+    "shuffled": "shuffled",
+    "random-layerwise": "layerwise random",
+    "random": "random",
+    "inverted": "inverted",
+}
+
+
+def percent(density: float) -> str:
+    """Return a density in percent as the papers print it, without the sign.
+
+    Example:
+      >>> [percent(density) for density in (1, 0.512, 0.262, 0.0687, 0.0352, 0.0035)]
+      ['100', '51.2', '26.2', '6.9', '3.5', '0.35']
+    """
+    value = 100 * density
+    return f"{value:.3g}" if value >= 9.95 else f"{value:.2g}"
+
+
+def controls(results: pd.DataFrame) -> list[str]:
+    """Return the controls that occur, in the order of `LABELS`; unknown ones come last."""
+    names = list(pd.unique(results["control"]))
+    known = [name for name in LABELS if name in names]
+    return known + [name for name in names if name not in LABELS]
+
+
+def check(results: pd.DataFrame, metric: str, *, dense: bool = True) -> None:
+    """Raise ValueError unless `results` are one run, with this metric and dense networks."""
+    if "accuracy" not in metric or metric not in results.columns:
+        known = ", ".join(column for column in results.columns if "accuracy" in column)
+        raise ValueError(f"`metric` must be one of {known}; got {metric!r}.")
+    if dense and not is_dense(results).any():
+        raise ValueError("`results` hold no dense network (level 0, control 'ticket').")
+    densities = results.groupby("level")["density"]
+    twice = results.duplicated(["replicate", "level", "control"])
+    if twice.any() or (densities.max() - densities.min() > 1e-6).any():
+        raise ValueError(
+            "`results` must be of one run; here a level has two densities or a network two rows."
+        )
+    if results[metric].isna().all():
+        raise ValueError(
+            f"`{metric}` is missing in every row; validation and best-step numbers need a run with "
+            "a validation split."
+        )
+
+
+def is_dense(results: pd.DataFrame) -> pd.Series:
+    """Return which rows are dense networks."""
+    return (results["level"] == 0) & (results["control"] == "ticket")
+
+
+def label(control: str) -> str:
+    """Return what a control is called in tables and figures; an unknown one by its own name."""
+    return LABELS.get(control, control)
+
+
+def survived(rows: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column of numbers as floats, NaN for each network that diverged."""
+    return rows[column].astype(float).where(rows["nan_step"].isna())

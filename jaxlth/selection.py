@@ -1,0 +1,103 @@
+"""Exact selection of the largest numbers of many arrays, without sorting.
+
+A float is mapped to an unsigned integer that orders as it does, its image. The least image that is
+still selected is found by bisection: its bits are fixed one by one, from the highest, by counting
+how many images reach a candidate. Counting is fast on every device, and works under vmap. Ties for
+the last places go by position, found from counts of ties.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+WIDTH = 1024  # images lie in rows of this many, so that counts add up in two stages
+
+
+@jax.jit
+def largest(
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
+) -> list[jax.Array]:
+    """Return where the `keep` largest values lie; ties go to the lower position.
+
+    NaN is the lowest value, below minus infinity, and 0.0 equals -0.0. All floats are compared in
+    the widest of their types, at least float32; float64 needs JAX's x64 mode.
+
+    Args:
+      values: Arrays of floats; position runs through the first array in row-major order, then on
+        through the next. Fewer than 2**31 elements in all.
+      among: Boolean arrays of the same shapes; only where they are True can a value be selected.
+      keep: How many to select; beyond 0..(number of True) the nearest end counts. It may be
+        traced, and no new value of it recompiles.
+
+    Returns:
+      Boolean arrays of the same shapes, with exactly `keep` True.
+
+    Example:
+      >>> found = largest([jnp.array([1.0, 3.0, 3.0])], [jnp.array([True, True, True])], 1)
+      >>> found[0].tolist()
+      [False, True, False]
+    """
+    if not values:
+        return []
+    dtype = jnp.result_type(jnp.float32, *values)
+    images = _rows(_image(_flat(values, dtype), _flat(among, jnp.bool_)))
+    keep = jnp.clip(keep, 0, _count(images > 0)).astype(jnp.int32)
+    least = _least(images, keep)
+    end = _end_of_ties(images == least, keep - _count(images > least))
+    positions = jax.lax.iota(jnp.int32, images.size).reshape(images.shape)
+    chosen = ((images > least) | ((images == least) & (positions < end))).reshape(-1)
+    ends = np.cumsum([np.size(value) for value in values])
+    parts = jnp.split(chosen[: ends[-1]], ends[:-1])
+    return [part.reshape(np.shape(value)) for part, value in zip(parts, values, strict=True)]
+
+
+def _flat(arrays: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
+    return jnp.concatenate([jnp.ravel(array).astype(dtype) for array in arrays])
+
+
+def _image(values: jax.Array, live: jax.Array) -> jax.Array:
+    """Return unsigned integers that order as `values` do: NaN is 1, what is not live 0."""
+    bits = jnp.finfo(values.dtype).bits
+    unsigned = jnp.dtype(f"uint{bits}").type
+    sign, infinity = unsigned(1 << (bits - 1)), np.array(np.inf, values.dtype).view(unsigned)
+    image = jax.lax.bitcast_convert_type(values, unsigned)
+    nan = (image & ~sign) > infinity
+    # On the bits, since comparing floats takes subnormal numbers for 0 where a device flushes them.
+    image = jnp.where(image == sign, unsigned(0), image)
+    image = jnp.where(image >= sign, ~image, image | sign)
+    return jnp.where(live, jnp.where(nan, unsigned(1), image), unsigned(0))
+
+
+def _rows(images: jax.Array) -> jax.Array:
+    """Return (rows, WIDTH), the images filled up with 0, which is never selected."""
+    return jnp.pad(images, (0, -images.size % WIDTH)).reshape(-1, WIDTH)
+
+
+def _count_in_rows(condition: jax.Array) -> jax.Array:
+    """Return how many are True in each row; float32 is exact up to 2**24 and the fastest on CPU."""
+    return jnp.sum(condition.astype(jnp.float32), axis=1).astype(jnp.int32)
+
+
+def _count(condition: jax.Array) -> jax.Array:
+    return jnp.sum(_count_in_rows(condition))
+
+
+def _least(images: jax.Array, keep: jax.Array) -> jax.Array:
+    """Return the largest number that at least `keep` images reach."""
+    bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
+
+    def fix_bit(step: jax.Array, least: jax.Array) -> jax.Array:
+        candidate = least | (unsigned(1) << (bits - 1 - step).astype(unsigned))
+        return jnp.where(_count(images >= candidate) >= keep, candidate, least)
+
+    return jax.lax.fori_loop(0, bits, fix_bit, jnp.zeros((), unsigned))
+
+
+def _end_of_ties(ties: jax.Array, places: jax.Array) -> jax.Array:
+    """Return a position before which exactly `places` of the ties lie."""
+    up_to_row = jnp.cumsum(_count_in_rows(ties))
+    row = jnp.minimum(jnp.sum(up_to_row <= places), ties.shape[0] - 1)
+    left = places - jnp.where(row > 0, up_to_row[row - 1], 0)
+    return row * WIDTH + jnp.sum(jnp.cumsum(ties[row]) <= left)

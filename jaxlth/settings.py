@@ -1,0 +1,184 @@
+"""Frozen settings, as text and as a digest.
+
+Settings are nested frozen dataclasses that check themselves on construction. Their text is TOML; their
+digest is taken over the fields that differ from their defaults, so that a new field with a default
+leaves the digests of old runs alone. Fields made with `outside` (levels, replicates, paths, hardware)
+never enter the digest: asking for more of them extends a run instead of starting another.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import pathlib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import tomli_w
+
+S = TypeVar("S")
+
+
+def outside(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+    """Return a dataclass field that stays out of the digest."""
+    return dataclasses.field(default=default, metadata={"outside": True}, **kwargs)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with `message` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def known(setting: str, value: str, options: Iterable[str]) -> str:
+    """Return `value` if it is one of `options`.
+
+    Raises:
+      ValueError: it is not; the message names the closest option and all of them.
+    """
+    options = list(options)
+    if value in options:
+        return value
+    close = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listed = ", ".join(options)
+    raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {listed}.")
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Return settings as nested dictionaries of what JSON can hold; tuples become lists."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> S:
+    """Return settings of class `cls` from nested dictionaries; what is missing has its default.
+
+    Raises:
+      ValueError: a key is not a field of its class; the message names the closest one.
+      TypeError: a value is of another kind than its field.
+    """
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    values = {}
+    for key, value in mapping.items():
+        where = f"{within}{key}"
+        if key not in names:
+            close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+            hint = f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(names)}."
+            raise ValueError(f"There is no setting `{where}`.{hint}")
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise TypeError(f"`{where}` must be a table of settings; got {value!r}.")
+            values[key] = from_dict(kind, value, within=f"{where}.")  # type: ignore[arg-type]
+        else:
+            values[key] = _as_kind(where, kind, value)
+    return cls(**values)
+
+
+def changed(settings: Any) -> dict[str, Any]:
+    """Return the settings that count and differ from their defaults, nested as they are."""
+    found = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.metadata.get("outside"):
+            continue
+        if dataclasses.is_dataclass(value):
+            if inner := changed(value):
+                found[field.name] = inner
+        elif value != _default(field):
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def digest(settings: Any) -> str:
+    """Return eight hexadecimal digits that name these settings.
+
+    Example:
+      >>> import dataclasses
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Tea:
+      ...     minutes: int = 3
+      ...     cups: int = outside(1)
+      >>> digest(Tea(cups=5)) == digest(Tea()) != digest(Tea(minutes=4))
+      True
+    """
+    text = json.dumps(changed(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> list[str]:
+    """Return "field: stored value, not wanted value" for each field in the digest that differs."""
+    found = []
+    for field in dataclasses.fields(wanted):
+        if field.metadata.get("outside") or field.name not in stored:
+            continue
+        value, old, where = getattr(wanted, field.name), stored[field.name], within + field.name
+        if dataclasses.is_dataclass(value):
+            found += differences(old, value, within=f"{where}.")
+        elif old != (list(value) if isinstance(value, tuple) else value):
+            found.append(f"`{where}`: {old!r}, not {value!r}")
+    return found
+
+
+def to_toml(settings: Any) -> str:
+    """Return settings as TOML text; what is None is left out."""
+    return tomli_w.dumps(_without_none(to_dict(settings)))
+
+
+def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
+    """Return settings of class `cls` from a TOML file.
+
+    Raises:
+      ValueError: the file is not TOML, or names a setting that does not exist.
+      OSError: the file cannot be read.
+    """
+    text = pathlib.Path(path).read_text()
+    try:
+        mapping = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}.") from error
+    return from_dict(cls, mapping)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in mapping.items()
+        if value is not None
+    }
+
+
+def _as_kind(where: str, kind: Any, value: Any) -> Any:
+    """Return `value` as its field's kind: whole numbers serve as floats, lists as tuples."""
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    options = typing.get_args(kind) if _is_union(kind) else (kind,)
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if origin is typing.Literal and value in typing.get_args(option):
+            return value
+        if origin is tuple and isinstance(value, list | tuple):
+            inner = typing.get_args(option)[0]
+            return tuple(_as_kind(where, inner, item) for item in value)
+        if origin is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(origin, type) and isinstance(value, origin):
+            if origin is int and isinstance(value, bool):
+                continue
+            return value
+    named = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    raise TypeError(f"`{where}` must be of kind {named}; got {value!r}.")
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)

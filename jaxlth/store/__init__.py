@@ -1,0 +1,54 @@
+"""What is kept of a run: its folder, the networks in it, and one tidy table of results.
+
+A *run* is one job with one set of settings; it has one folder. A *unit* is the piece of work that
+is stored whole or not at all, one trained network for instance, named by a path such as
+"level_03/reinitialized/replicate_0". A unit is finished if and only if its `record.json` exists,
+and that file is put there last. So a job asks `run.has(unit)` and computes what is missing:
+
+    with store.open_run("runs", settings, job="imp", label="digits-lenet-300-100") as run:
+        if not run.has(unit):
+            run.save(unit, {"params": params, "mask": mask}, record)
+        params = run.load(unit, "params", like=params)
+
+A run folder holds
+
+    settings.toml           all settings, to be given back as a settings file
+    run.json                job, settings, versions, machines
+    lock                    who works here now
+    results.jsonl           a line for each finished unit, as they finish; the records are the truth
+    UNIT/record.json        numbers of a finished unit, with checksums
+    UNIT/arrays/            its trees, written by orbax
+    UNIT/checkpoint_NNNNNN/ the state inside an unfinished unit
+
+The folders live on a local or mounted disk: the lock and the promise to survive a crash rest on
+`flock`, `fsync` and `rename`, which a bucket does not have. Copy finished folders there.
+"""
+
+from jaxlth.store import exchange, tensorboard
+from jaxlth.store.about import read as about_run
+from jaxlth.store.exchange import export_ticket, load_ticket
+from jaxlth.store.files import StoreError
+from jaxlth.store.runs import Run, RunInfo, folder, look, open_run, runs
+from jaxlth.store.table import curves, export_results, table
+from jaxlth.store.tensorboard import write_events
+from jaxlth.store.units import Checkpoint
+
+__all__ = [
+    "Checkpoint",
+    "Run",
+    "RunInfo",
+    "StoreError",
+    "about_run",
+    "curves",
+    "exchange",
+    "export_results",
+    "export_ticket",
+    "folder",
+    "load_ticket",
+    "look",
+    "open_run",
+    "runs",
+    "table",
+    "tensorboard",
+    "write_events",
+]

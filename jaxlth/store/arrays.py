@@ -1,0 +1,220 @@
+"""Trees of arrays on disk, through orbax, with a checksum for each tree.
+
+A tree is stored as its leaves under their names (`jaxlth.trees.name`), so a stored ticket can be
+read without the classes that made it. Bool leaves, as masks have, take one bit each. Python numbers
+and `None` leaves come back as such. A *description* goes with the arrays: kind and shape of each
+leaf, and the CRC-32 of all bytes.
+"""
+
+import functools
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth import trees
+from jaxlth.store.files import StoreError, unwritable
+
+Description = dict[str, Any]  # {"crc32": int, "leaves": {name: [kind, shape] | None}}
+
+
+def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Description]:
+    """Write named trees to a new folder and return their descriptions.
+
+    Raises:
+      StoreError: the folder cannot be written.
+    """
+    described, stored = {}, {}
+    for name, tree in content.items():
+        leaves = {leaf: _on_host(value) for leaf, value in _named(tree).items()}
+        packed = {leaf: _packed(value) for leaf, value in leaves.items() if value is not None}
+        described[name] = {
+            "crc32": _checksum(packed),
+            "leaves": {leaf: _kind(value) for leaf, value in leaves.items()},
+        }
+        # Orbax takes neither arrays without elements nor trees without arrays.
+        if filled := {leaf: value for leaf, value in packed.items() if value.size}:
+            stored[name] = filled
+    if stored:
+        _save(folder, stored)
+    return described
+
+
+def read(folder: pathlib.Path, name: str, described: Description, *, remedy: str) -> dict[str, Any]:
+    """Return the leaves of one tree under their names, as NumPy arrays or None.
+
+    Raises:
+      StoreError: something is missing or damaged; the message ends with `remedy`.
+    """
+    kinds = {leaf: kind for leaf, kind in described["leaves"].items() if kind is not None}
+    filled = [leaf for leaf, (_, shape) in kinds.items() if 0 not in shape]
+    found = _restore(folder, name, filled, remedy=remedy) if filled else {}
+    packed = {leaf: found.get(leaf, np.zeros(0, np.uint8)) for leaf in kinds}
+    if _checksum(packed) != described["crc32"]:
+        raise StoreError(f"{folder} is damaged (the checksum of `{name}` is wrong). {remedy}")
+    whole = {leaf: _unpacked(value, *kinds[leaf]) for leaf, value in packed.items()}
+    return {leaf: whole.get(leaf) for leaf in described["leaves"]}
+
+
+def fingerprint(folder: pathlib.Path) -> dict[str, int]:
+    """Return the CRC-32 of each file under a folder, by its path within."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in paths}
+
+
+def check_files(folder: pathlib.Path, expected: Mapping[str, int], *, remedy: str) -> None:
+    """Raise unless all files under a folder are as they were written; others do not matter.
+
+    Orbax says little of what it finds broken, and leaves threads behind that complain later; so it
+    only gets to see what is whole.
+
+    Raises:
+      StoreError: a file is missing, damaged or cannot be read; the message names it.
+    """
+    for name, crc in expected.items():
+        try:
+            whole = zlib.crc32((folder / name).read_bytes()) == crc
+        except FileNotFoundError as error:
+            raise StoreError(f"{folder / name} is missing. {remedy}") from error
+        except OSError as error:
+            raise StoreError(
+                f"{folder / name} cannot be read: {error.strerror}. {remedy}"
+            ) from error
+        if not whole:
+            raise StoreError(f"{folder / name} is damaged (its checksum is wrong). {remedy}")
+
+
+def rebuild(leaves: Mapping[str, Any], like: Any, *, what: str) -> Any:
+    """Return leaves in the structure of `like`, or in nested dictionaries where `like` is None.
+
+    What is stored as None comes back as None, whatever `like` has there.
+
+    Raises:
+      ValueError: names, shapes or kinds of the leaves differ; the message names the first.
+    """
+    if like is None:
+        return nested(leaves)
+    wanted = _named(like)
+    for leaf in wanted | dict(leaves):
+        if leaf not in leaves:
+            raise ValueError(f"`{what}` has no leaf {leaf!r}, which `like` has.")
+        if leaf not in wanted:
+            raise ValueError(f"`{what}` has a leaf {leaf!r}, which `like` lacks.")
+    structure = jax.tree.structure(like, is_leaf=_is_none)
+    ordered = [_as_like(leaves[leaf], value, f"{what}/{leaf}") for leaf, value in wanted.items()]
+    return jax.tree.unflatten(structure, ordered)
+
+
+def _save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None:
+    checkpointer, args = _orbax()
+    try:
+        checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
+    except Exception as error:  # tensorstore reports a full disk as a ValueError
+        raise unwritable(folder, _first_line(error)) from error
+
+
+def _restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) -> dict[str, Any]:
+    checkpointer, args = _orbax()
+    wanted = args.PyTreeRestore(
+        item={name: dict.fromkeys(leaves, 0)},
+        restore_args={name: dict.fromkeys(leaves, _as_numpy())},
+        partial_restore=True,
+    )
+    try:
+        return checkpointer.restore(folder.absolute(), args=wanted)[name]
+    except Exception as error:  # whatever a damaged file makes orbax or tensorstore say
+        raise StoreError(f"{folder} is damaged ({_first_line(error)}). {remedy}") from error
+
+
+@functools.cache
+def _orbax() -> tuple[Any, Any]:
+    # Orbax takes half a second to import, which listing runs and showing a table need not wait for.
+    # One checkpointer serves the whole process; uncompressed, since weights hardly compress.
+    import orbax.checkpoint as ocp
+
+    return ocp.PyTreeCheckpointer(use_compression=False), ocp.args
+
+
+def _as_numpy() -> Any:
+    import orbax.checkpoint as ocp
+
+    return ocp.RestoreArgs(restore_type=np.ndarray)
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Return leaves under their names, `None` being a leaf here."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
+    found = {trees.name(path): leaf for path, leaf in leaves}
+    if len(found) < len(leaves):
+        raise ValueError("The tree has two leaves of one name; give its keys distinct text.")
+    return found
+
+
+def _on_host(value: Any) -> np.ndarray | None:
+    return None if value is None else np.asarray(value)
+
+
+def _kind(value: np.ndarray | None) -> list[Any] | None:
+    return None if value is None else [value.dtype.name, list(value.shape)]
+
+
+def _packed(value: np.ndarray) -> np.ndarray:
+    return np.packbits(value) if value.dtype == bool else value
+
+
+def _unpacked(value: np.ndarray, kind: str, shape: list[int]) -> np.ndarray:
+    if 0 in shape:
+        return np.zeros(shape, kind)
+    if kind != "bool":
+        return value
+    return np.unpackbits(value, count=int(np.prod(shape))).astype(bool).reshape(shape)
+
+
+def _checksum(leaves: Mapping[str, np.ndarray]) -> int:
+    crc = 0
+    for value in leaves.values():
+        if value.size:
+            crc = zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def _as_like(value: Any, like: Any, leaf: str) -> Any:
+    if value is None:
+        return None
+    if like is None:
+        raise ValueError(f"`{leaf}` is an array of shape {value.shape}, but None in `like`.")
+    if isinstance(like, bool | int | float):
+        return type(like)(value)
+    # A stored mask fits parameters of any kind.
+    if value.shape != like.shape or value.dtype not in (bool, like.dtype):
+        raise ValueError(
+            f"`{leaf}` is {value.dtype.name} of shape {value.shape}, "
+            f"but {like.dtype} of shape {tuple(like.shape)} in `like`."
+        )
+    return value
+
+
+def nested(leaves: Mapping[str, Any]) -> Any:
+    """Return leaves in nested dictionaries that their names describe."""
+    if list(leaves) == [""]:  # the tree was a single array
+        return leaves[""]
+    tree: dict[str, Any] = {}
+    for name, value in leaves.items():
+        *parents, last = name.split("/")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return tree
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,136 @@
+"""Small files, written whole or not at all, and what to say when the disk does not cooperate."""
+
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class StoreError(Exception):
+    """Something stored cannot be written, read or used; the message says where and what to do."""
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an error of the operating system while writing to `path` into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error.strerror or str(error)) from error
+
+
+def unwritable(path: str | os.PathLike[str], why: str) -> StoreError:
+    """Return the error that `path` cannot be written."""
+    return StoreError(
+        f"{path} cannot be written: {why}. Free disk space or make the folder writable, then run "
+        f"the same command again; what was stored before is whole."
+    )
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Put a file in its place at once, so that it is never seen half written.
+
+    Raises:
+      StoreError: the file cannot be written; what was there before remains.
+    """
+    # A fixed name: leftovers of a killed process are overwritten by the next one.
+    part = path.with_name(f".{path.name}.part")
+    with writing(path):
+        try:
+            with open(part, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """Return JSON text; arrays and numbers of NumPy or JAX become lists and plain numbers."""
+    return json.dumps(value, default=_plain, **options)
+
+
+def read_json(path: pathlib.Path, *, remedy: str) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+      StoreError: the file is missing or damaged; the message ends with `remedy`.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing. {remedy}") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged (it is not valid JSON). {remedy}") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{path} is damaged (it holds no JSON object). {remedy}")
+    return found
+
+
+def write_checked(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object together with its checksum, in one go; see `read_checked`."""
+    text = to_json(content)
+    with writing(path):
+        path.write_text(f'{{"crc32": {_checksum(text)}, "content": {text}}}\n', encoding="utf-8")
+
+
+def read_checked(path: pathlib.Path, *, remedy: str) -> dict[str, Any]:
+    """Return the object that `write_checked` wrote.
+
+    Raises:
+      StoreError: the file is missing, damaged or changed; the message ends with `remedy`.
+    """
+    found = read_json(path, remedy=remedy)
+    content = found.get("content")
+    if not isinstance(content, dict) or found.get("crc32") != _checksum(to_json(content)):
+        raise StoreError(f"{path} is damaged (its checksum does not match). {remedy}")
+    return content
+
+
+def now() -> str:
+    """Return the time as ISO 8601 text in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def remove(path: pathlib.Path) -> None:
+    """Remove a folder and all in it, if it exists."""
+    with writing(path), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def sync(folder: pathlib.Path) -> None:
+    """Have the disk hold what was written to the files in `folder`, and their names."""
+    for path in folder.iterdir():
+        if path.is_file():
+            sync_one(path)
+    sync_one(folder)
+
+
+def sync_one(path: pathlib.Path) -> None:
+    """Have the disk hold what was written to one file, or the names in one folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checksum(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"A record holds numbers, text, lists and tables; got {type(value).__name__}.")

@@ -1,0 +1,82 @@
+"""The lock of a run folder: one process works there at a time.
+
+The file `lock` stays where it is; what counts is the kernel's `flock` on it, which ends with the
+process that took it, however that dies. The text in the file says who took it last.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import shlex
+import socket
+import sys
+import time
+
+from jaxlth.store import files
+from jaxlth.store.files import StoreError
+
+LOCK = "lock"
+
+
+def hold(path: pathlib.Path, *, wait: bool) -> int:
+    """Return a file descriptor that holds the run; the kernel closes it if this process dies.
+
+    Raises:
+      StoreError: another process holds it and `wait` is false, or the disk has no locks.
+    """
+    with files.writing(path / LOCK):
+        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with files.writing(path / LOCK):
+            if not _flock(descriptor, wait=wait):
+                raise StoreError(_held(path))
+            about = {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "since": files.now(),
+                "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+            }
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{files.to_json(about)}\n".encode(), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _flock(descriptor: int, *, wait: bool) -> bool:
+    if wait:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return True
+    for _ in range(4):  # `runs` holds it for an instant when it looks
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _held(path: pathlib.Path) -> str:
+    try:
+        by = json.loads((path / LOCK).read_text())
+        who = f"process {by['pid']} on {by['host']} since {by['since']} ({by['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"{path} is held by {who}. Wait for it to end, or give --wait."
+
+
+def is_held(path: pathlib.Path) -> bool:
+    """Return whether a process holds the run now."""
+    try:
+        descriptor = os.open(path / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)

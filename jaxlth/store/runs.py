@@ -1,0 +1,267 @@
+"""Run folders: made from settings, held by one process at a time, extended by asking for more."""
+
+import contextlib
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxlth import settings as settings_lib
+from jaxlth.store import about, files, lock, results, units
+from jaxlth.store.files import StoreError
+
+
+class RunInfo(NamedTuple):
+    """What `jaxlth list` shows of a run."""
+
+    path: pathlib.Path
+    job: str
+    label: str
+    state: str  # "running" while a process holds it, else "finished" or "interrupted"
+    finished: int  # number of units
+    asked: int | None  # number of units, None before the job said so
+    bytes: int  # on disk
+    created: str  # ISO 8601, UTC
+
+
+def open_run(
+    out: str | os.PathLike[str], settings: Any, *, job: str, label: str, wait: bool = False
+) -> "Run":
+    """Return the run with these settings, made now or found, and held by this process until closed.
+
+    The folder is `out`/JOB-LABEL-DIGEST. Settings outside the digest (levels, replicates ...) may
+    differ from those stored: the larger whole number, or else the newer value, is kept.
+
+    Args:
+      out: Folder of all runs, on a local or mounted disk; made if missing.
+      settings: A frozen dataclass of settings; see `jaxlth.settings`.
+      job: What is done, "imp" for instance.
+      label: What it is done to, readable, such as "digits-lenet-300-100".
+      wait: Wait for another process that holds the run, instead of raising.
+
+    Returns:
+      A context manager that gives the run back when left.
+
+    Raises:
+      StoreError: another process holds the run; it was made with other defaults; or the folder
+        cannot be written.
+    """
+    if "://" in str(out):
+        raise StoreError(f"`out` must be a local or mounted folder; got {str(out)!r}.")
+    path = folder(out, settings, job=job, label=label)
+    with files.writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    descriptor = lock.hold(path, wait=wait)
+    try:
+        about.describe(path, settings, job=job, label=label)
+        run = Run(path, descriptor)
+        run.mend()
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return run
+
+
+def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
+    """Return the folder of the run with these settings, which need not exist."""
+    name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (job, label))
+    return pathlib.Path(out).absolute() / f"{name}-{settings_lib.digest(settings)}"
+
+
+def look(path: str | os.PathLike[str]) -> "Run":
+    """Return the run in a folder for reading only: it is not held.
+
+    Raises:
+      StoreError: it is no run folder, or its `run.json` is damaged.
+    """
+    about.read(path)
+    return Run(pathlib.Path(path).absolute(), -1)
+
+
+class Run:
+    """A run folder, held by this process if it came from `open_run`; see there.
+
+    Attributes:
+      path: The folder, absolute.
+    """
+
+    def __init__(self, path: pathlib.Path, descriptor: int):
+        """Take over a folder whose lock file is held through `descriptor`."""
+        self.path = path
+        self._descriptor = descriptor
+
+    def __enter__(self) -> "Run":
+        """Return the run itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the run back."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the run back, so that another process may hold it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def plan(self, total: int) -> None:
+        """Note how many units the settings ask for, so that progress can be told.
+
+        Raises:
+          StoreError: the folder cannot be written.
+        """
+        self._require_held()
+        story = about.read(self.path)
+        if story["planned"] != total:
+            about.write(self.path, story | {"planned": total})
+
+    def has(self, unit: str) -> bool:
+        """Return whether a unit is finished."""
+        return (units.locate(self.path, unit) / units.RECORD).exists()
+
+    def save(self, unit: str, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+        """Store a finished unit, whole or not at all, and remove its checkpoints.
+
+        Args:
+          unit: Its relative path, such as "level_03/reinitialized/replicate_0".
+          trees: Trees of arrays by name. Leaves may be arrays, Python numbers or None.
+          record: Numbers and text for JSON; `curve`, if any, is not a column of the table.
+
+        Raises:
+          StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
+        """
+        self._require_held()
+        folder = units.locate(self.path, unit)
+        units.put(self.path, folder, trees, record)
+        results.append(self.path, unit, record)
+        units.drop_checkpoints(folder)
+
+    def load(self, unit: str, name: str, like: Any = None) -> Any:
+        """Return one stored tree, with NumPy arrays as leaves.
+
+        Args:
+          unit: A finished unit.
+          name: Which of its trees.
+          like: A tree of arrays or `jax.ShapeDtypeStruct`s that gives structure, shapes and kinds;
+            without it nested dictionaries come back. What is stored as None comes back as None in
+            both cases.
+
+        Raises:
+          StoreError: something is missing or damaged; the message says what to delete.
+          ValueError: there is no such tree, or it differs from `like`; the first leaf that does is
+            named.
+        """
+        return units.load(units.locate(self.path, unit), name, like)
+
+    def record(self, unit: str) -> dict[str, Any]:
+        """Return the record of a finished unit.
+
+        Raises:
+          StoreError: it is missing or damaged; the message says what to delete.
+        """
+        return units.record(units.locate(self.path, unit))
+
+    def records(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return name and record of each finished unit, sorted by name, replicate 2 before 10.
+
+        Raises:
+          StoreError: a record is damaged; the message says what to delete.
+        """
+        return records(self.path)
+
+    def remove(self, unit: str) -> None:
+        """Remove a unit, finished or not, its checkpoints, and units below it.
+
+        Raises:
+          StoreError: the folder cannot be written.
+        """
+        self._require_held()
+        folder = units.locate(self.path, unit)
+        with files.writing(folder):
+            (folder / units.RECORD).unlink(missing_ok=True)
+        files.remove(folder)
+        self.mend()
+
+    def checkpoint(self, unit: str, step: int, state: Any, notes: Mapping[str, Any]) -> None:
+        """Store the state inside a unit; the one before is removed once the new one is whole.
+
+        Args:
+          unit: A unit that is not finished.
+          step: The training step reached.
+          state: Any tree of arrays: parameters, optimiser state, statistics. Typed PRNG keys go in
+            as `jax.random.key_data`.
+          notes: Whatever else JSON can hold.
+
+        Raises:
+          StoreError: it cannot be written; the checkpoint before is still there.
+        """
+        self._require_held()
+        units.put_checkpoint(self.path, units.locate(self.path, unit), step, state, notes)
+
+    def reached(self, unit: str) -> int | None:
+        """Return the step of the newest checkpoint of a unit, or None."""
+        return units.reached(units.locate(self.path, unit))
+
+    def latest(self, unit: str, like: Any) -> units.Checkpoint | None:
+        """Return (step, state, notes) of the newest checkpoint of a unit to the same bits, or None.
+
+        Raises:
+          StoreError: it is damaged; the message says what to delete.
+          ValueError: its state differs from `like`; the first leaf that does is named.
+        """
+        return units.latest(units.locate(self.path, unit), like)
+
+    def mend(self) -> None:
+        """Bring the folder in order after a killed process; what is in order stays untouched.
+
+        Raises:
+          StoreError: the folder cannot be written, or a record is damaged.
+        """
+        self._require_held()
+        units.clear(self.path)
+        finished = units.finished(self.path)
+        for unit in finished:
+            units.drop_checkpoints(units.locate(self.path, unit))
+        results.mend(self.path, finished)
+
+    def _require_held(self) -> None:
+        if self._descriptor < 0:
+            raise StoreError(f"{self.path} is not held by this process: open it with `open_run`.")
+
+
+def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
+    """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
+
+    Raises:
+      StoreError: the file `run.json` of a run is damaged.
+    """
+    folder = pathlib.Path(out).absolute()
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [_info(path) for path in paths if (path / about.ABOUT).exists()]
+    return sorted(found, key=lambda info: info.created)
+
+
+def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
+    folder = pathlib.Path(path).absolute()
+    return [(unit, units.record(folder / unit)) for unit in units.finished(folder)]
+
+
+def _info(path: pathlib.Path) -> RunInfo:
+    story = about.read(path)
+    finished, asked = len(units.finished(path)), story["planned"]
+    done = asked is not None and finished >= asked
+    state = "running" if lock.is_held(path) else "finished" if done else "interrupted"
+    return RunInfo(
+        path, story["job"], story["label"], state, finished, asked, _bytes(path), story["created"]
+    )
+
+
+def _bytes(path: pathlib.Path) -> int:
+    total = 0
+    for root, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # a running job replaces its checkpoints
+                total += os.stat(os.path.join(root, name)).st_size
+    return total

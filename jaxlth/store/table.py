@@ -1,0 +1,120 @@
+"""The tidy table of results: one row for each network trained, over any number of runs."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from jaxlth.store import about, files
+from jaxlth.store.runs import records
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def table(paths: Paths) -> pd.DataFrame:
+    """Return one row for each finished unit of the runs.
+
+    Columns are `run` (the folder's name), `unit`, the record's in their order without `curve`, and
+    then each setting that is changed from its default in one of the runs, as "optimizer.lr". A
+    setting that has the name of a number of the record is called "settings.NAME". Whole numbers
+    stay whole where some are missing (`Int64`); missing real numbers are NaN.
+
+    Args:
+      paths: One run folder or several.
+
+    Raises:
+      StoreError: a folder is no run, or something in it is damaged.
+    """
+    folders = _folders(paths)
+    stories = {folder: about.read(folder) for folder in folders}
+    changed = dict.fromkeys(name for story in stories.values() for name in _flat(story["changed"]))
+    rows, columns = [], dict.fromkeys(["run", "unit"])
+    for folder, story in stories.items():
+        shown = {name: _text(_flat(story["settings"]).get(name)) for name in changed}
+        for unit, record in records(folder):
+            numbers = {key: value for key, value in record.items() if key != "curve"}
+            columns |= dict.fromkeys(numbers)
+            rows.append(({"run": folder.name, "unit": unit} | numbers, shown))
+    names = {name: f"settings.{name}" if name in columns else name for name in changed}
+    full = [row | {names[name]: value for name, value in shown.items()} for row, shown in rows]
+    return _frame(full, [*columns, *names.values()])
+
+
+def curves(paths: Paths) -> pd.DataFrame:
+    """Return one row for each evaluation during training of each finished unit of the runs.
+
+    Columns are `run`, `unit`, `replicate`, `level`, `control`, `step`, and then the metrics.
+
+    Args:
+      paths: One run folder or several.
+
+    Raises:
+      StoreError: a folder is no run, or something in it is damaged.
+    """
+    keys = ["replicate", "level", "control"]
+    rows, columns = [], dict.fromkeys(["run", "unit", *keys, "step"])
+    for folder in _folders(paths):
+        about.read(folder)
+        for unit, record in records(folder):
+            curve = record.get("curve") or {}
+            columns |= dict.fromkeys(curve)
+            network = {"run": folder.name, "unit": unit} | {key: record.get(key) for key in keys}
+            rows += [network | point for point in points(curve)]
+    return _frame(rows, list(columns))
+
+
+def points(curve: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return a curve as one dictionary for each step; a metric without values is left out."""
+    metrics = {name: values for name, values in curve.items() if values}
+    return [
+        dict(zip(metrics, values, strict=True)) for values in zip(*metrics.values(), strict=True)
+    ]
+
+
+def export_results(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Write the table of one run to its file `results.csv`, and return where that is.
+
+    Raises:
+      StoreError: the folder is no run, is damaged, or cannot be written.
+    """
+    target = pathlib.Path(path).absolute() / "results.csv"
+    files.write_text(target, table(path).to_csv(index=False))
+    return target
+
+
+def _folders(paths: Paths) -> list[pathlib.Path]:
+    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    return [pathlib.Path(path).absolute() for path in several]
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in columns})
+
+
+def _column(values: list[Any]) -> pd.Series:
+    """Return values as the narrowest kind of column that holds them and what is missing."""
+    kinds = {type(value) for value in values if value is not None}
+    some = None in values
+    if kinds == {int}:
+        return pd.Series(values, dtype="Int64" if some else "int64")
+    if kinds <= {int, float}:
+        return pd.Series(values, dtype="float64")
+    if kinds == {bool}:
+        return pd.Series(values, dtype="boolean" if some else "bool")
+    return pd.Series(values, dtype="object")
+
+
+def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{within}{name}.")
+        else:
+            found[f"{within}{name}"] = value
+    return found
+
+
+def _text(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

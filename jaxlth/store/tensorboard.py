@@ -1,0 +1,45 @@
+"""The curves of a run as event files for TensorBoard; needs the extra `jaxlth[tensorboard]`."""
+
+import os
+import pathlib
+
+from jaxlth.store import about, files
+from jaxlth.store.files import StoreError
+from jaxlth.store.runs import records
+from jaxlth.store.table import points
+
+
+def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]) -> list[str]:
+    """Write the curves of each finished unit of a run, and return the names of these units.
+
+    Args:
+      path: The run folder.
+      directory: Where the event files go, one folder for each unit; what was there is replaced.
+
+    Raises:
+      StoreError: the extra is not installed, the folder is no run, or a file cannot be written.
+    """
+    try:
+        import tensorboardX
+    except ImportError as error:
+        raise StoreError(
+            "Event files need tensorboardX: run `pip install jaxlth[tensorboard]`."
+        ) from error
+    target = pathlib.Path(directory).absolute()
+    run = pathlib.Path(path).absolute()
+    about.read(run)
+    written = []
+    for unit, record in records(run):
+        curve = points(record.get("curve") or {})
+        if not curve:
+            continue
+        folder = target / run.name / unit
+        files.remove(folder)
+        with files.writing(folder), tensorboardX.SummaryWriter(str(folder)) as writer:
+            for point in curve:
+                step = point.pop("step")
+                for metric, value in point.items():
+                    if value is not None:
+                        writer.add_scalar(metric, value, step)
+        written.append(unit)
+    return written

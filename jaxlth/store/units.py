@@ -1,0 +1,204 @@
+"""Units of work in a run folder: put there whole, read back with their checksums tested.
+
+New content is written to the folder `.unfinished` of the run and moved into place when it is whole,
+its record last. What a killed process left there is removed by the next one.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jaxlth.settings import require
+from jaxlth.store import arrays, files
+
+RECORD = "record.json"
+ARRAYS = "arrays"
+UNFINISHED = ".unfinished"
+RETRAIN = "Delete the folder {folder} and run the same command: only this network is trained again."
+RESTART = "Delete the folder {folder} and run the same command: only this network starts again."
+
+
+class Checkpoint(NamedTuple):
+    """The state inside a unit that is not finished."""
+
+    step: int
+    state: Any  # as it was given to `Run.checkpoint`, with NumPy arrays
+    notes: dict[str, Any]
+
+
+def locate(run: pathlib.Path, unit: str) -> pathlib.Path:
+    """Return the folder of a unit.
+
+    Raises:
+      ValueError: `unit` is not a plain relative path.
+    """
+    parts = str(unit).split("/")
+    require(
+        all(re.fullmatch(r"\w[\w.=+-]*", part) and part != ARRAYS for part in parts),
+        f"`unit` must be a relative path of letters, digits and any of _.=+-; got {unit!r}.",
+    )
+    return run.joinpath(*parts)
+
+
+def finished(run: pathlib.Path) -> list[str]:
+    """Return the names of the finished units in a run folder, replicate 2 before replicate 10."""
+    found = []
+    for root, folders, names in os.walk(run):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in (ARRAYS, UNFINISHED) and not _is_checkpoint(name)
+        ]
+        if RECORD in names:
+            found.append(pathlib.Path(root).relative_to(run).as_posix())
+    return sorted(found, key=_natural)
+
+
+def put(
+    run: pathlib.Path, folder: pathlib.Path, trees: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """Store trees and record in a folder, whole or not at all; what it held is replaced.
+
+    Raises:
+      StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
+    """
+    stage = run / UNFINISHED
+    clear(run)
+    try:
+        with files.writing(stage):
+            stage.mkdir(parents=True)
+        described = arrays.write(stage / ARRAYS, trees)
+        stored = {
+            "record": record,
+            "trees": described,
+            "files": arrays.fingerprint(stage / ARRAYS),
+        }
+        files.write_checked(stage / RECORD, stored)
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / RECORD).unlink(missing_ok=True)
+            files.remove(folder / ARRAYS)
+            if (stage / ARRAYS).exists():
+                files.sync(stage / ARRAYS)  # tensorstore has synced the folders below
+                os.rename(stage / ARRAYS, folder / ARRAYS)
+            files.sync_one(stage / RECORD)
+            os.rename(stage / RECORD, folder / RECORD)
+            files.sync_one(folder)
+    finally:
+        with contextlib.suppress(files.StoreError):  # a full disk was reported already
+            clear(run)
+
+
+def clear(run: pathlib.Path) -> None:
+    """Remove what a killed process left half written."""
+    files.remove(run / UNFINISHED)
+
+
+def record(folder: pathlib.Path, *, remedy: str = RETRAIN) -> dict[str, Any]:
+    """Return the record stored in a folder.
+
+    Raises:
+      StoreError: it is missing or damaged.
+    """
+    return _read(folder, remedy)["record"]
+
+
+def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -> Any:
+    """Return one tree stored in a folder, in the structure of `like`.
+
+    Raises:
+      StoreError: it is missing or damaged.
+      ValueError: the unit has no tree of this name, or it differs from `like`.
+    """
+    stored = _read(folder, remedy)
+    described, remedy = stored["trees"], remedy.format(folder=folder)
+    if name not in described:
+        raise ValueError(f"{folder} has no tree {name!r}; it has {', '.join(described) or 'none'}.")
+    arrays.check_files(folder / ARRAYS, stored["files"], remedy=remedy)
+    leaves = arrays.read(folder / ARRAYS, name, described[name], remedy=remedy)
+    return arrays.rebuild(leaves, like, what=name)
+
+
+def put_checkpoint(
+    run: pathlib.Path, folder: pathlib.Path, step: int, state: Any, notes: Mapping[str, Any]
+) -> None:
+    """Store the state inside a unit, then remove older ones.
+
+    Raises:
+      StoreError: it cannot be written; the checkpoint before it is still there.
+    """
+    old = _checkpoints(folder)
+    number = _number(old[-1]) + 1 if old else 0
+    put(
+        run,
+        folder / f"checkpoint_{number:06d}",
+        {"state": state},
+        {"step": step, "notes": dict(notes)},
+    )
+    for path in old:
+        files.remove(path)
+
+
+def latest(folder: pathlib.Path, like: Any) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a unit, or None.
+
+    Raises:
+      StoreError: it is damaged.
+      ValueError: its state differs from `like` in structure, shapes or kinds.
+    """
+    newest = _newest(folder)
+    if newest is None:
+        return None
+    about = record(newest, remedy=RESTART)
+    state = load(newest, "state", like, remedy=RESTART)
+    return Checkpoint(about["step"], state, about["notes"])
+
+
+def reached(folder: pathlib.Path) -> int | None:
+    """Return the step of the newest whole checkpoint of a unit, or None.
+
+    Raises:
+      StoreError: it is damaged.
+    """
+    newest = _newest(folder)
+    return None if newest is None else record(newest, remedy=RESTART)["step"]
+
+
+def drop_checkpoints(folder: pathlib.Path) -> None:
+    """Remove all checkpoints of a unit."""
+    for path in _checkpoints(folder):
+        files.remove(path)
+
+
+def _read(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
+    return files.read_checked(folder / RECORD, remedy=remedy.format(folder=folder))
+
+
+def _newest(folder: pathlib.Path) -> pathlib.Path | None:
+    whole = [path for path in _checkpoints(folder) if (path / RECORD).exists()]
+    return whole[-1] if whole else None
+
+
+def _checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
+    found = [path for path in _entries(folder) if _is_checkpoint(path.name)]
+    return sorted(found, key=_number)
+
+
+def _number(checkpoint: pathlib.Path) -> int:
+    return int(checkpoint.name.rpartition("_")[2])
+
+
+def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
+
+
+def _is_checkpoint(name: str) -> bool:
+    return re.fullmatch(r"checkpoint_\d{6,}", name) is not None
+
+
+def _natural(unit: str) -> list[tuple[int, str]]:
+    """Return a key that sorts numbers within text by their value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", unit)]

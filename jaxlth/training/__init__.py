@@ -1,0 +1,111 @@
+"""Training as one pure function of state, mask, data and key, and how it is laid out over devices.
+
+`plan` turns settings into numbers of steps, `train.make` gives the pure functions, `execution` maps them over
+replicates and devices, `fit` is the loop that a job watches.
+"""
+
+import dataclasses
+from typing import Literal
+
+from jaxlth import settings
+from jaxlth.training.optimizers import OptimizerSettings
+
+__all__ = ["OptimizerSettings", "Plan", "TrainingSettings", "plan"]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long to train, on what batches, and when to stop.
+
+    The unit of the training's length, steps or epochs, is also that of `evaluate_every`, `patience`,
+    `warmup` and `milestones`.
+    """
+
+    steps: int | None = None
+    """Length of training in steps; goes before --epochs."""
+    epochs: float = 40.0
+    """Length of training in epochs, where --steps is not given."""
+    batch_size: int = 60
+    """Examples per step; what is left of an epoch is dropped."""
+    evaluate_every: float | None = None
+    """Time between evaluations, in the unit of the training's length; a twentieth of it by default."""
+    patience: float | None = None
+    """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
+    keep: Literal["last", "best"] = "last"
+    """Keep the network of the last step, or of the evaluation of least validation loss."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epochs", "batch_size", "evaluate_every", "patience"):
+            value = getattr(self, name)
+            settings.require(value is None or value > 0, f"`{name}` must be above 0; got {value}.")
+        settings.require(
+            self.keep in ("last", "best"), f"`keep` must be last or best; got {self.keep!r}."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training's times, all in steps.
+
+    Attributes:
+      steps: length of training.
+      steps_per_epoch: whole batches in the training set.
+      evaluations: steps after which the network is evaluated, increasing, the last is `steps`.
+      patience: steps without improvement before a replicate stops; None: never.
+      milestones: steps at which the learning rate drops.
+      warmup: steps of linear warmup.
+    """
+
+    steps: int
+    steps_per_epoch: int
+    evaluations: tuple[int, ...]
+    patience: int | None
+    milestones: tuple[int, ...]
+    warmup: int
+
+
+def plan(
+    training: TrainingSettings,
+    optimizer: OptimizerSettings,
+    *,
+    examples: int,
+    dilation: float = 1.0,
+) -> Plan:
+    """Return the times of a training in steps.
+
+    Args:
+      training: lengths in steps or epochs.
+      optimizer: milestones and warmup in the same unit.
+      examples: size of the training set.
+      dilation: factor on every time of the schedule and on the length.
+
+    Raises:
+      ValueError: the batch is larger than the training set, or the training shorter than a step.
+
+    References:
+      Frankle 2023, section 3.3.6, training dilation.
+    """
+    settings.require(
+        training.batch_size <= examples,
+        f"`batch_size` must be at most the number of training examples, {examples}; "
+        f"got {training.batch_size}.",
+    )
+    settings.require(dilation > 0, f"`dilation` must be above 0; got {dilation}.")
+    steps_per_epoch = examples // training.batch_size
+    in_epochs = training.steps is None
+    unit, length = (steps_per_epoch, training.epochs) if in_epochs else (1, training.steps)
+
+    def in_steps(time: float) -> int:
+        return round(time * unit * dilation)
+
+    steps = in_steps(length)
+    settings.require(steps >= 1, "Training must last at least one step; raise `epochs`.")
+    every = length / 20 if training.evaluate_every is None else training.evaluate_every
+    every = max(1, in_steps(every))
+    return Plan(
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        evaluations=(*range(every, steps, every), steps),
+        patience=None if training.patience is None else in_steps(training.patience),
+        milestones=tuple(in_steps(milestone) for milestone in optimizer.milestones),
+        warmup=in_steps(optimizer.warmup),
+    )

@@ -1,0 +1,158 @@
+"""The loop around a training: a group of networks in lockstep, in pieces short enough to watch.
+
+`fit` is a generator: whoever iterates may show progress, save the states, or stop. Where the pieces are cut
+changes nothing in the numbers.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlth.data import Dataset
+from jaxlth.training import Plan
+from jaxlth.training.execution import Layout
+from jaxlth.training.train import NEVER, Evaluation, Trainer
+
+PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
+FIRST_PIECE = 50  # steps, before the pace is known
+
+Row = dict[str, float | int | None]  # one evaluation of one network; see `rows_of`
+
+
+class Moment(NamedTuple):
+    """A training between two pieces; its states are gone once the loop goes on."""
+
+    step: int
+    states: Any  # (devices, per_device, ...) State
+    rows: list[list[Row]]  # the evaluations so far, a list for each network
+
+
+class Final(NamedTuple):
+    """The kept network's loss and accuracy on each split."""
+
+    train: Evaluation
+    validation: Evaluation | None
+    test: Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A trainer's functions, mapped over a layout's group and compiled once."""
+
+    layout: Layout
+    start: Callable[..., Any]
+    advance: Callable[..., Any]
+    measure: Callable[..., Any]
+    finish: Callable[..., Any]  # (states, masks, dataset) -> (networks, Final)
+
+
+def compile(trainer: Trainer, layout: Layout) -> Compiled:  # noqa: A001
+    """Return the trainer's functions for a layout."""
+
+    def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
+        network = trainer.finish(state)
+
+        def on(split: Any) -> Evaluation | None:
+            if split is None:
+                return None
+            return trainer.evaluate(network, mask, split, dataset.mean, dataset.std)
+
+        return network, Final(on(dataset.train), on(dataset.validation), on(dataset.test))
+
+    return Compiled(
+        layout=layout,
+        start=layout.map(trainer.start, (0, 0)),
+        advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
+        measure=layout.map(trainer.measure, (0, 0, None, None, None)),
+        finish=layout.map(finish, (0, 0, None)),
+    )
+
+
+def fit(
+    compiled: Compiled,
+    states: Any,
+    masks: Any,
+    dataset: Dataset,
+    keys: jax.Array,
+    *,
+    begin: int,
+    plan: Plan,
+    marks: Sequence[int] = (),
+    since: int,
+    rows: list[list[Row]],
+) -> Iterator[Moment]:
+    """Yield the moments of a training, the last one at its end.
+
+    Args:
+      compiled: the functions.
+      states: a group's states, placed by the layout.
+      masks: a group's masks, likewise.
+      dataset: on the devices, shared by the layout.
+      keys: a group's keys of data order.
+      begin: the step the states are at.
+      plan: when to evaluate and to end.
+      marks: further steps that must be moments.
+      since: the step of the last evaluation, or where training began.
+      rows: the evaluations before `begin`, a list for each network; extended in place.
+    """
+    evaluations = [step for step in plan.evaluations if step > begin]
+    targets = sorted({*evaluations, *(mark for mark in marks if begin < mark <= plan.steps)})
+    step, piece = begin, FIRST_PIECE
+    for target in targets:
+        while step < target:
+            end = min(target, step + piece)
+            clock = time.perf_counter()
+            states = jax.block_until_ready(
+                compiled.advance(states, masks, dataset, keys, np.int32(step), np.int32(end))
+            )
+            piece = _next_piece(piece, end - step, time.perf_counter() - clock)
+            step = end
+            if step < target:
+                yield Moment(step, states, rows)
+        if target in evaluations:
+            states, measured = compiled.measure(
+                states, masks, dataset, np.int32(step), np.int32(since)
+            )
+            measured = compiled.layout.take(measured, len(rows))
+            for row, one, stopped in zip(rows, measured, _stopped(states, rows), strict=True):
+                if stopped in (NEVER, step):
+                    row.append(_row(step, one))
+            since = step
+        yield Moment(step, states, rows)
+        if NEVER not in _stopped(states, rows):
+            return
+
+
+def _stopped(states: Any, rows: list[list[Row]]) -> list[int]:
+    """Return the step at which each network stopped, or NEVER."""
+    return np.asarray(states.stopped_step).reshape(-1)[: len(rows)].tolist()
+
+
+def _next_piece(piece: int, steps: int, seconds: float) -> int:
+    """Return the length of the next piece: towards PIECE_SECONDS, at most doubling."""
+    if steps < piece:  # cut short by an evaluation: says little about the pace
+        return piece
+    return max(1, min(2 * piece, round(steps * PIECE_SECONDS / max(seconds, 1e-6))))
+
+
+def _row(step: int, measured: Any) -> Row:
+    validation = measured.validation
+    return {
+        "step": step,
+        "train_loss": number(measured.train_loss),
+        "validation_loss": None if validation is None else number(validation.loss),
+        "validation_accuracy": None if validation is None else number(validation.accuracy),
+        "test_loss": number(measured.test.loss),
+        "test_accuracy": number(measured.test.accuracy),
+    }
+
+
+def number(value: Any) -> float | None:
+    """Return a float, or None for what JSON cannot hold: NaN and infinities."""
+    value = float(value)
+    return value if math.isfinite(value) else None

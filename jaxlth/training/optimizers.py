@@ -1,0 +1,130 @@
+"""Optimisers and learning-rate schedules, by name.
+
+The rate follows the training step, handed to `update` as `step=`, and not the optimiser's own count:
+rewinding starts a fresh optimiser in the middle of a schedule.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlth import settings
+
+Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """The optimiser, its learning rate and how that changes in training."""
+
+    optimizer: str = "adam"
+    """Optimiser: sgd, momentum, nesterov, adam or adamw."""
+    lr: float = 1.2e-3
+    """Learning rate, at its highest."""
+    momentum: float = 0.9
+    """Momentum of momentum and nesterov, in [0, 1)."""
+    weight_decay: float = 0.0
+    """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
+    schedule: str = "constant"
+    """Learning rate over training: constant, milestones, linear or cosine."""
+    milestones: tuple[float, ...] = ()
+    """When the schedule milestones drops the rate, in the unit of the training's length."""
+    drop: float = 0.1
+    """Factor of each drop at a milestone."""
+    final_lr: float = 0.0
+    """Learning rate at the end of the schedules linear and cosine."""
+    warmup: float = 0.0
+    """Length of a linear warmup from 0 to --lr, in the unit of the training's length."""
+
+    def __post_init__(self) -> None:
+        settings.known("optimizer", self.optimizer, RULES)
+        settings.known("schedule", self.schedule, SCHEDULES)
+        settings.require(self.lr > 0, f"`lr` must be above 0; got {self.lr}.")
+        settings.require(
+            0 <= self.momentum < 1, f"`momentum` must lie in [0, 1); got {self.momentum}."
+        )
+        settings.require(
+            self.weight_decay >= 0, f"`weight_decay` must be at least 0; got {self.weight_decay}."
+        )
+        settings.require(
+            0 <= self.final_lr <= self.lr,
+            f"`final_lr` must lie between 0 and `lr` ({self.lr}); got {self.final_lr}.",
+        )
+        settings.require(self.warmup >= 0, f"`warmup` must be at least 0; got {self.warmup}.")
+        settings.require(
+            bool(self.milestones) == (self.schedule == "milestones"),
+            f"`milestones` and the schedule milestones go together; got the schedule "
+            f"{self.schedule} with milestones {list(self.milestones)}.",
+        )
+        settings.require(
+            list(self.milestones) == sorted(set(self.milestones)),
+            f"`milestones` must increase; got {list(self.milestones)}.",
+        )
+
+
+# What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.
+RULES: dict[str, Callable[[OptimizerSettings], optax.GradientTransformation]] = {
+    "sgd": lambda chosen: optax.identity(),
+    "momentum": lambda chosen: optax.trace(chosen.momentum),
+    "nesterov": lambda chosen: optax.trace(chosen.momentum, nesterov=True),
+    "adam": lambda chosen: optax.scale_by_adam(),
+    "adamw": lambda chosen: optax.scale_by_adam(),
+}
+
+SCHEDULES = ("constant", "milestones", "linear", "cosine")
+
+
+def schedule(
+    chosen: OptimizerSettings, *, steps: int, milestones: tuple[int, ...] = (), warmup: int = 0
+) -> Schedule:
+    """Return the learning rate as a function of the training step.
+
+    Args:
+      chosen: kind of schedule and its rates; its own milestones and warmup are not read.
+      steps: length of training in steps.
+      milestones: steps of the drops.
+      warmup: steps of linear warmup, from lr / warmup at step 0.
+
+    Example:
+      >>> rate = schedule(OptimizerSettings(lr=0.5, schedule="linear"), steps=10)
+      >>> float(rate(5))
+      0.25
+    """
+    kinds: dict[str, optax.Schedule] = {
+        "constant": optax.constant_schedule(chosen.lr),
+        "milestones": optax.piecewise_constant_schedule(
+            chosen.lr, {step: chosen.drop for step in milestones}
+        ),
+        "linear": optax.linear_schedule(chosen.lr, chosen.final_lr, steps),
+        "cosine": optax.cosine_decay_schedule(chosen.lr, steps, chosen.final_lr / chosen.lr),
+    }
+    after = kinds[chosen.schedule]
+
+    def rate(step: jax.Array) -> jax.Array:
+        # The first step is not wasted on a rate of 0. Drops count from step 0, as published.
+        ramp = jnp.minimum(1.0, (jnp.asarray(step) + 1) / max(1, warmup))
+        return jnp.asarray(after(step) * ramp, jnp.float32)
+
+    return rate
+
+
+def build(chosen: OptimizerSettings, rate: Schedule) -> optax.GradientTransformationExtraArgs:
+    """Return an optimiser whose `update` takes `step=`, at which `rate` is read.
+
+    Weights that are zero and have zero gradients stay exactly zero under every optimiser here.
+    """
+    rule = RULES[chosen.optimizer](chosen)
+    if chosen.weight_decay:
+        decay = optax.add_decayed_weights(chosen.weight_decay)
+        decoupled = chosen.optimizer == "adamw"
+        rule = optax.chain(rule, decay) if decoupled else optax.chain(decay, rule)
+
+    def update(gradients, state, params=None, *, step, **_unused):
+        updates, state = rule.update(gradients, state, params)
+        scale = -rate(step)
+        return jax.tree.map(lambda update: scale.astype(update.dtype) * update, updates), state
+
+    return optax.GradientTransformationExtraArgs(rule.init, update)

@@ -1,0 +1,239 @@
+"""Ask for trained networks: what a run already has is not trained again.
+
+A job asks for networks by the name of their unit in the run's folder. Those that are missing are trained in
+groups, with checkpoints, and stored whole. `train` is a generator of `Progress`; throwing KeyboardInterrupt
+into it saves a checkpoint of the group in training first.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlth import masks
+from jaxlth.data import Dataset
+from jaxlth.models import Network
+from jaxlth.store import Run
+from jaxlth.training import Plan, execution, fit
+from jaxlth.training.train import NEVER, State, Trainer
+
+
+class Start(NamedTuple):
+    """What a network starts from."""
+
+    network: Network
+    mask: masks.Mask
+
+
+class Ask(NamedTuple):
+    """A network that is wanted."""
+
+    unit: str  # its name in the run, "level_03/ticket/replicate_0"
+    start: Callable[[], Start]  # called when the training begins
+    key: jax.Array  # of the data order
+    begin: int  # step that training starts at
+    record: Mapping[str, Any]  # what is known of it beforehand
+    snapshots: Mapping[int, str] = {}  # step -> unit that keeps the network of that step
+
+
+class Progress(NamedTuple):
+    """How far a group is."""
+
+    units: tuple[str, ...]  # in training now
+    step: int
+    steps: int  # length of the training
+    trained: int  # steps since the last event, over all networks of the group
+    finished: tuple[Mapping[str, Any], ...]  # records of the networks just stored
+
+
+class Course:
+    """A training that may be asked for: its functions, compiled once for each layout, and its times."""
+
+    def __init__(self, trainer: Trainer, plan: Plan) -> None:
+        self.trainer = trainer
+        self.plan = plan
+        self._compiled: dict[execution.Layout, fit.Compiled] = {}
+
+    def compiled(self, layout: execution.Layout) -> fit.Compiled:
+        """Return the functions for a layout."""
+        if layout not in self._compiled:
+            self._compiled[layout] = fit.compile(self.trainer, layout)
+        return self._compiled[layout]
+
+
+class Placed:
+    """A data set, sent to the devices once for each set of them."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._shared: dict[tuple[jax.Device, ...], Dataset] = {}
+
+    def shared(self, layout: execution.Layout) -> Dataset:
+        """Return the data set on the devices of a layout."""
+        if layout.devices not in self._shared:
+            self._shared[layout.devices] = layout.share(self.dataset)
+        return self._shared[layout.devices]
+
+
+class _Task(NamedTuple):
+    """A network about to be trained on."""
+
+    ask: Ask
+    state: State  # at `step`
+    mask: masks.Mask
+    step: int
+    rows: list[fit.Row]
+    seconds: float  # spent on it before
+
+
+def train(
+    run: Run, asks: Sequence[Ask], course: Course, placed: Placed, *, checkpoint_seconds: float
+) -> Iterator[Progress]:
+    """Train the networks that the run lacks, and store them.
+
+    Args:
+      run: where they are looked for and stored.
+      asks: the networks wanted.
+      course: how they are trained.
+      placed: on what.
+      checkpoint_seconds: time between checkpoints within a network's training.
+
+    Yields:
+      Progress, about once a second; the state is safe while the generator is suspended.
+    """
+    missing = [ask for ask in asks if not _has_all(run, ask)]
+    if not missing:
+        return
+    layout = execution.layout(len(missing))
+    steps = {ask.unit: run.reached(ask.unit) or ask.begin for ask in missing}
+    for step in sorted(set(steps.values()), reverse=True):
+        same = [ask for ask in missing if steps[ask.unit] == step]
+        for first in range(0, len(same), layout.size):
+            tasks = [_task(run, ask, course.trainer) for ask in same[first : first + layout.size]]
+            group = _train_group(run, tasks, layout, course, placed, checkpoint_seconds)
+            yield from group
+
+
+def _train_group(
+    run: Run,
+    tasks: list[_Task],
+    layout: execution.Layout,
+    course: Course,
+    placed: Placed,
+    checkpoint_seconds: float,
+) -> Iterator[Progress]:
+    compiled, dataset = course.compiled(layout), placed.shared(layout)
+    group_masks = layout.place([task.mask for task in tasks])
+    units = tuple(task.ask.unit for task in tasks)
+    rows = [task.rows for task in tasks]
+    clock = saved = time.perf_counter()
+    step = tasks[0].step
+    moments = fit.fit(
+        compiled,
+        layout.place([task.state for task in tasks]),
+        group_masks,
+        dataset,
+        layout.place([task.ask.key for task in tasks]),
+        begin=step,
+        plan=course.plan,
+        marks=sorted({mark for task in tasks for mark in task.ask.snapshots}),
+        since=max((row[-1]["step"] for row in rows if row), default=tasks[0].ask.begin),
+        rows=rows,
+    )
+    for moment in moments:
+        _snapshot(run, tasks, layout, moment)
+        trained, step = (moment.step - step) * len(tasks), moment.step
+        seconds = (time.perf_counter() - clock) / len(tasks)
+        if time.perf_counter() - saved > checkpoint_seconds:
+            _checkpoint(run, tasks, layout, moment, seconds)
+            saved = time.perf_counter()
+        try:
+            yield Progress(units, step, course.plan.steps, trained, ())
+        except KeyboardInterrupt:
+            _checkpoint(run, tasks, layout, moment, seconds)
+            raise
+        states = moment.states
+    networks, finals = compiled.finish(states, group_masks, dataset)
+    finished = []
+    for task, state, network, final in zip(
+        tasks,
+        layout.take(states, len(tasks)),
+        layout.take(networks, len(tasks)),
+        layout.take(finals, len(tasks)),
+        strict=True,
+    ):
+        record = dict(task.ask.record) | _result(task, state, final, step) | {
+            "seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)
+        }
+        run.save(task.ask.unit, {"network": network, "mask": task.mask}, record)
+        finished.append(record)
+    yield Progress(units, step, course.plan.steps, 0, tuple(finished))
+
+
+def _has_all(run: Run, ask: Ask) -> bool:
+    return all(run.has(unit) for unit in (ask.unit, *ask.snapshots.values()))
+
+
+def _task(run: Run, ask: Ask, trainer: Trainer) -> _Task:
+    """Return the task as its checkpoint left it, or at its beginning."""
+    start = ask.start()
+    template = jax.eval_shape(trainer.start, *start)
+    found = run.latest(ask.unit, template)
+    if found is None:
+        state = jax.device_get(trainer.start(*start))
+        return _Task(ask, state, start.mask, ask.begin, [], 0.0)
+    step, state, notes = found
+    return _Task(ask, state, start.mask, step, notes["rows"], notes["seconds"])
+
+
+def _checkpoint(
+    run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.Moment, seconds: float
+) -> None:
+    states = layout.take(moment.states, len(tasks))
+    for task, state, rows in zip(tasks, states, moment.rows, strict=True):
+        notes = {"rows": rows, "seconds": task.seconds + seconds}
+        run.checkpoint(task.ask.unit, moment.step, state, notes)
+
+
+def _snapshot(
+    run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.Moment
+) -> None:
+    wanted = [task.ask.snapshots.get(moment.step) for task in tasks]
+    if not any(wanted):
+        return
+    networks = layout.take(moment.states.network, len(tasks))
+    for unit, network in zip(wanted, networks, strict=True):
+        if unit is not None and not run.has(unit):
+            run.save(unit, {"network": network}, {"step": moment.step})
+
+
+def _result(task: _Task, state: State, final: fit.Final, step: int) -> dict[str, Any]:
+    """Return what training found, in the columns of the table of results."""
+
+    def seen(at: np.ndarray) -> int | None:
+        return None if int(at) == NEVER else int(at)
+
+    stopped, best = seen(state.stopped_step), state.best
+    record: dict[str, Any] = {
+        "density": masks.density(task.mask),
+        "kept": int(masks.kept(task.mask)),
+        "prunable": masks.size(task.mask),
+        "start_step": task.ask.begin,
+        "steps": stopped or step,
+    }
+    for name, evaluation in final._asdict().items():
+        record[f"{name}_accuracy"] = evaluation and fit.number(evaluation.accuracy)
+        record[f"{name}_loss"] = evaluation and fit.number(evaluation.loss)
+    found = seen(best.step) is not None
+    return record | {
+        "best_step": seen(best.step),
+        "best_validation_loss": fit.number(best.validation_loss) if found else None,
+        "best_test_accuracy": fit.number(best.test_accuracy) if found else None,
+        "best_test_loss": fit.number(best.test_loss) if found else None,
+        "stopped_step": stopped,
+        "nan_step": seen(state.nan_step),
+        "layer_densities": masks.layer_densities(task.mask),
+        "curve": {name: [row[name] for row in task.rows] for name in task.rows[0]},
+    }

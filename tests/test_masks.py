@@ -1,0 +1,237 @@
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlth import keys, masks, trees
+
+Layer = collections.namedtuple("Layer", ["w", "b"])
+NETWORKS = {
+    "flax": {
+        "Conv_0": {"kernel": np.ones((2, 2, 1, 3)), "bias": np.ones(3)},
+        "BatchNorm_0": {"scale": np.ones(3), "bias": np.ones(3)},
+        "Dense_0": {"kernel": np.ones((3, 4)), "bias": np.ones(4)},
+    },
+    "dictionary": {
+        "w1": np.ones((5, 4)),
+        "b1": np.ones(4),
+        "w2": np.ones((4, 2)),
+        "b2": np.ones(2),
+    },
+    "list of named tuples": [Layer(np.ones((5, 4)), np.ones(4)), Layer(np.ones((4, 1)), None)],
+    "jax arrays": {"w": jnp.ones((30, 50)), "b": jnp.ones(50)},
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def params(request):
+    return NETWORKS[request.param]
+
+
+def half(params):
+    """Return a mask that keeps every other weight."""
+    dense = masks.dense(params)
+    return jax.tree.map(lambda leaf: jnp.arange(leaf.size).reshape(leaf.shape) % 2 == 0, dense)
+
+
+def same(a, b):
+    equal = jax.tree.map(lambda x, y: bool(jnp.array_equal(x, y)), a, b)
+    return all(jax.tree.leaves(equal))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("Dense_0/kernel", (3, 4), True),
+        ("kernel", (3,), True),
+        ("Dense_0/bias", (4,), False),
+        ("attention/query/bias", (2, 4), False),
+        ("norm/scale", (1, 4), False),
+        ("Embed_0/embedding", (10, 4), False),
+        ("pos_embedding", (1, 10, 4), False),
+        ("w1", (3, 4), True),
+        ("b1", (4,), False),
+        ("", (3, 4), True),
+    ],
+)
+def test_kernels_are_told_by_name_then_by_dimensions(name, shape, expected):
+    assert masks.is_kernel(name, np.ones(shape)) is expected
+
+
+def test_the_dense_mask_keeps_all_of_what_is_prunable(params):
+    mask = masks.dense(params)
+    assert int(masks.kept(mask)) == masks.size(mask)
+    assert float(masks.density(mask)) == 1
+    assert set(masks.layer_densities(mask).values()) == {1.0}
+    masks.check(params, mask)
+
+
+def test_the_dense_mask_of_a_flax_network_has_its_kernels():
+    mask = masks.dense(NETWORKS["flax"])
+    assert trees.names(mask) == ["Conv_0/kernel", "Dense_0/kernel"]
+    assert mask["BatchNorm_0"] == {"scale": None, "bias": None}
+    assert masks.size(mask) == 24
+
+
+def test_the_dense_mask_takes_shapes_alone_and_any_rule():
+    shapes = jax.eval_shape(lambda: {"w": jnp.ones((2, 3)), "b": jnp.ones(3)})
+    assert trees.names(masks.dense(shapes)) == ["w"]
+    biases = masks.dense(shapes, prunable=lambda name, leaf: name == "b" and leaf.ndim == 1)
+    assert trees.names(biases) == ["b"]
+
+
+def test_apply_zeroes_pruned_weights_and_nothing_else(params):
+    mask, masked = half(params), masks.apply(params, half(params))
+    trees.check_same(params, masked)
+    for name, leaf in trees.named(masked).items():
+        keep = trees.named(mask).get(name, np.ones(leaf.shape, bool))
+        np.testing.assert_array_equal(leaf, np.where(keep, trees.named(params)[name], 0))
+
+
+def test_gradients_of_pruned_weights_are_zero_even_at_nan():
+    mask = {"w": jnp.array([True, False])}
+    loss = lambda params: jnp.sum(masks.apply(params, mask)["w"] ** 2)  # noqa: E731
+    assert jax.grad(loss)({"w": jnp.array([3.0, jnp.nan])})["w"].tolist() == [6.0, 0.0]
+
+
+def test_apply_keeps_the_type_of_the_weights():
+    masked = masks.apply({"w": jnp.ones(2, jnp.bfloat16)}, {"w": np.array([True, False])})
+    assert masked["w"].dtype == jnp.bfloat16
+
+
+def test_counts_work_under_jit_and_vmap(params):
+    mask = half(params)
+    stacked = trees.stack([mask, masks.dense(params)])
+    sizes = jax.jit(jax.vmap(masks.kept))(stacked)
+    assert sizes.tolist() == [int(masks.kept(mask)), masks.size(mask)]
+    np.testing.assert_allclose(jax.jit(masks.density)(mask), masks.kept(mask) / masks.size(mask))
+
+
+def test_layer_densities_are_python_floats_by_name():
+    densities = masks.layer_densities(
+        {"a": {"w": np.array([True, False, False, False])}, "b": None}
+    )
+    assert densities == {"a/w": 0.25}
+    assert type(densities["a/w"]) is float
+
+
+def test_a_mask_without_prunable_weights_counts_zero_and_has_no_density():
+    mask = {"w": None}
+    assert masks.size(mask) == int(masks.kept(mask)) == 0
+    assert masks.random(mask, key=jax.random.key(0)) == mask
+    with pytest.raises(ValueError, match="no prunable weight"):
+        masks.density(mask)
+
+
+def test_without_leaves_tensors_out_and_may_be_repeated():
+    mask = masks.dense(NETWORKS["flax"])
+    assert trees.names(masks.without(mask, ["Conv_*"])) == ["Dense_0/kernel"]
+    assert trees.names(masks.without(mask, [])) == ["Conv_0/kernel", "Dense_0/kernel"]
+    once = masks.without(mask, ["Dense_0/*"])
+    assert masks.without(once, ["Dense_0/*"])["Dense_0"] == {"kernel": None, "bias": None}
+
+
+def test_a_pattern_that_matches_nothing_names_the_closest_leaf():
+    mask = masks.dense(NETWORKS["flax"])
+    with pytest.raises(ValueError, match=r"'Dense_1/kernel', which .* closest is 'Dense_0/kernel'"):
+        masks.without(mask, ["Conv_0/*", "Dense_1/kernel"])
+    with pytest.raises(ValueError, match="'dense_0/kernel', which matches no leaf"):
+        masks.without(mask, ["dense_0/kernel"])
+    with pytest.raises(TypeError, match="sequence of patterns; got the string"):
+        masks.without(mask, "Dense_0/*")
+
+
+CONTROLS = {"shuffle": masks.shuffle, "random": masks.random}
+
+
+@pytest.fixture(params=CONTROLS)
+def control(request):
+    return CONTROLS[request.param]
+
+
+def test_controls_keep_the_count(control, params):
+    mask = half(params)
+    changed = control(mask, key=jax.random.key(0))
+    masks.check(params, changed)
+    assert int(masks.kept(changed)) == int(masks.kept(mask))
+
+
+def test_controls_depend_on_the_key_alone(control):
+    mask = half(NETWORKS["jax arrays"])
+    first, again, other = (control(mask, key=jax.random.key(seed)) for seed in (0, 0, 1))
+    assert same(first, again)
+    assert not same(first, other)
+    assert not same(first, mask)
+
+
+def test_controls_under_jit_and_vmap_equal_a_loop(control, params):
+    stacked = trees.stack([half(params), masks.dense(params), half(params)])
+    split = jax.random.split(jax.random.key(5), 3)
+    mapped = jax.jit(jax.vmap(lambda mask, key: control(mask, key=key)))(stacked, split)
+    for mask, key, changed in zip(
+        trees.unstack(stacked), split, trees.unstack(mapped), strict=True
+    ):
+        assert same(control(mask, key=key), changed)
+
+
+def test_shuffle_keeps_the_count_of_each_tensor_and_random_does_not():
+    mask = {"a": jnp.ones((20, 20), bool), "b": jnp.zeros((20, 20), bool)}
+    key = jax.random.key(0)
+    assert masks.layer_densities(masks.shuffle(mask, key=key)) == {"a": 1.0, "b": 0.0}
+    spread = masks.layer_densities(masks.random(mask, key=key))
+    assert abs(spread["a"] - 0.5) < 0.1
+    assert spread["a"] + spread["b"] == 1
+
+
+def test_controls_keep_every_position_equally_often(control):
+    mask = {"a": jnp.array([True, True, False, False]), "b": jnp.array([False, True])}
+    streams = jax.vmap(lambda i: keys.fold(jax.random.key(0), i))(jnp.arange(4000))
+    drawn = jax.vmap(lambda key: control(mask, key=key))(streams)
+    shares = np.concatenate([np.mean(leaf, axis=0) for leaf in jax.tree.leaves(drawn)])
+    np.testing.assert_allclose(shares, 0.5, atol=0.04)  # five standard deviations
+
+
+def test_jaccard_is_intersection_over_union():
+    a = {"x": np.array([True, True, False]), "y": np.array([True]), "z": None}
+    b = {"x": np.array([False, True, True]), "y": np.array([True]), "z": None}
+    assert float(jax.jit(masks.jaccard)(a, b)) == 0.5
+    assert float(masks.jaccard(a, a)) == 1
+    nothing = jax.tree.map(np.zeros_like, a)
+    assert float(masks.jaccard(a, nothing)) == 0
+    assert float(masks.jaccard(nothing, nothing)) == 1
+    with pytest.raises(ValueError, match="'y'"):
+        masks.jaccard(a, {"x": b["x"], "y": None, "z": None})
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (
+            {"w": np.ones(3, bool), "b": None},
+            r"'w' has shape \(2,\) in `params` but \(3,\) in `mask`",
+        ),
+        ({"w": np.ones(2, bool)}, "`params` has a leaf 'b' that `mask` lacks"),
+        (
+            {"w": np.ones(2, bool), "b": None, "c": None},
+            "`mask` has a leaf 'c' that `params` lacks",
+        ),
+    ],
+)
+def test_a_mask_that_does_not_fit_names_the_first_leaf(mask, message):
+    with pytest.raises(ValueError, match=message):
+        masks.apply({"w": np.ones(2), "b": np.ones(2)}, mask)
+
+
+def test_a_mask_of_floats_is_refused():
+    with pytest.raises(TypeError, match="'w' of `mask` must be boolean; got float32"):
+        masks.apply({"w": np.ones(2)}, {"w": np.ones(2, np.float32)})
+
+
+def test_prunable_hands_none_through_on_either_side():
+    mask = {"w": np.ones(2, bool), "b": None}
+    assert masks.prunable({"w": np.ones(2), "b": np.ones(2)}, mask)["b"] is None
+    assert masks.prunable({"w": np.ones(2), "b": None}, mask)["b"] is None
+    with pytest.raises(ValueError, match="'w' that is None in `scores`"):
+        masks.prunable({"w": None, "b": None}, mask, name="scores")

@@ -1,0 +1,387 @@
+import collections
+import math
+
+import hypothesis
+import hypothesis.extra.numpy as arrays
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlth import keys, masks, prune, trees
+
+Layer = collections.namedtuple("Layer", ["w", "b"])
+NETWORKS = {
+    "dictionary": {"w1": (5, 4), "b1": (4,), "w2": (4, 2), "b2": (2,)},
+    "named tuples": [Layer((3, 3, 2, 4), (4,)), Layer((4, 3), None)],
+    "more than one row of the selection": {"w1": (40, 50), "w2": (31, 33)},
+}
+UNPRUNABLE = {"w": np.ones((2, 2)), "b": np.ones(2)}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    """Return scores with many ties, and a mask with some weights pruned, drawn from one seed."""
+    generator = np.random.default_rng(0)
+    shapes = NETWORKS[request.param]
+    is_shape = lambda node: type(node) is tuple  # noqa: E731
+    params = jax.tree.map(
+        lambda shape: generator.integers(-9, 10, shape).astype(np.float32), shapes, is_leaf=is_shape
+    )
+    mask = jax.tree.map(lambda leaf: generator.random(leaf.shape) < 0.7, masks.dense(params))
+    return params, mask
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def reference(scores, mask, keep):
+    """Return the flat mask of the `keep` highest scores by a stable sort."""
+    highest = np.where(np.isnan(scores), -np.inf, scores).astype(np.float64)
+    order = np.lexsort((np.arange(scores.size), -highest, np.isnan(scores), ~mask))
+    chosen = np.zeros(scores.size, bool)
+    chosen[order[:keep]] = True
+    return chosen
+
+
+def layerwise(scores, mask, keep):
+    return prune.layerwise_topk(scores, mask, keep={name: keep for name in trees.names(mask)})
+
+
+PRUNERS = {"global": lambda s, m, k: prune.global_topk(s, m, keep=k), "layerwise": layerwise}
+
+
+@pytest.fixture(params=PRUNERS)
+def pruner(request):
+    """Return (scores, mask, keep) -> mask; layerwise with `keep` in each tensor."""
+    return PRUNERS[request.param]
+
+
+def test_exactly_the_count_survives_and_only_what_the_mask_kept(network, pruner):
+    scores, mask = network
+    pruned = pruner(scores, mask, 5)
+    tensors = len(jax.tree.leaves(mask)) if pruner is layerwise else 1
+    assert int(masks.kept(pruned)) == 5 * tensors
+    assert not np.any(flat(pruned) & ~flat(mask))
+    masks.check(scores, pruned)
+
+
+def test_pruners_agree_with_a_stable_sort(network):
+    scores, mask = network
+    values = flat(masks.prunable(scores, mask))
+    for keep in (0, 1, 7, int(masks.kept(mask)) - 1, int(masks.kept(mask))):
+        pruned = prune.global_topk(scores, mask, keep=keep)
+        np.testing.assert_array_equal(flat(pruned), reference(values, flat(mask), keep))
+    for name, pruned in trees.named(layerwise(scores, mask, 4)).items():
+        value, live = np.ravel(trees.named(scores)[name]), np.ravel(trees.named(mask)[name])
+        np.testing.assert_array_equal(np.ravel(pruned), reference(value, live, 4))
+
+
+def test_a_pruner_under_jit_equals_itself(network, pruner):
+    scores, mask = network
+    jitted = jax.jit(pruner)(scores, mask, 6)
+    np.testing.assert_array_equal(flat(jitted), flat(pruner(scores, mask, 6)))
+
+
+def test_a_vmapped_pruner_equals_a_loop(network, pruner):
+    scores, mask = network
+    many = [scores, jax.tree.map(np.negative, scores), jax.tree.map(np.zeros_like, scores)]
+    counts = jnp.array([0, 3, 7])
+    mapped = jax.vmap(pruner, in_axes=(0, None, 0))(trees.stack(many), mask, counts)
+    for score, keep, pruned in zip(many, counts, trees.unstack(mapped), strict=True):
+        np.testing.assert_array_equal(flat(pruned), flat(pruner(score, mask, keep)))
+    both = jax.vmap(pruner, in_axes=(None, 0, None))(scores, trees.stack([mask, mask]), 3)
+    np.testing.assert_array_equal(flat(trees.unstack(both)[1]), flat(pruner(scores, mask, 3)))
+
+
+def test_a_new_count_traces_nothing(network, pruner):
+    scores, mask = network
+    traces = []
+
+    @jax.jit
+    def counted(scores, mask, keep):
+        traces.append(keep)
+        return pruner(scores, mask, keep)
+
+    for keep in (3, 2, 1):
+        counted(scores, mask, keep)
+    assert len(traces) == 1
+
+
+def test_a_new_count_compiles_nothing_outside_jit(network, caplog):
+    scores, mask = network
+    prune.global_topk(scores, mask, keep=5)
+    with jax.log_compiles():
+        prune.global_topk(scores, mask, keep=4)
+    assert "ompil" not in caplog.text
+
+
+def test_levels_are_nested(network):
+    scores, mask = network
+    for keep in (9, 6, 4, 1):
+        smaller = prune.global_topk(scores, mask, keep=keep)
+        assert not np.any(flat(smaller) & ~flat(mask))
+        mask = smaller
+
+
+FLOATS = [np.float16, np.float32, jnp.bfloat16]
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1.0, -1.0, 1e-45, -1e-45, 1e-41, 3e38]
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.given(st.data(), st.sampled_from(FLOATS))
+def test_any_scores_are_selected_as_by_a_stable_sort(data, kind):
+    numbers = st.sampled_from(SPECIAL) | st.floats(width=32)
+    with np.errstate(all="ignore"):
+        scores = data.draw(arrays.arrays(np.float32, 12, elements=numbers)).astype(kind)
+    mask = data.draw(arrays.arrays(bool, 12))
+    keep = data.draw(st.integers(0, int(mask.sum())))
+    tree, tree_mask = ({"a": x[:4].reshape(2, 2), "b": x[4:]} for x in (scores, mask))
+    pruned = prune.global_topk(tree, tree_mask, keep=keep)
+    np.testing.assert_array_equal(
+        flat(pruned), reference(scores.astype(np.float32), mask, keep), err_msg=f"{scores} {keep}"
+    )
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(st.integers(0, 3000), st.integers(1, 60), st.integers(0, 2**31))
+def test_ties_across_rows_go_to_the_lower_position(keep, kinds, seed):
+    generator = np.random.default_rng(seed)
+    scores, mask = generator.integers(0, kinds, 3000), generator.random(3000) < 0.8
+    keep = min(keep, int(mask.sum()))
+    pruned = prune.global_topk([scores.astype(np.float32)], [mask], keep=keep)
+    np.testing.assert_array_equal(pruned[0], reference(scores, mask, keep))
+
+
+@pytest.mark.parametrize(
+    ("scores", "keep", "expected"),
+    [
+        ([1.0, 1.0, 1.0], 2, [True, True, False]),
+        ([-0.0, 0.0, -0.0], 1, [True, False, False]),
+        ([np.nan, -np.inf, np.nan], 1, [False, True, False]),
+        ([np.nan, -np.nan, -np.inf], 2, [True, False, True]),
+        ([-1e-45, 0.0, 1e-45], 2, [False, True, True]),
+        ([np.inf, np.inf, 3e38], 2, [True, True, False]),
+    ],
+)
+def test_ties_zeros_nan_and_subnormal_numbers_have_a_fixed_order(scores, keep, expected):
+    mask = {"w": np.ones(3, bool)}
+    pruned = prune.global_topk({"w": np.array(scores, np.float32)}, mask, keep=keep)
+    assert pruned["w"].tolist() == expected
+
+
+def test_float64_scores_are_told_apart_in_x64_mode():
+    with jax.enable_x64(True):
+        scores = {"a": np.array([1.0, 1.0 + 1e-15, 1e-300]), "b": np.array([1.0], np.float32)}
+        mask = {"a": np.ones(3, bool), "b": np.ones(1, bool)}
+        pruned = prune.global_topk(scores, mask, keep=1)
+        assert pruned["a"].tolist() == [False, True, False]
+        assert prune.global_topk(scores, mask, keep=3)["a"].tolist() == [True, True, False]
+
+
+def test_leaves_of_several_float_types_are_compared_by_value():
+    scores = {"a": jnp.array([1.0, 3.0], jnp.bfloat16), "b": np.array([2.0, 0.5], np.float32)}
+    mask = jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), scores)
+    assert flat(prune.global_topk(scores, mask, keep=2)).tolist() == [False, True, True, False]
+
+
+def test_weights_never_pruned_do_not_compete_and_may_lack_scores():
+    mask = {"w": np.ones((2, 2), bool), "b": None}
+    for biases in (np.full(2, 100.0), None):
+        pruned = prune.global_topk({"w": np.eye(2), "b": biases}, mask, keep=2)
+        assert pruned["b"] is None
+        assert pruned["w"].tolist() == [[True, False], [False, True]]
+
+
+def test_a_traced_count_outside_its_range_means_the_nearest_end():
+    scores, mask = [np.array([1.0, 2.0, 3.0])], [np.array([True, False, True])]
+    at = jax.jit(lambda keep: prune.global_topk(scores, mask, keep=keep)[0])
+    assert at(9).tolist() == [True, False, True]
+    assert at(-1).tolist() == [False, False, False]
+
+
+def test_a_density_is_a_share_of_the_tensor_and_never_brings_weights_back():
+    scores = {"a": np.arange(10.0), "b": np.arange(4.0)}
+    mask = {"a": np.arange(10) < 3, "b": np.ones(4, bool)}
+    pruned = prune.layerwise_topk(scores, mask, keep=0.5)
+    assert np.flatnonzero(pruned["a"]).tolist() == [0, 1, 2]
+    assert np.flatnonzero(pruned["b"]).tolist() == [2, 3]
+    assert masks.layer_densities(prune.layerwise_topk(scores, mask, keep=0)) == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("keep", [-1, 5])
+def test_a_count_beyond_what_is_kept_is_refused(keep):
+    scores, mask = {"w": np.ones((2, 3))}, {"w": np.array([[True] * 2 + [False]] * 2)}
+    with pytest.raises(ValueError, match=rf"`keep` must lie in 0..4, .*; got {keep}"):
+        prune.global_topk(scores, mask, keep=keep)
+    with pytest.raises(ValueError, match=rf"`keep\['w'\]` must lie in 0..4, .*; got {keep}"):
+        prune.layerwise_topk(scores, mask, keep={"w": keep})
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "message"),
+    [
+        (
+            {"w": np.ones(2), "b": None},
+            ValueError,
+            r"'w' has shape \(2,\) in `scores` but \(2, 2\)",
+        ),
+        ({"w": np.ones((2, 2))}, ValueError, "`mask` has a leaf 'b' that `scores` lacks"),
+        ({"w": np.ones((2, 2), int), "b": None}, TypeError, "floats; leaf 'w' is int32"),
+    ],
+)
+def test_scores_that_do_not_fit_name_the_leaf(scores, error, message, pruner):
+    with pytest.raises(error, match=message):
+        pruner(scores, masks.dense(UNPRUNABLE), 1)
+
+
+@pytest.mark.parametrize(
+    ("keep", "error", "message"),
+    [
+        ({"v": 1}, ValueError, "`keep` names 'v', which is no prunable tensor. The closest is 'w'"),
+        ({}, ValueError, "must name every prunable tensor; 'w' is missing"),
+        ({"w": 0.5}, TypeError, r"`keep\['w'\]` must be a whole number of weights; got 0.5"),
+        (1.5, ValueError, r"`keep` must be a density in \[0, 1\], or counts by name; got 1.5"),
+        (math.nan, ValueError, "got nan"),
+    ],
+)
+def test_layerwise_counts_must_fit_the_tensors(keep, error, message):
+    with pytest.raises(error, match=message):
+        prune.layerwise_topk(UNPRUNABLE, masks.dense(UNPRUNABLE), keep=keep)
+
+
+def test_a_density_is_no_count():
+    with pytest.raises(TypeError, match="`keep` must be a whole number of weights; got 0.5"):
+        prune.global_topk(UNPRUNABLE, masks.dense(UNPRUNABLE), keep=0.5)
+
+
+def test_pruning_finds_the_largest_of_a_network_of_normal_weights():
+    params = {"w": jax.random.normal(keys.stream(0, 0, "test"), (300, 100))}
+    pruned = prune.global_topk(params, masks.dense(params), keep=1234)
+    assert int(masks.kept(pruned)) == 1234
+    assert params["w"][pruned["w"]].min() > params["w"][~pruned["w"]].max()
+
+
+# ------------------------------------------------------------------------------ counts of levels
+
+
+@pytest.mark.parametrize(
+    ("size", "levels", "fraction", "counts"),
+    [
+        (1000, 6, 0.2, [1000, 800, 640, 512, 410, 328, 262]),
+        (266_200, 3, 0.2, [266_200, 212_960, 170_368, 136_294]),
+        (10, 0, 0.5, [10]),
+        (10, 1, 0.9, [10, 1]),
+        (5, 1, 0.1, [5, 4]),  # 4.5, halves to the even number
+        (15, 1, 0.1, [15, 14]),  # 13.5
+        (10**12, 2, 0.1, [10**12, 9 * 10**11, 81 * 10**10]),
+    ],
+)
+def test_counts_are_rounded_from_the_dense_network(size, levels, fraction, counts):
+    assert prune.keep_counts(size, levels=levels, fraction=fraction) == counts
+
+
+@hypothesis.given(st.integers(1, 10**7), st.integers(0, 40), st.floats(0.01, 0.99))
+def test_counts_fall_strictly_and_follow_the_formula_or_are_refused(size, levels, fraction):
+    try:
+        counts = prune.keep_counts(size, levels=levels, fraction=fraction)
+    except ValueError:
+        assert size * (1 - fraction) ** levels * fraction < 2
+        return
+    assert len(counts) == levels + 1
+    assert all(a > b > 0 for a, b in zip(counts, counts[1:], strict=False))
+    exact = [size * (1 - fraction) ** level for level in range(levels + 1)]
+    np.testing.assert_allclose(counts, exact, atol=0.5 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((10, 10, 0.2), "`levels` must be at most 7 for a size of 10; got 10, but level 8 would"),
+        ((4, 3, 0.9), "level 1 would keep nothing"),
+        ((4, 10**6, 0.5), "at most 2 for a size of 4; got 1000000, but level 3 would keep nothing"),
+        ((2, 1, 0.01), "level 1 would keep 2, as level 0 does"),
+        ((0, 1, 0.5), "`size` must be at least 1; got 0"),
+        ((10, -1, 0.5), "`levels` must be at least 0; got -1"),
+        ((10, 1, 0.0), r"`fraction` must lie in \(0, 1\), both ends excluded; got 0.0"),
+        ((10, 1, 1.0), "`fraction`"),
+        ((10, 1, math.nan), "`fraction`"),
+    ],
+)
+def test_more_levels_than_weights_and_other_wrong_counts_are_refused(arguments, message):
+    size, levels, fraction = arguments
+    with pytest.raises(ValueError, match=message):
+        prune.keep_counts(size, levels=levels, fraction=fraction)
+
+
+def test_a_fractional_number_of_levels_is_refused():
+    with pytest.raises(TypeError, match="`levels` must be a whole number; got 2.5"):
+        prune.keep_counts(10, levels=2.5, fraction=0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [  # the four trajectories that Burger 2024 prints in section 3.3
+        ({"size": 1000, "levels": 6, "rate": 0.2}, [1000, 800, 640, 512, 409, 327, 262]),
+        ({"size": 1200, "levels": 6, "rate": 0.2}, [1200, 960, 768, 614, 491, 393, 314]),
+        ({"size": 1000, "levels": 6, "target": 200}, [1000, 764, 584, 447, 341, 261, 200]),
+        ({"size": 1200, "levels": 6, "target": 200}, [1200, 890, 660, 489, 363, 269, 200]),
+        ({"size": 1000, "rate": 0.2, "target": 262}, [1000, 800, 640, 512, 409, 327, 262]),
+        ({"levels": 2, "rate": 0.5, "target": 3}, [12, 6, 3]),
+    ],
+)
+def test_three_values_give_the_trajectory_of_the_thesis(given, counts):
+    found = prune.trajectory(**given)
+    assert found.counts == counts
+    assert (found.size, found.levels, found.target) == (counts[0], len(counts) - 1, counts[-1])
+    assert found._asdict().items() >= given.items()
+
+
+def test_the_rate_solves_the_equation_of_the_thesis():
+    assert prune.trajectory(size=1000, levels=6, target=200).rate == pytest.approx(0.235, abs=5e-4)
+    assert prune.trajectory(size=1200, levels=6, target=200).rate == pytest.approx(0.258, abs=5e-4)
+
+
+@hypothesis.given(st.integers(2, 10**6), st.integers(1, 12), st.data())
+def test_any_three_of_a_trajectory_or_all_four_give_it_back(size, levels, data):
+    target = data.draw(st.integers(1, size - 1))
+    try:
+        found = prune.trajectory(size=size, levels=levels, target=target)
+    except ValueError:
+        hypothesis.reject()
+    assert found.counts[-1] == target
+    values = {"size": size, "levels": levels, "rate": found.rate, "target": target}
+    assert prune.trajectory(**values) == found
+    assert prune.trajectory(**values | {"levels": None}).levels == levels
+    assert prune.trajectory(**values | {"target": None}) == found
+    assert prune.trajectory(**values | {"size": None}).target == target
+    assert prune.trajectory(**values | {"size": None}).size <= size
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": 1000, "levels": 6}, "Three of .* must be given"),
+        ({"rate": 0.2, "target": 6}, "Three of .* must be given"),
+        ({}, "Three of .* must be given"),
+        (
+            {"size": 1000, "levels": 6, "rate": 0.2, "target": 200},
+            "`target` 200 does not agree .*: level 5 keeps 327 and level 6 keeps 262",
+        ),
+        ({"size": 1000, "rate": 0.2, "target": 200}, "level 7 keeps 209 and level 8 keeps 167"),
+        (
+            {"size": 10, "levels": 2, "target": 10},
+            r"`target` must be less than `size` \(10\); got 10",
+        ),
+        ({"size": 10, "levels": 2, "target": 0}, "`target` must be at least 1; got 0"),
+        ({"size": 10, "levels": 0, "target": 5}, "`levels` must be at least 1; got 0"),
+        ({"size": 10, "levels": 2, "rate": 1.0}, r"`rate` must lie in \(0, 1\)"),
+        ({"size": 10, "levels": 9, "target": 8}, "level 2 would keep 9, as level 1 does"),
+        ({"size": 10, "levels": 9, "rate": 0.9}, "level 2 would keep nothing"),
+    ],
+)
+def test_a_trajectory_that_cannot_be_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        prune.trajectory(**given)

@@ -1,0 +1,785 @@
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+
+import jaxlth
+from jaxlth import settings as settings_lib
+from jaxlth import store
+from jaxlth.store import StoreError
+
+SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    name: str = "adam"
+    lr: float = 0.1
+    sizes: tuple[int, ...] = (3, 2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    optimizer: Optimizer = Optimizer()
+    seed: int = 0
+    levels: int = settings_lib.outside(2)
+    data_dir: str | None = settings_lib.outside(None)
+
+
+PARAMS = {
+    "Dense_0": {
+        "kernel": np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2),
+        "bias": np.array([0.0, -0.0], np.float32),
+    },
+    "Dense_1": {"kernel": np.array([[np.nan], [np.inf]], np.float32)},
+}
+MASK = {
+    "Dense_0": {"kernel": np.array([[True, False], [False, True], [True, True]]), "bias": None},
+    "Dense_1": {"kernel": np.array([[False], [True]])},
+}
+RECORD = {
+    "job": "imp",
+    "replicate": 0,
+    "level": 1,
+    "control": "ticket",
+    "test_loss": 0.25,
+    "validation_loss": None,
+    "stopped_step": None,
+    "curve": {"step": [10, 20], "test_loss": [0.5, 0.25], "validation_loss": []},
+}
+UNIT = "level_01/ticket/replicate_0"
+
+
+def open_run(out, settings=None, **kwargs):
+    return store.open_run(out, settings or Settings(), job="imp", label="digits-lenet", **kwargs)
+
+
+@pytest.fixture
+def run(tmp_path):
+    with open_run(tmp_path) as opened:
+        yield opened
+
+
+def assert_same(a, b):
+    """Same structure, kinds and bits."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for left, right in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        left, right = np.asarray(left), np.asarray(right)
+        assert (left.dtype, left.shape) == (right.dtype, right.shape)
+        assert left.tobytes() == right.tobytes()
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+# Run folders
+
+
+def test_folder_is_named_by_job_label_and_digest(tmp_path):
+    with store.open_run(tmp_path, Settings(levels=9), job="imp", label="tfds:a/b lenet") as run:
+        assert run.path == tmp_path / f"imp-tfds-a-b-lenet-{settings_lib.digest(Settings())}"
+
+
+def test_golden_name_of_a_folder(tmp_path):
+    with open_run(tmp_path, Settings(seed=3)) as run:
+        assert run.path.name == "imp-digits-lenet-1391dc1f"
+
+
+def test_folder_holds_settings_and_versions(tmp_path):
+    settings = Settings(optimizer=Optimizer(lr=0.5), data_dir="here")
+    with open_run(tmp_path, settings) as run:
+        assert settings_lib.read_toml(Settings, run.path / "settings.toml") == settings
+        about = json.loads((run.path / "run.json").read_text())
+    assert about["settings"] == settings_lib.to_dict(settings)
+    assert about["job"] == "imp"
+    assert about["environments"][0]["versions"]["jax"] == jax.__version__
+
+
+def test_asking_for_more_extends_the_run_and_less_keeps_the_larger_request(tmp_path):
+    for levels, kept in [(2, 2), (5, 5), (3, 5)]:
+        with open_run(tmp_path, Settings(levels=levels, data_dir=str(levels))) as run:
+            stored = settings_lib.read_toml(Settings, run.path / "settings.toml")
+        assert stored == Settings(levels=kept, data_dir=str(levels))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_opening_a_run_again_changes_no_file(tmp_path, run):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    run.close()
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    del before[run.path / "lock"]
+    with open_run(tmp_path):
+        pass
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_default_that_changed_since_is_an_error_that_names_it(tmp_path):
+    with open_run(tmp_path) as run:
+        about = json.loads((run.path / "run.json").read_text())
+    about["settings"]["optimizer"]["lr"] = 0.3
+    (run.path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(StoreError, match=r"`optimizer\.lr`: 0\.3, not 0\.1.*--out"):
+        open_run(tmp_path)
+    with pytest.raises(StoreError, match=r"optimizer\.lr"):  # and not that it is held
+        open_run(tmp_path)
+
+
+def test_damaged_run_file_names_the_file_and_costs_no_results(tmp_path, run):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    run.close()
+    (run.path / "run.json").write_text('{"job": "im')
+    for act in (lambda: open_run(tmp_path), lambda: store.runs(tmp_path)):
+        with pytest.raises(StoreError, match=r"run\.json is damaged.*Delete this file"):
+            act()
+    (run.path / "run.json").unlink()
+    with open_run(tmp_path) as again:
+        assert again.has(UNIT)
+
+
+def test_buckets_are_refused():
+    with pytest.raises(StoreError, match="gs://bucket"):
+        open_run("gs://bucket/runs")
+
+
+@pytest.mark.parametrize("unit", ["", "/a", "../a", "a//b", "a/.b", "a/arrays", "a b"])
+def test_units_are_plain_relative_paths(run, unit):
+    with pytest.raises(ValueError, match="`unit`"):
+        run.has(unit)
+
+
+# The lock
+
+
+def test_second_opening_says_who_holds_the_run(tmp_path, run):
+    with pytest.raises(StoreError, match=rf"process {os.getpid()} on .* since 20.*--wait"):
+        open_run(tmp_path)
+    run.close()
+    open_run(tmp_path).close()
+
+
+def test_waiting_ends_when_the_run_is_given_back(tmp_path, run):
+    timer = threading.Timer(0.2, run.close)
+    timer.start()
+    start = time.monotonic()
+    with open_run(tmp_path, wait=True):
+        assert time.monotonic() - start > 0.1
+    timer.join()
+
+
+def test_waiting_can_be_interrupted(tmp_path, run):
+    with pytest.raises(KeyboardInterrupt), interrupted_after(0.2):
+        open_run(tmp_path, wait=True)
+    run.close()
+    open_run(tmp_path).close()
+
+
+@contextlib.contextmanager
+def interrupted_after(seconds):
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_run_that_is_not_held_can_be_read_and_not_written(tmp_path, run):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    path = store.folder(tmp_path, Settings(), job="imp", label="digits-lenet")
+    assert path == run.path
+    looked = store.look(path)
+    assert_same(looked.load(UNIT, "params", PARAMS), PARAMS)
+    assert store.about_run(path)["job"] == "imp"
+    for write in (
+        lambda: looked.save("new", {}, RECORD),
+        lambda: looked.checkpoint("new", 1, PARAMS, {}),
+        lambda: looked.remove(UNIT),
+        lambda: looked.plan(3),
+    ):
+        with pytest.raises(StoreError, match="is not held by this process"):
+            write()
+    with pytest.raises(StoreError, match="no folder of a run"):
+        store.look(tmp_path)
+
+
+# Units
+
+
+def test_a_unit_comes_back_to_the_bit(run):
+    tree = {
+        "none": None,
+        "half": jnp.arange(3, dtype=jnp.bfloat16),
+        "large": np.array([2**64 - 1], np.uint64),
+        "scalar": np.float64(0.1),
+        "empty": np.zeros((0, 3), np.float32),
+        "whole": 7,
+        "flag": True,
+        "zeros": np.full((4, 3), -0.0, np.float32),
+        "a.b": np.arange(2),
+        "bits": np.arange(9).reshape(3, 3) % 2 == 0,
+        "list": [np.int8(1), (np.zeros(2, np.int16),)],
+    }
+    run.save(UNIT, {"params": PARAMS, "mask": MASK, "other": tree, "nothing": {}}, RECORD)
+    assert run.has(UNIT)
+    assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
+    assert_same(run.load(UNIT, "mask", MASK), MASK)
+    assert_same(run.load(UNIT, "other", tree), tree)
+    assert type(run.load(UNIT, "other", tree)["whole"]) is int
+    assert run.load(UNIT, "other", tree)["flag"] is True
+    assert run.load(UNIT, "nothing", {}) == {}
+    assert run.record(UNIT) == RECORD
+
+
+def test_structure_may_come_from_shapes_from_parameters_or_from_names(run):
+    run.save(UNIT, {"params": jax.device_put(PARAMS), "mask": MASK}, RECORD)
+    shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, PARAMS))
+    assert_same(run.load(UNIT, "params", shapes), PARAMS)
+    assert_same(run.load(UNIT, "params"), PARAMS)
+    assert_same(run.load(UNIT, "mask", PARAMS), MASK)
+    assert_same(run.load(UNIT, "mask"), MASK)
+
+
+def test_masks_take_one_bit_a_weight(run):
+    run.save("big", {"mask": {"kernel": np.ones((1000, 800), bool)}}, RECORD)
+    size = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
+    assert size < 1.3 * 1000 * 800 / 8
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ({"Dense_0": PARAMS["Dense_0"]}, "'Dense_1/kernel', which `like` lacks"),
+        (PARAMS | {"Dense_2": np.zeros(1)}, "no leaf 'Dense_2'"),
+        (PARAMS | {"Dense_1": {"kernel": np.zeros((3, 1), np.float32)}}, "params/Dense_1/kernel"),
+        (PARAMS | {"Dense_1": {"kernel": np.zeros((2, 1))}}, "float32 .* float64"),
+        (PARAMS | {"Dense_1": {"kernel": None}}, "params/Dense_1/kernel.*None in `like`"),
+    ],
+)
+def test_a_structure_that_differs_names_the_first_leaf(run, like, message):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    with pytest.raises(ValueError, match=message):
+        run.load(UNIT, "params", like)
+
+
+def test_an_unknown_tree_names_those_there_are(run):
+    run.save(UNIT, {"params": PARAMS, "mask": MASK}, RECORD)
+    with pytest.raises(ValueError, match="'weights'; it has params, mask"):
+        run.load(UNIT, "weights", PARAMS)
+
+
+def test_saving_again_replaces_and_removing_removes(run):
+    run.save(UNIT, {"params": PARAMS, "mask": MASK}, RECORD)
+    run.save(UNIT, {"params": MASK}, RECORD | {"level": 7})
+    assert run.record(UNIT)["level"] == 7
+    assert_same(run.load(UNIT, "params", MASK), MASK)
+    run.remove(UNIT)
+    assert not run.has(UNIT)
+    assert run.records() == []
+    assert (run.path / "results.jsonl").read_text() == ""
+
+
+def test_records_are_sorted_by_number(run):
+    units = [f"level_00/ticket/replicate_{number}" for number in (10, 2, 0)]
+    for unit in units:
+        run.save(unit, {}, RECORD)
+    assert [unit for unit, _ in run.records()] == units[::-1]
+
+
+def test_numbers_of_numpy_and_jax_go_into_a_record(run):
+    record = {"a": np.float32(0.5), "b": jnp.int32(3), "c": np.arange(2), "d": float("nan")}
+    run.save(UNIT, {}, record)
+    stored = run.record(UNIT)
+    assert (stored["a"], stored["b"], stored["c"]) == (0.5, 3, [0, 1])
+    assert np.isnan(stored["d"])
+
+
+# Checkpoints
+
+
+def train_state(step):
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf) + step, PARAMS)
+    optimizer = optax.chain(optax.clip(1.0), optax.adamw(optax.constant_schedule(0.1)))
+    return {"params": params, "opt": optimizer.init(params), "step": step, "stats": {}}
+
+
+def test_a_checkpoint_comes_back_to_the_bit_and_only_the_newest_is_kept(run):
+    assert run.latest(UNIT, train_state(0)) is None
+    for step in (10, 20, 20):
+        run.checkpoint(UNIT, step, train_state(step), {"best": [step, None]})
+    step, state, notes = run.latest(UNIT, train_state(0))
+    assert (step, notes) == (20, {"best": [20, None]})
+    assert_same(state, train_state(20))
+    assert len(list((run.path / UNIT).iterdir())) == 1
+    assert not run.has(UNIT)
+
+
+def test_finishing_a_unit_removes_its_checkpoints(run):
+    run.checkpoint(UNIT, 10, train_state(10), {})
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    assert run.latest(UNIT, train_state(0)) is None
+    assert sorted(path.name for path in (run.path / UNIT).iterdir()) == ["arrays", "record.json"]
+
+
+def test_an_unfinished_checkpoint_does_not_count(run):
+    run.checkpoint(UNIT, 10, train_state(10), {})
+    (run.path / UNIT / "checkpoint_000001" / "arrays").mkdir(parents=True)  # killed before record
+    assert run.latest(UNIT, train_state(0)).step == 10
+    run.checkpoint(UNIT, 20, train_state(20), {})
+    assert run.latest(UNIT, train_state(0)).step == 20
+    assert len(list((run.path / UNIT).iterdir())) == 1
+
+
+# Damage
+
+
+def damaged(path, how):
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
+
+
+def all_files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "flipped"])
+def test_damage_to_any_file_is_found_and_names_the_file(run, how):
+    run.save("other", {"params": PARAMS}, RECORD)
+    for number in itertools.count():
+        unit = f"unit_{number}"
+        run.save(unit, {"params": PARAMS, "mask": MASK}, RECORD)
+        present = [path for path in all_files(run.path / unit) if path.stat().st_size]
+        if number >= len(present):
+            break
+        damaged(present[number], how)
+        says = "run the same command: only this network is trained again"
+        with pytest.raises(StoreError, match=f"^{re.escape(str(present[number]))} is .*{says}"):
+            run.load(unit, "params", PARAMS)
+    assert number > 3
+    assert_same(run.load("other", "params", PARAMS), PARAMS)
+
+
+def test_damage_that_the_checksums_of_files_miss_is_found(run):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    path = run.path / UNIT / "record.json"
+    content = json.loads(path.read_text())["content"]
+    for entry, message in [("trees", "the checksum of `params`"), ("files", r"\w+Error: ")]:
+        changed = json.loads(json.dumps(content))
+        if entry == "trees":
+            changed["trees"]["params"]["crc32"] += 1
+        else:
+            changed["files"] = {}
+            shutil.rmtree(run.path / UNIT / "arrays")
+        text = json.dumps(changed)
+        path.write_text(f'{{"crc32": {zlib.crc32(text.encode())}, "content": {text}}}')
+        with pytest.raises(StoreError, match=rf"arrays is damaged \({message}.*Delete the folder"):
+            run.load(UNIT, "params", PARAMS)
+
+
+def test_a_lost_folder_of_arrays_says_what_to_do_and_can_be_made_again(run):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    os.rename(run.path / UNIT / "arrays", run.path / "elsewhere")
+    with pytest.raises(
+        StoreError, match=r"arrays/\w+ is missing\. Delete the folder .*replicate_0 and"
+    ):
+        run.load(UNIT, "params", PARAMS)
+    run.remove(UNIT)
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
+
+
+def test_a_changed_number_in_a_record_is_found(run):
+    run.save(UNIT, {}, RECORD)
+    path = run.path / UNIT / "record.json"
+    path.write_text(path.read_text().replace("0.25", "0.26", 1))
+    with pytest.raises(StoreError, match=r"record\.json is damaged \(its checksum"):
+        run.record(UNIT)
+    with pytest.raises(StoreError, match=r"record\.json is damaged"):
+        store.table(run.path)
+
+
+def test_a_damaged_checkpoint_is_an_error_and_not_a_silent_restart(run):
+    run.checkpoint(UNIT, 10, train_state(10), {})
+    data = run.path / UNIT / "checkpoint_000000" / "arrays" / "manifest.ocdbt"
+    damaged(data, "truncated")
+    with pytest.raises(StoreError, match=r"Delete the folder .*checkpoint_000000 and run the same"):
+        run.latest(UNIT, train_state(0))
+
+
+# A disk that does not cooperate
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, run):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/imp-.* cannot be written: Not a directory"):
+        open_run(tmp_path / "file")
+    run.save("level_00", {"params": PARAMS}, RECORD)
+    (run.path / "level_01").write_text("")
+    for store_it in (
+        lambda: run.save(UNIT, {"params": PARAMS}, RECORD),
+        lambda: run.checkpoint(UNIT, 1, PARAMS, {}),
+    ):
+        with pytest.raises(StoreError, match=r"level_01.* cannot be written"):
+            store_it()
+    assert_same(run.load("level_00", "params", PARAMS), PARAMS)
+
+
+def test_a_full_disk_is_an_error_and_costs_nothing_stored(run):
+    large = {"kernel": np.random.default_rng(0).normal(size=200_000)}
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    run.checkpoint("next", 10, train_state(10), {})
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        for store_it in (
+            lambda: run.save(UNIT, {"params": large}, RECORD),
+            lambda: run.save("new", {"params": large}, RECORD),
+            lambda: run.save("new", {}, {"text": "x" * 200_000}),
+            lambda: run.checkpoint("next", 20, large, {}),
+        ):
+            with pytest.raises(StoreError, match=r"cannot be written: .*Free disk space"):
+                store_it()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
+    assert run.latest("next", train_state(0)).step == 10
+    assert not run.has("new")
+    run.save("new", {"params": large}, RECORD)  # once there is room again
+    assert_same(run.load("new", "params", large), large)
+
+
+# Processes that die
+
+CHILD = """
+    import sys
+    import numpy as np
+    from tests_store_shared import Settings
+    from jaxlth import store
+
+    with store.open_run(sys.argv[1], Settings(), job="imp", label="digits-lenet") as run:
+        for number in range(10_000):
+            unit = f"unit_{len(run.records())}"
+            tree = {"kernel": np.full((300, 100), number, np.float32), "mask": np.ones(9, bool)}
+            for step in range(3):
+                run.checkpoint(unit, step, tree, {"step": step})
+            run.save(unit, {"params": tree}, {"number": number})
+            print(unit, flush=True)
+"""
+SHARED = """
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Settings:
+        seed: int = 0
+"""
+
+
+@pytest.fixture
+def child(tmp_path):
+    """Start a process that saves without end, and return it once it has begun."""
+    (tmp_path / "tests_store_shared.py").write_text(textwrap.dedent(SHARED))
+    (tmp_path / "child.py").write_text(textwrap.dedent(CHILD))
+    started = []
+
+    def start(out):
+        process = subprocess.Popen(
+            [sys.executable, str(tmp_path / "child.py"), str(out)],
+            env=os.environ | {"PYTHONPATH": SOURCE, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline().startswith("unit_")
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChildSettings:
+    seed: int = 0
+
+
+def check_after_kill(child, out, *, kills):
+    like = {"kernel": np.zeros((300, 100), np.float32), "mask": np.ones(9, bool)}
+    rng = random.Random(0)
+    units = set()
+    for _ in range(kills):
+        process = child(out)
+        with pytest.raises(StoreError, match=f"held by process {process.pid} on"):
+            open_run(out, ChildSettings())
+        assert [info.state for info in store.runs(out)] == ["running"]
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.wait()
+        with open_run(out, ChildSettings()) as run:
+            finished = dict(run.records())
+            assert units <= set(finished)  # nothing that was finished is lost
+            units = set(finished)
+            for unit, record in finished.items():
+                kernel = run.load(unit, "params", like)["kernel"]
+                np.testing.assert_array_equal(kernel, record["number"])
+            checkpoint = run.latest(f"unit_{len(units)}", like)
+            assert checkpoint is None or checkpoint.notes == {"step": checkpoint.step}
+            lines = (run.path / "results.jsonl").read_text().splitlines()
+            assert {json.loads(line)["unit"] for line in lines} == units
+            assert not list(run.path.rglob(".unfinished"))
+
+
+def test_what_is_finished_survives_a_kill_and_the_lock_goes_with_the_process(child, tmp_path):
+    check_after_kill(child, tmp_path / "runs", kills=1)
+
+
+@pytest.mark.slow
+def test_what_is_finished_survives_many_kills(child, tmp_path):
+    check_after_kill(child, tmp_path / "runs", kills=4)
+
+
+@pytest.mark.parametrize("stop", range(12))
+def test_a_save_cut_off_at_any_call_leaves_old_or_new(tmp_path, monkeypatch, stop):
+    class Killed(BaseException):
+        pass
+
+    run = open_run(tmp_path)
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    run.checkpoint("next", 10, PARAMS, {})
+    calls = itertools.count()
+
+    def die(name):
+        real = getattr(os, name)
+
+        def call(*args, **kwargs):
+            if next(calls) >= stop:
+                raise Killed
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("rename", "fsync", "unlink", "rmdir"):
+        die(name)
+    with contextlib.suppress(Killed):
+        run.save("next", {"params": MASK}, RECORD)
+    monkeypatch.undo()
+    run.close()
+    with open_run(tmp_path) as again:
+        assert_same(again.load(UNIT, "params", PARAMS), PARAMS)
+        if again.has("next"):
+            assert_same(again.load("next", "params", MASK), MASK)
+            assert again.latest("next", PARAMS) is None
+        else:
+            assert again.latest("next", PARAMS).step == 10
+        lines = (again.path / "results.jsonl").read_text().splitlines()
+        assert len(lines) == len(again.records())
+        again.save("next", {"params": MASK}, RECORD)
+        assert_same(again.load("next", "params", MASK), MASK)
+
+
+# Lists and tables
+
+
+def test_runs_tells_state_progress_and_size(tmp_path):
+    assert store.runs(tmp_path / "nowhere") == []
+    (tmp_path / "stray").mkdir()
+    with open_run(tmp_path) as run:
+        run.plan(2)
+        run.save("a", {"params": PARAMS}, RECORD)
+        (info,) = store.runs(tmp_path)
+        assert info[:6] == (run.path, "imp", "digits-lenet", "running", 1, 2)
+        assert info.bytes > 500
+    assert store.runs(tmp_path)[0].state == "interrupted"
+    with open_run(tmp_path) as run:
+        run.save("b", {}, RECORD)
+    assert store.runs(tmp_path)[0].state == "finished"
+
+
+def test_results_have_a_line_for_each_unit_as_strict_json(run):
+    run.save(UNIT, {}, RECORD | {"test_loss": float("inf")})
+    run.save("other", {}, RECORD)
+    lines = (run.path / "results.jsonl").read_text().splitlines()
+    first = json.loads(lines[0], parse_constant=pytest.fail)
+    assert (first["unit"], first["test_loss"], first["level"]) == (UNIT, None, 1)
+    assert "curve" not in first
+    assert len(lines) == 2
+
+
+def test_a_torn_line_of_results_is_mended(tmp_path, run):
+    run.save("a", {}, RECORD)
+    run.save("b", {}, RECORD)
+    run.close()
+    path = run.path / "results.jsonl"
+    whole = path.read_text()
+    path.write_text(whole[:-20])
+    open_run(tmp_path).close()
+    assert path.read_text() == whole
+
+
+def test_the_table_has_a_row_for_each_network_and_the_changed_settings(tmp_path):
+    changed = Settings(optimizer=Optimizer(lr=0.5, sizes=(4,)), seed=1)
+    paths = []
+    for settings in (Settings(), changed):
+        with open_run(tmp_path, settings) as run:
+            paths.append(run.path)
+            run.save("a", {}, RECORD | {"seed": 5, "stopped_step": 3, "test_loss": float("nan")})
+            run.save("b", {}, RECORD | {"seed": 5})
+    table = store.table(paths)
+    columns = ["run", "unit", *[name for name in RECORD if name != "curve"], "seed"]
+    extra = ["optimizer.lr", "optimizer.sizes", "settings.seed"]
+    assert list(table.columns) == columns + extra
+    assert list(table["unit"]) == ["a", "b", "a", "b"]
+    assert list(table["optimizer.lr"]) == [0.1, 0.1, 0.5, 0.5]
+    assert list(table["optimizer.sizes"]) == ["3, 2", "3, 2", "4", "4"]
+    assert table["level"].dtype == "int64"
+    assert table["stopped_step"].dtype == "Int64"
+    assert table["stopped_step"].isna().tolist() == [False, True, False, True]
+    assert table["validation_loss"].dtype == "float64"
+    assert table["validation_loss"].isna().all()
+    assert table["test_loss"].isna().tolist() == [True, False, True, False]
+    assert list(store.table(paths[0]).columns) == columns
+
+
+def test_the_table_goes_to_csv_and_parquet(run, tmp_path):
+    run.save(UNIT, {}, RECORD)
+    run.save("other", {}, RECORD | {"stopped_step": 2**53 + 1})
+    table = store.table(run.path)
+    assert store.export_results(run.path) == run.path / "results.csv"
+    read = pd.read_csv(run.path / "results.csv", dtype={"stopped_step": "Int64"})
+    assert read["stopped_step"].equals(table["stopped_step"])
+    assert read["test_loss"].equals(table["test_loss"])
+    pytest.importorskip("pyarrow")
+    table.to_parquet(tmp_path / "table.parquet")
+    parquet = pd.read_parquet(tmp_path / "table.parquet")
+    assert parquet["stopped_step"].equals(table["stopped_step"])
+
+
+def test_curves_have_a_row_for_each_evaluation(run):
+    run.save("a", {}, RECORD)
+    run.save("b", {}, RECORD | {"curve": {"step": [5], "test_loss": [None], "more": [1.5]}})
+    run.save("c", {}, {"level": 0})
+    curves = store.curves(run.path)
+    keys = ["run", "unit", "replicate", "level", "control", "step"]
+    assert list(curves.columns) == [*keys, "test_loss", "validation_loss", "more"]
+    assert list(curves["unit"]) == ["a", "a", "b"]
+    assert list(curves["step"]) == [10, 20, 5]
+    np.testing.assert_array_equal(curves["test_loss"], [0.5, 0.25, np.nan])
+    assert curves["validation_loss"].isna().all()
+
+
+def test_tables_of_nothing_are_empty_and_strangers_are_refused(run, tmp_path):
+    assert list(store.table(run.path).columns) == ["run", "unit"]
+    assert len(store.curves([])) == 0
+    (tmp_path / "stranger").mkdir()
+    for name in ("stranger", "nowhere"):
+        with pytest.raises(StoreError, match=f"{name} is no folder of a run"):
+            store.table(tmp_path / name)
+
+
+# Exchange
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_tickets_come_back_from_files(tmp_path, suffix):
+    path = tmp_path / f"ticket{suffix}"
+    metadata = {"level": 3, "density": 0.512, "run": None}
+    store.export_ticket(path, jax.device_put(PARAMS), MASK, metadata=metadata)
+    params, mask, about = store.load_ticket(path)
+    assert_same(params, PARAMS)
+    assert_same(mask, MASK)
+    assert about == metadata
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_in_a_ticket_are_those_of_the_tree(tmp_path):
+    store.export_ticket(tmp_path / "t.npz", PARAMS, MASK, metadata={})
+    with np.load(tmp_path / "t.npz") as file:
+        names = set(file.files) - {"jaxlth"}
+    kernels = {f"{kind}/Dense_{i}/kernel" for kind in ("params", "mask") for i in (0, 1)}
+    assert names == kernels | {"params/Dense_0/bias"}
+
+
+def test_bfloat16_goes_into_safetensors_only(tmp_path):
+    params = {"kernel": jnp.arange(4, dtype=jnp.bfloat16)}
+    store.export_ticket(tmp_path / "t.safetensors", params, {"kernel": None}, metadata={})
+    assert bits(store.load_ticket(tmp_path / "t.safetensors")[0]) == bits(params)
+    with pytest.raises(ValueError, match=r"bfloat16.*\.safetensors"):
+        store.export_ticket(tmp_path / "t.npz", params, {"kernel": None}, metadata={})
+
+
+def test_a_mask_that_does_not_fit_and_an_unknown_suffix_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"\.safetensors or \.npz; got .*t\.pt"):
+        store.export_ticket(tmp_path / "t.pt", PARAMS, MASK, metadata={})
+    with pytest.raises(ValueError, match=r"\.safetensors or \.npz"):
+        store.load_ticket(tmp_path / "t.pt")
+    with pytest.raises(ValueError, match="'other' that `params` lacks"):
+        store.export_ticket(tmp_path / "t.npz", PARAMS, {"other": np.ones(1, bool)}, metadata={})
+    wrong = MASK | {"Dense_1": {"kernel": np.ones((3, 1), bool)}}
+    with pytest.raises(ValueError, match=r"'Dense_1/kernel' has shape \(2, 1\)"):
+        store.export_ticket(tmp_path / "t.npz", PARAMS, wrong, metadata={})
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_broken_and_missing_tickets_are_named(tmp_path, suffix):
+    path = tmp_path / f"ticket{suffix}"
+    with pytest.raises(StoreError, match=r"ticket\.\w+ does not exist"):
+        store.load_ticket(path)
+    store.export_ticket(path, PARAMS, MASK, metadata={})
+    whole = path.read_bytes()
+    for size in {0, 5, len(whole) // 3, len(whole) // 2, len(whole) - 1}:
+        path.write_bytes(whole[:size])
+        with pytest.raises(StoreError, match=r"ticket\.\w+ is damaged"):
+            store.load_ticket(path)
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.export_ticket(tmp_path / "no" / path.name, PARAMS, MASK, metadata={})
+
+
+# Event files
+
+
+def test_event_files_are_written_for_each_curve(run, tmp_path):
+    pytest.importorskip("tensorboardX")
+    run.save(UNIT, {}, RECORD)
+    run.save("without", {}, {"level": 0})
+    for _ in range(2):
+        assert store.write_events(run.path, tmp_path / "events") == [UNIT]
+    (file,) = (path for path in (tmp_path / "events").rglob("*") if path.is_file())
+    assert file.parent == tmp_path / "events" / run.path.name / UNIT
+    assert b"test_loss" in file.read_bytes()
+
+
+def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(StoreError, match=r"pip install jaxlth\[tensorboard\]"):
+        store.write_events(run.path, tmp_path)
