@@ -4,7 +4,7 @@ Claim: the dense network holds subnetworks of 3.5 % of its weights that, trained
 weights, reach its accuracy; drawn anew or placed at random they do not.
 
     python experiments/lenet_mnist.py --scale smoke               # digits, under a minute
-    python experiments/lenet_mnist.py --scale cpu                 # MNIST, about an hour on two cores
+    python experiments/lenet_mnist.py --scale cpu                 # MNIST, about 40 minutes on two cores
     python experiments/lenet_mnist.py --scale paper --parts imp   # MNIST, about two hours on two cores
 
 MNIST is looked for in --data-dir or $JAXLTH_DATA. Runs are kept in --out and go on where they were
@@ -45,7 +45,7 @@ SCALES = {
     "smoke": Scale("digits", steps=200, levels=3, replicates=2, dilations=(0.5, 1.0)),
     "cpu": Scale(
         "mnist",
-        steps=5_000,
+        steps=3_000,
         levels=15,
         replicates=3,
         dilations=tuple(round(0.2 * i, 1) for i in range(1, 8)),

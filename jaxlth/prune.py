@@ -161,7 +161,7 @@ def trajectory(
         solved = 1 - (target / size) ** (1 / levels)
         return Trajectory(size, levels, solved, target, _falling(kept, levels))
     if levels and stay and target and size is None:
-        size = math.ceil(target / stay**levels * (1 - _SLACK))
+        size = math.ceil((target - _SLACK) / stay**levels)
     if size and stay and target and levels is None:
         levels = max(1, math.floor(math.log((target + 1) / size) / math.log(stay)))
         while _floor(size * stay**levels) > target:
@@ -177,12 +177,12 @@ def trajectory(
     return Trajectory(size, levels, float(rate), counts[-1], counts)
 
 
-_SLACK = Fraction(1, 10**12)  # relative; a rate is given in 16 digits at best
+_SLACK = Fraction(1, 10**6)  # weights; above what the 16 digits of a rate can miss
 
 
 def _floor(number: Fraction) -> int:
     """Return the whole number below, or the one above where only the rate's digits miss it."""
-    return math.floor(number * (1 + _SLACK))
+    return math.floor(number + _SLACK)
 
 
 def _root(number: int, degree: int) -> int:

@@ -6,7 +6,7 @@ how many images reach a candidate. Counting is fast on every device, and works u
 the last places go by position, found from counts of ties.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -87,17 +87,29 @@ def _count(condition: jax.Array) -> jax.Array:
 def _least(images: jax.Array, keep: jax.Array) -> jax.Array:
     """Return the largest number that at least `keep` images reach."""
     bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
-
-    def fix_bit(step: jax.Array, least: jax.Array) -> jax.Array:
-        candidate = least | (unsigned(1) << (bits - 1 - step).astype(unsigned))
-        return jnp.where(_count(images >= candidate) >= keep, candidate, least)
-
-    return jax.lax.fori_loop(0, bits, fix_bit, jnp.zeros((), unsigned))
+    return _largest_number(bits, unsigned(0), lambda number: _count(images >= number) >= keep)
 
 
 def _end_of_ties(ties: jax.Array, places: jax.Array) -> jax.Array:
     """Return a position before which exactly `places` of the ties lie."""
-    up_to_row = jnp.cumsum(_count_in_rows(ties))
-    row = jnp.minimum(jnp.sum(up_to_row <= places), ties.shape[0] - 1)
-    left = places - jnp.where(row > 0, up_to_row[row - 1], 0)
-    return row * WIDTH + jnp.sum(jnp.cumsum(ties[row]) <= left)
+    in_rows = _count_in_rows(ties)
+    rows, columns = jnp.arange(ties.shape[0]), jnp.arange(WIDTH)
+
+    def fits(end: jax.Array) -> jax.Array:
+        row, column = end // WIDTH, end % WIDTH
+        before = jnp.sum(jnp.where(rows < row, in_rows, 0))
+        return before + jnp.sum(ties[row] & (columns < column)) <= places
+
+    return _largest_number(ties.size.bit_length(), np.int32(0), fits)
+
+
+def _largest_number(
+    bits: int, zero: np.generic, holds: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """Return the largest number of so many bits for which `holds`, as it does for all below."""
+
+    def fix_bit(step: jax.Array, number: jax.Array) -> jax.Array:
+        bit = jnp.left_shift(jnp.ones_like(number), (bits - 1 - step).astype(number.dtype))
+        return jnp.where(holds(number | bit), number | bit, number)
+
+    return jax.lax.fori_loop(0, bits, fix_bit, jnp.asarray(zero))
