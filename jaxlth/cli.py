@@ -78,7 +78,9 @@ class Figure:
     """Folders or names of runs; the newest one by default. Several are drawn over each other."""
     out: str = "runs"
     """Folder of all runs."""
-    kind: Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation"] = "accuracy"
+    kind: Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation"] = (
+        "accuracy"
+    )
     """Accuracy by density, on the test or the training set; test accuracy through training; step
     and accuracy of least validation loss; dilation that reaches the dense accuracy."""
     levels: tuple[int, ...] = ()
@@ -143,9 +145,7 @@ def imp(command: Imp) -> int:
         wanted = tickets.units(chosen, levels=chosen.levels)
         before = sum(run.has(unit) for unit in wanted)
         events = tickets.imp(chosen, run, checkpoint_seconds=command.checkpoint_seconds)
-        events = progress.watched(
-            events, console, asked=len(wanted), finished=before
-        )
+        events = progress.watched(events, console, asked=len(wanted), finished=before)
         try:
             for event in events:
                 _tell_failures(event, console)
@@ -332,9 +332,7 @@ def _relative(path: pathlib.Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _chosen_runs(
-    names: Sequence[str], out: str, *, everything: bool = False
-) -> list[pathlib.Path]:
+def _chosen_runs(names: Sequence[str], out: str, *, everything: bool = False) -> list[pathlib.Path]:
     """Return the folders of the runs named, of all, or of the newest."""
     found: dict[str, RunInfo] = {info.path.name: info for info in store.runs(out)}
     if not names:

@@ -1,9 +1,9 @@
 """Frozen settings, as text and as a digest.
 
-Settings are nested frozen dataclasses that check themselves on construction. Their text is TOML; their
-digest is taken over the fields that differ from their defaults, so that a new field with a default
-leaves the digests of old runs alone. Fields made with `outside` (levels, replicates, paths, hardware)
-never enter the digest: asking for more of them extends a run instead of starting another.
+Settings are nested frozen dataclasses that check themselves on construction. Their text is TOML;
+their digest is taken over the fields that differ from their defaults, so that a new field with a
+default leaves the digests of old runs alone. Fields made with `outside` (levels, replicates, paths,
+hardware) never enter the digest: asking for more of them extends a run instead of starting another.
 """
 
 import dataclasses
@@ -136,10 +136,10 @@ def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
       ValueError: the file is not TOML, or names a setting that does not exist.
       OSError: the file cannot be read.
     """
-    text = pathlib.Path(path).read_text()
+    data = pathlib.Path(path).read_bytes()
     try:
-        mapping = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        mapping = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
     return from_dict(cls, mapping)
 

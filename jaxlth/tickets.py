@@ -6,7 +6,8 @@ is a unit of the run's folder, "level_03/ticket/replicate_0", and is trained onl
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -43,8 +44,7 @@ class ImpSettings:
     one_shot: bool = False
     """Prune the dense network to each level's density at once."""
     after_pruning: Literal["rewind", "learning-rate", "fine-tune"] = "rewind"
-    """After pruning: rewind weights and learning rate, the learning rate only, or neither (constant
-    last rate)."""
+    """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
     scope: Literal["global", "layerwise"] = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     leave_out: tuple[str, ...] = ()
@@ -54,12 +54,11 @@ class ImpSettings:
     control_levels: tuple[int, ...] = settings.outside(())
     """Levels at which controls are trained; all of them if none is given."""
     dilations: tuple[float, ...] = settings.outside(())
-    """Lengths of training, as factors, at which networks are trained again until one reaches the
-    dense accuracy."""
+    """Factors of the training's length at which networks train again until they match dense."""
     stop_density: float | None = settings.outside(None)
-    """Stop after the first level of at most this density."""
+    """Stop after the first level of at most this density, in (0, 1)."""
     stop_lost_accuracy: float | None = settings.outside(None)
-    """Stop after the first level whose tickets lose more than this share of test accuracy on average."""
+    """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
     replicates: int = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
     seed: int = 0
@@ -73,6 +72,13 @@ class ImpSettings:
         _at_least("levels", self.levels, 0)
         _at_least("rewind_step", self.rewind_step, 0)
         _at_least("replicates", self.replicates, 1)
+        settings.require(
+            0 <= self.seed < 2**32, f"`seed` must lie in 0..{2**32 - 1}; got {self.seed}."
+        )
+        settings.require(
+            len(set(self.controls)) == len(self.controls),
+            f"`controls` must name each control once; got {' '.join(self.controls)}.",
+        )
         settings.require(
             all(1 <= level <= self.levels for level in self.control_levels),
             f"`control_levels` must lie in 1..{self.levels}; got {list(self.control_levels)}.",
@@ -89,6 +95,11 @@ class ImpSettings:
         settings.require(
             all(factor > 0 for factor in self.dilations),
             f"`dilations` must be above 0; got {list(self.dilations)}.",
+        )
+        settings.require(
+            not self.dilations or self.after_pruning != "fine-tune",
+            "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
+            "one of them out.",
         )
         settings.require(
             self.data.validation > 0
@@ -109,9 +120,7 @@ def _at_least(name: str, value: int, least: int) -> None:
 # shuffled keeps those of the ticket, the random pruning of chapter 4.
 CONTROLS: dict[str, Callable[[Start, Network, jax.Array], Start]] = {
     "reinitialized": lambda ticket, new, key: Start(new, ticket.mask),
-    "shuffled": lambda ticket, new, key: Start(
-        ticket.network, masks.shuffle(ticket.mask, key=key)
-    ),
+    "shuffled": lambda ticket, new, key: Start(ticket.network, masks.shuffle(ticket.mask, key=key)),
     "random": lambda ticket, new, key: Start(new, masks.random(ticket.mask, key=key)),
     "random-layerwise": lambda ticket, new, key: Start(new, masks.shuffle(ticket.mask, key=key)),
 }
@@ -134,26 +143,45 @@ def imp(chosen: ImpSettings, run: Run, *, checkpoint_seconds: float) -> Iterator
     if _complete(chosen, run):
         return
     job = Job(chosen, run)
-    run.plan(len(units(chosen, levels=job.levels)))
+    _plan(run, job.first_asked())
     course = job.course()
     later = job.course(fine_tune=True) if chosen.after_pruning == "fine-tune" else course
     for level in range(job.levels + 1):
         asks = [
             job.ask(level, control, replicate)
-            for control in trained_at(level, job.chosen)
+            for control in trained_at(level, chosen)
             for replicate in range(chosen.replicates)
+            if not job.diverged_before(level, replicate)
         ]
         yield from work.train(
             run,
             asks,
             later if level else course,
             job.placed,
+            later=job.missing_after(level),
             checkpoint_seconds=checkpoint_seconds,
         )
         if job.lost_too_much(level):
             break
     yield from _dilate(job, checkpoint_seconds)
-    run.plan(len(run.records()))
+    _plan(run, ())
+
+
+def check(chosen: ImpSettings, path: pathlib.Path) -> None:
+    """Raise ValueError unless the settings fit data and network: before a run's folder is touched.
+
+    Args:
+      chosen: what is wanted.
+      path: folder of the run, which need not exist; where it has everything, no data are needed.
+    """
+    run = Run(path, -1)
+    if not _complete(chosen, run):
+        Job(chosen, run)
+
+
+def _plan(run: Run, asked: Iterable[str]) -> None:
+    """Have the run say how many units it is to hold: those asked for and those of other requests."""
+    run.plan(len({*asked, *(name for name, _ in run.records())}))
 
 
 def _complete(chosen: ImpSettings, run: Run) -> bool:
@@ -169,7 +197,7 @@ def _dilate(job: "Job", checkpoint_seconds: float) -> Iterator[Progress]:
     References:
       Frankle 2023, section 3.3.6: the least dilation is that network's learning speed.
     """
-    dense = job.mean_accuracy(0, "test_accuracy")
+    dense = job.mean_accuracy(0, "test_accuracy")  # NaN, which nothing matches, if none trained
     waiting = [
         (level, control, replicate)
         for level in range(job.levels + 1)
@@ -179,18 +207,20 @@ def _dilate(job: "Job", checkpoint_seconds: float) -> Iterator[Progress]:
     ]
     for dilation in sorted(job.chosen.dilations):
         asks = [job.ask(*which, dilation=dilation) for which in waiting]
+        _plan(job.run, (ask.unit for ask in asks))
         yield from work.train(
             job.run,
             asks,
             job.course(dilation=dilation),
             job.placed,
+            later=0,  # how many networks go on to the next dilation shows only then
             checkpoint_seconds=checkpoint_seconds,
         )
         accuracies = [job.run.record(ask.unit)["test_accuracy"] for ask in asks]
         waiting = [
             which
             for which, accuracy in zip(waiting, accuracies, strict=True)
-            if accuracy is None or accuracy < dense
+            if not accuracy >= dense
         ]
 
 
@@ -212,34 +242,25 @@ class Job:
         self._keep = self._keeps()
         self.levels = self._levels()
         self._select = jax.jit(self._pruned)
-        self.plan = training.plan(
-            chosen.training, chosen.optimizer, examples=self.info.train
-        )
-        settings.require(
-            chosen.rewind_step < self.plan.steps,
-            f"`rewind_step` must lie in 0..{self.plan.steps - 1}, before the end of training; "
-            f"got {chosen.rewind_step}.",
-        )
+        for dilation in (1.0, *chosen.dilations):
+            self._check_length(dilation)
         self.mask = functools.lru_cache(maxsize=2 * chosen.replicates)(self._mask)
 
     def course(self, *, dilation: float = 1.0, fine_tune: bool = False) -> work.Course:
         """Return the training, as set or dilated; or fine-tuning, at its constant last rate."""
-        chosen = self.chosen
-        plan = training.plan(
-            chosen.training, chosen.optimizer, examples=self.info.train, dilation=dilation
-        )
+        chosen, plan = self.chosen, self._plan(dilation)
         rate = optimizers.schedule(
             chosen.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
         )
         if fine_tune:
-            last = rate(np.int32(plan.steps - 1))
-            rate = optimizers.schedule(dataclasses.replace(chosen.optimizer, lr=float(last)))
+            rate = optimizers.held(rate, at=plan.steps - 1)
         trainer = train.make(
             self.model,
             optimizers.build(chosen.optimizer, rate),
             batch_size=chosen.training.batch_size,
             patience=plan.patience,
             keep_best=chosen.training.keep == "best",
+            normalize=data.NORMALIZERS[chosen.data.normalize],
         )
         return work.Course(trainer, plan)
 
@@ -247,9 +268,9 @@ class Job:
         """Return the ask for one network; a dilation of 1 is the network itself."""
         name = unit(level, control, replicate)
         rewind_step = round(self.chosen.rewind_step * dilation)
-        dense_before = level == 0 and rewind_step > 0 and dilation == 1
+        keeps_rewound = level == 0 and rewind_step > 0 and dilation == 1
         return Ask(
-            unit=name if dilation == 1 else f"dilation_{dilation:g}/{name}",
+            unit=dilated(name, dilation),
             start=functools.partial(self.start, level, control, replicate),
             key=keys.fold(keys.stream(self.chosen.seed, replicate, "order"), level),
             begin=rewind_step if level else 0,
@@ -260,7 +281,7 @@ class Job:
                 "control": control,
                 "dilation": dilation,
             },
-            snapshots={rewind_step: f"rewound/replicate_{replicate}"} if dense_before else {},
+            snapshots={rewind_step: rewound(replicate)} if keeps_rewound else {},
         )
 
     def start(self, level: int, control: str, replicate: int) -> Start:
@@ -274,6 +295,30 @@ class Job:
         new = self._init(keys.fold(key, 0))
         return CONTROLS[control](ticket, new, keys.fold(key, 1))
 
+    def first_asked(self) -> list[str]:
+        """Return the units that the settings ask for, as far as that is known beforehand."""
+        networks = units(self.chosen, levels=self.levels)
+        snapshots = self.chosen.replicates if self.chosen.rewind_step else 0
+        again = sorted(self.chosen.dilations)[:1]
+        return [
+            *networks,
+            *(rewound(replicate) for replicate in range(snapshots)),
+            *(dilated(name, dilation) for dilation in again for name in networks),
+        ]
+
+    def missing_after(self, level: int) -> int:
+        """Return how many networks of the later levels the run lacks."""
+        before = set(units(self.chosen, levels=level))
+        asked = set(units(self.chosen, levels=self.levels))
+        return sum(not self.run.has(name) for name in asked - before)
+
+    def diverged_before(self, level: int, replicate: int) -> bool:
+        """Return whether the network that a level prunes did not train: there is no ticket then."""
+        if level == 0:
+            return False
+        before = unit(self._pruned_level(level), TICKET, replicate)
+        return not self.run.has(before) or self.run.record(before)["nan_step"] is not None
+
     def lost_too_much(self, level: int) -> bool:
         """Return whether the tickets of a level lose more accuracy than the settings allow.
 
@@ -286,26 +331,46 @@ class Job:
         return lost > self.chosen.stop_lost_accuracy
 
     def mean_accuracy(self, level: int, split: str) -> float:
-        """Return the mean accuracy of a level's tickets over the replicates; a failed one counts 0."""
-        replicates = range(self.chosen.replicates)
-        records = [self.run.record(unit(level, TICKET, replicate)) for replicate in replicates]
-        return float(np.mean([record[split] or 0.0 for record in records]))
+        """Return the mean accuracy of a level's tickets, those that diverged aside; NaN if all did."""
+        names = [unit(level, TICKET, replicate) for replicate in range(self.chosen.replicates)]
+        records = [self.run.record(name) for name in names if self.run.has(name)]
+        trained = [record[split] for record in records if record["nan_step"] is None]
+        return float(np.mean(trained)) if trained else float("nan")
 
     def _ticket_network(self, level: int, replicate: int) -> Network:
         if level > 0 and self.chosen.after_pruning != "rewind":
             return self._trained(level - 1, replicate)
         if level > 0 and self.chosen.rewind_step > 0:
-            return self.run.load(f"rewound/replicate_{replicate}", "network", self._network_like)
+            return self.run.load(rewound(replicate), "network", self._network_like)
         return self._init(keys.stream(self.chosen.seed, replicate, "initialization"))
 
     def _mask(self, level: int, replicate: int) -> masks.Mask:
         """Return the mask of a ticket, from the trained network before it."""
         if level == 0:
             return self.dense
-        before = 0 if self.chosen.one_shot else level - 1
+        before = self._pruned_level(level)
         trained = self._trained(before, replicate)
         mask = self.run.load(unit(before, TICKET, replicate), "mask", self.dense)
         return jax.device_get(self._select(trained.params, mask, self._keep[level]))
+
+    def _pruned_level(self, level: int) -> int:
+        """Return the level whose trained network a level prunes."""
+        return 0 if self.chosen.one_shot else level - 1
+
+    def _plan(self, dilation: float) -> training.Plan:
+        chosen, examples = self.chosen, self.info.train
+        return training.plan(
+            chosen.training, chosen.optimizer, examples=examples, dilation=dilation
+        )
+
+    def _check_length(self, dilation: float) -> None:
+        chosen, steps = self.chosen, self._plan(dilation).steps
+        dilated = "" if dilation == 1 else f" dilated by {dilation:g}"
+        settings.require(
+            round(chosen.rewind_step * dilation) < steps,
+            f"`rewind_step` must lie in 0..{steps - 1}, before the end of training{dilated}; "
+            f"got {chosen.rewind_step}.",
+        )
 
     def _trained(self, level: int, replicate: int) -> Network:
         return self.run.load(unit(level, TICKET, replicate), "network", self._network_like)
@@ -320,9 +385,7 @@ class Job:
         if self.chosen.scope == "global":
             return prune.keep_counts(masks.size(self.dense), **times)
         layers = trees.named(self.dense)
-        counts = {
-            name: prune.keep_counts(np.size(leaf), **times) for name, leaf in layers.items()
-        }
+        counts = {name: prune.keep_counts(np.size(leaf), **times) for name, leaf in layers.items()}
         return [
             {name: count[level] for name, count in counts.items()}
             for level in range(self.chosen.levels + 1)
@@ -348,8 +411,9 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     chosen = settings.from_dict(ImpSettings, store.about_run(run.path)["settings"])
     name = unit(level, control, replicate)
     settings.require(
-        run.has(name), f"The run {run.path.name} has no {name}; it has levels and replicates as "
-        "`jaxlth results` shows them."
+        run.has(name),
+        f"The run {run.path.name} has no {name}; it has levels and replicates as "
+        "`jaxlth results` shows them.",
     )
     return Job(chosen, run).start(level, control, replicate)
 
@@ -373,6 +437,16 @@ def units(chosen: ImpSettings, *, levels: int) -> list[str]:
 def unit(level: int, control: str, replicate: int) -> str:
     """Return the name of a network's unit in the run's folder."""
     return f"level_{level:02d}/{control}/replicate_{replicate}"
+
+
+def rewound(replicate: int) -> str:
+    """Return the name of the unit that keeps the state tickets restart from."""
+    return f"rewound/replicate_{replicate}"
+
+
+def dilated(name: str, dilation: float) -> str:
+    """Return the name of a network's unit where it is trained longer or shorter."""
+    return name if dilation == 1 else f"dilation_{dilation:g}/{name}"
 
 
 def label(chosen: ImpSettings) -> str:

@@ -46,6 +46,7 @@ class Progress(NamedTuple):
     steps: int  # length of the training
     trained: int  # steps since the last event, over all networks of the group
     finished: tuple[Mapping[str, Any], ...]  # records of the networks just stored
+    left: int  # networks still to be stored, those in training among them; at most
 
 
 class Course:
@@ -89,7 +90,13 @@ class _Task(NamedTuple):
 
 
 def train(
-    run: Run, asks: Sequence[Ask], course: Course, placed: Placed, *, checkpoint_seconds: float
+    run: Run,
+    asks: Sequence[Ask],
+    course: Course,
+    placed: Placed,
+    *,
+    later: int,
+    checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     """Train the networks that the run lacks, and store them.
 
@@ -98,6 +105,7 @@ def train(
       asks: the networks wanted.
       course: how they are trained.
       placed: on what.
+      later: networks that the job trains after these, at most; for telling progress.
       checkpoint_seconds: time between checkpoints within a network's training.
 
     Yields:
@@ -106,14 +114,16 @@ def train(
     missing = [ask for ask in asks if not _has_all(run, ask)]
     if not missing:
         return
-    layout = execution.layout(len(missing))
+    # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
+    layout = execution.layout(len(asks))
+    left = len(missing) + later
     steps = {ask.unit: run.reached(ask.unit) or ask.begin for ask in missing}
     for step in sorted(set(steps.values()), reverse=True):
         same = [ask for ask in missing if steps[ask.unit] == step]
         for first in range(0, len(same), layout.size):
             tasks = [_task(run, ask, course.trainer) for ask in same[first : first + layout.size]]
-            group = _train_group(run, tasks, layout, course, placed, checkpoint_seconds)
-            yield from group
+            yield from _train_group(run, tasks, layout, course, placed, left, checkpoint_seconds)
+            left -= len(tasks)
 
 
 def _train_group(
@@ -122,6 +132,7 @@ def _train_group(
     layout: execution.Layout,
     course: Course,
     placed: Placed,
+    left: int,
     checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     compiled, dataset = course.compiled(layout), placed.shared(layout)
@@ -130,9 +141,10 @@ def _train_group(
     rows = [task.rows for task in tasks]
     clock = saved = time.perf_counter()
     step = tasks[0].step
+    states = layout.place([task.state for task in tasks])  # the last ones, if resumed at the end
     moments = fit.fit(
         compiled,
-        layout.place([task.state for task in tasks]),
+        states,
         group_masks,
         dataset,
         layout.place([task.ask.key for task in tasks]),
@@ -150,7 +162,7 @@ def _train_group(
             _checkpoint(run, tasks, layout, moment, seconds)
             saved = time.perf_counter()
         try:
-            yield Progress(units, step, course.plan.steps, trained, ())
+            yield Progress(units, step, course.plan.steps, trained, (), left)
         except KeyboardInterrupt:
             _checkpoint(run, tasks, layout, moment, seconds)
             raise
@@ -164,12 +176,15 @@ def _train_group(
         layout.take(finals, len(tasks)),
         strict=True,
     ):
-        record = dict(task.ask.record) | _result(task, state, final, step) | {
-            "seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)
-        }
-        run.save(task.ask.unit, {"network": network, "mask": task.mask}, record)
+        record = (
+            dict(task.ask.record)
+            | _result(task, state, final, step)
+            | {"seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)}
+        )
+        if not run.has(task.ask.unit):  # it may have been only a snapshot that was missing
+            run.save(task.ask.unit, {"network": network, "mask": task.mask}, record)
         finished.append(record)
-    yield Progress(units, step, course.plan.steps, 0, tuple(finished))
+    yield Progress(units, step, course.plan.steps, 0, tuple(finished), left - len(tasks))
 
 
 def _has_all(run: Run, ask: Ask) -> bool:
@@ -197,9 +212,7 @@ def _checkpoint(
         run.checkpoint(task.ask.unit, moment.step, state, notes)
 
 
-def _snapshot(
-    run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.Moment
-) -> None:
+def _snapshot(run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.Moment) -> None:
     wanted = [task.ask.snapshots.get(moment.step) for task in tasks]
     if not any(wanted):
         return

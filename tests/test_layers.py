@@ -15,13 +15,14 @@ PACKAGE = ROOT / "jaxlth"
 
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
-    ("trees", "keys", "settings"),
+    ("trees", "keys", "settings", "selection"),
     ("masks",),
     ("scores", "prune"),
     ("models", "data"),
     ("training",),
     ("landscape", "graphs", "supermasks"),
     ("store",),
+    ("work",),
     ("tickets",),
     ("early", "instability", "separation", "supermask"),
     ("report",),
@@ -30,7 +31,7 @@ LAYERS = (
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 # Public functions for anybody's parameters, and what they stand on.
-FUNCTIONAL = ("trees", "keys", "masks", "scores", "prune", "landscape", "graphs")
+FUNCTIONAL = ("trees", "keys", "selection", "masks", "scores", "prune", "landscape", "graphs")
 NOT_FUNCTIONAL = {"flax", "orbax", "tyro", "tensorflow_datasets", "pandas", "matplotlib", "rich"}
 NOT_FUNCTIONAL |= {"etils", "safetensors", "os", "pathlib", "shutil", "tempfile"}  # the disk
 OUTSIDE = {"experiments", "tests", "tpu"}

@@ -143,6 +143,7 @@ def test_a_pattern_that_matches_nothing_names_the_closest_leaf():
         masks.without(mask, "Dense_0/*")
 
 
+PARAMS = {"a": np.ones((20, 20)), "b": np.ones((20, 20)), "c": np.ones(2)}
 CONTROLS = {"shuffle": masks.shuffle, "random": masks.random}
 
 
@@ -151,23 +152,23 @@ def control(request):
     return CONTROLS[request.param]
 
 
-def test_controls_keep_the_count(control, params):
-    mask = half(params)
+def test_controls_keep_the_count(control):
+    mask = half(PARAMS)
     changed = control(mask, key=jax.random.key(0))
-    masks.check(params, changed)
+    masks.check(PARAMS, changed)
     assert int(masks.kept(changed)) == int(masks.kept(mask))
 
 
 def test_controls_depend_on_the_key_alone(control):
-    mask = half(NETWORKS["jax arrays"])
+    mask = half(PARAMS)
     first, again, other = (control(mask, key=jax.random.key(seed)) for seed in (0, 0, 1))
     assert same(first, again)
     assert not same(first, other)
     assert not same(first, mask)
 
 
-def test_controls_under_jit_and_vmap_equal_a_loop(control, params):
-    stacked = trees.stack([half(params), masks.dense(params), half(params)])
+def test_controls_under_jit_and_vmap_equal_a_loop(control):
+    stacked = trees.stack([half(PARAMS), masks.dense(PARAMS), half(PARAMS)])
     split = jax.random.split(jax.random.key(5), 3)
     mapped = jax.jit(jax.vmap(lambda mask, key: control(mask, key=key)))(stacked, split)
     for mask, key, changed in zip(
@@ -182,15 +183,15 @@ def test_shuffle_keeps_the_count_of_each_tensor_and_random_does_not():
     assert masks.layer_densities(masks.shuffle(mask, key=key)) == {"a": 1.0, "b": 0.0}
     spread = masks.layer_densities(masks.random(mask, key=key))
     assert abs(spread["a"] - 0.5) < 0.1
-    assert spread["a"] + spread["b"] == 1
+    assert spread["a"] + spread["b"] == pytest.approx(1)
 
 
 def test_controls_keep_every_position_equally_often(control):
     mask = {"a": jnp.array([True, True, False, False]), "b": jnp.array([False, True])}
-    streams = jax.vmap(lambda i: keys.fold(jax.random.key(0), i))(jnp.arange(4000))
-    drawn = jax.vmap(lambda key: control(mask, key=key))(streams)
+    streams = jax.vmap(lambda i: keys.fold(jax.random.key(0), i))(jnp.arange(1000))
+    drawn = jax.jit(jax.vmap(lambda key: control(mask, key=key)))(streams)
     shares = np.concatenate([np.mean(leaf, axis=0) for leaf in jax.tree.leaves(drawn)])
-    np.testing.assert_allclose(shares, 0.5, atol=0.04)  # five standard deviations
+    np.testing.assert_allclose(shares, 0.5, atol=0.08)  # five standard deviations
 
 
 def test_jaccard_is_intersection_over_union():

@@ -20,7 +20,18 @@ from jaxlth import settings as settings_lib
 from jaxlth.data import digits, idx, prepared, sources
 from jaxlth.data.sources import DataError, Split
 
-__all__ = ["SOURCES", "DataError", "DataSettings", "Dataset", "Info", "Split", "load", "normalize"]
+__all__ = [
+    "NORMALIZERS",
+    "SOURCES",
+    "DataError",
+    "DataSettings",
+    "Dataset",
+    "Info",
+    "Split",
+    "load",
+    "normalize",
+    "unit_norm",
+]
 
 SOURCES = {
     "digits": digits.read,
@@ -69,6 +80,10 @@ class DataSettings:
     validation: float = 0.1
     """Share of the training set kept for validation, from 0 (no validation) to less than 1."""
 
+    normalize: str = "statistics"
+    """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
+    training set, per channel) or unit-norm (each image divided by its Euclidean norm)."""
+
     def __post_init__(self) -> None:
         """Check the fields."""
         if not (self.name.startswith(PREPARED) and len(self.name) > len(PREPARED)):
@@ -77,6 +92,7 @@ class DataSettings:
             self.name != f"{PREPARED}NAME",
             f"`data`: put the name of a data set after {PREPARED!r}, as in tfds:cifar10.",
         )
+        settings_lib.known("normalize", self.normalize, NORMALIZERS)
         settings_lib.require(
             0 <= self.validation < 1,
             "`validation`, a share of the training set, must lie in [0, 1);"
@@ -145,6 +161,33 @@ def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
       [[-1.0], [1.0]]
     """
     return (images.astype(jnp.float32) - mean) / jnp.where(std == 0, 1, std)
+
+
+def unit_norm(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Return each image divided by its Euclidean norm; an image of zeros stays as it is.
+
+    Args:
+      images: (n, height, width, channels).
+      mean: not used; here so that all normalisations are called alike.
+      std: not used.
+
+    Returns:
+      (n, height, width, channels) float32.
+
+    Example:
+      >>> unit_norm(jnp.array([[[[3], [4]]]], jnp.uint8), None, None).ravel().tolist()
+      [0.6000000238418579, 0.800000011920929]
+
+    References:
+      Frankle & Carbin 2019: their published code for MNIST normalises so.
+    """
+    del mean, std
+    images = images.astype(jnp.float32)
+    norm = jnp.sqrt(jnp.sum(images**2, axis=(1, 2, 3), keepdims=True))
+    return images / jnp.where(norm == 0, 1, norm)
+
+
+NORMALIZERS = {"statistics": normalize, "unit-norm": unit_norm}
 
 
 def _read(settings: DataSettings) -> sources.Published:

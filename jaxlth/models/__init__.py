@@ -1,7 +1,7 @@
 """Networks as pure functions: `init(key) -> Network` and `apply(network, inputs) -> logits`.
 
-A `Network` is everything that rewinding restores: the parameters and the batch statistics. The layers
-themselves are Flax linen modules; nothing above this package knows that.
+A `Network` is everything that rewinding restores: the parameters and the batch statistics. The
+layers themselves are Flax linen modules; no other package knows that.
 """
 
 import dataclasses
@@ -31,8 +31,8 @@ class Model:
 
     Attributes:
       init: key -> Network.
-      apply: (network, inputs (n, height, width, channels) float32, train) -> (logits (n, classes), stats);
-        with `train` the batch's own statistics are used and the running ones advanced.
+      apply: (network, inputs (n, height, width, channels) float32, train) -> (logits (n, classes),
+        stats); with `train` the batch's own statistics are used and the running ones advanced.
     """
 
     init: Callable[[jax.Array], Network]
@@ -91,8 +91,6 @@ def build(chosen: ModelSettings, *, shape: tuple[int, ...], classes: int) -> Mod
 def label(chosen: ModelSettings) -> str:
     """Return a readable name for a run's folder, such as "mlp-20-20"."""
     return "-".join([chosen.name, *map(str, chosen.hidden)])
-
-
 
 
 def _lenet(chosen: ModelSettings, classes: int) -> MLP:

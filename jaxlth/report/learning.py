@@ -2,12 +2,15 @@
 
 import pandas as pd
 
+from jaxlth.report import results as stored
+
 
 def least_dilations(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each network that was trained dilated, with its d*.
+    """Return a row for each network that was trained at the least dilation of its run, with its d*.
 
     A network matches at a dilation if its test accuracy is at least the mean of the dense networks
-    trained undilated.
+    trained undilated, those that diverged aside. Training as long as the settings say counts as the
+    dilation 1.
 
     Args:
       results: the table of results of one run, with its column `dilation`.
@@ -18,10 +21,10 @@ def least_dilations(results: pd.DataFrame) -> pd.DataFrame:
     References:
       Frankle 2023, section 3.3.6 and Figure 3-9.
     """
-    undilated = results[results["dilation"] == 1]
-    dense = undilated.loc[undilated["level"] == 0, "test_accuracy"].mean()
-    dilated = results[results["unit"].str.startswith("dilation_")]
+    accuracy = stored.survived(results, "test_accuracy")
+    dense = accuracy[stored.is_dense(results) & (results["dilation"] == 1)].mean()
     keys = ["level", "density", "control", "replicate"]
-    matched = dilated["dilation"].where(dilated["test_accuracy"] >= dense)
-    least = matched.groupby([dilated[key] for key in keys]).min()
-    return least.rename("d_star").reset_index()
+    groups = [results[key] for key in keys]
+    matched = results["dilation"].where(accuracy >= dense).groupby(groups).min()
+    least = results["dilation"].groupby(groups).min()
+    return matched[least == results["dilation"].min()].rename("d_star").reset_index()

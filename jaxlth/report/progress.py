@@ -1,7 +1,8 @@
 """Progress of a job on the terminal: a bar, or one plain line a level where there is no terminal."""
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -10,95 +11,104 @@ from jaxlth.work import Progress as Event
 
 SHORTEST = 2.0  # seconds of work before a rate or a time left is worth telling
 
+See = Callable[[Event], None]
 
-def watched(
-    events: Iterable[Event], console: Console, *, asked: int, finished: int
-) -> Iterator[Event]:
-    """Pass on the events of a job while showing them.
+
+def shown(console: Console, *, finished: int) -> contextlib.AbstractContextManager[See]:
+    """Return a context that gives a function which shows each event it is called with.
 
     Args:
-      events: what the job yields.
       console: where it is shown; a bar on a terminal, else a line for each level finished.
-      asked: networks that the settings ask for.
-      finished: how many of them were there before.
+      finished: networks that were there before.
     """
-    if console.is_terminal:
-        yield from _with_bar(events, console, asked=asked, finished=finished)
-    else:
-        yield from _with_lines(events, console, asked=asked, finished=finished)
+    return (_bar if console.is_terminal else _lines)(console, _Pace(finished))
 
 
 class _Pace:
-    """Steps trained so far, and how many are to come."""
+    """Networks and steps trained so far, and how many are to come."""
 
-    def __init__(self, asked: int, finished: int) -> None:
-        self.asked, self.finished = asked, finished
-        self.trained = 0
-        self.clock = time.perf_counter()
+    def __init__(self, finished: int) -> None:
+        self.finished = finished
+        self.event: Event | None = None
+        self.trained = 0  # steps since the clock was started
+        self.clock: float | None = None
 
     def see(self, event: Event) -> None:
-        self.trained += event.trained
+        self.event = event
         self.finished += len(event.finished)
+        if self.clock is None:  # what comes before the first event is mostly compilation
+            self.clock = time.perf_counter()
+        else:
+            self.trained += event.trained
 
-    def networks(self, event: Event) -> float:
-        """Return the networks trained, those in training counted in part."""
-        part = 0 if event.finished else len(event.units) * event.step / event.steps
-        return min(self.finished + part, self.asked)
+    @property
+    def asked(self) -> int:
+        return self.finished + (self.event.left if self.event else 0)
 
-    def text(self, event: Event) -> str:
-        seconds = time.perf_counter() - self.clock
-        if seconds < SHORTEST or not self.trained:
-            return ""
+    @property
+    def networks(self) -> float:
+        """Networks trained, those in training counted in part."""
+        event = self.event
+        if event is None or event.finished:
+            return self.finished
+        return self.finished + len(event.units) * event.step / event.steps
+
+    def text(self) -> str:
+        count = f"{self.finished}/{self.asked} networks"
+        seconds = time.perf_counter() - self.clock if self.clock else 0.0
+        if self.event is None or seconds < SHORTEST or not self.trained:
+            return count
         rate = self.trained / seconds
-        left = (self.asked - self.networks(event)) * event.steps / rate
-        return f"{rate:,.0f} steps/s, {_duration(left)} left"
+        left = (self.asked - self.networks) * self.event.steps / rate
+        return f"{count}, {rate:,.0f} steps/s, {_duration(left)} left"
 
 
-def _with_bar(
-    events: Iterable[Event], console: Console, *, asked: int, finished: int
-) -> Iterator[Event]:
-    pace = _Pace(asked, finished)
+@contextlib.contextmanager
+def _bar(console: Console, pace: _Pace) -> Iterator[See]:
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("compiling", total=asked, completed=finished)
-        for event in events:
+        task = bar.add_task("compiling", total=None)
+
+        def see(event: Event) -> None:
             pace.see(event)
-            where = _where(event.units)
-            text = f"{pace.finished}/{asked} networks  {where}  {pace.text(event)}"
-            bar.update(task, total=asked, completed=pace.networks(event), description=text)
-            yield event
+            text = f"{pace.text()}, {_where(event.units)}"
+            bar.update(task, total=pace.asked, completed=pace.networks, description=text)
+
+        yield see
 
 
-def _with_lines(
-    events: Iterable[Event], console: Console, *, asked: int, finished: int
-) -> Iterator[Event]:
-    pace = _Pace(asked, finished)
-    stage = ""
-    last = None
-    for event in events:
-        if last is not None and _stage(event.units) != stage:
-            _line(console, stage, pace, last)
+@contextlib.contextmanager
+def _lines(console: Console, pace: _Pace) -> Iterator[See]:
+    def see(event: Event) -> None:
+        if pace.event is not None and _stage(event.units) != _stage(pace.event.units):
+            tell(pace.event)
         pace.see(event)
-        stage, last = _stage(event.units), event
-        yield event
-    if last is not None:
-        _line(console, stage, pace, last)
 
+    def tell(event: Event) -> None:
+        console.print(f"{_stage(event.units)} done, {pace.text()}", highlight=False)
 
-def _line(console: Console, stage: str, pace: _Pace, event: Event) -> None:
-    text = f"{stage} done, {pace.finished}/{pace.asked} networks, {pace.text(event)}"
-    console.print(text.rstrip(", "), highlight=False)
+    yield see
+    if pace.event is not None and pace.event.finished:  # else the job was interrupted
+        tell(pace.event)
 
 
 def _stage(units: tuple[str, ...]) -> str:
-    """Return the level that units belong to, "level 3"."""
-    stage = units[0].rsplit("/", 2)[0]
-    return stage.replace("_0", " ").replace("_", " ")
+    """Return what units belong to.
+
+    Example:
+      >>> _stage(("level_03/ticket/replicate_0",))
+      'level 3'
+      >>> _stage(("dilation_0.5/level_10/random/replicate_0",))
+      'dilation 0.5, level 10'
+    """
+    *dilation, level, _, _ = units[0].split("/")
+    parts = [part.replace("_", " ") for part in dilation]
+    return ", ".join([*parts, f"level {int(level.removeprefix('level_'))}"])
 
 
 def _where(units: tuple[str, ...]) -> str:
     """Return level, kind and replicates of a group, "level 3 ticket 0, 1"."""
-    _, control, _ = units[0].rsplit("/", 2)
+    control = units[0].split("/")[-2]
     same = [unit.rsplit("_", 1)[1] for unit in units if f"/{control}/" in unit]
     return f"{_stage(units)} {control} {', '.join(same)}"
 

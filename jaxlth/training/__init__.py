@@ -1,10 +1,11 @@
 """Training as one pure function of state, mask, data and key, and how it is laid out over devices.
 
-`plan` turns settings into numbers of steps, `train.make` gives the pure functions, `execution` maps them over
-replicates and devices, `fit` is the loop that a job watches.
+`plan` turns settings into numbers of steps, `train.make` gives the pure functions, `execution` maps
+them over replicates and devices, `fit` is the loop that a job watches.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 from jaxlth import settings
@@ -12,12 +13,13 @@ from jaxlth.training.optimizers import OptimizerSettings
 
 __all__ = ["OptimizerSettings", "Plan", "TrainingSettings", "plan"]
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How long to train, on what batches, and when to stop.
 
-    The unit of the training's length, steps or epochs, is also that of `evaluate_every`, `patience`,
-    `warmup` and `milestones`.
+    The unit of the training's length, steps or epochs, is also that of `evaluate_every`,
+    `patience`, `warmup` and `milestones`.
     """
 
     steps: int | None = None
@@ -27,7 +29,7 @@ class TrainingSettings:
     batch_size: int = 60
     """Examples per step; what is left of an epoch is dropped."""
     evaluate_every: float | None = None
-    """Time between evaluations, in the unit of the training's length; a twentieth of it by default."""
+    """Time between evaluations, in the unit of the length; a twentieth of it by default."""
     patience: float | None = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
     keep: Literal["last", "best"] = "last"
@@ -36,7 +38,9 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "epochs", "batch_size", "evaluate_every", "patience"):
             value = getattr(self, name)
-            settings.require(value is None or value > 0, f"`{name}` must be above 0; got {value}.")
+            settings.require(
+                value is None or 0 < value < math.inf, f"`{name}` must be above 0; got {value}."
+            )
         settings.require(
             self.keep in ("last", "best"), f"`keep` must be last or best; got {self.keep!r}."
         )
@@ -91,21 +95,26 @@ def plan(
     )
     settings.require(dilation > 0, f"`dilation` must be above 0; got {dilation}.")
     steps_per_epoch = examples // training.batch_size
-    in_epochs = training.steps is None
-    unit, length = (steps_per_epoch, training.epochs) if in_epochs else (1, training.steps)
+    if training.steps is None:
+        name, length, unit = "epochs", training.epochs, steps_per_epoch
+    else:
+        name, length, unit = "steps", training.steps, 1
 
     def in_steps(time: float) -> int:
         return round(time * unit * dilation)
 
     steps = in_steps(length)
-    settings.require(steps >= 1, "Training must last at least one step; raise `epochs`.")
+    settings.require(
+        steps >= 1,
+        f"`{name}` must make at least one step; got {length:g}, dilated by {dilation:g}.",
+    )
     every = length / 20 if training.evaluate_every is None else training.evaluate_every
     every = max(1, in_steps(every))
     return Plan(
         steps=steps,
         steps_per_epoch=steps_per_epoch,
         evaluations=(*range(every, steps, every), steps),
-        patience=None if training.patience is None else in_steps(training.patience),
+        patience=None if training.patience is None else max(1, in_steps(training.patience)),
         milestones=tuple(in_steps(milestone) for milestone in optimizer.milestones),
         warmup=in_steps(optimizer.warmup),
     )

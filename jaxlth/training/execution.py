@@ -1,18 +1,22 @@
 """How many networks train at once, and on which devices: the one place that knows.
 
-Networks of a group train in lockstep. On accelerators a group is all that is asked for: `vmap` on each device,
-`pmap` over devices. On CPU a group is one network per device: more would only push each other out of the
-caches, and a short group is what a checkpoint, a progress bar or Ctrl-C waits for.
+Networks of a group train in lockstep. On accelerators a group is all that is asked for: `vmap` on
+each device, `pmap` over devices. On CPU a group is one network per device: more would only push
+each other out of the caches, and a short group is what a checkpoint, a progress bar or Ctrl-C waits
+for.
 """
 
 import dataclasses
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 AXIS = "devices"
+Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Layout:
       3
     """
 
-    devices: tuple[jax.Device, ...]
+    devices: tuple[Device, ...]
     per_device: int
 
     @property
@@ -40,9 +44,9 @@ class Layout:
         full = [*trees, *[trees[-1]] * (self.size - len(trees))]
 
         def stack(*leaves: Any) -> Any:
-            if jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
-                keys = stack(*[jax.random.key_data(leaf) for leaf in leaves])
-                return jax.random.wrap_key_data(keys)
+            if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+                numbers = stack(*[jax.random.key_data(leaf) for leaf in leaves])
+                return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaves[0]))
             stacked = np.stack([np.asarray(leaf) for leaf in leaves])
             shape = (len(self.devices), self.per_device, *stacked.shape[1:])
             return jax.device_put(stacked.reshape(shape), self._sharding(AXIS))
@@ -54,9 +58,9 @@ class Layout:
         return jax.device_put(tree, self._sharding())
 
     def take(self, tree: Any, count: int) -> list[Any]:
-        """Return the trees of the first `count` networks as NumPy arrays: the inverse of `place`."""
+        """Return the first `count` networks' trees, in NumPy: the inverse of `place`."""
         host = jax.tree.map(lambda leaf: np.asarray(leaf).reshape((-1, *leaf.shape[2:])), tree)
-        return [jax.tree.map(lambda leaf: leaf[at], host) for at in range(count)]
+        return [jax.tree.map(operator.itemgetter(at), host) for at in range(count)]
 
     def map(
         self, function: Callable[..., Any], axes: tuple[int | None, ...], *, donate: bool = False
@@ -73,9 +77,7 @@ class Layout:
         donated = (0,) if donate else ()
         if len(self.devices) == 1:
             return jax.jit(_without_axis(inner, axes), donate_argnums=donated)
-        return jax.pmap(
-            inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated
-        )
+        return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
 
     def _sharding(self, *axes: str) -> jax.sharding.Sharding:
         if len(self.devices) == 1:
@@ -84,7 +86,7 @@ class Layout:
         return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
-def layout(networks: int, *, devices: Sequence[jax.Device] | None = None) -> Layout:
+def layout(networks: int, *, devices: Sequence[Device] | None = None) -> Layout:
     """Return the layout for training so many networks.
 
     Args:

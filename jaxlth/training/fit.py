@@ -1,7 +1,7 @@
 """The loop around a training: a group of networks in lockstep, in pieces short enough to watch.
 
-`fit` is a generator: whoever iterates may show progress, save the states, or stop. Where the pieces are cut
-changes nothing in the numbers.
+`fit` is a generator: whoever iterates may show progress, save the states, or stop. Where the pieces
+are cut changes nothing in the numbers.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from jaxlth.training.train import NEVER, Evaluation, Trainer
 PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
 FIRST_PIECE = 50  # steps, before the pace is known
 
-Row = dict[str, float | int | None]  # one evaluation of one network; see `rows_of`
+Row = dict[str, Any]  # one evaluation of one network: numbers, None where there is none
 
 
 class Moment(NamedTuple):
@@ -45,19 +45,18 @@ class Compiled:
     """A trainer's functions, mapped over a layout's group and compiled once."""
 
     layout: Layout
-    start: Callable[..., Any]
     advance: Callable[..., Any]
     measure: Callable[..., Any]
     finish: Callable[..., Any]  # (states, masks, dataset) -> (networks, Final)
 
 
-def compile(trainer: Trainer, layout: Layout) -> Compiled:  # noqa: A001
+def compile(trainer: Trainer, layout: Layout) -> Compiled:
     """Return the trainer's functions for a layout."""
 
     def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
         network = trainer.finish(state)
 
-        def on(split: Any) -> Evaluation | None:
+        def on(split: Any) -> Any:
             if split is None:
                 return None
             return trainer.evaluate(network, mask, split, dataset.mean, dataset.std)
@@ -66,7 +65,6 @@ def compile(trainer: Trainer, layout: Layout) -> Compiled:  # noqa: A001
 
     return Compiled(
         layout=layout,
-        start=layout.map(trainer.start, (0, 0)),
         advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
         measure=layout.map(trainer.measure, (0, 0, None, None, None)),
         finish=layout.map(finish, (0, 0, None)),
@@ -86,7 +84,7 @@ def fit(
     since: int,
     rows: list[list[Row]],
 ) -> Iterator[Moment]:
-    """Yield the moments of a training, the last one at its end.
+    """Yield the moments of a training, the last one at its end: none if it is there already.
 
     Args:
       compiled: the functions.
@@ -104,6 +102,8 @@ def fit(
     targets = sorted({*evaluations, *(mark for mark in marks if begin < mark <= plan.steps)})
     step, piece = begin, FIRST_PIECE
     for target in targets:
+        if NEVER not in _stopped(states, rows):
+            return
         while step < target:
             end = min(target, step + piece)
             clock = time.perf_counter()
@@ -124,8 +124,6 @@ def fit(
                     row.append(_row(step, one))
             since = step
         yield Moment(step, states, rows)
-        if NEVER not in _stopped(states, rows):
-            return
 
 
 def _stopped(states: Any, rows: list[list[Row]]) -> list[int]:
@@ -135,9 +133,9 @@ def _stopped(states: Any, rows: list[list[Row]]) -> list[int]:
 
 def _next_piece(piece: int, steps: int, seconds: float) -> int:
     """Return the length of the next piece: towards PIECE_SECONDS, at most doubling."""
-    if steps < piece:  # cut short by an evaluation: says little about the pace
-        return piece
-    return max(1, min(2 * piece, round(steps * PIECE_SECONDS / max(seconds, 1e-6))))
+    wanted = round(steps * PIECE_SECONDS / max(seconds, 1e-6))
+    most = piece if steps < piece else 2 * piece  # one cut short may only warn of a slow pace
+    return max(1, min(most, wanted))
 
 
 def _row(step: int, measured: Any) -> Row:

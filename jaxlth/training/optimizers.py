@@ -1,10 +1,12 @@
 """Optimisers and learning-rate schedules, by name.
 
-The rate follows the training step, handed to `update` as `step=`, and not the optimiser's own count:
-rewinding starts a fresh optimiser in the middle of a schedule.
+The rate follows the training step, handed to `update` as `step=`, and not the optimiser's own
+count: rewinding starts a fresh optimiser in the middle of a schedule.
 """
 
+import collections
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -33,7 +35,7 @@ class OptimizerSettings:
     milestones: tuple[float, ...] = ()
     """When the schedule milestones drops the rate, in the unit of the training's length."""
     drop: float = 0.1
-    """Factor of each drop at a milestone."""
+    """Factor of the rate at each milestone, in (0, 1]."""
     final_lr: float = 0.0
     """Learning rate at the end of the schedules linear and cosine."""
     warmup: float = 0.0
@@ -42,27 +44,31 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         settings.known("optimizer", self.optimizer, RULES)
         settings.known("schedule", self.schedule, SCHEDULES)
-        settings.require(self.lr > 0, f"`lr` must be above 0; got {self.lr}.")
+        settings.require(0 < self.lr < math.inf, f"`lr` must be above 0; got {self.lr}.")
         settings.require(
             0 <= self.momentum < 1, f"`momentum` must lie in [0, 1); got {self.momentum}."
         )
         settings.require(
-            self.weight_decay >= 0, f"`weight_decay` must be at least 0; got {self.weight_decay}."
+            0 <= self.weight_decay < math.inf,
+            f"`weight_decay` must be at least 0; got {self.weight_decay}.",
         )
         settings.require(
             0 <= self.final_lr <= self.lr,
             f"`final_lr` must lie between 0 and `lr` ({self.lr}); got {self.final_lr}.",
         )
-        settings.require(self.warmup >= 0, f"`warmup` must be at least 0; got {self.warmup}.")
+        settings.require(
+            0 <= self.warmup < math.inf, f"`warmup` must be at least 0; got {self.warmup}."
+        )
         settings.require(
             bool(self.milestones) == (self.schedule == "milestones"),
             f"`milestones` and the schedule milestones go together; got the schedule "
             f"{self.schedule} with milestones {list(self.milestones)}.",
         )
         settings.require(
-            list(self.milestones) == sorted(set(self.milestones)),
-            f"`milestones` must increase; got {list(self.milestones)}.",
+            [0, *self.milestones] == sorted({0, *self.milestones}),
+            f"`milestones` must be above 0 and increase; got {list(self.milestones)}.",
         )
+        settings.require(0 < self.drop <= 1, f"`drop` must lie in (0, 1]; got {self.drop}.")
 
 
 # What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.
@@ -96,7 +102,9 @@ def schedule(
     kinds: dict[str, optax.Schedule] = {
         "constant": optax.constant_schedule(chosen.lr),
         "milestones": optax.piecewise_constant_schedule(
-            chosen.lr, {step: chosen.drop for step in milestones}
+            # Counted, for a short dilation brings milestones together in one step.
+            chosen.lr,
+            {step: chosen.drop**drops for step, drops in collections.Counter(milestones).items()},
         ),
         "linear": optax.linear_schedule(chosen.lr, chosen.final_lr, steps),
         "cosine": optax.cosine_decay_schedule(chosen.lr, steps, chosen.final_lr / chosen.lr),
@@ -109,6 +117,11 @@ def schedule(
         return jnp.asarray(after(step) * ramp, jnp.float32)
 
     return rate
+
+
+def held(rate: Schedule, *, at: int) -> Schedule:
+    """Return the constant schedule of the rate at a step, as fine-tuning has it."""
+    return lambda step: rate(jnp.asarray(at, jnp.int32))
 
 
 def build(chosen: OptimizerSettings, rate: Schedule) -> optax.GradientTransformationExtraArgs:

@@ -1,0 +1,204 @@
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlth.training import OptimizerSettings, optimizers
+
+W = np.array([0.5, -2.0, 0.25], np.float32)
+GRADIENTS = np.array([[1.0, -0.5, 0.0], [0.25, 2.0, 0.0]], np.float32)  # of two steps
+RATES = (0.1, 0.05)
+DECAY = 0.01
+
+
+def rate_of_step(step):
+    return jnp.asarray(RATES)[step]
+
+
+def momentum(weights, decay, *, nesterov):
+    trace = np.zeros_like(weights)
+    for gradient, rate in zip(GRADIENTS, RATES, strict=True):
+        decayed = gradient + decay * weights
+        trace = 0.8 * trace + decayed
+        weights = weights - rate * (decayed + 0.8 * trace if nesterov else trace)
+    return weights
+
+
+def adam(weights, coupled, decoupled):
+    first, second = np.zeros_like(weights), np.zeros_like(weights)
+    for count, (gradient, rate) in enumerate(zip(GRADIENTS, RATES, strict=True), start=1):
+        decayed = gradient + coupled * weights
+        first = 0.9 * first + 0.1 * decayed
+        second = 0.999 * second + 0.001 * decayed**2
+        direction = first / (1 - 0.9**count) / (np.sqrt(second / (1 - 0.999**count)) + 1e-8)
+        weights = weights - rate * (direction + decoupled * weights)
+    return weights
+
+
+def sgd(weights, decay):
+    for gradient, rate in zip(GRADIENTS, RATES, strict=True):
+        weights = weights - rate * (gradient + decay * weights)
+    return weights
+
+
+REFERENCES = {
+    "sgd": sgd,
+    "momentum": lambda weights, decay: momentum(weights, decay, nesterov=False),
+    "nesterov": lambda weights, decay: momentum(weights, decay, nesterov=True),
+    "adam": lambda weights, decay: adam(weights, decay, 0),
+    "adamw": lambda weights, decay: adam(weights, 0, decay),
+}
+
+
+def two_steps(name, decay, *, first=0):
+    chosen = OptimizerSettings(optimizer=name, momentum=0.8, weight_decay=decay)
+    optimizer = optimizers.build(chosen, rate_of_step)
+    weights = jnp.asarray(W)
+    state = optimizer.init(weights)
+    for step, gradient in enumerate(GRADIENTS, start=first):
+        updates, state = optimizer.update(jnp.asarray(gradient), state, weights, step=step)
+        weights = weights + updates
+    return np.asarray(weights)
+
+
+@pytest.mark.parametrize("decay", [0.0, DECAY])
+@pytest.mark.parametrize("name", optimizers.RULES)
+def test_optimizers_equal_their_numpy_references(name, decay):
+    expected = REFERENCES[name](W.astype(np.float64), decay)
+    # Float32 knows 1 - 0.999 to five digits.
+    np.testing.assert_allclose(two_steps(name, decay), expected, rtol=2e-5)
+
+
+def test_decay_of_adam_is_in_the_gradient_and_that_of_adamw_is_not():
+    assert not np.allclose(two_steps("adam", DECAY), two_steps("adamw", DECAY), atol=1e-4)
+    np.testing.assert_array_equal(two_steps("adam", 0.0), two_steps("adamw", 0.0))
+
+
+@pytest.mark.parametrize("name", optimizers.RULES)
+def test_the_rate_is_that_of_the_training_step_and_not_of_the_optimizers_count(name):
+    optimizer = optimizers.build(OptimizerSettings(optimizer=name), rate_of_step)
+    weights = jnp.asarray(W)
+    updates = [
+        optimizer.update(jnp.asarray(GRADIENTS[0]), optimizer.init(weights), weights, step=step)[0]
+        for step in (0, 1)
+    ]
+    np.testing.assert_allclose(np.asarray(updates[1]) * 2, updates[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, DECAY])
+@pytest.mark.parametrize("name", optimizers.RULES)
+def test_zero_weights_with_zero_gradients_stay_exactly_zero(name, decay):
+    chosen = OptimizerSettings(optimizer=name, weight_decay=decay)
+    optimizer = optimizers.build(chosen, rate_of_step)
+    weights = jnp.zeros(2)
+    state = optimizer.init(weights)
+    for step in (0, 1):
+        updates, state = optimizer.update(jnp.zeros(2), state, weights, step=step)
+        weights = weights + updates
+    assert np.asarray(weights).tobytes() == bytes(8)
+    for moment in jax.tree.leaves(state):
+        if moment.ndim:  # not the count of steps
+            assert not np.any(moment)
+
+
+def cosine(step, steps, highest, lowest):
+    return lowest + (highest - lowest) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+SCHEDULES = {  # name -> (settings, arguments, {step: rate})
+    "constant": ({}, {"steps": 10}, {0: 0.4, 5: 0.4, 10: 0.4, 99: 0.4}),
+    "drops come exactly at the milestones": (
+        {"schedule": "milestones", "milestones": (1.0, 2.0), "drop": 0.5},
+        {"steps": 10, "milestones": (3, 7)},
+        {0: 0.4, 2: 0.4, 3: 0.2, 6: 0.2, 7: 0.1, 10: 0.1},
+    ),
+    "two milestones in one step are two drops": (
+        {"schedule": "milestones", "milestones": (1.0, 2.0), "drop": 0.5},
+        {"steps": 10, "milestones": (3, 3)},
+        {2: 0.4, 3: 0.1, 10: 0.1},
+    ),
+    "linear": (
+        {"schedule": "linear", "final_lr": 0.1},
+        {"steps": 10},
+        {0: 0.4, 1: 0.37, 5: 0.25, 10: 0.1, 99: 0.1},
+    ),
+    "cosine": (
+        {"schedule": "cosine"},
+        {"steps": 10},
+        {step: cosine(step, 10, 0.4, 0.0) for step in (0, 1, 5, 9, 10)},
+    ),
+    "cosine to a final rate": (
+        {"schedule": "cosine", "final_lr": 0.1},
+        {"steps": 10},
+        {step: cosine(step, 10, 0.4, 0.1) for step in (0, 3, 10)} | {99: 0.1},
+    ),
+    "warmup": (
+        {},
+        {"steps": 10, "warmup": 4},
+        {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 4: 0.4, 10: 0.4},
+    ),
+    "a warmup multiplies the schedule": (
+        {"schedule": "milestones", "milestones": (1.0,), "drop": 0.5},
+        {"steps": 10, "milestones": (2,), "warmup": 4},
+        {0: 0.1, 1: 0.2, 2: 0.15, 3: 0.2, 4: 0.2},
+    ),
+    "a warmup of one step changes nothing": ({}, {"steps": 10, "warmup": 1}, {0: 0.4, 1: 0.4}),
+}
+
+
+@pytest.mark.parametrize(("chosen", "times", "expected"), SCHEDULES.values(), ids=SCHEDULES)
+def test_schedules_have_their_closed_forms(chosen, times, expected):
+    rate = optimizers.schedule(OptimizerSettings(lr=0.4, **chosen), **times)
+    found = jax.vmap(rate)(jnp.array(list(expected), jnp.int32))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, list(expected.values()), rtol=1e-6, atol=1e-8)
+    step, value = next(iter(expected.items()))
+    assert float(rate(np.int32(step))) == pytest.approx(value, rel=1e-6)
+
+
+def test_the_table_of_schedules_is_tested_whole():
+    kinds = {chosen.get("schedule", "constant") for chosen, _, _ in SCHEDULES.values()}
+    assert kinds == set(optimizers.SCHEDULES)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"optimizer": "adm"}, "`optimizer` has no value 'adm'. Did you mean 'adam'? Known: sgd,"),
+        ({"schedule": "cosin"}, "`schedule` has no value 'cosin'. Did you mean 'cosine'?"),
+        ({"lr": 0.0}, "`lr` must be above 0; got 0.0."),
+        ({"lr": -1.0}, "`lr` must be above 0; got -1.0."),
+        ({"lr": math.nan}, "`lr` must be above 0; got nan."),
+        ({"lr": math.inf}, "`lr` must be above 0; got inf."),
+        ({"momentum": 1.0}, "`momentum` must lie in [0, 1); got 1.0."),
+        ({"momentum": -0.1}, "`momentum` must lie in [0, 1); got -0.1."),
+        ({"weight_decay": -1e-4}, "`weight_decay` must be at least 0; got -0.0001."),
+        ({"warmup": -1.0}, "`warmup` must be at least 0; got -1.0."),
+        ({"lr": 0.1, "final_lr": 0.2}, "`final_lr` must lie between 0 and `lr` (0.1); got 0.2."),
+        (
+            {"milestones": (3.0,)},
+            "`milestones` and the schedule milestones go together; got the schedule constant with"
+            " milestones [3.0].",
+        ),
+        ({"schedule": "milestones"}, "got the schedule milestones with milestones []."),
+        (
+            {"schedule": "milestones", "milestones": (3.0, 2.0)},
+            "`milestones` must be above 0 and increase; got [3.0, 2.0].",
+        ),
+        (
+            {"schedule": "milestones", "milestones": (3.0, 3.0)},
+            "`milestones` must be above 0 and increase; got [3.0, 3.0].",
+        ),
+        (
+            {"schedule": "milestones", "milestones": (0.0, 3.0)},
+            "`milestones` must be above 0 and increase; got [0.0, 3.0].",
+        ),
+        ({"drop": 0.0}, "`drop` must lie in (0, 1]; got 0.0."),
+    ],
+)
+def test_settings_of_optimizers_name_what_is_wrong(chosen, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        OptimizerSettings(**chosen)

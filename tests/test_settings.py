@@ -1,0 +1,135 @@
+import dataclasses
+import math
+from typing import Literal
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from jaxlth import settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Milk:
+    share: float = 0.25
+    kind: Literal["oat", "cow"] = "cow"
+    skimmed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tea:
+    minutes: int = 3
+    name: str = "green"
+    sugar: float | None = None
+    steps: tuple[int, ...] = ()
+    milk: Milk = Milk()
+    cups: int = settings.outside(1)
+
+    def __post_init__(self):
+        settings.require(self.minutes > 0, f"`minutes` must be positive; got {self.minutes}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeaWithOneMoreField(Tea):
+    lemon: bool = False
+
+
+TEAS = st.builds(
+    Tea,
+    minutes=st.integers(1, 9),
+    name=st.sampled_from(["green", "black", 'a "quoted" name', "ü"]),
+    sugar=st.none() | st.floats(0, 1),
+    steps=st.lists(st.integers(-5, 5), max_size=3).map(tuple),
+    milk=st.builds(Milk, share=st.floats(0, 1), kind=st.sampled_from(["oat", "cow"])),
+    cups=st.integers(1, 9),
+)
+
+
+@hypothesis.given(TEAS)
+def test_dictionaries_and_toml_give_settings_back(tmp_path_factory, tea):
+    assert settings.from_dict(Tea, settings.to_dict(tea)) == tea
+    path = tmp_path_factory.mktemp("tea") / "tea.toml"
+    path.write_text(settings.to_toml(tea), encoding="utf-8")
+    assert settings.read_toml(Tea, path) == tea
+
+
+@hypothesis.given(TEAS, TEAS)
+def test_digests_are_equal_exactly_where_the_settings_that_count_are(one, other):
+    outside_aside = dataclasses.replace(other, cups=one.cups)
+    assert (settings.digest(one) == settings.digest(other)) == (one == outside_aside)
+    assert (settings.differences(settings.to_dict(one), other) == []) == (one == outside_aside)
+
+
+def test_the_digest_is_eight_digits_the_same_in_every_process():
+    assert settings.digest(Tea()) == "44136fa3"
+    assert settings.digest(Tea(minutes=4, milk=Milk(kind="oat"))) == "b98b426c"
+
+
+def test_a_new_field_with_a_default_leaves_old_digests_alone():
+    assert settings.digest(TeaWithOneMoreField(minutes=4)) == settings.digest(Tea(minutes=4))
+    assert settings.digest(TeaWithOneMoreField(lemon=True)) != settings.digest(Tea())
+
+
+def test_changed_lists_what_counts_and_differs_nested_as_it_is():
+    tea = Tea(minutes=4, steps=(1, 2), milk=Milk(share=0.5), cups=7)
+    assert settings.changed(tea) == {"minutes": 4, "steps": [1, 2], "milk": {"share": 0.5}}
+    assert settings.changed(Tea(cups=7)) == {}
+
+
+def test_differences_name_fields_with_both_values():
+    stored = settings.to_dict(Tea(steps=(1,), milk=Milk(kind="oat"), cups=3))
+    assert settings.differences(stored, Tea(steps=(1,))) == ["`milk.kind`: 'oat', not 'cow'"]
+
+
+def test_a_whole_number_serves_as_a_float_and_gives_the_same_digest():
+    tea = settings.from_dict(Tea, {"sugar": 1, "milk": {"share": 1}})
+    assert tea == Tea(sugar=1.0, milk=Milk(share=1.0))
+    assert settings.digest(tea) == settings.digest(Tea(sugar=1.0, milk=Milk(share=1.0)))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "error", "message"),
+    [
+        ({"minuts": 4}, ValueError, r"no setting `minuts`\. Did you mean `minutes`\?"),
+        ({"milk": {"knd": 1}}, ValueError, r"no setting `milk\.knd`\. Did you mean `kind`\?"),
+        ({"zzz": 4}, ValueError, "no setting `zzz`. Known: minutes, name"),
+        ({"minutes": -1}, ValueError, "`minutes` must be positive; got -1"),
+        ({"minutes": 1.5}, TypeError, "`minutes` must be of kind int; got 1.5"),
+        ({"minutes": True}, TypeError, "`minutes` must be of kind int; got True"),
+        ({"minutes": "4"}, TypeError, "`minutes` must be of kind int; got '4'"),
+        ({"minutes": None}, TypeError, "`minutes` must be of kind int; got None"),
+        ({"sugar": "much"}, TypeError, "`sugar` must be of kind float or NoneType; got 'much'"),
+        ({"steps": [1, 0.5]}, TypeError, "`steps` must be of kind int; got 0.5"),
+        ({"steps": 1}, TypeError, "`steps` must be of kind tuple"),
+        ({"milk": 1}, TypeError, "`milk` must be a table of settings; got 1"),
+        ({"milk": {"kind": "soy"}}, TypeError, r"`milk\.kind` must be of kind .*; got 'soy'"),
+        ({"milk": {"skimmed": 1}}, TypeError, r"`milk\.skimmed` must be of kind bool; got 1"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(mapping, error, message):
+    with pytest.raises(error, match=message):
+        settings.from_dict(Tea, mapping)
+
+
+def test_an_unknown_value_names_the_closest():
+    assert settings.known("tea", "green", ["green", "black"]) == "green"
+    with pytest.raises(ValueError, match=r"`tea` has no value 'gren'\. Did you mean 'green'\?"):
+        settings.known("tea", "gren", ["green", "black"])
+    with pytest.raises(ValueError, match=r"no value 'zzz'\. Known: green, black\."):
+        settings.known("tea", "zzz", iter(["green", "black"]))
+
+
+def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path):
+    path = tmp_path / "tea.toml"
+    path.write_text("minutes = = 3")
+    with pytest.raises(ValueError, match=r"tea\.toml is not valid TOML"):
+        settings.read_toml(Tea, path)
+    path.write_bytes(b"name = '\xff'")
+    with pytest.raises(ValueError, match=r"tea\.toml is not valid TOML"):
+        settings.read_toml(Tea, path)
+    with pytest.raises(OSError, match="nothing"):
+        settings.read_toml(Tea, tmp_path / "nothing.toml")
+
+
+def test_a_float_that_is_not_a_number_does_not_break_the_text():
+    assert math.isnan(settings.from_dict(Tea, settings.to_dict(Tea(sugar=math.nan))).sugar)

@@ -1,0 +1,100 @@
+"""Tiny data, networks and groups of them, so that tests of training compile fast."""
+
+import jax
+import numpy as np
+
+from jaxlth import keys, masks, models
+from jaxlth.data import Dataset, Split
+from jaxlth.training import OptimizerSettings, fit, optimizers, train
+
+SHAPE, CLASSES = (2, 2, 1), 3
+
+
+def split(count, *, seed, shape=SHAPE):
+    """Return images of noise whose label is the brightest of the first three pixels."""
+    images = np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+    labels = images.reshape(count, -1)[:, :CLASSES].argmax(1).astype(np.int32)
+    return Split(images, labels)
+
+
+def dataset(*, train=23, validation=10, test=12):
+    """Return a data set; no split is a multiple of the batches in use."""
+    held = split(validation, seed=1) if validation else None
+    mean, std = np.array([127.5], np.float32), np.array([74.0], np.float32)
+    return Dataset(split(train, seed=0), held, split(test, seed=2), mean, std)
+
+
+def model(*hidden, **chosen):
+    """Return an mlp for the data."""
+    settings = models.ModelSettings(name="mlp", hidden=hidden or (8,), **chosen)
+    return models.build(settings, shape=SHAPE, classes=CLASSES)
+
+
+def optimizer(name="sgd", lr=0.1, **chosen):
+    """Return an optimiser at a constant rate."""
+    settings = OptimizerSettings(optimizer=name, lr=lr, **chosen)
+    return optimizers.build(settings, optimizers.schedule(settings, steps=1))
+
+
+def network(built, replicate=0):
+    """Return the network that a replicate starts from."""
+    return built.init(keys.stream(0, replicate, "initialization"))
+
+
+def half(params):
+    """Return a random mask that keeps about half of each kernel."""
+    drawn = keys.uniform(params, key=jax.random.key(7))
+    dense = masks.dense(params)
+    return jax.tree.map(lambda u, keep: None if keep is None else u < 0.5, drawn, dense)
+
+
+def trainer(built, chosen=None, *, batch_size=5, **stopping):
+    """Return a training of the network, in four steps an epoch."""
+    return train.make(built, chosen or optimizer(), batch_size=batch_size, **stopping)
+
+
+class Group:
+    """Networks trained together, to be started and advanced as a job does it."""
+
+    def __init__(self, trainer, layout, networks, group_masks, data, *, keys):
+        self.compiled, self.layout, self.count = fit.compile(trainer, layout), layout, len(networks)
+        self.data = layout.share(data)
+        self.masks = layout.place(group_masks)
+        self.keys = layout.place(keys)
+        self.starts = [
+            jax.device_get(trainer.start(network, mask))
+            for network, mask in zip(networks, group_masks, strict=True)
+        ]
+
+    def fit(self, plan, *, states=None, begin=0, since=0, rows=None, marks=()):
+        """Yield the moments of a training; from its beginning unless told otherwise."""
+        states = self.layout.place(self.starts if states is None else states)
+        rows = [[] for _ in range(self.count)] if rows is None else rows
+        times = {"begin": begin, "since": since, "plan": plan, "marks": marks}
+        arrays = (states, self.masks, self.data, self.keys)
+        return fit.fit(self.compiled, *arrays, rows=rows, **times)
+
+    def train(self, plan, **how):
+        """Return the last states and the rows of a whole training."""
+        *_, last = self.fit(plan, **how)
+        return self.take(last.states), last.rows
+
+    def finish(self, states):
+        """Return for each network the one that is kept, and its evaluations."""
+        kept, finals = self.compiled.finish(self.layout.place(states), self.masks, self.data)
+        return self.take(kept), self.take(finals)
+
+    def take(self, placed):
+        return self.layout.take(placed, self.count)
+
+
+def assert_same(a, b):
+    """Assert that two trees are the same, bit by bit; NaN equals NaN."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b, **tolerance):
+    """Assert that two trees are the same up to a tolerance."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
