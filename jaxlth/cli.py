@@ -1,11 +1,13 @@
 """The command `jaxlth`: settings -> job -> progress, table, figure.
 
-Mistakes of the user end in one line and exit code 2. $JAXLTH_TRACEBACK=1 shows where an error arose.
+Mistakes of the user end in one line and exit code 2; $JAXLTH_TRACEBACK=1 shows where they arose.
 """
 
 import contextlib
 import dataclasses
+import functools
 import io
+import operator
 import os
 import pathlib
 import re
@@ -32,9 +34,9 @@ INTERRUPTED = 130
 class Imp:
     """Find lottery tickets by iterative magnitude pruning with rewinding.
 
-    Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by level,
-    with controls beside every ticket. What is in the run's folder already is not computed again:
-    asking for more levels, replicates or controls extends a run.
+    Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by
+    level, with controls beside every ticket. What is in the run's folder already is not computed
+    again: asking for more levels, replicates or controls extends a run.
     """
 
     job: tyro.conf.OmitArgPrefixes[ImpSettings] = dataclasses.field(default_factory=ImpSettings)
@@ -115,6 +117,7 @@ class Export:
     """Ticket or one of its controls."""
 
 
+NO_DEFAULT: Any = tyro.MISSING_NONPROP
 COMMANDS = {"imp": Imp, "results": Results, "figure": Figure, "list": List, "export": Export}
 
 
@@ -124,41 +127,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = _parse(arguments)
         return RUN[type(command)](command)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 0
     except MISTAKES as error:
         if os.environ.get("JAXLTH_TRACEBACK"):
             raise
         print(f"jaxlth: {_one_line(error)}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        return 0
 
 
 def imp(command: Imp) -> int:
     """Run IMP and print what it found."""
     _use_cores(command.devices)
     console = Console(stderr=True)
-    chosen = command.job
-    run = store.open_run(
-        command.out, chosen, job="imp", label=tickets.label(chosen), wait=command.wait
-    )
-    with run, _signals() as stop:
-        wanted = tickets.units(chosen, levels=chosen.levels)
-        before = sum(run.has(unit) for unit in wanted)
-        events = tickets.imp(chosen, run, checkpoint_seconds=command.checkpoint_seconds)
-        events = progress.watched(events, console, asked=len(wanted), finished=before)
+    chosen, label = command.job, tickets.label(command.job)
+    tickets.check(chosen, store.folder(command.out, chosen, job="imp", label=label))
+    run = store.open_run(command.out, chosen, job="imp", label=label, wait=command.wait)
+    with run:
         try:
-            for event in events:
-                _tell_failures(event, console)
-                if stop:
-                    events.throw(KeyboardInterrupt)
+            _watch(run, chosen, console, checkpoint_seconds=command.checkpoint_seconds)
         except KeyboardInterrupt:
             print(
-                f"jaxlth: interrupted and saved in {run.path}; the same command goes on from there.",
+                f"jaxlth: interrupted and saved in {_relative(run.path)}; the same command goes on "
+                "from there.",
                 file=sys.stderr,
             )
             return INTERRUPTED
         _conclude(run, command.tolerance, _rewind_step(run.path))
     return 0
+
+
+def _watch(run: Run, chosen: ImpSettings, console: Console, *, checkpoint_seconds: float) -> None:
+    """Train what is missing; show progress and failures; save and stop at a signal."""
+    wanted = tickets.units(chosen, levels=chosen.levels)
+    finished = sum(run.has(unit) for unit in wanted)
+    events = tickets.imp(chosen, run, checkpoint_seconds=checkpoint_seconds)
+    with _signals() as stop, progress.shown(console, finished=finished) as show:
+        for event in events:
+            show(event)
+            _tell_failures(event, console)
+            if stop:
+                events.throw(KeyboardInterrupt)
 
 
 def results(command: Results) -> int:
@@ -217,18 +227,18 @@ RUN: dict[type, Any] = {
 
 def _parse(arguments: list[str]) -> Any:
     """Return the command; a mistake is one line and exit code 2."""
-    union = None
-    for name, command in COMMANDS.items():
-        default = _from_file(arguments) if command is Imp else tyro.MISSING_NONPROP
-        marked = Annotated[command, tyro.conf.subcommand(name, default=default)]
-        union = marked if union is None else union | marked
+    defaults = {Imp: _from_file(arguments)}
+    marked: list[Any] = [
+        Annotated[command, tyro.conf.subcommand(name, default=defaults.get(command, NO_DEFAULT))]
+        for name, command in COMMANDS.items()
+    ]
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
             return tyro.cli(
-                union,  # type: ignore[arg-type]
+                functools.reduce(operator.or_, marked),
                 prog="jaxlth",
-                description=__doc__.splitlines()[0],
+                description=(__doc__ or "").splitlines()[0],
                 args=arguments,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )

@@ -210,7 +210,7 @@ def layer_densities(mask: Mask) -> dict[str, float]:
       >>> layer_densities({"w": jnp.array([[True, False]]), "b": None})
       {'w': 0.5}
     """
-    return {name: float(np.mean(leaf)) for name, leaf in trees.named(mask).items()}
+    return {name: int(np.sum(leaf)) / np.size(leaf) for name, leaf in trees.named(mask).items()}
 
 
 def shuffle(mask: Mask, *, key: jax.Array) -> Mask:

@@ -1,13 +1,14 @@
 """Find lottery tickets: train, prune, rewind, repeat, and train the controls beside them.
 
-A ticket is a mask with the state it starts from, at one level; level 0 is the dense network. Each trained network
-is a unit of the run's folder, "level_03/ticket/replicate_0", and is trained only if the folder lacks it.
+A ticket is a mask with the state it starts from, at one level; level 0 is the dense network. Each
+trained network is a unit of the run's folder, "level_03/ticket/replicate_0", and is trained only if
+the folder lacks it.
 """
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -116,8 +117,8 @@ def _at_least(name: str, value: int, least: int) -> None:
     settings.require(value >= least, f"`{name}` must be at least {least}; got {value}.")
 
 
-# ticket, newly drawn network, key -> control. Random masks get new weights (Frankle 2023, notes 7 and 10);
-# shuffled keeps those of the ticket, the random pruning of chapter 4.
+# ticket, newly drawn network, key -> control. Random masks get new weights (Frankle 2023, notes 7
+# and 10); shuffled keeps those of the ticket, as the random pruning of chapter 4 does.
 CONTROLS: dict[str, Callable[[Start, Network, jax.Array], Start]] = {
     "reinitialized": lambda ticket, new, key: Start(new, ticket.mask),
     "shuffled": lambda ticket, new, key: Start(ticket.network, masks.shuffle(ticket.mask, key=key)),
@@ -126,7 +127,9 @@ CONTROLS: dict[str, Callable[[Start, Network, jax.Array], Start]] = {
 }
 
 
-def imp(chosen: ImpSettings, run: Run, *, checkpoint_seconds: float) -> Iterator[Progress]:
+def imp(
+    chosen: ImpSettings, run: Run, *, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
     """Find tickets and train their controls, as far as the run lacks them.
 
     Args:
@@ -180,7 +183,7 @@ def check(chosen: ImpSettings, path: pathlib.Path) -> None:
 
 
 def _plan(run: Run, asked: Iterable[str]) -> None:
-    """Have the run say how many units it is to hold: those asked for and those of other requests."""
+    """Tell the run how many units it is to hold: those asked for and those it has."""
     run.plan(len({*asked, *(name for name, _ in run.records())}))
 
 
@@ -331,7 +334,7 @@ class Job:
         return lost > self.chosen.stop_lost_accuracy
 
     def mean_accuracy(self, level: int, split: str) -> float:
-        """Return the mean accuracy of a level's tickets, those that diverged aside; NaN if all did."""
+        """Return the mean accuracy of a level's tickets that did not diverge; NaN if all did."""
         names = [unit(level, TICKET, replicate) for replicate in range(self.chosen.replicates)]
         records = [self.run.record(name) for name in names if self.run.has(name)]
         trained = [record[split] for record in records if record["nan_step"] is None]

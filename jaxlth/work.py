@@ -1,8 +1,8 @@
 """Ask for trained networks: what a run already has is not trained again.
 
-A job asks for networks by the name of their unit in the run's folder. Those that are missing are trained in
-groups, with checkpoints, and stored whole. `train` is a generator of `Progress`; throwing KeyboardInterrupt
-into it saves a checkpoint of the group in training first.
+A job asks for networks by the name of their unit in the run's folder. Those that are missing are
+trained in groups, with checkpoints, and stored whole. `train` is a generator of `Progress`; throwing
+KeyboardInterrupt into it saves a checkpoint of the group in training first.
 """
 
 import time
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxlth import masks
 from jaxlth.data import Dataset
@@ -50,7 +49,7 @@ class Progress(NamedTuple):
 
 
 class Course:
-    """A training that may be asked for: its functions, compiled once for each layout, and its times."""
+    """A training that may be asked for: its times, and its functions compiled for each layout."""
 
     def __init__(self, trainer: Trainer, plan: Plan) -> None:
         self.trainer = trainer
@@ -69,7 +68,7 @@ class Placed:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self._shared: dict[tuple[jax.Device, ...], Dataset] = {}
+        self._shared: dict[tuple[Any, ...], Dataset] = {}
 
     def shared(self, layout: execution.Layout) -> Dataset:
         """Return the data set on the devices of a layout."""
@@ -225,14 +224,16 @@ def _snapshot(run: Run, tasks: list[_Task], layout: execution.Layout, moment: fi
 def _result(task: _Task, state: State, final: fit.Final, step: int) -> dict[str, Any]:
     """Return what training found, in the columns of the table of results."""
 
-    def seen(at: np.ndarray) -> int | None:
+    def seen(at: jax.Array) -> int | None:
         return None if int(at) == NEVER else int(at)
 
-    stopped, best = seen(state.stopped_step), state.best
+    stopped, diverged = seen(state.stopped_step), seen(state.nan_step)
+    best = state.best
+    kept, size = int(masks.kept(task.mask)), masks.size(task.mask)
     record: dict[str, Any] = {
-        "density": masks.density(task.mask),
-        "kept": int(masks.kept(task.mask)),
-        "prunable": masks.size(task.mask),
+        "density": kept / size,
+        "kept": kept,
+        "prunable": size,
         "start_step": task.ask.begin,
         "steps": stopped or step,
     }
@@ -245,8 +246,8 @@ def _result(task: _Task, state: State, final: fit.Final, step: int) -> dict[str,
         "best_validation_loss": fit.number(best.validation_loss) if found else None,
         "best_test_accuracy": fit.number(best.test_accuracy) if found else None,
         "best_test_loss": fit.number(best.test_loss) if found else None,
-        "stopped_step": stopped,
-        "nan_step": seen(state.nan_step),
+        "stopped_step": None if diverged is not None else stopped,
+        "nan_step": diverged,
         "layer_densities": masks.layer_densities(task.mask),
         "curve": {name: [row[name] for row in task.rows] for name in task.rows[0]},
     }

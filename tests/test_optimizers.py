@@ -159,6 +159,12 @@ def test_schedules_have_their_closed_forms(chosen, times, expected):
     assert float(rate(np.int32(step))) == pytest.approx(value, rel=1e-6)
 
 
+def test_a_rate_that_is_held_is_that_of_its_step_at_every_step():
+    rate = optimizers.schedule(OptimizerSettings(lr=0.4, schedule="linear"), steps=10)
+    held = optimizers.held(rate, at=9)
+    assert [float(held(np.int32(step))) for step in (0, 9, 99)] == [float(rate(9))] * 3
+
+
 def test_the_table_of_schedules_is_tested_whole():
     kinds = {chosen.get("schedule", "constant") for chosen, _, _ in SCHEDULES.values()}
     assert kinds == set(optimizers.SCHEDULES)

@@ -17,7 +17,9 @@ def commands() -> list[str]:
     """The lines of the shell blocks and the commands in the tables that call jaxlth."""
     text = "\n".join(page.read_text() for page in PAGES)
     lines = [
-        line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.split("\n")
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.split("\n")
     ]
     return lines + re.findall(r"`((?:jaxlth|python) [^`]+)`", text)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxlth import data, keys, masks, models, training, trees
+from jaxlth import data, keys, masks, training, trees
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Model, Network
 from jaxlth.training import OptimizerSettings, Plan, TrainingSettings, optimizers, train
@@ -48,23 +48,26 @@ def test_pruned_weights_and_their_moments_stay_exactly_zero(built, network, name
     made = tiny.trainer(built, tiny.optimizer(name, weight_decay=decay))
     before = made.start(network, mask)
     after = jax.jit(made.advance)(before, mask, DATA, KEY, 0, STEPS)
-    moments = trees.named(after.opt)
+    before, after = jax.device_get((before, after))
+    weights, moments = trees.named(after.network.params), trees.named(after.opt)
     for kernel, keep in trees.named(mask).items():
-        weights = trees.named(after.network.params)[kernel]
-        assert is_bitwise_zero(weights[~keep])
-        assert np.all(weights[keep] != trees.named(before.network.params)[kernel][keep])
+        assert is_bitwise_zero(weights[kernel][~keep])
+        assert np.any(weights[kernel] != trees.named(before.network.params)[kernel])
         own = [moment for path, moment in moments.items() if path.endswith(kernel)]
         assert len(own) == {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[name]
         assert all(is_bitwise_zero(moment[~keep]) for moment in own)
         assert all(np.any(moment[keep]) for moment in own)
 
 
-def test_a_full_mask_changes_nothing(network, trainer):
+def test_a_full_mask_changes_nothing(built, network):
+    made = tiny.trainer(built, tiny.optimizer("adam", 0.01))
+    # Optimised, the two programs are fused and so rounded differently, by 1e-7.
+    advance = jax.jit(made.advance, compiler_options={"xla_backend_optimization_level": 0})
     dense = masks.dense(network.params)
-    trained = []
-    for mask in (dense, jax.tree.map(lambda keep: None, dense)):
-        state = trainer.advance(trainer.start(network, mask), mask, DATA, KEY, 0, STEPS)
-        trained.append(trainer.measure(state, mask, DATA, STEPS, 0))
+    without = jax.tree.map(lambda keep: None, dense)
+    trained = [
+        advance(made.start(network, mask), mask, DATA, KEY, 0, STEPS) for mask in (dense, without)
+    ]
     tiny.assert_same(*trained)
 
 
@@ -77,7 +80,9 @@ def test_a_network_starts_under_its_mask(network, trainer):
 # Cuts and the order of the data.
 
 
-@pytest.mark.parametrize("cuts", [(1,), (4,), (6,), (4, 8, 12), (3, 5), (2, 3, 9, 10), range(1, 13)])
+@pytest.mark.parametrize(
+    "cuts", [(1,), (4,), (6,), (4, 8, 12), (3, 5), (2, 3, 9, 10), range(1, 13)]
+)
 def test_a_training_cut_anywhere_is_the_uncut_one(network, trainer, cuts):
     mask = masks.dense(network.params)
     start = trainer.start(network, mask)
@@ -102,7 +107,9 @@ def batches(request):
         own = network.params["own"][inputs[:, 0, 0, 0].astype(jnp.int32)]
         return jnp.stack([own, jnp.zeros_like(own)], axis=1), network.stats
 
-    numbers = Split(np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), np.zeros(count, np.int32))
+    numbers = Split(
+        np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1), np.zeros(count, np.int32)
+    )
     dataset = Dataset(numbers, None, numbers, np.zeros(1, np.float32), np.ones(1, np.float32))
     made = tiny.trainer(Model(init=lambda key: Network({}, {}), apply=apply))
     advance, mask = jax.jit(made.advance), {"own": None}
@@ -127,7 +134,9 @@ def test_an_epoch_sees_every_example_of_whole_batches_once(batches):
 def test_epochs_and_keys_have_orders_of_their_own(batches):
     other = keys.stream(0, 1, "order")
     orders = [
-        [batches(key, first + step) for step in range(4)] for key in (KEY, other) for first in (0, 4)
+        [batches(key, first + step) for step in range(4)]
+        for key in (KEY, other)
+        for first in (0, 4)
     ]
     assert all(a != b for at, a in enumerate(orders) for b in orders[:at])
 
@@ -151,8 +160,8 @@ def reference(params, split, mean, std):
     values = (split.images.astype(np.float64) - mean) / np.where(std == 0, 1, std)
     values = values.reshape(len(values), -1)
     for at in range(len(params)):
-        layer = params[f"Dense_{at}"]
-        values = np.asarray(values) @ np.asarray(layer["kernel"], np.float64) + layer["bias"]
+        layer = {name: np.asarray(leaf) for name, leaf in params[f"Dense_{at}"].items()}
+        values = values @ layer["kernel"] + layer["bias"]
         values = np.maximum(values, 0) if at + 1 < len(params) else values
     values = values - values.max(1, keepdims=True)
     losses = np.log(np.exp(values).sum(1)) - values[np.arange(len(values)), split.labels]
@@ -172,13 +181,13 @@ def test_evaluation_equals_numpy_however_it_is_cut(network, trainer, monkeypatch
 
 def test_a_network_that_is_always_right_has_an_accuracy_of_exactly_one(built, network, trainer):
     mask = masks.dense(network.params)
-    images = np.concatenate([DATA.train.images] * 3)[:49]  # 49 * (1 / 49) < 1 in float32
+    images = np.concatenate([DATA.train.images] * 3)[:41]  # 41 * (1 / 41) < 1 in float32
     logits, _ = built.apply(network, data.normalize(images, DATA.mean, DATA.std), False)
-    split = Split(images, np.argmax(logits, 1).astype(np.int32))
-    for right in (49, 48):
+    split = Split(images, np.array(logits).argmax(1).astype(np.int32))
+    for right in (41, 40):
         found = jax.jit(trainer.evaluate)(network, mask, split, DATA.mean, DATA.std)
-        assert float(found.accuracy) == pytest.approx(right / 49, rel=1e-7)
-        assert (found.accuracy == 1) == (right == 49)
+        assert float(found.accuracy) == pytest.approx(right / 41, rel=1e-7)
+        assert (found.accuracy == 1) == (right == 41)
         split.labels[0] = (split.labels[0] + 1) % tiny.CLASSES
 
 
@@ -216,11 +225,11 @@ def test_stopping_by_validation_loss_needs_a_validation_split(built, network, st
 
 @pytest.fixture(scope="module")
 def exploding():
-    """Weights of 1e5 in three layers: each step multiplies their powers by about three."""
+    """Weights of 1e6 in three layers, and the step whose loss is not finite any more."""
     built = tiny.model(8, 8)
     made = tiny.trainer(built)
     made = made._replace(advance=jax.jit(made.advance), measure=jax.jit(made.measure))
-    network = jax.tree.map(lambda leaf: leaf * 1e5, tiny.network(built))
+    network = jax.tree.map(lambda leaf: leaf * 1e6, tiny.network(built))
     mask = masks.dense(network.params)
     state = made.start(network, mask)
     for step in range(STEPS):
@@ -253,7 +262,7 @@ def test_an_evaluation_tells_what_the_next_training_step_would(exploding):
 
 def test_a_network_that_is_not_finite_from_the_start_stops_at_step_0(exploding):
     made, network, mask, _ = exploding
-    broken = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.inf), network)
+    broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.inf), network)
     assert made.advance(made.start(broken, mask), mask, DATA, KEY, 0, 3).nan_step == 0
 
 

@@ -37,15 +37,14 @@ def optimizer(name="sgd", lr=0.1, **chosen):
 
 
 def network(built, replicate=0):
-    """Return the network that a replicate starts from."""
-    return built.init(keys.stream(0, replicate, "initialization"))
+    """Return the network that a replicate starts from, in NumPy."""
+    return jax.device_get(jax.jit(built.init)(keys.stream(0, replicate, "initialization")))
 
 
 def half(params):
-    """Return a random mask that keeps about half of each kernel."""
-    drawn = keys.uniform(params, key=jax.random.key(7))
-    dense = masks.dense(params)
-    return jax.tree.map(lambda u, keep: None if keep is None else u < 0.5, drawn, dense)
+    """Return a random mask that keeps about half of each kernel, in NumPy."""
+    random = np.random.default_rng(7)
+    return jax.tree.map(lambda keep: random.random(keep.shape) < 0.5, masks.dense(params))
 
 
 def trainer(built, chosen=None, *, batch_size=5, **stopping):
@@ -54,13 +53,13 @@ def trainer(built, chosen=None, *, batch_size=5, **stopping):
 
 
 class Group:
-    """Networks trained together, to be started and advanced as a job does it."""
+    """Networks trained together, started and advanced as a job does it."""
 
-    def __init__(self, trainer, layout, networks, group_masks, data, *, keys):
-        self.compiled, self.layout, self.count = fit.compile(trainer, layout), layout, len(networks)
-        self.data = layout.share(data)
-        self.masks = layout.place(group_masks)
-        self.keys = layout.place(keys)
+    def __init__(self, trainer, compiled, networks, group_masks, data, *, keys):
+        self.compiled, self.layout, self.count = compiled, compiled.layout, len(networks)
+        self.data = self.layout.share(data)
+        self.masks = self.layout.place(group_masks)
+        self.keys = self.layout.place(keys)
         self.starts = [
             jax.device_get(trainer.start(network, mask))
             for network, mask in zip(networks, group_masks, strict=True)

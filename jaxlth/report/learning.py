@@ -1,4 +1,4 @@
-"""Speed of learning: the least dilation of training at which a network reaches the dense accuracy."""
+"""Speed of learning: the least dilation of training that reaches the dense accuracy."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Progress of a job on the terminal: a bar, or one plain line a level where there is no terminal."""
+"""Progress of a job: a bar on a terminal, one plain line a level elsewhere."""
 
 import contextlib
 import time

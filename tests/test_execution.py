@@ -1,0 +1,145 @@
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxlth import keys
+from jaxlth.training import Plan, execution, fit
+from jaxlth.training.execution import Layout
+
+Device = collections.namedtuple("Device", ["platform", "id"])
+ONE, TWO = jax.devices()[:1], jax.devices()[:2]
+LAYOUTS = {
+    "one": Layout(tuple(ONE), 1),
+    "vmapped": Layout(tuple(ONE), 3),
+    "pmapped": Layout(tuple(TWO), 1),
+    "both": Layout(tuple(TWO), 2),
+}
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # of float32 after some twenty steps
+PLAN = Plan(
+    steps=11, steps_per_epoch=4, evaluations=(5, 11), patience=None, milestones=(), warmup=0
+)
+
+
+def devices(platform, count):
+    return [Device(platform, at) for at in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("networks", "available", "used", "per_device"),
+    [
+        (1, devices("cpu", 1), 1, 1),
+        (5, devices("cpu", 1), 1, 1),
+        (1, devices("cpu", 2), 1, 1),
+        (5, devices("cpu", 2), 2, 1),
+        (1, devices("gpu", 1), 1, 1),
+        (5, devices("gpu", 1), 1, 5),
+        (3, devices("tpu", 4), 3, 1),
+        (4, devices("tpu", 4), 4, 1),
+        (9, devices("tpu", 4), 4, 3),
+    ],
+)
+def test_a_group_is_one_network_a_cpu_and_all_networks_on_accelerators(
+    networks, available, used, per_device
+):
+    chosen = execution.layout(networks, devices=available)
+    assert chosen == Layout(tuple(available[:used]), per_device)
+    assert chosen.size == used * per_device
+
+
+def test_local_devices_are_the_default():
+    assert execution.layout(5) == Layout(tuple(jax.local_devices()), 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_take_is_the_inverse_of_place_and_drops_what_fills_up(layout):
+    trees = [
+        {"a": np.full((2, 3), at, np.float32), "b": [None, np.int32(at), np.array([at > 0])]}
+        for at in range(layout.size)
+    ]
+    for count in range(1, layout.size + 1):
+        placed = layout.place(trees[:count])
+        for leaf in jax.tree.leaves(placed):
+            assert leaf.shape[:2] == (len(layout.devices), layout.per_device)
+            assert leaf.devices() == set(layout.devices)
+        filled = layout.take(placed, layout.size)
+        tiny.assert_same(filled, trees[:count] + [trees[count - 1]] * (layout.size - count))
+        taken = layout.take(placed, count)
+        tiny.assert_same(taken, trees[:count])
+        assert [leaf.dtype for leaf in jax.tree.leaves(taken[0])] == [
+            leaf.dtype for leaf in jax.tree.leaves(trees[0])
+        ]
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_typed_keys_are_placed_whatever_their_kind(layout, kind):
+    wanted = [jax.random.key(at, impl=kind) for at in range(layout.size)]
+    placed = layout.place(wanted)
+    assert placed.dtype == wanted[0].dtype
+    assert placed.shape == (len(layout.devices), layout.per_device)
+    found = np.asarray(jax.random.key_data(placed)).reshape(layout.size, -1)
+    np.testing.assert_array_equal(found, [jax.random.key_data(key) for key in wanted])
+
+
+def test_every_device_holds_what_is_shared_whole():
+    shared = LAYOUTS["both"].share(tiny.dataset(validation=0))
+    assert shared.validation is None
+    assert shared.train.images.is_fully_replicated
+    assert shared.train.images.devices() == set(TWO)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_mapped_function_sees_one_network_and_may_take_its_memory(layout):
+    def shift(network, mask, by):
+        moved = jax.tree.map(lambda w, keep: w if keep is None else w + by, network, mask)
+        return moved, moved["w"].sum()
+
+    networks = [{"w": np.full(3, at, np.float32), "b": np.ones(1)} for at in range(layout.size)]
+    masks = [{"w": np.ones(3, bool), "b": None}] * layout.size
+    placed = layout.place(networks)
+    mapped = layout.map(shift, (0, 0, None), donate=True)
+    moved, sums = mapped(placed, layout.place(masks), jnp.float32(2))
+    assert layout.take(sums, layout.size) == [3 * (at + 2) for at in range(layout.size)]
+    for at, network in enumerate(layout.take(moved, layout.size)):
+        np.testing.assert_array_equal(network["w"], np.full(3, at + 2))
+    assert placed["w"].is_deleted()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Return (layout, groups of replicates) -> states, rows, kept networks and evaluations."""
+    built = tiny.model()
+    trainer = tiny.trainer(built, keep_best=True)
+
+    def train(layout, groups):
+        compiled = fit.compile(trainer, layout)
+        results = []
+        for replicates in groups:
+            networks = [tiny.network(built, replicate) for replicate in replicates]
+            masks = [tiny.half(network.params) for network in networks]
+            order = [keys.stream(0, replicate, "order") for replicate in replicates]
+            group = tiny.Group(trainer, compiled, networks, masks, tiny.dataset(), keys=order)
+            states, rows = group.train(PLAN)
+            results += zip(states, rows, *group.finish(states), strict=True)
+        return results
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def alone(trained):
+    """The results of three networks, trained one after another."""
+    return trained(LAYOUTS["one"], [[0], [1], [2]])
+
+
+@pytest.mark.parametrize(
+    ("layout", "count"), [("vmapped", 3), ("pmapped", 2), ("both", 3)], ids=str
+)
+def test_networks_train_alike_however_they_are_laid_out(alone, trained, layout, count):
+    found = trained(LAYOUTS[layout], [range(count)])
+    assert len(found) == count  # the copies that fill up `both` are gone
+    tiny.assert_close(found, alone[:count], **TOLERANCE)

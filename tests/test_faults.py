@@ -1,0 +1,137 @@
+"""A run survives being killed, interrupted and asked for twice at once."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxlth import store
+
+COMMAND = [sys.executable, "-c", "import sys; from jaxlth.cli import main; sys.exit(main())", "imp"]
+COMMAND += ["--model", "mlp", "--hidden", "64", "--steps", "30000", "--batch-size", "20"]
+COMMAND += ["--levels", "1", "--replicates", "2", "--controls", "--checkpoint-seconds", "0.05"]
+PATIENCE = 240  # seconds that a busy machine may take
+
+
+def started(out, *more):
+    return subprocess.Popen(
+        [*COMMAND, "--out", str(out), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+    )
+
+
+def in_training(out, process):
+    """Wait until a network's training has a checkpoint; return how many networks are finished."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        if list(pathlib.Path(out).rglob("checkpoint_*/record.json")):
+            return len(finished(out))
+        time.sleep(0.01)
+    pytest.fail(f"no checkpoint: {process.communicate()}")
+
+
+def finished(out):
+    return [
+        path
+        for path in pathlib.Path(out).rglob("replicate_*/record.json")
+        if "checkpoint_" not in str(path)
+    ]
+
+
+def contents(out):
+    """Return the arrays and numbers of every network, the time it took aside."""
+    (info,) = store.runs(out)
+    look = store.look(info.path)
+    found = {}
+    for name, record in look.records():
+        record.pop("seconds")
+        found[name] = json.dumps(record, sort_keys=True), look.load(name, "network")
+    return found
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name, (record, network) in a.items():
+        assert record == b[name][0], name
+        for one, other in zip(_leaves(network), _leaves(b[name][1]), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def _leaves(tree):
+    if isinstance(tree, dict):
+        return [leaf for name in sorted(tree) for leaf in _leaves(tree[name])]
+    return [tree]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    process = started(out)
+    process.communicate(timeout=2 * PATIENCE)
+    assert process.returncode == 0
+    return contents(out)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_bits(uninterrupted, tmp_path):
+    moments = random.Random(int(time.time()))
+    inside = 0
+    for _ in range(3):
+        process = started(tmp_path)
+        in_training(tmp_path, process)
+        time.sleep(moments.uniform(0, 0.6))
+        process.kill()
+        process.communicate()
+        inside += bool(list(tmp_path.rglob("checkpoint_*/record.json")))
+    assert inside, "never killed inside a training"
+    process = started(tmp_path)
+    _, told = process.communicate(timeout=2 * PATIENCE)
+    assert process.returncode == 0, told
+    assert_same(contents(tmp_path), uninterrupted)
+    assert not list(tmp_path.rglob("checkpoint_*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(number, uninterrupted, tmp_path):
+    process = started(tmp_path)
+    in_training(tmp_path, process)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in told
+    assert "Traceback" not in told
+    (info,) = store.runs(tmp_path)
+    assert info.state == "interrupted"
+    process = started(tmp_path)
+    process.communicate(timeout=2 * PATIENCE)
+    assert_same(contents(tmp_path), uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_second_process_is_told_who_holds_the_run_or_waits(uninterrupted, tmp_path):
+    holder = started(tmp_path)
+    in_training(tmp_path, holder)
+    second = started(tmp_path)
+    _, told = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 2
+    assert str(holder.pid) in told
+    assert "--wait" in told
+    assert len(told.splitlines()) == 1
+    waiting = started(tmp_path, "--wait")
+    time.sleep(1)
+    holder.kill()  # a holder that died lets the next one in
+    holder.communicate()
+    _, told = waiting.communicate(timeout=2 * PATIENCE)
+    assert waiting.returncode == 0, told
+    assert_same(contents(tmp_path), uninterrupted)

@@ -1,0 +1,346 @@
+"""IMP from the command line to stored tickets, on a tiny network."""
+
+import contextlib
+import io
+import itertools
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlth import cli, keys, masks, prune, settings, store, tickets, trees
+from jaxlth.report import learning
+from jaxlth.tickets import CONTROLS, ImpSettings
+
+TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
+TINY += ["--levels", "2", "--replicates", "2"]
+
+
+def run(*arguments):
+    """Return the output of a command that must succeed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(list(arguments)) == 0
+    return out.getvalue()
+
+
+def only_run(out):
+    (info,) = store.runs(out)
+    return store.look(info.path)
+
+
+def stored(path):
+    """Return the time each unit was stored."""
+    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
+
+
+def trained(run, level, control="ticket", replicate=0):
+    return run.load(tickets.unit(level, control, replicate), "network")
+
+
+def mask(run, level, control="ticket", replicate=0):
+    return run.load(tickets.unit(level, control, replicate), "mask")
+
+
+def same(a, b):
+    return all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run with every control, and what the command printed."""
+    out = tmp_path_factory.mktemp("finished")
+    printed = run(*TINY, "--controls", *CONTROLS, "--out", str(out))
+    return out, printed
+
+
+def test_it_prints_table_sentence_and_files(finished):
+    _, printed = finished
+    assert "64 %" in printed
+    assert "matches the dense network" in printed
+    for line in ("figure:", "table:", "run:"):
+        (named,) = [row.split()[-1] for row in printed.splitlines() if row.startswith(line)]
+        assert pathlib.Path(named).exists()
+
+
+def test_called_again_it_trains_nothing_and_prints_the_same(finished):
+    out, printed = finished
+    before = stored(out)
+    assert run(*TINY, "--controls", *CONTROLS, "--out", str(out)) == printed
+    assert stored(out) == before
+
+
+def test_its_settings_file_finds_the_same_run(finished):
+    out, printed = finished
+    before = stored(out)
+    file = only_run(out).path / "settings.toml"
+    assert run("imp", "--settings", str(file), "--out", str(out)) == printed
+    assert stored(out) == before
+
+
+def test_levels_keep_exact_counts_and_are_nested(finished):
+    look = only_run(finished[0])
+    counts = prune.keep_counts(masks.size(mask(look, 0)), levels=2, fraction=0.2)
+    for replicate in (0, 1):
+        levels = [mask(look, level, replicate=replicate) for level in range(3)]
+        assert [int(masks.kept(each)) for each in levels] == counts
+        for denser, sparser in itertools.pairwise(levels):
+            for a, b in zip(jax.tree.leaves(denser), jax.tree.leaves(sparser), strict=True):
+                assert not np.any(b & ~a)
+
+
+def test_a_level_prunes_the_least_magnitudes_of_the_trained_ticket(finished):
+    look = only_run(finished[0])
+    weights = np.concatenate(
+        [
+            np.abs(leaf)[keep]
+            for leaf, keep, after in _kernels(trained(look, 0), mask(look, 0), mask(look, 1))
+            for keep in [keep & ~after]
+        ]
+    )
+    survivors = np.concatenate(
+        [
+            np.abs(leaf)[after]
+            for leaf, _, after in _kernels(trained(look, 0), mask(look, 0), mask(look, 1))
+        ]
+    )
+    assert weights.max() <= survivors.min()
+
+
+def _kernels(network, before, after):
+    params = trees.named(network["params"] if isinstance(network, dict) else network[0])
+    return [
+        (np.asarray(params[name]), np.asarray(keep), np.asarray(trees.named(after)[name]))
+        for name, keep in trees.named(before).items()
+    ]
+
+
+def test_pruned_weights_of_every_network_are_zero(finished):
+    look = only_run(finished[0])
+    for name, record in look.records():
+        network, kept = look.load(name, "network"), look.load(name, "mask")
+        for weights, keep, _ in _kernels(network, kept, kept):
+            assert not np.any(weights[~keep]), name
+        assert record["kept"] == int(masks.kept(kept))
+
+
+def test_tickets_start_from_the_initial_weights(finished):
+    look = only_run(finished[0])
+    first, later = (tickets.find(look, level, "ticket", 0).network for level in (0, 2))
+    assert same(first, later)
+
+
+CLAIMS = {  # control -> same weights as the ticket, same mask, same counts per layer
+    "reinitialized": (False, True, True),
+    "shuffled": (True, False, True),
+    "random": (False, False, False),
+    "random-layerwise": (False, False, True),
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_changes_what_it_says_and_nothing_else(finished, control):
+    look = only_run(finished[0])
+    ticket, changed = tickets.find(look, 2, "ticket", 1), tickets.find(look, 2, control, 1)
+    weights, places, layers = CLAIMS[control]
+    assert same(ticket.network, changed.network) is weights
+    assert same(ticket.mask, changed.mask) is places
+    assert int(masks.kept(ticket.mask)) == int(masks.kept(changed.mask))
+    if layers:
+        assert masks.layer_densities(ticket.mask) == masks.layer_densities(changed.mask)
+
+
+def test_controls_draw_from_streams_of_their_own(finished):
+    look = only_run(finished[0])
+    starts = [
+        tickets.find(look, level, control, replicate).mask
+        for control in ("shuffled", "random-layerwise")
+        for level in (1, 2)
+        for replicate in (0, 1)
+    ]
+    assert not any(same(a, b) for at, a in enumerate(starts) for b in starts[:at])
+
+
+def test_more_levels_replicates_and_controls_extend_a_run(tmp_path):
+    run(*TINY, "--levels", "1", "--replicates", "1", "--controls", "--out", str(tmp_path))
+    before = stored(tmp_path)
+    assert len(before) == 2
+    run(*TINY, "--controls", "random", "--control-levels", "2", "--out", str(tmp_path))
+    after = stored(tmp_path)
+    assert len(after) == 2 * (1 + 2) + 2
+    assert all(after[file] == time for file, time in before.items())
+
+
+def test_results_have_a_row_with_every_number_for_every_network(finished):
+    out, _ = finished
+    rows = json.loads(run("results", "--format", "json", "--out", str(out)))
+    assert len(rows) == 2 * (1 + 2 * (1 + len(CONTROLS)))
+    wanted = {"level", "density", "kept", "test_accuracy", "test_loss", "best_step", "control"}
+    assert all(wanted | {"replicate"} <= row.keys() for row in rows)
+    lines = run("results", "--format", "csv", "--out", str(out)).splitlines()
+    assert len(lines) == len(rows) + 1
+    curves = json.loads(run("results", "--format", "json", "--curves", "--out", str(out)))
+    assert {row["step"] for row in curves} == set(range(2, 31, 2))
+
+
+@pytest.mark.parametrize("kind", ["accuracy", "train-accuracy", "training", "early-stopping"])
+def test_every_kind_of_figure_is_drawn(finished, kind, tmp_path):
+    file = tmp_path / "figure.png"
+    run("figure", "--kind", kind, "--file", str(file), "--out", str(finished[0]))
+    assert file.stat().st_size > 10_000
+
+
+def test_list_shows_state_progress_and_size(finished):
+    printed = run("list", "--out", str(finished[0]))
+    assert "finished" in printed
+    assert "22/22" in printed
+    assert "B" in printed
+
+
+def test_an_exported_ticket_comes_back(finished, tmp_path):
+    out, file = finished[0], tmp_path / "ticket.safetensors"
+    run("export", str(file), "--level", "2", "--replicate", "1", "--out", str(out))
+    params, kept, about = store.load_ticket(file)
+    ticket = tickets.find(only_run(out), 2, "ticket", 1)
+    assert same(params, ticket.network.params)
+    assert same(kept, ticket.mask)
+    assert int(about["level"]) == 2
+
+
+def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_path):
+    short = [*TINY, "--levels", "1", "--replicates", "1", "--controls"]
+    run(*short, "--rewind-step", "7", "--out", str(tmp_path / "rewound"))
+    run(*short, "--out", str(tmp_path / "plain"))
+    rewound, plain = (only_run(tmp_path / name) for name in ("rewound", "plain"))
+    assert same(trained(rewound, 0), trained(plain, 0))
+    snapshot = rewound.load(tickets.rewound(0), "network")
+    assert same(tickets.find(rewound, 1, "ticket", 0).network, snapshot)
+    assert not same(snapshot, tickets.find(plain, 0, "ticket", 0).network)
+    assert rewound.record(tickets.unit(1, "ticket", 0))["start_step"] == 7
+    run(
+        *TINY,
+        "--levels",
+        "0",
+        "--replicates",
+        "1",
+        "--steps",
+        "7",
+        "--out",
+        str(tmp_path / "seven"),
+    )
+    assert same(trained(only_run(tmp_path / "seven"), 0), snapshot)
+
+
+@pytest.mark.parametrize("after", ["learning-rate", "fine-tune"])
+def test_trained_weights_go_on_where_they_are_not_rewound(tmp_path, after):
+    arguments = [
+        "--controls",
+        "--replicates",
+        "1",
+        "--after-pruning",
+        after,
+        "--out",
+        str(tmp_path),
+    ]
+    run(*TINY, *arguments)
+    look = only_run(tmp_path)
+    for level in (1, 2):
+        start = tickets.find(look, level, "ticket", 0).network
+        assert same(start, trained(look, level - 1))
+
+
+def test_one_shot_masks_come_from_the_dense_network(tmp_path):
+    run(*TINY, "--one-shot", "--controls", "--replicates", "1", "--out", str(tmp_path))
+    look = only_run(tmp_path)
+    dense = trained(look, 0)
+    params = dense["params"] if isinstance(dense, dict) else dense[0]
+    scores = jax.tree.map(np.abs, params)
+    keep = int(masks.kept(mask(look, 2)))
+    assert same(prune.global_topk(scores, mask(look, 0), keep=keep), mask(look, 2))
+
+
+def test_layerwise_scope_prunes_each_layer_alike_and_a_tensor_can_be_left_out(tmp_path):
+    arguments = ["--controls", "--replicates", "1", "--levels", "1"]
+    run(*TINY, *arguments, "--scope", "layerwise", "--out", str(tmp_path / "layers"))
+    densities = masks.layer_densities(mask(only_run(tmp_path / "layers"), 1))
+    assert all(abs(density - 0.8) < 0.01 for density in densities.values())
+    run(*TINY, *arguments, "--leave-out", "Dense_1/*", "--out", str(tmp_path / "left"))
+    assert list(masks.layer_densities(mask(only_run(tmp_path / "left"), 1))) == ["Dense_0/kernel"]
+
+
+def test_it_stops_at_a_density_and_at_lost_accuracy(tmp_path):
+    arguments = ["--controls", "--replicates", "1", "--levels", "6"]
+    run(*TINY, *arguments, "--stop-density", "0.65", "--out", str(tmp_path / "density"))
+    assert len(stored(tmp_path / "density")) == 3
+    lost = ["--stop-lost-accuracy", "0.2", "--prune-fraction", "0.9", "--levels", "2"]
+    run(*TINY, *arguments, *lost, "--out", str(tmp_path / "lost"))
+    assert len(stored(tmp_path / "lost")) == 2
+
+
+def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_path):
+    arguments = ["--levels", "1", "--controls", "--dilations", "0.1", "4.0"]
+    run(*TINY, *arguments, "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    table = store.table([info.path])
+    least = learning.least_dilations(table)
+    assert len(least) == 4
+    dense = table[(table["level"] == 0) & (table["dilation"] == 1)]["test_accuracy"].mean()
+    for row in least.itertuples():
+        mine = table[(table["level"] == row.level) & (table["replicate"] == row.replicate)]
+        enough = mine[(mine["dilation"] != 1) & (mine["test_accuracy"] >= dense)]["dilation"]
+        assert row.d_star == enough.min() or (np.isnan(row.d_star) and enough.empty)
+    before = stored(tmp_path)
+    run(*TINY, *arguments, "--out", str(tmp_path))
+    assert stored(tmp_path) == before
+
+
+def test_a_replicate_that_diverges_is_told_with_its_step(tmp_path, capfd):
+    arguments = ["--optimizer", "sgd", "--lr", "1e9", "--levels", "1", "--out", str(tmp_path)]
+    assert cli.main([*TINY, *arguments]) == 0
+    told = capfd.readouterr().err
+    assert "the loss is not finite from step" in " ".join(told.split())
+
+
+def test_the_number_of_compilations_does_not_grow_with_the_levels(tmp_path):
+    def compilations(levels):
+        seen = []
+
+        def listen(name, seconds, **_):
+            if name == "/jax/core/compile/backend_compile_duration":
+                seen.append(seconds)
+
+        jax.clear_caches()
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        arguments = [
+            "--levels",
+            str(levels),
+            "--controls",
+            "random",
+            "--out",
+            str(tmp_path / f"{levels}"),
+        ]
+        run(*TINY, *arguments)
+        jax.monitoring.unregister_event_duration_listener(listen)
+        return len(seen)
+
+    few, many = compilations(2), compilations(10)
+    assert few == many > 0
+
+
+def test_the_digest_of_the_default_settings_stays():
+    assert settings.digest(ImpSettings()) == settings.digest(ImpSettings(levels=3, replicates=9))
+    assert settings.digest(ImpSettings()) == "44136fa3"
+    assert settings.digest(ImpSettings(rewind_step=5)) != settings.digest(ImpSettings())
+
+
+def test_order_streams_differ_by_level_and_replicate():
+    seen = {
+        tuple(np.asarray(jax.random.key_data(keys.fold(keys.stream(0, replicate, "order"), level))))
+        for replicate in range(3)
+        for level in range(3)
+    }
+    assert len(seen) == 9
