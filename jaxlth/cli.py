@@ -50,6 +50,8 @@ class Imp:
     """Devices to train on; on CPU, networks trained side by side. All, or all cores, by default."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints within a network's training."""
+    tensorboard: str | None = None
+    """Directory for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
     tolerance: float = 0.002
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
 
@@ -155,6 +157,9 @@ def imp(command: Imp) -> int:
             )
             return INTERRUPTED
         _conclude(run, command.tolerance, _rewind_step(run.path))
+        if command.tensorboard:
+            store.write_events(run.path, command.tensorboard)
+            print(f"events: {command.tensorboard}")
     return 0
 
 
@@ -238,7 +243,7 @@ def _parse(arguments: list[str]) -> Any:
             return tyro.cli(
                 functools.reduce(operator.or_, marked),
                 prog="jaxlth",
-                description=(__doc__ or "").splitlines()[0],
+                description="Find and study lottery tickets.",
                 args=arguments,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )

@@ -1,8 +1,8 @@
 """Ask for trained networks: what a run already has is not trained again.
 
 A job asks for networks by the name of their unit in the run's folder. Those that are missing are
-trained in groups, with checkpoints, and stored whole. `train` is a generator of `Progress`; throwing
-KeyboardInterrupt into it saves a checkpoint of the group in training first.
+trained in groups, with checkpoints, and stored whole. `train` is a generator of `Progress`;
+throwing KeyboardInterrupt into it saves a checkpoint of the group in training first.
 """
 
 import time
@@ -218,7 +218,7 @@ def _snapshot(run: Run, tasks: list[_Task], layout: execution.Layout, moment: fi
     networks = layout.take(moment.states.network, len(tasks))
     for unit, network in zip(wanted, networks, strict=True):
         if unit is not None and not run.has(unit):
-            run.save(unit, {"network": network}, {"step": moment.step})
+            run.save(unit, {"network": network}, {"step": moment.step, "snapshot": True})
 
 
 def _result(task: _Task, state: State, final: fit.Final, step: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def table(paths: Paths) -> pd.DataFrame:
-    """Return one row for each finished unit of the runs.
+    """Return one row for each finished unit of the runs, snapshots within a training aside.
 
     Columns are `run` (the folder's name), `unit`, the record's in their order without `curve`, and
     then each setting that is changed from its default in one of the runs, as "optimizer.lr". A
@@ -34,6 +34,8 @@ def table(paths: Paths) -> pd.DataFrame:
     for folder, story in stories.items():
         shown = {name: _text(_flat(story["settings"]).get(name)) for name in changed}
         for unit, record in records(folder):
+            if record.get("snapshot"):
+                continue
             numbers = {key: value for key, value in record.items() if key != "curve"}
             columns |= dict.fromkeys(numbers)
             rows.append(({"run": folder.name, "unit": unit} | numbers, shown))
