@@ -16,10 +16,11 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def table(paths: Paths) -> pd.DataFrame:
     """Return one row for each finished unit of the runs, snapshots within a training aside.
 
-    Columns are `run` (the folder's name), `unit`, the record's in their order without `curve`, and
-    then each setting that is changed from its default in one of the runs, as "optimizer.lr". A
-    setting that has the name of a number of the record is called "settings.NAME". Whole numbers
-    stay whole where some are missing (`Int64`); missing real numbers are NaN.
+    Columns are `run` (the folder's name), `unit`, the record's in their order without `curve` (a
+    table in it is spread, "layer_densities.Dense_0/kernel"), and then each setting that is changed
+    from its default in one of the runs, as "optimizer.lr". A setting that has the name of a number
+    of the record is called "settings.NAME". Whole numbers stay whole where some are missing
+    (`Int64`); missing real numbers are NaN.
 
     Args:
       paths: One run folder or several.
@@ -36,7 +37,7 @@ def table(paths: Paths) -> pd.DataFrame:
         for unit, record in records(folder):
             if record.get("snapshot"):
                 continue
-            numbers = {key: value for key, value in record.items() if key != "curve"}
+            numbers = _flat({key: value for key, value in record.items() if key != "curve"})
             columns |= dict.fromkeys(numbers)
             rows.append(({"run": folder.name, "unit": unit} | numbers, shown))
     names = {name: f"settings.{name}" if name in columns else name for name in changed}
@@ -108,9 +109,9 @@ def _column(values: list[Any]) -> pd.Series:
     return pd.Series(values, dtype="object")
 
 
-def _flat(settings: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+def _flat(nested: Mapping[str, Any], within: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, value in settings.items():
+    for name, value in nested.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{within}{name}.")
         else:
