@@ -125,7 +125,7 @@ def watched(
     plan = training.plan(settings, OptimizerSettings(), examples=len(dataset.train.labels))
     plan = dataclasses.replace(plan, evaluations=())
     layout = execution.layout(1, devices=jax.local_devices()[:1])
-    compiled = fit.compile(trainer, layout)
+    compiled = fit.compile(trainer, layout, train_examples=TrainingSettings().train_examples)
     shared = layout.share(dataset)
     group = layout.place([mask]), layout.place([jax.random.key(0)])
     state = trainer.start(network, mask)

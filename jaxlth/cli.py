@@ -39,7 +39,9 @@ class Imp:
     again: asking for more levels, replicates or controls extends a run.
     """
 
-    job: tyro.conf.OmitArgPrefixes[ImpSettings] = dataclasses.field(default_factory=ImpSettings)
+    job: Annotated[ImpSettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=ImpSettings
+    )
     out: str = "runs"
     """Folder of all runs."""
     settings: str | None = None

@@ -60,12 +60,12 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
     return jax.tree_util.tree_map_with_path(leaf_mask, params)
 
 
-def without(mask: Mask, patterns: Sequence[str]) -> Mask:
+def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
     """Return the mask with the tensors left out, never to be pruned, that match a pattern.
 
     Args:
       mask: A mask.
-      patterns: Shell patterns over whole names of leaves: "Dense_2/kernel", "Conv_0/*", "*/out/*".
+      leave_out: Shell patterns over whole names of leaves: "Dense_2/kernel", "Conv_0/*", "*/out/*".
         Case counts, and "*" runs over slashes. A tensor left out already may be named again.
 
     Returns:
@@ -73,27 +73,27 @@ def without(mask: Mask, patterns: Sequence[str]) -> Mask:
 
     Raises:
       ValueError: a pattern matches no leaf; the message names the closest one.
-      TypeError: `patterns` is a single string.
+      TypeError: `leave_out` is a single string.
 
     Example:
       >>> mask = dense({"in": {"kernel": jnp.zeros((1, 2))}, "out": {"kernel": jnp.zeros((2, 1))}})
       >>> layer_densities(without(mask, ["out/*"]))
       {'in/kernel': 1.0}
     """
-    if isinstance(patterns, str):
-        raise TypeError(f"`patterns` must be a sequence of patterns; got the string {patterns!r}.")
+    if isinstance(leave_out, str):
+        raise TypeError(f"`leave_out` must be a sequence of patterns; got the text {leave_out!r}.")
     names = _names_with_none(mask)
-    for pattern in patterns:
+    for pattern in leave_out:
         if not fnmatch.filter(names, pattern):
             close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)
             hint = f"; the closest is {close[0]!r}" if close else ""
-            raise ValueError(f"`patterns` has {pattern!r}, which matches no leaf{hint}.")
+            raise ValueError(f"`leave_out` has {pattern!r}, which matches no leaf{hint}.")
 
-    def leave_out(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
+    def left(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
         name = trees.name(path)
-        return None if any(fnmatch.fnmatchcase(name, each) for each in patterns) else leaf
+        return None if any(fnmatch.fnmatchcase(name, each) for each in leave_out) else leaf
 
-    return jax.tree_util.tree_map_with_path(leave_out, mask)
+    return jax.tree_util.tree_map_with_path(left, mask)
 
 
 def apply(params: Params, mask: Mask) -> Params:

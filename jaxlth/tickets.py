@@ -265,7 +265,7 @@ class Job:
             keep_best=chosen.training.keep == "best",
             normalize=data.NORMALIZERS[chosen.data.normalize],
         )
-        return work.Course(trainer, plan)
+        return work.Course(trainer, plan, train_examples=chosen.training.train_examples)
 
     def ask(self, level: int, control: str, replicate: int, *, dilation: float = 1.0) -> Ask:
         """Return the ask for one network; a dilation of 1 is the network itself."""

@@ -16,7 +16,11 @@ from jaxlth.data import Dataset
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit
-from jaxlth.training.train import NEVER, State, Trainer
+from jaxlth.training.train import NEVER, Evaluation, State, Trainer
+
+# Numbers of an evaluation that the table of results has of the kept network and at the best step.
+LAST = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+BEST = ("validation_loss", "test_accuracy", "test_loss")
 
 
 class Start(NamedTuple):
@@ -51,15 +55,18 @@ class Progress(NamedTuple):
 class Course:
     """A training that may be asked for: its times, and its functions compiled for each layout."""
 
-    def __init__(self, trainer: Trainer, plan: Plan) -> None:
+    def __init__(self, trainer: Trainer, plan: Plan, *, train_examples: int) -> None:
         self.trainer = trainer
         self.plan = plan
+        self._train_examples = train_examples
         self._compiled: dict[execution.Layout, fit.Compiled] = {}
 
     def compiled(self, layout: execution.Layout) -> fit.Compiled:
         """Return the functions for a layout."""
         if layout not in self._compiled:
-            self._compiled[layout] = fit.compile(self.trainer, layout)
+            self._compiled[layout] = fit.compile(
+                self.trainer, layout, train_examples=self._train_examples
+            )
         return self._compiled[layout]
 
 
@@ -166,18 +173,18 @@ def _train_group(
             _checkpoint(run, tasks, layout, moment, seconds)
             raise
         states = moment.states
-    networks, finals = compiled.finish(states, group_masks, dataset)
+    networks, on_train = compiled.finish(states, group_masks, dataset)
     finished = []
-    for task, state, network, final in zip(
+    for task, state, network, evaluation in zip(
         tasks,
         layout.take(states, len(tasks)),
         layout.take(networks, len(tasks)),
-        layout.take(finals, len(tasks)),
+        layout.take(on_train, len(tasks)),
         strict=True,
     ):
         record = (
             dict(task.ask.record)
-            | _result(task, state, final, step)
+            | _result(task, state, evaluation, step)
             | {"seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)}
         )
         if not run.has(task.ask.unit):  # it may have been only a snapshot that was missing
@@ -221,31 +228,28 @@ def _snapshot(run: Run, tasks: list[_Task], layout: execution.Layout, moment: fi
             run.save(unit, {"network": network}, {"step": moment.step, "snapshot": True})
 
 
-def _result(task: _Task, state: State, final: fit.Final, step: int) -> dict[str, Any]:
+def _result(task: _Task, state: State, on_train: Evaluation, step: int) -> dict[str, Any]:
     """Return what training found, in the columns of the table of results."""
 
     def seen(at: jax.Array) -> int | None:
         return None if int(at) == NEVER else int(at)
 
     stopped, diverged = seen(state.stopped_step), seen(state.nan_step)
-    best = state.best
     kept, size = int(masks.kept(task.mask)), masks.size(task.mask)
-    record: dict[str, Any] = {
+    last = fit.kept_row(state, task.rows)
+    best_step = seen(state.best.step)
+    best = None if best_step is None else fit.row_at(best_step, task.rows)
+    return {
         "density": kept / size,
         "kept": kept,
         "prunable": size,
         "start_step": task.ask.begin,
         "steps": stopped or step,
-    }
-    for name, evaluation in final._asdict().items():
-        record[f"{name}_accuracy"] = evaluation and fit.number(evaluation.accuracy)
-        record[f"{name}_loss"] = evaluation and fit.number(evaluation.loss)
-    found = seen(best.step) is not None
-    return record | {
-        "best_step": seen(best.step),
-        "best_validation_loss": fit.number(best.validation_loss) if found else None,
-        "best_test_accuracy": fit.number(best.test_accuracy) if found else None,
-        "best_test_loss": fit.number(best.test_loss) if found else None,
+        "train_accuracy": fit.number(on_train.accuracy),
+        "train_loss": fit.number(on_train.loss),
+        **{name: last[name] for name in LAST},
+        "best_step": best_step,
+        **{f"best_{name}": best and best[name] for name in BEST},
         "stopped_step": None if diverged is not None else stopped,
         "nan_step": diverged,
         "layer_densities": masks.layer_densities(task.mask),

@@ -116,7 +116,7 @@ def trained():
     trainer = tiny.trainer(built, keep_best=True)
 
     def train(layout, groups):
-        compiled = fit.compile(trainer, layout)
+        compiled = fit.compile(trainer, layout, train_examples=1000)
         results = []
         for replicates in groups:
             networks = [tiny.network(built, replicate) for replicate in replicates]

@@ -38,7 +38,7 @@ def group_of(keep_best):
     """
     built = tiny.model(16, 16)
     trainer = tiny.trainer(built, batch_size=24, patience=PLAN.patience, keep_best=keep_best)
-    compiled = fit.compile(trainer, Layout((jax.devices()[0],), 3))
+    compiled = fit.compile(trainer, Layout((jax.devices()[0],), 3), train_examples=1000)
     first, second, third = (tiny.network(built, replicate) for replicate in range(3))
     full = jax.device_get(masks.dense(first.params))
     empty = jax.tree.map(np.logical_not, full)
@@ -109,28 +109,46 @@ def test_a_stopped_network_stays_as_it_was_while_the_others_go_on(history, end):
 def test_what_is_told_of_the_best_step_is_what_the_curve_says(history, end, at):
     _, rows = history
     best = end[at].best
-    least = next(row for row in rows[at] if row["step"] == stop_of(rows[at])[0])
+    least = fit.row_at(stop_of(rows[at])[0], rows[at])
     assert best.step == least["step"]
-    for name in ("validation_loss", "test_loss", "test_accuracy"):
-        assert getattr(best, name) == least[name]
+    assert best.validation_loss == least["validation_loss"]
 
 
 def test_the_best_network_is_kept_where_asked(group, history, end):
-    states, _ = history
-    kept, finals = group.finish(end)
+    states, rows = history
+    kept, _ = group.finish(end)
     for at in (OVERFITTING, IMPROVING):
-        tiny.assert_same(kept[at], states[int(end[at].best.step)][at].network)
-        assert finals[at].test.accuracy == end[at].best.test_accuracy
-        assert finals[at].validation.loss == pytest.approx(end[at].best.validation_loss, rel=1e-6)
+        best = int(end[at].best.step)
+        tiny.assert_same(kept[at], states[best][at].network)
+        assert fit.kept_row(end[at], rows[at]) is fit.row_at(best, rows[at])
+    assert fit.kept_row(end[EXPLODING], rows[EXPLODING]) is rows[EXPLODING][-1]
+
+
+def test_finished_networks_are_evaluated_on_evenly_spaced_training_examples(history):
+    states, _ = history
+    built, dataset = tiny.model(16, 16), confused()
+    trainer = tiny.trainer(built)
+    network = states[PLAN.steps][IMPROVING].network
+    mask = masks.dense(network.params)
+    examples = len(dataset.train.labels)
+    for asked, rows in ((4, np.arange(4) * examples // 4), (10**6, np.arange(examples))):
+        compiled = fit.compile(trainer, Layout((jax.devices()[0],), 1), train_examples=asked)
+        group = tiny.Group(
+            trainer, compiled, [network], [mask], dataset, keys=[keys.stream(0, 0, "order")]
+        )
+        _, [found] = group.finish(group.starts)
+        some = jax.tree.map(lambda a, rows=rows: a[rows], dataset.train)
+        wanted = trainer.evaluate(network, mask, some, dataset.mean, dataset.std)
+        tiny.assert_close(found, jax.device_get(wanted), rtol=1e-6)
 
 
 def test_the_network_of_the_stop_is_kept_otherwise():
     group = group_of(keep_best=False)(OVERFITTING, IMPROVING, EXPLODING)
     states, rows = group.train(PLAN)
-    kept, finals = group.finish(states)
+    kept, _ = group.finish(states)
     for at in (OVERFITTING, IMPROVING):
         tiny.assert_same(kept[at], states[at].network)
-        assert finals[at].test.accuracy == pytest.approx(rows[at][-1]["test_accuracy"], rel=1e-6)
+        assert fit.kept_row(states[at], rows[at]) is rows[at][-1]
         assert states[at].best.step == stop_of(rows[at])[0]
         assert states[at].best.network is None
     assert states[OVERFITTING].stopped_step == stop_of(rows[OVERFITTING])[1]
@@ -252,17 +270,16 @@ def test_an_mlp_learns_the_digits():
     network = tiny.network(built)
     group = tiny.Group(
         trainer,
-        fit.compile(trainer, execution.layout(1)),
+        fit.compile(trainer, execution.layout(1), train_examples=10_000),
         [network],
         [masks.dense(network.params)],
         dataset,
         keys=[keys.stream(0, 0, "order")],
     )
     states, [rows] = group.train(plan)
-    _, [final] = group.finish(states)
-    assert final.train.accuracy > 0.95
-    assert final.test.accuracy > 0.9  # chance is 0.1
-    assert final.validation is None
+    _, [on_train] = group.finish(states)
+    assert on_train.accuracy > 0.95
+    assert rows[-1]["test_accuracy"] > 0.9  # chance is 0.1
     assert [row["step"] for row in rows] == [100, 200, 300]
     assert rows[0]["train_loss"] > rows[1]["train_loss"] > rows[2]["train_loss"]
     assert all(row["validation_loss"] is row["validation_accuracy"] is None for row in rows)

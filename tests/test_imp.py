@@ -345,3 +345,13 @@ def test_order_streams_differ_by_level_and_replicate():
         for level in range(3)
     }
     assert len(seen) == 9
+
+
+def test_event_files_for_tensorboard_are_written_on_request(finished, tmp_path):
+    out, printed = finished
+    events = tmp_path / "events"
+    asked = [*TINY, "--controls", *CONTROLS, "--out", str(out), "--tensorboard", str(events)]
+    assert run(*asked) == f"{printed}events: {events}\n"
+    folders = {str(file.parent.relative_to(events)) for file in events.rglob("events.out.*")}
+    path = only_run(out).path
+    assert folders == {f"{path.name}/{unit}" for unit, _ in only_run(out).records()}

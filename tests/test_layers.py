@@ -27,6 +27,7 @@ LAYERS = (
     ("early", "instability", "separation", "supermask"),
     ("report",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 

@@ -139,7 +139,7 @@ def test_a_pattern_that_matches_nothing_names_the_closest_leaf():
         masks.without(mask, ["Conv_0/*", "Dense_1/kernel"])
     with pytest.raises(ValueError, match="'dense_0/kernel', which matches no leaf"):
         masks.without(mask, ["dense_0/kernel"])
-    with pytest.raises(TypeError, match="sequence of patterns; got the string"):
+    with pytest.raises(TypeError, match="sequence of patterns; got the text"):
         masks.without(mask, "Dense_0/*")
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import resource
 import shutil
 
 import pytest
@@ -127,3 +128,22 @@ def test_unwritable_names_of_exports_are_refused(capfd):
     capfd.readouterr()
     assert ".npz" in complaint(["export", "ticket.pt"], capfd)
     assert "level_09" in complaint(["export", "ticket.npz", "--level", "9"], capfd)
+
+
+def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
+    assert cli.main([*TINY, "--levels", "0"]) == 0
+    capfd.readouterr()
+    (info,) = store.runs("runs")
+    dense = info.path / tickets.unit(0, "ticket", 0)
+    before = {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))  # no file may grow beyond
+    try:
+        line = complaint(TINY, capfd)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(info.path.name) in line
+    assert "Free disk space" in line
+    assert before == {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
+    assert cli.main(TINY) == 0  # once there is room again
+    assert store.look(info.path).has(tickets.unit(1, "ticket", 0))

@@ -6,8 +6,10 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 import sys
+import time
 
 import matplotlib
 import numpy as np
@@ -16,7 +18,8 @@ import pytest
 from matplotlib.colors import to_hex
 from rich.console import Console
 
-from jaxlth.report import drawing, figures, tables
+from jaxlth import work
+from jaxlth.report import drawing, figures, progress, tables
 from jaxlth.report import results as stored
 
 CONTROLS = ("reinitialized", "shuffled", "random-layerwise", "random")
@@ -507,3 +510,36 @@ def test_report_imports_neither_jax_nor_pyplot():
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+# Progress.
+
+
+def events(count):
+    """Yield what a job tells of two networks trained in one group, step by step."""
+    units = ("level_01/random/replicate_0", "level_01/random/replicate_1")
+    for step in range(0, 100, 100 // count):
+        yield work.Progress(units, step, 100, 2 * 100 // count, (), 6)
+    yield work.Progress(units, 100, 100, 0, ({"nan_step": None},) * 2, 4)
+
+
+def test_a_terminal_shows_a_bar_with_level_replicates_speed_and_time_left(monkeypatch):
+    monkeypatch.setattr(progress, "SHORTEST", 0.0)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    with progress.shown(console, finished=2) as show:
+        for event in events(10):
+            show(event)
+            time.sleep(0.05)
+    text = screen.getvalue()
+    assert "level 1 random 0, 1" in text
+    assert re.search(r"2/8 networks, [\d,]+ steps/s, \d+ s left", text)
+    assert "\x1b[2K" in text.rsplit("networks", 1)[1]  # the bar is wiped away at the end
+
+
+def test_elsewhere_there_is_one_plain_line_a_level():
+    paper = io.StringIO()
+    with progress.shown(Console(file=paper, width=100), finished=2) as show:
+        for event in events(10):
+            show(event)
+    assert paper.getvalue() == "level 1 done, 4/8 networks\n"

@@ -79,9 +79,9 @@ class Group:
         return self.take(last.states), last.rows
 
     def finish(self, states):
-        """Return for each network the one that is kept, and its evaluations."""
-        kept, finals = self.compiled.finish(self.layout.place(states), self.masks, self.data)
-        return self.take(kept), self.take(finals)
+        """Return for each network the one that is kept, and its evaluation in training."""
+        kept, on_train = self.compiled.finish(self.layout.place(states), self.masks, self.data)
+        return self.take(kept), self.take(on_train)
 
     def take(self, placed):
         return self.layout.take(placed, self.count)

@@ -34,9 +34,18 @@ class TrainingSettings:
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
     keep: Literal["last", "best"] = "last"
     """Keep the network of the last step, or of the evaluation of least validation loss."""
+    train_examples: int = 10_000
+    """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "batch_size", "evaluate_every", "patience"):
+        for name in (
+            "steps",
+            "epochs",
+            "batch_size",
+            "evaluate_every",
+            "patience",
+            "train_examples",
+        ):
             value = getattr(self, name)
             settings.require(
                 value is None or 0 < value < math.inf, f"`{name}` must be above 0; got {value}."

@@ -16,7 +16,7 @@ import numpy as np
 from jaxlth.data import Dataset
 from jaxlth.training import Plan
 from jaxlth.training.execution import Layout
-from jaxlth.training.train import NEVER, Evaluation, Trainer
+from jaxlth.training.train import NEVER, Trainer
 
 PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
 FIRST_PIECE = 50  # steps, before the pace is known
@@ -32,14 +32,6 @@ class Moment(NamedTuple):
     rows: list[list[Row]]  # the evaluations so far, a list for each network
 
 
-class Final(NamedTuple):
-    """The kept network's loss and accuracy on each split."""
-
-    train: Evaluation
-    validation: Evaluation | None
-    test: Evaluation
-
-
 @dataclasses.dataclass(frozen=True)
 class Compiled:
     """A trainer's functions, mapped over a layout's group and compiled once."""
@@ -47,21 +39,25 @@ class Compiled:
     layout: Layout
     advance: Callable[..., Any]
     measure: Callable[..., Any]
-    finish: Callable[..., Any]  # (states, masks, dataset) -> (networks, Final)
+    finish: Callable[..., Any]  # (states, masks, dataset) -> (networks, evaluations)
 
 
-def compile(trainer: Trainer, layout: Layout) -> Compiled:
-    """Return the trainer's functions for a layout."""
+def compile(trainer: Trainer, layout: Layout, *, train_examples: int) -> Compiled:
+    """Return the trainer's functions for a layout.
+
+    Args:
+      trainer: the training.
+      layout: how networks are placed.
+      train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
+    """
 
     def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
         network = trainer.finish(state)
-
-        def on(split: Any) -> Any:
-            if split is None:
-                return None
-            return trainer.evaluate(network, mask, split, dataset.mean, dataset.std)
-
-        return network, Final(on(dataset.train), on(dataset.validation), on(dataset.test))
+        examples = len(dataset.train.labels)
+        count = min(examples, train_examples)
+        spaced = np.arange(count) * examples // count
+        some = jax.tree.map(lambda a: a[spaced], dataset.train)
+        return network, trainer.evaluate(network, mask, some, dataset.mean, dataset.std)
 
     return Compiled(
         layout=layout,
@@ -124,6 +120,19 @@ def fit(
                     row.append(_row(step, one))
             since = step
         yield Moment(step, states, rows)
+
+
+def kept_row(state: Any, rows: list[Row]) -> Row:
+    """Return the evaluation of the network that `finish` keeps: the last one or the best."""
+    best = int(state.best.step)
+    if state.best.network is None or best == NEVER:
+        return rows[-1]
+    return row_at(best, rows)
+
+
+def row_at(step: int, rows: list[Row]) -> Row:
+    """Return the evaluation at a step, of which there must be one."""
+    return next(row for row in rows if row["step"] == step)
 
 
 def _stopped(states: Any, rows: list[list[Row]]) -> list[int]:

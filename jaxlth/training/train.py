@@ -25,8 +25,6 @@ class Best(NamedTuple):
 
     step: jax.Array  # () int32, NEVER before the first evaluation
     validation_loss: jax.Array  # () nats
-    test_loss: jax.Array  # () nats
-    test_accuracy: jax.Array  # () in [0, 1]
     network: Network | None  # as it was then, where the settings keep the best
 
 
@@ -105,7 +103,7 @@ def make(
             loss_sum=jnp.zeros((), jnp.float32),
             nan_step=never,
             stopped_step=never,
-            best=Best(never, worst, worst, jnp.zeros(()), network if keep_best else None),
+            best=Best(never, worst, network if keep_best else None),
         )
 
     def loss_of(params: Any, network: Network, mask: masks.Mask, batch: Split, norms: Any):
@@ -184,7 +182,7 @@ def make(
         if validation is not None:
             better = going & (validation.loss < best.validation_loss)
             network = state.network if keep_best else None
-            now = Best(jnp.asarray(step), validation.loss, test.loss, test.accuracy, network)
+            now = Best(jnp.asarray(step), validation.loss, network)
             best = choose(better, now, best)
         # The last step may leave a network without a finite loss: no further one would tell.
         broken = (state.nan_step == NEVER) & ~jnp.isfinite(losses)
