@@ -21,10 +21,10 @@ import pandas as pd
 import tyro
 from rich.console import Console
 
-from jaxlth import settings, store, tickets
+from jaxlth import masks, settings, store, tickets
 from jaxlth.report import figures, learning, listing, progress, tables
 from jaxlth.store import Run, RunInfo
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpSettings, Problem
 
 MISTAKES = (ValueError, TypeError, OSError, store.StoreError)
 INTERRUPTED = 130
@@ -146,11 +146,13 @@ def imp(command: Imp) -> int:
     _use_cores(command.devices)
     console = Console(stderr=True)
     chosen, label = command.job, tickets.label(command.job)
-    tickets.check(chosen, store.folder(command.out, chosen, job="imp", label=label))
+    folder = store.folder(command.out, chosen, job="imp", label=label)
+    problem = None if tickets.complete(chosen, folder) else tickets.prepare(chosen)
     run = store.open_run(command.out, chosen, job="imp", label=label, wait=command.wait)
     with run:
         try:
-            _watch(run, chosen, console, checkpoint_seconds=command.checkpoint_seconds)
+            if problem is not None:
+                _watch(run, problem, console, checkpoint_seconds=command.checkpoint_seconds)
         except KeyboardInterrupt:
             print(
                 f"jaxlth: interrupted and saved in {_relative(run.path)}; the same command goes on "
@@ -165,11 +167,12 @@ def imp(command: Imp) -> int:
     return 0
 
 
-def _watch(run: Run, chosen: ImpSettings, console: Console, *, checkpoint_seconds: float) -> None:
+def _watch(run: Run, problem: Problem, console: Console, *, checkpoint_seconds: float) -> None:
     """Train what is missing; show progress and failures; save and stop at a signal."""
+    chosen = problem.pruning.chosen
     wanted = tickets.units(chosen, levels=chosen.levels)
     finished = sum(run.has(unit) for unit in wanted)
-    events = tickets.imp(chosen, run, checkpoint_seconds=checkpoint_seconds)
+    events = tickets.imp(problem, run, checkpoint_seconds=checkpoint_seconds)
     with _signals() as stop, progress.shown(console, finished=finished) as show:
         for event in events:
             show(event)
@@ -215,10 +218,14 @@ def export(command: Export) -> int:
     """Write a ticket to a file."""
     (path,) = _chosen_runs((command.run,) if command.run else (), command.out)
     start = tickets.find(store.look(path), command.level, command.control, command.replicate)
+    network, mask = start
     about = {"run": path.name} | {
         name: getattr(command, name) for name in ("level", "control", "replicate")
     }
-    store.export_ticket(command.file, start.network.params, start.mask, metadata=about)
+    counts = {"density": float(masks.density(mask)), "kept": int(masks.kept(mask))}
+    store.export_ticket(
+        command.file, network.params, mask, stats=network.stats, metadata=about | counts
+    )
     print(command.file)
     return 0
 

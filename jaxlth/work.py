@@ -161,7 +161,7 @@ def _train_group(
         rows=rows,
     )
     for moment in moments:
-        _snapshot(run, tasks, layout, moment)
+        _snapshot(run, tasks, layout, moment.states, moment.step)
         trained, step = (moment.step - step) * len(tasks), moment.step
         seconds = (time.perf_counter() - clock) / len(tasks)
         if time.perf_counter() - saved > checkpoint_seconds:
@@ -173,6 +173,9 @@ def _train_group(
             _checkpoint(run, tasks, layout, moment, seconds)
             raise
         states = moment.states
+    # Where all networks of the group have stopped early, they are what they would be later.
+    for mark in sorted({mark for task in tasks for mark in task.ask.snapshots if mark > step}):
+        _snapshot(run, tasks, layout, states, mark)
     networks, on_train = compiled.finish(states, group_masks, dataset)
     finished = []
     for task, state, network, evaluation in zip(
@@ -218,14 +221,16 @@ def _checkpoint(
         run.checkpoint(task.ask.unit, moment.step, state, notes)
 
 
-def _snapshot(run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.Moment) -> None:
-    wanted = [task.ask.snapshots.get(moment.step) for task in tasks]
+def _snapshot(
+    run: Run, tasks: list[_Task], layout: execution.Layout, states: Any, step: int
+) -> None:
+    wanted = [task.ask.snapshots.get(step) for task in tasks]
     if not any(wanted):
         return
-    networks = layout.take(moment.states.network, len(tasks))
+    networks = layout.take(states.network, len(tasks))
     for unit, network in zip(wanted, networks, strict=True):
         if unit is not None and not run.has(unit):
-            run.save(unit, {"network": network}, {"step": moment.step, "snapshot": True})
+            run.save(unit, {"network": network}, {"step": step, "snapshot": True})
 
 
 def _result(task: _Task, state: State, on_train: Evaluation, step: int) -> dict[str, Any]:

@@ -204,11 +204,20 @@ def test_list_shows_state_progress_and_size(finished):
 def test_an_exported_ticket_comes_back(finished, tmp_path):
     out, file = finished[0], tmp_path / "ticket.safetensors"
     run("export", str(file), "--level", "2", "--replicate", "1", "--out", str(out))
-    params, kept, about = store.load_ticket(file)
+    found = store.load_ticket(file)
     ticket = tickets.find(only_run(out), 2, "ticket", 1)
-    assert same(params, ticket.network.params)
-    assert same(kept, ticket.mask)
-    assert int(about["level"]) == 2
+    assert same(found.params, ticket.network.params)
+    assert same(found.mask, ticket.mask)
+    assert found.stats == ticket.network.stats == {}
+    assert found.metadata["level"] == 2
+    assert found.metadata["kept"] == int(masks.kept(ticket.mask))
+    assert found.metadata["density"] == pytest.approx(0.64, abs=0.01)
+
+
+def test_a_ticket_is_found_without_its_data(finished, monkeypatch):
+    monkeypatch.setattr("jaxlth.data.load", None)
+    start = tickets.find(only_run(finished[0]), 2, "random", 0)
+    assert same(start.mask, mask(only_run(finished[0]), 2, "random", 0))
 
 
 def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_path):
@@ -236,22 +245,29 @@ def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_p
     assert same(trained(only_run(tmp_path / "seven"), 0), snapshot)
 
 
-@pytest.mark.parametrize("after", ["learning-rate", "fine-tune"])
-def test_trained_weights_go_on_where_they_are_not_rewound(tmp_path, after):
-    arguments = [
-        "--controls",
-        "--replicates",
-        "1",
-        "--after-pruning",
-        after,
-        "--out",
-        str(tmp_path),
-    ]
-    run(*TINY, *arguments)
+def test_a_network_that_stopped_before_the_rewind_step_is_what_tickets_restart_from(tmp_path):
+    stopping = ["--evaluate-every", "1", "--patience", "1", "--lr", "0.5", "--rewind-step", "25"]
+    run(*TINY, *stopping, "--controls", "--replicates", "1", "--out", str(tmp_path))
     look = only_run(tmp_path)
-    for level in (1, 2):
+    assert look.record(tickets.unit(0, "ticket", 0))["stopped_step"] < 25
+    assert same(look.load(tickets.rewound(0), "network"), trained(look, 0))
+    assert look.has(tickets.unit(1, "ticket", 0))
+
+
+@pytest.mark.parametrize(
+    ("more", "before"),
+    [
+        (["--after-pruning", "learning-rate"], {1: 0, 2: 1}),
+        (["--after-pruning", "fine-tune"], {1: 0, 2: 1}),
+        (["--after-pruning", "learning-rate", "--one-shot"], {1: 0, 2: 0}),
+    ],
+)
+def test_trained_weights_go_on_where_they_are_not_rewound(tmp_path, more, before):
+    run(*TINY, "--controls", "--replicates", "1", *more, "--out", str(tmp_path))
+    look = only_run(tmp_path)
+    for level, pruned in before.items():
         start = tickets.find(look, level, "ticket", 0).network
-        assert same(start, trained(look, level - 1))
+        assert same(start, trained(look, pruned))
 
 
 def test_one_shot_masks_come_from_the_dense_network(tmp_path):

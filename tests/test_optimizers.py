@@ -54,7 +54,8 @@ REFERENCES = {
 
 
 def two_steps(name, decay, *, first=0):
-    chosen = OptimizerSettings(optimizer=name, momentum=0.8, weight_decay=decay)
+    own = {"momentum": 0.8} if name in ("momentum", "nesterov") else {}
+    chosen = OptimizerSettings(optimizer=name, weight_decay=decay, **own)
     optimizer = optimizers.build(chosen, rate_of_step)
     weights = jnp.asarray(W)
     state = optimizer.init(weights)
@@ -183,6 +184,15 @@ def test_the_table_of_schedules_is_tested_whole():
         ({"momentum": -0.1}, "`momentum` must lie in [0, 1); got -0.1."),
         ({"weight_decay": -1e-4}, "`weight_decay` must be at least 0; got -0.0001."),
         ({"warmup": -1.0}, "`warmup` must be at least 0; got -1.0."),
+        (
+            {"momentum": 0.5},
+            "`momentum` belongs to momentum and nesterov and has no effect on adam.",
+        ),
+        ({"drop": 0.5}, "`drop` belongs to milestones and has no effect on constant."),
+        (
+            {"final_lr": 1e-4},
+            "`final_lr` belongs to linear and cosine and has no effect on constant.",
+        ),
         ({"lr": 0.1, "final_lr": 0.2}, "`final_lr` must lie between 0 and `lr` (0.1); got 0.2."),
         (
             {"milestones": (3.0,)},

@@ -714,11 +714,13 @@ def test_tables_of_nothing_are_empty_and_strangers_are_refused(run, tmp_path):
 def test_tickets_come_back_from_files(tmp_path, suffix):
     path = tmp_path / f"ticket{suffix}"
     metadata = {"level": 3, "density": 0.512, "run": None}
-    store.export_ticket(path, jax.device_put(PARAMS), MASK, metadata=metadata)
-    params, mask, about = store.load_ticket(path)
-    assert_same(params, PARAMS)
-    assert_same(mask, MASK)
-    assert about == metadata
+    stats = {"norm": {"mean": np.arange(3, dtype=np.float32)}}
+    store.export_ticket(path, jax.device_put(PARAMS), MASK, stats=stats, metadata=metadata)
+    found = store.load_ticket(path)
+    assert_same(found.params, PARAMS)
+    assert_same(found.mask, MASK)
+    assert_same(found.stats, stats)
+    assert found.metadata == metadata
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -281,8 +281,8 @@ PLANS = {  # name -> (training, optimizer, examples, dilation, expected fields)
         {"examples": 45},
         {"steps": 6, "steps_per_epoch": 4, "evaluations": (1, 2, 3, 4, 5, 6)},
     ),
-    "steps go before epochs": (
-        {"steps": 3, "epochs": 9.0, "batch_size": 10},
+    "steps in place of epochs": (
+        {"steps": 3, "batch_size": 10},
         {},
         {"examples": 45},
         {"steps": 3, "steps_per_epoch": 4, "evaluations": (1, 2, 3)},
@@ -367,6 +367,21 @@ def test_plans_name_what_does_not_fit(chosen, times, message):
 
 
 @pytest.mark.parametrize(
+    ("late", "message"),
+    [
+        ({"warmup": 10.0}, "`warmup` must come before the end of training, 10; got 10."),
+        (
+            {"schedule": "milestones", "milestones": (5.0, 12.0)},
+            "`milestones` must come before the end of training, 10; got 12.",
+        ),
+    ],
+)
+def test_times_of_the_schedule_come_before_the_end(late, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        training.plan(TrainingSettings(steps=10), OptimizerSettings(**late), examples=60)
+
+
+@pytest.mark.parametrize(
     ("chosen", "message"),
     [
         ({"steps": 0}, "`steps` must be above 0; got 0."),
@@ -375,7 +390,9 @@ def test_plans_name_what_does_not_fit(chosen, times, message):
         ({"batch_size": 0}, "`batch_size` must be above 0; got 0."),
         ({"evaluate_every": 0.0}, "`evaluate_every` must be above 0; got 0.0."),
         ({"patience": math.nan}, "`patience` must be above 0; got nan."),
-        ({"keep": "first"}, "`keep` must be last or best; got 'first'."),
+        ({"keep": "first"}, "`keep` has no value 'first'."),
+        ({"train_examples": 0}, "`train_examples` must be above 0; got 0."),
+        ({"steps": 3, "epochs": 9.0}, "`steps` and `epochs` both give the length of training; got"),
     ],
 )
 def test_settings_of_training_name_what_is_wrong(chosen, message):

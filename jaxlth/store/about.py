@@ -50,6 +50,7 @@ def describe(path: pathlib.Path, settings: Any, *, job: str, label: str) -> None
             "label": label,
             "created": files.now(),
             "planned": None,
+            "facts": {},
             "environments": [],
         }
     environments = about["environments"]

@@ -1,7 +1,7 @@
 """Tickets as single files that other programs read: safetensors and npz.
 
-Parameters are named "params/Dense_0/kernel", masks "mask/Dense_0/kernel" (bool). A leaf that is
-never pruned has no mask in the file.
+Parameters are named "params/Dense_0/kernel", masks "mask/Dense_0/kernel" (bool), batch statistics
+"stats/BatchNorm_0/mean". A leaf that is never pruned has no mask in the file.
 """
 
 import json
@@ -10,7 +10,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -33,8 +33,22 @@ DAMAGE = (  # what readers of broken files raise
 )
 
 
+class Exported(NamedTuple):
+    """A ticket read from a file, in nested dictionaries of NumPy arrays."""
+
+    params: Any
+    mask: Any  # None where never pruned
+    stats: Any  # batch statistics, {} for a network without batch norm
+    metadata: dict[str, Any]
+
+
 def export_ticket(
-    path: str | os.PathLike[str], params: Any, mask: Any, *, metadata: Mapping[str, Any]
+    path: str | os.PathLike[str],
+    params: Any,
+    mask: Any,
+    *,
+    stats: Any = None,
+    metadata: Mapping[str, Any],
 ) -> None:
     """Write a ticket to a file whose suffix, .safetensors or .npz, says the format.
 
@@ -42,6 +56,7 @@ def export_ticket(
       path: The file; one that exists is replaced.
       params: Nested dictionaries of arrays: what the ticket starts from, or has become.
       mask: Tree like `params` with bool leaves, None where never pruned.
+      stats: Nested dictionaries of arrays: the batch statistics that go with the parameters.
       metadata: Anything JSON can hold: level, density, run.
 
     Raises:
@@ -55,6 +70,7 @@ def export_ticket(
     _check_fit(weights, kept)
     arrays = {f"params/{name}": leaf for name, leaf in weights.items()}
     arrays |= {f"mask/{name}": leaf.astype(bool) for name, leaf in kept.items()}
+    arrays |= {f"stats/{name}": np.asarray(leaf) for name, leaf in trees.named(stats).items()}
     part = path.with_name(f".{path.name}.part")
     with files.writing(path):
         try:
@@ -67,12 +83,8 @@ def export_ticket(
             part.unlink(missing_ok=True)
 
 
-def load_ticket(path: str | os.PathLike[str]) -> tuple[Any, Any, dict[str, Any]]:
+def load_ticket(path: str | os.PathLike[str]) -> Exported:
     """Return the ticket in a file of `export_ticket`.
-
-    Returns:
-      Nested dictionaries of NumPy arrays: the parameters; the mask, with None where never pruned;
-      and the metadata.
 
     Raises:
       ValueError: the suffix is unknown.
@@ -90,13 +102,11 @@ def load_ticket(path: str | os.PathLike[str]) -> tuple[Any, Any, dict[str, Any]]
         raise StoreError(
             f"{path} is damaged or holds no ticket ({error}). Export it again."
         ) from error
-    params = {
-        name.removeprefix("params/"): leaf for name, leaf in arrays.items() if _is_weight(name)
-    }
+    params, mask, stats = (_below(folder, arrays) for folder in ("params", "mask", "stats"))
     if not params:
         raise StoreError(f'{path} holds no ticket: no array is named "params/...".')
-    mask = {name: arrays.get(f"mask/{name}") for name in params}
-    return nested(params), nested(mask), metadata
+    whole = {name: mask.get(name) for name in params}
+    return Exported(nested(params), nested(whole), nested(stats), metadata)
 
 
 def _write_safetensors(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: str) -> None:
@@ -153,5 +163,7 @@ def _check_fit(weights: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray]
             )
 
 
-def _is_weight(name: str) -> bool:
-    return name.startswith("params/")
+def _below(folder: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays whose names begin with a folder, under the rest of their names."""
+    start = f"{folder}/"
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}

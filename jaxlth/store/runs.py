@@ -1,6 +1,7 @@
 """Run folders: made from settings, held by one process at a time, extended by asking for more."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -116,6 +117,22 @@ class Run:
         if story["planned"] != total:
             about.write(self.path, story | {"planned": total})
 
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Note under `facts` what a reader of the run needs to know besides its settings.
+
+        Args:
+          facts: What JSON can hold: the shape of the images, say.
+
+        Raises:
+          StoreError: the folder cannot be written.
+        """
+        self._require_held()
+        story = about.read(self.path)
+        known = story.get("facts", {})
+        noted = known | json.loads(json.dumps(dict(facts)))
+        if noted != known:
+            about.write(self.path, story | {"facts": noted})
+
     def has(self, unit: str) -> bool:
         """Return whether a unit is finished."""
         return (units.locate(self.path, unit) / units.RECORD).exists()
@@ -207,8 +224,8 @@ class Run:
         """Return (step, state, notes) of the newest checkpoint of a unit to the same bits, or None.
 
         Raises:
-          StoreError: it is damaged; the message says what to delete.
-          ValueError: its state differs from `like`; the first leaf that does is named.
+          StoreError: it is damaged, or its state differs from `like`; the message says what to
+            delete.
         """
         return units.latest(units.locate(self.path, unit), like)
 

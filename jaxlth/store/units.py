@@ -146,14 +146,17 @@ def latest(folder: pathlib.Path, like: Any) -> Checkpoint | None:
     """Return the newest whole checkpoint of a unit, or None.
 
     Raises:
-      StoreError: it is damaged.
-      ValueError: its state differs from `like` in structure, shapes or kinds.
+      StoreError: it is damaged, or its state differs from `like`.
     """
     newest = _newest(folder)
     if newest is None:
         return None
     about = record(newest, remedy=RESTART)
-    state = load(newest, "state", like, remedy=RESTART)
+    try:
+        state = load(newest, "state", like, remedy=RESTART)
+    except ValueError as error:
+        remedy = RESTART.format(folder=newest)
+        raise files.StoreError(f"{newest} is of another training: {error} {remedy}") from error
     return Checkpoint(about["step"], state, about["notes"])
 
 

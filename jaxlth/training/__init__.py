@@ -6,12 +6,14 @@ them over replicates and devices, `fit` is the loop that a job watches.
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxlth import settings
 from jaxlth.training.optimizers import OptimizerSettings
 
 __all__ = ["OptimizerSettings", "Plan", "TrainingSettings", "plan"]
+
+Keep = Literal["last", "best"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,16 +25,16 @@ class TrainingSettings:
     """
 
     steps: int | None = None
-    """Length of training in steps; goes before --epochs."""
+    """Length of training in steps, in place of --epochs."""
     epochs: float = 40.0
-    """Length of training in epochs, where --steps is not given."""
+    """Length of training in epochs."""
     batch_size: int = 60
     """Examples per step; what is left of an epoch is dropped."""
     evaluate_every: float | None = None
     """Time between evaluations, in the unit of the length; a twentieth of it by default."""
     patience: float | None = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
-    keep: Literal["last", "best"] = "last"
+    keep: Keep = "last"
     """Keep the network of the last step, or of the evaluation of least validation loss."""
     train_examples: int = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
@@ -50,8 +52,11 @@ class TrainingSettings:
             settings.require(
                 value is None or 0 < value < math.inf, f"`{name}` must be above 0; got {value}."
             )
+        settings.known("keep", self.keep, get_args(Keep))
         settings.require(
-            self.keep in ("last", "best"), f"`keep` must be last or best; got {self.keep!r}."
+            self.steps is None or self.epochs == type(self).epochs,
+            f"`steps` and `epochs` both give the length of training; got {self.steps} steps and "
+            f"{self.epochs:g} epochs.",
         )
 
 
@@ -117,6 +122,12 @@ def plan(
         steps >= 1,
         f"`{name}` must make at least one step; got {length:g}, dilated by {dilation:g}.",
     )
+    latest = {"warmup": optimizer.warmup, "milestones": max(optimizer.milestones, default=0)}
+    for name, time in latest.items():
+        settings.require(
+            time < length,
+            f"`{name}` must come before the end of training, {length:g}; got {time:g}.",
+        )
     every = length / 20 if training.evaluate_every is None else training.evaluate_every
     every = max(1, in_steps(every))
     return Plan(

@@ -69,6 +69,17 @@ class OptimizerSettings:
             f"`milestones` must be above 0 and increase; got {list(self.milestones)}.",
         )
         settings.require(0 < self.drop <= 1, f"`drop` must lie in (0, 1]; got {self.drop}.")
+        # A setting without effect would give the same results another name.
+        self._belongs("momentum", self.optimizer, ("momentum", "nesterov"))
+        self._belongs("drop", self.schedule, ("milestones",))
+        self._belongs("final_lr", self.schedule, ("linear", "cosine"))
+
+    def _belongs(self, name: str, chosen: str, owners: tuple[str, ...]) -> None:
+        """Raise ValueError where a setting is given that what is chosen does not read."""
+        settings.require(
+            chosen in owners or getattr(self, name) == getattr(type(self), name),
+            f"`{name}` belongs to {' and '.join(owners)} and has no effect on {chosen}.",
+        )
 
 
 # What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.

@@ -172,10 +172,10 @@ def make(
         )
         norms = (dataset.mean, dataset.std)
         test = evaluate(state.network, mask, dataset.test, *norms)
-        validation, losses = None, test.loss
+        validation, broken = None, ~all_finite(state.network)
         if dataset.validation is not None:
             validation = evaluate(state.network, mask, dataset.validation, *norms)
-            losses = losses + validation.loss
+            broken = broken | ~jnp.isfinite(validation.loss)
         measured = Measured(state.loss_sum / (step - since), validation, test)
         going = state.stopped_step == NEVER
         best = state.best
@@ -185,8 +185,8 @@ def make(
             now = Best(jnp.asarray(step), validation.loss, network)
             best = choose(better, now, best)
         # The last step may leave a network without a finite loss: no further one would tell.
-        broken = (state.nan_step == NEVER) & ~jnp.isfinite(losses)
-        nan_step = jnp.where(going & broken, step, state.nan_step)
+        first = going & (state.nan_step == NEVER)
+        nan_step = jnp.where(first & broken, step, state.nan_step)
         stop = nan_step != NEVER
         if patience is not None:
             stop = stop | (step - best.step >= patience)
@@ -205,6 +205,11 @@ def make(
         return choose(state.best.step != NEVER, state.best.network, state.network)
 
     return Trainer(start, advance, measure, finish, evaluate)
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Return whether no number of a tree is NaN or infinite."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def choose(condition: jax.Array, yes: Any, no: Any) -> Any:

@@ -1,0 +1,154 @@
+"""Find lottery tickets: train, prune, rewind, repeat, and train the controls beside them.
+
+A ticket is a mask with the state it starts from, at one level; level 0 is the dense network. Each
+trained network is a unit of the run's folder, "level_03/ticket/replicate_0", and is trained only if
+the folder lacks it.
+"""
+
+import pathlib
+from collections.abc import Generator, Iterable, Iterator
+
+from jaxlth import settings, store, work
+from jaxlth.store import Run
+from jaxlth.tickets.choices import (
+    ImpSettings,
+    dilated,
+    label,
+    rewound,
+    trained_at,
+    unit,
+    units,
+)
+from jaxlth.tickets.controls import CONTROLS, TICKET
+from jaxlth.tickets.job import Job
+from jaxlth.tickets.problem import Problem, prepare, pruning
+from jaxlth.work import Progress, Start
+
+__all__ = [
+    "CONTROLS",
+    "TICKET",
+    "ImpSettings",
+    "Problem",
+    "complete",
+    "dilated",
+    "find",
+    "imp",
+    "label",
+    "prepare",
+    "rewound",
+    "trained_at",
+    "unit",
+    "units",
+]
+
+
+def imp(
+    problem: Problem, run: Run, *, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
+    """Find tickets and train their controls, as far as the run lacks them.
+
+    Args:
+      problem: what is wanted, as `prepare` returns it.
+      run: where results are looked for and stored.
+      checkpoint_seconds: time between checkpoints within a network's training.
+
+    Yields:
+      Progress, about once a second.
+    """
+    chosen, job = problem.pruning.chosen, Job(problem.pruning, run)
+    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
+    _plan(run, job.first_asked())
+    course = problem.course()
+    later = problem.course(fine_tune=True) if chosen.after_pruning == "fine-tune" else course
+    for level in range(job.levels + 1):
+        asks = [
+            job.ask(level, control, replicate)
+            for control in trained_at(level, chosen)
+            for replicate in range(chosen.replicates)
+            if not job.diverged_before(level, replicate)
+        ]
+        yield from work.train(
+            run,
+            asks,
+            later if level else course,
+            problem.placed,
+            later=job.missing_after(level),
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        if job.lost_too_much(level):
+            break
+    yield from _dilate(problem, job, checkpoint_seconds)
+    _plan(run, ())
+
+
+def complete(chosen: ImpSettings, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has all networks, as far as is known without the data.
+
+    Args:
+      chosen: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+    if chosen.dilations or chosen.stop_density or chosen.stop_lost_accuracy or not path.exists():
+        return False
+    run = store.look(path)
+    return all(run.has(name) for name in units(chosen, levels=chosen.levels))
+
+
+def find(run: Run, level: int, control: str, replicate: int) -> Start:
+    """Return a ticket or control of a run: its mask and the state that it starts from.
+
+    Raises:
+      ValueError: the run has no such network.
+    """
+    about = store.about_run(run.path)
+    chosen = settings.from_dict(ImpSettings, about["settings"])
+    settings.known("control", control, (TICKET, *CONTROLS))
+    name = unit(level, control, replicate)
+    settings.require(
+        run.has(name),
+        f"The run {run.path.name} has no {name}; it has levels and replicates as "
+        "`jaxlth results` shows them.",
+    )
+    shape, classes = about["facts"]["shape"], about["facts"]["classes"]
+    return Job(pruning(chosen, shape=tuple(shape), classes=classes), run).start(
+        level, control, replicate
+    )
+
+
+def _plan(run: Run, asked: Iterable[str]) -> None:
+    """Tell the run how many units it is to hold: those asked for and those it has."""
+    run.plan(len({*asked, *(name for name, _ in run.records())}))
+
+
+def _dilate(problem: Problem, job: Job, checkpoint_seconds: float) -> Iterator[Progress]:
+    """Train every network for ever longer, until it reaches the dense accuracy.
+
+    References:
+      Frankle 2023, section 3.3.6: the least dilation is that network's learning speed.
+    """
+    dense = job.mean_accuracy(0, "test_accuracy")  # NaN, which nothing matches, if none trained
+    waiting = [
+        (level, control, replicate)
+        for level in range(job.levels + 1)
+        for control in trained_at(level, job.chosen)
+        for replicate in range(job.chosen.replicates)
+        if job.run.has(unit(level, control, replicate))
+    ]
+    # Dilated by 1, the networks are there already: those that match need no longer training.
+    for dilation in sorted({1.0, *job.chosen.dilations} if job.chosen.dilations else ()):
+        asks = [job.ask(*which, dilation=dilation) for which in waiting]
+        _plan(job.run, (ask.unit for ask in asks))
+        yield from work.train(
+            job.run,
+            asks,
+            problem.course(dilation=dilation),
+            problem.placed,
+            later=0,  # how many networks go on to the next dilation shows only then
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        accuracies = [job.run.record(ask.unit)["test_accuracy"] for ask in asks]
+        waiting = [
+            which
+            for which, accuracy in zip(waiting, accuracies, strict=True)
+            if not accuracy >= dense
+        ]

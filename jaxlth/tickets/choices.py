@@ -1,0 +1,143 @@
+"""The settings of IMP and what they ask for: which networks, under which names."""
+
+import dataclasses
+from typing import Literal, get_args
+
+from jaxlth import models, settings
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.tickets.controls import CONTROLS, TICKET
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
+Scope = Literal["global", "layerwise"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImpSettings:
+    """Iterative magnitude pruning: train, prune, rewind, repeat.
+
+    References:
+      Frankle 2023, Algorithms 1, 2 and 4; Renda et al. 2020 for learning-rate rewinding.
+    """
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    levels: int = settings.outside(12)
+    """Prunings; level 0 is the dense network."""
+    prune_fraction: float = 0.2
+    """Share of the surviving weights that each level prunes, in (0, 1)."""
+    rewind_step: int = 0
+    """Step of the dense training whose state tickets restart from; 0 is initialisation."""
+    one_shot: bool = False
+    """Prune the dense network to each level's density at once."""
+    after_pruning: AfterPruning = "rewind"
+    """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
+    """Controls trained beside each ticket: reinitialized, shuffled, random, random-layerwise."""
+    control_levels: tuple[int, ...] = settings.outside(())
+    """Levels at which controls are trained; all of them if none is given."""
+    dilations: tuple[float, ...] = settings.outside(())
+    """Factors of the training's length at which networks train again until they match dense."""
+    stop_density: float | None = settings.outside(None)
+    """Stop after the first level of at most this density, in (0, 1)."""
+    stop_lost_accuracy: float | None = settings.outside(None)
+    """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
+    replicates: int = settings.outside(3)
+    """Repetitions, each with its own initialisation and data order."""
+    seed: int = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        for control in self.controls:
+            settings.known("controls", control, CONTROLS)
+        settings.known("after_pruning", self.after_pruning, get_args(AfterPruning))
+        settings.known("scope", self.scope, get_args(Scope))
+        _at_least("levels", self.levels, 0)
+        _at_least("rewind_step", self.rewind_step, 0)
+        _at_least("replicates", self.replicates, 1)
+        settings.require(
+            0 <= self.seed < 2**32, f"`seed` must lie in 0..{2**32 - 1}; got {self.seed}."
+        )
+        settings.require(
+            len(set(self.controls)) == len(self.controls),
+            f"`controls` must name each control once; got {' '.join(self.controls)}.",
+        )
+        settings.require(
+            all(1 <= level <= self.levels for level in self.control_levels),
+            f"`control_levels` must lie in 1..{self.levels}; got {list(self.control_levels)}.",
+        )
+        settings.require(
+            0 < self.prune_fraction < 1,
+            f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
+        )
+        for name in ("stop_density", "stop_lost_accuracy"):
+            value = getattr(self, name)
+            settings.require(
+                value is None or 0 < value < 1, f"`{name}` must lie between 0 and 1; got {value}."
+            )
+        settings.require(
+            all(factor > 0 for factor in self.dilations),
+            f"`dilations` must be above 0; got {list(self.dilations)}.",
+        )
+        settings.require(
+            not self.dilations or self.after_pruning != "fine-tune",
+            "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
+            "one of them out.",
+        )
+        settings.require(
+            self.data.validation > 0
+            or (self.training.patience is None and self.training.keep == "last"),
+            "`patience` and `keep` best need a validation split; `validation` is 0.",
+        )
+
+
+def trained_at(level: int, chosen: ImpSettings) -> tuple[str, ...]:
+    """Return what is trained at a level: the ticket and, once it is pruned, its controls."""
+    wanted = level > 0 and (not chosen.control_levels or level in chosen.control_levels)
+    return (TICKET, *chosen.controls) if wanted else (TICKET,)
+
+
+def units(chosen: ImpSettings, *, levels: int) -> list[str]:
+    """Return the names of all networks that the settings ask for, dilations aside."""
+    return [
+        unit(level, control, replicate)
+        for level in range(levels + 1)
+        for control in trained_at(level, chosen)
+        for replicate in range(chosen.replicates)
+    ]
+
+
+def unit(level: int, control: str, replicate: int) -> str:
+    """Return the name of a network's unit in the run's folder."""
+    return f"level_{level:02d}/{control}/replicate_{replicate}"
+
+
+def rewound(replicate: int) -> str:
+    """Return the name of the unit that keeps the state tickets restart from."""
+    return f"rewound/replicate_{replicate}"
+
+
+def dilated(name: str, dilation: float) -> str:
+    """Return the name of a network's unit where it is trained longer or shorter."""
+    return name if dilation == 1 else f"dilation_{dilation:g}/{name}"
+
+
+def label(chosen: ImpSettings) -> str:
+    """Return the readable part of a run folder's name.
+
+    Example:
+      >>> label(ImpSettings())
+      'digits-lenet-300-100'
+    """
+    return f"{chosen.data.name.replace(':', '-')}-{models.label(chosen.model)}"
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    settings.require(value >= least, f"`{name}` must be at least {least}; got {value}.")

@@ -1,0 +1,131 @@
+"""The networks of a run: what each starts from, and what is still to be trained."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth import keys, masks, prune, scores
+from jaxlth.models import Network
+from jaxlth.store import Run
+from jaxlth.tickets.choices import dilated, rewound, unit, units
+from jaxlth.tickets.controls import CONTROLS, TICKET
+from jaxlth.tickets.problem import Pruning
+from jaxlth.work import Ask, Start
+
+
+class Job:
+    """What each unit of a run is made of."""
+
+    def __init__(self, pruning: Pruning, run: Run) -> None:
+        self.chosen = pruning.chosen
+        self.levels = pruning.levels
+        self.run = run
+        self._pruning = pruning
+        self._init = jax.jit(pruning.model.init)
+        self._select = jax.jit(self._pruned)
+        self.mask = functools.lru_cache(maxsize=2 * self.chosen.replicates)(self._mask)
+
+    def ask(self, level: int, control: str, replicate: int, *, dilation: float = 1.0) -> Ask:
+        """Return the ask for one network; a dilation of 1 is the network itself."""
+        name = unit(level, control, replicate)
+        rewind_step = round(self.chosen.rewind_step * dilation)
+        keeps_rewound = level == 0 and rewind_step > 0 and dilation == 1
+        return Ask(
+            unit=dilated(name, dilation),
+            start=functools.partial(self.start, level, control, replicate),
+            key=keys.fold(keys.stream(self.chosen.seed, replicate, "order"), level),
+            begin=rewind_step if level else 0,
+            record={
+                "job": "imp",
+                "replicate": replicate,
+                "level": level,
+                "control": control,
+                "dilation": dilation,
+            },
+            snapshots={rewind_step: rewound(replicate)} if keeps_rewound else {},
+        )
+
+    def start(self, level: int, control: str, replicate: int) -> Start:
+        """Return what a network starts from."""
+        mask = self.mask(level, replicate)
+        ticket = Start(self._ticket_network(level, replicate), mask)
+        if control == TICKET:
+            return ticket
+        stream = keys.stream(self.chosen.seed, replicate, f"control/{control}")
+        key = keys.fold(stream, level)
+        new = self._init(keys.fold(key, 0))
+        return CONTROLS[control](ticket, new, keys.fold(key, 1))
+
+    def first_asked(self) -> list[str]:
+        """Return the units that the settings ask for, as far as that is known beforehand."""
+        networks = units(self.chosen, levels=self.levels)
+        snapshots = self.chosen.replicates if self.chosen.rewind_step else 0
+        again = sorted(set(self.chosen.dilations) - {1.0})[:1]
+        return [
+            *networks,
+            *(rewound(replicate) for replicate in range(snapshots)),
+            *(dilated(name, dilation) for dilation in again for name in networks),
+        ]
+
+    def missing_after(self, level: int) -> int:
+        """Return how many networks of the later levels the run lacks."""
+        before = set(units(self.chosen, levels=level))
+        asked = set(units(self.chosen, levels=self.levels))
+        return sum(not self.run.has(name) for name in asked - before)
+
+    def diverged_before(self, level: int, replicate: int) -> bool:
+        """Return whether the network that a level prunes did not train: there is no ticket then."""
+        if level == 0:
+            return False
+        before = unit(self._pruned_level(level), TICKET, replicate)
+        return not self.run.has(before) or self.run.record(before)["nan_step"] is not None
+
+    def lost_too_much(self, level: int) -> bool:
+        """Return whether the tickets of a level lose more accuracy than the settings allow.
+
+        Judged on the validation split where there is one.
+        """
+        if self.chosen.stop_lost_accuracy is None:
+            return False
+        split = "test_accuracy" if self.chosen.data.validation == 0 else "validation_accuracy"
+        lost = self.mean_accuracy(0, split) - self.mean_accuracy(level, split)
+        return lost > self.chosen.stop_lost_accuracy
+
+    def mean_accuracy(self, level: int, split: str) -> float:
+        """Return the mean accuracy of a level's tickets that did not diverge; NaN if all did."""
+        names = [unit(level, TICKET, replicate) for replicate in range(self.chosen.replicates)]
+        records = [self.run.record(name) for name in names if self.run.has(name)]
+        trained = [record[split] for record in records if record["nan_step"] is None]
+        return float(np.mean(trained)) if trained else float("nan")
+
+    def _ticket_network(self, level: int, replicate: int) -> Network:
+        if level > 0 and self.chosen.after_pruning != "rewind":
+            return self._trained(self._pruned_level(level), replicate)
+        if level > 0 and self.chosen.rewind_step > 0:
+            return self.run.load(rewound(replicate), "network", self._pruning.like)
+        return self._init(keys.stream(self.chosen.seed, replicate, "initialization"))
+
+    def _mask(self, level: int, replicate: int) -> masks.Mask:
+        """Return the mask of a ticket: stored with it, or pruned from the network before it."""
+        own = unit(level, TICKET, replicate)
+        if level == 0:
+            return self._pruning.dense
+        if self.run.has(own):
+            return self.run.load(own, "mask", self._pruning.dense)
+        before = self._pruned_level(level)
+        trained = self._trained(before, replicate)
+        keep = self._pruning.keep[level]
+        return jax.device_get(self._select(trained.params, self.mask(before, replicate), keep))
+
+    def _pruned_level(self, level: int) -> int:
+        """Return the level whose trained network a level prunes."""
+        return 0 if self.chosen.one_shot else level - 1
+
+    def _trained(self, level: int, replicate: int) -> Network:
+        return self.run.load(unit(level, TICKET, replicate), "network", self._pruning.like)
+
+    def _pruned(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
+        rule = prune.global_topk if self.chosen.scope == "global" else prune.layerwise_topk
+        return rule(scores.magnitude(params), mask, keep=keep)
