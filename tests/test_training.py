@@ -392,7 +392,7 @@ def test_times_of_the_schedule_come_before_the_end(late, message):
         ({"patience": math.nan}, "`patience` must be above 0; got nan."),
         ({"keep": "first"}, "`keep` has no value 'first'."),
         ({"train_examples": 0}, "`train_examples` must be above 0; got 0."),
-        ({"steps": 3, "epochs": 9.0}, "`steps` and `epochs` both give the length of training; got"),
+        ({"steps": 3, "epochs": 9.0}, "`steps` and `epochs` both give the length of training"),
     ],
 )
 def test_settings_of_training_name_what_is_wrong(chosen, message):
