@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlth import keys, masks, models, trees
+from jaxlth import keys, masks, models, settings, trees
 from jaxlth.models import ModelSettings
 
 FAN_IN, FAN_OUT = 200, 150
@@ -116,15 +116,36 @@ def test_biases_start_at_zero_and_every_layer_and_key_has_its_own_weights():
     ("chosen", "message"),
     [
         ({"name": "lenet-300"}, "`model` has no value 'lenet-300'. Did you mean 'lenet-300-100'?"),
-        ({"name": "MLP"}, "Known: lenet-300-100, mlp."),
+        ({"name": "resnet-18-modifid"}, "Did you mean 'resnet-18-modified'?"),
+        ({"name": "MLP"}, "Known: lenet-300-100, mlp, conv-2, conv-4, conv-6, conv-8, resnet-20,"),
         ({"initializer": "kaiming_normal"}, "Did you mean 'kaiming-normal'?"),
         ({"name": "mlp", "hidden": (3, 0)}, "`hidden` must be widths of at least 1; got (3, 0)."),
         ({"hidden": (3,)}, "`hidden` belongs to the model mlp; lenet-300-100 has its own widths."),
+        ({"name": "vgg-16", "fc_layers": 3}, "`fc_layers` must be 1 or 2; got 3."),
+        (
+            {"name": "resnet-20", "fc_layers": 2},
+            "`fc_layers` belongs to vgg-11, vgg-16 and vgg-19; resnet-20 has its own layers.",
+        ),
+        (
+            {"name": "conv-4", "norm_scale": "ones"},
+            "`norm_scale` belongs to models with batch norm; conv-4 has none.",
+        ),
+        (
+            {"name": "resnet-20", "norm_scale": "one"},
+            "`norm_scale` has no value 'one'. Did you mean 'ones'?",
+        ),
+        ({"dtype": "float16"}, "`dtype` has no value 'float16'. Did you mean 'bfloat16'?"),
     ],
 )
 def test_settings_of_models_name_what_is_wrong(chosen, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         ModelSettings(**chosen)
+
+
+def test_settings_that_came_later_leave_the_digests_of_old_runs_alone():
+    old = ModelSettings(name="mlp", hidden=(20, 5), initializer="xavier-normal")
+    assert settings.digest(ModelSettings()) == "44136fa3"
+    assert settings.digest(old) == "73339eb9"
 
 
 def test_labels_of_models_are_readable():

@@ -6,14 +6,31 @@ layers themselves are Flax linen modules; no other package knows that.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import tyro
+from flax import linen as nn
 
 from jaxlth import settings
-from jaxlth.models.mlp import INITIALIZERS, MLP
+from jaxlth.models.conv import Conv
+from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
+from jaxlth.models.layers import INITIALIZERS, Dtype, Layers, NormScale
+from jaxlth.models.mlp import MLP
+from jaxlth.models.resnet import ResNet
+from jaxlth.models.vgg import VGG
+
+__all__ = [
+    "AUXILIARY_WEIGHT",
+    "INITIALIZERS",
+    "MODELS",
+    "Model",
+    "ModelSettings",
+    "Network",
+    "build",
+    "label",
+]
 
 Params = Any
 
@@ -27,16 +44,20 @@ class Network(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network as two pure functions.
+    """A network as pure functions.
 
     Attributes:
       init: key -> Network.
       apply: (network, inputs (n, height, width, channels) float32, train) -> (logits (n, classes),
         stats); with `train` the batch's own statistics are used and the running ones advanced.
+      auxiliary: (network, inputs) -> (logits, logits of the auxiliary classifier, stats), else as
+        `apply` with `train`; None for a network without such a classifier. The loss of these
+        logits counts `AUXILIARY_WEIGHT` times in training: without it their layers stay as drawn.
     """
 
     init: Callable[[jax.Array], Network]
     apply: Callable[[Network, jax.Array, bool], tuple[jax.Array, Params]]
+    auxiliary: Callable[[Network, jax.Array], tuple[jax.Array, jax.Array, Params]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,15 +65,23 @@ class ModelSettings:
     """Which network, and how its weights are drawn."""
 
     name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
-    """Network: lenet-300-100, or mlp with the widths of --hidden."""
+    """Network, such as lenet-300-100, resnet-20, vgg-16; or mlp with the widths of --hidden."""
     hidden: tuple[int, ...] = ()
     """Widths of the hidden layers of an mlp, input side first."""
+    fc_layers: int = 1
+    """Dense layers of a VGG, the classifier among them: 1 or 2."""
     initializer: str = "kaiming-normal"
     """Distribution of the initial weights; biases start at zero."""
+    norm_scale: NormScale = "uniform"
+    """Initial scales of batch norm: drawn from U[0, 1) as in the paper, or ones."""
+    dtype: Dtype = "float32"
+    """What the network computes in; its parameters are float32 in any case."""
 
     def __post_init__(self) -> None:
         settings.known("model", self.name, MODELS)
         settings.known("initializer", self.initializer, INITIALIZERS)
+        settings.known("norm_scale", self.norm_scale, get_args(NormScale))
+        settings.known("dtype", self.dtype, get_args(Dtype))
         settings.require(
             all(width >= 1 for width in self.hidden),
             f"`hidden` must be widths of at least 1; got {self.hidden}.",
@@ -61,31 +90,70 @@ class ModelSettings:
             self.name == "mlp" or not self.hidden,
             f"`hidden` belongs to the model mlp; {self.name} has its own widths.",
         )
+        settings.require(
+            self.fc_layers in (1, 2), f"`fc_layers` must be 1 or 2; got {self.fc_layers}."
+        )
+        settings.require(
+            self.name.startswith("vgg-") or self.fc_layers == 1,
+            f"`fc_layers` belongs to vgg-11, vgg-16 and vgg-19; {self.name} has its own layers.",
+        )
+        settings.require(
+            self.name.startswith(_WITH_BATCH_NORM) or self.norm_scale == "uniform",
+            f"`norm_scale` belongs to models with batch norm; {self.name} has none.",
+        )
 
 
-def build(chosen: ModelSettings, *, shape: tuple[int, ...], classes: int) -> Model:
+def build(
+    chosen: ModelSettings, *, shape: tuple[int, ...], classes: int, axis_name: str | None = None
+) -> Model:
     """Return the chosen network for inputs of `shape` and `classes` outputs.
 
     Args:
       chosen: which network.
       shape: (height, width, channels) of one image.
       classes: number of outputs.
+      axis_name: mapped axis over which training averages batch statistics, so that the devices
+        that share a batch normalise alike; None for statistics of each device's own part.
+
+    Raises:
+      ValueError: the images are too small for the network.
     """
-    module = MODELS[chosen.name](chosen, classes)
+    least = LEAST_SIDES.get(chosen.name, 1)
+    settings.require(
+        min(shape[:2]) >= least,
+        f"{chosen.name} needs images of at least {least} x {least} pixels; "
+        f"got {shape[0]} x {shape[1]}.",
+    )
+    layers = Layers(
+        initializer=chosen.initializer,
+        norm_scale=chosen.norm_scale,
+        dtype=chosen.dtype,
+        axis_name=axis_name,
+    )
+    module = MODELS[chosen.name](chosen, classes, layers)
     example = jnp.zeros((1, *shape), jnp.float32)
 
     def init(key: jax.Array) -> Network:
         variables = module.init(key, example, train=False)
         return Network(variables["params"], variables.get("batch_stats", {}))
 
-    def apply(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Params]:
+    def run(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Any]:
         variables = {"params": network.params, "batch_stats": network.stats}
-        if not train:
-            return module.apply(variables, inputs, train=False), network.stats
-        logits, changed = module.apply(variables, inputs, train=True, mutable=["batch_stats"])
+        mutable = ["batch_stats", "auxiliary"] if train else []
+        logits, changed = module.apply(variables, inputs, train=train, mutable=mutable)
+        return _at_least_float32(logits), changed
+
+    def apply(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Params]:
+        logits, changed = run(network, inputs, train)
         return logits, changed.get("batch_stats", network.stats)
 
-    return Model(init=init, apply=apply)
+    def auxiliary(network: Network, inputs: jax.Array) -> tuple[jax.Array, jax.Array, Params]:
+        logits, changed = run(network, inputs, True)
+        (aside,) = changed["auxiliary"]["logits"]
+        return logits, _at_least_float32(aside), changed["batch_stats"]
+
+    has_auxiliary = isinstance(module, InceptionV3)
+    return Model(init=init, apply=apply, auxiliary=auxiliary if has_auxiliary else None)
 
 
 def label(chosen: ModelSettings) -> str:
@@ -93,13 +161,73 @@ def label(chosen: ModelSettings) -> str:
     return "-".join([chosen.name, *map(str, chosen.hidden)])
 
 
-def _lenet(chosen: ModelSettings, classes: int) -> MLP:
+def _at_least_float32(logits: jax.Array) -> jax.Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+Make = Callable[[ModelSettings, int, Layers], nn.Module]  # (settings, classes, layers) -> module
+
+
+def _lenet(chosen: ModelSettings, classes: int, layers: Layers) -> MLP:
     """LeCun et al. 1998; 266,200 weights for 28x28 images in three kernels."""
-    return MLP(widths=(300, 100, classes), initializer=chosen.initializer)
+    return MLP(widths=(300, 100, classes), layers=layers)
 
 
-def _mlp(chosen: ModelSettings, classes: int) -> MLP:
-    return MLP(widths=(*chosen.hidden, classes), initializer=chosen.initializer)
+def _mlp(chosen: ModelSettings, classes: int, layers: Layers) -> MLP:
+    return MLP(widths=(*chosen.hidden, classes), layers=layers)
 
 
-MODELS: dict[str, Callable[[ModelSettings, int], Any]] = {"lenet-300-100": _lenet, "mlp": _mlp}
+def _conv(convolutions: int) -> Make:
+    return lambda chosen, classes, layers: Conv(convolutions // 2, classes, layers)
+
+
+def _cifar_resnet(depth: int, *, width: int = 1) -> Make:
+    """Return a network of `depth` = 6n + 2 layers with `width` times 16, 32 and 64 channels."""
+    blocks = ((depth - 2) // 6,) * 3
+    return lambda chosen, classes, layers: ResNet(blocks, 16 * width, classes, layers)
+
+
+def _resnet(*blocks: int, bottleneck: bool = False, large: bool = True) -> Make:
+    return lambda chosen, classes, layers: ResNet(
+        blocks, 64, classes, layers, bottleneck=bottleneck, large=large
+    )
+
+
+def _vgg(*stacks: int) -> Make:
+    return lambda chosen, classes, layers: VGG(stacks, chosen.fc_layers, classes, layers)
+
+
+def _inception(chosen: ModelSettings, classes: int, layers: Layers) -> InceptionV3:
+    return InceptionV3(classes, layers)
+
+
+MODELS: dict[str, Make] = {
+    "lenet-300-100": _lenet,
+    "mlp": _mlp,
+    "conv-2": _conv(2),
+    "conv-4": _conv(4),
+    "conv-6": _conv(6),
+    "conv-8": _conv(8),
+    "resnet-20": _cifar_resnet(20),
+    "resnet-32": _cifar_resnet(32),
+    "resnet-44": _cifar_resnet(44),
+    "resnet-56": _cifar_resnet(56),
+    "resnet-110": _cifar_resnet(110),
+    "wrn-14-8": _cifar_resnet(14, width=8),
+    "wrn-14-10": _cifar_resnet(14, width=10),
+    "wrn-20-8": _cifar_resnet(20, width=8),
+    "wrn-32-2": _cifar_resnet(32, width=2),
+    "vgg-11": _vgg(1, 1, 2, 2, 2),
+    "vgg-16": _vgg(2, 2, 3, 3, 3),
+    "vgg-19": _vgg(2, 2, 4, 4, 4),
+    "resnet-18": _resnet(2, 2, 2, 2),
+    "resnet-18-modified": _resnet(2, 2, 2, 2, large=False),
+    "resnet-50": _resnet(3, 4, 6, 3, bottleneck=True),
+    "inception-v3": _inception,
+}
+_WITH_BATCH_NORM = ("resnet-", "wrn-", "vgg-", "inception-")
+
+# Pixels of height and width below which pooling leaves nothing; 1 for a network not named here.
+LEAST_SIDES = {f"conv-{depth}": 2 ** (depth // 2) for depth in (2, 4, 6, 8)}
+LEAST_SIDES |= {f"vgg-{depth}": 16 for depth in (11, 16, 19)}
+LEAST_SIDES |= {"inception-v3": LEAST_SIDE}

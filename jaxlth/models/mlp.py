@@ -3,18 +3,7 @@
 import jax
 from flax import linen as nn
 
-_scaling = jax.nn.initializers.variance_scaling
-
-# Untruncated normals, as in the papers' PyTorch code: the familiar names in JAX truncate theirs.
-INITIALIZERS = {
-    "kaiming-normal": _scaling(2.0, "fan_in", "normal"),
-    "kaiming-uniform": _scaling(2.0, "fan_in", "uniform"),
-    "xavier-normal": _scaling(1.0, "fan_avg", "normal"),
-    "xavier-uniform": _scaling(1.0, "fan_avg", "uniform"),
-    "scaled-normal": _scaling(1.0, "fan_in", "normal"),
-    "unit-normal": jax.nn.initializers.normal(1.0),
-    "orthogonal": jax.nn.initializers.orthogonal(2.0**0.5),
-}
+from jaxlth.models.layers import Layers
 
 
 class MLP(nn.Module):
@@ -22,11 +11,11 @@ class MLP(nn.Module):
 
     Attributes:
       widths: outputs of each layer, the classes last.
-      initializer: a name in `INITIALIZERS`.
+      layers: how they are made.
     """
 
     widths: tuple[int, ...]
-    initializer: str
+    layers: Layers
 
     @nn.compact
     def __call__(self, inputs: jax.Array, train: bool) -> jax.Array:
@@ -34,8 +23,7 @@ class MLP(nn.Module):
         del train  # nothing here differs between training and evaluation
         activations = inputs.reshape((inputs.shape[0], -1))
         for position, width in enumerate(self.widths):
-            layer = nn.Dense(width, kernel_init=INITIALIZERS[self.initializer])
-            activations = layer(activations)
+            activations = self.layers.dense(width)(activations)
             if position + 1 < len(self.widths):
                 activations = nn.relu(activations)
         return activations

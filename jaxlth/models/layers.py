@@ -1,0 +1,113 @@
+"""How layers are made: what their weights are drawn from, batch norm, and precision.
+
+A network says which layers it has and in which order. What is the same for all of its layers, the
+settings choose, and a `Layers` carries it to where a layer is made.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+NormScale = Literal["ones", "uniform"]
+Dtype = Literal["float32", "bfloat16"]
+
+_scaling = jax.nn.initializers.variance_scaling
+
+# Untruncated normals, as in the papers' PyTorch code: the familiar names in JAX truncate theirs.
+# The fan-in of a convolution is kernel height x kernel width x input channels.
+INITIALIZERS = {
+    "kaiming-normal": _scaling(2.0, "fan_in", "normal"),
+    "kaiming-uniform": _scaling(2.0, "fan_in", "uniform"),
+    "xavier-normal": _scaling(1.0, "fan_avg", "normal"),
+    "xavier-uniform": _scaling(1.0, "fan_avg", "uniform"),
+    "scaled-normal": _scaling(1.0, "fan_in", "normal"),
+    "unit-normal": jax.nn.initializers.normal(1.0),
+    "orthogonal": jax.nn.initializers.orthogonal(2.0**0.5),
+}
+NORM_SCALES = {
+    "ones": jax.nn.initializers.ones,
+    "uniform": jax.nn.initializers.uniform(1.0),  # U[0, 1): Frankle 2023, section 5.5.3
+}
+
+# PyTorch's defaults, with which Frankle trained (its momentum 0.1 is the weight of the new batch),
+# and those of ResNet-50 in Google's reference TPU code (Frankle 2023, Table 4.1).
+MOMENTUM, EPSILON = 0.9, 1e-5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layers:
+    """How the layers of one network are made; all parameters are float32, biases start at zero.
+
+    Attributes:
+      initializer: a name in `INITIALIZERS`, for kernels of convolutions and of dense layers.
+      norm_scale: a name in `NORM_SCALES`, for the scales of batch norm.
+      dtype: what layers compute in. "float32" is the least: with float64 parameters and inputs,
+        as SynFlow wants them, they compute in that. Statistics never take less than float32.
+      axis_name: mapped axis over which batch statistics are averaged; None for each its own.
+    """
+
+    initializer: str
+    norm_scale: NormScale
+    dtype: Dtype
+    axis_name: str | None = None
+
+    def dense(self, width: int, *, name: str | None = None) -> nn.Dense:
+        """Return a dense layer with a bias."""
+        kernel_init = INITIALIZERS[self.initializer]
+        return nn.Dense(width, kernel_init=kernel_init, dtype=self._computed(), name=name)
+
+    def conv(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        stride: int = 1,
+        padded: bool = True,
+        bias: bool = False,
+        name: str | None = None,
+    ) -> nn.Conv:
+        """Return a convolution; if padded, by half the kernel on every side, as PyTorch does.
+
+        Padding of the kind "SAME" would shift the grid of a stride of 2 by one pixel.
+        """
+        around = [(side // 2, side // 2) if padded else (0, 0) for side in size]
+        return nn.Conv(
+            channels,
+            size,
+            strides=stride,
+            padding=around,
+            use_bias=bias,
+            kernel_init=INITIALIZERS[self.initializer],
+            dtype=self._computed(),
+            name=name,
+        )
+
+    def norm(
+        self,
+        *,
+        train: bool,
+        momentum: float = MOMENTUM,
+        epsilon: float = EPSILON,
+        name: str | None = None,
+    ) -> nn.BatchNorm:
+        """Return batch norm over all axes but the last.
+
+        Running variances average those that normalise; PyTorch averages n / (n - 1) times them,
+        n being the batch times the pixels.
+        """
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=momentum,
+            epsilon=epsilon,
+            scale_init=NORM_SCALES[self.norm_scale],
+            dtype=self._computed(),
+            axis_name=self.axis_name,
+            name=name,
+        )
+
+    def _computed(self) -> jnp.dtype | None:
+        # None is what parameters and inputs have, so that float64 stays float64.
+        return None if self.dtype == "float32" else jnp.dtype(self.dtype)
