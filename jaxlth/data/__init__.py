@@ -17,10 +17,12 @@ import tyro
 
 from jaxlth import keys
 from jaxlth import settings as settings_lib
-from jaxlth.data import digits, idx, prepared, sources
+from jaxlth.data import cifar, digits, idx, prepared, sources
+from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.sources import DataError, Split
 
 __all__ = [
+    "AUGMENTATIONS",
     "NORMALIZERS",
     "SOURCES",
     "DataError",
@@ -37,6 +39,8 @@ SOURCES = {
     "digits": digits.read,
     "mnist": functools.partial(idx.read, name="mnist"),
     "fashion_mnist": functools.partial(idx.read, name="fashion_mnist"),
+    "cifar10": functools.partial(cifar.read, name="cifar10"),
+    "cifar100": functools.partial(cifar.read, name="cifar100"),
 }
 PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads
 
@@ -68,9 +72,9 @@ class DataSettings:
     """Which data set, and how much of its training set is kept for validation."""
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
-    """Data set: digits (8x8 images that scikit-learn carries), mnist, fashion_mnist, or tfds:NAME
-    for an image-classification set of tensorflow-datasets, such as tfds:cifar10 or
-    tfds:NAME/CONFIG:VERSION."""
+    """Data set: digits (8x8 images that scikit-learn carries), mnist, fashion_mnist, cifar10,
+    cifar100 (its fine labels), or tfds:NAME for an image-classification set of tensorflow-datasets,
+    such as tfds:svhn_cropped or tfds:NAME/CONFIG:VERSION."""
 
     data_dir: str | None = settings_lib.outside(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
@@ -84,6 +88,10 @@ class DataSettings:
     """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
     training set, per channel) or unit-norm (each image divided by its Euclidean norm)."""
 
+    augment: str = "none"
+    """How training images are changed in each step: none, or flip-crop (mirrored with probability
+    1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the edge)."""
+
     def __post_init__(self) -> None:
         """Check the fields."""
         if not (self.name.startswith(PREPARED) and len(self.name) > len(PREPARED)):
@@ -93,6 +101,7 @@ class DataSettings:
             f"`data`: put the name of a data set after {PREPARED!r}, as in tfds:cifar10.",
         )
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
+        settings_lib.known("augment", self.augment, AUGMENTATIONS)
         settings_lib.require(
             0 <= self.validation < 1,
             "`validation`, a share of the training set, must lie in [0, 1);"

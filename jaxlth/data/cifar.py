@@ -1,0 +1,257 @@
+"""CIFAR-10 and CIFAR-100 from the files of their publisher: binary or python version.
+
+Either version is read from its folder or from the .tar.gz in which it is published, without
+unpacking. An image is 3072 bytes: the red plane, then the green and the blue one, row by row. In a
+binary file the labels stand before each image; a file of the python version is a pickle, which is
+read without running it.
+
+References:
+  Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
+"""
+
+import gzip
+import pathlib
+import tarfile
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxlth.data import pickles, sources
+
+UNIT = 10_000  # images in a file of CIFAR-10 and in both test files; CIFAR-100 trains on five units
+PIXELS = 3 * 32 * 32
+LARGEST = 2**28  # bytes; a file larger than this is none of these
+Files = Mapping[str, bytes]  # what was found, by name
+
+
+class _Version(NamedTuple):
+    folder: str  # as it is published
+    archive: str  # likewise
+    train: tuple[str, ...]
+    test: str
+    parse: Callable[[bytes], tuple[np.ndarray, np.ndarray]]  # (n, PIXELS) and (n,) uint8
+
+
+class _Set(NamedTuple):
+    title: str
+    classes: int
+    units: int  # in each training file
+    versions: tuple[_Version, ...]
+
+
+def read(data_dir: str | None, *, name: str) -> sources.Published:
+    """Return CIFAR-10, or CIFAR-100 with its 100 fine labels.
+
+    A binary test file that ends after a whole number of images is read with a warning, since what
+    it holds is right; every other size is an error.
+
+    Args:
+      data_dir: directory that holds the folder `name`, or the folder or archive as published.
+      name: "cifar10" or "cifar100".
+
+    Raises:
+      DataError: no directory is given, a file is missing or damaged, or a pickle holds more than
+        data.
+    """
+    kind = SETS[name]
+    version, place, files = _find(data_dir, name)
+    missing = [file for file in (*version.train, version.test) if file not in files]
+    if missing:
+        raise sources.DataError(
+            f"{place} lacks {', '.join(missing)}, a part of the data set `{name}`; fetch"
+            f" {version.archive} again, published {_published(kind)}."
+        )
+    parts = [
+        _split(files, file, version, kind, place=place, count=kind.units * UNIT)
+        for file in version.train
+    ]
+    train = sources.Split(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    test = _split(files, version.test, version, kind, place=place, count=UNIT, short=True)
+    return sources.Published(train=train, test=test, classes=kind.classes)
+
+
+def binary(content: bytes, *, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels (n, 3072) and labels (n,) of a binary file, both uint8.
+
+    Args:
+      content: records of labels and pixels.
+      labels: labels of a record; the last one counts, which is CIFAR-100's fine one.
+
+    Raises:
+      ValueError: the file does not end with a record.
+    """
+    rows, rest = divmod(len(content), labels + PIXELS)
+    if rest:
+        raise ValueError(f"it is truncated or no such file: {rest} bytes follow image {rows}")
+    records = np.frombuffer(content, np.uint8).reshape(rows, labels + PIXELS)
+    return records[:, labels:], records[:, labels - 1]
+
+
+def pickled(content: bytes, *, label: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels (n, 3072) and labels (n,) of a file of the python version, both uint8.
+
+    Args:
+      content: a pickle of {b"data": array, label: list of numbers, ...}.
+      label: key of the labels.
+
+    Raises:
+      ValueError: it is no such pickle, or asks for more than data need.
+    """
+    try:
+        found = pickles.read(content)
+        pixels, labels = found[b"data"], np.array(found[label], np.uint8)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"it is no pickle of images ({error})") from error
+    if np.shape(pixels) != (labels.size, PIXELS) or labels.ndim != 1:
+        raise ValueError(
+            f"it holds pixels of shape {np.shape(pixels)} and labels of {labels.shape}"
+        )
+    return pixels, labels
+
+
+SETS = {
+    "cifar10": _Set(
+        title="CIFAR-10",
+        classes=10,
+        units=1,
+        versions=(
+            _Version(
+                folder="cifar-10-batches-bin",
+                archive="cifar-10-binary.tar.gz",
+                train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+                test="test_batch.bin",
+                parse=lambda content: binary(content, labels=1),
+            ),
+            _Version(
+                folder="cifar-10-batches-py",
+                archive="cifar-10-python.tar.gz",
+                train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+                test="test_batch",
+                parse=lambda content: pickled(content, label=b"labels"),
+            ),
+        ),
+    ),
+    "cifar100": _Set(
+        title="CIFAR-100",
+        classes=100,
+        units=5,
+        versions=(
+            _Version(
+                folder="cifar-100-binary",
+                archive="cifar-100-binary.tar.gz",
+                train=("train.bin",),
+                test="test.bin",
+                parse=lambda content: binary(content, labels=2),
+            ),
+            _Version(
+                folder="cifar-100-python",
+                archive="cifar-100-python.tar.gz",
+                train=("train",),
+                test="test",
+                parse=lambda content: pickled(content, label=b"fine_labels"),
+            ),
+        ),
+    ),
+}
+
+
+def _split(
+    files: Files,
+    file: str,
+    version: _Version,
+    kind: _Set,
+    *,
+    place: pathlib.Path,
+    count: int,
+    short: bool = False,
+) -> sources.Split:
+    path = place / file
+    try:
+        pixels, labels = version.parse(files[file])
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if short and 0 < len(labels) < count and version is kind.versions[0]:
+        warnings.warn(
+            f"{path} holds {len(labels)} of the {count} test images of {kind.title}: accuracies on"
+            " them are coarser than, and not comparable with, published ones.",
+            stacklevel=2,
+        )
+    elif len(labels) != count:
+        raise _damaged(path, f"it holds {len(labels)} images, not {count}")
+    sources.check_labels(labels, classes=kind.classes, where=path)
+    images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return sources.Split(images, labels.astype(np.int32))
+
+
+def _find(data_dir: str | None, name: str) -> tuple[_Version, pathlib.Path, Files]:
+    """Return the version that is there, where, and its files."""
+    kind = SETS[name]
+    names = ", ".join(
+        each for version in kind.versions for each in (version.folder, version.archive)
+    )
+    how = (
+        f"give the option `--data-dir DIR` or set $JAXLTH_DATA, with one of {names}, published"
+        f" {_published(kind)}, in DIR, or with that or its files in DIR/{name}."
+    )
+    if data_dir is None:
+        raise sources.DataError(f"The data set `{name}` is read from a directory: {how}")
+    root = pathlib.Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise sources.DataError(f"There is no data directory {root} to read `{name}` from: {how}")
+    for base in (root / name, root):
+        for version in kind.versions:
+            wanted = (*version.train, version.test)
+            for place in (base, base / version.folder):
+                if any((place / file).is_file() for file in wanted):
+                    return version, place, _plain(place, wanted)
+            if (base / version.archive).is_file():
+                return version, base / version.archive, _packed(base / version.archive, wanted)
+    raise sources.DataError(
+        f"No file of the data set `{name}` is in {root / name} nor {root}: {how}"
+    )
+
+
+def _plain(place: pathlib.Path, wanted: tuple[str, ...]) -> Files:
+    paths = [place / file for file in wanted if (place / file).is_file()]
+    try:
+        return {path.name: path.read_bytes() for path in paths if _bounded(path)}
+    except OSError as error:
+        raise sources.DataError(
+            f"{error.filename} cannot be read: {error.strerror or error}."
+        ) from error
+
+
+def _bounded(path: pathlib.Path) -> bool:
+    if path.stat().st_size > LARGEST:
+        raise _damaged(path, f"it has {path.stat().st_size} bytes")
+    return True
+
+
+def _packed(archive: pathlib.Path, wanted: tuple[str, ...]) -> Files:
+    """Return the wanted files of an archive, read once from its beginning to its end."""
+    found = {}
+    try:
+        with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as tar:
+            for member in tar:
+                name = pathlib.PurePosixPath(member.name).name
+                if name in wanted and member.isfile() and member.size <= LARGEST:
+                    content = tar.extractfile(member)
+                    found[name] = content.read() if content else b""
+            while unzipped.read(2**20):  # up to the checksum at the end
+                pass
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _damaged(archive, f"it is no whole .tar.gz file ({error})") from error
+    except OSError as error:
+        raise sources.DataError(f"{archive} cannot be read: {error.strerror or error}.") from error
+    return found
+
+
+def _damaged(path: pathlib.Path, what: str) -> sources.DataError:
+    return sources.DataError(f"{path} is damaged: {what}; fetch it again.")
+
+
+def _published(kind: _Set) -> str:
+    return f"as '{kind.title} binary version' or '{kind.title} python version' (Krizhevsky 2009)"
