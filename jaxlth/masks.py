@@ -85,7 +85,8 @@ def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
     names = _names_with_none(mask)
     for pattern in leave_out:
         if not fnmatch.filter(names, pattern):
-            close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)
+            prunable = list(trees.named(mask)) or names
+            close = difflib.get_close_matches(pattern, prunable, n=1, cutoff=0.0)
             hint = f"; the closest is {close[0]!r}" if close else ""
             raise ValueError(f"`leave_out` has {pattern!r}, which matches no leaf{hint}.")
 

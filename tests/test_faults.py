@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,32 +21,51 @@ COMMAND += ["--levels", "1", "--replicates", "2", "--controls", "--checkpoint-se
 PATIENCE = 240  # seconds that a busy machine may take
 
 
+STARTED = []  # processes of the test that runs
+
+
 def started(out, *more):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*COMMAND, "--out", str(out), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
     )
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def none_is_left():
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
 
 
 def in_training(out, process):
-    """Wait until a network's training has a checkpoint; return how many networks are finished."""
+    """Wait until a network's training has a checkpoint."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
-        if list(pathlib.Path(out).rglob("checkpoint_*/record.json")):
-            return len(finished(out))
+        if checkpoints(out):
+            return
         time.sleep(0.01)
     pytest.fail(f"no checkpoint: {process.communicate()}")
 
 
+def recorded(out):
+    """Return the folders with a record; `os.walk` bears with those that a process just moves."""
+    return [pathlib.Path(root) for root, _, names in os.walk(out) if "record.json" in names]
+
+
+def checkpoints(out):
+    return [path for path in recorded(out) if path.name.startswith("checkpoint_")]
+
+
 def finished(out):
-    return [
-        path
-        for path in pathlib.Path(out).rglob("replicate_*/record.json")
-        if "checkpoint_" not in str(path)
-    ]
+    return [path for path in recorded(out) if path.name.startswith("replicate_")]
 
 
 def contents(out):
@@ -74,31 +94,47 @@ def _leaves(tree):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def whole(tmp_path_factory):
+    """The folder of a run that nothing interrupted, and the seconds that it took."""
     out = tmp_path_factory.mktemp("whole")
+    clock = time.monotonic()
     process = started(out)
     process.communicate(timeout=2 * PATIENCE)
     assert process.returncode == 0
-    return contents(out)
+    return out, time.monotonic() - clock
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(whole):
+    return contents(whole[0])
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_bits(uninterrupted, tmp_path):
-    moments = random.Random(int(time.time()))
+def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, uninterrupted, tmp_path):
+    seed = int(time.time())
+    print(f"moments of the kills: random.Random({seed})")  # shown if the test fails
+    moments = random.Random(seed)
+    for _ in range(3):  # at startup, between levels, while storing, at the end
+        process = started(tmp_path)
+        time.sleep(moments.uniform(0, whole[1]))
+        process.kill()
+        process.communicate()
     inside = 0
     for _ in range(3):
+        if len(finished(tmp_path)) == len(uninterrupted):
+            shutil.rmtree(tmp_path)
         process = started(tmp_path)
         in_training(tmp_path, process)
         time.sleep(moments.uniform(0, 0.6))
         process.kill()
         process.communicate()
-        inside += bool(list(tmp_path.rglob("checkpoint_*/record.json")))
+        inside += bool(checkpoints(tmp_path))
     assert inside, "never killed inside a training"
     process = started(tmp_path)
     _, told = process.communicate(timeout=2 * PATIENCE)
     assert process.returncode == 0, told
     assert_same(contents(tmp_path), uninterrupted)
-    assert not list(tmp_path.rglob("checkpoint_*"))
+    assert not list(tmp_path.rglob("checkpoint_*"))  # no process is left that moves them
 
 
 @pytest.mark.slow
