@@ -2,11 +2,11 @@
 # How the scripts of this folder call gcloud: printed in a dry run, repeated when a connection
 # fails, explained when that does not help.
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 # shellcheck source-path=SCRIPTDIR source=settings.sh
 source "$here/settings.sh"
 
-script=tpu/$(basename "$0")
+script=tpu/${0##*/}
 dry_run=false
 answers=jaxlth-worker # how lines of worker.sh begin that are meant for these scripts
 TEMPORARY=75          # exit code: the same may succeed later

@@ -11,7 +11,7 @@ CREATE_FLAGS=${CREATE_FLAGS:-} # more flags of gcloud's create, separated by spa
 
 BUCKET=${BUCKET:-}             # without gs://; results go to gs://BUCKET/runs where it is set
 DATA=${DATA:-}                 # gs:// folder of data sets, copied to or mounted on each worker
-REPOSITORY=${REPOSITORY:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)} # what is installed
+REPOSITORY=${REPOSITORY:-$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)} # what is installed
 PACKAGES=${PACKAGES:-jax[tpu]} # installed beside it, separated by spaces
 
 POLL_SECONDS=${POLL_SECONDS:-60}   # between two looks at a TPU VM
