@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 
 from jaxlth import data, settings
+from jaxlth.data import lookup
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -373,7 +374,7 @@ def test_prepared_sets_are_found_in_either_variable(tmp_path, monkeypatch):
 def test_configs_and_versions_are_found_by_name(tmp_path):
     for folder in ("tiny/a/1.0.0", "tiny/a/1.10.0", "tiny/b/2.0.0", "tiny/a/1.9.0"):
         write_prepared(tmp_path, folder=folder)
-    find = data.prepared.find
+    find = lookup.find
     assert find(tmp_path, "tiny/a") == tmp_path / "tiny/a/1.10.0"
     assert find(tmp_path, "tiny/a:1.0.0") == tmp_path / "tiny/a/1.0.0"
     assert find(tmp_path, "tiny/c") is None

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxlth import keys
 from jaxlth import settings as settings_lib
 from jaxlth.data import cifar, digits, idx, prepared, sources
 from jaxlth.data.augment import AUGMENTATIONS
@@ -129,25 +128,19 @@ def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
       (1294, 144, 359, (1294, 8, 8, 1))
     """
     published = _read(settings)
-    count = len(published.train.labels)
-    held = round(settings.validation * count)
-    if settings.validation:
-        settings_lib.require(
-            0 < held < count,
-            f"`validation` = {settings.validation} takes {held} of the {count} training images of"
-            f" {settings.name}; at least one must be for validation and one for training"
-            " (0 draws no validation split).",
-        )
-    train, validation = _hold_out(published.train, held, seed=seed)
-    mean, std = _statistics(train.images)
+    held = sources.held_out(
+        len(published.train.labels), settings.validation, seed=seed, name=settings.name
+    )
+    train, validation = _hold_out(published.train, held)
+    mean, std = sources.statistics(sources.blocks(train.images))
     data = Dataset(train, validation, published.test, mean, std)
     height, width, channels = train.images.shape[1:]
     info = Info(
         name=settings.name,
         classes=published.classes,
         shape=(height, width, channels),
-        train=count - held,
-        validation=held,
+        train=len(train.labels),
+        validation=int(held.sum()),
         test=len(published.test.labels),
     )
     return info, data
@@ -214,26 +207,9 @@ def _read(settings: DataSettings) -> sources.Published:
     return published
 
 
-def _hold_out(train: Split, held: int, *, seed: int) -> tuple[Split, Split | None]:
-    """Return what stays for training, and `held` examples drawn from it (None for none)."""
-    if held == 0:
+def _hold_out(train: Split, held: np.ndarray) -> tuple[Split, Split | None]:
+    """Return what stays for training, and the examples where `held` (None for none)."""
+    if not held.any():
         return train, None
-    order = jax.random.permutation(keys.stream(seed, 0, "validation"), len(train.labels))
-    chosen = np.zeros(len(train.labels), bool)
-    chosen[np.asarray(order)[:held]] = True
-    kept = Split(train.images[~chosen], train.labels[~chosen])
-    return kept, Split(train.images[chosen], train.labels[chosen])
-
-
-def _statistics(images: np.ndarray, *, block: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation per channel; sums are of whole numbers and exact."""
-    channels = images.shape[-1]
-    total, squares = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
-    for start in range(0, len(images), block):
-        values = images[start : start + block].reshape(-1, channels).astype(np.int64)
-        total += values.sum(axis=0)
-        squares += (values**2).sum(axis=0)
-    count = images.size // channels
-    mean = total / count
-    variance = np.maximum(squares / count - mean**2, 0)
-    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+    kept = Split(train.images[~held], train.labels[~held])
+    return kept, Split(train.images[held], train.labels[held])

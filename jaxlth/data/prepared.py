@@ -1,32 +1,23 @@
 """Image-classification sets of tensorflow-datasets, from the directory where they are prepared.
 
 Reading needs no TensorFlow where a set is prepared as array_record files. Building one does, and
-happens only where TensorFlow is installed; everything is looked up before tensorflow-datasets is
-called, whose own search for a missing set ends after minutes or in a message about file formats.
+happens only where TensorFlow is installed.
 """
 
-import difflib
-import fnmatch
-import importlib.util
+import contextlib
+import functools
 import io
-import json
-import os
 import pathlib
-import re
-import urllib.error
-import urllib.request
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 
-from jaxlth.data import sources
+from jaxlth.data import lookup, sources
 
-FORMAT = "array_record"
-NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[^:/][^:]*))?(:(?P<version>[\d.*]+))?")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels -> Pillow's name of such pixels
 BLOCK = 1000  # records read at once
-PATIENCE = 10.0  # seconds to wait for a sign of the publisher's server
 
 
 def read(data_dir: str | None, *, name: str) -> sources.Published:
@@ -43,128 +34,41 @@ def read(data_dir: str | None, *, name: str) -> sources.Published:
       DataError: the set is not prepared and cannot be built; is prepared in another format or
         damaged; or holds something else than images of one size, each with one label.
     """
-    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    folder = find(pathlib.Path(root).expanduser(), name) or _build(root, name)
-    _check_format(folder)
+    folder = lookup.locate(data_dir, name=name)
+    with reading(folder):
+        return _arrays_of(folder)
+
+
+@contextlib.contextmanager
+def reading(folder: pathlib.Path) -> Iterator[None]:
+    """Let whatever goes wrong while a prepared set is read say so in one line."""
     try:
-        return _open(folder)
+        yield
     except sources.DataError:
         raise
     except Exception as error:  # damaged files surface as errors of five libraries
         raise sources.DataError(
-            f"{folder} cannot be read: {_line(error)}; if it is damaged, remove it and prepare it"
-            " again."
+            f"{folder} cannot be read: {lookup.line(error)}; if it is damaged, remove it and"
+            " prepare it again."
         ) from error
 
 
-def find(root: pathlib.Path, name: str) -> pathlib.Path | None:
-    """Return the directory of a prepared set, NAME/[CONFIG/]VERSION in `root`, or None.
+class Opened(NamedTuple):
+    """A prepared set of images with labels."""
 
-    Raises:
-      DataError: `name` is no name of a set, or leaves open which of several configs is meant.
-    """
-    match = NAME.fullmatch(name)
-    if match is None:
-        raise sources.DataError(
-            f"`data`: tfds:{name} must have the form tfds:NAME, tfds:NAME/CONFIG or"
-            " tfds:NAME:VERSION."
-        )
-    base = root / match["set"]
-    if match["config"]:
-        return _newest(base / match["config"], match["version"])
-    if found := _newest(base, match["version"]):
-        return found
-    configs = {path.parent.parent.name for path in base.glob("*/*/dataset_info.json")}
-    default = _default_config(base)
-    if default not in configs and len(configs) > 1:
-        raise sources.DataError(
-            f"{base} holds several configs; choose one: "
-            + ", ".join(f"tfds:{match['set']}/{config}" for config in sorted(configs))
-        )
-    config = default if default in configs else next(iter(configs), None)
-    return _newest(base / config, match["version"]) if config else None
+    info: Any  # its DatasetInfo
+    image: str  # name of the feature
+    label: str  # likewise
+    test: str  # name of the split
+    classes: int
+    records: Callable[[str], Any]  # split -> examples by number, their images encoded
 
 
-def _newest(base: pathlib.Path, version: str | None) -> pathlib.Path | None:
-    folders = [path.parent for path in base.glob("*.*.*/dataset_info.json")]
-    folders = [path for path in folders if fnmatch.fnmatch(path.name, version or "*")]
-    return max(folders, key=lambda path: _numbers(path.name), default=None)
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
-
-
-def _default_config(base: pathlib.Path) -> str | None:
-    try:
-        return json.loads((base / ".config" / "metadata.json").read_text())["default_config_name"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _check_format(folder: pathlib.Path) -> None:
-    path = folder / "dataset_info.json"
-    try:
-        info = json.loads(path.read_text())
-        formats = {info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", [])}
-    except (OSError, ValueError, AttributeError) as error:
-        raise sources.DataError(
-            f"{path} is damaged: {_line(error)}; remove {folder} and prepare the set again."
-        ) from error
-    if FORMAT not in formats:
-        raise sources.DataError(
-            f"{folder} is prepared as {', '.join(sorted(formats))}, but only {FORMAT} is read here:"
-            f' prepare it with `builder.download_and_prepare(file_format="{FORMAT}")` in another'
-            " directory, or convert it with `tfds convert_format`."
-        )
-
-
-def _build(root: str, name: str) -> pathlib.Path:
-    """Download and prepare a set, where TensorFlow is installed; return its directory."""
+def open(folder: pathlib.Path) -> Opened:
+    """Return a prepared set whose images are decoded by whoever reads them."""
     import tensorflow_datasets as tfds  # takes a second to import, and only these sets need it
 
-    base = pathlib.Path(root).expanduser()
-    names = tfds.list_builders(with_community_datasets=False)
-    short = name.partition("/")[0].partition(":")[0]
-    close = difflib.get_close_matches(short, names, n=1)
-    hint = f" Did you mean tfds:{close[0]}?" if short not in names and close else ""
-    missing = f"There is no prepared data set {name} in {base}"
-    if importlib.util.find_spec("tensorflow") is None:
-        place = base / short / "[CONFIG/]VERSION" / "dataset_info.json"
-        raise sources.DataError(
-            f"{missing} (looked for {place}).{hint} Give the directory of a prepared set with"
-            " `--data-dir DIR` or $JAXLTH_DATA, or install TensorFlow to build it here:"
-            " pip install 'jaxlth[tensorflow]'."
-        )
-    if short not in names:
-        raise sources.DataError(f"{missing}, and tensorflow-datasets cannot build {short}.{hint}")
-    try:
-        builder = tfds.builder(name, data_dir=str(base), file_format=FORMAT)
-        _check_reachable(list(builder.url_infos or []))
-        builder.download_and_prepare(file_format=FORMAT)
-    except Exception as error:  # whatever stops a third party's download or its files
-        raise sources.DataError(
-            f"{missing}, and building it failed: {_line(error)}. Check the network and the space on"
-            " the disk, or give the directory of a prepared set with `--data-dir DIR`."
-        ) from error
-    return pathlib.Path(builder.data_dir)
-
-
-def _check_reachable(urls: list[str]) -> None:
-    """Raise OSError at once where a download would retry for minutes; any answer will do."""
-    for url in [url for url in urls if url.startswith("http")][:1]:
-        try:
-            urllib.request.urlopen(url, timeout=PATIENCE).close()
-        except urllib.error.HTTPError:
-            pass
-        except OSError as error:
-            raise OSError(f"{url} cannot be reached ({getattr(error, 'reason', error)})") from error
-
-
-def _open(folder: pathlib.Path) -> sources.Published:
-    import tensorflow_datasets as tfds  # takes a second to import, and only these sets need it
-
-    builder: Any = tfds.builder_from_directory(str(folder), file_format=FORMAT)
+    builder: Any = tfds.builder_from_directory(str(folder), file_format=lookup.FORMAT)
     image, label = _features(builder.info, folder)
     splits = builder.info.splits
     test = next((split for split in ("test", "validation") if split in splits), None)
@@ -173,18 +77,31 @@ def _open(folder: pathlib.Path) -> sources.Published:
             f'{folder} has the splits {", ".join(splits)}; needed are "train" and "test"'
             ' or "validation"; choose another set.'
         )
-    classes = builder.info.features[label].num_classes
-    channels = builder.info.features[image].shape[-1]
-    decoders = {image: tfds.decode.SkipDecoding()}
+    return Opened(
+        info=builder.info,
+        image=image,
+        label=label,
+        test=test,
+        classes=builder.info.features[label].num_classes,
+        records=functools.partial(
+            builder.as_data_source, decoders={image: tfds.decode.SkipDecoding()}
+        ),
+    )
+
+
+def _arrays_of(folder: pathlib.Path) -> sources.Published:
+    found = open(folder)
+    channels = found.info.features[found.image].shape[-1]
 
     def read_split(split: str) -> sources.Split:
-        records = builder.as_data_source(split=split, decoders=decoders)
-        return _arrays(records, image, label, channels, where=f"{folder} ({split})")
+        where = f"{folder} ({split})"
+        records = found.records(split)
+        arrays = _arrays(records, found.image, found.label, channels, where=where)
+        sources.check_labels(arrays.labels, classes=found.classes, where=where)
+        return arrays
 
-    published = sources.Published(train=read_split("train"), test=read_split(test), classes=classes)
-    for split, (_, labels) in {"train": published.train, test: published.test}.items():
-        sources.check_labels(labels, classes=classes, where=f"{folder} ({split})")
-    return published
+    train, test = read_split("train"), read_split(found.test)
+    return sources.Published(train=train, test=test, classes=found.classes)
 
 
 def _features(info: Any, folder: pathlib.Path) -> tuple[str, str]:
@@ -241,9 +158,3 @@ def _pixels(encoded: bytes, channels: int) -> np.ndarray:
     except PIL.UnidentifiedImageError as error:
         raise ValueError("an example holds no image") from error
     return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _line(error: BaseException) -> str:
-    """Return an error as the first line of its message."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")

@@ -5,9 +5,13 @@ line that names the file, what is wrong with it and what to do.
 """
 
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
+
+from jaxlth import keys, settings
 
 
 class DataError(ValueError):
@@ -48,3 +52,62 @@ def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path)
             f" ({wrong.size} such labels); the data are damaged or unlabelled: fetch them again"
             " or choose another set."
         )
+
+
+def held_out(count: int, share: float, *, seed: int, name: str) -> np.ndarray:
+    """Return which training examples are kept for validation: the share of them, at random.
+
+    Args:
+      count: of training examples.
+      share: in [0, 1).
+      seed: of the run; the stream "validation" of replicate 0 draws them.
+      name: of the data set, for the message.
+
+    Returns:
+      (count,) bool.
+
+    Raises:
+      ValueError: a share that is not 0 leaves training or validation without any example.
+    """
+    held = round(share * count)
+    settings.require(
+        share == 0 or 0 < held < count,
+        f"`validation` = {share} takes {held} of the {count} training images of {name}; at least"
+        " one must be for validation and one for training (0 draws no validation split).",
+    )
+    chosen = np.zeros(count, bool)
+    if held:
+        order = jax.random.permutation(keys.stream(seed, 0, "validation"), count)
+        chosen[np.asarray(order)[:held]] = True
+    return chosen
+
+
+def statistics(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation per channel; sums are of whole numbers and exact.
+
+    Args:
+      blocks: arrays (n, height, width, channels), uint8.
+
+    Returns:
+      Two arrays (channels,), float32.
+
+    Example:
+      >>> mean, std = statistics([np.array([[[[1]]], [[[3]]]], np.uint8)])
+      >>> mean.tolist(), std.tolist()
+      ([2.0], [1.0])
+    """
+    count, total, squares = 0, np.zeros(()), np.zeros(())
+    for block in blocks:
+        values = block.reshape(-1, block.shape[-1]).astype(np.int64)
+        count += len(values)
+        total = total + values.sum(axis=0)
+        squares = squares + (values**2).sum(axis=0)
+    mean = total / count
+    variance = np.maximum(squares / count - mean**2, 0)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+
+
+def blocks(images: np.ndarray, *, size: int = 1000) -> Iterator[np.ndarray]:
+    """Yield images in blocks, so that what is computed of them at once stays small."""
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
