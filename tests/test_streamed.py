@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -573,6 +574,56 @@ def test_prepared_sets_are_read_by_workers(tmp_path):
     write_prepared(tmp_path)
     found = load(tmp_path, name="tfds:tiny")[1]
     assert_same(stream(found.train, chosen=load_settings(workers=2)), stream(found.train))
+
+
+HOST = """
+import sys
+import jax, numpy as np
+
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
+from jaxlth import data, keys
+from jaxlth.data import streamed
+
+chosen = streamed.StreamSettings(name="folder:set", data_dir=sys.argv[3], size=6, shorter=8)
+try:
+    info, found = streamed.load(chosen, seed=0)
+    batch = next(streamed.training(
+        found.train, chosen, batch_size=4, begin=2, end=3,
+        order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),
+    ))
+    print(batch.images.shape[0], *batch.labels.tolist(), batch.images.sum())
+except data.DataError as error:
+    print(error)
+"""
+
+
+def on_two_hosts(*data_dirs):
+    """Return what each of two processes prints."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOST, port, str(host), str(where)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for host, where in enumerate(data_dirs)
+    ]
+    return [host.communicate(timeout=120)[0].splitlines()[-1] for host in hosts]
+
+
+@pytest.mark.slow
+def test_two_hosts_take_the_halves_of_a_batch_and_compare_their_files(tmp_path):
+    root = write_folders(tmp_path / "one/set").parent
+    (batch,) = stream(folders.read(str(root), name="set")[0], 2, 3)
+    halves = (slice(0, 2), slice(2, 4))
+    assert on_two_hosts(root, root) == [
+        " ".join(map(str, [2, *batch.labels[rows], batch.images[rows].sum()])) for rows in halves
+    ]
+    other = write_folders(tmp_path / "two/set", train=(3, 4, 2)).parent
+    for line in on_two_hosts(root, other):
+        assert line.startswith("Host 0 has 10 training and 5 test images, but host 1 9 and 5")
 
 
 PROGRAM = """
