@@ -433,11 +433,14 @@ def test_a_broken_image_is_named_or_replaced_by_the_next(tmp_path, damage):
         list(streamed.evaluation(source, CHOSEN, batch_size=10))
     one_line(caught, path)
     skipping = dataclasses.replace(CHOSEN, skip_broken=True)
-    found = next(streamed.evaluation(source, skipping, batch_size=10))
+    with pytest.warns(UserWarning, match=f"{path} is broken; in its place comes .*c1/0.JPEG"):
+        found = next(streamed.evaluation(source, skipping, batch_size=10))
     rows = [0, 1, 3, 3, 4, 5, 6, 7, 8, 9]
     np.testing.assert_array_equal(found.images, good.images[rows])
     np.testing.assert_array_equal(found.labels, good.labels[rows])
-    assert_same(stream(source, 3, chosen=skipping), stream(source, chosen=skipping)[3:])
+    with pytest.warns(UserWarning, match="is broken"):
+        resumed, whole = stream(source, 2, chosen=skipping), stream(source, chosen=skipping)
+    assert_same(resumed, whole[2:])
 
 
 def test_when_every_image_is_broken_skipping_ends():

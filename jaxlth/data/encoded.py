@@ -5,6 +5,7 @@ processes, so its functions are those of modules, with `functools.partial` for w
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -52,7 +53,8 @@ def load(
       source: where it is read from.
       number: of the example.
       crop: what is done with the decoded image.
-      skip_broken: take the next example in place of one whose image cannot be decoded.
+      skip_broken: take the next example, with a warning, in place of one whose image cannot be
+        decoded.
 
     Raises:
       DataError: the example cannot be read, its label is none of the classes, or its image is
@@ -67,9 +69,17 @@ def load(
                 f" 0..{source.classes - 1}; the data are damaged or unlabelled."
             )
         try:
-            return crop(crops.decode(content)), label
+            pixels = crop(crops.decode(content))
         except ValueError as error:
             reason = str(error)
+            continue
+        if at != number:
+            warnings.warn(
+                f"{source.where(number)} is broken; in its place comes"
+                f" {source.where(at % source.examples)}.",
+                stacklevel=2,
+            )
+        return pixels, label
     if skip_broken:
         raise sources.DataError(f"None of {source.examples} images can be decoded: {reason}.")
     raise sources.DataError(
