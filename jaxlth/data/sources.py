@@ -96,14 +96,14 @@ def statistics(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
       >>> mean.tolist(), std.tolist()
       ([2.0], [1.0])
     """
-    count, total, squares = 0, np.zeros(()), np.zeros(())
+    levels = np.arange(256)
+    counts: np.ndarray = np.zeros((1, 256), np.int64)  # of each level in each channel
     for block in blocks:
-        values = block.reshape(-1, block.shape[-1]).astype(np.int64)
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + (values**2).sum(axis=0)
-    mean = total / count
-    variance = np.maximum(squares / count - mean**2, 0)
+        channels = block.reshape(-1, block.shape[-1]).T
+        counts = counts + [np.bincount(channel, minlength=256) for channel in channels]
+    count = counts[0].sum()
+    mean = counts @ levels / count
+    variance = np.maximum(counts @ levels**2 / count - mean**2, 0)
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
