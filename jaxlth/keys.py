@@ -42,6 +42,17 @@ def stream(seed: int, replicate: int | jax.Array, purpose: str) -> jax.Array:
     return fold(key, zlib.crc32(purpose.encode()), replicate)
 
 
+def substream(key: jax.Array, purpose: str) -> jax.Array:
+    """Return the key of a further purpose beside that which `key` itself serves.
+
+    Example:
+      >>> order = stream(0, 0, "order")
+      >>> bool(substream(order, "augmentation") == order)
+      False
+    """
+    return fold(key, zlib.crc32(purpose.encode()))
+
+
 def fold(key: jax.Array, *numbers: int | jax.Array) -> jax.Array:
     """Return `key` with each number folded in, in order; numbers may be traced.
 

@@ -5,18 +5,20 @@ trained in groups, with checkpoints, and stored whole. `train` is a generator of
 throwing KeyboardInterrupt into it saves a checkpoint of the group in training first.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from jaxlth import masks
+from jaxlth import hosts, masks
 from jaxlth.data import Dataset
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit
-from jaxlth.training.train import NEVER, Evaluation, State, Trainer
+from jaxlth.training.evaluation import Evaluation
+from jaxlth.training.train import NEVER, State, Trainer
 
 # Numbers of an evaluation that the table of results has of the kept network and at the best step.
 LAST = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
@@ -53,21 +55,33 @@ class Progress(NamedTuple):
 
 
 class Course:
-    """A training that may be asked for: its times, and its functions compiled for each layout."""
+    """A training that may be asked for: its times, and its functions compiled for each layout.
 
-    def __init__(self, trainer: Trainer, plan: Plan, *, train_examples: int) -> None:
+    Args:
+      trainer: the training.
+      plan: its times.
+      train_examples: training examples that finished networks are evaluated on.
+      split: devices that share each batch.
+      convolutional: whether the networks have convolutions.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        plan: Plan,
+        *,
+        train_examples: int,
+        split: int = 1,
+        convolutional: bool = False,
+    ) -> None:
         self.trainer = trainer
         self.plan = plan
-        self._train_examples = train_examples
-        self._compiled: dict[execution.Layout, fit.Compiled] = {}
-
-    def compiled(self, layout: execution.Layout) -> fit.Compiled:
-        """Return the functions for a layout."""
-        if layout not in self._compiled:
-            self._compiled[layout] = fit.compile(
-                self.trainer, layout, train_examples=self._train_examples
-            )
-        return self._compiled[layout]
+        self.layout = functools.partial(
+            execution.layout, split=split, convolutional=convolutional
+        )
+        self.compiled = functools.cache(
+            functools.partial(fit.compile, trainer, train_examples=train_examples)
+        )
 
 
 class Placed:
@@ -121,7 +135,7 @@ def train(
     if not missing:
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = execution.layout(len(asks))
+    layout = course.layout(len(asks))
     left = len(missing) + later
     steps = {ask.unit: run.reached(ask.unit) or ask.begin for ask in missing}
     for step in sorted(set(steps.values()), reverse=True):
@@ -164,7 +178,7 @@ def _train_group(
         _snapshot(run, tasks, layout, moment.states, moment.step)
         trained, step = (moment.step - step) * len(tasks), moment.step
         seconds = (time.perf_counter() - clock) / len(tasks)
-        if time.perf_counter() - saved > checkpoint_seconds:
+        if hosts.agreed(time.perf_counter() - saved > checkpoint_seconds):
             _checkpoint(run, tasks, layout, moment, seconds)
             saved = time.perf_counter()
         try:

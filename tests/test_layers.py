@@ -15,7 +15,7 @@ PACKAGE = ROOT / "jaxlth"
 
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
-    ("trees", "keys", "settings", "selection"),
+    ("trees", "keys", "settings", "selection", "hosts"),
     ("masks",),
     ("scores", "prune"),
     ("models", "data"),

@@ -64,11 +64,11 @@ TRACED = [
 
 
 @functools.cache
-def built(name, *, shape=None, axis_name=None, **chosen):
+def built(name, *, shape=None, batch_axis=None, **chosen):
     published = PUBLISHED[name]
     settings = ModelSettings(name=name, **chosen)
     shape = shape or published.shape
-    return models.build(settings, shape=shape, classes=published.classes, axis_name=axis_name)
+    return models.build(settings, shape=shape, classes=published.classes, batch_axis=batch_axis)
 
 
 @functools.cache
@@ -265,7 +265,7 @@ def test_evaluation_gives_logits_and_leaves_statistics_alone(name):
 
 
 # Training in bfloat16, with batch norm over the devices: what one program shows.
-TRAINING = {"train": True, "dtype": "bfloat16", "axis_name": "devices"}
+TRAINING = {"train": True, "dtype": "bfloat16", "batch_axis": models.BatchAxis("devices", 1)}
 
 
 @pytest.mark.parametrize("name", TRACED)
@@ -592,7 +592,7 @@ def test_float64_parameters_are_computed_with_in_float64(name):
 
 
 def test_batch_norm_over_a_named_axis_is_batch_norm_of_the_whole_batch():
-    whole, parts = small(), small(axis_name="devices")
+    whole, parts = small(), small(batch_axis=models.BatchAxis("devices", PARTS))
     network = drawn(jax.eval_shape(parts.init, jax.random.key(0)))
     inputs = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("f4")
     wanted, stats = jax.jit(whole.apply, static_argnums=2)(network, inputs, True)

@@ -10,7 +10,7 @@ import tiny
 from jaxlth import data, keys, masks, training, trees
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Model, Network
-from jaxlth.training import OptimizerSettings, Plan, TrainingSettings, optimizers, train
+from jaxlth.training import OptimizerSettings, Plan, TrainingSettings, evaluation, optimizers, train
 
 DATA = tiny.dataset()
 KEY = keys.stream(0, 0, "order")
@@ -170,7 +170,7 @@ def reference(params, split, mean, std):
 
 @pytest.mark.parametrize("batch", [7, 23, 100], ids=["remainder", "one batch", "less than one"])
 def test_evaluation_equals_numpy_however_it_is_cut(network, trainer, monkeypatch, batch):
-    monkeypatch.setattr(train, "EVALUATION_BATCH", batch)
+    monkeypatch.setattr(evaluation, "SCANNED_BATCH", batch)
     mask = tiny.half(network.params)
     mean, std = np.array([100.0], np.float32), np.array([50.0], np.float32)
     found = jax.jit(lambda *arrays: trainer.evaluate(*arrays))(network, mask, DATA.train, mean, std)

@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxlth import settings
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
-from jaxlth.models.layers import INITIALIZERS, Dtype, Layers, NormScale
+from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
 from jaxlth.models.mlp import MLP
 from jaxlth.models.resnet import ResNet
 from jaxlth.models.vgg import VGG
@@ -25,6 +25,7 @@ __all__ = [
     "AUXILIARY_WEIGHT",
     "INITIALIZERS",
     "MODELS",
+    "BatchAxis",
     "Model",
     "ModelSettings",
     "Network",
@@ -53,11 +54,13 @@ class Model:
       auxiliary: (network, inputs) -> (logits, logits of the auxiliary classifier, stats), else as
         `apply` with `train`; None for a network without such a classifier. The loss of these
         logits counts `AUXILIARY_WEIGHT` times in training: without it their layers stay as drawn.
+      convolutional: whether it has convolutions.
     """
 
     init: Callable[[jax.Array], Network]
     apply: Callable[[Network, jax.Array, bool], tuple[jax.Array, Params]]
     auxiliary: Callable[[Network, jax.Array], tuple[jax.Array, jax.Array, Params]] | None = None
+    convolutional: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,11 @@ class ModelSettings:
 
 
 def build(
-    chosen: ModelSettings, *, shape: tuple[int, ...], classes: int, axis_name: str | None = None
+    chosen: ModelSettings,
+    *,
+    shape: tuple[int, ...],
+    classes: int,
+    batch_axis: BatchAxis | None = None,
 ) -> Model:
     """Return the chosen network for inputs of `shape` and `classes` outputs.
 
@@ -112,8 +119,8 @@ def build(
       chosen: which network.
       shape: (height, width, channels) of one image.
       classes: number of outputs.
-      axis_name: mapped axis over which training averages batch statistics, so that the devices
-        that share a batch normalise alike; None for statistics of each device's own part.
+      batch_axis: the devices that share a batch, if training is to normalise by statistics of the
+        whole batch; None for statistics of each device's own part.
 
     Raises:
       ValueError: the images are too small for the network.
@@ -128,7 +135,7 @@ def build(
         initializer=chosen.initializer,
         norm_scale=chosen.norm_scale,
         dtype=chosen.dtype,
-        axis_name=axis_name,
+        batch_axis=batch_axis,
     )
     module = MODELS[chosen.name](chosen, classes, layers)
     example = jnp.zeros((1, *shape), jnp.float32)
@@ -152,8 +159,12 @@ def build(
         (aside,) = changed["auxiliary"]["logits"]
         return logits, _at_least_float32(aside), changed["batch_stats"]
 
-    has_auxiliary = isinstance(module, InceptionV3)
-    return Model(init=init, apply=apply, auxiliary=auxiliary if has_auxiliary else None)
+    return Model(
+        init=init,
+        apply=apply,
+        auxiliary=auxiliary if isinstance(module, InceptionV3) else None,
+        convolutional=not isinstance(module, MLP),
+    )
 
 
 def label(chosen: ModelSettings) -> str:

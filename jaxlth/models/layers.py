@@ -5,7 +5,7 @@ settings choose, and a `Layers` carries it to where a layer is made.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,52 @@ NORM_SCALES = {
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
+@dataclasses.dataclass(frozen=True)
+class BatchAxis:
+    """The devices that share a batch: each group of so many neighbours along a mapped axis.
+
+    With one device nothing is mapped, and what would be shared stays as it is.
+
+    Attributes:
+      name: of the mapped axis.
+      devices: how many share one batch.
+    """
+
+    name: str
+    devices: int
+
+    def groups(self) -> list[list[int]] | None:
+        """Return the positions along the axis that share a batch; None for all of them."""
+        size = jax.lax.axis_size(self.name)
+        if size == self.devices:
+            return None
+        return [list(range(at, at + self.devices)) for at in range(0, size, self.devices)]
+
+    def mean(self, tree: Any) -> Any:
+        """Return the means over the devices that share a batch."""
+        if self.devices == 1:
+            return tree
+        return jax.lax.pmean(tree, self.name, axis_index_groups=self.groups())
+
+    def sum(self, tree: Any) -> Any:
+        """Return the sums over the devices that share a batch."""
+        if self.devices == 1:
+            return tree
+        return jax.lax.psum(tree, self.name, axis_index_groups=self.groups())
+
+    def part(self, batch: Any) -> Any:
+        """Return this device's part of a batch, a tree of (n, ...) arrays."""
+        if self.devices == 1:
+            return batch
+        at = jax.lax.axis_index(self.name) % self.devices
+
+        def cut(array: jax.Array) -> jax.Array:
+            count = array.shape[0] // self.devices
+            return jax.lax.dynamic_slice_in_dim(array, at * count, count)
+
+        return jax.tree.map(cut, batch)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layers:
     """How the layers of one network are made; all parameters are float32, biases start at zero.
@@ -46,13 +92,13 @@ class Layers:
       norm_scale: a name in `NORM_SCALES`, for the scales of batch norm.
       dtype: what layers compute in. "float32" is the least: with float64 parameters and inputs,
         as SynFlow wants them, they compute in that. Statistics never take less than float32.
-      axis_name: mapped axis over which batch statistics are averaged; None for each its own.
+      batch_axis: the devices whose batch statistics are averaged; None for each its own.
     """
 
     initializer: str
     norm_scale: NormScale
     dtype: Dtype
-    axis_name: str | None = None
+    batch_axis: BatchAxis | None = None
 
     def dense(self, width: int, *, name: str | None = None) -> nn.Dense:
         """Return a dense layer with a bias."""
@@ -98,13 +144,15 @@ class Layers:
         Running variances average those that normalise; PyTorch averages n / (n - 1) times them,
         n being the batch times the pixels.
         """
+        shared = self.batch_axis if train else None
         return nn.BatchNorm(
             use_running_average=not train,
             momentum=momentum,
             epsilon=epsilon,
             scale_init=NORM_SCALES[self.norm_scale],
             dtype=self._computed(),
-            axis_name=self.axis_name,
+            axis_name=shared.name if shared else None,
+            axis_index_groups=shared.groups() if shared else None,
             name=name,
         )
 

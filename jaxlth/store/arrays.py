@@ -132,10 +132,16 @@ def _restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str)
 @functools.cache
 def _orbax() -> tuple[Any, Any]:
     # Orbax takes half a second to import, which listing runs and showing a table need not wait for.
-    # One checkpointer serves the whole process; uncompressed, since weights hardly compress.
+    # One checkpointer serves the whole process; uncompressed, since weights hardly compress. It
+    # waits for no other process: only the first one reads and writes.
     import orbax.checkpoint as ocp
 
-    return ocp.PyTreeCheckpointer(use_compression=False), ocp.args
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix="jaxlth"
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone), ocp.args
 
 
 def _as_numpy() -> Any:

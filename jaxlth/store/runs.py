@@ -1,16 +1,20 @@
 """Run folders: made from settings, held by one process at a time, extended by asking for more."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
+from jaxlth import hosts
 from jaxlth import settings as settings_lib
 from jaxlth.store import about, files, lock, results, units
 from jaxlth.store.files import StoreError
+
+T = TypeVar("T")
 
 
 class RunInfo(NamedTuple):
@@ -51,17 +55,21 @@ def open_run(
     if "://" in str(out):
         raise StoreError(f"`out` must be a local or mounted folder; got {str(out)!r}.")
     path = folder(out, settings, job=job, label=label)
-    with files.writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-    descriptor = lock.hold(path, wait=wait)
-    try:
-        about.describe(path, settings, job=job, label=label)
-        run = Run(path, descriptor)
-        run.mend()
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return run
+
+    def take() -> int:
+        with files.writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        descriptor = lock.hold(path, wait=wait)
+        try:
+            about.describe(path, settings, job=job, label=label)
+            Run(path, descriptor).mend()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    descriptor = hosts.by_lead(take)
+    return Run(path, descriptor if hosts.leads() else -1)
 
 
 def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
@@ -80,8 +88,20 @@ def look(path: str | os.PathLike[str]) -> "Run":
     return Run(pathlib.Path(path).absolute(), -1)
 
 
+def _by_lead(method: Callable[..., T]) -> Callable[..., T]:
+    """Return a method that only the first of several processes runs, with the result in all."""
+
+    @functools.wraps(method)
+    def told(self: "Run", *args: Any, **kwargs: Any) -> T:
+        return hosts.by_lead(lambda: method(self, *args, **kwargs))
+
+    return told
+
+
 class Run:
     """A run folder, held by this process if it came from `open_run`; see there.
+
+    Where several processes work together, the first one holds, reads and writes the folder for all.
 
     Attributes:
       path: The folder, absolute.
@@ -106,6 +126,7 @@ class Run:
         if descriptor >= 0:
             os.close(descriptor)
 
+    @_by_lead
     def plan(self, total: int) -> None:
         """Note how many units the settings ask for, so that progress can be told.
 
@@ -117,6 +138,7 @@ class Run:
         if story["planned"] != total:
             about.write(self.path, story | {"planned": total})
 
+    @_by_lead
     def note(self, facts: Mapping[str, Any]) -> None:
         """Note under `facts` what a reader of the run needs to know besides its settings.
 
@@ -133,10 +155,12 @@ class Run:
         if noted != known:
             about.write(self.path, story | {"facts": noted})
 
+    @_by_lead
     def has(self, unit: str) -> bool:
         """Return whether a unit is finished."""
         return (units.locate(self.path, unit) / units.RECORD).exists()
 
+    @_by_lead
     def save(self, unit: str, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """Store a finished unit, whole or not at all, and remove its checkpoints.
 
@@ -154,6 +178,7 @@ class Run:
         results.append(self.path, unit, record)
         units.drop_checkpoints(folder)
 
+    @_by_lead
     def load(self, unit: str, name: str, like: Any = None) -> Any:
         """Return one stored tree, with NumPy arrays as leaves.
 
@@ -171,6 +196,7 @@ class Run:
         """
         return units.load(units.locate(self.path, unit), name, like)
 
+    @_by_lead
     def record(self, unit: str) -> dict[str, Any]:
         """Return the record of a finished unit.
 
@@ -179,6 +205,7 @@ class Run:
         """
         return units.record(units.locate(self.path, unit))
 
+    @_by_lead
     def records(self) -> list[tuple[str, dict[str, Any]]]:
         """Return name and record of each finished unit, sorted by name, replicate 2 before 10.
 
@@ -187,6 +214,7 @@ class Run:
         """
         return records(self.path)
 
+    @_by_lead
     def remove(self, unit: str) -> None:
         """Remove a unit, finished or not, its checkpoints, and units below it.
 
@@ -200,6 +228,7 @@ class Run:
         files.remove(folder)
         self.mend()
 
+    @_by_lead
     def checkpoint(self, unit: str, step: int, state: Any, notes: Mapping[str, Any]) -> None:
         """Store the state inside a unit; the one before is removed once the new one is whole.
 
@@ -216,10 +245,12 @@ class Run:
         self._require_held()
         units.put_checkpoint(self.path, units.locate(self.path, unit), step, state, notes)
 
+    @_by_lead
     def reached(self, unit: str) -> int | None:
         """Return the step of the newest checkpoint of a unit, or None."""
         return units.reached(units.locate(self.path, unit))
 
+    @_by_lead
     def latest(self, unit: str, like: Any) -> units.Checkpoint | None:
         """Return (step, state, notes) of the newest checkpoint of a unit to the same bits, or None.
 
@@ -229,6 +260,7 @@ class Run:
         """
         return units.latest(units.locate(self.path, unit), like)
 
+    @_by_lead
     def mend(self) -> None:
         """Bring the folder in order after a killed process; what is in order stays untouched.
 

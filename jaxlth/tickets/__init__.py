@@ -8,7 +8,7 @@ the folder lacks it.
 import pathlib
 from collections.abc import Generator, Iterable, Iterator
 
-from jaxlth import settings, store, work
+from jaxlth import hosts, settings, store, work
 from jaxlth.store import Run
 from jaxlth.tickets.choices import (
     ImpSettings,
@@ -88,10 +88,16 @@ def complete(chosen: ImpSettings, path: pathlib.Path) -> bool:
       chosen: what is wanted.
       path: folder of the run, which need not exist.
     """
-    if chosen.dilations or chosen.stop_density or chosen.stop_lost_accuracy or not path.exists():
+    if chosen.dilations or chosen.stop_density or chosen.stop_lost_accuracy:
         return False
-    run = store.look(path)
-    return all(run.has(name) for name in units(chosen, levels=chosen.levels))
+
+    def has_all() -> bool:
+        if not path.exists():
+            return False
+        run = store.look(path)
+        return all(run.has(name) for name in units(chosen, levels=chosen.levels))
+
+    return hosts.by_lead(has_all)
 
 
 def find(run: Run, level: int, control: str, replicate: int) -> Start:

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from jaxlth import data, keys, masks, models, prune, settings, training, trees, work
-from jaxlth.data import Info
-from jaxlth.models import Model, Network
+from jaxlth.data import Info, augment
+from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.tickets.choices import ImpSettings
-from jaxlth.training import optimizers, train
+from jaxlth.training import TrainingSettings, execution, optimizers, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,8 @@ def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pru
     Raises:
       ValueError: the network has fewer weights than levels, or none that may be pruned.
     """
-    model = models.build(chosen.model, shape=shape, classes=classes)
+    shared = batch_axis(chosen.training) if chosen.training.synchronized_statistics else None
+    model = models.build(chosen.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
     dense = masks.without(masks.dense(zeros), chosen.leave_out)
@@ -53,6 +54,13 @@ def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pru
         f"`leave_out` leaves no weight to prune; got {' '.join(chosen.leave_out)}.",
     )
     return Pruning(chosen, model, like, dense, _keep(chosen, dense))
+
+
+def batch_axis(chosen: TrainingSettings) -> BatchAxis | None:
+    """Return the devices that share each batch; None where each has its own."""
+    if chosen.batch_devices == 1:
+        return None
+    return BatchAxis(execution.AXIS, chosen.batch_devices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +86,16 @@ class Problem:
             patience=plan.patience,
             keep_best=chosen.training.keep == "best",
             normalize=data.NORMALIZERS[chosen.data.normalize],
+            augmentation=augment.AUGMENTATIONS[chosen.data.augment],
+            batch_axis=batch_axis(chosen.training),
         )
-        return work.Course(trainer, plan, train_examples=chosen.training.train_examples)
+        return work.Course(
+            trainer,
+            plan,
+            train_examples=chosen.training.train_examples,
+            split=chosen.training.batch_devices,
+            convolutional=self.pruning.model.convolutional,
+        )
 
     def plan(self, dilation: float) -> training.Plan:
         """Return the times of a training in steps."""

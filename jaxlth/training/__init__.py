@@ -38,6 +38,10 @@ class TrainingSettings:
     """Keep the network of the last step, or of the evaluation of least validation loss."""
     train_examples: int = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
+    batch_devices: int = settings.outside(1)
+    """Devices that share each batch, their gradients averaged; networks train on sets of them."""
+    synchronized_statistics: bool = True
+    """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -53,6 +57,11 @@ class TrainingSettings:
                 value is None or 0 < value < math.inf, f"`{name}` must be above 0; got {value}."
             )
         settings.known("keep", self.keep, get_args(Keep))
+        settings.require(
+            self.batch_devices >= 1 and self.batch_size % self.batch_devices == 0,
+            f"`batch_devices` must divide `batch_size`, {self.batch_size}; "
+            f"got {self.batch_devices}.",
+        )
         settings.require(
             self.steps is None or self.epochs == type(self).epochs,
             f"`steps` and `epochs` both give the length of training; got {self.steps} steps and "

@@ -5,6 +5,7 @@ are cut changes nothing in the numbers.
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxlth.data import Dataset
+from jaxlth import hosts
+from jaxlth.data import Dataset, Split
 from jaxlth.training import Plan
+from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
 from jaxlth.training.execution import Layout
 from jaxlth.training.train import NEVER, Trainer
 
@@ -34,12 +37,17 @@ class Moment(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """A trainer's functions, mapped over a layout's group and compiled once."""
+    """A trainer's functions, mapped over a layout's group and compiled once.
+
+    advance(states, masks, dataset, keys, begin, end) -> states
+    measure(states, masks, dataset, step, since) -> (states, Measured)
+    finish(states, masks, dataset) -> (networks, evaluations on examples of training)
+    """
 
     layout: Layout
     advance: Callable[..., Any]
     measure: Callable[..., Any]
-    finish: Callable[..., Any]  # (states, masks, dataset) -> (networks, evaluations)
+    finish: Callable[..., Any]
 
 
 def compile(trainer: Trainer, layout: Layout, *, train_examples: int) -> Compiled:
@@ -47,16 +55,19 @@ def compile(trainer: Trainer, layout: Layout, *, train_examples: int) -> Compile
 
     Args:
       trainer: the training.
-      layout: how networks are placed.
+      layout: how networks are placed, and whether their steps are scanned or looped over.
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
     """
+    make = _looped if layout.looped else _scanned
+    return make(trainer, layout, train_examples)
+
+
+def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
+    """Return functions that are one program each: no way back to the host at every step."""
 
     def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
         network = trainer.finish(state)
-        examples = len(dataset.train.labels)
-        count = min(examples, train_examples)
-        spaced = np.arange(count) * examples // count
-        some = jax.tree.map(lambda a: a[spaced], dataset.train)
+        some = _spaced(dataset.train, train_examples)
         return network, trainer.evaluate(network, mask, some, dataset.mean, dataset.std)
 
     return Compiled(
@@ -65,6 +76,64 @@ def compile(trainer: Trainer, layout: Layout, *, train_examples: int) -> Compile
         measure=layout.map(trainer.measure, (0, 0, None, None, None)),
         finish=layout.map(finish, (0, 0, None)),
     )
+
+
+def _looped(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
+    """Return functions that call a program for each step, or batch of an evaluation."""
+    order_of = layout.map(trainer.order, (None, 0, None))
+    one = layout.map(trainer.step, (0, 0, None, 0, 0, None), donate=True)
+    judge = layout.map(trainer.judge, (0, 0, 0, None, None))
+    keep = layout.map(trainer.finish, (0,))
+
+    def tally(network: Any, mask: Any, split: Split, norms: Any, first: Any, *, size: int) -> Any:
+        batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size), split)
+        return trainer.tally(network, mask, batch, norms)
+
+    @functools.cache
+    def tally_of(size: int) -> Callable[..., Any]:
+        return layout.map(functools.partial(tally, size=size), (0, 0, None, None, None))
+
+    def evaluate(networks: Any, masks: Any, split: Split, norms: Any) -> Evaluation:
+        count = len(split.labels)
+        sums = [
+            tally_of(min(LOOPED_BATCH, count - first))(
+                networks, masks, split, norms, np.int32(first)
+            )
+            for first in range(0, count, LOOPED_BATCH)
+        ]
+        total = jax.tree.map(lambda *parts: sum(np.asarray(part) for part in parts), *sums)
+        return layout.put(Evaluation(*(np.float32(total_of / count) for total_of in total)))
+
+    def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
+        per_epoch = len(dataset.train.labels) // trainer.batch_size
+        order = None
+        for step in range(int(begin), int(end)):
+            if order is None or step % per_epoch == 0:
+                order = order_of(dataset, keys, np.int32(step))
+            states = one(states, masks, dataset, order, keys, np.int32(step))
+        return states
+
+    def measure(states: Any, masks: Any, dataset: Dataset, step: Any, since: Any) -> Any:
+        networks, norms = states.network, (dataset.mean, dataset.std)
+        test = evaluate(networks, masks, dataset.test, norms)
+        held = dataset.validation
+        validation = None if held is None else evaluate(networks, masks, held, norms)
+        return judge(states, validation, test, step, since)
+
+    def finish(states: Any, masks: Any, dataset: Dataset) -> Any:
+        networks, norms = keep(states), (dataset.mean, dataset.std)
+        some = _spaced(dataset.train, train_examples)
+        return networks, evaluate(networks, masks, some, norms)
+
+    return Compiled(layout=layout, advance=advance, measure=measure, finish=finish)
+
+
+def _spaced(train: Split, most: int) -> Split:
+    """Return examples evenly spaced over a split, all of them if they are not more than `most`."""
+    examples = len(train.labels)
+    count = min(examples, most)
+    spaced = np.arange(count) * examples // count
+    return jax.tree.map(lambda a: a[spaced], train)
 
 
 def fit(
@@ -97,8 +166,13 @@ def fit(
     evaluations = [step for step in plan.evaluations if step > begin]
     targets = sorted({*evaluations, *(mark for mark in marks if begin < mark <= plan.steps)})
     step, piece = begin, FIRST_PIECE
+
+    def stops() -> list[int]:
+        """Return the step at which each network stopped, or NEVER."""
+        return [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
+
     for target in targets:
-        if NEVER not in _stopped(states, rows):
+        if NEVER not in stops():
             return
         while step < target:
             end = min(target, step + piece)
@@ -106,7 +180,8 @@ def fit(
             states = jax.block_until_ready(
                 compiled.advance(states, masks, dataset, keys, np.int32(step), np.int32(end))
             )
-            piece = _next_piece(piece, end - step, time.perf_counter() - clock)
+            # Processes must agree, or they would wait for each other at different steps.
+            piece = hosts.agreed(_next_piece(piece, end - step, time.perf_counter() - clock))
             step = end
             if step < target:
                 yield Moment(step, states, rows)
@@ -115,7 +190,7 @@ def fit(
                 states, masks, dataset, np.int32(step), np.int32(since)
             )
             measured = compiled.layout.take(measured, len(rows))
-            for row, one, stopped in zip(rows, measured, _stopped(states, rows), strict=True):
+            for row, one, stopped in zip(rows, measured, stops(), strict=True):
                 if stopped in (NEVER, step):
                     row.append(_row(step, one))
             since = step
@@ -133,11 +208,6 @@ def kept_row(state: Any, rows: list[Row]) -> Row:
 def row_at(step: int, rows: list[Row]) -> Row:
     """Return the evaluation at a step, of which there must be one."""
     return next(row for row in rows if row["step"] == step)
-
-
-def _stopped(states: Any, rows: list[list[Row]]) -> list[int]:
-    """Return the step at which each network stopped, or NEVER."""
-    return np.asarray(states.stopped_step).reshape(-1)[: len(rows)].tolist()
 
 
 def _next_piece(piece: int, steps: int, seconds: float) -> int:

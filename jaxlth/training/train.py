@@ -1,8 +1,9 @@
-"""Train one network as a pure function; replicates are this function mapped.
+"""Train one network as pure functions; replicates are these functions mapped.
 
 `start` puts a network under its mask, `advance` takes it from one step to another, `measure`
-evaluates it. Data order is a function of key and step alone, so that a training cut anywhere goes
-on with the batches it would have had. A replicate that has stopped is carried along unchanged.
+evaluates it. Data order and augmentation are functions of key and step alone, so that a training
+cut anywhere goes on with the batches it would have had. A replicate that has stopped is carried
+along unchanged.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxlth import data, keys, masks, settings
-from jaxlth.data import Dataset, Split
-from jaxlth.models import Model, Network
+from jaxlth.data import Dataset, Split, augment
+from jaxlth.models import AUXILIARY_WEIGHT, BatchAxis, Model, Network
+from jaxlth.training import evaluation
+from jaxlth.training.evaluation import Evaluation
 
 NEVER = -1  # a step that has not come
-EVALUATION_BATCH = 2000  # examples at once in evaluation: bounds memory, not results
 
 
 class Best(NamedTuple):
@@ -39,13 +41,6 @@ class State(NamedTuple):
     best: Best
 
 
-class Evaluation(NamedTuple):
-    """Loss and accuracy on one split."""
-
-    loss: jax.Array  # () mean cross-entropy, nats
-    accuracy: jax.Array  # () in [0, 1]
-
-
 class Measured(NamedTuple):
     """What one looks at after each evaluation."""
 
@@ -59,17 +54,31 @@ class Trainer(NamedTuple):
 
     start(network, mask) -> State
     advance(state, mask, dataset, key, begin, end) -> State: steps begin, ..., end - 1
-    measure(state, mask, dataset, step, since) -> (State, Measured): evaluates, and stops a training
-      that is out of patience or whose loss is not finite; since = step of the last evaluation
-    finish(state) -> Network: the last or the best, as asked
+    measure(state, mask, dataset, step, since) -> (State, Measured): evaluates and judges
     evaluate(network, mask, split, mean, std) -> Evaluation
+    finish(state) -> Network: the last or the best, as asked
+
+    Where a loop in Python has to take the place of a scan, its parts:
+
+    order(dataset, key, step) -> (examples,) int32: the order of examples in the step's epoch
+    step(state, mask, dataset, order, key, step) -> State: one step of a data set on the device
+    update(state, mask, batch, norms, step) -> State: one step on a batch that came from elsewhere
+    tally(network, mask, batch, norms) -> Tally
+    judge(state, validation, test, step, since) -> (State, Measured): stops a training that is out
+      of patience or whose loss is not finite; since = step of the last evaluation
     """
 
+    batch_size: int
     start: Callable[..., State]
     advance: Callable[..., State]
     measure: Callable[..., tuple[State, Measured]]
-    finish: Callable[[State], Network]
     evaluate: Callable[..., Evaluation]
+    finish: Callable[[State], Network]
+    order: Callable[..., jax.Array]
+    step: Callable[..., State]
+    update: Callable[..., State]
+    tally: Callable[..., evaluation.Tally]
+    judge: Callable[..., tuple[State, Measured]]
 
 
 def make(
@@ -80,6 +89,8 @@ def make(
     patience: int | None = None,
     keep_best: bool = False,
     normalize: Callable[..., jax.Array] = data.normalize,
+    augmentation: Callable[..., jax.Array] = augment.none,
+    batch_axis: BatchAxis | None = None,
 ) -> Trainer:
     """Return the training of `model` by `optimizer` as pure functions.
 
@@ -90,8 +101,11 @@ def make(
       patience: steps without a lower validation loss before a replicate stops.
       keep_best: whether `finish` gives the network of least validation loss instead of the last.
       normalize: (images, mean, std) -> inputs of the network; one of `data.NORMALIZERS`.
+      augmentation: (images, key=) -> images; one of `augment.AUGMENTATIONS`.
+      batch_axis: the devices that share each batch, if several do.
     """
     optimizer = optax.with_extra_args_support(optimizer)
+    share = batch_axis or BatchAxis("", 1)
 
     def start(network: Network, mask: masks.Mask) -> State:
         network = network._replace(params=masks.apply(network.params, mask))
@@ -108,15 +122,18 @@ def make(
 
     def loss_of(params: Any, network: Network, mask: masks.Mask, batch: Split, norms: Any):
         masked = network._replace(params=masks.apply(params, mask))
-        logits, stats = model.apply(masked, normalize(jnp.asarray(batch.images), *norms), True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        return jnp.mean(losses), stats
+        inputs = normalize(jnp.asarray(batch.images), *norms)
+        if model.auxiliary is None:
+            logits, stats = model.apply(masked, inputs, True)
+            return mean_loss(logits, batch.labels), stats
+        logits, aside, stats = model.auxiliary(masked, inputs)
+        loss = mean_loss(logits, batch.labels) + AUXILIARY_WEIGHT * mean_loss(aside, batch.labels)
+        return loss, stats
 
-    def step_once(state: State, mask: masks.Mask, batch: Split, norms: Any, step: jax.Array):
+    def changed(state: State, mask: masks.Mask, batch: Split, norms: Any, step: jax.Array):
         value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, stats), gradients = value_and_grad(
-            state.network.params, state.network, mask, batch, norms
-        )
+        found = value_and_grad(state.network.params, state.network, mask, batch, norms)
+        (loss, stats), gradients = share.mean(found)
         updates, opt = optimizer.update(gradients, state.opt, state.network.params, step=step)
         params = optax.apply_updates(state.network.params, updates)
         first_nan = (state.nan_step == NEVER) & ~jnp.isfinite(loss)
@@ -127,54 +144,70 @@ def make(
             nan_step=jnp.where(first_nan, step, state.nan_step),
         )
 
+    def order(dataset: Dataset, key: jax.Array, step: jax.Array) -> jax.Array:
+        examples = dataset.train.labels.shape[0]
+        return shuffled(keys.fold(key, step // (examples // batch_size)), examples)
+
+    def batch_at(train: Split, order: jax.Array, key: jax.Array, step: jax.Array) -> Split:
+        examples = train.labels.shape[0]
+        rows = jnp.reshape(train.images, (examples, -1))  # gathering rows is a tenth faster on CPU
+        first = step % (examples // batch_size) * batch_size
+        at = jax.lax.dynamic_slice(order, (first,), (batch_size,))
+        images = jnp.reshape(rows[at], (batch_size, *train.images.shape[1:]))
+        # Whole batches are augmented, so that the images do not depend on how many devices share.
+        images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
+        return share.part(Split(images, train.labels[at]))
+
     def advance(state: State, mask, dataset: Dataset, key, begin, end) -> State:
         train, norms = dataset.train, (dataset.mean, dataset.std)
-        examples = train.labels.shape[0]
-        per_epoch = examples // batch_size
-        rows = train.images.reshape((examples, -1))  # gathering rows is a tenth faster on CPU
+        per_epoch = train.labels.shape[0] // batch_size
 
         def epoch(carry):
             step, state = carry
-            first = step // per_epoch * per_epoch
-            order = shuffled(keys.fold(key, step // per_epoch), examples)
+            shuffled_rows = order(dataset, key, step)
 
             def one(step, state):
-                at = jax.lax.dynamic_slice(order, ((step - first) * batch_size,), (batch_size,))
-                images = rows[at].reshape((batch_size, *train.images.shape[1:]))
-                batch = Split(images, train.labels[at])
-                return step_once(state, mask, batch, norms, step)
+                batch = batch_at(train, shuffled_rows, key, step)
+                return changed(state, mask, batch, norms, step)
 
-            last = jnp.minimum(end, first + per_epoch)
+            last = jnp.minimum(end, (step // per_epoch + 1) * per_epoch)
             return last, jax.lax.fori_loop(step, last, one, state)
 
         begin, end = jnp.asarray(begin, jnp.int32), jnp.asarray(end, jnp.int32)
         _, after = jax.lax.while_loop(lambda carry: carry[0] < end, epoch, (begin, state))
-        return choose(state.stopped_step != NEVER, state, after)
+        return unless_stopped(state, after)
+
+    def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
+        batch = batch_at(dataset.train, order, key, step)
+        return update(state, mask, batch, (dataset.mean, dataset.std), step)
+
+    def update(state: State, mask, batch: Split, norms, step) -> State:
+        return unless_stopped(state, changed(state, mask, batch, norms, step))
+
+    def tally(network: Network, mask, batch: Split, norms) -> evaluation.Tally:
+        return evaluation.tally(model, network, mask, batch, norms, normalize)
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
-        masked = network._replace(params=masks.apply(network.params, mask))
-
-        def sums(batch: Split):
-            images = normalize(jnp.asarray(batch.images), mean, std)
-            logits, _ = model.apply(masked, images, False)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-            return jnp.sum(losses), jnp.sum(jnp.argmax(logits, -1) == batch.labels)
-
-        loss, right = over_batches(sums, split)
-        # Behind the barrier, or XLA multiplies by 1 / count and 1.0 comes out as 0.99999994.
-        count = jax.lax.optimization_barrier(jnp.float32(split.labels.shape[0]))
-        return Evaluation(loss / count, right / count)
+        sums = evaluation.scanned(lambda batch: tally(network, mask, batch, (mean, std)), split)
+        return evaluation.mean(sums, split.labels.shape[0])
 
     def measure(state: State, mask, dataset: Dataset, step, since) -> tuple[State, Measured]:
+        def on(split: Split | None) -> Evaluation | None:
+            if split is None:
+                return None
+            return evaluate(state.network, mask, split, dataset.mean, dataset.std)
+
+        return judge(state, on(dataset.validation), on(dataset.test), step, since)
+
+    def judge(
+        state: State, validation: Evaluation | None, test: Evaluation, step, since
+    ) -> tuple[State, Measured]:
         settings.require(
-            dataset.validation is not None or (patience is None and not keep_best),
+            validation is not None or (patience is None and not keep_best),
             "`patience` and `keep_best` need a validation split; the data set has none.",
         )
-        norms = (dataset.mean, dataset.std)
-        test = evaluate(state.network, mask, dataset.test, *norms)
-        validation, broken = None, ~all_finite(state.network)
-        if dataset.validation is not None:
-            validation = evaluate(state.network, mask, dataset.validation, *norms)
+        broken = ~all_finite(state.network)
+        if validation is not None:
             broken = broken | ~jnp.isfinite(validation.loss)
         measured = Measured(state.loss_sum / (step - since), validation, test)
         going = state.stopped_step == NEVER
@@ -204,7 +237,29 @@ def make(
             return state.network
         return choose(state.best.step != NEVER, state.best.network, state.network)
 
-    return Trainer(start, advance, measure, finish, evaluate)
+    return Trainer(
+        batch_size=batch_size,
+        start=start,
+        advance=advance,
+        measure=measure,
+        evaluate=evaluate,
+        finish=finish,
+        order=order,
+        step=step,
+        update=update,
+        tally=tally,
+        judge=judge,
+    )
+
+
+def mean_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return the mean cross-entropy in nats of (n, classes) logits."""
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+
+def unless_stopped(state: State, after: State) -> State:
+    """Return the state after some steps, or as it was if its training had stopped."""
+    return choose(state.stopped_step != NEVER, state, after)
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -224,19 +279,3 @@ def shuffled(key: jax.Array, count: int) -> jax.Array:
     one pair among 60,000 numbers in every other epoch, keep their order.
     """
     return jnp.argsort(jax.random.bits(key, (count,)))
-
-
-def over_batches(sums: Callable[[Split], Any], split: Split) -> Any:
-    """Return the sum of `sums` over batches of a split, the last one smaller."""
-    count = split.labels.shape[0]
-    whole = count // EVALUATION_BATCH
-    cut = whole * EVALUATION_BATCH
-    parts = []
-    if whole:
-        shaped = jax.tree.map(
-            lambda a: a[:cut].reshape((whole, EVALUATION_BATCH, *a.shape[1:])), split
-        )
-        parts.append(jax.tree.map(lambda a: a.sum(0), jax.lax.map(sums, shaped)))
-    if cut < count:
-        parts.append(sums(jax.tree.map(lambda a: a[cut:], split)))
-    return jax.tree.map(lambda *a: sum(a), *parts)

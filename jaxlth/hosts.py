@@ -1,0 +1,72 @@
+"""Several processes that run one program: what they agree on, and what only the first one does.
+
+Every process calls the same functions in the same order (`jax.distributed`); with one process all of
+this is free. The first process is the one that writes, decides by the clock and hears the user.
+"""
+
+import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+T = TypeVar("T")
+_alone: list[None] = []  # not empty while the first process does what only it does
+
+
+def count() -> int:
+    """Return the number of processes."""
+    return jax.process_count()
+
+
+def leads() -> bool:
+    """Return whether this is the first process."""
+    return jax.process_index() == 0
+
+
+def agreed(value: T) -> T:
+    """Return the first process's value in all of them; it must be picklable."""
+    return by_lead(lambda: value)
+
+
+def by_lead(function: Callable[[], T]) -> T:
+    """Return what `function` returns in the first process, the only one that calls it.
+
+    What it returns must be picklable. An exception there is raised in all of them, so that none is
+    left waiting.
+    """
+    if count() == 1 or _alone:
+        return function()
+    told = _told(function) if leads() else b""
+    length = int(multihost_utils.broadcast_one_to_all(np.int64(len(told))))
+    padded = np.zeros(length, np.uint8)
+    padded[: len(told)] = np.frombuffer(told, np.uint8)
+    result, error = pickle.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+    if error is not None:
+        raise error
+    return result
+
+
+def any_of(flag: bool) -> bool:
+    """Return whether the flag is set in any process."""
+    return bool(gathered(np.array([flag])).any())
+
+
+def gathered(array: np.ndarray) -> np.ndarray:
+    """Return the arrays of all processes, concatenated along their first axis in their order."""
+    if count() == 1:
+        return array
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def _told(function: Callable[[], Any]) -> bytes:
+    """Return, pickled, what a function returns and what it raises."""
+    _alone.append(None)
+    try:
+        return pickle.dumps((function(), None))
+    except BaseException as error:
+        return pickle.dumps((None, error))
+    finally:
+        _alone.pop()
