@@ -1,7 +1,7 @@
 """Several processes that run one program: what they agree on, and what only the first one does.
 
-Every process calls the same functions in the same order (`jax.distributed`); with one process all of
-this is free. The first process is the one that writes, decides by the clock and hears the user.
+Every process calls the same functions in the same order (`jax.distributed`); with one process all
+of this is free. The first process is the one that writes and that decides by the clock.
 """
 
 import pickle

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 
 from jaxlth import settings as settings_lib
-from jaxlth.data import cifar, digits, idx, prepared, sources
+from jaxlth.data import cifar, digits, idx, prepared, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.sources import DataError, Split
 
@@ -36,6 +36,7 @@ __all__ = [
 
 SOURCES = {
     "digits": digits.read,
+    "synthetic": synthetic.read,
     "mnist": functools.partial(idx.read, name="mnist"),
     "fashion_mnist": functools.partial(idx.read, name="fashion_mnist"),
     "cifar10": functools.partial(cifar.read, name="cifar10"),
@@ -71,9 +72,10 @@ class DataSettings:
     """Which data set, and how much of its training set is kept for validation."""
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
-    """Data set: digits (8x8 images that scikit-learn carries), mnist, fashion_mnist, cifar10,
-    cifar100 (its fine labels), or tfds:NAME for an image-classification set of tensorflow-datasets,
-    such as tfds:svhn_cropped or tfds:NAME/CONFIG:VERSION."""
+    """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
+    mnist, fashion_mnist, cifar10, cifar100 (its fine labels), or tfds:NAME for an
+    image-classification set of tensorflow-datasets, such as tfds:svhn_cropped or
+    tfds:NAME/CONFIG:VERSION."""
 
     data_dir: str | None = settings_lib.outside(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
@@ -82,6 +84,13 @@ class DataSettings:
 
     validation: float = 0.1
     """Share of the training set kept for validation, from 0 (no validation) to less than 1."""
+
+    held_out_test: float = 0.0
+    """Share of the training set kept for testing in place of the published test images, from 0
+    (those are used) to less than 1."""
+
+    examples: int | None = None
+    """Images to train on, drawn from what is left of the training set; all if not given."""
 
     normalize: str = "statistics"
     """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
@@ -101,10 +110,15 @@ class DataSettings:
         )
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
         settings_lib.known("augment", self.augment, AUGMENTATIONS)
+        for field in ("validation", "held_out_test"):
+            share = getattr(self, field)
+            settings_lib.require(
+                0 <= share < 1,
+                f"`{field}`, a share of the training set, must lie in [0, 1); got {share}.",
+            )
         settings_lib.require(
-            0 <= self.validation < 1,
-            "`validation`, a share of the training set, must lie in [0, 1);"
-            f" got {self.validation}.",
+            self.examples is None or self.examples >= 1,
+            f"`examples` must be at least 1; got {self.examples}.",
         )
 
 
@@ -128,20 +142,19 @@ def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
       (1294, 144, 359, (1294, 8, 8, 1))
     """
     published = _read(settings)
-    held = sources.held_out(
-        len(published.train.labels), settings.validation, seed=seed, name=settings.name
-    )
-    train, validation = _hold_out(published.train, held)
+    train, test = _hold_out(published.train, settings.held_out_test, "test", settings, seed)
+    train, validation = _hold_out(train, settings.validation, "validation", settings, seed)
+    train, test = _some(train, settings, seed), test or published.test
     mean, std = sources.statistics(sources.blocks(train.images))
-    data = Dataset(train, validation, published.test, mean, std)
+    data = Dataset(train, validation, test, mean, std)
     height, width, channels = train.images.shape[1:]
     info = Info(
         name=settings.name,
         classes=published.classes,
         shape=(height, width, channels),
         train=len(train.labels),
-        validation=int(held.sum()),
-        test=len(published.test.labels),
+        validation=0 if validation is None else len(validation.labels),
+        test=len(test.labels),
     )
     return info, data
 
@@ -207,9 +220,26 @@ def _read(settings: DataSettings) -> sources.Published:
     return published
 
 
-def _hold_out(train: Split, held: np.ndarray) -> tuple[Split, Split | None]:
-    """Return what stays for training, and the examples where `held` (None for none)."""
+def _hold_out(
+    train: Split, share: float, purpose: str, chosen: DataSettings, seed: int
+) -> tuple[Split, Split | None]:
+    """Return what stays for training, and the share held out for a purpose (None for none)."""
+    held = sources.held_out(len(train.labels), share, seed=seed, name=chosen.name, purpose=purpose)
     if not held.any():
         return train, None
     kept = Split(train.images[~held], train.labels[~held])
     return kept, Split(train.images[held], train.labels[held])
+
+
+def _some(train: Split, chosen: DataSettings, seed: int) -> Split:
+    """Return the examples to train on, in the order of their publisher."""
+    count = len(train.labels)
+    if chosen.examples is None:
+        return train
+    settings_lib.require(
+        chosen.examples <= count,
+        f"`examples` must be at most the {count} training images of {chosen.name} that are not"
+        f" held out; got {chosen.examples}.",
+    )
+    some = np.sort(sources.drawn(count, chosen.examples, seed=seed, purpose="examples"))
+    return Split(train.images[some], train.labels[some])

@@ -54,32 +54,41 @@ def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path)
         )
 
 
-def held_out(count: int, share: float, *, seed: int, name: str) -> np.ndarray:
-    """Return which training examples are kept for validation: the share of them, at random.
+def held_out(
+    count: int, share: float, *, seed: int, name: str, purpose: str = "validation"
+) -> np.ndarray:
+    """Return which training examples are kept for another purpose: the share of them, at random.
 
     Args:
       count: of training examples.
       share: in [0, 1).
-      seed: of the run; the stream "validation" of replicate 0 draws them.
+      seed: of the run; the stream of the purpose in replicate 0 draws them.
       name: of the data set, for the message.
+      purpose: "validation" or "test".
 
     Returns:
       (count,) bool.
 
     Raises:
-      ValueError: a share that is not 0 leaves training or validation without any example.
+      ValueError: a share that is not 0 leaves one side without any example.
     """
     held = round(share * count)
+    setting = {"validation": "validation", "test": "held_out_test"}[purpose]
     settings.require(
         share == 0 or 0 < held < count,
-        f"`validation` = {share} takes {held} of the {count} training images of {name}; at least"
-        " one must be for validation and one for training (0 draws no validation split).",
+        f"`{setting}` = {share} takes {held} of the {count} training images of {name}; at least"
+        f" one must be for {purpose} and one for training (0 holds none out).",
     )
     chosen = np.zeros(count, bool)
     if held:
-        order = jax.random.permutation(keys.stream(seed, 0, "validation"), count)
-        chosen[np.asarray(order)[:held]] = True
+        chosen[drawn(count, held, seed=seed, purpose=purpose)] = True
     return chosen
+
+
+def drawn(count: int, some: int, *, seed: int, purpose: str) -> np.ndarray:
+    """Return the places of `some` of `count` examples, at random, by the purpose's stream."""
+    order = jax.random.permutation(keys.stream(seed, 0, purpose), count)
+    return np.asarray(order)[:some]
 
 
 def statistics(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,136 @@
+"""The benchmarks of the papers by name, and how much of each is done.
+
+A benchmark sets network, data, optimiser, schedule and how far to prune. Where the thesis is silent
+(weight decay, Conv-8) the values are those of its published code, or ours, and marked.
+
+References:
+  Frankle 2023, Tables 4.1 and 4.2; Frankle & Carbin 2019, Figure 2, for the Conv networks.
+"""
+
+import dataclasses
+
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.tickets.choices import ImpSettings
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+DECAY = 1e-4  # weight decay of the published code for all networks with momentum
+
+
+def _lenet() -> ImpSettings:
+    return ImpSettings(
+        data=DataSettings(name="mnist", validation=0.0, normalize="unit-norm"),
+        training=TrainingSettings(steps=24_000, batch_size=60),
+        optimizer=OptimizerSettings(optimizer="adam", lr=12e-4),
+        levels=15,
+        replicates=5,
+    )
+
+
+def _conv(layers: int, *, lr: float, steps: int) -> ImpSettings:
+    return ImpSettings(
+        data=DataSettings(name="cifar10", validation=0.0),
+        model=ModelSettings(name=f"conv-{layers}"),
+        training=TrainingSettings(steps=steps, batch_size=60),
+        optimizer=OptimizerSettings(optimizer="adam", lr=lr),
+        levels=15,
+        replicates=5,
+    )
+
+
+def _cifar(model: str, *, lr: float, warmup: int = 0, levels: int) -> ImpSettings:
+    return ImpSettings(
+        data=DataSettings(name="cifar10", validation=0.0, augment="flip-crop"),
+        model=ModelSettings(name=model),
+        training=TrainingSettings(steps=63_000, batch_size=128),
+        optimizer=OptimizerSettings(
+            optimizer="momentum",
+            lr=lr,
+            weight_decay=DECAY,
+            schedule="milestones",
+            milestones=(32_000, 48_000),
+            warmup=warmup,
+        ),
+        levels=levels,
+        replicates=5,
+    )
+
+
+BENCHMARKS = {
+    "mnist_lenet_300_100": _lenet(),
+    "cifar_conv2": _conv(2, lr=2e-4, steps=20_000),
+    "cifar_conv4": _conv(4, lr=3e-4, steps=25_000),
+    "cifar_conv6": _conv(6, lr=3e-4, steps=30_000),
+    "cifar_conv8": _conv(8, lr=3e-4, steps=30_000),  # as Conv-6 (ours)
+    "cifar_resnet20": _cifar("resnet-20", lr=0.1, levels=8),
+    "cifar_resnet20_low": _cifar("resnet-20", lr=0.01, levels=11),
+    "cifar_resnet20_warmup": _cifar("resnet-20", lr=0.03, warmup=30_000, levels=11),
+    "cifar_vgg16": _cifar("vgg-16", lr=0.1, levels=19),
+    "cifar_vgg16_low": _cifar("vgg-16", lr=0.01, levels=13),
+    "cifar_vgg16_warmup": _cifar("vgg-16", lr=0.1, warmup=30_000, levels=19),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Share:
+    """How much of a benchmark is done.
+
+    Attributes:
+      steps: most steps of a training; the schedule is shortened alike.
+      levels: most levels; as much is pruned in them, more at once.
+      replicates: repetitions.
+      examples: images to train on; None for all.
+      batch_size: most examples per step.
+    """
+
+    steps: int
+    levels: int
+    replicates: int
+    examples: int | None
+    batch_size: int
+
+
+SCALES = {
+    "smoke": Share(steps=40, levels=1, replicates=1, examples=2_000, batch_size=64),
+    "cpu": Share(steps=2_000, levels=5, replicates=2, examples=None, batch_size=128),
+    "paper": None,
+}
+
+
+def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
+    """Return a benchmark at a scale: "paper" as published, "cpu" in hours, "smoke" in minutes.
+
+    Shortened trainings are other experiments: their accuracies stand for nothing but themselves.
+    A tenth of the training images takes the place of the published test images there, since the
+    sets that tests are given may be cut short.
+    """
+    share = SCALES[scale]
+    if share is None:
+        return chosen
+    length = chosen.training.steps or 1
+    steps = min(share.steps, length)
+    shorter = steps / length
+    levels = min(share.levels, chosen.levels)
+    kept = (1 - chosen.prune_fraction) ** chosen.levels
+    optimizer, training = chosen.optimizer, chosen.training
+    return dataclasses.replace(
+        chosen,
+        data=dataclasses.replace(chosen.data, held_out_test=0.1, examples=share.examples),
+        training=dataclasses.replace(
+            training,
+            steps=steps,
+            batch_size=min(share.batch_size, training.batch_size),
+            evaluate_every=max(1.0, steps / 4),
+            train_examples=1_000,
+        ),
+        optimizer=dataclasses.replace(
+            optimizer,
+            milestones=tuple(round(at * shorter) for at in optimizer.milestones),
+            warmup=round(optimizer.warmup * shorter),
+        ),
+        levels=levels,
+        prune_fraction=1 - kept ** (1 / levels),
+        rewind_step=round(chosen.rewind_step * shorter),
+        controls=("random",),
+        replicates=share.replicates,
+    )
