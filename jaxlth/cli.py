@@ -22,7 +22,7 @@ import tyro
 from rich.console import Console
 
 from jaxlth import masks, settings, store, tickets
-from jaxlth.report import figures, learning, listing, progress, tables
+from jaxlth.report import figures, formats, learning, listing, progress, sentences, tables
 from jaxlth.store import Run, RunInfo
 from jaxlth.tickets import ImpSettings, Problem
 
@@ -190,7 +190,7 @@ def results(command: Results) -> int:
             _print_summary(store.table([path]), command.tolerance, _rewind_step(path))
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
-    write = tables.to_json if command.format == "json" else tables.to_csv
+    write = formats.to_json if command.format == "json" else formats.to_csv
     print(write(frame).rstrip("\n"))
     return 0
 
@@ -337,7 +337,7 @@ def _print_summary(frame: pd.DataFrame, tolerance: float, rewind_step: int | Non
     summary = tables.summary(_undilated(frame), tolerance=tolerance)
     console = Console(highlight=False)
     console.print(tables.render(summary, tolerance=tolerance, width=console.width))
-    print(tables.sentence(summary, tolerance=tolerance, rewind_step=rewind_step))
+    print(sentences.sentence(summary, tolerance=tolerance, rewind_step=rewind_step))
 
 
 def _undilated(frame: pd.DataFrame) -> pd.DataFrame:
