@@ -54,14 +54,20 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
 
 
-def closest(value: Any, options: Iterable[str]) -> str | None:
+def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str | None:
     """Return the option that a mistyped value is closest to, None where none is close.
+
+    Args:
+      value: what was typed.
+      options: what there is.
+      cutoff: least likeness, in [0, 1], of what counts as close.
 
     Example:
       >>> closest("levls", ["levels", "replicates"])
       'levels'
     """
-    return next(iter(difflib.get_close_matches(str(value), list(options), n=1, cutoff=0.5)), None)
+    close = difflib.get_close_matches(str(value), list(options), n=1, cutoff=cutoff)
+    return close[0] if close else None
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

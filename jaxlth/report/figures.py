@@ -23,7 +23,14 @@ from jaxlth.report import controls, drawing
 from jaxlth.report import results as stored
 from jaxlth.report.curves import training
 
-__all__ = ["accuracy", "accuracy_of", "dilation", "early_stopping", "save", "training"]
+__all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
+
+# What would make two files of one figure differ, by format.
+_STAMPS: dict[str, dict[str, None]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
 
 
 def accuracy(
@@ -158,18 +165,22 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
     return figure
 
 
+def check(path: str | pathlib.Path) -> None:
+    """Raise ValueError unless `save` knows the format that the suffix of `path` names."""
+    if pathlib.Path(path).suffix not in _STAMPS:
+        raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
+
+
 def save(figure: Figure, path: str | pathlib.Path) -> None:
     """Write a figure as PNG (200 dots an inch), PDF or SVG, by the suffix of `path`.
 
     The same figure always gives the same bytes. Folders are made where they are missing.
     """
+    check(path)
     path = pathlib.Path(path)
-    stamps = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    if path.suffix not in stamps:
-        raise ValueError(f"`path` must end in .png, .pdf or .svg; got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}):
-        figure.savefig(path, dpi=200, metadata=stamps[path.suffix])
+        figure.savefig(path, dpi=200, metadata=_STAMPS[path.suffix])
 
 
 def _mark_missing(
