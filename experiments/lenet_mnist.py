@@ -214,4 +214,4 @@ def _csv(folder: pathlib.Path, part: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.guarded(lambda: cli.call(main)))
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

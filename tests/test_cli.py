@@ -18,7 +18,7 @@ import pytest
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
-from jaxlth.cli import options
+from jaxlth.cli import options, signals
 from jaxlth.cli.commands import COMMANDS, TOLERANCE
 from jaxlth.models import mlp
 from jaxlth.report import formats
@@ -99,6 +99,23 @@ def test_a_signal_while_importing_or_loading_data_is_one_line(module, number, tm
     assert line.startswith("jaxlth: interrupted")
     assert "saved" not in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_that_gets_lost_comes_again(capfd, monkeypatch):
+    monkeypatch.setattr(signals, "AGAIN", 0.05)
+
+    class Swallowing:
+        def __del__(self):  # Python ignores what is raised here, as in hooks of the collector
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    def work():
+        Swallowing()
+        time.sleep(PATIENCE)
+        return 0
+
+    assert cli.guarded(work) == 130
+    assert capfd.readouterr().err == "jaxlth: interrupted.\n"
 
 
 def test_a_signal_while_waiting_for_another_process_is_one_line(finished):

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from jaxlth.cli.find import imp
     from jaxlth.cli.parsing import call
 
-__all__ = ["COMMANDS", "INTERRUPTED", "MISTAKEN", "Imp", "call", "guarded", "imp", "main"]
+__all__ = [
+    "COMMANDS",
+    "INTERRUPTED",
+    "MISTAKEN",
+    "Imp",
+    "call",
+    "guarded",
+    "imp",
+    "main",
+    "unhindered",
+]
 
 MISTAKEN = 2
 INTERRUPTED = 130
@@ -27,12 +37,30 @@ _PUBLIC = {"commands": ("COMMANDS", "Imp"), "find": ("imp",), "parsing": ("call"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for a mistake, 130 when interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
+    """Run the command line and return its exit code: 0, 2 for a mistake, 130 when interrupted.
+
+    Args:
+      arguments: words of a command line; if None, those of this process, which ends at once when
+        interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
         print(f"jaxlth {__version__}")
         return 0
-    return guarded(lambda: _run(arguments))
+    code = guarded(lambda: _run(words))
+    return code if arguments is not None else unhindered(code)
+
+
+def unhindered(code: int) -> int:
+    """Return an exit code, or end the process with it at once after an interruption.
+
+    Python's own end waits for threads of JAX that still compile, for minutes at times, or crashes.
+    """
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def guarded(function: Callable[[], int]) -> int:
@@ -52,6 +80,7 @@ def guarded(function: Callable[[], int]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
             return 0
         except KeyboardInterrupt as stop:
+            signals.ignore()
             _tell(str(stop) or "interrupted.")
             return INTERRUPTED
         except Exception as error:
