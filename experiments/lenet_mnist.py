@@ -21,7 +21,6 @@ import sys
 from typing import Literal
 
 import pandas as pd
-import tyro
 
 from jaxlth import cli, store, tickets
 from jaxlth.data import DataSettings
@@ -140,7 +139,6 @@ def main(
       results: folder for tables and figures.
     """
     folder = results / scale
-    folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
         print(f"== {part}", flush=True)
         chosen = PARTS[part](SCALES[scale], data_dir)
@@ -149,6 +147,7 @@ def main(
             if code:
                 return code
         run = store.folder(out, chosen, job="imp", label=tickets.label(chosen))
+        folder.mkdir(parents=True, exist_ok=True)
         write_results(part, run, folder)
     compare(folder)
     print(f"tables and figures: {folder}")
@@ -226,4 +225,4 @@ def _csv(folder: pathlib.Path, part: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

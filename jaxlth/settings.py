@@ -36,16 +36,38 @@ def require(condition: bool, message: str) -> None:
 def known(setting: str, value: str, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`.
 
+    An option such as "tfds:NAME" stands for every name after its colon; it is offered for a value
+    that may be such a name, and is none itself.
+
     Raises:
-      ValueError: it is not; the message names the closest option and all of them.
+      ValueError: it is not; the message names the closest option and, as far as they fit into a
+        line, all of them.
     """
     options = list(options)
     if value in options:
         return value
-    close = difflib.get_close_matches(str(value), options, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    listed = ", ".join(options)
-    raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {listed}.")
+    prefixes = [option.removesuffix("NAME") for option in options if option.endswith(":NAME")]
+    close = closest(value, options)
+    meant = [close] if close else []
+    meant += [f"{prefix}{value}" for prefix in prefixes if str(value).isidentifier()]
+    hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+    raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
+
+
+def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str | None:
+    """Return the option that a mistyped value is closest to, None where none is close.
+
+    Args:
+      value: what was typed.
+      options: what there is.
+      cutoff: least likeness, in [0, 1], of what counts as close.
+
+    Example:
+      >>> closest("levls", ["levels", "replicates"])
+      'levels'
+    """
+    close = difflib.get_close_matches(str(value), list(options), n=1, cutoff=cutoff)
+    return close[0] if close else None
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -66,8 +88,8 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
     for key, value in mapping.items():
         where = f"{within}{key}"
         if key not in names:
-            close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-            hint = f" Did you mean `{close[0]}`?" if close else f" Known: {', '.join(names)}."
+            close = closest(key, names)
+            hint = f" Did you mean `{close}`?" if close else f" Known: {_listed(names)}."
             raise ValueError(f"There is no setting `{where}`.{hint}")
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
@@ -133,7 +155,8 @@ def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
     """Return settings of class `cls` from a TOML file.
 
     Raises:
-      ValueError: the file is not TOML, or names a setting that does not exist.
+      ValueError: the file is not TOML, or holds settings that `from_dict` refuses.
+      TypeError: a value is of another kind than its field.
       OSError: the file cannot be read.
     """
     data = pathlib.Path(path).read_bytes()
@@ -141,13 +164,23 @@ def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
         mapping = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
-    return from_dict(cls, mapping)
+    try:
+        return from_dict(cls, mapping)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
+
+
+def _listed(names: list[str], *, width: int = 100) -> str:
+    """Return names in a row, those that fit and how many more there are."""
+    fitting = [name for at, name in enumerate(names) if len(", ".join(names[: at + 1])) <= width]
+    more = len(names) - len(fitting)
+    return ", ".join(fitting) + (f" and {more} more" if more else "")
 
 
 def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +198,8 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
     options = typing.get_args(kind) if _is_union(kind) else (kind,)
     for option in options:
         origin = typing.get_origin(option) or option
-        if origin is typing.Literal and value in typing.get_args(option):
-            return value
+        if origin is typing.Literal and isinstance(value, str):
+            return known(where, value, typing.get_args(option))
         if origin is tuple and isinstance(value, list | tuple):
             inner = typing.get_args(option)[0]
             return tuple(_as_kind(where, inner, item) for item in value)

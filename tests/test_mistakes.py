@@ -2,8 +2,12 @@
 
 import gzip
 import json
+import os
+import pathlib
 import resource
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -14,15 +18,29 @@ TINY += ["--levels", "1", "--replicates", "1", "--controls"]
 
 MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
-    "unknown command": (["imq"], "imp"),
-    "unknown option": ([*TINY, "--replicate", "2"], "--replicates"),
+    "unknown command": (["imq"], "Did you mean 'imp'?"),
+    "unknown option of all": (["--verison"], "--help"),
+    "unknown option": ([*TINY, "--replicate", "2"], "Did you mean --replicates?"),
+    "unknown flag": ([*TINY, "--one-sht"], "Did you mean --one-shot?"),
+    "option of another command": (["results", "--settings", "x.toml"], "`jaxlth imp` has."),
+    "unknown option of results": (["results", "--formt", "csv"], "Did you mean --format?"),
+    "stray word": ([*TINY, "--levels", "1", "2"], "'2'"),
+    "option without value": ([*TINY, "--out"], "`--out` needs a value."),
+    "unknown choice": ([*TINY, "--scope", "globl"], "Did you mean 'global'?"),
+    "unknown format": (["results", "--format", "jsn"], "Did you mean 'json'?"),
+    "unknown kind": (["figure", "--kind", "acuracy"], "Did you mean 'accuracy'?"),
     "unknown model": ([*TINY, "--model", "lenet-300"], "lenet-300-100"),
-    "unknown data": ([*TINY, "--data", "mnis"], "Did you mean 'mnist'?"),
+    "unknown data": ([*TINY, "--data", "mnis"], "Did you mean 'mnist'"),
+    "data that only tfds has": ([*TINY, "--data", "svhn_cropped"], "'tfds:svhn_cropped'?"),
     "unknown optimizer": ([*TINY, "--optimizer", "adm"], "Did you mean 'adam'?"),
     "unknown control": ([*TINY, "--controls", "shuffle"], "Did you mean 'shuffled'?"),
-    "not a number": ([*TINY, "--levels", "many"], "--levels"),
+    "not a whole number": ([*TINY, "--levels", "many"], "`--levels` must be a whole number"),
+    "not a number": ([*TINY, "--lr", "fast"], "`--lr` must be a number; got 'fast'."),
     "fraction out of range": ([*TINY, "--prune-fraction", "1.2"], "between 0 and 1; got 1.2"),
     "density out of range": ([*TINY, "--stop-density", "5"], "`stop_density`"),
+    "tolerance out of range": ([*TINY, "--tolerance", "2"], "`tolerance` must be"),
+    "tolerance of results": (["results", "--tolerance", "nan"], "`tolerance` must be"),
+    "no time between checkpoints": ([*TINY, "--checkpoint-seconds", "0"], "`checkpoint_seconds`"),
     "rewind step past the end": ([*TINY, "--rewind-step", "20"], "0..19"),
     "more levels than weights": ([*TINY, "--levels", "300"], "levels"),
     "batch larger than the data": ([*TINY, "--batch-size", "5000"], "1294"),
@@ -33,11 +51,30 @@ MISTAKES = {  # arguments -> words that the message must hold
     "patience without validation": ([*TINY, "--validation", "0", "--patience", "1"], "validation"),
     "pattern that fits nothing": ([*TINY, "--leave-out", "Dens_1/*"], "closest is 'Dense_1"),
     "widths of LeNet": ([*TINY, "--model", "lenet-300-100"], "`hidden`"),
-    "missing settings file": (["imp", "--settings", "none.toml"], "none.toml"),
+    "no settings file": (["imp", "--settings"], "`--settings` needs"),
+    "option as settings file": (["imp", "--settings", "--wait"], "`--settings` needs"),
+    "missing settings file": (["imp", "--settings", "none.toml"], "none.toml: No such file"),
     "missing data": ([*TINY, "--data", "mnist", "--data-dir", "nowhere"], "nowhere"),
     "no runs": (["results"], "jaxlth imp"),
-    "unknown run": (["results", "some"], "run"),
+    "unknown run": (["results", "some"], "no folder 'some'"),
+    "runs named besides all": (["results", "some", "--all"], "not both"),
+    "curves as a summary": (["results", "--curves"], "--format json"),
+    "file of another format": (["results", "--file", "a.csv", "--format", "json"], "--format"),
+    "unknown ending of results": (["results", "--file", "a.xlsx"], ".csv, .json, .parquet"),
+    "unknown ending of a figure": (["figure", "--file", "a.jpg"], ".png, .pdf or .svg"),
+    "unknown ending of a ticket": (["export", "a.pt"], ".safetensors or .npz"),
+    "no file to export to": (["export"], "FILE"),
+    "several runs in one figure": (
+        ["figure", "a", "b", "--kind", "training"],
+        "accuracy and train-",
+    ),
+    "levels in another figure": (["figure", "--levels", "1"], "`levels`"),
+    "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], "local or mounted"),
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
+}
+LONG = {  # messages of more than a line's 200 characters, and how long they may be
+    "missing data": 400,  # names the four files and where they are published
+    "no such data set of tfds": 300,  # names the place it looked for and two remedies
 }
 
 
@@ -48,8 +85,26 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run with two networks."""
+    out = tmp_path_factory.mktemp("runs")
+    assert cli.main([*TINY, "--out", str(out)]) == 0
+    (info,) = store.runs(out)
+    return info.path
+
+
+@pytest.fixture
+def emptied(finished, tmp_path):
+    """The folder of a run that has no finished network yet."""
+    path = tmp_path / "runs" / finished.name
+    shutil.copytree(finished, path, ignore=shutil.ignore_patterns("level_*"))
+    return path
+
+
 def complaint(arguments, capfd):
     """Return the one line that a mistaken command prints."""
+    capfd.readouterr()
     assert cli.main(arguments) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
@@ -61,9 +116,10 @@ def complaint(arguments, capfd):
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_helpful_line(mistake, capfd, tmp_path):
     arguments, words = MISTAKES[mistake]
-    assert words in complaint(arguments, capfd)
-    assert not list(tmp_path.rglob("record.json"))
-    assert not (tmp_path / "runs").exists()
+    line = complaint(arguments, capfd)
+    assert words in line
+    assert len(line.replace(str(tmp_path), "")) < LONG.get(mistake, 200), line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -72,12 +128,17 @@ def test_a_mistake_is_one_helpful_line(mistake, capfd, tmp_path):
         ("levls = 3", "`levels`"),
         ("[training]\nstep = 3", "`steps`"),
         ('levels = "three"', "`levels`"),
+        ('scope = "globl"', "Did you mean 'global'?"),
+        ("[optimizer]\nlr = -1.0", "`lr`"),
         ("levels = ", "not valid TOML"),
     ],
 )
 def test_a_wrong_settings_file_is_named(text, words, capfd, tmp_path):
     (tmp_path / "wrong.toml").write_text(text)
-    assert words in complaint(["imp", "--settings", "wrong.toml"], capfd)
+    for arguments in (["--settings", "wrong.toml"], ["--levels", "1", "--settings=wrong.toml"]):
+        line = complaint(["imp", *arguments], capfd)
+        assert words in line
+        assert "wrong.toml" in line
 
 
 def test_a_file_in_the_way_of_the_runs_is_named(capfd, tmp_path):
@@ -123,11 +184,102 @@ def _numbers(record: dict) -> dict:
     return {name: value for name, value in record["content"]["record"].items() if name != "seconds"}
 
 
-def test_unwritable_names_of_exports_are_refused(capfd):
-    assert cli.main(TINY) == 0
-    capfd.readouterr()
-    assert ".npz" in complaint(["export", "ticket.pt"], capfd)
-    assert "level_09" in complaint(["export", "ticket.npz", "--level", "9"], capfd)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--level", "9"], "There is no level 9 of the ticket of imp-"),
+        (["--level", "9"], "trained: 0, 1."),
+        (["--replicate", "4"], "There is no replicate 4 of the ticket of imp-"),
+        (["--control", "tickt"], "Did you mean 'ticket'?"),
+        (["--control", "shuffled"], "`control` has no value 'shuffled'. Known: ticket."),
+        (["--run", "imp-digits-mlp-9"], "Did you mean 'imp-digits-mlp-8-"),
+    ],
+)
+def test_what_is_not_there_to_export_is_answered_with_what_is(
+    options, words, finished, capfd, tmp_path
+):
+    arguments = ["export", "ticket.npz", "--out", str(finished.parent), *options]
+    assert words in complaint(arguments, capfd)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["results", "figure"])
+def test_an_unknown_run_is_answered_with_the_closest(command, finished, capfd):
+    wrong = finished.name.replace("digits", "digit")
+    line = complaint([command, wrong, "--out", str(finished.parent)], capfd)
+    assert f"Did you mean '{finished.name}'?" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [["results"], ["figure"], ["figure", "--kind", "dilation"], ["export", "a.npz"]]
+)
+def test_a_run_without_a_finished_network_says_so(arguments, emptied, capfd):
+    before = sorted(emptied.rglob("*"))
+    line = complaint([*arguments, "--out", str(emptied.parent)], capfd)
+    assert f"{emptied.name} has no finished network yet" in line
+    assert sorted(emptied.rglob("*")) == before
+
+
+def test_a_figure_of_dilations_needs_some(finished, capfd):
+    line = complaint(["figure", "--kind", "dilation", "--out", str(finished.parent)], capfd)
+    assert f"{finished.name} has no dilations" in line
+    assert "--dilations" in line
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("tensorboardX", [*TINY, "--tensorboard", "events"], "jaxlth[tensorboard]"),
+        ("pyarrow", ["results", "--file", "a.parquet"], "jaxlth[parquet]"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_is_done(
+    package, arguments, extra, capfd, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert extra in complaint(arguments, capfd)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_of_event_files_is_named_before_anything_is_done(capfd, tmp_path):
+    (tmp_path / "events").write_text("")
+    line = complaint([*TINY, "--tensorboard", "events"], capfd)
+    assert "`tensorboard` must be a folder, but events is a file" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_files_of_mnist_are_named_with_their_place(capfd, tmp_path):
+    (tmp_path / "data").mkdir()
+    line = complaint([*TINY, "--data", "mnist", "--data-dir", "data"], capfd)
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        assert f"{part}-ubyte" in line
+    assert "data/mnist" in line
+    assert "MNIST database" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scale", "smal"], "'smoke'"),
+        (["--scal", "smoke"], "Did you mean --scale?"),
+        (["--scale", "cpu", "--data-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_in_a_study_is_one_line_and_leaves_nothing(arguments, words, tmp_path):
+    study = pathlib.Path(__file__).parents[1] / "experiments" / "lenet_mnist.py"
+    done = subprocess.run(
+        [sys.executable, str(study), "--results", str(tmp_path / "results"), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(study.parents[1])},
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("jaxlth: ")
+    assert words in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):

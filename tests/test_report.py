@@ -18,9 +18,9 @@ import pytest
 from matplotlib.colors import to_hex
 from rich.console import Console
 
-from jaxlth import work
-from jaxlth.report import drawing, figures, progress, tables
-from jaxlth.report import results as stored
+from jaxlth import tickets, work
+from jaxlth.report import figures, formats, progress, sentences, tables
+from jaxlth.report.controls import BLUE, GREEN, ORANGE, SHOWN
 
 CONTROLS = ("reinitialized", "shuffled", "random-layerwise", "random")
 KNEES = {"ticket": 0.03, "reinitialized": 0.25, "shuffled": 0.22, "random-layerwise": 0.35}
@@ -70,7 +70,7 @@ def lenet(*, levels=16, replicates=5, controls=CONTROLS, seed=0):
 
 def say(accuracies, *, tolerance=0.01, rewind_step=0, nan=()):
     summary = tables.summary(table(accuracies, nan=nan), tolerance=tolerance)
-    return tables.sentence(summary, tolerance=tolerance, rewind_step=rewind_step)
+    return sentences.sentence(summary, tolerance=tolerance, rewind_step=rewind_step)
 
 
 def text(table, *, width=80):
@@ -268,27 +268,58 @@ def test_json_is_valid_and_has_null_for_what_is_missing():
     frame = pd.DataFrame(
         {"level": [0, 1], "best_step": [120.0, np.nan], "loss": [math.inf, 0.5], "nan_step": None}
     )
-    assert json.loads(tables.to_json(frame)) == [
+    assert json.loads(formats.to_json(frame)) == [
         {"level": 0, "best_step": 120, "loss": None, "nan_step": None},
         {"level": 1, "best_step": None, "loss": 0.5, "nan_step": None},
     ]
-    assert json.loads(tables.to_json(frame[:0])) == []
+    assert json.loads(formats.to_json(frame[:0])) == []
 
 
 def test_json_and_csv_keep_every_digit():
     frame = lenet(levels=2)
-    assert [row["test_accuracy"] for row in json.loads(tables.to_json(frame))] == list(
+    assert [row["test_accuracy"] for row in json.loads(formats.to_json(frame))] == list(
         frame["test_accuracy"]
     )
-    again = csv.DictReader(io.StringIO(tables.to_csv(frame)))
+    again = csv.DictReader(io.StringIO(formats.to_csv(frame)))
     assert [float(row["test_accuracy"]) for row in again] == list(frame["test_accuracy"])
 
 
 def test_summary_goes_through_both_formats():
     summary = tables.summary(lenet(levels=3), tolerance=0.002)
-    assert json.loads(tables.to_json(summary))[0]["random_matches"] is None
-    assert json.loads(tables.to_json(summary))[1]["matches"] is True
-    assert tables.to_csv(summary).startswith("level,density,kept,ticket_mean,")
+    assert json.loads(formats.to_json(summary))[0]["random_matches"] is None
+    assert json.loads(formats.to_json(summary))[1]["matches"] is True
+    assert formats.to_csv(summary).startswith("level,density,kept,ticket_mean,")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
+def test_a_table_comes_back_from_its_file(tmp_path, suffix):
+    frame = lenet(levels=2).assign(nan_step=[3, *[None] * (len(lenet(levels=2)) - 1)])
+    file = tmp_path / "new" / f"table{suffix}"
+    formats.write(frame, file)
+    read = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}[suffix]
+    again = read(file)
+    assert list(again.columns) == list(frame.columns)
+    assert list(again["test_accuracy"]) == pytest.approx(list(frame["test_accuracy"]), abs=1e-10)
+    assert again["nan_step"][0] == 3
+    assert again["nan_step"].isna().sum() == len(frame) - 1
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_table_is_written_as_it_is_printed(tmp_path):
+    frame = lenet(levels=2)
+    formats.write(frame, tmp_path / "table.csv")
+    formats.write(frame, tmp_path / "table.json")
+    assert (tmp_path / "table.csv").read_text() == formats.to_csv(frame)
+    assert (tmp_path / "table.json").read_text() == formats.to_json(frame) + "\n"
+
+
+def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"must end in \.csv, \.json, \.parquet; got .*table\.xls"):
+        formats.write(lenet(levels=2), tmp_path / "table.xls")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"pip install jaxlth\[parquet\]"):
+        formats.write(lenet(levels=2), tmp_path / "table.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- figures
@@ -331,13 +362,32 @@ def test_tick_labels_of_close_densities_do_not_overlap():
 
 def test_each_control_has_its_colour_and_the_legend_follows_the_lines():
     (axes,) = figures.accuracy(lenet()).axes
-    for control, style in drawing.STYLES.items():
+    for control, shown in SHOWN.items():
         if control in (*CONTROLS, "ticket"):
-            assert to_hex(line(axes, stored.label(control)).get_color()) == style.color.lower()
+            assert to_hex(line(axes, shown.label).get_color()) == shown.color.lower()
     names = labels_of(axes)
     ends = [line(axes, name).get_ydata()[-1] for name in names]
     assert len(names) == 6
     assert ends == sorted(ends, reverse=True)
+
+
+def test_every_control_of_tickets_has_names_a_colour_and_a_marker_of_its_own():
+    assert {tickets.TICKET, *tickets.CONTROLS} <= set(SHOWN)
+    for field in ("label", "subject", "color", "marker"):
+        assert len({getattr(shown, field) for shown in SHOWN.values()}) == len(SHOWN), field
+    assert all(len(row) <= 12 for shown in SHOWN.values() for row in shown.narrow.splitlines())
+
+
+def test_a_line_of_which_nothing_is_seen_says_so_in_the_legend():
+    results = lenet()
+    results.loc[results["control"] == "random", "test_accuracy"] = 0.11
+    results.loc[results["control"] == "shuffled", "nan_step"] = 5
+    (axes,) = figures.accuracy(results).axes
+    assert line(axes, "random").get_ydata().max() < axes.get_ylim()[0]
+    names = labels_of(axes)
+    assert {"random (below the axis)", "shuffled (all diverged)"} <= set(names)
+    assert not {"random", "shuffled"} & set(names)
+    assert "ticket" in names
 
 
 def test_labels_replace_names():
@@ -404,7 +454,7 @@ def test_runs_lie_over_each_other_in_two_panels():
     assert right.get_ylabel() == "Train accuracy (%)"
     assert sorted(labels_of(left)) == ["dense", "iterative", "one-shot", "random"]
     colors = [to_hex(line(right, name).get_color()) for name in runs]
-    assert colors == [c.lower() for c in (drawing.BLUE, drawing.ORANGE, drawing.GREEN)]
+    assert colors == [c.lower() for c in (BLUE, ORANGE, GREEN)]
     with pytest.raises(ValueError, match="one control each"):
         figures.accuracy_of({"both": lenet(), "x": lenet().query("control != 'ticket'")})
 
@@ -480,6 +530,7 @@ def test_dilation_without_any_match():
     )
     (axes,) = figures.dilation(frame).axes
     axes.figure.canvas.draw()
+    assert "ticket (never)" in labels_of(axes)
     assert axes.get_yticklabels()[-1].get_text() == "never"
 
 

@@ -1,7 +1,6 @@
 """What all figures share: colours, the axis of density, lines with bands, limits and legend.
 
-A control has the same colour and marker everywhere (Okabe and Ito's palette, which remains distinct
-to colour-blind readers).
+A control has the same colour and marker everywhere; `controls` says which.
 """
 
 import math
@@ -16,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter
 
+from jaxlth.report import controls
 from jaxlth.report import results as stored
 
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, BLACK, GRAY = "#CC79A7", "#56B4E9", "#000000", "#666666"
+GRAY = "#666666"
 
 
 class Style(NamedTuple):
@@ -29,18 +28,9 @@ class Style(NamedTuple):
     marker: str
 
 
-STYLES = {
-    "ticket": Style(BLUE, "o"),
-    "reinitialized": Style(ORANGE, "s"),
-    "shuffled": Style(PURPLE, "v"),
-    "random-layerwise": Style(RED, "D"),
-    "random": Style(GREEN, "^"),
-    "inverted": Style(SKY, "P"),
-}
-OTHER = Style(BLACK, "X")
 IN_ORDER = [  # of runs laid over each other
-    *(Style(BLUE, "o"), Style(ORANGE, "s"), Style(GREEN, "^")),
-    *(Style(RED, "D"), Style(PURPLE, "v"), Style(SKY, "P")),
+    *(Style(controls.BLUE, "o"), Style(controls.ORANGE, "s"), Style(controls.GREEN, "^")),
+    *(Style(controls.RED, "D"), Style(controls.PURPLE, "v"), Style(controls.SKY, "P")),
 ]
 _WEIGHTS = "Weights remaining (%)"
 AXES = {  # accuracy columns and what their axis says
@@ -77,6 +67,12 @@ class Line(NamedTuple):
     is_ticket: bool
 
 
+def style(control: str) -> Style:
+    """Return how the line of a control is drawn."""
+    shown = controls.shown(control)
+    return Style(shown.color, shown.marker)
+
+
 def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
     """Return a figure with its panels side by side, of a size that reads well in a README."""
     figure = Figure(figsize=(6.5, 4.0) if panels == 1 else (4.25 * panels, 3.4))
@@ -96,8 +92,8 @@ def control_lines(results: pd.DataFrame, column: str, labels: Mapping[str, str])
     lines = []
     for name in stored.controls(results):
         points = statistics(results[results["control"] == name], column)
-        title = labels.get(name, stored.label(name))
-        lines.append(Line(title, STYLES.get(name, OTHER), points, name == "ticket"))
+        title = labels.get(name, controls.shown(name).label)
+        lines.append(Line(title, style(name), points, name == "ticket"))
     return lines
 
 
@@ -203,13 +199,26 @@ def _apart(weights: list[float], *, gap: float) -> list[float]:
     return kept
 
 
-def legend(axes: Axes, *, missing: float = -math.inf) -> None:
+def legend(axes: Axes, *, missing: float = -math.inf, nowhere: str = " (all diverged)") -> None:
     """Put the legend at the lower left, in the order in which the lines end at the right.
 
-    A line that ends in nothing counts as ending at `missing`.
+    A line that ends in nothing counts as ending at `missing`. One of which nothing is seen says
+    why: it lies below the axis, or it has no point, which is what `nowhere` says.
     """
     handles, titles = axes.get_legend_handles_labels()
-    ends = [float(np.asarray(h.get_ydata())[-1]) for h in handles if isinstance(h, Line2D)]
-    last = [missing if math.isnan(end) else end for end in ends]
+    heights = [np.asarray(h.get_ydata(), float) for h in handles if isinstance(h, Line2D)]
+    last = [missing if math.isnan(height[-1]) else height[-1] for height in heights]
+    low, _ = axes.get_ylim()
+    titles = [
+        title + _unseen(height, low, nowhere) for title, height in zip(titles, heights, strict=True)
+    ]
     order = sorted(range(len(handles)), key=lambda i: -last[i])
     axes.legend([handles[i] for i in order], [titles[i] for i in order], loc="lower left")
+
+
+def _unseen(heights: np.ndarray, low: float, nowhere: str) -> str:
+    """Return what the legend adds to a line of which nothing is seen."""
+    there = heights[~np.isnan(heights)]
+    if len(there) == 0:
+        return nowhere
+    return " (below the axis)" if there.max() < low else ""

@@ -8,22 +8,29 @@ References:
   Frankle 2023, The Lottery Ticket Hypothesis, Figures 3-1 to 3-9.
 """
 
-import itertools
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.report import drawing
+from jaxlth.report import controls, drawing
 from jaxlth.report import results as stored
+from jaxlth.report.curves import training
+
+__all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
+
+# What would make two files of one figure differ, by format.
+_STAMPS: dict[str, dict[str, None]] = {
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+}
 
 
 def accuracy(
@@ -121,72 +128,6 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     return figure
 
 
-def training(
-    curves: pd.DataFrame,
-    *,
-    levels: Iterable[int] | None = None,
-    densities: Mapping[int, float] | None = None,
-    metric: str = "test_accuracy",
-) -> Figure:
-    """Return accuracy through training, one line per level, as in Figures 3-1 and 3-2.
-
-    Tickets are solid; controls in `curves` are dashed, dotted or dash-dotted in the colour of their
-    level. A replicate that diverged is left out (its accuracy is missing somewhere, or its test
-    loss not finite); a line ends where the first of its replicates ends, so that it is a mean of
-    the same networks everywhere. The vertical axis is made for what comes after the first fifth of
-    training.
-
-    Args:
-      curves: the long table of curves: replicate, level, control, step and `metric`.
-      levels: which levels to draw; at most six, evenly spaced, if None.
-      densities: {level: density} for the legend, which otherwise has the levels.
-      metric: the accuracy to draw, a column of `curves`.
-    """
-    levels = (
-        drawing.some_of(sorted(set(curves["level"])), 6) if levels is None else sorted(set(levels))
-    )
-    missing = sorted(set(levels) - set(curves["level"]))
-    if missing or not levels:
-        raise ValueError(f"`levels` must be levels of the curves; not among them: {missing}.")
-    if metric not in drawing.AXES or metric not in curves or curves[metric].isna().all():
-        raise ValueError(f"`metric` must be an accuracy that the curves hold; got {metric!r}.")
-    curves = curves[curves["level"].isin(levels)]
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        colors = _shades(len(levels))
-        names = stored.controls(curves)
-        dashes: dict[str, Any] = dict(
-            zip(names, itertools.cycle(["-", "--", ":", "-."]), strict=False)
-        )
-        late = []
-        for level, color in zip(levels, colors, strict=True):
-            for control in names:
-                rows = curves[(curves["level"] == level) & (curves["control"] == control)]
-                wide = _common_steps(rows, metric)
-                if wide.empty:
-                    continue
-                mean = wide.mean(axis=1)
-                axes.plot(mean.index, mean, color=color, linestyle=dashes[control], zorder=3)
-                if control == "ticket" and wide.shape[1] > 1:
-                    low, high = wide.min(axis=1), wide.max(axis=1)
-                    axes.fill_between(mean.index, low, high, color=color, alpha=0.15, linewidth=0)
-                late.append(mean[mean.index >= 0.2 * mean.index.max()])
-        if late:
-            _zoom(axes, pd.concat(late))
-        axes.set_xlabel("Training step")
-        axes.set_ylabel(drawing.AXES.get(metric, metric))
-        axes.set_xlim(left=0)
-        titles = [_level_title(level, densities) for level in levels]
-        keys = [Line2D([], [], color=c, label=t) for c, t in zip(colors, titles, strict=True)]
-        keys += [
-            Line2D([], [], color=drawing.GRAY, linestyle=dashes[name], label=stored.label(name))
-            for name in names
-            if len(names) > 1
-        ]
-        axes.legend(handles=keys, loc="lower right")
-    return figure
-
-
 def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Figure:
     """Return the least dilation d* that still matches dense accuracy, as in Figure 3-9.
 
@@ -202,11 +143,11 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
         highest = frame["d_star"].max() if frame["d_star"].notna().any() else 1.0
         rows_above = []
         for name in stored.controls(frame):
-            style = drawing.STYLES.get(name, drawing.OTHER)
+            style = drawing.style(name)
             rows = frame[frame["control"] == name]
             stats = rows.groupby("density")["d_star"].agg(["mean", "min", "max", "count", "size"])
             stats = stats.sort_index(ascending=False)
-            title = (labels or {}).get(name, stored.label(name))
+            title = (labels or {}).get(name, controls.shown(name).label)
             drawing.draw(axes, drawing.Line(title, style, stats, name == "ticket"))
             if (stats["count"] == 0).any():
                 rows_above.append(highest * (1.1 + 0.05 * len(rows_above)))
@@ -220,8 +161,14 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
         axes.set_ylabel("Least dilation d* that matches dense")
         axes.set_ylim(0, (rows_above or [highest])[-1] + 0.05 * highest)
         _name_rows(axes, rows_above, highest)
-        drawing.legend(axes, missing=math.inf)
+        drawing.legend(axes, missing=math.inf, nowhere=" (never)")
     return figure
+
+
+def check(path: str | pathlib.Path) -> None:
+    """Raise ValueError unless `save` knows the format that the suffix of `path` names."""
+    if pathlib.Path(path).suffix not in _STAMPS:
+        raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> None:
@@ -229,38 +176,11 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
 
     The same figure always gives the same bytes. Folders are made where they are missing.
     """
+    check(path)
     path = pathlib.Path(path)
-    stamps = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    if path.suffix not in stamps:
-        raise ValueError(f"`path` must end in .png, .pdf or .svg; got {path.name!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}):
-        figure.savefig(path, dpi=200, metadata=stamps[path.suffix])
-
-
-def _shades(n: int) -> list:
-    """Return colours from dark to light for levels, of a map made for colour-blind readers."""
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n)))
-
-
-def _common_steps(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return (step, replicate) in percent: whole replicates, at the steps that all of them have."""
-    wide = 100 * rows.pivot(index="step", columns="replicate", values=metric).astype(float)
-    lost = rows[metric].isna()
-    if "test_loss" in rows:
-        lost |= ~np.isfinite(rows["test_loss"].astype(float))
-    broken = rows.loc[lost, "replicate"].unique()
-    return wide.drop(columns=broken).dropna()
-
-
-def _level_title(level: int, densities: Mapping[int, float] | None) -> str:
-    return f"{stored.percent(densities[level])} %" if densities else f"level {level}"
-
-
-def _zoom(axes: Axes, late: pd.Series) -> None:
-    low, high = late.quantile(0.02), late.max()
-    margin = max(0.08 * (high - low), 0.1)
-    axes.set_ylim(low - margin, min(high + margin, 100.2))
+        figure.savefig(path, dpi=200, metadata=_STAMPS[path.suffix])
 
 
 def _mark_missing(

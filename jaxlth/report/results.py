@@ -1,19 +1,11 @@
-"""What the reports know of the table of results: its controls, their names, and what must hold.
+"""What the reports know of the table of results: its controls, and what must hold.
 
 The table has one row per network trained; level 0 holds the dense networks, as control "ticket".
 """
 
 import pandas as pd
 
-# What each control is called in tables and figures, in the order in which they are listed.
-LABELS = {
-    "ticket": "ticket",
-    "reinitialized": "reinitialised",
-    "shuffled": "shuffled",
-    "random-layerwise": "layerwise random",
-    "random": "random",
-    "inverted": "inverted",
-}
+from jaxlth.report.controls import in_order
 
 
 def percent(density: float) -> str:
@@ -28,10 +20,8 @@ def percent(density: float) -> str:
 
 
 def controls(results: pd.DataFrame) -> list[str]:
-    """Return the controls that occur, in the order of `LABELS`; unknown ones come last."""
-    names = list(pd.unique(results["control"]))
-    known = [name for name in LABELS if name in names]
-    return known + [name for name in names if name not in LABELS]
+    """Return the controls that occur, in the order in which they are listed."""
+    return in_order(list(pd.unique(results["control"])))
 
 
 def check(results: pd.DataFrame, metric: str, *, dense: bool = True) -> None:
@@ -57,11 +47,6 @@ def check(results: pd.DataFrame, metric: str, *, dense: bool = True) -> None:
 def is_dense(results: pd.DataFrame) -> pd.Series:
     """Return which rows are dense networks."""
     return (results["level"] == 0) & (results["control"] == "ticket")
-
-
-def label(control: str) -> str:
-    """Return what a control is called in tables and figures; an unknown one by its own name."""
-    return LABELS.get(control, control)
 
 
 def survived(rows: pd.DataFrame, column: str) -> pd.Series:

@@ -40,7 +40,9 @@ class ImpSettings:
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
-    """Controls trained beside each ticket: reinitialized, shuffled, random, random-layerwise."""
+    """Controls trained beside each ticket: reinitialized (its mask, new weights), shuffled (its
+    weights, its mask shuffled within each layer), random (new weights, as many kept anywhere),
+    random-layerwise (new weights, as many kept in each layer)."""
     control_levels: tuple[int, ...] = settings.outside(())
     """Levels at which controls are trained; all of them if none is given."""
     dilations: tuple[float, ...] = settings.outside(())

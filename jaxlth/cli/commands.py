@@ -1,0 +1,162 @@
+"""The commands and their options; the docstring of a field is the help of its option."""
+
+import dataclasses
+import math
+import pathlib
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxlth.report import formats
+from jaxlth.settings import require
+from jaxlth.tickets import ImpSettings
+
+TOLERANCE = 0.002  # the one default of --tolerance
+
+Format = Literal["table", "json", "csv"]
+Kind = Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation"]
+OF_SEVERAL = ("accuracy", "train-accuracy")  # kinds of figures that lay runs over each other
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imp:
+    """Find lottery tickets by iterative magnitude pruning with rewinding.
+
+    Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by
+    level, with controls beside every ticket. What is in the run's folder already is not computed
+    again: asking for more levels, replicates or controls extends a run.
+    """
+
+    job: Annotated[ImpSettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=ImpSettings
+    )
+    out: str = "runs"
+    """Folder of all runs."""
+    settings: str | None = None
+    """TOML file of settings, such as settings.toml in a run's folder; options given besides win."""
+    wait: bool = False
+    """Wait while another process works on the same run."""
+    devices: int | None = None
+    """Number of devices to train on; on CPU, of networks trained side by side. All devices, or all
+    cores, if not given."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints within a network's training, above 0."""
+    tensorboard: str | None = None
+    """Folder for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
+    tolerance: float = TOLERANCE
+    """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        _check_tolerance(self.tolerance)
+        require(
+            self.checkpoint_seconds > 0,
+            f"`checkpoint_seconds` must be above 0; got {self.checkpoint_seconds:g}.",
+        )
+        require(
+            self.devices is None or self.devices >= 1,
+            f"`devices` must be at least 1; got {self.devices}.",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """Print the table of results: of the newest run, of the runs named, or of all."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders or names of runs; the newest one if none is given."""
+    out: str = "runs"
+    """Folder of all runs."""
+    all: bool = False
+    """Take every run in the folder."""
+    format: Format = "table"
+    """What to print: a summary by level (table), or a row for each network (json, csv)."""
+    file: str | None = None
+    """File to write the rows of all networks to, in the format of its ending: .csv, .json or
+    .parquet, which needs jaxlth[parquet]. Its name is printed then, and no table."""
+    curves: bool = False
+    """With json, csv or --file: a row for each evaluation during training instead."""
+    tolerance: float = TOLERANCE
+    """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        _check_tolerance(self.tolerance)
+        require(not (self.all and self.runs), "Name runs or give --all, not both.")
+        require(
+            not self.curves or self.file is not None or self.format != "table",
+            "`--curves` needs --format json, --format csv or --file.",
+        )
+        if self.file is not None:
+            formats.check(self.file)
+            ending = pathlib.Path(self.file).suffix
+            require(
+                self.format == "table" or ending == f".{self.format}",
+                f"`--format` {self.format} and a `--file` that ends in {ending} contradict each "
+                "other; leave out --format.",
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Draw a figure from stored results."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders or names of runs; the newest one if none is given. The kinds accuracy and
+    train-accuracy draw the tickets of several over each other."""
+    out: str = "runs"
+    """Folder of all runs."""
+    kind: Kind = "accuracy"
+    """What to draw: accuracy by density, on the test set (accuracy) or the training set
+    (train-accuracy); test accuracy through training (training); step and accuracy of least
+    validation loss (early-stopping); length of training that reaches the dense accuracy
+    (dilation)."""
+    levels: tuple[int, ...] = ()
+    """Levels to draw in the kind training; about six if none is given."""
+    file: str | None = None
+    """PNG, PDF or SVG file; KIND.png in the run's folder if not given."""
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.runs) <= 1 or self.kind in OF_SEVERAL,
+            f"The kind {self.kind} draws one run, but {len(self.runs)} are named; the kinds that "
+            f"draw several are {' and '.join(OF_SEVERAL)}.",
+        )
+        require(
+            not self.levels or self.kind == "training",
+            f"`levels` belongs to the kind training; the kind {self.kind} draws all.",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List:
+    """List runs with their state, progress and size."""
+
+    out: str = "runs"
+    """Folder of all runs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a ticket, mask and weights, to a file that other frameworks read."""
+
+    file: tyro.conf.Positional[str]
+    """File to write: .safetensors or .npz."""
+    run: str | None = None
+    """Folder or name of a run; the newest one if not given."""
+    out: str = "runs"
+    """Folder of all runs."""
+    level: int = 1
+    """Number of prunings."""
+    replicate: int = 0
+    """Repetition, counted from 0."""
+    control: str = "ticket"
+    """The ticket itself or one of its controls."""
+
+
+COMMANDS = {"imp": Imp, "results": Results, "figure": Figure, "list": List, "export": Export}
+
+
+def _check_tolerance(tolerance: float) -> None:
+    require(
+        0 <= tolerance <= 1 and not math.isnan(tolerance),
+        f"`tolerance` must be an accuracy in [0, 1]; got {tolerance:g}.",
+    )

@@ -1,0 +1,153 @@
+"""`jaxlth imp`: prepare, train what is missing, tell what was found."""
+
+import contextlib
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from jaxlth import store, tickets
+from jaxlth.cli import signals, stored
+from jaxlth.cli.commands import Imp
+from jaxlth.report import figures, progress
+from jaxlth.store import Run
+from jaxlth.tickets import Problem
+
+GO_ON = "the same command goes on from there."
+MOST = 3  # networks that diverged before are named up to this many
+
+
+def imp(command: Imp) -> int:
+    """Run IMP and print what it found.
+
+    Raises:
+      KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
+    """
+    _check_places(command)
+    _use_cores(command.devices)
+    console = Console(stderr=True)
+    chosen, label = command.job, tickets.label(command.job)
+    with _interrupted("interrupted; nothing was computed."):
+        folder = store.folder(command.out, chosen, job="imp", label=label)
+        problem = None if tickets.complete(chosen, folder) else tickets.prepare(chosen)
+        run = store.open_run(command.out, chosen, job="imp", label=label, wait=command.wait)
+    with run:
+        place, told = stored.relative(run.path), set()
+        with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
+            if problem is not None:
+                told = _watch(run, problem, console, checkpoint_seconds=command.checkpoint_seconds)
+        with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
+            _conclude(run, command.tolerance, told)
+            if command.tensorboard:
+                store.write_events(run.path, command.tensorboard)
+                print(f"events: {command.tensorboard}")
+    return 0
+
+
+def _watch(run: Run, problem: Problem, console: Console, *, checkpoint_seconds: float) -> set[str]:
+    """Train what is missing, save and stop at a signal; return the units told to have diverged."""
+    chosen = problem.pruning.chosen
+    wanted = tickets.units(chosen, levels=chosen.levels)
+    finished = sum(run.has(unit) for unit in wanted)
+    events = tickets.imp(problem, run, checkpoint_seconds=checkpoint_seconds)
+    told: set[str] = set()
+    with signals.noted() as received, progress.shown(console, finished=finished) as show:
+        for event in events:
+            show(event)
+            told |= _tell_failures(event, run, console)
+            if received:
+                _save_and_stop(events, run, in_training=not event.finished)
+    if received:  # after the last network
+        raise KeyboardInterrupt
+    return told
+
+
+def _save_and_stop(events: Any, run: Run, *, in_training: bool) -> None:
+    """End a job at a signal.
+
+    Raises:
+      KeyboardInterrupt: always; it says "saved" only where a checkpoint was written in full.
+    """
+    stop = KeyboardInterrupt()
+    try:
+        events.throw(stop)
+    except KeyboardInterrupt as error:
+        # The job hands ours back once the checkpoint is written; a second signal raises another.
+        if error is stop and in_training:
+            place = stored.relative(run.path)
+            raise KeyboardInterrupt(f"interrupted and saved in {place}; {GO_ON}") from None
+        raise KeyboardInterrupt from None
+
+
+def _check_places(command: Imp) -> None:
+    """Refuse places that cannot be written to, before anything is read or computed."""
+    stored.check_folder("out", command.out)
+    if command.tensorboard is not None:
+        stored.check_folder("tensorboard", command.tensorboard)
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                "`tensorboard` needs tensorboardX: run `pip install jaxlth[tensorboard]`."
+            ) from error
+
+
+def _use_cores(devices: int | None) -> None:
+    """Make each core a device of its own where there is no accelerator."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(RuntimeError):  # a backend is there already, in tests for instance
+        jax.config.update("jax_num_cpu_devices", devices or cores or 1)
+
+
+@contextlib.contextmanager
+def _interrupted(words: str) -> Iterator[None]:
+    """Give an interruption the words that say what is stored, unless it has some."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or words) from None
+
+
+def _tell_failures(event: Any, run: Run, console: Console) -> set[str]:
+    """Tell which networks have just diverged, and return their units."""
+    told = set()
+    for unit, record in zip(event.units, event.finished, strict=False):
+        if record["nan_step"] is not None:
+            told.add(unit)
+            console.print(
+                f"{stored.relative(run.path / unit)}: the loss is not finite from step "
+                f"{record['nan_step']} on; training of it ended.",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return told
+
+
+def _conclude(run: Run, tolerance: float, told: set[str]) -> None:
+    """Print table, sentence and file names of a run, and draw its figure."""
+    frame = store.table([run.path])
+    table = store.export_results(run.path)
+    stored.print_summary(frame, tolerance, run.path)
+    picture = run.path / "accuracy.png"
+    figures.save(figures.accuracy(stored.undilated(frame)), picture)
+    for what, path in (("figure", picture), ("table", table), ("run", run.path)):
+        print(f"{what + ':':8}{stored.relative(path)}")
+    _tell_earlier_failures(frame[~frame["unit"].isin(told)], run.path)
+
+
+def _tell_earlier_failures(frame: Any, path: pathlib.Path) -> None:
+    """Say in one line which networks diverged in earlier calls."""
+    lost = frame[frame["nan_step"].notna()]
+    if lost.empty:
+        return
+    each = zip(lost["unit"], lost["nan_step"], strict=True)
+    named = [f"{unit} (step {step:.0f})" for unit, step in each]
+    more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
+    print(
+        f"Diverged before, in {stored.relative(path)}: {', '.join(named[:MOST])}{more}.",
+        file=sys.stderr,
+    )

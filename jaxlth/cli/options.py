@@ -1,0 +1,199 @@
+"""The options that classes of settings give: their names, their help, how their words are read.
+
+Read field by field here, and not by tyro's own rules, so that every option has its help in one
+paragraph with the names it takes, and a wrong value an answer of one line.
+"""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    StructConstructorSpec,
+    StructFieldSpec,
+)
+
+from jaxlth import data, models, settings, tickets
+from jaxlth.models import mlp
+from jaxlth.training import optimizers
+
+# Names that options of text take; the help lists those that its docstring does not name.
+VALUES: dict[str, Iterable[str]] = {
+    "data": (*data.SOURCES, f"{data.PREPARED}NAME"),
+    "normalize": data.NORMALIZERS,
+    "model": models.MODELS,
+    "initializer": mlp.INITIALIZERS,
+    "optimizer": optimizers.RULES,
+    "schedule": optimizers.SCHEDULES,
+    "controls": tickets.CONTROLS,
+    "control": (tickets.TICKET, *tickets.CONTROLS),
+}
+METAVARS = {  # what a text stands for in the help, where it is not a name
+    **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
+    **dict.fromkeys(("file", "settings"), "FILE"),
+    **dict.fromkeys(("run", "runs"), "RUN"),
+}
+NONE = "none"  # takes back what a settings file says
+NO_DEFAULT: Any = tyro.MISSING_NONPROP
+
+
+class Mistake(Exception):
+    """What the user typed is wrong; not a ValueError, which tyro would put into a box."""
+
+
+def names(cls: Any) -> Iterable[str]:
+    """Yield the options that a class of settings gives, as they are typed."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        kind = _bare(hints[field.name])
+        if dataclasses.is_dataclass(kind):
+            yield from names(kind)
+        elif not _is_positional(hints[field.name]):
+            name = _typed(field.name, hints[field.name])
+            yield from [name, name.replace("--", "--no-")] if kind is bool else [name]
+
+
+def registry() -> ConstructorRegistry:
+    """Return how tyro is to make our classes of settings from words."""
+    rules = ConstructorRegistry()
+    rules.struct_rule(_struct)
+    return rules
+
+
+def _struct(info: Any) -> StructConstructorSpec | None:
+    """Return how tyro is to make settings of ours: our help, our messages."""
+    if not (dataclasses.is_dataclass(info.type) and info.type.__module__.startswith("jaxlth.")):
+        return None
+    cls: Any = info.type
+    hints, docs = typing.get_type_hints(cls, include_extras=True), _docs(cls)
+    fields = []
+    for field in dataclasses.fields(cls):
+        default = getattr(info.default, field.name, NO_DEFAULT)
+        if default is NO_DEFAULT:
+            default = _default(field)
+        kind, text = hints[field.name], docs.get(field.name)
+        if not dataclasses.is_dataclass(_bare(kind)):
+            text = _with_values(_typed(field.name, kind), text or "")
+            kind = _readable(field.name, kind, default)
+        fields.append(StructFieldSpec(field.name, kind, default, helptext=text))
+    return StructConstructorSpec(_maker(cls), tuple(fields))
+
+
+def _maker(cls: Any) -> Callable[..., Any]:
+    """Return the class as a function whose errors are mistakes of the user."""
+
+    @functools.wraps(cls, updated=())  # tyro takes the description from it
+    def make(**values: Any) -> Any:
+        try:
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise Mistake(str(error)) from error
+
+    return make
+
+
+def _readable(name: str, kind: Any, default: Any) -> Any:
+    """Return the kind of a field with a reader of its words; flags stay as they are."""
+    bare, option = _bare(kind), _typed(name, kind)
+    if bare is bool:
+        return kind
+    several = typing.get_origin(bare) is tuple
+    inner = typing.get_args(bare)[0] if several else bare
+    optional = types.NoneType in typing.get_args(inner)
+    if optional:
+        (inner,) = (each for each in typing.get_args(inner) if each is not types.NoneType)
+    metavar, read = _reader(name, option, inner)
+
+    def one(word: str) -> Any:
+        return None if optional and word.lower() == NONE else read(word)
+
+    spec: Any = PrimitiveConstructorSpec(
+        nargs="*" if several else 1,
+        metavar=_repeated(metavar, _is_positional(kind)) if several else metavar,
+        instance_from_str=lambda words: tuple(map(one, words)) if several else one(words[0]),
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(v) for v in (value if several else [value])],
+    )
+    hint = f"(default: {NONE})" if default in ((), None) else None
+    if hint:
+        return Annotated[kind, spec, tyro.conf.arg(help_behavior_hint=hint)]
+    return Annotated[kind, spec]
+
+
+def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any]]:
+    """Return what a value is called in the help, and a function that reads it."""
+    if kind is int:
+        return "N", functools.partial(_number, option, int, "a whole number")
+    if kind is float:
+        return "X", functools.partial(_number, option, float, "a number")
+    if typing.get_origin(kind) is Literal:
+        options = typing.get_args(kind)
+        return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
+    return METAVARS.get(name, "NAME"), str
+
+
+def _number(option: str, kind: Callable[[str], Any], what: str, word: str) -> Any:
+    try:
+        return kind(word)
+    except ValueError as error:
+        raise Mistake(f"`{option}` must be {what}; got {word!r}.") from error
+
+
+def _one_of(option: str, options: Iterable[str], word: str) -> str:
+    try:
+        return settings.known(option, word, options)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+
+
+def _bare(kind: Any) -> Any:
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+
+
+def _is_positional(kind: Any) -> bool:
+    return tyro.conf.Positional in getattr(kind, "__metadata__", ())
+
+
+def _repeated(metavar: str, is_positional: bool) -> str:
+    return f"{metavar} ..." if is_positional else f"[{metavar} ...]"  # tyro brackets the former
+
+
+def _typed(name: str, kind: Any) -> str:
+    """Return an option as it is typed; `tyro.conf.arg` may have given it another name."""
+    given = [getattr(extra, "name", None) for extra in getattr(kind, "__metadata__", ())]
+    return "--" + next(filter(None, given), name).replace("_", "-")
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return NO_DEFAULT if field.default is dataclasses.MISSING else field.default
+
+
+def _with_values(option: str, text: str) -> str:
+    values = list(VALUES.get(option.removeprefix("--"), ()))
+    named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
+    return text if named else f"{text} One of: {', '.join(values)}."
+
+
+@functools.cache
+def _docs(cls: type) -> dict[str, str]:
+    """Return the docstring of each field, as one paragraph."""
+    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    found = {}
+    for field, text in itertools.pairwise(body):
+        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if named and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
+    return found

@@ -1,0 +1,136 @@
+"""From the words of a command line to a command; and what to say of wrong words."""
+
+import contextlib
+import functools
+import inspect
+import io
+import operator
+import re
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from jaxlth import settings
+from jaxlth.cli import options
+from jaxlth.cli.commands import COMMANDS, Imp
+from jaxlth.tickets import ImpSettings
+
+
+def parse(arguments: list[str]) -> Any:
+    """Return the command that the words of a command line ask for.
+
+    Raises:
+      ValueError: they are wrong; the message names the option and what is closest.
+    """
+    name = next(iter(arguments), "")
+    _check_command(name)
+    defaults = {"imp": _from_file(arguments[1:])} if name == "imp" else {}
+    kinds: list[Any] = [
+        Annotated[kind, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
+        for each, kind in COMMANDS.items()
+    ]
+    command, unknown = _read(
+        functools.reduce(operator.or_, kinds),
+        arguments,
+        prog="jaxlth",
+        description="Find and study lottery tickets. --version prints the version.",
+    )
+    if unknown:
+        raise ValueError(_complaint(name, unknown[0]))
+    return command
+
+
+def call(function: Callable[..., int]) -> int:
+    """Return what a function returns, called with the options of the command line.
+
+    The function's arguments are the options, its docstring their help, as in a file of experiments.
+
+    Raises:
+      ValueError: an option is wrong.
+    """
+
+    @functools.wraps(function)
+    def later(*positional: Any, **named: Any) -> Callable[[], int]:
+        return functools.partial(function, *positional, **named)
+
+    chosen, unknown = _read(later, sys.argv[1:])
+    if unknown:
+        known = [f"--{name.replace('_', '-')}" for name in inspect.signature(function).parameters]
+        close = settings.closest(unknown[0], known)
+        hint = f"Did you mean {close}?" if close else "--help lists the options."
+        raise ValueError(f"There is no option {unknown[0]}. {hint}")
+    return chosen()
+
+
+def _read(
+    kind: Any, arguments: list[str], *, prog: str | None = None, description: str | None = None
+) -> tuple[Any, list[str]]:
+    """Return what tyro makes of the words of a command line, and those that it does not know."""
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(
+                kind,
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+                registry=options.registry(),
+                return_unknown_args=True,
+                prog=prog,
+                description=description,
+            )
+    except options.Mistake as mistake:
+        raise ValueError(str(mistake)) from mistake
+    except SystemExit as stopped:
+        if stopped.code:
+            raise ValueError(_from_box(messages.getvalue())) from None
+        raise
+
+
+def _check_command(name: str) -> None:
+    if name in COMMANDS or name in ("-h", "--help") or name.startswith("--tyro-"):
+        return
+    commands = f"The commands are {', '.join(COMMANDS)}; `jaxlth --help` explains them."
+    if not name:
+        raise ValueError(f"Give a command. {commands}")
+    close = settings.closest(name, COMMANDS)
+    hint = f" Did you mean {close!r}?" if close else ""
+    raise ValueError(f"There is no command {name!r}.{hint} {commands}")
+
+
+def _from_file(arguments: list[str]) -> Imp:
+    """Return the defaults of imp: those of the settings file, where one is named."""
+    for position, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name == "--settings":
+            path = value or next(iter(arguments[position + 1 :]), "")
+            settings.require(
+                bool(path) and not path.startswith("--"),
+                "`--settings` needs the name of a TOML file, such as settings.toml in a run's "
+                "folder.",
+            )
+            return Imp(job=settings.read_toml(ImpSettings, path), settings=path)
+    return Imp()
+
+
+def _complaint(command: str, word: str) -> str:
+    """Return what to say of a word that a command does not know."""
+    if not word.startswith("-"):
+        return f"`jaxlth {command}` does not know what to do with {word!r}."
+    option, known = word.partition("=")[0].replace("_", "-"), list(options.names(COMMANDS[command]))
+    close = settings.closest(option, known)
+    others = [name for name in COMMANDS if option in options.names(COMMANDS[name])]
+    if others and not settings.closest(option, known, cutoff=0.8):
+        return f"`jaxlth {command}` has no option {option}; `jaxlth {others[0]}` has."
+    hint = f"Did you mean {close}?" if close else f"`jaxlth {command} --help` lists them."
+    return f"`jaxlth {command}` has no option {option}. {hint}"
+
+
+def _from_box(text: str) -> str:
+    """Return the message in tyro's box as one line, without the help that follows it."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in text.splitlines()]
+    lines = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
+    message = re.sub(r" \S+( \w+)? --help$", "", " ".join(lines)) or text
+    missing = re.match(r"Missing value for argument '(.*?)'", message)
+    return f"`{missing[1]}` needs a value." if missing else message

@@ -1,0 +1,91 @@
+"""How a command answers Ctrl-C and SIGTERM: with KeyboardInterrupt, at once or when it is ready.
+
+An exception that a handler raises may get lost: JAX's hook of the garbage collector swallows it,
+and modules in C that are just being imported turn it into an ImportError or worse. So none is
+raised during an import, and it is raised again until it has arrived.
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SOON, AGAIN = (
+    0.05,
+    1.0,
+)  # seconds: until an import may be over; until an exception must have arrived
+
+
+def obeyed() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the first signal raises KeyboardInterrupt."""
+    return _handled(_stop)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[int]]:
+    """Give a list of the signals received; a second one raises KeyboardInterrupt."""
+    received: list[int] = []
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        if received:
+            _stop(number, frame)
+        received.append(number)
+
+    with _handled(note):
+        yield received
+
+
+def ignore() -> None:
+    """Be disturbed no more, once the exception has arrived; the context gives handlers back."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop(_number: int, frame: types.FrameType | None) -> None:
+    """Raise KeyboardInterrupt, or see to it that it is raised soon."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    importing = _is_importing(frame)
+    signal.setitimer(signal.ITIMER_REAL, SOON if importing else AGAIN)
+    if not importing:
+        raise KeyboardInterrupt
+
+
+def _is_importing(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, types.FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python has no handlers there
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _stop)
+    tell, sys.unraisablehook = sys.unraisablehook, _but_interruptions(sys.unraisablehook)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = tell
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _but_interruptions(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a hook for lost exceptions that keeps quiet about ours, which comes again."""
+
+    def hook(lost: Any) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            tell(lost)
+
+    return hook

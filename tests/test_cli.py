@@ -1,0 +1,372 @@
+"""What the command line says: interruptions, files of results, several runs, help."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import matplotlib.figure
+import pandas as pd
+import pytest
+
+import jaxlth
+from jaxlth import cli, data, models, settings, store, tickets
+from jaxlth.cli import options, signals
+from jaxlth.cli.commands import COMMANDS, TOLERANCE
+from jaxlth.models import mlp
+from jaxlth.report import formats
+from jaxlth.store import lock
+from jaxlth.tickets import ImpSettings
+from jaxlth.training import optimizers
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
+TINY += ["--levels", "1", "--replicates", "1", "--controls"]
+PATIENCE = 240  # seconds that a busy machine may take
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run with two networks."""
+    out = tmp_path_factory.mktemp("runs")
+    assert cli.main([*TINY, "--out", str(out)]) == 0
+    (info,) = store.runs(out)
+    return info.path
+
+
+def printed(*arguments):
+    """Return the output of a command that must succeed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(list(arguments)) == 0
+    return out.getvalue()
+
+
+def help_of(command, monkeypatch):
+    """Return the help of a command, its lines joined."""
+    monkeypatch.setenv("COLUMNS", "100")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert not stopped.value.code
+    return " ".join(out.getvalue().replace("│", " ").split())
+
+
+# ---- interruptions
+
+INTERRUPT_AT_IMPORT = """
+import os, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Interrupt())
+from jaxlth.cli import main
+sys.exit(main())
+"""
+
+
+def interrupted(capfd):
+    """Return the one line that an interrupted command says last."""
+    captured = capfd.readouterr()
+    assert "Traceback" not in captured.err
+    return [line for line in captured.err.splitlines() if line.startswith("jaxlth: ")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["jax", "sklearn.datasets"])
+def test_a_signal_while_importing_or_loading_data_is_one_line(module, number, tmp_path):
+    code = INTERRUPT_AT_IMPORT.format(module=module, number=int(number))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *TINY],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 130, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("jaxlth: interrupted")
+    assert "saved" not in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_that_gets_lost_comes_again(capfd, monkeypatch):
+    monkeypatch.setattr(signals, "AGAIN", 0.05)
+
+    class Swallowing:
+        def __del__(self):  # Python ignores what is raised here, as in hooks of the collector
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    def work():
+        Swallowing()
+        time.sleep(PATIENCE)
+        return 0
+
+    assert cli.guarded(work) == 130
+    assert capfd.readouterr().err == "jaxlth: interrupted.\n"
+
+
+def test_a_signal_while_waiting_for_another_process_is_one_line(finished):
+    code = "import sys; from jaxlth.cli import main; sys.exit(main())"
+    descriptor = lock.hold(finished, wait=False)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *TINY, "--out", str(finished.parent), "--wait"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        _until_it_waits(process)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=PATIENCE)
+    finally:
+        os.close(descriptor)
+    assert process.returncode == 130
+    assert told == "jaxlth: interrupted; nothing was computed.\n"
+
+
+def _until_it_waits(process):
+    """Wait until the kernel has the process wait for a lock."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        locks = pathlib.Path("/proc/locks").read_text().splitlines()
+        if any("->" in line and f" {process.pid} " in line for line in locks):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"it does not wait: {process.communicate()}")
+
+
+LONG = [*TINY, "--steps", "200000"]
+
+
+def test_a_signal_while_training_compiles_saves_once_there_is_something_to_save(
+    interrupt_after_training_began, tmp_path, capfd
+):
+    out = ["--out", str(tmp_path)]
+    assert cli.main([*LONG, *out]) == 130
+    (line,) = interrupted(capfd)
+    assert "interrupted and saved in" in line
+    assert "the same command goes on from there." in line
+    assert list(tmp_path.rglob("checkpoint_*/record.json"))
+
+
+@pytest.fixture
+def interrupt_after_training_began(monkeypatch):
+    """Send the signal to this process when the run has been opened, before anything compiles."""
+    plan = store.Run.plan
+
+    def planned(self, total):
+        plan(self, total)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(store.Run, "plan", planned)
+
+
+def test_a_second_signal_while_a_checkpoint_is_written_claims_nothing(
+    interrupt_after_training_began, tmp_path, capfd, monkeypatch
+):
+    def interrupted_checkpoint(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the signal was not obeyed")
+
+    monkeypatch.setattr(store.Run, "checkpoint", interrupted_checkpoint)
+    assert cli.main([*LONG, "--out", str(tmp_path)]) == 130
+    (line,) = interrupted(capfd)
+    assert "and saved" not in line
+    assert "the same command goes on from there." in line
+    assert not list(tmp_path.rglob("checkpoint_*"))
+
+
+def test_a_signal_with_the_last_network_claims_no_checkpoint(tmp_path, capfd, monkeypatch):
+    save = store.Run.save
+
+    def saved(self, *arguments):
+        save(self, *arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(store.Run, "save", saved)
+    assert cli.main([*TINY, "--levels", "0", "--out", str(tmp_path)]) == 130
+    (line,) = interrupted(capfd)
+    assert "what was stored before is in" in line
+    assert len(list(tmp_path.rglob("record.json"))) == 1
+
+
+def test_a_signal_while_concluding_says_that_all_is_stored(finished, capfd, monkeypatch):
+    save = matplotlib.figure.Figure.savefig
+
+    def interrupted_save(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+        save(*arguments, **named)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", interrupted_save)
+    assert cli.main([*TINY, "--out", str(finished.parent)]) == 130
+    (line,) = interrupted(capfd)
+    assert "every network is stored in" in line
+
+
+def test_handlers_of_signals_are_given_back(finished):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert cli.guarded(lambda: 7) == 7
+    assert cli.guarded(lambda: os.kill(os.getpid(), signal.SIGTERM) or 0) == 130
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_is_no_mistake_is_not_hidden(monkeypatch):
+    def broken():
+        raise RuntimeError("a defect")
+
+    def mistaken():
+        raise ValueError("a mistake")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.guarded(broken)
+    assert cli.guarded(mistaken) == 2
+    monkeypatch.setenv("JAXLTH_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="a mistake"):
+        cli.guarded(mistaken)
+
+
+# ---- networks that diverged
+
+
+def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tmp_path, capfd):
+    arguments = [*TINY, "--optimizer", "sgd", "--lr", "1e30", "--out", str(tmp_path)]
+    assert cli.main(arguments) == 0
+    first = capfd.readouterr()
+    (info,) = store.runs(tmp_path)
+    unit = tickets.unit(0, "ticket", 0)
+    step = store.look(info.path).record(unit)["nan_step"]
+    (line,) = [row for row in first.err.splitlines() if str(info.path / unit) in row]
+    assert f"the loss is not finite from step {step} on" in line
+    assert "Diverged before" not in first.err
+    assert cli.main(arguments) == 0
+    again = capfd.readouterr()
+    assert again.out == first.out
+    assert again.err == f"Diverged before, in {info.path}: {unit} (step {step}).\n"
+
+
+# ---- results and figures
+
+
+@pytest.mark.parametrize("curves", [[], ["--curves"]])
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
+def test_results_are_written_to_a_file(finished, tmp_path, curves, suffix):
+    file, out = tmp_path / f"table{suffix}", ["--out", str(finished.parent)]
+    assert printed("results", "--file", str(file), *curves, *out) == f"{file}\n"
+    rows = json.loads(printed("results", "--format", "json", *curves, *out))
+    read = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}[suffix]
+    frame = read(file)
+    assert list(frame.columns) == list(rows[0])
+    assert list(frame["test_accuracy"]) == pytest.approx([row["test_accuracy"] for row in rows])
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("name", ["json", "csv"])
+def test_a_file_holds_what_is_printed(finished, tmp_path, name):
+    file, out = tmp_path / f"table.{name}", ["--out", str(finished.parent)]
+    printed("results", "--file", str(file), *out)
+    assert printed("results", "--format", name, *out).rstrip("\n") == file.read_text().rstrip("\n")
+
+
+@pytest.mark.parametrize("name", ["json", "csv"])
+def test_printed_rows_are_those_of_the_table(finished, name):
+    frame = store.table([finished])
+    text = formats.to_json(frame) if name == "json" else formats.to_csv(frame)
+    told = printed("results", "--format", name, "--out", str(finished.parent))
+    assert told == text.rstrip("\n") + "\n"
+
+
+def test_runs_of_one_name_are_drawn_under_names_that_differ(finished, tmp_path):
+    paths = [tmp_path / place / "run" for place in ("here", "there")]
+    for path in paths:
+        shutil.copytree(finished, path)
+    file = tmp_path / "both.svg"
+    printed("figure", *map(str, paths), "--file", str(file))
+    told = re.findall(r"<!-- (.*?) -->", file.read_text())
+    assert {"here/run", "there/run"} <= set(told)
+
+
+def test_a_run_named_twice_is_drawn_once(finished, tmp_path):
+    file = tmp_path / "twice.svg"
+    printed("figure", str(finished), str(finished), "--file", str(file))
+    told = re.findall(r"<!-- (.*?) -->", file.read_text())
+    assert told.count("ticket") == 1
+    assert not any(finished.name in text for text in told)
+
+
+# ---- settings and help
+
+
+def test_options_win_over_the_settings_file(finished, tmp_path):
+    file = finished / "settings.toml"
+    out = ["--out", str(tmp_path)]
+    printed("imp", *out, "--settings", str(file), "--seed", "7", "--steps", "10")
+    (info,) = store.runs(tmp_path)
+    stored = settings.read_toml(ImpSettings, info.path / "settings.toml")
+    given = settings.read_toml(ImpSettings, file)
+    assert (stored.seed, stored.training.steps) == (7, 10)
+    assert stored.model == given.model
+    assert stored.levels == given.levels
+
+
+def test_an_option_takes_back_what_the_settings_file_says(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("controls = []\nlevels = 0\nreplicates = 1\n[training]\nsteps = 500\n")
+    out = ["--out", str(tmp_path / "runs"), "--model", "mlp", "--hidden", "4"]
+    shorter = ["--steps", "none", "--epochs", "0.5"]
+    printed("imp", "--settings", str(file), *shorter, *out)
+    (info,) = store.runs(tmp_path / "runs")
+    assert store.look(info.path).record(tickets.unit(0, "ticket", 0))["steps"] < 20
+
+
+def test_the_version_is_printed():
+    assert printed("--version") == f"jaxlth {jaxlth.__version__}\n"
+
+
+def test_the_tolerance_has_one_default():
+    assert cli.Imp().tolerance == COMMANDS["results"]().tolerance == TOLERANCE
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_its_help_and_a_readable_value(command, monkeypatch):
+    text = help_of(command, monkeypatch)
+    assert not re.search(r"\b(STR|INT|FLOAT)\b|\{None\}|\(default: ?\)", text)
+    for option in options.names(COMMANDS[command]):
+        if not option.startswith("--no-"):
+            after = text.split(f" {option} ", 1)[-1].split(" --", 1)[0] + " --"
+            assert f" {option}" in text, option
+            assert len(after) > 20, option
+
+
+TAKES = {  # option -> every value that it takes
+    "--data": [*data.SOURCES, "tfds:NAME"],
+    "--normalize": data.NORMALIZERS,
+    "--model": models.MODELS,
+    "--initializer": mlp.INITIALIZERS,
+    "--optimizer": optimizers.RULES,
+    "--schedule": optimizers.SCHEDULES,
+    "--controls": tickets.CONTROLS,
+    "--after-pruning": ["rewind", "learning-rate", "fine-tune"],
+    "--scope": ["global", "layerwise"],
+    "--keep": ["last", "best"],
+}
+
+
+@pytest.mark.parametrize("option", TAKES)
+def test_the_help_names_every_value_of_an_option(option, monkeypatch):
+    text = help_of("imp", monkeypatch)
+    paragraph = re.search(rf" {option} (.*?\(default: .*?\))", text)[1]
+    for value in TAKES[option]:
+        assert re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", paragraph), value
