@@ -76,9 +76,7 @@ class Course:
     ) -> None:
         self.trainer = trainer
         self.plan = plan
-        self.layout = functools.partial(
-            execution.layout, split=split, convolutional=convolutional
-        )
+        self.layout = functools.partial(execution.layout, split=split, convolutional=convolutional)
         self.compiled = functools.cache(
             functools.partial(fit.compile, trainer, train_examples=train_examples)
         )

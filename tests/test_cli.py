@@ -20,7 +20,6 @@ import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
 from jaxlth.cli import options, signals
 from jaxlth.cli.commands import COMMANDS, TOLERANCE
-from jaxlth.models import mlp
 from jaxlth.report import formats
 from jaxlth.store import lock
 from jaxlth.tickets import ImpSettings
@@ -354,7 +353,7 @@ TAKES = {  # option -> every value that it takes
     "--data": [*data.SOURCES, "tfds:NAME"],
     "--normalize": data.NORMALIZERS,
     "--model": models.MODELS,
-    "--initializer": mlp.INITIALIZERS,
+    "--initializer": models.INITIALIZERS,
     "--optimizer": optimizers.RULES,
     "--schedule": optimizers.SCHEDULES,
     "--controls": tickets.CONTROLS,

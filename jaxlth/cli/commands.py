@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxlth.report import formats
-from jaxlth.settings import require
-from jaxlth.tickets import ImpSettings
+from jaxlth.settings import known, require
+from jaxlth.tickets import BENCHMARKS, ImpSettings
 
 TOLERANCE = 0.002  # the one default of --tolerance
 
+Scale = Literal["smoke", "cpu", "paper"]
 Format = Literal["table", "json", "csv"]
 Kind = Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation"]
 OF_SEVERAL = ("accuracy", "train-accuracy")  # kinds of figures that lay runs over each other
@@ -34,6 +35,11 @@ class Imp:
     """Folder of all runs."""
     settings: str | None = None
     """TOML file of settings, such as settings.toml in a run's folder; options given besides win."""
+    benchmark: str | None = None
+    """Settings of a benchmark of the papers, by name; options given besides win."""
+    scale: Scale = "paper"
+    """How much of the benchmark: as published (paper), shortened to hours (cpu) or minutes
+    (smoke)."""
     wait: bool = False
     """Wait while another process works on the same run."""
     devices: int | None = None
@@ -43,11 +49,25 @@ class Imp:
     """Seconds between checkpoints within a network's training, above 0."""
     tensorboard: str | None = None
     """Folder for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
+    distributed: bool = False
+    """Work together with the same command on the other hosts of a TPU slice or Slurm job.
+    Elsewhere $JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), $JAXLTH_PROCESSES (their
+    number) and $JAXLTH_PROCESS (from 0) say who takes part."""
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
 
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
+        if self.benchmark is not None:
+            known("benchmark", self.benchmark, BENCHMARKS)
+        require(
+            self.benchmark is None or self.settings is None,
+            "Give `--benchmark` or `--settings`, not both.",
+        )
+        require(
+            self.benchmark is not None or self.scale == "paper",
+            f"`--scale` {self.scale} needs `--benchmark`, which it shortens.",
+        )
         require(
             self.checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {self.checkpoint_seconds:g}.",

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxlth import store, tickets
+from jaxlth import hosts, settings, store, tickets
 from jaxlth.cli import signals, stored
 from jaxlth.cli.commands import Imp
 from jaxlth.report import figures, progress
@@ -29,7 +29,9 @@ def imp(command: Imp) -> int:
     """
     _check_places(command)
     _use_cores(command.devices)
-    console = Console(stderr=True)
+    if command.distributed:
+        _join()
+    console = Console(stderr=True, quiet=not hosts.leads())
     chosen, label = command.job, tickets.label(command.job)
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, chosen, job="imp", label=label)
@@ -41,10 +43,7 @@ def imp(command: Imp) -> int:
             if problem is not None:
                 told = _watch(run, problem, console, checkpoint_seconds=command.checkpoint_seconds)
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
-            _conclude(run, command.tolerance, told)
-            if command.tensorboard:
-                store.write_events(run.path, command.tensorboard)
-                print(f"events: {command.tensorboard}")
+            hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
 
 
@@ -59,9 +58,9 @@ def _watch(run: Run, problem: Problem, console: Console, *, checkpoint_seconds: 
         for event in events:
             show(event)
             told |= _tell_failures(event, run, console)
-            if received:
+            if hosts.any_of(bool(received)):
                 _save_and_stop(events, run, in_training=not event.finished)
-    if received:  # after the last network
+    if hosts.any_of(bool(received)):  # after the last network
         raise KeyboardInterrupt
     return told
 
@@ -103,6 +102,27 @@ def _use_cores(devices: int | None) -> None:
         jax.config.update("jax_num_cpu_devices", devices or cores or 1)
 
 
+def _join() -> None:
+    """Become one of several processes that work together.
+
+    Raises:
+      ValueError: this process is not told which one it is, or the others do not come.
+    """
+    named = [os.environ.get(name) for name in ("JAXLTH_PROCESSES", "JAXLTH_PROCESS")]
+    settings.require(
+        all(word is None or word.isdecimal() for word in named),
+        f"$JAXLTH_PROCESSES and $JAXLTH_PROCESS must be whole numbers; got {named}.",
+    )
+    count, place = (None if word is None else int(word) for word in named)
+    try:
+        jax.distributed.initialize(num_processes=count, process_id=place)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            "`--distributed` found no other processes: give $JAX_COORDINATOR_ADDRESS, "
+            f"$JAXLTH_PROCESSES and $JAXLTH_PROCESS, or leave it out ({str(error).strip()[:80]})."
+        ) from error
+
+
 @contextlib.contextmanager
 def _interrupted(words: str) -> Iterator[None]:
     """Give an interruption the words that say what is stored, unless it has some."""
@@ -127,16 +147,19 @@ def _tell_failures(event: Any, run: Run, console: Console) -> set[str]:
     return told
 
 
-def _conclude(run: Run, tolerance: float, told: set[str]) -> None:
-    """Print table, sentence and file names of a run, and draw its figure."""
+def _conclude(run: Run, command: Imp, told: set[str]) -> None:
+    """Print table, sentence and file names of a run, draw its figure, write events if asked."""
     frame = store.table([run.path])
     table = store.export_results(run.path)
-    stored.print_summary(frame, tolerance, run.path)
+    stored.print_summary(frame, command.tolerance, run.path)
     picture = run.path / "accuracy.png"
     figures.save(figures.accuracy(stored.undilated(frame)), picture)
     for what, path in (("figure", picture), ("table", table), ("run", run.path)):
         print(f"{what + ':':8}{stored.relative(path)}")
     _tell_earlier_failures(frame[~frame["unit"].isin(told)], run.path)
+    if command.tensorboard:
+        store.write_events(run.path, command.tensorboard)
+        print(f"events: {command.tensorboard}")
 
 
 def _tell_earlier_failures(frame: Any, path: pathlib.Path) -> None:

@@ -24,15 +24,16 @@ from tyro.constructors import (
 )
 
 from jaxlth import data, models, settings, tickets
-from jaxlth.models import mlp
 from jaxlth.training import optimizers
 
 # Names that options of text take; the help lists those that its docstring does not name.
 VALUES: dict[str, Iterable[str]] = {
     "data": (*data.SOURCES, f"{data.PREPARED}NAME"),
     "normalize": data.NORMALIZERS,
+    "augment": data.AUGMENTATIONS,
+    "benchmark": tickets.BENCHMARKS,
     "model": models.MODELS,
-    "initializer": mlp.INITIALIZERS,
+    "initializer": models.INITIALIZERS,
     "optimizer": optimizers.RULES,
     "schedule": optimizers.SCHEDULES,
     "controls": tickets.CONTROLS,

@@ -8,13 +8,13 @@ import operator
 import re
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import settings
+from jaxlth import settings, tickets
 from jaxlth.cli import options
-from jaxlth.cli.commands import COMMANDS, Imp
+from jaxlth.cli.commands import COMMANDS, Imp, Scale
 from jaxlth.tickets import ImpSettings
 
 
@@ -26,7 +26,7 @@ def parse(arguments: list[str]) -> Any:
     """
     name = next(iter(arguments), "")
     _check_command(name)
-    defaults = {"imp": _from_file(arguments[1:])} if name == "imp" else {}
+    defaults = {"imp": _imp_defaults(arguments[1:])} if name == "imp" else {}
     kinds: list[Any] = [
         Annotated[kind, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
         for each, kind in COMMANDS.items()
@@ -99,19 +99,30 @@ def _check_command(name: str) -> None:
     raise ValueError(f"There is no command {name!r}.{hint} {commands}")
 
 
-def _from_file(arguments: list[str]) -> Imp:
-    """Return the defaults of imp: those of the settings file, where one is named."""
-    for position, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--settings":
-            path = value or next(iter(arguments[position + 1 :]), "")
-            settings.require(
-                bool(path) and not path.startswith("--"),
-                "`--settings` needs the name of a TOML file, such as settings.toml in a run's "
-                "folder.",
-            )
-            return Imp(job=settings.read_toml(ImpSettings, path), settings=path)
+def _imp_defaults(arguments: list[str]) -> Imp:
+    """Return the defaults of imp: those of the settings file or the benchmark that is named."""
+    path, name = _value("--settings", arguments), _value("--benchmark", arguments)
+    if path is not None:
+        settings.require(
+            bool(path) and not path.startswith("--"),
+            "`--settings` needs the name of a TOML file, such as settings.toml in a run's folder.",
+        )
+        return Imp(job=settings.read_toml(ImpSettings, path), settings=path)
+    if name is not None:
+        chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
+        scale = _value("--scale", arguments) or "paper"
+        scale = settings.known("scale", scale, get_args(Scale))
+        return Imp(job=tickets.scaled(chosen, scale), benchmark=name)
     return Imp()
+
+
+def _value(option: str, arguments: list[str]) -> str | None:
+    """Return the word that follows an option, "" if none does; None if it is not given."""
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            return value if equals else next(iter(arguments[position + 1 :]), "")
+    return None
 
 
 def _complaint(command: str, word: str) -> str:

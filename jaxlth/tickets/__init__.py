@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 from jaxlth import hosts, settings, store, work
 from jaxlth.store import Run
+from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
     ImpSettings,
     dilated,
@@ -25,6 +26,7 @@ from jaxlth.tickets.problem import Problem, prepare, pruning
 from jaxlth.work import Progress, Start
 
 __all__ = [
+    "BENCHMARKS",
     "CONTROLS",
     "TICKET",
     "ImpSettings",
@@ -36,6 +38,7 @@ __all__ = [
     "label",
     "prepare",
     "rewound",
+    "scaled",
     "trained_at",
     "unit",
     "units",

@@ -192,12 +192,11 @@ def make(
         return evaluation.mean(sums, split.labels.shape[0])
 
     def measure(state: State, mask, dataset: Dataset, step, since) -> tuple[State, Measured]:
-        def on(split: Split | None) -> Evaluation | None:
-            if split is None:
-                return None
+        def on(split: Split) -> Evaluation:
             return evaluate(state.network, mask, split, dataset.mean, dataset.std)
 
-        return judge(state, on(dataset.validation), on(dataset.test), step, since)
+        held = dataset.validation
+        return judge(state, None if held is None else on(held), on(dataset.test), step, since)
 
     def judge(
         state: State, validation: Evaluation | None, test: Evaluation, step, since
