@@ -7,6 +7,7 @@ import pytest
 import tiny
 
 from jaxlth import keys
+from jaxlth.models import BatchAxis
 from jaxlth.training import Plan, execution, fit
 from jaxlth.training.execution import Layout
 
@@ -17,6 +18,10 @@ LAYOUTS = {
     "vmapped": Layout(tuple(ONE), 3),
     "pmapped": Layout(tuple(TWO), 1),
     "both": Layout(tuple(TWO), 2),
+    "split": Layout(tuple(TWO), 1, split=2),
+    "split and vmapped": Layout(tuple(TWO), 3, split=2),
+    "looped": Layout(tuple(ONE), 1, looped=True),
+    "looped and pmapped": Layout(tuple(TWO), 1, looped=True),
 }
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # of float32 after some twenty steps
 PLAN = Plan(
@@ -81,7 +86,7 @@ def test_typed_keys_are_placed_whatever_their_kind(layout, kind):
     placed = layout.place(wanted)
     assert placed.dtype == wanted[0].dtype
     assert placed.shape == (len(layout.devices), layout.per_device)
-    found = np.asarray(jax.random.key_data(placed)).reshape(layout.size, -1)
+    found = np.asarray(jax.random.key_data(placed))[:: layout.split].reshape(layout.size, -1)
     np.testing.assert_array_equal(found, [jax.random.key_data(key) for key in wanted])
 
 
@@ -113,9 +118,10 @@ def test_a_mapped_function_sees_one_network_and_may_take_its_memory(layout):
 def trained():
     """Return (layout, groups of replicates) -> states, rows, kept networks and evaluations."""
     built = tiny.model()
-    trainer = tiny.trainer(built, keep_best=True)
 
     def train(layout, groups):
+        shared = BatchAxis(execution.AXIS, layout.split) if layout.split > 1 else None
+        trainer = tiny.trainer(built, keep_best=True, batch_size=4, batch_axis=shared)
         compiled = fit.compile(trainer, layout, train_examples=1000)
         results = []
         for replicates in groups:
@@ -137,7 +143,17 @@ def alone(trained):
 
 
 @pytest.mark.parametrize(
-    ("layout", "count"), [("vmapped", 3), ("pmapped", 2), ("both", 3)], ids=str
+    ("layout", "count"),
+    [
+        ("vmapped", 3),
+        ("pmapped", 2),
+        ("both", 3),
+        ("split", 1),
+        ("split and vmapped", 3),
+        ("looped", 1),
+        ("looped and pmapped", 2),
+    ],
+    ids=str,
 )
 def test_networks_train_alike_however_they_are_laid_out(alone, trained, layout, count):
     found = trained(LAYOUTS[layout], [range(count)])

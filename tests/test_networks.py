@@ -592,7 +592,7 @@ def test_float64_parameters_are_computed_with_in_float64(name):
 
 
 def test_batch_norm_over_a_named_axis_is_batch_norm_of_the_whole_batch():
-    whole, parts = small(), small(batch_axis=models.BatchAxis("devices", 3))
+    whole, parts = small(), small(batch_axis=models.BatchAxis("devices", 2))
     network = drawn(jax.eval_shape(parts.init, jax.random.key(0)))
     inputs = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("f4")
     wanted, stats = jax.jit(whole.apply, static_argnums=2)(network, inputs, True)

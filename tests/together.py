@@ -1,14 +1,14 @@
-"""One of several processes that do IMP together: python together.py PLACE COUNT PORT OUT SPLIT."""
+"""One of several processes that do IMP together; its arguments are those of `main`, in order."""
 
 import sys
 
 import jax
 
 
-def main(place: int, count: int, port: int, out: str, split: int) -> None:
-    jax.config.update("jax_num_cpu_devices", 2)
-    if count > 1:
-        jax.distributed.initialize(f"127.0.0.1:{port}", count, place)
+def main(place, count, port, devices, split, model, steps, out):
+    jax.config.update("jax_num_cpu_devices", int(devices))
+    if int(count) > 1:
+        jax.distributed.initialize(f"127.0.0.1:{port}", int(count), int(place))
 
     from jaxlth import store, tickets  # once JAX knows of the others
     from jaxlth.models import ModelSettings
@@ -16,10 +16,12 @@ def main(place: int, count: int, port: int, out: str, split: int) -> None:
     from jaxlth.training import TrainingSettings
 
     chosen = ImpSettings(
-        model=ModelSettings(name="mlp", hidden=(16,)),
-        training=TrainingSettings(steps=60, batch_size=60, batch_devices=split),
+        model=ModelSettings(name=model, hidden=(16,) if model == "mlp" else ()),
+        training=TrainingSettings(
+            steps=int(steps), batch_size=64, batch_devices=int(split), train_examples=100
+        ),
         levels=1,
-        replicates=3,
+        replicates=3 if model == "mlp" else 1,
         controls=("random",),
     )
     with store.open_run(out, chosen, job="imp", label="together") as run:
@@ -28,5 +30,4 @@ def main(place: int, count: int, port: int, out: str, split: int) -> None:
 
 
 if __name__ == "__main__":
-    place, count, port = map(int, sys.argv[1:4])
-    main(place, count, port, sys.argv[4], int(sys.argv[5]))
+    main(*sys.argv[1:])

@@ -101,8 +101,10 @@ def _looped(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
             )
             for first in range(0, count, LOOPED_BATCH)
         ]
-        total = jax.tree.map(lambda *parts: sum(np.asarray(part) for part in parts), *sums)
-        return layout.put(Evaluation(*(np.float32(total_of / count) for total_of in total)))
+        means = jax.tree.map(
+            lambda *parts: np.float32(sum(np.asarray(part) for part in parts) / count), *sums
+        )
+        return layout.put(Evaluation(*means))
 
     def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
         per_epoch = len(dataset.train.labels) // trainer.batch_size

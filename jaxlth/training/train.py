@@ -156,7 +156,7 @@ def make(
         images = jnp.reshape(rows[at], (batch_size, *train.images.shape[1:]))
         # Whole batches are augmented, so that the images do not depend on how many devices share.
         images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
-        return share.part(Split(images, train.labels[at]))
+        return share.part(train._replace(images=images, labels=train.labels[at]))
 
     def advance(state: State, mask, dataset: Dataset, key, begin, end) -> State:
         train, norms = dataset.train, (dataset.mean, dataset.std)
@@ -251,7 +251,7 @@ def make(
     )
 
 
-def mean_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def mean_loss(logits: jax.Array, labels: Any) -> jax.Array:
     """Return the mean cross-entropy in nats of (n, classes) logits."""
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
