@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,7 +57,7 @@ class _Steps:
 
 def make(
     batch: Callable[[int], sources.Split], begin: int, end: int, *, workers: int
-) -> Iterator[sources.Split]:
+) -> Generator[sources.Split, None, None]:
     """Yield batch(begin), ..., batch(end - 1).
 
     Args:
