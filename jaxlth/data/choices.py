@@ -15,7 +15,7 @@ from jaxlth.data.augment import AUGMENTATIONS
 SOURCES = {
     "digits": digits.read,
     "synthetic": synthetic.read,
-    "synthetic_96": functools.partial(synthetic.read, enlarged=3),
+    "synthetic_320": functools.partial(synthetic.read, enlarged=10),
     "mnist": functools.partial(idx.read, name="mnist"),
     "fashion_mnist": functools.partial(idx.read, name="fashion_mnist"),
     "cifar10": functools.partial(cifar.read, name="cifar10"),
@@ -87,11 +87,11 @@ class DataSettings:
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
     """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
-    synthetic_96 (the same, enlarged), mnist, fashion_mnist, cifar10, cifar100 (its fine labels);
-    tfds:NAME for an image-classification set of tensorflow-datasets, such as tfds:svhn_cropped or
-    tfds:NAME/CONFIG:VERSION. Too large for memory, decoded when needed: stream:NAME for a set that
-    tensorflow-datasets has prepared, folder:NAME for a folder of images in NAME/train/CLASS/ and
-    NAME/val/CLASS/, such as ImageNet and TinyImageNet as they are unpacked."""
+    synthetic_320 (fewer of these, enlarged), mnist, fashion_mnist, cifar10, cifar100 (its fine
+    labels), or tfds:NAME for an image-classification set of tensorflow-datasets, such as
+    tfds:svhn_cropped or tfds:NAME/CONFIG:VERSION. Too large for memory, and decoded when needed:
+    stream:NAME for a set that tensorflow-datasets has prepared, folder:NAME for images in
+    NAME/train/CLASS/ and NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked."""
 
     data_dir: str | None = settings_lib.outside(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is

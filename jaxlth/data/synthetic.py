@@ -19,7 +19,8 @@ def read(data_dir: str | None = None, *, enlarged: int = 1) -> sources.Published
 
     Args:
       data_dir: not used; here so that all sources are called alike.
-      enlarged: side of the square that each pixel becomes, for networks that need larger images.
+      enlarged: side of the square that each pixel becomes, for networks that need larger images;
+        there are as many times fewer images.
     """
     del data_dir
     random = np.random.RandomState(0)
@@ -33,9 +34,12 @@ def read(data_dir: str | None = None, *, enlarged: int = 1) -> sources.Published
     ]
     noisy = np.stack(moved) + random.normal(0, NOISE, (TRAIN + TEST, SIDE, SIDE, 3))
     images = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
-    images = images.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+
+    def split(rows: slice) -> sources.Split:
+        large = images[rows].repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+        return sources.Split(large, labels[rows])
+
+    train, test = TRAIN // enlarged, TEST // enlarged
     return sources.Published(
-        train=sources.Split(images[:TRAIN], labels[:TRAIN]),
-        test=sources.Split(images[TRAIN:], labels[TRAIN:]),
-        classes=CLASSES,
+        train=split(slice(train)), test=split(slice(TRAIN, TRAIN + test)), classes=CLASSES
     )
