@@ -113,9 +113,18 @@ def test_a_stream_resumed_at_any_step_goes_on_with_the_same_bits(pictures, cut):
 
 
 def test_workers_change_no_bit_and_end_with_the_stream(pictures):
+    before = in_shared_memory()
     chosen = dataclasses.replace(CHOSEN, workers=2)
     assert_same(stream(pictures[0], 1, 7, chosen=chosen), stream(pictures[0], 1, 7))
     assert not multiprocessing.active_children()
+    end = time.monotonic() + 5  # it is given back by a thread
+    while in_shared_memory() - before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not in_shared_memory() - before
+
+
+def in_shared_memory():
+    return set(map(str, pathlib.Path("/dev/shm").glob("psm_*")))
 
 
 def test_an_epoch_has_whole_batches_of_different_examples_in_its_own_order():

@@ -6,6 +6,7 @@ behind `if __name__ == "__main__":`. They end with their parent, however that en
 
 import collections
 import dataclasses
+import gc
 import multiprocessing
 import os
 import signal
@@ -37,7 +38,8 @@ def ahead(batches: Iterable[T], *, put: Callable[[T], Any], depth: int) -> Itera
         waiting.append(put(batch))
         if len(waiting) > depth:
             yield waiting.popleft()
-    yield from waiting
+    while waiting:
+        yield waiting.popleft()  # and hold it no longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,8 @@ def make(
             yield sources.Split(np.asarray(images), np.asarray(labels))
     finally:
         made.close()
+        made = images = labels = None
+        gc.collect()  # grain leaves the last batches in cycles, and they stay in shared memory
 
 
 def _start_worker(index: int, count: int) -> None:
