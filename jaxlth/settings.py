@@ -36,8 +36,8 @@ def require(condition: bool, message: str) -> None:
 def known(setting: str, value: str, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`.
 
-    An option such as "tfds:NAME" stands for every name after its colon; it is offered for a value
-    that may be such a name, and is none itself.
+    An option such as "tfds:NAME" stands for every name after its colon; the first of such options
+    is offered for a value that may be such a name, and is none itself.
 
     Raises:
       ValueError: it is not; the message names the closest option and, as far as they fit into a
@@ -49,7 +49,7 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     prefixes = [option.removesuffix("NAME") for option in options if option.endswith(":NAME")]
     close = closest(value, options)
     meant = [close] if close else []
-    meant += [f"{prefix}{value}" for prefix in prefixes if str(value).isidentifier()]
+    meant += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
     raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
 

@@ -5,6 +5,7 @@ trained in groups, with checkpoints, and stored whole. `train` is a generator of
 throwing KeyboardInterrupt into it saves a checkpoint of the group in training first.
 """
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxlth import hosts, masks
-from jaxlth.data import Dataset
+from jaxlth.data import Dataset, Streamed, StreamSettings
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit
@@ -63,6 +64,7 @@ class Course:
       train_examples: training examples that finished networks are evaluated on.
       split: devices that share each batch.
       convolutional: whether the networks have convolutions.
+      stream: how streamed images are read; None for data in memory.
     """
 
     def __init__(
@@ -73,27 +75,39 @@ class Course:
         train_examples: int,
         split: int = 1,
         convolutional: bool = False,
+        stream: StreamSettings | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
-        self.layout = functools.partial(execution.layout, split=split, convolutional=convolutional)
+        self.layout = functools.partial(
+            execution.layout,
+            split=split,
+            convolutional=convolutional,
+            streamed=stream is not None,
+        )
         self.compiled = functools.cache(
-            functools.partial(fit.compile, trainer, train_examples=train_examples)
+            functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
         )
 
 
 class Placed:
-    """A data set, sent to the devices once for each set of them."""
+    """A data set, sent to the devices once for each set of them; of streams the statistics."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset | Streamed) -> None:
         self.dataset = dataset
-        self._shared: dict[tuple[Any, ...], Dataset] = {}
+        self._shared: dict[tuple[Any, ...], Dataset | Streamed] = {}
 
-    def shared(self, layout: execution.Layout) -> Dataset:
+    def shared(self, layout: execution.Layout) -> Dataset | Streamed:
         """Return the data set on the devices of a layout."""
         if layout.devices not in self._shared:
-            self._shared[layout.devices] = layout.share(self.dataset)
+            self._shared[layout.devices] = self._sent(layout)
         return self._shared[layout.devices]
+
+    def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
+        if isinstance(self.dataset, Dataset):
+            return layout.share(self.dataset)
+        mean, std = layout.share((self.dataset.mean, self.dataset.std))
+        return self.dataset._replace(mean=mean, std=std)
 
 
 class _Task(NamedTuple):
@@ -172,19 +186,20 @@ def _train_group(
         since=max((row[-1]["step"] for row in rows if row), default=tasks[0].ask.begin),
         rows=rows,
     )
-    for moment in moments:
-        _snapshot(run, tasks, layout, moment.states, moment.step)
-        trained, step = (moment.step - step) * len(tasks), moment.step
-        seconds = (time.perf_counter() - clock) / len(tasks)
-        if hosts.agreed(time.perf_counter() - saved > checkpoint_seconds):
-            _checkpoint(run, tasks, layout, moment, seconds)
-            saved = time.perf_counter()
-        try:
-            yield Progress(units, step, course.plan.steps, trained, (), left)
-        except KeyboardInterrupt:
-            _checkpoint(run, tasks, layout, moment, seconds)
-            raise
-        states = moment.states
+    with contextlib.closing(moments):  # what reads streamed data ends, however this does
+        for moment in moments:
+            _snapshot(run, tasks, layout, moment.states, moment.step)
+            trained, step = (moment.step - step) * len(tasks), moment.step
+            seconds = (time.perf_counter() - clock) / len(tasks)
+            if hosts.agreed(time.perf_counter() - saved > checkpoint_seconds):
+                _checkpoint(run, tasks, layout, moment, seconds)
+                saved = time.perf_counter()
+            try:
+                yield Progress(units, step, course.plan.steps, trained, (), left)
+            except KeyboardInterrupt:
+                _checkpoint(run, tasks, layout, moment, seconds)
+                raise
+            states = moment.states
     # Where all networks of the group have stopped early, they are what they would be later.
     for mark in sorted({mark for task in tasks for mark in task.ask.snapshots if mark > step}):
         _snapshot(run, tasks, layout, states, mark)

@@ -350,7 +350,7 @@ def test_every_option_has_its_help_and_a_readable_value(command, monkeypatch):
 
 
 TAKES = {  # option -> every value that it takes
-    "--data": [*data.SOURCES, "tfds:NAME"],
+    "--data": data.NAMES,
     "--normalize": data.NORMALIZERS,
     "--model": models.MODELS,
     "--initializer": models.INITIALIZERS,

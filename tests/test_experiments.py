@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -46,3 +47,11 @@ def test_speed_prints_its_tables(tmp_path, real_data):
     printed = study("speed.py", *arguments, cwd=tmp_path)
     assert "library, pure function" in printed
     assert "14.7 million" in printed
+
+
+@pytest.mark.slow
+def test_streaming_speed_prints_its_tables(tmp_path):
+    small = ("--images", "8", "--steps", "3", "--batch-size", "4", "--step-seconds", "0.01")
+    printed = study("streaming_speed.py", *small, cwd=tmp_path)
+    for row in ("for training", "for testing", "0", "1", "2"):
+        assert re.search(rf"^\| {row} \| \d+( %)? \|$", printed, re.MULTILINE)

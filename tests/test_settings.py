@@ -125,7 +125,7 @@ def test_a_name_that_may_stand_behind_a_prefix_is_offered_with_it():
     with pytest.raises(ValueError, match=r"Did you mean 'shop:earl_grey'\?"):
         settings.known("tea", "earl_grey", ["green", "shop:NAME"])
     with pytest.raises(ValueError, match=r"Did you mean 'green' or 'shop:gren'\?"):
-        settings.known("tea", "gren", ["green", "shop:NAME"])
+        settings.known("tea", "gren", ["green", "shop:NAME", "stall:NAME"])
     with pytest.raises(ValueError, match=r"no value 'zzz:zzz'\. Known"):
         settings.known("tea", "zzz:zzz", ["green", "shop:NAME"])
 
@@ -163,13 +163,26 @@ def test_a_float_that_is_not_a_number_does_not_break_the_text():
 # setting gets a line here, with the default that does what was done before it was there.
 DEFAULTS = {
     "after_pruning": "rewind",
+    "data.augment": "none",
+    "data.examples": None,
+    "data.held_out_test": 0.0,
     "data.name": "digits",
     "data.normalize": "statistics",
+    "data.stream.crop_area": [0.08, 1.0],
+    "data.stream.crop_ratio": [3 / 4, 4 / 3],
+    "data.stream.flip": True,
+    "data.stream.image_size": 224,
+    "data.stream.resize_to": 256,
+    "data.stream.skip_broken": False,
+    "data.stream.statistics_images": 1000,
     "data.validation": 0.1,
     "leave_out": [],
+    "model.dtype": "float32",
+    "model.fc_layers": 1,
     "model.hidden": [],
     "model.initializer": "kaiming-normal",
     "model.name": "lenet-300-100",
+    "model.norm_scale": "uniform",
     "one_shot": False,
     "optimizer.drop": 0.1,
     "optimizer.final_lr": 0.0,
@@ -190,6 +203,7 @@ DEFAULTS = {
     "training.keep": "last",
     "training.patience": None,
     "training.steps": None,
+    "training.synchronized_statistics": True,
     "training.train_examples": 10_000,
 }
 

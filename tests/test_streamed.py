@@ -27,7 +27,7 @@ from jaxlth.data import batches, crops, encoded, folders, streamed, workers
 
 ORDER, CROPS = (keys.stream(0, 0, purpose) for purpose in ("order", "augmentation"))
 SIZE = 6
-CHOSEN = streamed.StreamSettings(name="folder:set", size=SIZE, shorter=8)
+CHOSEN = data.StreamSettings(image_size=SIZE, resize_to=8)
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +65,11 @@ def pictures(tmp_path_factory):
     )
 
 
-def load(root, **chosen):
-    chosen = dataclasses.replace(CHOSEN, data_dir=str(root), **chosen)
-    return streamed.load(chosen, seed=0)
+def load(root, name="folder:set", *, validation=0, stream=CHOSEN, **chosen):
+    chosen = data.DataSettings(
+        name=name, data_dir=str(root), validation=validation, stream=stream, **chosen
+    )
+    return data.load(chosen, seed=0)
 
 
 def stream(source, begin=0, end=6, *, batch_size=4, chosen=CHOSEN, **how):
@@ -111,9 +113,18 @@ def test_a_stream_resumed_at_any_step_goes_on_with_the_same_bits(pictures, cut):
 
 
 def test_workers_change_no_bit_and_end_with_the_stream(pictures):
+    before = in_shared_memory()
     chosen = dataclasses.replace(CHOSEN, workers=2)
     assert_same(stream(pictures[0], 1, 7, chosen=chosen), stream(pictures[0], 1, 7))
     assert not multiprocessing.active_children()
+    end = time.monotonic() + 5  # it is given back by a thread
+    while in_shared_memory() - before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not in_shared_memory() - before
+
+
+def in_shared_memory():
+    return set(map(str, pathlib.Path("/dev/shm").glob("psm_*")))
 
 
 def test_an_epoch_has_whole_batches_of_different_examples_in_its_own_order():
@@ -207,7 +218,7 @@ def test_evaluation_sees_every_example_once_and_fills_up(pictures, batch_size, h
 
 
 def test_statistics_are_those_of_the_sample_cropped_for_testing(pictures):
-    chosen = dataclasses.replace(CHOSEN, statistics=5)
+    chosen = dataclasses.replace(CHOSEN, statistics_images=5)
     mean, std = streamed.statistics(pictures[0], chosen)
     found = [crops.decode(pictures[0].read(number)[0]) for number in range(0, 10, 2)]
     pixels = np.stack([crops.center_crop(image, size=6, shorter=8) for image in found])
@@ -261,11 +272,13 @@ def test_an_image_too_narrow_for_any_crop_gives_its_middle():
 
 def test_half_of_the_crops_are_mirrored():
     draws = np.full(crops.DRAWS, 0.5)
-    cut = functools.partial(crops.random_crop, gradient(60, 60), size=8, scale=(1, 1), ratio=(1, 1))
+    whole = {"size": 8, "scale": (1, 1), "ratio": (1, 1)}
+    cut = functools.partial(crops.random_crop, gradient(60, 60), **whole, flip=True)
     plain = cut(draws)
     assert (np.diff(plain[0, :, 0].astype(int)) > 0).all()
     draws[-1] = 0.49
     np.testing.assert_array_equal(cut(draws), plain[:, ::-1])
+    np.testing.assert_array_equal(cut(draws, flip=False), plain)
 
 
 def test_a_crop_that_needs_no_resizing_keeps_the_pixels():
@@ -352,7 +365,8 @@ def test_a_set_is_loaded_with_validation_and_statistics(tmp_path):
 
 def test_the_directory_may_come_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXLTH_DATA", str(write_folders(tmp_path / "set").parent))
-    assert streamed.load(CHOSEN, seed=0)[1].validation is None
+    chosen = data.DataSettings(name="folder:set", validation=0, stream=CHOSEN)
+    assert data.load(chosen, seed=0)[1].validation is None
 
 
 BAD_FOLDERS = {
@@ -468,12 +482,13 @@ def test_labels_outside_the_classes_are_an_error():
 
 def test_a_prepared_set_is_streamed_as_it_is_read_into_memory(tmp_path):
     write_prepared(tmp_path)
-    info, found = load(tmp_path, name="tfds:tiny", size=3, shorter=3)
+    small = load_settings(image_size=3, resize_to=3)
+    info, found = load(tmp_path, name="stream:tiny", stream=small)
     assert (info.train, info.test, info.classes, info.shape) == (20, 6, 3, (3, 3, 3))
     whole = data.load(
         data.DataSettings(name="tfds:tiny", data_dir=str(tmp_path), validation=0), seed=0
     )[1]
-    batch = next(streamed.evaluation(found.test, load_settings(size=3, shorter=3), batch_size=6))
+    batch = next(streamed.evaluation(found.test, small, batch_size=6))
     np.testing.assert_array_equal(batch.labels, whole.test.labels)
     expected = whole.test.images  # (4, 3): the shorter side fits already
     np.testing.assert_array_equal(batch.images, expected[:, :3])
@@ -487,7 +502,7 @@ def test_a_prepared_test_split_without_labels_gives_way_to_validation(tmp_path):
     images = np.zeros((26, 4, 3, 3), np.uint8)
     splits = {"train": images[:20], "validation": images[20:24], "test": images[24:]}
     write_prepared(tmp_path, splits=splits)
-    assert load(tmp_path, name="tfds:tiny")[0].test == 2
+    assert load(tmp_path, name="stream:tiny")[0].test == 2
     write_prepared(tmp_path / "unlabelled", splits=splits, label=-1)
     from jaxlth.data import records
 
@@ -499,7 +514,7 @@ def test_a_missing_file_of_a_prepared_set_is_named(tmp_path):
     path = next(folder.glob("tiny-train*"))
     path.unlink()
     with pytest.raises(data.DataError, match="is missing: prepare the set again") as caught:
-        load(tmp_path, name="tfds:tiny")
+        load(tmp_path, name="stream:tiny")
     one_line(caught, path)
 
 
@@ -508,7 +523,7 @@ def test_a_damaged_file_of_a_prepared_set_is_named_in_one_line(tmp_path):
     path = next(folder.glob("tiny-train*"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(data.DataError, match="cannot be read") as caught:
-        load(tmp_path, name="tfds:tiny")
+        load(tmp_path, name="stream:tiny")
     one_line(caught, folder)
 
 
@@ -518,14 +533,16 @@ def test_a_damaged_file_of_a_prepared_set_is_named_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "foldr:x"}, "`data` has no value 'foldr'.*Did you mean 'folder'"),
-        ({"name": "folder:"}, "`data`: put the name of a data set after 'folder:'"),
-        ({"validation": 1.0}, r"`validation`.*\[0, 1\); got 1.0"),
-        ({"size": 9}, "`size` must be at least 1 and at most `shorter`.* got 9 and 8"),
-        ({"crop_area": (0.0, 1.0)}, "`crop_area`.*got 0.0 and 1.0"),
+        (
+            {"image_size": 9},
+            "`image_size` must be at least 1 and at most `resize_to`.* got 9 and 8",
+        ),
+        ({"crop_area": (0.0, 1.0)}, "`crop_area`.*; got 0 1."),
         ({"crop_area": (0.5, 0.4)}, "`crop_area`"),
+        ({"crop_area": (0.5, 1.1)}, "`crop_area`"),
+        ({"crop_area": (0.5,)}, "`crop_area`.*two shares.*; got 0.5."),
         ({"crop_ratio": (2.0, 1.0)}, "`crop_ratio`"),
-        ({"statistics": 0}, "`statistics` must be at least 1; got 0"),
+        ({"statistics_images": 0}, "`statistics_images` must be at least 1; got 0"),
         ({"workers": -1}, "`workers` must be at least 0; got -1"),
         ({"ahead": -1}, "`ahead` must be at least 0"),
     ],
@@ -535,10 +552,44 @@ def test_settings_outside_their_range_are_errors(change, message):
         load_settings(**change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "foldr:x"}, "`data` has no value 'foldr:x'.*Did you mean 'folder:NAME'"),
+        ({"name": "folder:"}, "`data` has no value 'folder:'.*Did you mean 'folder:NAME'"),
+        ({"name": "folder:NAME"}, "`data`: put the name of a data set after 'folder:'"),
+        ({"name": "folder:x", "augment": "flip-crop"}, "`augment` has no effect on folder:x"),
+        ({"stream": load_settings()}, "`image_size` has no effect on digits, which memory"),
+        ({"stream": data.StreamSettings(workers=1)}, "`workers` has no effect on digits"),
+        ({"stream": data.StreamSettings(skip_broken=True)}, "`skip_broken` has no effect"),
+    ],
+)
+def test_settings_without_effect_and_unknown_names_are_errors(change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        data.DataSettings(**change)
+    one_line(caught)
+    assert len(str(caught.value)) < 190
+
+
 def test_workers_and_directory_stay_out_of_the_digest():
-    other = load_settings(workers=3, ahead=5, data_dir="x")
-    assert settings.digest(other) == settings.digest(CHOSEN)
-    assert settings.from_dict(streamed.StreamSettings, settings.to_dict(other)) == other
+    plain = data.DataSettings(name="folder:set", stream=CHOSEN)
+    other = dataclasses.replace(plain, data_dir="x", stream=load_settings(workers=3, ahead=5))
+    assert settings.digest(other) == settings.digest(plain)
+    assert settings.from_dict(data.DataSettings, settings.to_dict(other)) == other
+
+
+def test_examples_and_test_images_are_drawn_as_they_are_in_memory(tmp_path):
+    write_prepared(tmp_path)
+    shares = {"validation": 0.2, "held_out_test": 0.3, "examples": 5}
+    _, found = load(
+        tmp_path, name="stream:tiny", stream=load_settings(image_size=3, resize_to=3), **shares
+    )
+    chosen = data.DataSettings(name="tfds:tiny", data_dir=str(tmp_path), **shares)
+    _, whole = data.load(chosen, seed=0)
+    for source, split in zip(found[:3], whole[:3], strict=True):
+        labels = [source.read(at)[1] for at in range(source.examples)]
+        assert labels == split.labels.tolist()
+    assert len(labels) == 6
 
 
 # Processes
@@ -575,7 +626,7 @@ def test_a_stream_that_is_left_early_ends_its_workers(pictures):
 @pytest.mark.slow
 def test_prepared_sets_are_read_by_workers(tmp_path):
     write_prepared(tmp_path)
-    found = load(tmp_path, name="tfds:tiny")[1]
+    found = load(tmp_path, name="stream:tiny")[1]
     assert_same(stream(found.train, chosen=load_settings(workers=2)), stream(found.train))
 
 
@@ -587,11 +638,14 @@ jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
 from jaxlth import data, keys
 from jaxlth.data import streamed
 
-chosen = streamed.StreamSettings(name="folder:set", data_dir=sys.argv[3], size=6, shorter=8)
+stream = data.StreamSettings(image_size=6, resize_to=8)
+chosen = data.DataSettings(
+    name="folder:set", data_dir=sys.argv[3], validation=0, stream=stream
+)
 try:
-    info, found = streamed.load(chosen, seed=0)
+    info, found = data.load(chosen, seed=0)
     batch = next(streamed.training(
-        found.train, chosen, batch_size=4, begin=2, end=3,
+        found.train, stream, batch_size=4, begin=2, end=3,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),
     ))
     print(batch.images.shape[0], *batch.labels.tolist(), batch.images.sum())
@@ -631,11 +685,11 @@ def test_two_hosts_take_the_halves_of_a_batch_and_compare_their_files(tmp_path):
 
 PROGRAM = """
 import sys, multiprocessing
-from jaxlth import keys
+from jaxlth import data, keys
 from jaxlth.data import folders, streamed
 
 if __name__ == "__main__":
-    chosen = streamed.StreamSettings(size=6, shorter=8, workers=2)
+    chosen = data.StreamSettings(image_size=6, resize_to=8, workers=2)
     found = streamed.training(
         folders.read(sys.argv[1], name="set")[0], chosen, batch_size=4, begin=0, end=10**6,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),

@@ -28,7 +28,7 @@ from jaxlth.training import optimizers
 
 # Names that options of text take; the help lists those that its docstring does not name.
 VALUES: dict[str, Iterable[str]] = {
-    "data": (*data.SOURCES, f"{data.PREPARED}NAME"),
+    "data": data.NAMES,
     "normalize": data.NORMALIZERS,
     "augment": data.AUGMENTATIONS,
     "benchmark": tickets.BENCHMARKS,

@@ -7,7 +7,7 @@ with data in memory, an epoch has `count // batch_size` steps and an order of it
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeAlias
 
 import jax
@@ -58,7 +58,7 @@ def training(
     shard: Shard,
     workers: int,
     skip_broken: bool,
-) -> Iterator[sources.Split]:
+) -> Generator[sources.Split, None, None]:
     """Return the batches of steps begin, ..., end - 1.
 
     Args:

@@ -42,8 +42,9 @@ def random_crop(
     size: int,
     scale: tuple[float, float],
     ratio: tuple[float, float],
+    flip: bool,
 ) -> np.ndarray:
-    """Return a crop of random place, area and shape, resized, and mirrored with probability 1/2.
+    """Return a crop of random place, area and shape, resized, and mirrored or not.
 
     Area and shape are drawn until the crop lies within the image, ten times at most; then it is the
     largest crop at the middle whose shape is allowed.
@@ -54,18 +55,20 @@ def random_crop(
       size: height and width of the result, in pixels.
       scale: least and largest area, as a share of the image's.
       ratio: least and largest width / height, of which the logarithm is uniform.
+      flip: whether it is mirrored with probability 1/2.
 
     Returns:
       (size, size, 3) uint8, bilinear.
 
     Example:
       >>> image = PIL.Image.new("RGB", (40, 30), "red")
-      >>> random_crop(image, np.zeros(DRAWS), size=8, scale=(0.08, 1), ratio=(0.75, 1.5)).shape
+      >>> shapes = {"scale": (0.08, 1), "ratio": (0.75, 1.5)}
+      >>> random_crop(image, np.zeros(DRAWS), size=8, **shapes, flip=True).shape
       (8, 8, 3)
     """
     box = _box(image.size, draws, scale=scale, ratio=ratio)
     cut = image.crop(box).resize((size, size), PIL.Image.Resampling.BILINEAR)
-    if draws[-1] < 0.5:
+    if flip and draws[-1] < 0.5:
         # By Pillow: NumPy copies a mirrored array fifteen times slower.
         cut = cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
     return np.asarray(cut)

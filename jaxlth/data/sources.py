@@ -4,6 +4,7 @@ A source is a function from a data directory (or None) to `Published`. It raises
 line that names the file, what is wrong with it and what to do.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -31,6 +32,18 @@ class Published(NamedTuple):
     train: Split
     test: Split
     classes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info:
+    """What a data set is, without its arrays."""
+
+    name: str
+    classes: int
+    shape: tuple[int, int, int]  # height, width, channels
+    train: int  # number of examples, the validation split taken out
+    validation: int
+    test: int
 
 
 def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path) -> None:
@@ -89,6 +102,17 @@ def drawn(count: int, some: int, *, seed: int, purpose: str) -> np.ndarray:
     """Return the places of `some` of `count` examples, at random, by the purpose's stream."""
     order = jax.random.permutation(keys.stream(seed, 0, purpose), count)
     return np.asarray(order)[:some]
+
+
+def spaced(count: int, most: int) -> np.ndarray:
+    """Return `most` places of `count`, evenly spaced, or all of them where there are fewer.
+
+    Example:
+      >>> spaced(10, 4).tolist(), spaced(2, 4).tolist()
+      ([0, 2, 5, 7], [0, 1])
+    """
+    some = min(count, most)
+    return np.arange(some) * count // some
 
 
 def statistics(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,14 @@ TRAIN, TEST = 2000, 500
 NOISE = 60.0  # standard deviation, in units of 0..255
 
 
-def read(data_dir: str | None = None) -> sources.Published:
-    """Return 2000 images of 32x32x3 pixels for training and 500 for testing, in ten classes."""
+def read(data_dir: str | None = None, *, enlarged: int = 1) -> sources.Published:
+    """Return 2000 images of 32x32x3 pixels for training and 500 for testing, in ten classes.
+
+    Args:
+      data_dir: not used; here so that all sources are called alike.
+      enlarged: side of the square that each pixel becomes, for networks that need larger images;
+        there are as many times fewer images.
+    """
     del data_dir
     random = np.random.RandomState(0)
     fields = random.uniform(0, 255, (CLASSES, FIELDS, FIELDS, 3))
@@ -28,8 +34,12 @@ def read(data_dir: str | None = None) -> sources.Published:
     ]
     noisy = np.stack(moved) + random.normal(0, NOISE, (TRAIN + TEST, SIDE, SIDE, 3))
     images = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+    def split(rows: slice) -> sources.Split:
+        large = images[rows].repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+        return sources.Split(large, labels[rows])
+
+    train, test = TRAIN // enlarged, TEST // enlarged
     return sources.Published(
-        train=sources.Split(images[:TRAIN], labels[:TRAIN]),
-        test=sources.Split(images[TRAIN:], labels[TRAIN:]),
-        classes=CLASSES,
+        train=split(slice(train)), test=split(slice(TRAIN, TRAIN + test)), classes=CLASSES
     )

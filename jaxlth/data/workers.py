@@ -6,11 +6,12 @@ behind `if __name__ == "__main__":`. They end with their parent, however that en
 
 import collections
 import dataclasses
+import gc
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,7 +38,8 @@ def ahead(batches: Iterable[T], *, put: Callable[[T], Any], depth: int) -> Itera
         waiting.append(put(batch))
         if len(waiting) > depth:
             yield waiting.popleft()
-    yield from waiting
+    while waiting:
+        yield waiting.popleft()  # and hold it no longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Steps:
 
 def make(
     batch: Callable[[int], sources.Split], begin: int, end: int, *, workers: int
-) -> Iterator[sources.Split]:
+) -> Generator[sources.Split, None, None]:
     """Yield batch(begin), ..., batch(end - 1).
 
     Args:
@@ -84,6 +86,8 @@ def make(
             yield sources.Split(np.asarray(images), np.asarray(labels))
     finally:
         made.close()
+        made = images = labels = None
+        gc.collect()  # grain leaves the last batches in cycles, and they stay in shared memory
 
 
 def _start_worker(index: int, count: int) -> None:

@@ -4,17 +4,19 @@ A benchmark sets network, data, optimiser, schedule and how far to prune. Where 
 (weight decay, Conv-8) the values are those of its published code, or ours, and marked.
 
 References:
-  Frankle 2023, Tables 4.1 and 4.2; Frankle & Carbin 2019, Figure 2, for the Conv networks.
+  Frankle 2023, Tables 4.1 and 4.2, and chapter 4 for the epochs that networks of ImageNet are
+  rewound to; Frankle & Carbin 2019, Figure 2, for the Conv networks.
 """
 
 import dataclasses
 
-from jaxlth.data import DataSettings
+from jaxlth.data import DataSettings, StreamSettings
 from jaxlth.models import ModelSettings
 from jaxlth.tickets.choices import ImpSettings
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
 DECAY = 1e-4  # weight decay of the published code for all networks with momentum
+SIZES = {"mnist": 60_000, "cifar10": 50_000, "folder:imagenet": 1_281_167}  # training images
 
 
 def _lenet() -> ImpSettings:
@@ -56,6 +58,28 @@ def _cifar(model: str, *, lr: float, warmup: int = 0, levels: int) -> ImpSetting
     )
 
 
+def _imagenet(
+    model: str,
+    stream: StreamSettings,
+    optimizer: OptimizerSettings,
+    *,
+    epochs: float,
+    rewind_epoch: int,
+) -> ImpSettings:
+    data, batch_size = DataSettings(name="folder:imagenet", validation=0.0, stream=stream), 1024
+    return ImpSettings(
+        data=data,
+        model=ModelSettings(name=model),
+        training=TrainingSettings(epochs=epochs, batch_size=batch_size),
+        optimizer=optimizer,
+        levels=1,
+        prune_fraction=0.7,
+        one_shot=True,
+        rewind_step=rewind_epoch * (SIZES[data.name] // batch_size),
+        replicates=3,
+    )
+
+
 BENCHMARKS = {
     "mnist_lenet_300_100": _lenet(),
     "cifar_conv2": _conv(2, lr=2e-4, steps=20_000),
@@ -68,6 +92,34 @@ BENCHMARKS = {
     "cifar_vgg16": _cifar("vgg-16", lr=0.1, levels=19),
     "cifar_vgg16_low": _cifar("vgg-16", lr=0.01, levels=13),
     "cifar_vgg16_warmup": _cifar("vgg-16", lr=0.1, warmup=30_000, levels=19),
+    "imagenet_resnet50": _imagenet(
+        "resnet-50",
+        StreamSettings(),
+        OptimizerSettings(
+            optimizer="momentum",
+            lr=0.4,
+            weight_decay=DECAY,
+            schedule="milestones",
+            milestones=(30, 60, 80),
+            warmup=5,
+        ),
+        epochs=90,
+        rewind_epoch=5,
+    ),
+    "imagenet_inceptionv3": _imagenet(
+        "inception-v3",
+        # 299 of 342 pixels: the middle 0.875 of an image, as Google's code for Cloud TPU.
+        StreamSettings(image_size=299, resize_to=342),
+        OptimizerSettings(
+            optimizer="momentum",
+            lr=0.03,
+            weight_decay=4e-5,  # likewise
+            schedule="linear",
+            final_lr=0.005,
+        ),
+        epochs=171,
+        rewind_epoch=6,
+    ),
 }
 
 
@@ -101,6 +153,16 @@ SCALES = {
     ),
     "paper": None,
 }
+STREAMED = {  # of networks for ImageNet, a step of which takes seconds on a CPU
+    "smoke": Share(
+        steps=8, levels=1, replicates=1, examples=None, batch_size=16, held_out_test=0.1
+    ),
+    "cpu": Share(
+        steps=1_000, levels=1, replicates=1, examples=None, batch_size=16, held_out_test=0.001
+    ),
+    "paper": None,
+}
+ON_THE_FLY = {"resnet-50": "synthetic", "inception-v3": "synthetic_320"}  # images for "smoke"
 
 
 def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
@@ -109,10 +171,10 @@ def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
     Shortened trainings are other experiments: their accuracies stand for nothing but themselves.
     Accuracies there are on images held out from training, not on the published test images.
     """
-    share = SCALES[scale]
+    share = (STREAMED if chosen.data.streamed else SCALES)[scale]
     if share is None:
         return chosen
-    length = chosen.training.steps or 1
+    per_unit, length = _length(chosen)  # steps
     steps = min(share.steps, length)
     shorter = steps / length
     levels = min(share.levels, chosen.levels)
@@ -120,20 +182,19 @@ def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
     optimizer, training = chosen.optimizer, chosen.training
     return dataclasses.replace(
         chosen,
-        data=dataclasses.replace(
-            chosen.data, held_out_test=share.held_out_test, examples=share.examples
-        ),
+        data=_scaled_data(chosen, scale, share),
         training=dataclasses.replace(
             training,
             steps=steps,
+            epochs=TrainingSettings.epochs,
             batch_size=min(share.batch_size, training.batch_size),
             evaluate_every=max(1.0, steps / 4),
             train_examples=1_000,
         ),
         optimizer=dataclasses.replace(
             optimizer,
-            milestones=tuple(round(at * shorter) for at in optimizer.milestones),
-            warmup=round(optimizer.warmup * shorter),
+            milestones=tuple(round(at * per_unit * shorter) for at in optimizer.milestones),
+            warmup=round(optimizer.warmup * per_unit * shorter),
         ),
         levels=levels,
         prune_fraction=1 - kept ** (1 / levels),
@@ -141,3 +202,21 @@ def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
         controls=("random",),
         replicates=share.replicates,
     )
+
+
+def _length(chosen: ImpSettings) -> tuple[int, int]:
+    """Return the steps of the unit of a training's times, and of all of it."""
+    training, name = chosen.training, chosen.data.name
+    if training.steps is not None:
+        return 1, training.steps
+    examples = SIZES[name] - round(chosen.data.validation * SIZES[name])
+    per_epoch = examples // training.batch_size
+    return per_epoch, round(training.epochs * per_epoch)
+
+
+def _scaled_data(chosen: ImpSettings, scale: str, share: Share) -> DataSettings:
+    parts = {"held_out_test": share.held_out_test, "examples": share.examples}
+    if chosen.data.streamed and scale == "smoke":
+        name = ON_THE_FLY[chosen.model.name]
+        return DataSettings(name=name, validation=chosen.data.validation, **parts)
+    return dataclasses.replace(chosen.data, **parts)

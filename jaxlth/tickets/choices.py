@@ -94,6 +94,10 @@ class ImpSettings:
             "one of them out.",
         )
         settings.require(
+            not self.data.streamed or self.training.batch_devices == 1,
+            "`batch_devices` has no effect on streamed data, whose batches all devices share.",
+        )
+        settings.require(
             self.data.validation > 0
             or (self.training.patience is None and self.training.keep == "last"),
             "`patience` and `keep` best need a validation split; `validation` is 0.",

@@ -11,7 +11,7 @@ from jaxlth import data, keys, masks, models, prune, settings, training, trees, 
 from jaxlth.data import Info, augment
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.tickets.choices import ImpSettings
-from jaxlth.training import TrainingSettings, execution, optimizers, train
+from jaxlth.training import execution, optimizers, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pru
     Raises:
       ValueError: the network has fewer weights than levels, or none that may be pruned.
     """
-    shared = batch_axis(chosen.training) if chosen.training.synchronized_statistics else None
+    shared = batch_axis(chosen) if chosen.training.synchronized_statistics else None
     model = models.build(chosen.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
@@ -56,11 +56,10 @@ def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pru
     return Pruning(chosen, model, like, dense, _keep(chosen, dense))
 
 
-def batch_axis(chosen: TrainingSettings) -> BatchAxis | None:
+def batch_axis(chosen: ImpSettings) -> BatchAxis | None:
     """Return the devices that share each batch; None where each has its own."""
-    if chosen.batch_devices == 1:
-        return None
-    return BatchAxis(execution.AXIS, chosen.batch_devices)
+    devices = jax.device_count() if chosen.data.streamed else chosen.training.batch_devices
+    return None if devices == 1 else BatchAxis(execution.AXIS, devices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Problem:
             keep_best=chosen.training.keep == "best",
             normalize=data.NORMALIZERS[chosen.data.normalize],
             augmentation=augment.AUGMENTATIONS[chosen.data.augment],
-            batch_axis=batch_axis(chosen.training),
+            batch_axis=batch_axis(chosen),
         )
         return work.Course(
             trainer,
@@ -95,6 +94,7 @@ class Problem:
             train_examples=chosen.training.train_examples,
             split=chosen.training.batch_devices,
             convolutional=self.pruning.model.convolutional,
+            stream=chosen.data.stream if chosen.data.streamed else None,
         )
 
     def plan(self, dilation: float) -> training.Plan:
@@ -112,6 +112,12 @@ def prepare(chosen: ImpSettings) -> Problem:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
+    devices, batch_size = jax.device_count(), chosen.training.batch_size
+    settings.require(
+        not chosen.data.streamed or batch_size % devices == 0,
+        f"`batch_size` must be a multiple of the {devices} devices that share the batches of"
+        f" streamed data; got {batch_size}.",
+    )
     info, dataset = data.load(chosen.data, seed=chosen.seed)
     pruned = pruning(chosen, shape=info.shape, classes=info.classes)
     problem = Problem(pruned, info, work.Placed(dataset))

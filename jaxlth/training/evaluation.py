@@ -1,10 +1,12 @@
 """Loss and accuracy of a network on a split, in batches that fit into memory."""
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxlth import masks
@@ -52,6 +54,16 @@ def mean(sums: Tally, count: int) -> Evaluation:
     # Behind the barrier, or XLA multiplies by 1 / count and 1.0 comes out as 0.99999994.
     divisor = jax.lax.optimization_barrier(jnp.float32(count))
     return Evaluation(sums.loss / divisor, sums.right / divisor)
+
+
+def summed(sums: Iterable[Tally], count: int) -> Evaluation:
+    """Return loss and accuracy over `count` examples, in NumPy, from the sums of their batches."""
+    total: Any = None
+    for each in sums:
+        here = jax.tree.map(np.asarray, each)
+        total = here if total is None else jax.tree.map(operator.add, total, here)
+    loss, accuracy = (np.float32(part / count) for part in total)
+    return Evaluation(loss, accuracy)  # type: ignore[arg-type]
 
 
 def scanned(sums: Callable[[Split], Tally], split: Split) -> Tally:

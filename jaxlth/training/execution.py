@@ -3,12 +3,15 @@
 Networks of a group train in lockstep. On accelerators a group is all that is asked for: `vmap` on
 each device, `pmap` over devices; or several devices share the batches of each network. On CPU a
 group is one network per device: more would only push each other out of the caches, and a short
-group is what a checkpoint, a progress bar or Ctrl-C waits for.
+group is what a checkpoint, a progress bar or Ctrl-C waits for. On streamed data a group is one
+network, whose batches all devices share: decoding images costs more than anything else, and is done
+once for each batch.
 
 With several processes each calls the same functions at the same time, and sees the networks that
 its own devices hold; `Layout.take` gathers those of all.
 """
 
+import contextlib
 import dataclasses
 import operator
 from collections.abc import Callable, Sequence
@@ -22,6 +25,10 @@ from jaxlth import hosts, settings
 
 AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
+
+
+def _as_it_is(dataset: Any, _keys: jax.Array, _end: int) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext(dataset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +82,18 @@ class Layout:
         """Return a tree of (devices of this process, per_device, ...) arrays on the devices."""
         return jax.device_put(tree, self._sharding(AXIS))
 
+    def spread(self, tree: Any) -> Any:
+        """Return this process's part of a batch, split over its devices.
+
+        Args:
+          tree: of (n, ...) arrays, n a multiple of the devices of this process.
+
+        Returns:
+          A tree of (devices of this process, per_device = 1, n / devices, ...) arrays on them.
+        """
+        count = len(self._local())
+        return self.put(jax.tree.map(lambda a: a.reshape((count, 1, -1, *a.shape[1:])), tree))
+
     def share(self, tree: Any) -> Any:
         """Return a tree of arrays that every device holds whole."""
         return jax.device_put(tree, self._sharding())
@@ -120,12 +139,30 @@ class Layout:
         return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
 
 
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A trainer's functions, mapped over a layout's group and compiled once.
+
+    opened(dataset, keys, end) -> context that gives the data which `advance` trains on up to a step
+    advance(states, masks, data, keys, begin, end) -> states
+    measure(states, masks, dataset, step, since) -> (states, Measured)
+    finish(states, masks, dataset) -> (networks, evaluations on examples of training)
+    """
+
+    layout: Layout
+    advance: Callable[..., Any]
+    measure: Callable[..., Any]
+    finish: Callable[..., Any]
+    opened: Callable[..., contextlib.AbstractContextManager[Any]] = _as_it_is
+
+
 def layout(
     networks: int,
     *,
     devices: Sequence[Device] | None = None,
     split: int = 1,
     convolutional: bool = False,
+    streamed: bool = False,
 ) -> Layout:
     """Return the layout for training so many networks.
 
@@ -135,6 +172,7 @@ def layout(
       split: devices that share each batch.
       convolutional: whether the networks have convolutions: on CPU those are 4 to 15 times slower
         inside scan or vmap than in a function of their own.
+      streamed: whether batches come from the host; all devices share each then.
 
     Raises:
       ValueError: there are too few devices, or processes would get different numbers of them.
@@ -142,6 +180,8 @@ def layout(
     found = jax.devices() if devices is None else devices
     if hosts.count() > 1:
         found = sorted(found, key=lambda device: (device.process_index, device.id))
+    if streamed:
+        return Layout(devices=tuple(found), per_device=1, split=len(found), looped=True)
     settings.require(
         split <= len(found),
         f"`batch_devices` must be at most the number of devices, {len(found)}; got {split}.",

@@ -4,21 +4,20 @@
 are cut changes nothing in the numbers.
 """
 
-import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxlth import hosts
-from jaxlth.data import Dataset, Split
-from jaxlth.training import Plan
+from jaxlth.data import Dataset, Split, StreamSettings, sources
+from jaxlth.training import Plan, evaluation, streaming
 from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
-from jaxlth.training.execution import Layout
+from jaxlth.training.execution import Compiled, Layout
 from jaxlth.training.train import NEVER, Trainer
 
 PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
@@ -35,29 +34,19 @@ class Moment(NamedTuple):
     rows: list[list[Row]]  # the evaluations so far, a list for each network
 
 
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """A trainer's functions, mapped over a layout's group and compiled once.
-
-    advance(states, masks, dataset, keys, begin, end) -> states
-    measure(states, masks, dataset, step, since) -> (states, Measured)
-    finish(states, masks, dataset) -> (networks, evaluations on examples of training)
-    """
-
-    layout: Layout
-    advance: Callable[..., Any]
-    measure: Callable[..., Any]
-    finish: Callable[..., Any]
-
-
-def compile(trainer: Trainer, layout: Layout, *, train_examples: int) -> Compiled:
+def compile(
+    trainer: Trainer, layout: Layout, *, train_examples: int, stream: StreamSettings | None = None
+) -> Compiled:
     """Return the trainer's functions for a layout.
 
     Args:
       trainer: the training.
       layout: how networks are placed, and whether their steps are scanned or looped over.
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
+      stream: how streamed images are read; None for data in memory.
     """
+    if stream is not None:
+        return streaming.functions(trainer, layout, stream, train_examples)
     make = _looped if layout.looped else _scanned
     return make(trainer, layout, train_examples)
 
@@ -101,10 +90,7 @@ def _looped(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
             )
             for first in range(0, count, LOOPED_BATCH)
         ]
-        means = jax.tree.map(
-            lambda *parts: np.float32(sum(np.asarray(part) for part in parts) / count), *sums
-        )
-        return layout.put(Evaluation(*means))
+        return layout.put(evaluation.summed(sums, count))
 
     def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
         per_epoch = len(dataset.train.labels) // trainer.batch_size
@@ -132,17 +118,15 @@ def _looped(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
 
 def _spaced(train: Split, most: int) -> Split:
     """Return examples evenly spaced over a split, all of them if they are not more than `most`."""
-    examples = len(train.labels)
-    count = min(examples, most)
-    spaced = np.arange(count) * examples // count
-    return jax.tree.map(lambda a: a[spaced], train)
+    some = sources.spaced(len(train.labels), most)
+    return jax.tree.map(lambda a: a[some], train)
 
 
 def fit(
     compiled: Compiled,
     states: Any,
     masks: Any,
-    dataset: Dataset,
+    dataset: Any,
     keys: jax.Array,
     *,
     begin: int,
@@ -150,14 +134,14 @@ def fit(
     marks: Sequence[int] = (),
     since: int,
     rows: list[list[Row]],
-) -> Iterator[Moment]:
+) -> Generator[Moment, None, None]:
     """Yield the moments of a training, the last one at its end: none if it is there already.
 
     Args:
       compiled: the functions.
       states: a group's states, placed by the layout.
       masks: a group's masks, likewise.
-      dataset: on the devices, shared by the layout.
+      dataset: on the devices, shared by the layout; or streamed.
       keys: a group's keys of data order.
       begin: the step the states are at.
       plan: when to evaluate and to end.
@@ -167,36 +151,38 @@ def fit(
     """
     evaluations = [step for step in plan.evaluations if step > begin]
     targets = sorted({*evaluations, *(mark for mark in marks if begin < mark <= plan.steps)})
-    step, piece = begin, FIRST_PIECE
+    # A loop of steps may be cut anywhere at no cost, and its steps are long.
+    step, piece = begin, 1 if compiled.layout.looped else FIRST_PIECE
 
     def stops() -> list[int]:
         """Return the step at which each network stopped, or NEVER."""
         return [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
 
-    for target in targets:
-        if NEVER not in stops():
-            return
-        while step < target:
-            end = min(target, step + piece)
-            clock = time.perf_counter()
-            states = jax.block_until_ready(
-                compiled.advance(states, masks, dataset, keys, np.int32(step), np.int32(end))
-            )
-            # Processes must agree, or they would wait for each other at different steps.
-            piece = hosts.agreed(_next_piece(piece, end - step, time.perf_counter() - clock))
-            step = end
-            if step < target:
-                yield Moment(step, states, rows)
-        if target in evaluations:
-            states, measured = compiled.measure(
-                states, masks, dataset, np.int32(step), np.int32(since)
-            )
-            measured = compiled.layout.take(measured, len(rows))
-            for row, one, stopped in zip(rows, measured, stops(), strict=True):
-                if stopped in (NEVER, step):
-                    row.append(_row(step, one))
-            since = step
-        yield Moment(step, states, rows)
+    with compiled.opened(dataset, keys, plan.steps) as source:
+        for target in targets:
+            if NEVER not in stops():
+                return
+            while step < target:
+                end = min(target, step + piece)
+                clock = time.perf_counter()
+                states = jax.block_until_ready(
+                    compiled.advance(states, masks, source, keys, np.int32(step), np.int32(end))
+                )
+                # Processes must agree, or they would wait for each other at different steps.
+                piece = hosts.agreed(_next_piece(piece, end - step, time.perf_counter() - clock))
+                step = end
+                if step < target:
+                    yield Moment(step, states, rows)
+            if target in evaluations:
+                states, measured = compiled.measure(
+                    states, masks, dataset, np.int32(step), np.int32(since)
+                )
+                measured = compiled.layout.take(measured, len(rows))
+                for row, one, stopped in zip(rows, measured, stops(), strict=True):
+                    if stopped in (NEVER, step):
+                        row.append(_row(step, one))
+                since = step
+            yield Moment(step, states, rows)
 
 
 def kept_row(state: Any, rows: list[Row]) -> Row:

@@ -1,0 +1,213 @@
+"""Which data set, which of its examples, and how they are shown: the settings of all data sets."""
+
+import dataclasses
+import functools
+import os
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import tyro
+
+from jaxlth import settings as settings_lib
+from jaxlth.data import cifar, digits, idx, inputs, sources, synthetic
+from jaxlth.data.augment import AUGMENTATIONS
+
+SOURCES = {
+    "digits": digits.read,
+    "synthetic": synthetic.read,
+    "synthetic_320": functools.partial(synthetic.read, enlarged=10),
+    "mnist": functools.partial(idx.read, name="mnist"),
+    "fashion_mnist": functools.partial(idx.read, name="fashion_mnist"),
+    "cifar10": functools.partial(cifar.read, name="cifar10"),
+    "cifar100": functools.partial(cifar.read, name="cifar100"),
+}
+NORMALIZERS = {"statistics": inputs.normalize, "unit-norm": inputs.unit_norm}
+PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
+STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
+NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamSettings:
+    """How images of stream:NAME and folder:NAME are cropped, and by whom they are decoded."""
+
+    image_size: int = 224
+    """Height and width of the images that the network sees, for stream:NAME and folder:NAME."""
+
+    resize_to: int = 256
+    """Shorter side that test images of these are resized to before their middle is cropped."""
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    """Least and largest area of their training crops, as a share of the image."""
+
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest width / height of their training crops."""
+
+    flip: bool = True
+    """Whether their training crops are mirrored with probability 1/2."""
+
+    statistics_images: int = 1000
+    """Training images of which their mean and standard deviation are measured."""
+
+    skip_broken: bool = False
+    """Whether the next image takes the place of one that cannot be decoded."""
+
+    workers: int = settings_lib.outside(0)
+    """Processes that decode, on each host; 0 decodes in the process that trains."""
+
+    ahead: int = settings_lib.outside(2)
+    """Batches that are sent to the devices before they are needed."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        settings_lib.require(
+            1 <= self.image_size <= self.resize_to,
+            "`image_size` must be at least 1 and at most `resize_to`, which it is cropped from;"
+            f" got {self.image_size} and {self.resize_to}.",
+        )
+        for field, most, rule in (
+            ("crop_area", 1.0, "two shares of the image, 0 < least <= largest <= 1"),
+            ("crop_ratio", np.finfo(float).max, "two ratios, 0 < least <= largest"),
+        ):
+            given = getattr(self, field)
+            settings_lib.require(
+                len(given) == 2 and 0 < given[0] <= given[1] <= most,
+                f"`{field}` must be {rule}; got {' '.join(f'{each:g}' for each in given)}.",
+            )
+        for field, least in (("statistics_images", 1), ("workers", 0), ("ahead", 0)):
+            value = getattr(self, field)
+            settings_lib.require(
+                value >= least, f"`{field}` must be at least {least}; got {value}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which data set, and how much of its training set is kept for validation."""
+
+    name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
+    """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
+    synthetic_320 (fewer of these, enlarged), mnist, fashion_mnist, cifar10, cifar100 (its fine
+    labels), or tfds:NAME for an image-classification set of tensorflow-datasets, such as
+    tfds:svhn_cropped or tfds:NAME/CONFIG:VERSION. Too large for memory, and decoded when needed:
+    stream:NAME for a set that tensorflow-datasets has prepared, folder:NAME for images in
+    NAME/train/CLASS/ and NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked."""
+
+    data_dir: str | None = settings_lib.outside(None)
+    """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
+    not set either, tfds:NAME and stream:NAME are read from $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    Digits need none."""
+
+    validation: float = 0.1
+    """Share of the training set kept for validation, from 0 (no validation) to less than 1."""
+
+    held_out_test: float = 0.0
+    """Share of the training set kept for testing in place of the published test images, from 0
+    (those are used) to less than 1."""
+
+    examples: int | None = None
+    """Images to train on, drawn from what is left of the training set; all if not given."""
+
+    normalize: str = "statistics"
+    """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
+    training set, per channel) or unit-norm (each image divided by its Euclidean norm)."""
+
+    augment: str = "none"
+    """How training images in memory are changed in each step: none, or flip-crop (mirrored with
+    probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the
+    edge)."""
+
+    stream: StreamSettings = StreamSettings()
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        prefix, colon, rest = self.name.partition(":")
+        if not (rest and prefix + colon in (PREPARED, *STREAMED)):
+            settings_lib.known("data", self.name, NAMES)
+        settings_lib.require(
+            self.name not in NAMES or not colon,
+            f"`data`: put the name of a data set after {prefix + colon!r}, as in tfds:cifar10.",
+        )
+        settings_lib.known("normalize", self.normalize, NORMALIZERS)
+        settings_lib.known("augment", self.augment, AUGMENTATIONS)
+        for field in ("validation", "held_out_test"):
+            share = getattr(self, field)
+            settings_lib.require(
+                0 <= share < 1,
+                f"`{field}`, a share of the training set, must lie in [0, 1); got {share}.",
+            )
+        settings_lib.require(
+            self.examples is None or self.examples >= 1,
+            f"`examples` must be at least 1; got {self.examples}.",
+        )
+        # A setting without effect would give the same results another name.
+        given = [] if self.streamed else _given(self.stream)
+        settings_lib.require(
+            not given,
+            f"`{next(iter(given), '')}` has no effect on {self.name}, which memory holds; leave it"
+            " out, or name the data stream:NAME or folder:NAME.",
+        )
+        settings_lib.require(
+            not self.streamed or self.augment == type(self).augment,
+            f"`augment` has no effect on {self.name}, which is streamed; `crop_area`, `crop_ratio`"
+            " and `flip` say how its images are changed.",
+        )
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images are decoded when they are needed, instead of being held in memory."""
+        return self.name.startswith(STREAMED)
+
+    @property
+    def directory(self) -> str | None:
+        """The directory to read from, if the settings or the environment name one."""
+        return self.data_dir or os.environ.get("JAXLTH_DATA") or None
+
+
+class Rows(NamedTuple):
+    """Places in the published training set, each increasing; they do not overlap."""
+
+    train: np.ndarray  # (n,) int
+    validation: np.ndarray  # likewise, of no example where there is no such split
+    test: np.ndarray  # likewise
+
+
+def drawn_rows(chosen: DataSettings, count: int, *, seed: int) -> Rows:
+    """Return which of `count` published training images are for what.
+
+    Args:
+      chosen: the shares held out, and how many are trained on.
+      count: of the training images.
+      seed: of the run; streams of replicate 0 draw them.
+
+    Raises:
+      ValueError: a share leaves a split without any example, or fewer are left than asked for.
+
+    Example:
+      >>> rows = drawn_rows(DataSettings(validation=0.25, held_out_test=0.5), 8, seed=0)
+      >>> [len(each) for each in rows]
+      [3, 1, 4]
+    """
+
+    def split(rows: np.ndarray, share: float, purpose: str) -> tuple[np.ndarray, np.ndarray]:
+        held = sources.held_out(len(rows), share, seed=seed, name=chosen.name, purpose=purpose)
+        return rows[~held], rows[held]
+
+    train, test = split(np.arange(count), chosen.held_out_test, "test")
+    train, validation = split(train, chosen.validation, "validation")
+    if chosen.examples is not None:
+        settings_lib.require(
+            chosen.examples <= len(train),
+            f"`examples` must be at most the {len(train)} training images of {chosen.name} that"
+            f" are not held out; got {chosen.examples}.",
+        )
+        some = sources.drawn(len(train), chosen.examples, seed=seed, purpose="examples")
+        train = train[np.sort(some)]
+    return Rows(train, validation, test)
+
+
+def _given(chosen: Any) -> list[str]:
+    """Return the fields that differ from their defaults."""
+    plain = type(chosen)()
+    names = [field.name for field in dataclasses.fields(chosen)]
+    return [name for name in names if getattr(chosen, name) != getattr(plain, name)]
