@@ -1,4 +1,4 @@
-"""ResNet-50 on ImageNet pruned at once to 30 % and rewound: Frankle 2023, Table 4.2, Figure 4-15.
+"""ResNet-50 on ImageNet pruned at once to 30 % and rewound: Frankle 2023, Table 4.2, Figure 4-16.
 
 Claim: rewound to initialisation, the subnetwork of 30 % of the weights is no better than its
 controls and below the dense network; rewound to epoch 5, where it has become stable to SGD noise,

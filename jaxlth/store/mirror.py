@@ -17,6 +17,7 @@ is, a folder with a record; two of one name are the same if their records are.
 Who only reads needs no working folder: `jaxlth.store.reading`.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -143,7 +144,8 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     try:
         mirror.merge()
     except BaseException:
-        held.release()
+        with contextlib.suppress(StoreError):  # the first error says more
+            held.release()
         raise
     return mirror
 
