@@ -14,6 +14,7 @@ import textwrap
 import time
 
 import buckets
+import jax
 import numpy as np
 import pytest
 
@@ -375,6 +376,70 @@ CHILD = """
             run.save(unit, {"params": tree}, {"number": number})
             print(unit, flush=True)
 """
+
+
+IMP = """
+    import sys
+
+    import buckets
+
+    from jaxlth import store, tickets
+    from jaxlth.models import ModelSettings
+    from jaxlth.tickets import ImpSettings
+    from jaxlth.training import TrainingSettings
+
+    chosen = ImpSettings(
+        model=ModelSettings(name="mlp", hidden=(16,)),
+        training=TrainingSettings(steps=200, batch_size=60, evaluate_every=10),
+        levels=2,
+        replicates=1,
+        controls=("random",),
+    )
+    with store.open_run(sys.argv[1], chosen, job="imp", label="kill", wait=True) as run:
+        for event in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=0.0):
+            print(event.units[0], event.step, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_training_killed_and_gone_on_with_elsewhere_gives_the_same_bits(tmp_path, on_machine):
+    (tmp_path / "job.py").write_text(textwrap.dedent(IMP))
+    paths = os.pathsep.join([SOURCE, str(pathlib.Path(__file__).parent)])
+    command = [sys.executable, str(tmp_path / "job.py")]
+
+    def start(out):
+        return subprocess.Popen(
+            [*command, out],
+            env=os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    whole = start(str(tmp_path / "here"))
+    told = whole.communicate()[0].splitlines()
+    assert whole.returncode == 0
+    for kill, after in enumerate((len(told) // 4, len(told) // 4)):
+        on_machine(f"machine_{kill}")
+        process = start(OUT)
+        for _ in range(after):
+            process.stdout.readline()
+        process.kill()
+        process.communicate()
+        (lock,) = (tmp_path / "pail").rglob("lock")
+        lock.write_text(json.dumps(json.loads(lock.read_text()) | {"seen": 0.0}))
+    on_machine("last")
+    last = start(OUT)
+    assert len(last.communicate()[0].splitlines()) < len(told)
+    assert last.returncode == 0
+    (here,), (there,) = store.runs(tmp_path / "here"), store.runs(OUT)
+    assert (there.state, there.finished) == ("finished", here.finished)
+    one, other = store.look(here.path), store.look(there.path)
+    for unit, record in one.records():
+        assert other.record(unit)["test_accuracy"] == record["test_accuracy"]
+        for name in ("network", "mask"):
+            a, b = (jax.tree.leaves(run.load(unit, name)) for run in (one, other))
+            assert [leaf.tobytes() for leaf in a] == [leaf.tobytes() for leaf in b]
 
 
 def check_after_kill(tmp_path, on_machine, *, kills):
