@@ -5,16 +5,19 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 import pandas as pd
 import pytest
 
+from jaxlth import tickets
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def study(name: str, *arguments: str, cwd: pathlib.Path) -> str:
+def study(name: str | pathlib.Path, *arguments: str, cwd: pathlib.Path, warn: str = "error") -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "experiments" / name), *arguments],
+        [sys.executable, "-W", "error", "-W", warn, str(ROOT / "experiments" / name), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -38,6 +41,71 @@ def test_lenet_mnist_draws_its_figures_and_trains_nothing_again(tmp_path):
     assert study("lenet_mnist.py", *arguments, cwd=tmp_path) == first
     again = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("record.json")}
     assert again == stored
+
+
+def concluded(printed: str) -> str:
+    """What a study prints after its runs, which tell more the second time."""
+    return printed.rpartition("run: ")[2]
+
+
+def records(folder: pathlib.Path) -> dict[pathlib.Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_lottery_cifar_draws_its_figures_and_trains_nothing_again(tmp_path, real_data):
+    arguments = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    # The test file at hand may be cut short, of which the package warns.
+    first = study("lottery_cifar.py", *arguments, cwd=tmp_path, warn="ignore::UserWarning")
+    folder = tmp_path / "results" / "smoke"
+    assert {path.stem for path in folder.rglob("*.png")} == {"figure_3-3", "figure_3-7"}
+    table = pd.read_csv(folder / "conv-2" / "imp.csv")
+    assert set(table["control"]) == {"ticket", "reinitialized", "random", "random-layerwise"}
+    assert len(pd.read_csv(folder / "summary.csv")) == 7
+    stored = records(tmp_path / "runs")
+    again = study("lottery_cifar.py", *arguments, cwd=tmp_path, warn="ignore::UserWarning")
+    assert concluded(again) == concluded(first)
+    assert records(tmp_path / "runs") == stored
+
+
+STAND_IN = """
+    import dataclasses
+    import runpy
+    import sys
+
+    from jaxlth import tickets
+    from jaxlth.models import ModelSettings
+
+    large = tickets.BENCHMARKS["cifar_resnet20"]
+    small = dataclasses.replace(large, model=ModelSettings(name="mlp", hidden=(8,)))
+    tickets.BENCHMARKS["imagenet_resnet50"] = small
+    runpy.run_path({study!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_imagenet_resnet50_compares_its_rewinding_steps_on_a_small_network(tmp_path):
+    path = ROOT / "experiments" / "imagenet_resnet50.py"
+    (tmp_path / "study.py").write_text(textwrap.dedent(STAND_IN.format(study=str(path))))
+    arguments = ["--results", str(tmp_path / "results")]
+    first = study(tmp_path / "study.py", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke"
+    assert {path.stem for path in folder.glob("*.png")} == {"rewinding", "epoch-5", "step-0"}
+    table = pd.read_csv(folder / "summary.csv")
+    assert set(table["part"]) == {"epoch-5", "step-0"}
+    assert set(table["density"].round(2)) == {1.0, 0.3}
+    assert len(table) == 2 * (1 + 4)
+    stored = records(tmp_path / "runs")
+    again = study(tmp_path / "study.py", *arguments, cwd=tmp_path)
+    assert concluded(again) == concluded(first)
+    assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("imagenet_resnet50" not in tickets.BENCHMARKS, reason="no such benchmark yet")
+def test_imagenet_resnet50_runs_at_its_smallest_scale(tmp_path):
+    study("imagenet_resnet50.py", "--parts", "epoch-5", cwd=tmp_path)
 
 
 @pytest.mark.data

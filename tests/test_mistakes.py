@@ -69,7 +69,7 @@ MISTAKES = {  # arguments -> words that the message must hold
         "accuracy and train-",
     ),
     "levels in another figure": (["figure", "--levels", "1"], "`levels`"),
-    "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], "local or mounted"),
+    "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], r"jaxlth[gcs]"),
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
 }
 LONG = {  # messages of more than a line's 200 characters, and how long they may be

@@ -157,11 +157,6 @@ def test_damaged_run_file_names_the_file_and_costs_no_results(tmp_path, run):
         assert again.has(UNIT)
 
 
-def test_buckets_are_refused():
-    with pytest.raises(StoreError, match="gs://bucket"):
-        open_run("gs://bucket/runs")
-
-
 @pytest.mark.parametrize("unit", ["", "/a", "../a", "a//b", "a/.b", "a/arrays", "a b"])
 def test_units_are_plain_relative_paths(run, unit):
     with pytest.raises(ValueError, match="`unit`"):

@@ -232,7 +232,7 @@ def test_a_life_from_create_to_delete_and_each_step_twice(cloud):
     assert changes == []
     installed = (cloud.home() / "installed").read_text()
     assert installed.count("\n") == 1
-    assert installed.endswith(f"-e {cloud.home()}/jaxlth/source jax[tpu]\n")
+    assert installed.endswith(f"-e {cloud.home()}/jaxlth/source[gcs] jax[tpu]\n")
     said, _ = twice("data", "gs://b/data")
     assert "Copying" not in said
     assert (cloud.home() / "jaxlth" / "data" / "mnist" / "images.gz").exists()
@@ -462,7 +462,7 @@ def test_results_go_to_the_bucket_unless_the_command_says_where(cloud):
         cloud.run("launch", "jaxlth", *arguments, BUCKET="b")
         cloud.run("follow")
     first, *others = cloud.arguments()
-    assert first == ["imp", "--out", "gs://b/runs"]
+    assert first == ["imp", "--out", "gs://b/runs", "--wait"]
     assert others == [["imp", "--out", "here"], ["imp", "--out=here"], ["imp", "--help"]]
     for name in ("a/record.json", "a/level_00/checkpoint_000001/state"):
         path = cloud.root / "buckets" / "b" / "runs" / name
@@ -574,7 +574,7 @@ def test_watch_makes_a_lost_tpu_anew_and_ends_with_the_commands_exit_code(cloud,
     assert process.returncode == 3, said
     assert "attempt 2 of at most 20" in said
     assert "ended with exit code 3; jaxlth costs money until tpu/delete" in said
-    assert cloud.arguments() == [[*COMMAND[1:], "--out", "gs://b/runs"]]
+    assert cloud.arguments() == [[*COMMAND[1:], "--out", "gs://b/runs", "--wait"]]
     made = [call for call in cloud.changes() if call[3] == "create"]
     assert len(made) == 2
     assert all("--spot" in call for call in made)

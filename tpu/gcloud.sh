@@ -150,9 +150,13 @@ complete_command() {
   [ $# -gt 0 ] || mistake "which command? For instance: $script jaxlth imp --data mnist"
   command=("$@")
   [ "$1" = jaxlth ] && [ -n "$BUCKET" ] && [ $# -gt 1 ] || return 0
-  local argument
+  local argument wait=
+  if [ "$2" = imp ]; then wait=--wait; fi # for what a preempted TPU VM held to be given up
   for argument in "$@"; do
-    case $argument in --out | --out=* | --help | -h) return 0 ;; esac
+    case $argument in
+      --out | --out=* | --help | -h) return 0 ;;
+      --wait) wait= ;;
+    esac
   done
-  command+=(--out "gs://$BUCKET/runs")
+  command+=(--out "gs://$BUCKET/runs" ${wait:+"$wait"})
 }

@@ -48,7 +48,7 @@ install() { # COMMIT PACKAGE...
   # uv brings a Python that is new enough; that of the TPU VM (Ubuntu 22.04) is 3.10.
   command -v uv >/dev/null || PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
   [ -e "$root/venv/bin/python" ] || uv venv --quiet --python 3.12 "$root/venv"
-  uv pip install --quiet --python "$root/venv/bin/python" -e "$root/source" "$@"
+  uv pip install --quiet --python "$root/venv/bin/python" -e "$root/source[gcs]" "$@"
   printf '%s\n' "$commit" >"$root/commit"
 }
 

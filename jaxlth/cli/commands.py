@@ -32,7 +32,7 @@ class Imp:
         default_factory=ImpSettings
     )
     out: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     settings: str | None = None
     """TOML file of settings, such as settings.toml in a run's folder; options given besides win."""
     benchmark: str | None = None
@@ -85,7 +85,7 @@ class Results:
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given."""
     out: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     all: bool = False
     """Take every run in the folder."""
     format: Format = "table"
@@ -123,7 +123,7 @@ class Figure:
     """Folders or names of runs; the newest one if none is given. The kinds accuracy and
     train-accuracy draw the tickets of several over each other."""
     out: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     kind: Kind = "accuracy"
     """What to draw: accuracy by density, on the test set (accuracy) or the training set
     (train-accuracy); test accuracy through training (training); step and accuracy of least
@@ -151,7 +151,7 @@ class List:
     """List runs with their state, progress and size."""
 
     out: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ class Export:
     run: str | None = None
     """Folder or name of a run; the newest one if not given."""
     out: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     level: int = 1
     """Number of prunings."""
     replicate: int = 0

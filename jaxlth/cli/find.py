@@ -38,7 +38,7 @@ def imp(command: Imp) -> int:
         problem = None if tickets.complete(chosen, folder) else tickets.prepare(chosen)
         run = store.open_run(command.out, chosen, job="imp", label=label, wait=command.wait)
     with run:
-        place, told = stored.relative(run.path), set()
+        place, told = run.url or stored.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
             if problem is not None:
                 told = _watch(run, problem, console, checkpoint_seconds=command.checkpoint_seconds)
@@ -77,14 +77,17 @@ def _save_and_stop(events: Any, run: Run, *, in_training: bool) -> None:
     except KeyboardInterrupt as error:
         # The job hands ours back once the checkpoint is written; a second signal raises another.
         if error is stop and in_training:
-            place = stored.relative(run.path)
+            place = run.url or stored.relative(run.path)
             raise KeyboardInterrupt(f"interrupted and saved in {place}; {GO_ON}") from None
         raise KeyboardInterrupt from None
 
 
 def _check_places(command: Imp) -> None:
     """Refuse places that cannot be written to, before anything is read or computed."""
-    stored.check_folder("out", command.out)
+    if store.is_remote(command.out):
+        store.reach(command.out)
+    else:
+        stored.check_folder("out", command.out)
     if command.tensorboard is not None:
         stored.check_folder("tensorboard", command.tensorboard)
         try:
@@ -156,6 +159,8 @@ def _conclude(run: Run, command: Imp, told: set[str]) -> None:
     figures.save(figures.accuracy(stored.undilated(frame)), picture)
     for what, path in (("figure", picture), ("table", table), ("run", run.path)):
         print(f"{what + ':':8}{stored.relative(path)}")
+    if run.url is not None:
+        print(f"mirror: {run.url}")
     _tell_earlier_failures(frame[~frame["unit"].isin(told)], run.path)
     if command.tensorboard:
         store.write_events(run.path, command.tensorboard)

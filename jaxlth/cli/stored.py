@@ -115,6 +115,8 @@ def _rewind_step(path: pathlib.Path) -> int | None:
 
 def _chosen_runs(names: Sequence[str], out: str, *, everything: bool = False) -> list[pathlib.Path]:
     """Return the folders of the runs named, each once, of all, or of the newest."""
+    if names and all(map(store.is_remote, names)):
+        return [store.look(name).path for name in names]
     found: dict[str, RunInfo] = {info.path.name: info for info in store.runs(out)}
     if not names:
         require(bool(found), f"There are no runs in {out!r}; make one with: jaxlth imp")

@@ -21,14 +21,16 @@ A run folder holds
     UNIT/checkpoint_NNNNNN/ the state inside an unfinished unit
 
 The folders live on a local or mounted disk: the lock and the promise to survive a crash rest on
-`flock`, `fsync` and `rename`, which a bucket does not have. Copy finished folders there.
+`flock`, `fsync` and `rename`, which a bucket does not have. `open_run("gs://bucket/runs", ...)`
+works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.store.mirror`.
 """
 
 from jaxlth.store import exchange, tensorboard
-from jaxlth.store.about import read as about_run
+from jaxlth.store.bucket import at as reach
+from jaxlth.store.bucket import is_remote
 from jaxlth.store.exchange import export_ticket, load_ticket
 from jaxlth.store.files import StoreError
-from jaxlth.store.runs import Run, RunInfo, folder, look, open_run, runs
+from jaxlth.store.runs import Run, RunInfo, about_run, folder, look, open_run, runs
 from jaxlth.store.table import curves, export_results, table
 from jaxlth.store.tensorboard import write_events
 from jaxlth.store.units import Checkpoint
@@ -44,9 +46,11 @@ __all__ = [
     "export_results",
     "export_ticket",
     "folder",
+    "is_remote",
     "load_ticket",
     "look",
     "open_run",
+    "reach",
     "runs",
     "table",
     "tensorboard",

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from jaxlth import hosts
 from jaxlth import settings as settings_lib
-from jaxlth.store import about, files, lock, results, units
+from jaxlth.store import about, bucket, files, lock, mirror, reading, results, units
 from jaxlth.store.files import StoreError
+from jaxlth.store.mirror import Mirror
 
 T = TypeVar("T")
 
@@ -39,7 +40,8 @@ def open_run(
     differ from those stored: the larger whole number, or else the newer value, is kept.
 
     Args:
-      out: Folder of all runs, on a local or mounted disk; made if missing.
+      out: Folder of all runs, on a local or mounted disk, made if missing; or a bucket, as
+        gs://BUCKET/FOLDER, where the run has a mirror then (see `jaxlth.store.mirror`).
       settings: A frozen dataclass of settings; see `jaxlth.settings`.
       job: What is done, "imp" for instance.
       label: What it is done to, readable, such as "digits-lenet-300-100".
@@ -50,42 +52,55 @@ def open_run(
 
     Raises:
       StoreError: another process holds the run; it was made with other defaults; or the folder
-        cannot be written.
+        or bucket cannot be written.
     """
-    if "://" in str(out):
-        raise StoreError(f"`out` must be a local or mounted folder; got {str(out)!r}.")
     path = folder(out, settings, job=job, label=label)
+    mirrored: list[Mirror | None] = [None]  # stays in the process that has it
 
     def take() -> int:
         with files.writing(path):
             path.mkdir(parents=True, exist_ok=True)
         descriptor = lock.hold(path, wait=wait)
         try:
+            mirrored[0] = mirror.start(out, path, wait=wait)
             about.describe(path, settings, job=job, label=label)
-            Run(path, descriptor).mend()
+            Run(path, descriptor, mirrored[0]).mend()
         except BaseException:
-            os.close(descriptor)
+            Run(path, descriptor, mirrored[0]).abandon()
             raise
         return descriptor
 
     descriptor = hosts.by_lead(take)
-    return Run(path, descriptor if hosts.leads() else -1)
+    return Run(path, descriptor if hosts.leads() else -1, mirrored[0])
 
 
 def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
-    """Return the folder of the run with these settings, which need not exist."""
+    """Return the folder of the run with these settings, which need not exist.
+
+    Where `out` is a bucket, that is the working folder on this machine.
+    """
     name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (job, label))
-    return pathlib.Path(out).absolute() / f"{name}-{settings_lib.digest(settings)}"
+    return mirror.working_folder(out) / f"{name}-{settings_lib.digest(settings)}"
 
 
 def look(path: str | os.PathLike[str]) -> "Run":
-    """Return the run in a folder for reading only: it is not held.
+    """Return the run in a folder or at a bucket for reading only: it is not held.
 
     Raises:
-      StoreError: it is no run folder, or its `run.json` is damaged.
+      StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
     """
-    about.read(path)
-    return Run(pathlib.Path(path).absolute(), -1)
+    here = reading.local(path)
+    about.read(here)
+    return Run(here, -1)
+
+
+def about_run(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a run, in a folder or at a bucket, says of itself: job, label, settings ...
+
+    Raises:
+      StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
+    """
+    return about.read(reading.local(path) if bucket.is_remote(path) else path)
 
 
 def _by_lead(method: Callable[..., T]) -> Callable[..., T]:
@@ -105,26 +120,46 @@ class Run:
 
     Attributes:
       path: The folder, absolute.
+      url: Address of the mirror, None without one.
     """
 
-    def __init__(self, path: pathlib.Path, descriptor: int):
-        """Take over a folder whose lock file is held through `descriptor`."""
+    def __init__(self, path: pathlib.Path, descriptor: int, mirrored: Mirror | None = None):
+        """Take over a folder whose lock file is held through `descriptor`, and its mirror."""
         self.path = path
+        self.url = None if mirrored is None else mirrored.place.url
         self._descriptor = descriptor
+        self._mirror = mirrored
 
     def __enter__(self) -> "Run":
         """Return the run itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Give the run back."""
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Give the run back; an error that is on its way goes before one of the mirror."""
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
 
     def close(self) -> None:
-        """Give the run back, so that another process may hold it."""
+        """Give the run back, so that another process may hold it.
+
+        Raises:
+          StoreError: the mirror cannot be written.
+        """
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        mirrored, self._mirror = self._mirror, None
+        try:
+            if mirrored is not None:
+                mirrored.close()
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def abandon(self) -> None:
+        """Give the run back, whatever the mirror says to that."""
+        with contextlib.suppress(StoreError):
+            self.close()
 
     @_by_lead
     def plan(self, total: int) -> None:
@@ -137,6 +172,7 @@ class Run:
         story = about.read(self.path)
         if story["planned"] != total:
             about.write(self.path, story | {"planned": total})
+            self._copy(None)
 
     @_by_lead
     def note(self, facts: Mapping[str, Any]) -> None:
@@ -154,6 +190,7 @@ class Run:
         noted = known | json.loads(json.dumps(dict(facts)))
         if noted != known:
             about.write(self.path, story | {"facts": noted})
+            self._copy(None)
 
     @_by_lead
     def has(self, unit: str) -> bool:
@@ -177,6 +214,7 @@ class Run:
         units.put(self.path, folder, trees, record)
         results.append(self.path, unit, record)
         units.drop_checkpoints(folder)
+        self._copy(unit)
 
     @_by_lead
     def load(self, unit: str, name: str, like: Any = None) -> Any:
@@ -194,7 +232,9 @@ class Run:
           ValueError: there is no such tree, or it differs from `like`; the first leaf that does is
             named.
         """
-        return units.load(units.locate(self.path, unit), name, like)
+        folder = units.locate(self.path, unit)
+        reading.complete(self.path, unit)
+        return units.load(folder, name, like)
 
     @_by_lead
     def record(self, unit: str) -> dict[str, Any]:
@@ -212,7 +252,7 @@ class Run:
         Raises:
           StoreError: a record is damaged; the message says what to delete.
         """
-        return records(self.path)
+        return units.records(self.path)
 
     @_by_lead
     def remove(self, unit: str) -> None:
@@ -244,6 +284,7 @@ class Run:
         """
         self._require_held()
         units.put_checkpoint(self.path, units.locate(self.path, unit), step, state, notes)
+        self._copy(unit)
 
     @_by_lead
     def reached(self, unit: str) -> int | None:
@@ -273,6 +314,12 @@ class Run:
         for unit in finished:
             units.drop_checkpoints(units.locate(self.path, unit))
         results.mend(self.path, finished)
+        self._copy("")
+
+    def _copy(self, unit: str | None) -> None:
+        """Copy what has changed to the mirror: a unit, all ("") or the run's own files (None)."""
+        if self._mirror is not None:
+            self._mirror.push(unit)
 
     def _require_held(self) -> None:
         if self._descriptor < 0:
@@ -282,29 +329,36 @@ class Run:
 def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
     """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
 
+    Where `out` is a bucket, `path` is a folder from which the run there can be read.
+
     Raises:
-      StoreError: the file `run.json` of a run is damaged.
+      StoreError: the file `run.json` of a run is damaged, or the bucket cannot be used.
     """
-    folder = pathlib.Path(out).absolute()
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [_info(path) for path in paths if (path / about.ABOUT).exists()]
+    if bucket.is_remote(out):
+        found = [_info(seen) for seen in reading.glance(out)]
+    else:
+        folder = pathlib.Path(out).absolute()
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        found = [_info(_seen(path)) for path in paths if (path / about.ABOUT).exists()]
     return sorted(found, key=lambda info: info.created)
 
 
 def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
-    folder = pathlib.Path(path).absolute()
-    return [(unit, units.record(folder / unit)) for unit in units.finished(folder)]
+    return units.records(reading.local(path))
 
 
-def _info(path: pathlib.Path) -> RunInfo:
-    story = about.read(path)
-    finished, asked = len(units.finished(path)), story["planned"]
-    done = asked is not None and finished >= asked
-    state = "running" if lock.is_held(path) else "finished" if done else "interrupted"
-    return RunInfo(
-        path, story["job"], story["label"], state, finished, asked, _bytes(path), story["created"]
-    )
+def _info(seen: reading.Seen) -> RunInfo:
+    story = about.read(seen.path)
+    asked = story["planned"]
+    done = asked is not None and seen.finished >= asked
+    state = "running" if seen.is_held else "finished" if done else "interrupted"
+    job, label, created = (story[name] for name in ("job", "label", "created"))
+    return RunInfo(seen.path, job, label, state, seen.finished, asked, seen.bytes, created)
+
+
+def _seen(path: pathlib.Path) -> reading.Seen:
+    return reading.Seen(path, len(units.finished(path)), _bytes(path), lock.is_held(path))
 
 
 def _bytes(path: pathlib.Path) -> int:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxlth.store import about, files
-from jaxlth.store.runs import records
+from jaxlth.store import about, files, reading, units
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -34,7 +33,7 @@ def table(paths: Paths) -> pd.DataFrame:
     rows, columns = [], dict.fromkeys(["run", "unit"])
     for folder, story in stories.items():
         shown = {name: _text(_flat(story["settings"]).get(name)) for name in changed}
-        for unit, record in records(folder):
+        for unit, record in units.records(folder):
             if record.get("snapshot"):
                 continue
             numbers = _flat({key: value for key, value in record.items() if key != "curve"})
@@ -60,7 +59,7 @@ def curves(paths: Paths) -> pd.DataFrame:
     rows, columns = [], dict.fromkeys(["run", "unit", *keys, "step"])
     for folder in _folders(paths):
         about.read(folder)
-        for unit, record in records(folder):
+        for unit, record in units.records(folder):
             curve = record.get("curve") or {}
             columns |= dict.fromkeys(curve)
             network = {"run": folder.name, "unit": unit} | {key: record.get(key) for key in keys}
@@ -82,14 +81,14 @@ def export_results(path: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
       StoreError: the folder is no run, is damaged, or cannot be written.
     """
-    target = pathlib.Path(path).absolute() / "results.csv"
+    target = reading.local(path) / "results.csv"
     files.write_text(target, table(path).to_csv(index=False))
     return target
 
 
 def _folders(paths: Paths) -> list[pathlib.Path]:
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return [pathlib.Path(path).absolute() for path in several]
+    return [reading.local(path) for path in several]
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

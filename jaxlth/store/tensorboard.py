@@ -3,9 +3,8 @@
 import os
 import pathlib
 
-from jaxlth.store import about, files
+from jaxlth.store import about, files, reading, units
 from jaxlth.store.files import StoreError
-from jaxlth.store.runs import records
 from jaxlth.store.table import points
 
 
@@ -26,10 +25,10 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
             "Event files need tensorboardX: run `pip install jaxlth[tensorboard]`."
         ) from error
     target = pathlib.Path(directory).absolute()
-    run = pathlib.Path(path).absolute()
+    run = reading.local(path)
     about.read(run)
     written = []
-    for unit, record in records(run):
+    for unit, record in units.records(run):
         curve = points(record.get("curve") or {})
         if not curve:
             continue

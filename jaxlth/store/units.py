@@ -8,7 +8,7 @@ import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaxlth.settings import require
@@ -48,9 +48,7 @@ def finished(run: pathlib.Path) -> list[str]:
     found = []
     for root, folders, names in os.walk(run):
         folders[:] = [
-            name
-            for name in folders
-            if name not in (ARRAYS, UNFINISHED) and not _is_checkpoint(name)
+            name for name in folders if name not in (ARRAYS, UNFINISHED) and not is_checkpoint(name)
         ]
         if RECORD in names:
             found.append(pathlib.Path(root).relative_to(run).as_posix())
@@ -77,19 +75,60 @@ def put(
             "files": arrays.fingerprint(stage / ARRAYS),
         }
         files.write_checked(stage / RECORD, stored)
-        with files.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECORD).unlink(missing_ok=True)
-            files.remove(folder / ARRAYS)
-            if (stage / ARRAYS).exists():
-                files.sync(stage / ARRAYS)  # tensorstore has synced the folders below
-                os.rename(stage / ARRAYS, folder / ARRAYS)
-            files.sync_one(stage / RECORD)
-            os.rename(stage / RECORD, folder / RECORD)
-            files.sync_one(folder)
+        settle(run, folder)
     finally:
         with contextlib.suppress(files.StoreError):  # a full disk was reported already
             clear(run)
+
+
+def settle(run: pathlib.Path, folder: pathlib.Path) -> None:
+    """Move arrays and record from `.unfinished` to a folder; what it held is replaced.
+
+    Raises:
+      StoreError: the folder cannot be written.
+    """
+    stage = run / UNFINISHED
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).unlink(missing_ok=True)
+        files.remove(folder / ARRAYS)
+        if (stage / ARRAYS).exists():
+            files.sync(stage / ARRAYS)  # tensorstore has synced the folders below
+            os.rename(stage / ARRAYS, folder / ARRAYS)
+        files.sync_one(stage / RECORD)
+        os.rename(stage / RECORD, folder / RECORD)
+        files.sync_one(folder)
+
+
+def wholes(run: pathlib.Path, under: str = "") -> dict[str, bytes]:
+    """Return what the record of each unit and checkpoint holds, by its folder within the run.
+
+    Two of one name are the same if their records are: these hold checksums of all files.
+
+    Args:
+      run: the run folder.
+      under: a unit; only this one, its checkpoints and the units below it are looked for.
+    """
+    found = {}
+    for root, folders, names in os.walk(run / under):
+        folders[:] = [name for name in folders if name not in (ARRAYS, UNFINISHED)]
+        if RECORD in names:
+            folder = pathlib.Path(root)
+            found[folder.relative_to(run).as_posix()] = (folder / RECORD).read_bytes()
+    return found
+
+
+def superseded(names: Iterable[str]) -> set[str]:
+    """Return those of some wholes that nobody needs: checkpoints that are not the last of a unit.
+
+    Example:
+      >>> sorted(superseded(["a", "a/checkpoint_000001", "b/checkpoint_000001"]))
+      ['a/checkpoint_000001']
+    """
+    names = set(names)
+    checkpoints = sorted(filter(is_checkpoint, names), key=lambda name: _number(pathlib.Path(name)))
+    last = {_unit(name): name for name in checkpoints}
+    return {name for name in checkpoints if last[_unit(name)] != name or _unit(name) in names}
 
 
 def clear(run: pathlib.Path) -> None:
@@ -104,6 +143,15 @@ def record(folder: pathlib.Path, *, remedy: str = RETRAIN) -> dict[str, Any]:
       StoreError: it is missing or damaged.
     """
     return _read(folder, remedy)["record"]
+
+
+def records(run: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and record of each finished unit of a run, sorted by name.
+
+    Raises:
+      StoreError: a record is damaged.
+    """
+    return [(unit, record(run / unit)) for unit in finished(run)]
 
 
 def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -> Any:
@@ -176,6 +224,11 @@ def drop_checkpoints(folder: pathlib.Path) -> None:
         files.remove(path)
 
 
+def is_checkpoint(name: str) -> bool:
+    """Return whether a folder, by its name or its path, is that of a checkpoint."""
+    return re.fullmatch(r"checkpoint_\d{6,}", name.rpartition("/")[2]) is not None
+
+
 def _read(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
     return files.read_checked(folder / RECORD, remedy=remedy.format(folder=folder))
 
@@ -186,7 +239,7 @@ def _newest(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def _checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
-    found = [path for path in _entries(folder) if _is_checkpoint(path.name)]
+    found = [path for path in _entries(folder) if is_checkpoint(path.name)]
     return sorted(found, key=_number)
 
 
@@ -198,8 +251,8 @@ def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     return folder.iterdir() if folder.is_dir() else iter(())
 
 
-def _is_checkpoint(name: str) -> bool:
-    return re.fullmatch(r"checkpoint_\d{6,}", name) is not None
+def _unit(checkpoint: str) -> str:
+    return checkpoint.rpartition("/")[0]
 
 
 def _natural(unit: str) -> list[tuple[int, str]]:

@@ -1,0 +1,244 @@
+"""A run at a bucket: a working folder on this machine, and its mirror there.
+
+`jaxlth imp --out gs://BUCKET/runs` does all its work in a local folder (under `$JAXLTH_CACHE`, or
+the user's cache directory), which has the lock, the atomic renames and the speed that a bucket has
+not. The *mirror* is the same tree of files at the bucket. A *whole* is a unit or a checkpoint, that
+is, a folder with a record; two of one name are the same if their records are.
+
+* When a run is opened, what the mirror has and the folder lacks is fetched, its checksums tested;
+  where both have something of one name, the mirror's counts. What only the folder has, because its
+  process died before it was copied, is copied then. So a machine that starts bare goes on from the
+  last checkpoint, and one that comes back loses nothing.
+* After each change the change is copied, arrays first, the record last; removed are the record
+  first, the arrays after. So the mirror holds only wholes at any moment. A new checkpoint is whole
+  there before the old one goes. Arrays without a record are removed by who opens the run next.
+* One machine works on a run at a time: `jaxlth.store.claim`.
+
+Who only reads needs no working folder: `jaxlth.store.reading`.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from jaxlth.store import about, arrays, bucket, claim, files, lock, units
+from jaxlth.store.bucket import Place
+from jaxlth.store.files import StoreError
+
+ENTRY = f"/{units.RECORD}"
+
+
+class Mirror:
+    """The mirror of a working folder that this process holds; see `start`."""
+
+    def __init__(self, path: pathlib.Path, place: Place, held: claim.Claim):
+        """Take over a working folder and its mirror, both held by this process."""
+        self.place = place
+        self._path, self._claim = path, held
+        self._wholes: dict[str, str] = {}  # digest of the record of each whole there
+        self._files: dict[str, str] = {}  # likewise of each file of the run itself
+
+    def merge(self) -> None:
+        """Bring the working folder up to the mirror.
+
+        Raises:
+          StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
+        """
+        there = bucket.listing(self.place)
+        bucket.remove(self.place, _orphans(there))
+        texts = bucket.read(self.place, records(there))
+        own = bucket.read(self.place, own_files(there))
+        self._wholes = {name.removesuffix(ENTRY): _digest(text) for name, text in texts.items()}
+        self._files = {name: _digest(text) for name, text in own.items()}
+        here = {name: _digest(text) for name, text in units.wholes(self._path).items()}
+        needless = units.superseded({*here, *self._wholes})
+        for name in needless & set(here):
+            discard(self._path / name)
+        for name, digest in self._wholes.items():
+            if name not in needless and here.get(name) != digest:
+                fetch(self.place, self._path, name, there)
+        for name in _in_order(own):
+            write(self._path / name, own[name])
+
+    def push(self, under: str | None = "") -> None:
+        """Copy what has changed in the working folder to the mirror.
+
+        Args:
+          under: the unit that may have changed; "" for all, None for none but the run's own files.
+
+        Raises:
+          StoreError: the bucket cannot be used, or another machine has taken the run over.
+        """
+        self._claim.check()
+        if under is not None:
+            here = {name: _digest(text) for name, text in units.wholes(self._path, under).items()}
+            for name, digest in here.items():
+                if self._wholes.get(name) != digest:
+                    self._put(name, digest)
+            for name in [name for name in self._wholes if _is_within(name, under)]:
+                if name not in here:
+                    self._remove(name)
+        for name in _in_order(file.name for file in self._path.iterdir() if file.is_file()):
+            self._put_file(name)
+
+    def close(self) -> None:
+        """Copy the run's own files, and give the run back.
+
+        Raises:
+          StoreError: the bucket cannot be used, or another machine has taken the run over.
+        """
+        try:
+            self.push(None)
+        finally:
+            self._claim.release()
+
+    def _put(self, name: str, digest: str) -> None:
+        if name in self._wholes:
+            self._remove(name)
+        inside = [f"{name}/{units.ARRAYS}/{file}" for file in _names(self._path / name)]
+        bucket.put(self.place, self._path, inside)
+        bucket.put(self.place, self._path, [name + ENTRY])
+        self._wholes[name] = digest
+
+    def _remove(self, name: str) -> None:
+        del self._wholes[name]
+        bucket.remove(self.place, [name + ENTRY])
+        inside = bucket.below(self.place, f"{name}/{units.ARRAYS}")
+        bucket.remove(inside, bucket.listing(inside))
+
+    def _put_file(self, name: str) -> None:
+        digest = _digest((self._path / name).read_bytes())
+        if self._files.get(name) != digest:
+            bucket.put(self.place, self._path, [name])
+            self._files[name] = digest
+
+
+def working_folder(out: str | os.PathLike[str]) -> pathlib.Path:
+    """Return where this machine works on runs: `out` itself, or a stable folder for a bucket.
+
+    Raises:
+      StoreError: `out` is an address, but of no bucket.
+    """
+    return cached("work", out) if bucket.is_remote(out) else pathlib.Path(out).absolute()
+
+
+def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mirror | None:
+    """Return the mirror of a working folder, merged into it; None if `out` is no bucket.
+
+    Args:
+      out: the folder of all runs.
+      path: the working folder, held by this process.
+      wait: wait for another machine that holds the run, instead of raising.
+
+    Raises:
+      StoreError: another machine holds the run, the bucket cannot be used, or the folder not be
+        written.
+    """
+    if not bucket.is_remote(out):
+        return None
+    place = bucket.below(bucket.at(out), path.name)
+    held = claim.take(place, path, wait=wait)
+    mirror = Mirror(path, place, held)
+    try:
+        mirror.merge()
+    except BaseException:
+        with contextlib.suppress(StoreError):  # the first error says more
+            held.release()
+        raise
+    return mirror
+
+
+def fetch(place: Place, run: pathlib.Path, name: str, there: Iterable[str]) -> None:
+    """Fetch a whole, test it, and put it in its place in a run folder.
+
+    Args:
+      place: the run at the bucket.
+      run: the run folder.
+      name: the whole, by its folder within the run.
+      there: names of the objects of the run.
+
+    Raises:
+      StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
+    """
+    stage = run / units.UNFINISHED
+    units.clear(run)
+    inside = f"{name}/{units.ARRAYS}/"
+    wanted = [each[len(name) + 1 :] for each in there if each.startswith(inside)]
+    with files.writing(stage):
+        stage.mkdir(parents=True)
+    bucket.get(bucket.below(place, name), stage, [*wanted, units.RECORD])
+    remedy = f"Delete {place.url}/{name} and run the same command: only this is made again."
+    try:
+        stored = files.read_checked(stage / units.RECORD, remedy="")
+        arrays.check_files(stage / units.ARRAYS, stored["files"], remedy="")
+    except StoreError as error:
+        what = str(error).replace(str(stage), f"{place.url}/{name}").strip()
+        raise StoreError(f"{what} {remedy}") from error
+    units.settle(run, run / name)
+    units.clear(run)
+
+
+def discard(folder: pathlib.Path) -> None:
+    """Remove the record and arrays of a whole, but not what is below it."""
+    with files.writing(folder):
+        (folder / units.RECORD).unlink(missing_ok=True)
+    files.remove(folder / units.ARRAYS)
+
+
+def write(file: pathlib.Path, content: bytes) -> None:
+    """Put a file in its place at once, unless it is there already."""
+    if not file.exists() or file.read_bytes() != content:
+        part = file.with_name(f".{file.name}.part")
+        with files.writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            os.replace(part, file)
+
+
+def cached(purpose: str, url: str | os.PathLike[str]) -> pathlib.Path:
+    """Return the folder on this machine that stands for one at a bucket."""
+    kind, name = bucket.address(url)
+    cache = os.environ.get("JAXLTH_CACHE")
+    if not cache:
+        user = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        cache = pathlib.Path(user) / "jaxlth"
+    return pathlib.Path(cache).absolute() / purpose / kind / name
+
+
+def records(there: Iterable[str]) -> list[str]:
+    """Return which objects of a run are the record of a whole."""
+    return [name for name in there if name.endswith(ENTRY) and f"/{units.ARRAYS}/" not in name]
+
+
+def own_files(there: Iterable[str]) -> list[str]:
+    """Return which objects of a run are files of the run itself."""
+    return _in_order(name for name in there if "/" not in name)
+
+
+def _orphans(there: Mapping[str, int]) -> list[str]:
+    """Return the objects that a dead process left: arrays without a record."""
+    inside = f"/{units.ARRAYS}/"
+    found = [name for name in there if inside in name]
+    return [name for name in found if name.partition(inside)[0] + ENTRY not in there]
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Return a run's own files: `run.json`, with which it is a run, last; without locks."""
+    plain = [name for name in names if name not in (lock.LOCK, claim.LOCK) and name[0] != "."]
+    return sorted(plain, key=lambda name: (name == about.ABOUT, name))
+
+
+def _is_within(name: str, under: str) -> bool:
+    return not under or name == under or name.startswith(f"{under}/")
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    """Return the files of the arrays of a whole."""
+    top = folder / units.ARRAYS
+    return [path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file()]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
