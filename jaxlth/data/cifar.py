@@ -177,6 +177,7 @@ def _split(
         warnings.warn(
             f"{path} holds {len(labels)} of the {count} test images of {kind.title}: accuracies on"
             " them are coarser than, and not comparable with, published ones.",
+            sources.DataWarning,
             stacklevel=2,
         )
     elif len(labels) != count:

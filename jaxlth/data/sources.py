@@ -19,6 +19,10 @@ class DataError(ValueError):
     """A data set is missing, damaged or of a kind that cannot be read; the message is one line."""
 
 
+class DataWarning(UserWarning):
+    """The published test images are not all there."""
+
+
 class Split(NamedTuple):
     """Images with their labels."""
 
