@@ -77,7 +77,7 @@ def imp(scale: Scale, data_dir: str | None) -> ImpSettings:
         levels=scale.levels,
         prune_fraction=0.2,
         controls=CONTROLS,
-        control_levels=tuple(range(3, scale.levels + 1, 3)),  # a third of their cost
+        control_levels=tuple(range(3, scale.levels + 1, 6)),  # a fifth of their cost
         replicates=scale.replicates,
     )
 
