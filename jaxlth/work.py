@@ -19,7 +19,8 @@ from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit
 from jaxlth.training.evaluation import Evaluation
-from jaxlth.training.train import NEVER, State, Trainer
+from jaxlth.training.states import NEVER, State
+from jaxlth.training.train import Trainer
 
 # Numbers of an evaluation that the table of results has of the kept network and at the best step.
 LAST = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")

@@ -10,6 +10,7 @@ from jaxlth import data, keys, masks, models, training
 from jaxlth.data import DataSettings, Split
 from jaxlth.training import OptimizerSettings, TrainingSettings, execution, fit, optimizers, train
 from jaxlth.training.execution import Layout
+from jaxlth.training.states import NEVER
 
 OVERFITTING, IMPROVING, EXPLODING = range(3)  # the networks of the group
 PLAN = training.Plan(
@@ -92,7 +93,7 @@ def test_patience_stops_a_network_and_its_curve_where_the_curve_says(history, en
     best, stop = stop_of(rows[OVERFITTING])
     assert PLAN.evaluations[0] < best < stop < PLAN.steps
     assert end[OVERFITTING].stopped_step == stop == rows[OVERFITTING][-1]["step"]
-    assert end[IMPROVING].stopped_step == train.NEVER
+    assert end[IMPROVING].stopped_step == NEVER
     assert [row["step"] for row in rows[IMPROVING]] == list(PLAN.evaluations)
     assert stop_of(rows[IMPROVING]) == (PLAN.steps, None)
 
@@ -163,7 +164,7 @@ def test_a_loss_that_is_not_finite_stops_its_network_at_the_next_evaluation(hist
     assert 0 < exploded.nan_step < PLAN.evaluations[0] == exploded.stopped_step
     assert [row["step"] for row in rows[EXPLODING]] == [PLAN.evaluations[0]]
     assert rows[EXPLODING][0]["train_loss"] is rows[EXPLODING][0]["test_loss"] is None
-    assert exploded.best.step == train.NEVER
+    assert exploded.best.step == NEVER
 
 
 def test_a_network_does_not_feel_what_becomes_of_its_neighbours(best_group, history, end):
@@ -283,4 +284,4 @@ def test_an_mlp_learns_the_digits():
     assert [row["step"] for row in rows] == [100, 200, 300]
     assert rows[0]["train_loss"] > rows[1]["train_loss"] > rows[2]["train_loss"]
     assert all(row["validation_loss"] is row["validation_accuracy"] is None for row in rows)
-    assert states[0].best.step == train.NEVER
+    assert states[0].best.step == NEVER

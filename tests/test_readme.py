@@ -73,3 +73,14 @@ def test_the_command_for_real_data_runs(tmp_path, real_data):
     done = jaxlth(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "80 %" in done.stdout
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_command_for_a_benchmark_runs(tmp_path, real_data):
+    line = next(line for line in commands() if "--benchmark" in line and "--scale smoke" in line)
+    arguments = line.split()[1:]
+    arguments[arguments.index("--data-dir") + 1] = str(real_data)
+    done = jaxlth(*arguments, "--steps", "4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3.5 %" in done.stdout

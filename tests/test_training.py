@@ -11,6 +11,7 @@ from jaxlth import data, keys, masks, training, trees
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Model, Network
 from jaxlth.training import OptimizerSettings, Plan, TrainingSettings, evaluation, optimizers, train
+from jaxlth.training.states import NEVER
 
 DATA = tiny.dataset()
 KEY = keys.stream(0, 0, "order")
@@ -243,7 +244,7 @@ def test_the_first_step_whose_loss_is_not_finite_is_told(exploding):
     made, network, mask, first = exploding
     assert 0 < first < STEPS - 2
     start = made.start(network, mask)
-    assert made.advance(start, mask, DATA, KEY, 0, first).nan_step == train.NEVER
+    assert made.advance(start, mask, DATA, KEY, 0, first).nan_step == NEVER
     for end in (first + 1, first + 2, STEPS):
         assert made.advance(start, mask, DATA, KEY, 0, end).nan_step == first
     state = made.advance(start, mask, DATA, KEY, 0, STEPS)
@@ -257,7 +258,7 @@ def test_an_evaluation_tells_what_the_next_training_step_would(exploding):
     state, measured = made.measure(state, mask, DATA, first, 0)
     assert not np.isfinite(measured.test.loss)
     assert (state.nan_step, state.stopped_step) == (first, first)
-    assert state.best.step == train.NEVER
+    assert state.best.step == NEVER
 
 
 def test_a_network_that_is_not_finite_from_the_start_stops_at_step_0(exploding):

@@ -18,7 +18,8 @@ from jaxlth.data import Dataset, Split, StreamSettings, sources
 from jaxlth.training import Plan, evaluation, streaming
 from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
 from jaxlth.training.execution import Compiled, Layout
-from jaxlth.training.train import NEVER, Trainer
+from jaxlth.training.states import NEVER
+from jaxlth.training.train import Trainer
 
 PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
 FIRST_PIECE = 50  # steps, before the pace is known
