@@ -212,9 +212,7 @@ def compare(folder: pathlib.Path) -> None:
         both = {"iterative": ticket, "one-shot": found["one-shot"]}
         figures.save(figures.accuracy_of(both), folder / "figure_3-3.png")
     if "lrr" in found:
-        dense = own[own["level"] == 0]
-        random = pd.concat([dense, own[own["control"] == "random"]])
-        three = {"IMP": ticket, "LRR": found["lrr"], "random": random}
+        three = {"IMP": ticket, "LRR": found["lrr"], "random": own[own["control"] == "random"]}
         figures.save(figures.accuracy_of(three), folder / "figure_3-5.png")
     print(table_4_2(own).to_string(index=False))
 
