@@ -9,8 +9,9 @@ import numpy as np
 import tyro
 
 from jaxlth import settings as settings_lib
-from jaxlth.data import cifar, digits, idx, inputs, sources, synthetic
+from jaxlth.data import cifar, digits, idx, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
+from jaxlth.data.inputs import NORMALIZERS
 
 SOURCES = {
     "digits": digits.read,
@@ -21,7 +22,6 @@ SOURCES = {
     "cifar10": functools.partial(cifar.read, name="cifar10"),
     "cifar100": functools.partial(cifar.read, name="cifar100"),
 }
-NORMALIZERS = {"statistics": inputs.normalize, "unit-norm": inputs.unit_norm}
 PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
 NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))

@@ -197,11 +197,7 @@ def _find(data_dir: str | None, name: str) -> tuple[_Version, pathlib.Path, File
         f"give the option `--data-dir DIR` or set $JAXLTH_DATA, with one of {names}, published"
         f" {_published(kind)}, in DIR, or with that or its files in DIR/{name}."
     )
-    if data_dir is None:
-        raise sources.DataError(f"The data set `{name}` is read from a directory: {how}")
-    root = pathlib.Path(data_dir).expanduser()
-    if not root.is_dir():
-        raise sources.DataError(f"There is no data directory {root} to read `{name}` from: {how}")
+    root = sources.root(data_dir, name=name, how=how)
     for base in (root / name, root):
         for version in kind.versions:
             wanted = (*version.train, version.test)

@@ -110,11 +110,7 @@ def _folder(data_dir: str | None, name: str) -> pathlib.Path:
         f" {', '.join(f'{file}[.gz]' for pair in FILES.values() for file in pair)}, published"
         f" {PUBLISHERS[name]}, in DIR/{name}."
     )
-    if data_dir is None:
-        raise sources.DataError(f"The data set `{name}` is read from a directory: {how}")
-    root = pathlib.Path(data_dir).expanduser()
-    if not root.is_dir():
-        raise sources.DataError(f"There is no data directory {root} to read `{name}` from: {how}")
+    root = sources.root(data_dir, name=name, how=how)
     places = [root / name]
     if root.resolve().name not in set(PUBLISHERS) - {name}:  # files of all sets have the same names
         places.append(root)

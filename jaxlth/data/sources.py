@@ -50,6 +50,25 @@ class Info:
     test: int
 
 
+def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:
+    """Return the data directory.
+
+    Args:
+      data_dir: the directory, None where none is given.
+      name: of the data set, for the message.
+      how: what to give and to put there, as the end of the message.
+
+    Raises:
+      DataError: there is none.
+    """
+    if data_dir is None:
+        raise DataError(f"The data set `{name}` is read from a directory: {how}")
+    found = pathlib.Path(data_dir).expanduser()
+    if not found.is_dir():
+        raise DataError(f"There is no data directory {found} to read `{name}` from: {how}")
+    return found
+
+
 def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path) -> None:
     """Check that every label is one of the classes.
 

@@ -62,7 +62,8 @@ class Layout:
         Fewer trees than the group holds are filled up with copies of the last one.
         """
         full = [*trees, *[trees[-1]] * (self.size - len(trees))]
-        at = [place for place, device in enumerate(self.devices) if device in self._local()]
+        local = set(self._local())
+        at = [place for place, device in enumerate(self.devices) if device in local]
         mine = [
             full[place // self.split * self.per_device + inner]
             for place in at
@@ -129,7 +130,8 @@ class Layout:
         return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
 
     def _local(self) -> tuple[Device, ...]:
-        return tuple(device for device in self.devices if device in jax.local_devices())
+        here = jax.process_index()
+        return tuple(device for device in self.devices if device.process_index == here)
 
     def _sharding(self, *axes: str) -> jax.sharding.Sharding:
         local = self._local()

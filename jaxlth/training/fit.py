@@ -4,19 +4,17 @@
 are cut changes nothing in the numbers.
 """
 
-import functools
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxlth import hosts
-from jaxlth.data import Dataset, Split, StreamSettings, sources
-from jaxlth.training import Plan, evaluation, streaming
-from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
+from jaxlth.data import Dataset, StreamSettings
+from jaxlth.training import Plan, looping, streaming
 from jaxlth.training.execution import Compiled, Layout
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
@@ -48,7 +46,7 @@ def compile(
     """
     if stream is not None:
         return streaming.functions(trainer, layout, stream, train_examples)
-    make = _looped if layout.looped else _scanned
+    make = looping.functions if layout.looped else _scanned
     return make(trainer, layout, train_examples)
 
 
@@ -57,7 +55,7 @@ def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
 
     def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
         network = trainer.finish(state)
-        some = _spaced(dataset.train, train_examples)
+        some = looping.spaced(dataset.train, train_examples)
         return network, trainer.evaluate(network, mask, some, dataset.mean, dataset.std)
 
     return Compiled(
@@ -66,61 +64,6 @@ def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
         measure=layout.map(trainer.measure, (0, 0, None, None, None)),
         finish=layout.map(finish, (0, 0, None)),
     )
-
-
-def _looped(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
-    """Return functions that call a program for each step, or batch of an evaluation."""
-    order_of = layout.map(trainer.order, (None, 0, None))
-    one = layout.map(trainer.step, (0, 0, None, 0, 0, None), donate=True)
-    judge = layout.map(trainer.judge, (0, 0, 0, None, None))
-    keep = layout.map(trainer.finish, (0,))
-
-    def tally(network: Any, mask: Any, split: Split, norms: Any, first: Any, *, size: int) -> Any:
-        batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size), split)
-        return trainer.tally(network, mask, batch, norms)
-
-    @functools.cache
-    def tally_of(size: int) -> Callable[..., Any]:
-        return layout.map(functools.partial(tally, size=size), (0, 0, None, None, None))
-
-    def evaluate(networks: Any, masks: Any, split: Split, norms: Any) -> Evaluation:
-        count = len(split.labels)
-        sums = [
-            tally_of(min(LOOPED_BATCH, count - first))(
-                networks, masks, split, norms, np.int32(first)
-            )
-            for first in range(0, count, LOOPED_BATCH)
-        ]
-        return layout.put(evaluation.summed(sums, count))
-
-    def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
-        per_epoch = len(dataset.train.labels) // trainer.batch_size
-        order = None
-        for step in range(int(begin), int(end)):
-            if order is None or step % per_epoch == 0:
-                order = order_of(dataset, keys, np.int32(step))
-            states = one(states, masks, dataset, order, keys, np.int32(step))
-        return states
-
-    def measure(states: Any, masks: Any, dataset: Dataset, step: Any, since: Any) -> Any:
-        networks, norms = states.network, (dataset.mean, dataset.std)
-        test = evaluate(networks, masks, dataset.test, norms)
-        held = dataset.validation
-        validation = None if held is None else evaluate(networks, masks, held, norms)
-        return judge(states, validation, test, step, since)
-
-    def finish(states: Any, masks: Any, dataset: Dataset) -> Any:
-        networks, norms = keep(states), (dataset.mean, dataset.std)
-        some = _spaced(dataset.train, train_examples)
-        return networks, evaluate(networks, masks, some, norms)
-
-    return Compiled(layout=layout, advance=advance, measure=measure, finish=finish)
-
-
-def _spaced(train: Split, most: int) -> Split:
-    """Return examples evenly spaced over a split, all of them if they are not more than `most`."""
-    some = sources.spaced(len(train.labels), most)
-    return jax.tree.map(lambda a: a[some], train)
 
 
 def fit(

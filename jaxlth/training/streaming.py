@@ -14,7 +14,7 @@ import numpy as np
 from jaxlth import keys as keys_lib
 from jaxlth.data import Split, Streamed, StreamSettings, encoded, sources, streamed, workers
 from jaxlth.models import BatchAxis
-from jaxlth.training import evaluation
+from jaxlth.training import evaluation, looping
 from jaxlth.training.evaluation import Evaluation
 from jaxlth.training.execution import AXIS, Compiled, Layout
 from jaxlth.training.train import Trainer
@@ -74,8 +74,6 @@ def functions(
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
     """
     one = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
-    judge = layout.map(trainer.judge, (0, 0, 0, None, None))
-    keep = layout.map(trainer.finish, (0,))
     axis = BatchAxis(AXIS, len(layout.devices))
 
     def tally(network: Any, mask: Any, batch: Split, norms: Any) -> evaluation.Tally:
@@ -119,16 +117,8 @@ def functions(
             states = one(states, masks, batch, norms, np.int32(step))
         return states
 
-    def measure(states: Any, masks: Any, data: Streamed, step: Any, since: Any) -> Any:
-        networks, norms = states.network, (data.mean, data.std)
-        held = data.validation
-        validation = None if held is None else evaluate(networks, masks, held, norms)
-        test = evaluate(networks, masks, data.test, norms)
-        return judge(states, validation, test, step, since)
+    def some(data: Streamed) -> encoded.Source:
+        return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
 
-    def finish(states: Any, masks: Any, data: Streamed) -> Any:
-        networks, norms = keep(states), (data.mean, data.std)
-        some = encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
-        return networks, evaluate(networks, masks, some, norms)
-
+    measure, finish = looping.judged(trainer, layout, evaluate, some)
     return Compiled(layout=layout, advance=advance, measure=measure, finish=finish, opened=opened)

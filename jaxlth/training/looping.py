@@ -1,0 +1,94 @@
+"""Training whose steps, and batches of an evaluation, are called from a loop in Python.
+
+So convolutions train on CPU, where they are slow inside a scan, and so do streamed images, which
+come from the host.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth.data import Dataset, Split, sources
+from jaxlth.training import evaluation
+from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
+from jaxlth.training.execution import Compiled, Layout
+from jaxlth.training.train import Trainer
+
+
+def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
+    """Return functions that call a program for each step, or batch of an evaluation."""
+    order_of = layout.map(trainer.order, (None, 0, None))
+    one = layout.map(trainer.step, (0, 0, None, 0, 0, None), donate=True)
+
+    def tally(network: Any, mask: Any, split: Split, norms: Any, first: Any, *, size: int) -> Any:
+        batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size), split)
+        return trainer.tally(network, mask, batch, norms)
+
+    @functools.cache
+    def tally_of(size: int) -> Callable[..., Any]:
+        return layout.map(functools.partial(tally, size=size), (0, 0, None, None, None))
+
+    def evaluate(networks: Any, masks: Any, split: Split, norms: Any) -> Evaluation:
+        count = len(split.labels)
+        sums = [
+            tally_of(min(LOOPED_BATCH, count - first))(
+                networks, masks, split, norms, np.int32(first)
+            )
+            for first in range(0, count, LOOPED_BATCH)
+        ]
+        return layout.put(evaluation.summed(sums, count))
+
+    def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
+        per_epoch = len(dataset.train.labels) // trainer.batch_size
+        order = None
+        for step in range(int(begin), int(end)):
+            if order is None or step % per_epoch == 0:
+                order = order_of(dataset, keys, np.int32(step))
+            states = one(states, masks, dataset, order, keys, np.int32(step))
+        return states
+
+    def some(dataset: Dataset) -> Split:
+        return spaced(dataset.train, train_examples)
+
+    measure, finish = judged(trainer, layout, evaluate, some)
+    return Compiled(layout=layout, advance=advance, measure=measure, finish=finish)
+
+
+def judged(
+    trainer: Trainer,
+    layout: Layout,
+    evaluate: Callable[[Any, Any, Any, Any], Evaluation],
+    some: Callable[[Any], Any],
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return `measure` and `finish` of a `Compiled` whose evaluations are loops.
+
+    Args:
+      trainer: the training.
+      layout: how networks are placed.
+      evaluate: (networks, masks, split, (mean, std)) -> Evaluation, placed by the layout.
+      some: data set -> the examples of its training split that `finish` evaluates networks on.
+    """
+    judge = layout.map(trainer.judge, (0, 0, 0, None, None))
+    keep = layout.map(trainer.finish, (0,))
+
+    def measure(states: Any, masks: Any, dataset: Any, step: Any, since: Any) -> Any:
+        networks, norms = states.network, (dataset.mean, dataset.std)
+        held = dataset.validation
+        validation = None if held is None else evaluate(networks, masks, held, norms)
+        test = evaluate(networks, masks, dataset.test, norms)
+        return judge(states, validation, test, step, since)
+
+    def finish(states: Any, masks: Any, dataset: Any) -> Any:
+        networks, norms = keep(states), (dataset.mean, dataset.std)
+        return networks, evaluate(networks, masks, some(dataset), norms)
+
+    return measure, finish
+
+
+def spaced(train: Split, most: int) -> Split:
+    """Return examples evenly spaced over a split, all of them if they are not more than `most`."""
+    some = sources.spaced(len(train.labels), most)
+    return jax.tree.map(lambda a: a[some], train)
