@@ -11,7 +11,6 @@ Variants take turns within one process; printed are medians of the rounds and ra
 The whole run is `jaxlth imp` with 15 levels, 5 replicates and 5000 steps, in a process of its own.
 """
 
-import collections
 import dataclasses
 import itertools
 import pathlib
@@ -28,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from timing import interleaved
 
 from jaxlth import data, keys, masks, models, prune, scores, store, tickets, training
 from jaxlth.data import DataSettings
@@ -191,18 +191,6 @@ def level_parts(
             next(numbers) + 1_000_000
         ),
     }
-
-
-def interleaved(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each variant, taken in turns after one round to warm up."""
-    taken = collections.defaultdict(list)
-    for turn in range(rounds + 1):
-        for name, run in variants.items():
-            clock = time.perf_counter()
-            jax.block_until_ready(run())
-            if turn:
-                taken[name].append(time.perf_counter() - clock)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
 def framework_seconds(data_dir: str | None, rounds: int) -> float:

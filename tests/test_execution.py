@@ -159,3 +159,14 @@ def test_networks_train_alike_however_they_are_laid_out(alone, trained, layout, 
     found = trained(LAYOUTS[layout], [range(count)])
     assert len(found) == count  # the copies that fill up `both` are gone
     tiny.assert_close(found, alone[:count], **TOLERANCE)
+
+
+def test_convolutions_on_cpu_are_compiled_with_options_if_xla_knows_them(monkeypatch):
+    looped, scanned = LAYOUTS["looped"], LAYOUTS["one"]
+    assert looped._compiler_options() == execution.CONVOLUTIONS_ON_CPU
+    assert scanned._compiler_options() is None
+    monkeypatch.setattr(execution, "CONVOLUTIONS_ON_CPU", {"xla_cpu_no_such_option": "1"})
+    execution._has_options.cache_clear()
+    assert looped._compiler_options() is None
+    assert looped.map(lambda x: x + 1, (0,))(jnp.zeros((1, 1))) == 1
+    execution._has_options.cache_clear()

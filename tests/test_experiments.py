@@ -114,3 +114,12 @@ def test_streaming_speed_prints_its_tables(tmp_path):
     printed = study("streaming_speed.py", *small, cwd=tmp_path)
     for row in ("for training", "for testing", "0", "1", "2"):
         assert re.search(rf"^\| {row} \| \d+( %)? \|$", printed, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_cifar_speed_prints_its_table(tmp_path):
+    small = ("--networks", "conv-2", "--batch-size", "4", "--rounds", "1")
+    printed = study("cifar_speed.py", *small, cwd=tmp_path)
+    assert (
+        len(re.findall(r"^\| conv-2 \| .* \| \d+ ms \| \d\.\d\d \|$", printed, re.MULTILINE)) >= 3
+    )

@@ -224,7 +224,12 @@ def macs(row):
 
 
 def inside(row):
-    """Return the multiply-adds that do not meet padding, half a kernel of which is on each side."""
+    """Return the multiply-adds that do not meet padding, half a kernel of which is on each side.
+
+    Of an image smaller than the kernel all are done: by one product of matrices on CPU.
+    """
+    if row.side * row.stride < row.kernel:
+        return macs(row)
     at = np.arange(row.side)[:, None] * row.stride + np.arange(row.kernel or 1) - row.kernel // 2
     return int(((at >= 0) & (at < row.side * row.stride)).sum()) ** 2 * row.into * row.out
 
@@ -241,8 +246,10 @@ def walk(jaxpr):
     """Yield every operation of a program."""
     for eqn in jaxpr.eqns:
         yield eqn
-        for inner in jaxprs_in_params(eqn.params):
-            yield from walk(inner)
+        inner = list(jaxprs_in_params(eqn.params))
+        other = eqn.primitive.name == "cond"  # one program a platform, that of all others the last
+        for each in inner[-1:] if other else inner:
+            yield from walk(each)
 
 
 def products(name, **chosen):

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlth.models import convolution
+
 NormScale = Literal["ones", "uniform"]
 Dtype = Literal["float32", "bfloat16"]
 
@@ -127,6 +129,7 @@ class Layers:
             padding=around,
             use_bias=bias,
             kernel_init=INITIALIZERS[self.initializer],
+            conv_general_dilated=convolution.convolve,
             dtype=self._computed(),
             name=name,
         )

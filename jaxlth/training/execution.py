@@ -13,6 +13,7 @@ its own devices hold; `Layout.take` gathers those of all.
 
 import contextlib
 import dataclasses
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -25,6 +26,15 @@ from jaxlth import hosts, settings
 
 AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
+
+# XLA's newer kernels for CPU are kept for sums and what is done number by number: its convolutions
+# are faster without, a training step two to four times (`experiments/cifar_speed.py`). `pmap`
+# takes no options, so one CPU device trains faster than several forced ones.
+CONVOLUTIONS_ON_CPU = {
+    "xla_cpu_experimental_ynn_fusion_type": (
+        "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_ELTWISE"
+    )
+}
 
 
 def _as_it_is(dataset: Any, _keys: jax.Array, _end: int) -> contextlib.AbstractContextManager[Any]:
@@ -126,8 +136,13 @@ class Layout:
         inner = _without_axis(function, axes) if one else jax.vmap(function, in_axes=axes)
         donated = (0,) if donate else ()
         if len(self.devices) == 1:
-            return jax.jit(_without_axis(inner, axes), donate_argnums=donated)
+            mapped, options = _without_axis(inner, axes), self._compiler_options()
+            return jax.jit(mapped, donate_argnums=donated, compiler_options=options)
         return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
+
+    def _compiler_options(self) -> dict[str, str] | None:
+        fits = self.looped and self.devices[0].platform == "cpu"
+        return CONVOLUTIONS_ON_CPU if fits and _has_options() else None
 
     def _local(self) -> tuple[Device, ...]:
         here = jax.process_index()
@@ -202,6 +217,16 @@ def layout(
         split=split,
         looped=on_cpu and convolutional,
     )
+
+
+@functools.cache
+def _has_options() -> bool:
+    """Return whether the XLA installed knows the options for convolutions on CPU."""
+    try:
+        jax.jit(lambda: 0, compiler_options=CONVOLUTIONS_ON_CPU)()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _without_axis(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:

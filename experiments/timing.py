@@ -1,0 +1,29 @@
+"""How the studies of speed measure: variants in turn within one process, medians of the rounds.
+
+Machines are shared and change their pace; what is compared must be measured side by side.
+"""
+
+import collections
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def interleaved(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each variant, taken in turns after one round to warm up.
+
+    Args:
+      variants: functions by name; of what they return, arrays of JAX are waited for.
+      rounds: how often the variants take turns.
+    """
+    taken = collections.defaultdict(list)
+    for turn in range(rounds + 1):
+        for name, run in variants.items():
+            clock = time.perf_counter()
+            jax.block_until_ready(run())
+            if turn:
+                taken[name].append(time.perf_counter() - clock)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
