@@ -55,6 +55,16 @@ def test_a_group_is_one_network_a_cpu_and_all_networks_on_accelerators(
     assert chosen.size == used * per_device
 
 
+def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():
+    cores = devices("cpu", 4)
+    chosen = execution.layout(5, devices=cores, convolutional=True)
+    assert chosen == Layout(tuple(cores[:1]), 1, looped=True)
+    chosen = execution.layout(5, devices=cores, convolutional=True, split=2)
+    assert chosen == Layout(tuple(cores[:2]), 1, split=2, looped=True)
+    chosen = execution.layout(5, devices=devices("tpu", 4), convolutional=True)
+    assert chosen == Layout(tuple(devices("tpu", 4)), 2)
+
+
 def test_local_devices_are_the_default():
     assert execution.layout(5) == Layout(tuple(jax.local_devices()), 1)
 

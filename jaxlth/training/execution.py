@@ -3,9 +3,9 @@
 Networks of a group train in lockstep. On accelerators a group is all that is asked for: `vmap` on
 each device, `pmap` over devices; or several devices share the batches of each network. On CPU a
 group is one network per device: more would only push each other out of the caches, and a short
-group is what a checkpoint, a progress bar or Ctrl-C waits for. On streamed data a group is one
-network, whose batches all devices share: decoding images costs more than anything else, and is done
-once for each batch.
+group is what a checkpoint, a progress bar or Ctrl-C waits for. With convolutions it is one network,
+whose steps use all cores. On streamed data a group is one network, whose batches all devices share:
+decoding images costs more than anything else, and is done once for each batch.
 
 With several processes each calls the same functions at the same time, and sees the networks that
 its own devices hold; `Layout.take` gathers those of all.
@@ -28,8 +28,7 @@ AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
 
 # XLA's newer kernels for CPU are kept for sums and what is done number by number: its convolutions
-# are faster without, a training step two to four times (`experiments/cifar_speed.py`). `pmap`
-# takes no options, so one CPU device trains faster than several forced ones.
+# are faster without, a training step two to four times (`experiments/cifar_speed.py`).
 CONVOLUTIONS_ON_CPU = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_ELTWISE"
@@ -195,22 +194,27 @@ def layout(
       ValueError: there are too few devices, or processes would get different numbers of them.
     """
     found = jax.devices() if devices is None else devices
-    if hosts.count() > 1:
+    several = hosts.count() > 1
+    if several:
         found = sorted(found, key=lambda device: (device.process_index, device.id))
+    # `pmap` takes no compiler options, without which two replicates on two forced devices take
+    # 1.5 times as long as one after the other on all cores, or twice.
+    on_cpu = found[0].platform == "cpu"
+    best_alone = on_cpu and convolutional and not several
     if streamed:
-        return Layout(devices=tuple(found), per_device=1, split=len(found), looped=True)
+        used = found[:1] if best_alone else found
+        return Layout(devices=tuple(used), per_device=1, split=len(used), looped=True)
     settings.require(
         split <= len(found),
         f"`batch_devices` must be at most the number of devices, {len(found)}; got {split}.",
     )
-    several = hosts.count() > 1
     settings.require(
         not several or len(found) % split == 0,
         f"`batch_devices` must divide the {len(found)} devices of all processes; got {split}.",
     )
     # Several processes all take part, or those without a network would not be waited for.
-    sets = len(found) // split if several else max(1, min(len(found) // split, networks))
-    on_cpu = found[0].platform == "cpu"
+    most = 1 if best_alone else len(found) // split
+    sets = most if several else max(1, min(most, networks))
     return Layout(
         devices=tuple(found[: sets * split]),
         per_device=1 if on_cpu else -(-networks // sets),
