@@ -23,10 +23,8 @@ from typing import Literal
 import pandas as pd
 
 from jaxlth import cli, store, tickets
-from jaxlth.data import DataSettings
-from jaxlth.report import figures, learning
+from jaxlth.report import figures, learning, tables
 from jaxlth.tickets import ImpSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings
 
 CONTROLS = ("reinitialized", "random-layerwise", "random")
 
@@ -68,12 +66,12 @@ SCALES = {
 
 def imp(scale: Scale, data_dir: str | None) -> ImpSettings:
     """Return the settings that all parts share: Table 4.1, row LeNet."""
-    return ImpSettings(
-        data=DataSettings(name=scale.data, data_dir=data_dir, validation=0.0),
-        training=TrainingSettings(steps=scale.steps, batch_size=60),
-        optimizer=OptimizerSettings(optimizer="adam", lr=12e-4),
+    chosen = tickets.BENCHMARKS["mnist_lenet_300_100"]
+    return dataclasses.replace(
+        chosen,
+        data=dataclasses.replace(chosen.data, name=scale.data, data_dir=data_dir),
+        training=dataclasses.replace(chosen.training, steps=scale.steps),
         levels=scale.levels,
-        prune_fraction=0.2,
         controls=CONTROLS,
         control_levels=tuple(range(3, scale.levels + 1, 6)),  # a fifth of their cost
         replicates=scale.replicates,
@@ -151,30 +149,12 @@ def main(
         chosen = dataclasses.replace(
             chosen, data=dataclasses.replace(chosen.data, normalize=normalize)
         )
-        for some in refinements(chosen):
-            code = cli.imp(cli.Imp(job=some, out=out))
-            if code:
-                return code
-        run = store.folder(out, chosen, job="imp", label=tickets.label(chosen))
+        run = cli.staged(chosen, out)
         folder.mkdir(parents=True, exist_ok=True)
         write_results(part, run, folder)
     compare(folder)
     print(f"tables and figures: {folder}")
     return 0
-
-
-def refinements(chosen: ImpSettings) -> list[ImpSettings]:
-    """Return a part in stages: tickets, then controls at the last level, then at the others.
-
-    A study that is stopped early has its most telling numbers then.
-    """
-    if not chosen.controls:
-        return [chosen]
-    return [
-        dataclasses.replace(chosen, controls=(), control_levels=()),
-        dataclasses.replace(chosen, control_levels=(chosen.levels,)),
-        chosen,
-    ]
 
 
 def write_results(part: str, run: pathlib.Path, folder: pathlib.Path) -> None:
@@ -214,15 +194,7 @@ def compare(folder: pathlib.Path) -> None:
     if "lrr" in found:
         three = {"IMP": ticket, "LRR": found["lrr"], "random": own[own["control"] == "random"]}
         figures.save(figures.accuracy_of(three), folder / "figure_3-5.png")
-    print(table_4_2(own).to_string(index=False))
-
-
-def table_4_2(results: pd.DataFrame) -> pd.DataFrame:
-    """Return test accuracy in percent, dense and at the last level: mean, least and most."""
-    last = results["level"].max()
-    rows = results[results["level"].isin([0, last])]
-    by = rows.groupby(["level", "density", "control"], sort=True)["test_accuracy"]
-    return (100 * by.agg(["mean", "min", "max"])).round(2).assign(n=by.size()).reset_index()
+    print(tables.ends(own).to_string(index=False))
 
 
 def _csv(folder: pathlib.Path, part: str) -> bool:

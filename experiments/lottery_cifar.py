@@ -27,7 +27,7 @@ from typing import Literal
 import pandas as pd
 
 from jaxlth import cli, store, tickets
-from jaxlth.report import figures
+from jaxlth.report import figures, tables
 from jaxlth.tickets import ImpSettings
 
 NETWORKS = {
@@ -105,14 +105,8 @@ def main(
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
             print(f"== {network}, {part}", flush=True)
-            chosen = PARTS[part](shared)
-            for some in stages(chosen):
-                code = cli.imp(cli.Imp(job=some, out=out))
-                if code:
-                    return code
-            run = store.folder(out, chosen, job="imp", label=tickets.label(chosen))
-            table = store.table([run]).drop(columns=["run"])
-            table.to_csv(folder / f"{part}.csv", index=False)
+            run = cli.staged(PARTS[part](shared), out)
+            store.table([run]).drop(columns=["run"]).to_csv(folder / f"{part}.csv", index=False)
         draw(folder)
     rows = summary(results / scale)
     rows.to_csv(results / scale / "summary.csv", index=False)
@@ -133,18 +127,6 @@ def settings(
     share = chosen.data.held_out_test if held_out_test is None else held_out_test
     data = dataclasses.replace(chosen.data, held_out_test=share, data_dir=data_dir)
     return dataclasses.replace(chosen, data=data, replicates=replicates or chosen.replicates)
-
-
-def stages(chosen: ImpSettings) -> list[ImpSettings]:
-    """Return a part in stages: tickets, then controls at the last level, then at the others.
-
-    A study that is stopped early has its most telling numbers then.
-    """
-    if not chosen.controls:
-        return [chosen]
-    last = dataclasses.replace(chosen, control_levels=(chosen.levels,))
-    own = dataclasses.replace(chosen, controls=())
-    return [own, last, chosen] if chosen.levels > 1 else [own, chosen]
 
 
 def draw(folder: pathlib.Path) -> None:
@@ -171,16 +153,10 @@ def summary(folder: pathlib.Path) -> pd.DataFrame:
     for network in NETWORKS:
         for part in PARTS:
             if (folder / network / f"{part}.csv").exists():
-                rows.append(ends(table(folder / network, part)).assign(network=network, part=part))
+                ends = tables.ends(table(folder / network, part))
+                rows.append(ends.assign(network=network, part=part))
     found = pd.concat(rows, ignore_index=True)
     return found[["network", "part", *found.columns[:-2]]]
-
-
-def ends(results: pd.DataFrame) -> pd.DataFrame:
-    """Return mean, least and most of the test accuracy at the first and the last level."""
-    rows = results[results["level"].isin([0, results["level"].max()])]
-    by = rows.groupby(["level", "density", "control"], sort=True)["test_accuracy"]
-    return (100 * by.agg(["mean", "min", "max"])).round(2).assign(n=by.size()).reset_index()
 
 
 def table(folder: pathlib.Path, part: str) -> pd.DataFrame:

@@ -71,12 +71,13 @@ STAND_IN = """
     import runpy
     import sys
 
-    from jaxlth import tickets
     from jaxlth.models import ModelSettings
+    from jaxlth.tickets import benchmarks
 
-    large = tickets.BENCHMARKS["cifar_resnet20"]
+    large = benchmarks.BENCHMARKS["imagenet_resnet50"]
     small = dataclasses.replace(large, model=ModelSettings(name="mlp", hidden=(8,)))
-    tickets.BENCHMARKS["imagenet_resnet50"] = small
+    benchmarks.BENCHMARKS["imagenet_resnet50"] = small
+    benchmarks.ON_THE_FLY["mlp"] = "synthetic"
     runpy.run_path({study!r}, run_name="__main__")
 """
 

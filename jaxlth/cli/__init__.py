@@ -16,7 +16,7 @@ from jaxlth.cli import signals
 
 if TYPE_CHECKING:
     from jaxlth.cli.commands import COMMANDS, Imp
-    from jaxlth.cli.find import imp
+    from jaxlth.cli.find import imp, staged
     from jaxlth.cli.parsing import call
 
 __all__ = [
@@ -28,12 +28,13 @@ __all__ = [
     "guarded",
     "imp",
     "main",
+    "staged",
     "unhindered",
 ]
 
 MISTAKEN = 2
 INTERRUPTED = 130
-_PUBLIC = {"commands": ("COMMANDS", "Imp"), "find": ("imp",), "parsing": ("call",)}
+_PUBLIC = {"commands": ("COMMANDS", "Imp"), "find": ("imp", "staged"), "parsing": ("call",)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from jaxlth.cli import signals, stored
 from jaxlth.cli.commands import Imp
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
-from jaxlth.tickets import Problem
+from jaxlth.tickets import ImpSettings, Problem
 
 GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
@@ -45,6 +45,13 @@ def imp(command: Imp) -> int:
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
             hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
+
+
+def staged(chosen: ImpSettings, out: str) -> pathlib.Path:
+    """Run IMP in the stages of `tickets.stages`, print what each found, return the run's folder."""
+    for stage in tickets.stages(chosen):
+        imp(Imp(job=stage, out=out))
+    return store.folder(out, chosen, job="imp", label=tickets.label(chosen))
 
 
 def _watch(run: Run, problem: Problem, console: Console, *, checkpoint_seconds: float) -> set[str]:

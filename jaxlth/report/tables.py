@@ -62,6 +62,21 @@ def summary(
     return pd.DataFrame(columns).reset_index()
 
 
+def ends(results: pd.DataFrame) -> pd.DataFrame:
+    """Return test accuracy in percent of the first and the last level, as the papers' tables do.
+
+    Columns: `level`, `density`, `control`; `mean`, `min` and `max` over the `n` replicates that did
+    not diverge.
+
+    Args:
+      results: the table of results of one run.
+    """
+    rows = results[results["level"].isin([0, results["level"].max()])]
+    percents = 100 * stored.survived(rows, "test_accuracy")
+    by = percents.groupby([rows[column] for column in ("level", "density", "control")])
+    return by.agg(["mean", "min", "max"]).round(2).assign(n=by.count()).reset_index()
+
+
 def render(summary: pd.DataFrame, *, tolerance: float, width: int = 80) -> Table:
     """Return the summary as a table for a terminal: density and accuracy in percent.
 

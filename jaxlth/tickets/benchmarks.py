@@ -9,6 +9,7 @@ References:
 """
 
 import dataclasses
+import math
 
 from jaxlth.data import DataSettings, StreamSettings
 from jaxlth.models import ModelSettings
@@ -21,7 +22,7 @@ SIZES = {"mnist": 60_000, "cifar10": 50_000, "folder:imagenet": 1_281_167}  # tr
 
 def _lenet() -> ImpSettings:
     return ImpSettings(
-        data=DataSettings(name="mnist", validation=0.0, normalize="unit-norm"),
+        data=DataSettings(name="mnist", validation=0.0),
         training=TrainingSettings(steps=24_000, batch_size=60),
         optimizer=OptimizerSettings(optimizer="adam", lr=12e-4),
         levels=15,
@@ -198,7 +199,7 @@ def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
         ),
         levels=levels,
         prune_fraction=1 - kept ** (1 / levels),
-        rewind_step=round(chosen.rewind_step * shorter),
+        rewind_step=math.ceil(chosen.rewind_step * shorter),  # 0 is another experiment than 1
         controls=("random",),
         replicates=share.replicates,
     )

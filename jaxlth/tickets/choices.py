@@ -120,6 +120,21 @@ def units(chosen: ImpSettings, *, levels: int) -> list[str]:
     ]
 
 
+def stages(chosen: ImpSettings) -> list[ImpSettings]:
+    """Return settings that ask for more and more: tickets, last level's controls, everything.
+
+    A study done in this order has its most telling numbers first, should it be stopped.
+
+    Example:
+      >>> [stage.control_levels for stage in stages(ImpSettings(levels=3))]
+      [(), (3,), ()]
+    """
+    own = dataclasses.replace(chosen, controls=(), control_levels=())
+    last = dataclasses.replace(chosen, control_levels=(chosen.levels,) if chosen.levels else ())
+    asked = {tuple(units(stage, levels=stage.levels)): stage for stage in (own, last, chosen)}
+    return list(asked.values())
+
+
 def unit(level: int, control: str, replicate: int) -> str:
     """Return the name of a network's unit in the run's folder."""
     return f"level_{level:02d}/{control}/replicate_{replicate}"
