@@ -39,3 +39,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def real_data() -> pathlib.Path:
     """The directory of real data sets; only for tests marked `data`."""
     return pathlib.Path(os.environ["JAXLTH_DATA"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of a run with two networks, those of `tiny.COMMAND`."""
+    import tiny
+
+    from jaxlth import cli, store
+
+    out = tmp_path_factory.mktemp("runs")
+    assert cli.main([*tiny.COMMAND, "--out", str(out)]) == 0
+    (info,) = store.runs(out)
+    return info.path

@@ -15,6 +15,7 @@ import time
 import matplotlib.figure
 import pandas as pd
 import pytest
+from tiny import COMMAND as TINY
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
@@ -26,18 +27,7 @@ from jaxlth.tickets import ImpSettings
 from jaxlth.training import optimizers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
-TINY += ["--levels", "1", "--replicates", "1", "--controls"]
 PATIENCE = 240  # seconds that a busy machine may take
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a run with two networks."""
-    out = tmp_path_factory.mktemp("runs")
-    assert cli.main([*TINY, "--out", str(out)]) == 0
-    (info,) = store.runs(out)
-    return info.path
 
 
 def printed(*arguments):

@@ -10,11 +10,9 @@ import subprocess
 import sys
 
 import pytest
+from tiny import COMMAND as TINY
 
 from jaxlth import cli, store, tickets
-
-TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
-TINY += ["--levels", "1", "--replicates", "1", "--controls"]
 
 MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
@@ -83,15 +81,6 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("JAXLTH_DATA", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a run with two networks."""
-    out = tmp_path_factory.mktemp("runs")
-    assert cli.main([*TINY, "--out", str(out)]) == 0
-    (info,) = store.runs(out)
-    return info.path
 
 
 @pytest.fixture

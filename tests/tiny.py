@@ -9,6 +9,10 @@ from jaxlth.training import OptimizerSettings, fit, optimizers, train
 
 SHAPE, CLASSES = (2, 2, 1), 3
 
+# A run of two networks, in a second: words of the command line, to be followed by controls.
+COMMAND = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
+COMMAND += ["--levels", "1", "--replicates", "1", "--controls"]
+
 
 def split(count, *, seed, shape=SHAPE):
     """Return images of noise whose label is the brightest of the first three pixels."""
