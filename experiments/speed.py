@@ -73,6 +73,8 @@ def main(
     print("\n| part of a level, one network | median |\n|---|---|")
     for name, seconds in interleaved(level_parts(trainer, network, mask, dataset), rounds).items():
         print(f"| {name} | {1000 * seconds:.0f} ms |", flush=True)
+    for name, seconds in interleaved(early_pruning(network, mask, dataset), rounds).items():
+        print(f"| {name} | {1000 * seconds:.0f} ms |", flush=True)
     seconds = framework_seconds(data_dir, rounds)
     print(f"| a level of `jaxlth imp` besides training | {1000 * seconds:.0f} ms |", flush=True)
     if whole:
@@ -190,6 +192,44 @@ def level_parts(
         "select among the 14.7 million weights of a VGG-16": lambda: select_vgg(
             next(numbers) + 1_000_000
         ),
+    }
+
+
+def early_pruning(network: Any, mask: Any, dataset: data.Dataset) -> dict[str, Callable[[], Any]]:
+    """Return pruning at initialisation, compiled anew each time: as a job does it, once."""
+    model = models.build(ModelSettings(), shape=dataset.train.images.shape[1:], classes=10)
+    images = data.normalize(dataset.train.images[:100], dataset.mean, dataset.std)
+    batch = images, dataset.train.labels[:100]
+    resnet = models.build(ModelSettings(name="resnet-20"), shape=(32, 32, 3), classes=10)
+    large = resnet.init(keys.stream(0, 0, "initialization"))
+    dense = masks.dense(large.params)
+    counts = prune.round_counts(masks.size(dense), keep=masks.size(dense) // 100, rounds=100)
+
+    def snip() -> Any:
+        score = jax.jit(
+            lambda params: scores.snip(
+                lambda params, x: model.apply(network._replace(params=params), x, True)[0],
+                params,
+                mask,
+                batch,
+            )
+        )
+        return prune.global_topk(score(network.params), mask, keep=masks.size(mask) // 100)
+
+    def synflow() -> Any:
+        def score(mask: Any) -> Any:
+            return scores.synflow(
+                lambda params, x: resnet.apply(large._replace(params=params), x, False)[0],
+                large.params,
+                mask,
+                np.ones((1, 32, 32, 3)),
+            )
+
+        return prune.in_rounds(score, dense, keeps=counts)
+
+    return {
+        "SNIP on LeNet, 100 examples, compiling included": snip,
+        "SynFlow, 100 rounds on ResNet-20, compiling included": synflow,
     }
 
 

@@ -5,16 +5,18 @@ the lower position (order of `jax.tree.leaves`, then row-major), and what a mask
 pruned. So the masks of successive levels are nested.
 """
 
+import contextlib
 import difflib
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlth import masks, selection, trees
 
@@ -27,7 +29,7 @@ def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> mask
     pruned, or never pruned, do not matter. Works under jit and vmap; no new `keep` recompiles.
 
     Args:
-      scores: Tree of floats like the parameters; float64 counts as such only in JAX's x64 mode.
+      scores: Tree of floats like the parameters; float64 is compared as such in any mode of JAX.
       mask: The mask to prune, with fewer than 2**31 prunable weights.
       keep: How many weights survive, in 0..kept(mask). If it is traced, the nearest end of that
         range stands for a number outside it.
@@ -43,7 +45,7 @@ def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> mask
     """
     values, among, structure = _pairs(scores, mask)
     _check_keep(keep, among, argument="keep", within="mask")
-    return jax.tree.unflatten(structure, selection.largest(values, among, keep))
+    return jax.tree.unflatten(structure, _largest(values, among, keep))
 
 
 def layerwise_topk(
@@ -74,7 +76,7 @@ def layerwise_topk(
     names = trees.names(mask)
     counts = _layer_counts(dict(zip(names, among, strict=True)), keep)
     chosen = [
-        selection.largest([value], [live], counts[name])[0]
+        _largest([value], [live], counts[name])[0]
         for name, value, live in zip(names, values, among, strict=True)
     ]
     return jax.tree.unflatten(structure, chosen)
@@ -109,6 +111,82 @@ def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
     size, levels = _whole("size", size, 1), _whole("levels", levels, 0)
     stay = 1 - _share("fraction", fraction)
     return _falling((round(size * stay**level) for level in range(levels + 1)), levels)
+
+
+def round_counts(
+    kept: int, *, keep: int, rounds: int, spacing: Literal["exponential", "linear"] = "exponential"
+) -> list[int]:
+    """Return how many weights each of several rounds of scoring and pruning keeps.
+
+    Densities fall by the same factor in each round, or by the same amount; counts are rounded to
+    the nearest, so neighbouring rounds may keep as many.
+
+    Args:
+      kept: Weights kept before the first round, at least 1.
+      keep: Weights kept after the last one, in 1..kept.
+      rounds: Number of rounds, at least 1.
+      spacing: "exponential" as SynFlow, or "linear".
+
+    Returns:
+      `rounds` counts, never rising, `keep` last.
+
+    Raises:
+      ValueError: an argument lies outside its range.
+
+    Example:
+      >>> round_counts(1000, keep=1, rounds=3), round_counts(1000, keep=100, rounds=3,
+      ...                                                    spacing="linear")
+      ([100, 10, 1], [700, 400, 100])
+
+    References:
+      Frankle 2023, section 5.2; Tanaka et al. 2020, Algorithm 1.
+    """
+    kept, keep = _whole("kept", kept, 1), _whole("keep", keep, 1)
+    rounds = _whole("rounds", rounds, 1)
+    if keep > kept:
+        raise ValueError(f"`keep` must be at most the {kept} weights kept so far; got {keep}.")
+    if spacing not in ("exponential", "linear"):
+        raise ValueError(f'`spacing` must be "exponential" or "linear"; got {spacing!r}.')
+    if spacing == "linear":
+        return [round(kept - Fraction((kept - keep) * n, rounds)) for n in range(1, rounds + 1)]
+    found = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
+    return [*(min(max(count, keep), kept) for count in found), keep]
+
+
+def in_rounds(
+    score: Callable[[masks.Mask], Any],
+    mask: masks.Mask,
+    *,
+    keeps: Sequence[Any],
+    select: Callable[..., masks.Mask] = global_topk,
+) -> masks.Mask:
+    """Return the mask after several rounds of scoring what is left and pruning it.
+
+    One round is compiled, once, whatever their number; convolutions are fast on CPU so.
+
+    Args:
+      score: mask -> scores of the network so masked, of the same shapes each time; jitted here.
+      mask: What is kept before.
+      keeps: For each round what `select` takes as `keep`: counts of `round_counts`, say.
+      select: `global_topk`; or `layerwise_topk`, with a count for each tensor by name.
+
+    Raises:
+      ValueError: a count is more than what is kept before, or as for `select`.
+
+    Example:
+      >>> mask = in_rounds(lambda mask: {"w": jnp.arange(4.0)}, {"w": jnp.ones(4, bool)},
+      ...                  keeps=[3, 2])
+      >>> mask["w"].tolist()
+      [False, False, True, True]
+    """
+    step = jax.jit(lambda mask, keep: select(score(mask), mask, keep=keep))
+    limit: Any = None if select is not global_topk else int(masks.kept(mask))
+    for keep in keeps:
+        if limit is not None and not 0 <= keep <= limit:
+            raise ValueError(f"`keeps` must lie in 0..{limit} and never rise; got {list(keeps)}.")
+        limit = keep if limit is not None else None
+        mask = step(mask, keep)
+    return mask
 
 
 class Trajectory(NamedTuple):
@@ -224,6 +302,12 @@ def _share(argument: str, value: float) -> Fraction:
     if not 0 < value < 1:
         raise ValueError(f"`{argument}` must lie in (0, 1), both ends excluded; got {value}.")
     return Fraction(repr(float(value)))
+
+
+def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
+    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        return selection.largest(values, among, keep)
 
 
 def _pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:

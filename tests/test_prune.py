@@ -182,8 +182,9 @@ def test_ties_zeros_nan_and_subnormal_numbers_have_a_fixed_order(scores, keep, e
     assert pruned["w"].tolist() == expected
 
 
-def test_float64_scores_are_told_apart_in_x64_mode():
-    with jax.enable_x64(True):
+@pytest.mark.parametrize("x64", [False, True])
+def test_float64_scores_are_told_apart_in_any_mode(x64):
+    with jax.enable_x64(x64):
         scores = {"a": np.array([1.0, 1.0 + 1e-15, 1e-300]), "b": np.array([1.0], np.float32)}
         mask = {"a": np.ones(3, bool), "b": np.ones(1, bool)}
         pruned = prune.global_topk(scores, mask, keep=1)

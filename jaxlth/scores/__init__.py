@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxlth import keys
+from jaxlth.scores.gradients import grasp, snip, synflow
+
+__all__ = ["SCORES", "grasp", "magnitude", "random", "snip", "synflow"]
 
 
 def magnitude(params: Any) -> Any:
@@ -39,4 +42,4 @@ def random(params: Any, *, key: jax.Array) -> Any:
     return keys.uniform(params, key=key)
 
 
-SCORES = {"magnitude": magnitude, "random": random}
+SCORES = {"magnitude": magnitude, "random": random}  # those of the weights alone

@@ -1,0 +1,127 @@
+"""Memory of training ResNet-50 on ImageNet, batch 1024, on the small TPU slices, without a TPU.
+
+Claim: a training step fits the eight chips of a v5e-8 and the four of a v4-8, in float32 and in
+bfloat16: no rematerialisation, no accumulation of gradients.
+
+    pip install 'jax[tpu]'                     # for its compiler: no TPU is needed
+    python experiments/memory_plan.py          # five minutes a row on two cores
+
+The step that a job runs on streamed images, one batch over all chips, is compiled by the TPU's own
+compiler for a slice that is not there; printed is what it says of one chip's memory, in MiB.
+"""
+
+import dataclasses
+import os
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compiler is asked for by name below
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask what it is
+
+import jax
+from jax.experimental import topologies
+
+from jaxlth import masks, models, tickets
+from jaxlth.data import Split
+from jaxlth.models import BatchAxis
+from jaxlth.training import execution, optimizers, train
+
+BATCH, STEPS_PER_EPOCH = 1024, 1_281_167 // 1024
+MIB = 2**20
+COLUMNS = ["slice", "devices", "compute", "weights", "mask", "momentum", "images"]
+COLUMNS += ["activations and the rest", "program", "together", "of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A slice as the compiler knows it, and the memory of one of its devices in MiB."""
+
+    topology: str
+    options: dict[str, str]
+    memory: int
+
+
+SLICES = {
+    "v5e-8": Slice("v5e:2x4", {}, 16 * 1024),
+    # The two cores of a chip are one device; otherwise this compiler would take them for two.
+    "v4-8": Slice("v4:2x2x1", {"chip_config_name": "megacore"}, 32 * 1024),
+}
+
+
+def main(
+    slices: tuple[Literal["v5e-8", "v4-8"], ...] = ("v5e-8", "v4-8"),
+    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16"),
+    batch_size: int = BATCH,
+) -> None:
+    """Compile and print.
+
+    Args:
+      slices: of TPUs.
+      dtypes: what layers compute in.
+      batch_size: images per step, over all devices.
+    """
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for name in slices:
+        for dtype in dtypes:
+            row = planned(SLICES[name], dtype, batch_size)
+            cells = " | ".join(f"{bytes_ / MIB:.0f}" for bytes_ in row[1:])
+            print(f"| {name} | {row[0]} | {dtype} | {cells} | {SLICES[name].memory} |", flush=True)
+
+
+def planned(chosen: Slice, dtype: Any, batch_size: int) -> list[int]:
+    """Return the number of devices and the bytes on each, of the columns of the table."""
+    found = topologies.get_topology_desc(
+        platform="tpu", topology_name=chosen.topology, **chosen.options
+    )
+    devices = tuple(found.devices)
+    benchmark = tickets.BENCHMARKS["imagenet_resnet50"]
+    model = models.build(
+        dataclasses.replace(benchmark.model, dtype=dtype), shape=(224, 224, 3), classes=1000
+    )
+    schedule = optimizers.schedule(benchmark.optimizer, steps=90 * STEPS_PER_EPOCH)
+    trainer = train.make(
+        model,
+        optimizers.build(benchmark.optimizer, schedule),
+        batch_size=batch_size,
+        batch_axis=BatchAxis(execution.AXIS, len(devices)),
+    )
+    network = jax.eval_shape(model.init, jax.random.key(0))
+    mask = jax.tree.map(lambda leaf: leaf.astype(bool), masks.dense(zeros(network.params)))
+    state = jax.eval_shape(trainer.start, network, mask)
+    part = batch_size // len(devices)
+    batch = Split(
+        jax.ShapeDtypeStruct((part, 224, 224, 3), np.uint8),
+        jax.ShapeDtypeStruct((part,), np.int32),
+    )
+    layout = execution.Layout(devices, per_device=1, split=len(devices), looped=True)
+    step = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
+    norms = (jax.ShapeDtypeStruct((3,), np.float32),) * 2
+    at = jax.ShapeDtypeStruct((), np.int32)
+    placed = (stacked(tree, len(devices)) for tree in (state, mask, batch))
+    memory = step.lower(*placed, norms, at).compile().memory_analysis()
+    parts = [size(network), size(mask), size(state.opt), size(batch)]
+    rest = [memory.temp_size_in_bytes, memory.generated_code_size_in_bytes]
+    return [len(devices), *parts, *rest, memory.argument_size_in_bytes + sum(rest)]
+
+
+def zeros(tree: Any) -> Any:
+    """Return arrays in place of their shapes."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
+
+
+def stacked(tree: Any, devices: int) -> Any:
+    """Return shapes as a layout places them: (devices, networks of each = 1, ...)."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((devices, 1, *leaf.shape), leaf.dtype), tree
+    )
+
+
+def size(tree: Any) -> int:
+    """Return bytes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,166 @@
+"""Scores from gradients: SNIP, GraSP and SynFlow, each on a network as it is masked now.
+
+All take `apply_fn(params, inputs) -> logits (n, classes)`, which may be anybody's, and score what
+the mask allows to be pruned; pruned weights and tensors that are never pruned get 0. Batch norm is
+the business of `apply_fn`: SNIP and GraSP are published with the statistics of the batch (training
+mode), SynFlow's code with running statistics, which change nothing at initialisation.
+
+References:
+  Lee et al. 2019, SNIP; Wang et al. 2020, Picking Winning Tickets Before Training by Preserving
+  Gradient Flow; Tanaka et al. 2020, Pruning neural networks without any data by iteratively
+  conserving synaptic flow; as in Frankle 2023, sections 5.3 to 5.5.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxlth import masks
+
+ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
+Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
+
+
+def snip(
+    apply_fn: ApplyFn, params: Any, mask: masks.Mask, batch: Batch, *, chunk: int | None = None
+) -> Any:
+    """Return |dL/dw * w|, L being the mean cross-entropy: what removing the weight does to it.
+
+    Args:
+      apply_fn: the network.
+      params: its parameters.
+      mask: what is kept so far.
+      batch: inputs and labels; the papers take ten of each class.
+      chunk: examples whose gradient is taken at once, to save memory; a divisor of n. The scores
+        are those of the whole batch, if `apply_fn` treats examples apart: batch statistics do not.
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      ValueError: `chunk` does not divide the batch, or the trees do not fit.
+
+    Example:
+      >>> params = {"w": jnp.array([[1.0, -1.0]])}
+      >>> batch = jnp.ones((1, 1)), jnp.array([0])
+      >>> snip(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(3).tolist()
+      [[0.11900000274181366, 0.11900000274181366]]
+    """
+    gradient = jax.grad(_loss(apply_fn, mask, temperature=1.0))
+    found = _mean(lambda each: gradient(params, each), batch, chunk)
+    return jax.tree.map(lambda w, g: jnp.abs(g * w), params, found)
+
+
+def grasp(
+    apply_fn: ApplyFn,
+    params: Any,
+    mask: masks.Mask,
+    batch: Batch,
+    *,
+    temperature: float = 200.0,
+    chunk: int | None = None,
+) -> Any:
+    """Return w * (H g): how much of the gradient's squared norm goes with the weight.
+
+    This is minus the published score, whose highest are pruned. Frankle 2023, section 5.7, tries
+    two other readings: keep the lowest, `-score`, and keep the largest, `abs(score)`.
+
+    Args:
+      apply_fn: the network.
+      params: its parameters.
+      mask: what is kept so far.
+      batch: inputs and labels; the papers take ten of each class.
+      temperature: divides the logits, as in the published code.
+      chunk: as in `snip`.
+
+    Returns:
+      A tree like `params`; signed.
+
+    Raises:
+      ValueError: `chunk` does not divide the batch, or the trees do not fit.
+    """
+    gradient = jax.grad(_loss(apply_fn, mask, temperature=temperature))
+    found = _mean(lambda each: gradient(params, each), batch, chunk)
+
+    def product(each: Batch) -> Any:
+        return jax.jvp(lambda at: gradient(at, each), (params,), (found,))[1]
+
+    return jax.tree.map(jnp.multiply, params, _mean(product, batch, chunk))
+
+
+def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
+    """Return |dR/dw * w|, R being the sum of logits of the network whose parameters are all |w|.
+
+    Without biases this is the sum, over the paths that run through a weight, of the products of the
+    magnitudes on them; so what flows into a unit flows out of it. Computed in float64, whatever
+    JAX's mode is: in float32 deep networks overflow. `prune.global_topk` compares it as such.
+
+    Args:
+      apply_fn: the network, which must compute in what its parameters are.
+      params: its parameters; all of them are replaced by their magnitudes.
+      mask: what is kept so far.
+      inputs: (1, ...), one input of ones as published.
+
+    Returns:
+      A tree like `params`, float64.
+
+    Raises:
+      TypeError: `apply_fn` computes logits that are not float64, from parameters and inputs that
+        are.
+      ValueError: the trees do not fit.
+
+    Example:
+      >>> params = {"w": jnp.array([[2.0, -3.0]])}
+      >>> mask = masks.dense(params)
+      >>> synflow(lambda p, x: x @ p["w"], params, mask, jnp.ones((1, 1)))["w"].tolist()
+      [[2.0, 3.0]]
+    """
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w).astype(jnp.float64)), params)
+        ones = jnp.asarray(inputs).astype(jnp.float64)
+
+        def flow(at: Any) -> jax.Array:
+            logits = apply_fn(_pruned(at, mask), ones)
+            if logits.dtype != jnp.float64:
+                raise TypeError(
+                    "`apply_fn` must compute in float64 where parameters and inputs are float64; "
+                    f"its logits are {logits.dtype}."
+                )
+            return jnp.sum(logits)
+
+        return jax.tree.map(lambda w, g: jnp.abs(g * w), wide, jax.grad(flow)(wide))
+
+
+def _pruned(params: Any, mask: masks.Mask) -> Any:
+    """Return the masked parameters; there is no gradient to what is never pruned."""
+    masked = masks.apply(params, mask)
+    return jax.tree.map(
+        lambda w, keep: jax.lax.stop_gradient(w) if keep is None else w, masked, mask
+    )
+
+
+def _loss(
+    apply_fn: ApplyFn, mask: masks.Mask, *, temperature: float
+) -> Callable[[Any, Batch], jax.Array]:
+    def loss(params: Any, batch: Batch) -> jax.Array:
+        inputs, labels = batch
+        likelihoods = jax.nn.log_softmax(apply_fn(_pruned(params, mask), inputs) / temperature)
+        return -jnp.mean(jnp.take_along_axis(likelihoods, jnp.asarray(labels)[:, None], axis=-1))
+
+    return loss
+
+
+def _mean(function: Callable[[Batch], Any], batch: Batch, chunk: int | None) -> Any:
+    """Return the mean over chunks of a batch of what a function returns, chunk after chunk."""
+    count = len(batch[1])
+    if chunk is None or chunk == count:
+        return function(batch)
+    if chunk < 1 or count % chunk:
+        raise ValueError(f"`chunk` must divide the {count} examples of the batch; got {chunk}.")
+    chunks = jax.tree.map(
+        lambda a: jnp.reshape(jnp.asarray(a), (count // chunk, chunk, *a.shape[1:])), batch
+    )
+    each = jax.lax.map(function, chunks)
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), each)

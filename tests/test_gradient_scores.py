@@ -1,0 +1,316 @@
+"""SNIP, GraSP and SynFlow against finite differences, a whole Hessian, and sums over paths."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import flatten_util
+
+from jaxlth import keys, masks, models, prune, scores, trees
+from jaxlth.models import ModelSettings
+
+WIDTHS = (4, 5, 3)
+
+
+def network(*, biases=True, widths=WIDTHS, seed=0):
+    """Return apply_fn and the parameters, in float64, of a network with smooth units."""
+    rng = np.random.default_rng(seed)
+    sizes = list(itertools.pairwise(widths))
+    params = {f"w{at}": rng.normal(size=size) for at, size in enumerate(sizes)}
+    if biases:
+        params |= {f"b{at}": rng.normal(size=size[1]) for at, size in enumerate(sizes)}
+
+    def apply_fn(params, x):
+        for at in range(len(sizes)):
+            x = x @ params[f"w{at}"] + params.get(f"b{at}", 0.0)
+            x = jax.nn.softplus(x) if at < len(sizes) - 1 else x
+        return x
+
+    return apply_fn, params
+
+
+def some(mask_of, *, seed=1):
+    """Return the mask with a third of the weights pruned."""
+    full = masks.dense(mask_of)
+    keep = int(masks.kept(full)) * 2 // 3
+    return prune.global_topk(scores.random(mask_of, key=jax.random.key(seed)), full, keep=keep)
+
+
+def batch(count=6):
+    rng = np.random.default_rng(2)
+    return rng.normal(size=(count, WIDTHS[0])), rng.integers(0, WIDTHS[-1], count)
+
+
+def cross_entropy(apply_fn, params, mask, temperature=1.0):
+    """The mean loss of the masked network, written in NumPy."""
+    inputs, labels = batch()
+    logits = np.asarray(apply_fn(masks.apply(params, mask), inputs)) / temperature
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return -logs[np.arange(len(labels)), labels].mean()
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("pruned", [False, True])
+def test_snip_is_the_change_of_the_loss_by_finite_differences(pruned):
+    apply_fn, params = network()
+    mask = some(params) if pruned else masks.dense(params)
+    found = scores.snip(apply_fn, params, mask, batch())
+    for name in ("w0", "w1"):
+        for at in np.ndindex(params[name].shape):
+            change = []
+            for by in (1e-5, -1e-5):
+                moved = jax.tree.map(np.array, params)
+                moved[name][at] *= 1 + by  # so that the slope is that by the weight's own factor
+                change.append(cross_entropy(apply_fn, moved, mask))
+            slope = (change[0] - change[1]) / 2e-5
+            np.testing.assert_allclose(found[name][at], abs(slope), rtol=1e-6, atol=1e-9)
+    assert all(not np.any(found[name]) for name in ("b0", "b1"))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("pruned", [False, True])
+def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(pruned):
+    apply_fn, params = network()
+    mask = some(params) if pruned else masks.dense(params)
+    found = scores.grasp(apply_fn, params, mask, batch(), temperature=3.0)
+    weights = {name: params[name] for name in ("w0", "w1")}
+    flat, unravel = flatten_util.ravel_pytree(weights)
+    inputs, labels = batch()
+
+    def loss(flat):
+        masked = masks.apply(params | unravel(flat), mask)
+        logits = apply_fn(masked, inputs) / 3.0
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
+
+    wanted = unravel(flat * (jax.hessian(loss)(flat) @ jax.grad(loss)(flat)))
+    for name, each in wanted.items():
+        np.testing.assert_allclose(found[name], each, rtol=1e-9, atol=1e-14)
+    assert any(np.any(found[name] < 0) for name in wanted)
+
+
+@pytest.mark.usefixtures("x64")
+def test_removing_a_little_of_a_weight_changes_the_gradients_norm_as_grasp_says():
+    apply_fn, params = network()
+    mask, epsilon = masks.dense(params), 1e-5
+    found = scores.grasp(apply_fn, params, mask, batch(), temperature=1.0)
+
+    def squared(params):
+        gradient = jax.grad(lambda weights: _loss_of(apply_fn, params | weights))(
+            {name: params[name] for name in ("w0", "w1")}
+        )
+        return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient))
+
+    for at in [(0, 0), (3, 4), (1, 2)]:
+        norms = []
+        for by in (epsilon, -epsilon):
+            moved = jax.tree.map(np.array, params)
+            moved["w0"][at] *= 1 - by
+            norms.append(squared(moved))
+        lost = (norms[1] - norms[0]) / (2 * epsilon)  # Frankle 2023, equation 5.3
+        np.testing.assert_allclose(2 * found["w0"][at], lost, rtol=1e-5)
+
+
+def _loss_of(apply_fn, params):
+    inputs, labels = batch()
+    logs = jax.nn.log_softmax(apply_fn(params, inputs))
+    return -jnp.mean(logs[jnp.arange(len(labels)), labels])
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("chunk", [1, 2, 3, 6])
+@pytest.mark.parametrize("score", [scores.snip, scores.grasp])
+def test_chunks_give_the_scores_of_the_whole_batch(score, chunk):
+    apply_fn, params = network()
+    mask = some(params)
+    whole = score(apply_fn, params, mask, batch())
+    found = score(apply_fn, params, mask, batch(), chunk=chunk)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-15)
+    jax.tree.map(close, found, whole)
+
+
+@pytest.mark.parametrize("chunk", [0, 4, 7])
+def test_a_chunk_that_does_not_divide_the_batch_is_refused(chunk):
+    apply_fn, params = network()
+    with pytest.raises(ValueError, match="must divide the 6 examples"):
+        scores.snip(apply_fn, params, masks.dense(params), batch(), chunk=chunk)
+
+
+def relu_network(widths, *, seed=0, scale=1.0):
+    """Return apply_fn and parameters, in float32, of an MLP with ReLU and without biases."""
+    rng = np.random.default_rng(seed)
+    params = {
+        f"w{at:02}": jnp.asarray(scale * rng.normal(size=size), jnp.float32)
+        for at, size in enumerate(itertools.pairwise(widths))
+    }
+
+    def apply_fn(params, x):
+        *hidden, last = params.values()
+        for w in hidden:
+            x = jax.nn.relu(x @ w)
+        return x @ last
+
+    return apply_fn, params
+
+
+def test_synflow_is_the_sum_over_all_paths_through_a_weight():
+    widths = (3, 4, 2, 3)
+    apply_fn, params = relu_network(widths)
+    mask = some(params)
+    found = scores.synflow(apply_fn, params, mask, jnp.ones((1, 3)))
+    kept = [np.abs(np.asarray(leaf, np.float64)) for leaf in masks.apply(params, mask).values()]
+    wanted = [np.zeros_like(leaf) for leaf in kept]
+    for path in itertools.product(*map(range, widths)):
+        edges = list(itertools.pairwise(path))
+        product = np.prod([leaf[edge] for leaf, edge in zip(kept, edges, strict=True)])
+        for leaf, edge in zip(wanted, edges, strict=True):
+            leaf[edge] += product
+    for leaf, each in zip(found.values(), wanted, strict=True):
+        assert leaf.dtype == jnp.float64
+        np.testing.assert_allclose(leaf, each, rtol=1e-12)
+
+
+def test_synflow_conserves_what_flows_through_a_hidden_unit():
+    apply_fn, params = relu_network((5, 7, 6, 4))
+    mask = some(params)
+    into, out, _ = scores.synflow(apply_fn, params, mask, jnp.ones((1, 5))).values()
+    np.testing.assert_allclose(np.asarray(into).sum(0), np.asarray(out).sum(1), rtol=1e-12)
+
+
+def test_synflow_is_the_same_under_jit_and_vmap_in_either_mode():
+    apply_fn, params = relu_network((5, 7, 4))
+    mask, ones = masks.dense(params), jnp.ones((1, 5))
+    wanted = scores.synflow(apply_fn, params, mask, ones)
+    stacked = trees.stack([params, params])
+    mapped = jax.jit(jax.vmap(lambda each: scores.synflow(apply_fn, each, mask, ones)))(stacked)
+    with jax.enable_x64(True):
+        again = scores.synflow(apply_fn, params, mask, ones)
+    for name, leaf in wanted.items():
+        assert mapped[name].dtype == jnp.float64
+        np.testing.assert_allclose(np.asarray(mapped[name])[1], np.asarray(leaf), rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(again[name]), np.asarray(leaf), rtol=1e-12)
+    assert jnp.ones(1).dtype == jnp.float32  # the mode is as it was
+
+
+def test_a_network_that_computes_in_float32_is_refused_by_synflow():
+    apply_fn, params = relu_network((5, 7, 4))
+    with pytest.raises(TypeError, match="`apply_fn` must compute in float64"):
+        scores.synflow(
+            lambda p, x: apply_fn(p, x).astype(jnp.float32),
+            params,
+            masks.dense(params),
+            jnp.ones((1, 5)),
+        )
+
+
+def test_synflow_in_rounds_empties_no_layer_before_it_must_though_float32_would_overflow():
+    widths = (6, *[6] * 60, 4)  # flows of 1e60
+    apply_fn, params = relu_network(widths, scale=3.0)
+    mask, layers = masks.dense(params), len(params)
+    flow = functools.partial(scores.synflow, apply_fn, params, inputs=jnp.ones((1, 6)))
+    assert max(np.asarray(leaf).max() for leaf in flow(mask).values()) > 3.5e38
+    size = masks.size(mask)
+    counts = prune.round_counts(size, keep=layers, rounds=100)
+    last = prune.in_rounds(flow, mask, keeps=counts)
+    assert [int(leaf.sum()) for leaf in last.values()] == [1] * layers
+    at_once = prune.global_topk(flow(mask), mask, keep=layers)
+    assert min(int(leaf.sum()) for leaf in at_once.values()) == 0  # why there are rounds
+
+
+ROUNDS = {"exponential": [100, 10, 1], "linear": [667, 334, 1]}
+
+
+@pytest.mark.parametrize("spacing", ROUNDS)
+def test_counts_of_rounds(spacing):
+    assert prune.round_counts(1000, keep=1, rounds=3, spacing=spacing) == ROUNDS[spacing]
+
+
+@pytest.mark.parametrize("spacing", ROUNDS)
+@pytest.mark.parametrize(("kept", "keep"), [(1, 1), (7, 7), (7, 1), (266_200, 1331)])
+@pytest.mark.parametrize("rounds", [1, 2, 100])
+def test_counts_of_rounds_never_rise_and_end_where_asked(kept, keep, rounds, spacing):
+    counts = prune.round_counts(kept, keep=keep, rounds=rounds, spacing=spacing)
+    assert len(counts) == rounds
+    assert counts[-1] == keep
+    assert all(a >= b for a, b in itertools.pairwise([kept, *counts]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"keep": 0}, "`keep` must be at least 1"),
+        ({"keep": 8}, "at most the 7 weights"),
+        ({"rounds": 0}, "`rounds` must be at least 1"),
+        ({"spacing": "cubic"}, "`spacing` must be"),
+    ],
+)
+def test_counts_of_rounds_that_cannot_be_are_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        prune.round_counts(7, **({"keep": 3, "rounds": 2} | wrong))
+
+
+def test_rounds_are_nested_compiled_once_and_refuse_to_rise():
+    traced = []
+
+    def score(mask):
+        traced.append(mask)
+        return {"w": jnp.where(mask["w"], jnp.arange(8.0) % 5, jnp.inf)}
+
+    mask = {"w": jnp.arange(8) != 4}
+    one = prune.in_rounds(score, mask, keeps=[6])
+    three = prune.in_rounds(score, mask, keeps=[6, 5, 2])
+    assert len(traced) == 2
+    assert not jnp.any(three["w"] & ~one["w"])
+    assert int(three["w"].sum()) == 2
+    with pytest.raises(ValueError, match="never rise"):
+        prune.in_rounds(score, mask, keeps=[5, 6])
+
+
+def test_rounds_may_prune_each_layer_for_itself():
+    params = {"a": jnp.arange(1.0, 5.0)[None], "b": jnp.arange(1.0, 9.0)[None]}
+    keeps = [{"a": 3, "b": 6}, {"a": 1, "b": 2}]
+    last = prune.in_rounds(
+        lambda mask: scores.magnitude(params),
+        masks.dense(params),
+        keeps=keeps,
+        select=prune.layerwise_topk,
+    )
+    assert {name: int(leaf.sum()) for name, leaf in last.items()} == keeps[-1]
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "resnet-20"])
+def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
+    shape = (28, 28, 1) if name.startswith("lenet") else (32, 32, 3)
+    model = models.build(ModelSettings(name=name), shape=shape, classes=10)
+    state = model.init(keys.stream(0, 0, "initialization"))
+    mask = masks.dense(state.params)
+
+    def train_mode(params, inputs):
+        return model.apply(state._replace(params=params), inputs, True)[0]
+
+    def test_mode(params, inputs):
+        return model.apply(state._replace(params=params), inputs, False)[0]
+
+    inputs = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+    data = inputs, np.arange(4)
+    found = {
+        "snip": jax.jit(lambda: scores.snip(train_mode, state.params, mask, data))(),
+        "grasp": jax.jit(lambda: scores.grasp(train_mode, state.params, mask, data))(),
+        "synflow": jax.jit(
+            lambda: scores.synflow(test_mode, state.params, mask, np.ones((1, *shape)))
+        )(),
+    }
+    pruned = {which: prune.global_topk(each, mask, keep=1000) for which, each in found.items()}
+    for which, each in pruned.items():
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found[which]))
+        assert int(masks.kept(each)) == 1000
+    for a, b in itertools.combinations(pruned.values(), 2):
+        assert float(masks.jaccard(a, b)) < 0.9
