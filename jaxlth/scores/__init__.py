@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlth import keys
+from jaxlth.scores import criteria
 from jaxlth.scores.gradients import grasp, snip, synflow
 
-__all__ = ["SCORES", "grasp", "magnitude", "random", "snip", "synflow"]
+__all__ = ["SCORES", "criteria", "grasp", "magnitude", "random", "snip", "synflow"]
 
 
 def magnitude(params: Any) -> Any:

@@ -1,0 +1,192 @@
+"""How many weights are kept: at each level, in each round, along a trajectory."""
+
+import math
+import operator
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+_SLACK = Fraction(1, 10**6)  # weights; above what the 16 digits of a rate can miss
+
+
+def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
+    """Return how many weights each level keeps: round(size * (1 - fraction)**level).
+
+    The arithmetic is exact in the decimal number that `fraction` prints as; halves go to the even
+    number. Counts are of the dense network, so rounding does not build up over levels.
+
+    Args:
+      size: Number of prunable weights, at least 1.
+      levels: Number of prunings, from 0.
+      fraction: Share of the weights kept so far that each pruning removes, in (0, 1).
+
+    Returns:
+      levels + 1 counts, strictly falling, that of level 0 (`size`) first.
+
+    Raises:
+      ValueError: an argument lies outside its range, or there are more levels than the weights
+        allow: one would keep nothing, or as much as the level before it.
+
+    Example:
+      >>> keep_counts(1000, levels=4, fraction=0.2)
+      [1000, 800, 640, 512, 410]
+
+    References:
+      Frankle 2023, The Lottery Ticket Hypothesis: On Sparse, Trainable Neural Networks,
+      section 3.2.
+    """
+    size, levels = whole("size", size, 1), whole("levels", levels, 0)
+    stay = 1 - share("fraction", fraction)
+    return _falling((round(size * stay**level) for level in range(levels + 1)), levels)
+
+
+def round_counts(
+    kept: int, *, keep: int, rounds: int, spacing: Literal["exponential", "linear"] = "exponential"
+) -> list[int]:
+    """Return how many weights each of several rounds of scoring and pruning keeps.
+
+    Densities fall by the same factor in each round, or by the same amount; counts are rounded to
+    the nearest, so neighbouring rounds may keep as many.
+
+    Args:
+      kept: Weights kept before the first round, at least 1.
+      keep: Weights kept after the last one, in 1..kept.
+      rounds: Number of rounds, at least 1.
+      spacing: "exponential" as SynFlow, or "linear".
+
+    Returns:
+      `rounds` counts, never rising, `keep` last.
+
+    Raises:
+      ValueError: an argument lies outside its range.
+
+    Example:
+      >>> round_counts(1000, keep=1, rounds=3), round_counts(1000, keep=100, rounds=3,
+      ...                                                    spacing="linear")
+      ([100, 10, 1], [700, 400, 100])
+
+    References:
+      Frankle 2023, section 5.2; Tanaka et al. 2020, Algorithm 1.
+    """
+    kept, keep = whole("kept", kept, 1), whole("keep", keep, 1)
+    rounds = whole("rounds", rounds, 1)
+    if keep > kept:
+        raise ValueError(f"`keep` must be at most the {kept} weights kept so far; got {keep}.")
+    if spacing not in ("exponential", "linear"):
+        raise ValueError(f'`spacing` must be "exponential" or "linear"; got {spacing!r}.')
+    if spacing == "linear":
+        return [round(kept - Fraction((kept - keep) * n, rounds)) for n in range(1, rounds + 1)]
+    found = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
+    return [*(min(max(count, keep), kept) for count in found), keep]
+
+
+class Trajectory(NamedTuple):
+    """The numbers of prunable weights from level to level, and what fixes them."""
+
+    size: int  # prunable weights at level 0
+    levels: int  # number of prunings
+    rate: float  # share of the weights kept that each pruning removes, in (0, 1)
+    target: int  # weights kept after the last pruning
+    counts: list[int]  # weights kept at each level, size first and target last
+
+
+def trajectory(
+    *,
+    size: int | None = None,
+    levels: int | None = None,
+    rate: float | None = None,
+    target: int | None = None,
+) -> Trajectory:
+    """Return the parameter trajectory that three of its four values fix.
+
+    Level i keeps size * (1 - rate)**i weights, rounded down as the thesis prints them, where
+    `keep_counts` rounds to the nearest. A size to be found is the least that ends in `target`.
+
+    Args:
+      size: Number of prunable weights, at least 2.
+      levels: Number of prunings, at least 1.
+      rate: Share of the weights kept so far that each pruning removes, in (0, 1).
+      target: Number of weights kept in the end, in 1..size-1.
+
+    Raises:
+      ValueError: fewer than three values are given, one lies outside its range, no whole number of
+        levels or weights fits the others, four do not agree, or a level would make no progress.
+
+    Example:
+      >>> trajectory(size=1000, levels=6, target=200).counts
+      [1000, 764, 584, 447, 341, 261, 200]
+
+    References:
+      Burger 2024, sections 3.2.1 and 3.3.
+    """
+    size = None if size is None else whole("size", size, 2)
+    levels = None if levels is None else whole("levels", levels, 1)
+    target = None if target is None else whole("target", target, 1)
+    stay = None if rate is None else 1 - share("rate", rate)
+    if size and target and target >= size:
+        raise ValueError(f"`target` must be less than `size` ({size}); got {target}.")
+    if size and levels and target and rate is None:
+        kept = (_root(size ** (levels - i) * target**i, levels) for i in range(levels + 1))
+        solved = 1 - (target / size) ** (1 / levels)
+        return Trajectory(size, levels, solved, target, _falling(kept, levels))
+    if levels and stay and target and size is None:
+        size = math.ceil((target - _SLACK) / stay**levels)
+    if size and stay and target and levels is None:
+        levels = max(1, math.floor(math.log((target + 1) / size) / math.log(stay)))
+        while _floor(size * stay**levels) > target:
+            levels += 1
+    if size is None or levels is None or rate is None or stay is None:
+        raise ValueError("Three of `size`, `levels`, `rate` and `target` must be given.")
+    counts = _falling((_floor(size * stay**level) for level in range(levels + 1)), levels)
+    if target not in (None, counts[-1]):
+        raise ValueError(
+            f"`target` {target} does not agree with `size` {size} and `rate` {rate}: "
+            f"level {levels - 1} keeps {counts[-2]} and level {levels} keeps {counts[-1]}."
+        )
+    return Trajectory(size, levels, float(rate), counts[-1], counts)
+
+
+def _floor(number: Fraction) -> int:
+    """Return the whole number below, or the one above where only the rate's digits miss it."""
+    return math.floor(number + _SLACK)
+
+
+def _root(number: int, degree: int) -> int:
+    """Return the largest whole number whose power of `degree` does not exceed `number`."""
+    low, high = 0, 1 << (number.bit_length() // degree + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if middle**degree <= number else (low, middle)
+    return low
+
+
+def _falling(counts: Iterable[int], levels: int) -> list[int]:
+    """Return the counts as a list if each level keeps something and less than the one before."""
+    found: list[int] = []
+    for level, count in enumerate(counts):
+        if level and not 0 < count < found[-1]:
+            keeps = f"{count}, as level {level - 1} does" if count else "nothing"
+            raise ValueError(
+                f"`levels` must be at most {level - 1} for a size of {found[0]}; got {levels}, "
+                f"but level {level} would keep {keeps}."
+            )
+        found.append(count)
+    return found
+
+
+def whole(argument: str, value: int, least: int) -> int:
+    """Return `value` as an int if it is a whole number of at least `least`."""
+    try:
+        value = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"`{argument}` must be a whole number; got {value!r}.") from error
+    if value < least:
+        raise ValueError(f"`{argument}` must be at least {least}; got {value}.")
+    return value
+
+
+def share(argument: str, value: float) -> Fraction:
+    """Return `value` as the decimal number it prints as, if it lies in (0, 1)."""
+    if not 0 < value < 1:
+        raise ValueError(f"`{argument}` must lie in (0, 1), both ends excluded; got {value}.")
+    return Fraction(repr(float(value)))

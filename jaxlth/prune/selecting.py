@@ -1,0 +1,162 @@
+"""From scores and a count to a mask."""
+
+import contextlib
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import masks, selection, trees
+
+
+def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:
+    """Return the mask of the `keep` highest scores among all weights that `mask` keeps.
+
+    Exactly `keep` weights survive, each of them kept by `mask`. Ties go to the lower position; NaN
+    is the lowest score, below minus infinity, and 0.0 equals -0.0. Scores of weights that are
+    pruned, or never pruned, do not matter. Works under jit and vmap; no new `keep` recompiles.
+
+    Args:
+      scores: Tree of floats like the parameters; float64 is compared as such in any mode of JAX.
+      mask: The mask to prune, with fewer than 2**31 prunable weights.
+      keep: How many weights survive, in 0..kept(mask). If it is traced, the nearest end of that
+        range stands for a number outside it.
+
+    Raises:
+      ValueError: the trees do not fit, or `keep` lies outside its range.
+      TypeError: `scores` are not floats, `mask` is not boolean, or `keep` is not a whole number.
+
+    Example:
+      >>> mask = masks.dense({"w": jnp.zeros((1, 3))})
+      >>> global_topk({"w": jnp.array([[1.0, 3.0, 2.0]])}, mask, keep=2)
+      {'w': Array([[False,  True,  True]], dtype=bool)}
+    """
+    values, among, structure = _pairs(scores, mask)
+    _check_keep(keep, among, argument="keep", within="mask")
+    return jax.tree.unflatten(structure, _largest(values, among, keep))
+
+
+def layerwise_topk(
+    scores: Any, mask: masks.Mask, *, keep: float | Mapping[str, int | jax.Array]
+) -> masks.Mask:
+    """Return the mask of the highest scores of each tensor among the weights `mask` keeps there.
+
+    Args:
+      scores: Tree of floats like the parameters, as in `global_topk`.
+      mask: The mask to prune.
+      keep: The count for each prunable tensor by name, in 0..kept there, as in `global_topk`; or
+        one density in [0, 1] for all. A density is a share of what is prunable in a tensor, not of
+        what is still kept: round(density * size) weights survive, or all that are kept there if
+        those are fewer.
+
+    Raises:
+      ValueError: the trees do not fit, `keep` does not name exactly the prunable tensors, or a
+        number lies outside its range.
+      TypeError: `scores` are not floats, `mask` is not boolean, or a count is not a whole number.
+
+    Example:
+      >>> mask = masks.dense({"w1": jnp.zeros((1, 2)), "w2": jnp.zeros((1, 2))})
+      >>> scores = {"w1": jnp.array([[1.0, 2.0]]), "w2": jnp.array([[4.0, 3.0]])}
+      >>> layerwise_topk(scores, mask, keep=0.5)["w1"].tolist()
+      [[False, True]]
+    """
+    values, among, structure = _pairs(scores, mask)
+    names = trees.names(mask)
+    counts = _layer_counts(dict(zip(names, among, strict=True)), keep)
+    chosen = [
+        _largest([value], [live], counts[name])[0]
+        for name, value, live in zip(names, values, among, strict=True)
+    ]
+    return jax.tree.unflatten(structure, chosen)
+
+
+def in_rounds(
+    score: Callable[[masks.Mask], Any],
+    mask: masks.Mask,
+    *,
+    keeps: Sequence[Any],
+    select: Callable[..., masks.Mask] = global_topk,
+) -> masks.Mask:
+    """Return the mask after several rounds of scoring what is left and pruning it.
+
+    One round is compiled, once, whatever their number; convolutions are fast on CPU so.
+
+    Args:
+      score: mask -> scores of the network so masked, of the same shapes each time; jitted here.
+      mask: What is kept before.
+      keeps: For each round what `select` takes as `keep`: counts of `round_counts`, say.
+      select: `global_topk`; or `layerwise_topk`, with a count for each tensor by name.
+
+    Raises:
+      ValueError: a count is more than what is kept before, or as for `select`.
+
+    Example:
+      >>> mask = in_rounds(lambda mask: {"w": jnp.arange(4.0)}, {"w": jnp.ones(4, bool)},
+      ...                  keeps=[3, 2])
+      >>> mask["w"].tolist()
+      [False, False, True, True]
+    """
+    step = jax.jit(lambda mask, keep: select(score(mask), mask, keep=keep))
+    limit: Any = None if select is not global_topk else int(masks.kept(mask))
+    for keep in keeps:
+        if limit is not None and not 0 <= keep <= limit:
+            raise ValueError(f"`keeps` must lie in 0..{limit} and never rise; got {list(keeps)}.")
+        limit = keep if limit is not None else None
+        mask = step(mask, keep)
+    return mask
+
+
+def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
+    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        return selection.largest(values, among, keep)
+
+
+def _pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:
+    """Return scores and mask of the prunable tensors, and the structure of the mask."""
+    values = jax.tree.leaves(masks.prunable(scores, mask, name="scores"))
+    for name, value in zip(trees.names(mask), values, strict=True):
+        if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            raise TypeError(f"`scores` must be floats; leaf {name!r} is {jnp.result_type(value)}.")
+    among, structure = jax.tree.flatten(mask)
+    return values, among, structure
+
+
+def _layer_counts(
+    among: Mapping[str, jax.Array], keep: float | Mapping[str, int | jax.Array]
+) -> dict[str, int | jax.Array]:
+    """Return the count for each tensor; one from a density may exceed what is kept there."""
+    if not isinstance(keep, Mapping):
+        if not 0 <= keep <= 1:
+            raise ValueError(f"`keep` must be a density in [0, 1], or counts by name; got {keep}.")
+        density = Fraction(repr(float(keep)))
+        return {name: round(density * live.size) for name, live in among.items()}
+    for name in keep:
+        if name not in among:
+            close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.0)
+            hint = f" The closest is {close[0]!r}." if close else ""
+            raise ValueError(f"`keep` names {name!r}, which is no prunable tensor.{hint}")
+    for name, live in among.items():
+        if name not in keep:
+            raise ValueError(f"`keep` must name every prunable tensor; {name!r} is missing.")
+        _check_keep(keep[name], live, argument=f"keep[{name!r}]", within="tensor")
+    return dict(keep)
+
+
+def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> None:
+    """Raise unless `keep` is a whole number in 0..kept(mask), as far as tracing lets one see."""
+    if not jnp.issubdtype(jnp.result_type(keep), jnp.integer):
+        raise TypeError(f"`{argument}` must be a whole number of weights; got {keep!r}.")
+    if isinstance(keep, jax.core.Tracer):
+        return
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(mask))
+    limit = masks.size(mask) if traced else int(masks.kept(mask))
+    if not 0 <= keep <= limit:
+        raise ValueError(
+            f"`{argument}` must lie in 0..{limit}, what the {within} keeps; got {int(keep)}."
+        )
