@@ -531,3 +531,24 @@ def test_real_fashion_mnist_is_balanced(real):
     assert np.bincount(found.train.labels).tolist() == [6000] * 10
     assert np.bincount(found.test.labels).tolist() == [1000] * 10
     np.testing.assert_allclose(found.mean, [72.94035], rtol=1e-5)
+
+
+def test_as_many_of_each_class_are_drawn_and_none_twice():
+    labels = np.random.default_rng(0).integers(0, 5, 200).astype(np.int32)
+    images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    split = data.Split(images, labels)
+    found = data.of_each_class(split, 10, key=jax.random.key(0))
+    assert np.bincount(found.labels).tolist() == [10] * 5
+    numbers = found.images.ravel()
+    assert len(set(numbers.tolist())) == 50
+    np.testing.assert_array_equal(labels[numbers], found.labels)
+    other = data.of_each_class(split, 10, key=jax.random.key(1))
+    assert set(other.images.ravel().tolist()) != set(numbers.tolist())
+
+
+def test_a_class_with_too_few_examples_is_named():
+    split = data.Split(np.zeros((5, 1, 1, 1), np.uint8), np.array([0, 0, 7, 7, 7]))
+    with pytest.raises(ValueError, match="at most 2, the examples of class 0; got 3"):
+        data.of_each_class(split, 3, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="`count` must be at least 1"):
+        data.of_each_class(split, 0, key=jax.random.key(0))

@@ -11,7 +11,7 @@ from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.choices import NAMES, NORMALIZERS, SOURCES, DataSettings, StreamSettings
 from jaxlth.data.inputs import normalize, unit_norm
 from jaxlth.data.memory import Dataset
-from jaxlth.data.sources import DataError, Info, Split
+from jaxlth.data.sources import DataError, Info, Split, of_each_class
 from jaxlth.data.streamed import Streamed
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Streamed",
     "load",
     "normalize",
+    "of_each_class",
     "unit_norm",
 ]
 
