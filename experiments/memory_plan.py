@@ -88,7 +88,7 @@ def planned(chosen: Slice, dtype: Any, batch_size: int) -> list[int]:
         batch_axis=BatchAxis(execution.AXIS, len(devices)),
     )
     network = jax.eval_shape(model.init, jax.random.key(0))
-    mask = jax.tree.map(lambda leaf: leaf.astype(bool), masks.dense(zeros(network.params)))
+    mask = masks.dense(network.params)
     state = jax.eval_shape(trainer.start, network, mask)
     part = batch_size // len(devices)
     batch = Split(
@@ -104,11 +104,6 @@ def planned(chosen: Slice, dtype: Any, batch_size: int) -> list[int]:
     parts = [size(network), size(mask), size(state.opt), size(batch)]
     rest = [memory.temp_size_in_bytes, memory.generated_code_size_in_bytes]
     return [len(devices), *parts, *rest, memory.argument_size_in_bytes + sum(rest)]
-
-
-def zeros(tree: Any) -> Any:
-    """Return arrays in place of their shapes."""
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
 
 
 def stacked(tree: Any, devices: int) -> Any:

@@ -6,13 +6,33 @@ how many images reach a candidate. Counting is fast on every device, and works u
 the last places go by position, found from counts of ties.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 WIDTH = 1024  # images lie in rows of this many, so that counts add up in two stages
+
+
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """Let JAX compute in float64 within this context, whatever its mode is.
+
+    Raises:
+      ValueError: on a TPU, whose float64 is a pair of float32 numbers, with their range and without
+        the bits that `largest` compares.
+    """
+    asked = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    device = asked or jax.devices()[0]
+    if getattr(device, "platform", device) == "tpu":
+        raise ValueError(
+            "A TPU has no float64 of full range: score and prune on the host, under "
+            '`jax.default_device(jax.devices("cpu")[0])`.'
+        )
+    with jax.enable_x64(True):
+        yield
 
 
 @jax.jit

@@ -41,6 +41,54 @@ def test_a_small_image_is_convolved_as_by_xla_and_so_are_gradients(image, kernel
     jax.tree.map(close, own_pull(slopes), pull(slopes))
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_products_are_of_the_type_of_images_mapped_and_differentiated_twice(dtype):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        images = jnp.asarray(rng.normal(size=(2, 3, 2, 2, 4)), dtype)
+        weights = jnp.asarray(rng.normal(size=(3, 3, 4, 5)), dtype)
+        same = {"window_strides": (1, 1), "padding": ((1, 1), (1, 1))}
+        same["dimension_numbers"] = ("NHWC", "HWIO", "NHWC")
+
+        def curved(convolve):
+            def slope(w):
+                return jax.grad(
+                    lambda w: jnp.sum(jnp.sin(jax.vmap(lambda x: convolve(x, w, **same))(images)))
+                )(w)
+
+            return jax.jvp(slope, (weights,), (weights,))
+
+        found, wanted = curved(convolution.convolve), curved(jax.lax.conv_general_dilated)
+        tolerance = 0.1 if dtype == jnp.bfloat16 else 1e-4
+        for mine, other in zip(found, wanted, strict=True):
+            assert mine.dtype == dtype
+            mine, other = np.asarray(mine, np.float64), np.asarray(other, np.float64)
+            assert np.abs(mine - other).max() <= tolerance * np.abs(other).max()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"rhs_dilation": (2, 2)},
+        {"lhs_dilation": (2, 2)},
+        {"feature_group_count": 4},
+        {"window_strides": (2, 2), "padding": ((0, 0), (0, 0))},
+        {"preferred_element_type": jnp.float64},
+    ],
+    ids=["rhs", "lhs", "groups", "empty", "type"],
+)
+def test_what_a_product_does_not_do_is_left_to_xla(others):
+    images, channels = jnp.ones((1, 2, 2, 4)), 1 if "feature_group_count" in others else 4
+    weights = jnp.ones((3, 3, channels, 4))
+    chosen = {"window_strides": (1, 1), "padding": ((2, 2), (2, 2))} | others
+    chosen["dimension_numbers"] = ("NHWC", "HWIO", "NHWC")
+    with jax.enable_x64(True):
+        found = convolution.convolve(images, weights, **chosen)
+        wanted = jax.lax.conv_general_dilated(images, weights, **chosen)
+        assert found.dtype == wanted.dtype
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_only_small_images_are_convolved_by_a_product_and_only_on_cpu():
     def text(side, platform):
         own = functools.partial(

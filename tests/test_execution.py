@@ -171,12 +171,30 @@ def test_networks_train_alike_however_they_are_laid_out(alone, trained, layout, 
     tiny.assert_close(found, alone[:count], **TOLERANCE)
 
 
-def test_convolutions_on_cpu_are_compiled_with_options_if_xla_knows_them(monkeypatch):
-    looped, scanned = LAYOUTS["looped"], LAYOUTS["one"]
-    assert looped._compiler_options() == execution.CONVOLUTIONS_ON_CPU
-    assert scanned._compiler_options() is None
+@pytest.fixture
+def unknown_options(monkeypatch):
+    """An XLA that does not know the options for convolutions."""
     monkeypatch.setattr(execution, "CONVOLUTIONS_ON_CPU", {"xla_cpu_no_such_option": "1"})
-    execution._has_options.cache_clear()
-    assert looped._compiler_options() is None
-    assert looped.map(lambda x: x + 1, (0,))(jnp.zeros((1, 1))) == 1
-    execution._has_options.cache_clear()
+    execution.compiler_options.cache_clear()
+    yield
+    execution.compiler_options.cache_clear()
+
+
+def test_convolutions_on_cpu_are_compiled_with_options(monkeypatch):
+    seen = []
+    monkeypatch.setattr(jax, "jit", lambda function, **given: seen.append(given) or function)
+    execution.compiler_options.cache_clear()
+    for name in ("looped", "one"):
+        LAYOUTS[name].map(lambda x: x, (0,))
+    execution.compiler_options.cache_clear()
+    assert seen[0]["compiler_options"] == execution.CONVOLUTIONS_ON_CPU  # the trial
+    assert [given["compiler_options"] for given in seen[1:]] == [
+        execution.CONVOLUTIONS_ON_CPU,
+        None,
+    ]
+
+
+@pytest.mark.usefixtures("unknown_options")
+def test_options_that_xla_does_not_know_are_left_out():
+    assert execution.compiler_options() == {}
+    assert LAYOUTS["looped"].map(lambda x: x + 1, (0,))(jnp.zeros((1, 1))) == 1

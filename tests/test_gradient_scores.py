@@ -274,16 +274,99 @@ def test_rounds_are_nested_compiled_once_and_refuse_to_rise():
         prune.in_rounds(score, mask, keeps=[5, 6])
 
 
+PAIR = {"a": jnp.arange(1.0, 5.0)[None], "b": jnp.arange(1.0, 9.0)[None]}
+
+
 def test_rounds_may_prune_each_layer_for_itself():
-    params = {"a": jnp.arange(1.0, 5.0)[None], "b": jnp.arange(1.0, 9.0)[None]}
     keeps = [{"a": 3, "b": 6}, {"a": 1, "b": 2}]
-    last = prune.in_rounds(
-        lambda mask: scores.magnitude(params),
-        masks.dense(params),
-        keeps=keeps,
-        select=prune.layerwise_topk,
-    )
+    last = prune.in_rounds(lambda mask: scores.magnitude(PAIR), masks.dense(PAIR), keeps=keeps)
     assert {name: int(leaf.sum()) for name, leaf in last.items()} == keeps[-1]
+
+
+@pytest.mark.parametrize(
+    ("keeps", "error", "words"),
+    [
+        ([13], ValueError, r"must lie in 0\.\.12, what is kept before"),
+        ([4, 5], ValueError, r"must lie in 0\.\.4"),
+        ([2.5], TypeError, "whole numbers of weights; got 2.5"),
+        ([{"a": 5, "b": 8}], ValueError, r"must lie in 0\.\.4"),
+        ([{"a": 4, "b": 8}, {"a": 2, "b": 2}, {"a": 3, "b": 2}], ValueError, "of 'a' must lie"),
+        ([{"a": 1}], ValueError, "'b' is missing"),
+    ],
+)
+def test_counts_that_no_round_can_keep_are_refused_before_the_first(keeps, error, words):
+    def score(mask):
+        raise AssertionError
+
+    with pytest.raises(error, match=words):
+        prune.in_rounds(score, masks.dense(PAIR), keeps=keeps)
+
+
+def test_float64_is_refused_on_a_tpu_which_has_none(monkeypatch):
+    apply_fn, params = relu_network((5, 7, 4))
+    found = scores.synflow(apply_fn, params, masks.dense(params), jnp.ones((1, 5)))
+    monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"platform": "tpu"})()])
+    with pytest.raises(ValueError, match="A TPU has no float64"):
+        scores.synflow(apply_fn, params, masks.dense(params), jnp.ones((1, 5)))
+    with pytest.raises(ValueError, match="A TPU has no float64"):
+        prune.global_topk(found, masks.dense(params), keep=3)
+    with jax.default_device(jax.local_devices()[0]):
+        prune.global_topk(found, masks.dense(params), keep=3)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros(1, int), np.zeros((6, 1), int), np.zeros(6), np.zeros((6, 3))]
+)
+def test_labels_that_do_not_fit_are_refused(labels):
+    apply_fn, params = network()
+    with pytest.raises(ValueError, match="as many whole-numbered labels; got 6 inputs"):
+        scores.snip(apply_fn, params, masks.dense(params), (batch()[0], labels))
+
+
+def test_chunks_do_not_keep_a_gradient_each():
+    params = {"w": jnp.ones((500, 400))}
+    data = np.ones((50, 500), np.float32), np.zeros(50, int)
+
+    def temporary(chunk):
+        scored = jax.jit(
+            lambda params: scores.snip(
+                lambda p, x: x @ p["w"], params, masks.dense(params), data, chunk=chunk
+            )
+        )
+        return scored.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(1) < 5 * params["w"].nbytes
+
+
+def test_logits_of_bfloat16_are_scored_in_float32():
+    apply_fn, params = network()
+    single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    mask, data = masks.dense(single), batch()
+
+    def rounded(params, inputs):
+        return apply_fn(params, inputs).astype(jnp.bfloat16)
+
+    found = scores.grasp(rounded, single, mask, data)
+    wanted = scores.grasp(apply_fn, single, mask, data)
+    correlation = np.corrcoef(np.ravel(found["w0"]), np.ravel(wanted["w0"]))[0, 1]
+    assert correlation > 0.9
+
+
+@pytest.mark.parametrize("score", [scores.snip, scores.grasp])
+def test_scores_of_gradients_under_jit_and_vmap_equal_a_loop(score):
+    apply_fn, params = network()
+    both = [
+        jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), each)
+        for each in (params, network(seed=5)[1])
+    ]
+    mask = some(params)
+    mapped = jax.jit(jax.vmap(lambda each: score(apply_fn, each, mask, batch())))
+    for found, each in zip(trees.unstack(mapped(trees.stack(both))), both, strict=True):
+        wanted = score(apply_fn, each, mask, batch())
+        close = functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=1e-7)
+        jax.tree.map(close, found, wanted)
+        pruned = jax.tree.map(lambda s, keep: 0 if keep is None else s[~keep], found, mask)
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(pruned))
 
 
 @pytest.mark.parametrize("name", ["lenet-300-100", "resnet-20"])

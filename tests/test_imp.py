@@ -58,6 +58,30 @@ def finished(tmp_path_factory):
     return out, printed
 
 
+@pytest.mark.parametrize(
+    ("asked", "stages"),  # levels and levels of controls; controls asked for stage by stage
+    [
+        ((3, ()), [{}, {3: 2}, {1: 2, 2: 2, 3: 2}]),
+        ((15, (3, 9)), [{}, {9: 2}, {3: 2, 9: 2}]),
+        ((1, ()), [{}, {1: 2}]),
+        ((0, ()), [{}]),
+    ],
+    ids=str,
+)
+def test_stages_ask_for_ever_more_and_for_nothing_else(asked, stages):
+    levels, at = asked
+    chosen = ImpSettings(levels=levels, control_levels=at, replicates=1)
+    found = []
+    for stage in tickets.stages(chosen):
+        units = tickets.units(stage, levels=levels)
+        places = [unit.split("/")[0] for unit in units if "/ticket/" not in unit]
+        found.append({int(place[-2:]): places.count(place) for place in places})
+        assert len(units) - len(places) == levels + 1
+        assert set(units) <= set(tickets.units(chosen, levels=levels))
+    assert found == stages
+    assert tickets.stages(chosen)[-1] == chosen
+
+
 def test_it_prints_table_sentence_and_files(finished):
     _, printed = finished
     assert "64 %" in printed

@@ -127,6 +127,21 @@ def test_diverged_networks_are_left_out_of_means_and_counted():
     assert "diverged: 3 ticket" in rendered
 
 
+def test_ends_are_the_first_and_last_level_in_percent_of_what_trained_undilated():
+    results = table(
+        {"ticket": [[0.9, 0.8], [0.7, 0.7], [0.5, 0.1]], "random": [None, [0.6], [0.2]]},
+        nan=[("ticket", 2, 1)],
+    ).assign(dilation=1.0)
+    longer = results.assign(dilation=2.0, test_accuracy=0.0)
+    found = tables.ends(pd.concat([results, longer]))
+    assert found.values.tolist() == [
+        [0, 1.0, "ticket", 85.0, 80.0, 90.0, 2],
+        [2, 0.25, "random", 20.0, 20.0, 20.0, 1],
+        [2, 0.25, "ticket", 50.0, 50.0, 50.0, 1],
+    ]
+    assert list(found) == ["level", "density", "control", "mean", "min", "max", "n"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -43,8 +43,8 @@ class Imp:
     wait: bool = False
     """Wait while another process works on the same run."""
     devices: int | None = None
-    """Number of devices to train on; on CPU, of networks trained side by side. All devices, or all
-    cores, if not given."""
+    """Number of devices to train on; on CPU, of networks trained side by side (convolutional ones
+    train one after another, on all cores). All devices, or all cores, if not given."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints within a network's training, above 0."""
     tensorboard: str | None = None

@@ -128,7 +128,7 @@ def drawn(count: int, some: int, *, seed: int, purpose: str) -> np.ndarray:
 
 
 def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
-    """Return examples drawn at random, as many of each class, sorted by class.
+    """Return examples drawn at random, as many of each class: one of each, then the next of each.
 
     For scores that see data: the papers score on ten of each class.
 
@@ -146,6 +146,7 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
       [0, 1]
     """
     settings.require(count >= 1, f"`count` must be at least 1; got {count}.")
+    settings.require(len(split.labels) > 0, "`split` has no examples.")
     order = np.asarray(jax.random.permutation(key, len(split.labels)))
     classes, sizes = np.unique(split.labels, return_counts=True)
     settings.require(
@@ -154,7 +155,7 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
         f"got {count}.",
     )
     labels = split.labels[order]
-    chosen = np.concatenate([order[labels == each][:count] for each in classes])
+    chosen = np.stack([order[labels == each][:count] for each in classes], axis=1).ravel()
     return Split(split.images[chosen], split.labels[chosen])
 
 

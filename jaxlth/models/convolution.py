@@ -6,7 +6,7 @@ product of matrices, and three quarters of a training step (`experiments/cifar_s
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,7 +27,7 @@ def convolve(
       kernel: (height, width, channels in, channels out).
       window_strides: vertical and horizontal.
       padding: pixels above and below, left and right.
-      **others: `dimension_numbers` and what else Flax gives: neither dilation nor groups.
+      **others: what else `conv_general_dilated` takes; `dimension_numbers` of the shapes above.
 
     Returns:
       (n, height out, width out, channels out).
@@ -37,12 +37,25 @@ def convolve(
         return jax.lax.conv_general_dilated(images, kernel, window_strides, padding, **others)
 
     def product(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _product(images, kernel, window_strides, padding)
+        return _product(images, kernel, window_strides, padding, others.get("precision"))
 
-    sides = images.shape[1:3], kernel.shape[:2]
-    if all(image >= size for image, size in zip(*sides, strict=True)):
+    small = any(
+        image < size for image, size in zip(images.shape[1:3], kernel.shape[:2], strict=True)
+    )
+    if not small or not _is_plain(others) or 0 in jax.eval_shape(usual, images, kernel).shape:
         return usual(images, kernel)
     return jax.lax.platform_dependent(images, kernel, cpu=product, default=usual)
+
+
+def _is_plain(others: Mapping[str, Any]) -> bool:
+    """Return whether arguments of a convolution ask for neither dilation, groups nor a type."""
+    dilations = [others.get(name) or (1, 1) for name in ("lhs_dilation", "rhs_dilation")]
+    counts = [others.get(f"{what}_group_count", 1) for what in ("feature", "batch")]
+    return (
+        all(tuple(each) == (1, 1) for each in dilations)
+        and counts == [1, 1]
+        and others.get("preferred_element_type") is None
+    )
 
 
 def _product(
@@ -50,6 +63,7 @@ def _product(
     kernel: jax.Array,
     strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
+    precision: Any,
 ) -> jax.Array:
     """Return the convolution as one product: all pixels under the kernel, times the kernel."""
     padded = jnp.pad(images, ((0, 0), *padding, (0, 0)))
@@ -62,5 +76,5 @@ def _product(
         padded[:, top : top + height : strides[0], left : left + width : strides[1]]
         for top, left in places
     ]
-    channels = kernel.shape[-1]
-    return jnp.concatenate(under, axis=-1) @ kernel.reshape(-1, channels)
+    columns = kernel.reshape(-1, kernel.shape[-1])
+    return jnp.matmul(jnp.concatenate(under, axis=-1), columns, precision=precision)

@@ -22,7 +22,8 @@ def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> mask
     pruned, or never pruned, do not matter. Works under jit and vmap; no new `keep` recompiles.
 
     Args:
-      scores: Tree of floats like the parameters; float64 is compared as such in any mode of JAX.
+      scores: Tree of floats like the parameters; float64 is compared as such in any mode of JAX,
+        and refused on a TPU, which has none.
       mask: The mask to prune, with fewer than 2**31 prunable weights.
       keep: How many weights survive, in 0..kept(mask). If it is traced, the nearest end of that
         range stands for a number outside it.
@@ -79,21 +80,21 @@ def in_rounds(
     score: Callable[[masks.Mask], Any],
     mask: masks.Mask,
     *,
-    keeps: Sequence[Any],
-    select: Callable[..., masks.Mask] = global_topk,
+    keeps: Sequence[int] | Sequence[Mapping[str, int]],
 ) -> masks.Mask:
     """Return the mask after several rounds of scoring what is left and pruning it.
 
-    One round is compiled, once, whatever their number; convolutions are fast on CPU so.
+    One round is compiled, once, whatever their number. Not for use under jit or vmap.
 
     Args:
       score: mask -> scores of the network so masked, of the same shapes each time; jitted here.
       mask: What is kept before.
-      keeps: For each round what `select` takes as `keep`: counts of `round_counts`, say.
-      select: `global_topk`; or `layerwise_topk`, with a count for each tensor by name.
+      keeps: For each round a count, as `round_counts` gives them; or counts by name of tensor,
+        each of which is pruned by itself then.
 
     Raises:
-      ValueError: a count is more than what is kept before, or as for `select`.
+      ValueError: a count is more than what is kept before, or a tensor is not named.
+      TypeError: a count is no whole number.
 
     Example:
       >>> mask = in_rounds(lambda mask: {"w": jnp.arange(4.0)}, {"w": jnp.ones(4, bool)},
@@ -101,19 +102,40 @@ def in_rounds(
       >>> mask["w"].tolist()
       [False, False, True, True]
     """
+    among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
+    by_layer = bool(keeps) and isinstance(keeps[0], Mapping)
+    limits = {n: int(jnp.sum(live)) for n, live in among.items()} if by_layer else None
+    limit = int(masks.kept(mask))
+    for each in keeps:
+        if isinstance(each, Mapping):
+            _layer_counts(among, each)
+            limits = _lowered(limits or {}, each)
+        else:
+            limit = _lowered({"": limit}, {"": each})[""]
+    select = layerwise_topk if by_layer else global_topk
     step = jax.jit(lambda mask, keep: select(score(mask), mask, keep=keep))
-    limit: Any = None if select is not global_topk else int(masks.kept(mask))
-    for keep in keeps:
-        if limit is not None and not 0 <= keep <= limit:
-            raise ValueError(f"`keeps` must lie in 0..{limit} and never rise; got {list(keeps)}.")
-        limit = keep if limit is not None else None
-        mask = step(mask, keep)
+    for each in keeps:
+        mask = step(mask, dict(each) if isinstance(each, Mapping) else each)
     return mask
+
+
+def _lowered(limits: Mapping[str, int], keep: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the counts of a round if none is above that of the round before."""
+    for name, count in keep.items():
+        where = f" of {name!r}" if name else ""
+        if not jnp.issubdtype(jnp.result_type(count), jnp.integer):
+            raise TypeError(f"`keeps`{where} must be whole numbers of weights; got {count!r}.")
+        if not 0 <= count <= limits[name]:
+            raise ValueError(
+                f"`keeps`{where} must lie in 0..{limits[name]}, what is kept before, and never "
+                f"rise; got {count}."
+            )
+    return keep
 
 
 def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
     wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
-    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+    with selection.float64() if wide else contextlib.nullcontext():
         return selection.largest(values, among, keep)
 
 

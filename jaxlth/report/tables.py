@@ -69,9 +69,10 @@ def ends(results: pd.DataFrame) -> pd.DataFrame:
     not diverge.
 
     Args:
-      results: the table of results of one run.
+      results: the table of results of one run; dilated networks are left out.
     """
-    rows = results[results["level"].isin([0, results["level"].max()])]
+    undilated = results[results["dilation"] == 1] if "dilation" in results else results
+    rows = undilated[undilated["level"].isin([0, undilated["level"].max()])]
     percents = 100 * stored.survived(rows, "test_accuracy")
     by = percents.groupby([rows[column] for column in ("level", "density", "control")])
     return by.agg(["mean", "min", "max"]).round(2).assign(n=by.count()).reset_index()

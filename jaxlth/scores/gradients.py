@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxlth import masks
+from jaxlth import masks, selection
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
@@ -26,21 +26,22 @@ Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
 def snip(
     apply_fn: ApplyFn, params: Any, mask: masks.Mask, batch: Batch, *, chunk: int | None = None
 ) -> Any:
-    """Return |dL/dw * w|, L being the mean cross-entropy: what removing the weight does to it.
+    """Return |dL/dw * w|, L the mean cross-entropy: to first order, what the weight is to it.
 
     Args:
       apply_fn: the network.
       params: its parameters.
       mask: what is kept so far.
       batch: inputs and labels; the papers take ten of each class.
-      chunk: examples whose gradient is taken at once, to save memory; a divisor of n. The scores
-        are those of the whole batch, if `apply_fn` treats examples apart: batch statistics do not.
+      chunk: examples whose gradient is taken at once, in a scan, to save memory; a divisor of n.
+        The scores are those of the whole batch if `apply_fn` treats examples apart; with batch
+        statistics each chunk has its own.
 
     Returns:
       A tree like `params`.
 
     Raises:
-      ValueError: `chunk` does not divide the batch, or the trees do not fit.
+      ValueError: `chunk` does not divide the batch, labels do not fit, or the trees do not.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0]])}
@@ -48,6 +49,7 @@ def snip(
       >>> snip(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(3).tolist()
       [[0.11900000274181366, 0.11900000274181366]]
     """
+    batch = _checked(batch)
     gradient = jax.grad(_loss(apply_fn, mask, temperature=1.0))
     found = _mean(lambda each: gradient(params, each), batch, chunk)
     return jax.tree.map(lambda w, g: jnp.abs(g * w), params, found)
@@ -62,10 +64,11 @@ def grasp(
     temperature: float = 200.0,
     chunk: int | None = None,
 ) -> Any:
-    """Return w * (H g): how much of the gradient's squared norm goes with the weight.
+    """Return w * (H g): half of what the gradient's squared norm loses with the weight, at first.
 
     This is minus the published score, whose highest are pruned. Frankle 2023, section 5.7, tries
-    two other readings: keep the lowest, `-score`, and keep the largest, `abs(score)`.
+    two other readings: keep the lowest, `jax.tree.map(jnp.negative, score)`, and keep the largest
+    in magnitude, `magnitude(score)`.
 
     Args:
       apply_fn: the network.
@@ -79,8 +82,9 @@ def grasp(
       A tree like `params`; signed.
 
     Raises:
-      ValueError: `chunk` does not divide the batch, or the trees do not fit.
+      ValueError: `chunk` does not divide the batch, labels do not fit, or the trees do not.
     """
+    batch = _checked(batch)
     gradient = jax.grad(_loss(apply_fn, mask, temperature=temperature))
     found = _mean(lambda each: gradient(params, each), batch, chunk)
 
@@ -95,7 +99,8 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
 
     Without biases this is the sum, over the paths that run through a weight, of the products of the
     magnitudes on them; so what flows into a unit flows out of it. Computed in float64, whatever
-    JAX's mode is: in float32 deep networks overflow. `prune.global_topk` compares it as such.
+    JAX's mode is: in float32 deep networks overflow. `prune.global_topk` compares it as such. A TPU
+    has no such numbers: there both are done on the host (`jax.default_device`).
 
     Args:
       apply_fn: the network, which must compute in what its parameters are.
@@ -109,7 +114,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
     Raises:
       TypeError: `apply_fn` computes logits that are not float64, from parameters and inputs that
         are.
-      ValueError: the trees do not fit.
+      ValueError: the trees do not fit, or the device is a TPU.
 
     Example:
       >>> params = {"w": jnp.array([[2.0, -3.0]])}
@@ -117,7 +122,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
       >>> synflow(lambda p, x: x @ p["w"], params, mask, jnp.ones((1, 1)))["w"].tolist()
       [[2.0, 3.0]]
     """
-    with jax.enable_x64(True):
+    with selection.float64():
         wide = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w).astype(jnp.float64)), params)
         ones = jnp.asarray(inputs).astype(jnp.float64)
 
@@ -146,10 +151,25 @@ def _loss(
 ) -> Callable[[Any, Batch], jax.Array]:
     def loss(params: Any, batch: Batch) -> jax.Array:
         inputs, labels = batch
-        likelihoods = jax.nn.log_softmax(apply_fn(_pruned(params, mask), inputs) / temperature)
-        return -jnp.mean(jnp.take_along_axis(likelihoods, jnp.asarray(labels)[:, None], axis=-1))
+        logits = apply_fn(_pruned(params, mask), inputs)
+        # Of bfloat16 logits divided by 200 little would be left.
+        wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        likelihoods = jax.nn.log_softmax(wide / temperature)
+        return -jnp.mean(jnp.take_along_axis(likelihoods, labels[:, None], axis=-1))
 
     return loss
+
+
+def _checked(batch: Batch) -> Batch:
+    """Return a batch of arrays whose labels are whole numbers, one an example."""
+    inputs, labels = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    if labels.shape != (count,) or not count or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"`batch` must be inputs and as many whole-numbered labels; got {count} inputs and "
+            f"labels of shape {labels.shape}, {labels.dtype}."
+        )
+    return inputs, labels
 
 
 def _mean(function: Callable[[Batch], Any], batch: Batch, chunk: int | None) -> Any:
@@ -159,8 +179,14 @@ def _mean(function: Callable[[Batch], Any], batch: Batch, chunk: int | None) -> 
         return function(batch)
     if chunk < 1 or count % chunk:
         raise ValueError(f"`chunk` must divide the {count} examples of the batch; got {chunk}.")
-    chunks = jax.tree.map(
-        lambda a: jnp.reshape(jnp.asarray(a), (count // chunk, chunk, *a.shape[1:])), batch
+    chunks = jax.tree.map(lambda a: a.reshape(count // chunk, chunk, *a.shape[1:]), batch)
+    first = jax.tree.map(lambda a: a[0], chunks)
+    zero = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, first)
     )
-    each = jax.lax.map(function, chunks)
-    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), each)
+
+    def add(total: Any, each: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(each)), None
+
+    total, _ = jax.lax.scan(add, zero, chunks)
+    return jax.tree.map(lambda leaf: leaf / (count // chunk), total)

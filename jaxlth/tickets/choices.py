@@ -121,7 +121,7 @@ def units(chosen: ImpSettings, *, levels: int) -> list[str]:
 
 
 def stages(chosen: ImpSettings) -> list[ImpSettings]:
-    """Return settings that ask for more and more: tickets, last level's controls, everything.
+    """Return settings that ask for more and more: tickets, the last controls, everything.
 
     A study done in this order has its most telling numbers first, should it be stopped.
 
@@ -130,7 +130,8 @@ def stages(chosen: ImpSettings) -> list[ImpSettings]:
       [(), (3,), ()]
     """
     own = dataclasses.replace(chosen, controls=(), control_levels=())
-    last = dataclasses.replace(chosen, control_levels=(chosen.levels,) if chosen.levels else ())
+    end = max(chosen.control_levels, default=chosen.levels)
+    last = dataclasses.replace(chosen, control_levels=(end,) if end else ())
     asked = {tuple(units(stage, levels=stage.levels)): stage for stage in (own, last, chosen)}
     return list(asked.values())
 

@@ -28,7 +28,8 @@ AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
 
 # XLA's newer kernels for CPU are kept for sums and what is done number by number: its convolutions
-# are faster without, a training step two to four times (`experiments/cifar_speed.py`).
+# are faster without: with `models.convolution`, a training step takes a half to a sixth of the time
+# (`experiments/cifar_speed.py`).
 CONVOLUTIONS_ON_CPU = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_ELTWISE"
@@ -48,7 +49,8 @@ class Layout:
       devices: those used, of all processes, each process's together.
       per_device: networks that are vmapped on one device.
       split: neighbouring devices that share each batch of the same networks.
-      looped: whether steps are called from a loop in Python instead of being scanned.
+      looped: whether steps are called from a loop in Python instead of being scanned; on CPU they
+        are compiled for convolutions then.
 
     Example:
       >>> Layout(devices=(jax.devices()[0],), per_device=3).size
@@ -135,13 +137,11 @@ class Layout:
         inner = _without_axis(function, axes) if one else jax.vmap(function, in_axes=axes)
         donated = (0,) if donate else ()
         if len(self.devices) == 1:
-            mapped, options = _without_axis(inner, axes), self._compiler_options()
+            mapped = _without_axis(inner, axes)
+            on_cpu = self.looped and self.devices[0].platform == "cpu"
+            options = compiler_options() if on_cpu else None
             return jax.jit(mapped, donate_argnums=donated, compiler_options=options)
         return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
-
-    def _compiler_options(self) -> dict[str, str] | None:
-        fits = self.looped and self.devices[0].platform == "cpu"
-        return CONVOLUTIONS_ON_CPU if fits and _has_options() else None
 
     def _local(self) -> tuple[Device, ...]:
         here = jax.process_index()
@@ -224,13 +224,13 @@ def layout(
 
 
 @functools.cache
-def _has_options() -> bool:
-    """Return whether the XLA installed knows the options for convolutions on CPU."""
+def compiler_options() -> dict[str, str]:
+    """Return the options for convolutions on CPU, none where XLA does not know them."""
     try:
         jax.jit(lambda: 0, compiler_options=CONVOLUTIONS_ON_CPU)()
     except jax.errors.JaxRuntimeError:
-        return False
-    return True
+        return {}
+    return CONVOLUTIONS_ON_CPU
 
 
 def _without_axis(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
