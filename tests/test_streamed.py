@@ -684,11 +684,12 @@ def test_two_hosts_take_the_halves_of_a_batch_and_compare_their_files(tmp_path):
 
 
 PROGRAM = """
-import sys, multiprocessing
+import multiprocessing, signal, sys
 from jaxlth import data, keys
 from jaxlth.data import folders, streamed
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
     chosen = data.StreamSettings(image_size=6, resize_to=8, workers=2)
     found = streamed.training(
         folders.read(sys.argv[1], name="set")[0], chosen, batch_size=4, begin=0, end=10**6,
@@ -711,7 +712,10 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, how):
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2
         parent.send_signal(how)
-        parent.wait(30)
+        try:
+            parent.wait(30)
+        finally:
+            parent.kill()
     end = time.monotonic() + 20
     while (alive := [pid for pid in pids if running(pid)]) and time.monotonic() < end:
         time.sleep(0.1)
