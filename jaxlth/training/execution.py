@@ -197,13 +197,8 @@ def layout(
     several = hosts.count() > 1
     if several:
         found = sorted(found, key=lambda device: (device.process_index, device.id))
-    # `pmap` takes no compiler options, without which two replicates on two forced devices take
-    # 1.5 times as long as one after the other on all cores, or twice.
-    on_cpu = found[0].platform == "cpu"
-    best_alone = on_cpu and convolutional and not several
     if streamed:
-        used = found[:1] if best_alone else found
-        return Layout(devices=tuple(used), per_device=1, split=len(used), looped=True)
+        return Layout(devices=tuple(found), per_device=1, split=len(found), looped=True)
     settings.require(
         split <= len(found),
         f"`batch_devices` must be at most the number of devices, {len(found)}; got {split}.",
@@ -212,8 +207,11 @@ def layout(
         not several or len(found) % split == 0,
         f"`batch_devices` must divide the {len(found)} devices of all processes; got {split}.",
     )
+    # `pmap` takes no compiler options, without which two replicates on two forced devices take
+    # 1.5 times as long as one after the other on all cores, or twice.
+    on_cpu = found[0].platform == "cpu"
+    most = 1 if on_cpu and convolutional and not several else len(found) // split
     # Several processes all take part, or those without a network would not be waited for.
-    most = 1 if best_alone else len(found) // split
     sets = most if several else max(1, min(most, networks))
     return Layout(
         devices=tuple(found[: sets * split]),
