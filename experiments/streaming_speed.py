@@ -1,7 +1,7 @@
 """How fast streamed images are decoded, and what share of a training's time waits for them.
 
-Claim: a core decodes and crops 150 to 200 images of ImageNet's size a second, so that a step
-waits for data wherever its images divided by its seconds are more than the cores that decode give.
+Claim: a core decodes and crops about 300 images of ImageNet's size a second, so that a step waits
+for data wherever its images divided by its seconds are more than the cores that decode give.
 
     python experiments/streaming_speed.py                         # a minute on two cores
     python experiments/streaming_speed.py --step-seconds 0.05     # of a faster device
