@@ -345,7 +345,7 @@ TAKES = {  # option -> every value that it takes
     "--model": models.MODELS,
     "--initializer": models.INITIALIZERS,
     "--optimizer": optimizers.RULES,
-    "--schedule": optimizers.SCHEDULES,
+    "--lr-schedule": optimizers.SCHEDULES,
     "--controls": tickets.CONTROLS,
     "--after-pruning": ["rewind", "learning-rate", "fine-tune"],
     "--scope": ["global", "layerwise"],

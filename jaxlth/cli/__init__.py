@@ -15,26 +15,32 @@ from jaxlth import __version__
 from jaxlth.cli import signals
 
 if TYPE_CHECKING:
-    from jaxlth.cli.commands import COMMANDS, Imp
-    from jaxlth.cli.find import imp, staged
+    from jaxlth.cli.commands import COMMANDS, TOLERANCE, Early, Imp
+    from jaxlth.cli.find import staged, trained
     from jaxlth.cli.parsing import call
 
 __all__ = [
     "COMMANDS",
     "INTERRUPTED",
     "MISTAKEN",
+    "TOLERANCE",
+    "Early",
     "Imp",
     "call",
     "guarded",
-    "imp",
     "main",
     "staged",
+    "trained",
     "unhindered",
 ]
 
 MISTAKEN = 2
 INTERRUPTED = 130
-_PUBLIC = {"commands": ("COMMANDS", "Imp"), "find": ("imp", "staged"), "parsing": ("call",)}
+_PUBLIC = {
+    "commands": ("COMMANDS", "TOLERANCE", "Early", "Imp"),
+    "find": ("staged", "trained"),
+    "parsing": ("call",),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,7 +110,8 @@ def _run(arguments: list[str]) -> int:
 
     command = parsing.parse(arguments)
     run: dict[type, Callable[[Any], int]] = {
-        commands.Imp: find.imp,
+        commands.Imp: find.trained,
+        commands.Early: find.trained,
         commands.Results: stored.results,
         commands.Figure: stored.figure,
         commands.List: stored.list_runs,

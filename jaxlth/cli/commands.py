@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxlth.early import EarlySettings
 from jaxlth.report import formats
 from jaxlth.settings import known, require
 from jaxlth.tickets import BENCHMARKS, ImpSettings
@@ -15,22 +16,14 @@ TOLERANCE = 0.002  # the one default of --tolerance
 
 Scale = Literal["smoke", "cpu", "paper"]
 Format = Literal["table", "json", "csv"]
-Kind = Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation"]
+Kind = Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation", "layers"]
 OF_SEVERAL = ("accuracy", "train-accuracy")  # kinds of figures that lay runs over each other
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Imp:
-    """Find lottery tickets by iterative magnitude pruning with rewinding.
+class Training:
+    """What every command that trains networks takes."""
 
-    Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by
-    level, with controls beside every ticket. What is in the run's folder already is not computed
-    again: asking for more levels, replicates or controls extends a run.
-    """
-
-    job: Annotated[ImpSettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=ImpSettings
-    )
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     settings: str | None = None
@@ -76,6 +69,33 @@ class Imp:
             self.devices is None or self.devices >= 1,
             f"`devices` must be at least 1; got {self.devices}.",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imp(Training):
+    """Find lottery tickets by iterative magnitude pruning with rewinding.
+
+    Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by
+    level, with controls beside every ticket. What is in the run's folder already is not computed
+    again: asking for more levels, replicates or controls extends a run.
+    """
+
+    job: Annotated[ImpSettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=ImpSettings
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Early(Training):
+    """Prune before, early in, or between trainings, by any score, and train what is left.
+
+    Combines each score with each schedule, ablation, initial weights, step and density. What is in
+    the run's folder already is not computed again: asking for more of them extends a run.
+    """
+
+    job: Annotated[EarlySettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=EarlySettings
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,7 +148,7 @@ class Figure:
     """What to draw: accuracy by density, on the test set (accuracy) or the training set
     (train-accuracy); test accuracy through training (training); step and accuracy of least
     validation loss (early-stopping); length of training that reaches the dense accuracy
-    (dilation)."""
+    (dilation); what `jaxlth early` keeps of each layer (layers)."""
     levels: tuple[int, ...] = ()
     """Levels to draw in the kind training; about six if none is given."""
     file: str | None = None
@@ -172,7 +192,14 @@ class Export:
     """The ticket itself or one of its controls."""
 
 
-COMMANDS = {"imp": Imp, "results": Results, "figure": Figure, "list": List, "export": Export}
+COMMANDS = {
+    "imp": Imp,
+    "early": Early,
+    "results": Results,
+    "figure": Figure,
+    "list": List,
+    "export": Export,
+}
 
 
 def _check_tolerance(tolerance: float) -> None:

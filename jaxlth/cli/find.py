@@ -1,18 +1,18 @@
-"""`jaxlth imp`: prepare, train what is missing, tell what was found."""
+"""`jaxlth imp` and `jaxlth early`: prepare, train what is missing, tell what was found."""
 
 import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 
-from jaxlth import hosts, settings, store, tickets
+from jaxlth import early, hosts, settings, store, tickets
 from jaxlth.cli import signals, stored
-from jaxlth.cli.commands import Imp
+from jaxlth.cli.commands import Early, Imp
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
 from jaxlth.tickets import ImpSettings, Problem
@@ -21,8 +21,30 @@ GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
 
 
-def imp(command: Imp) -> int:
-    """Run IMP and print what it found.
+class Job(NamedTuple):
+    """What a command calls, each on the settings of its job."""
+
+    name: str  # in the run's folder
+    complete: Callable[..., bool]
+    prepare: Callable[..., Problem[Any]]
+    train: Callable[..., Generator[Any, None, None]]
+    units: Callable[..., list[str]]
+
+
+JOBS: dict[type, Job] = {
+    Imp: Job(
+        "imp",
+        tickets.complete,
+        tickets.prepare,
+        tickets.imp,
+        lambda chosen: tickets.units(chosen, levels=chosen.levels),
+    ),
+    Early: Job("early", early.complete, early.prepare, early.early, early.units),
+}
+
+
+def trained(command: Imp | Early) -> int:
+    """Train what a run lacks of what a command asks for, and print what was found.
 
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
@@ -32,16 +54,17 @@ def imp(command: Imp) -> int:
     if command.distributed:
         _join()
     console = Console(stderr=True, quiet=not hosts.leads())
-    chosen, label = command.job, tickets.label(command.job)
+    job, chosen = JOBS[type(command)], command.job
+    name = {"job": job.name, "label": tickets.label(chosen)}
     with _interrupted("interrupted; nothing was computed."):
-        folder = store.folder(command.out, chosen, job="imp", label=label)
-        problem = None if tickets.complete(chosen, folder) else tickets.prepare(chosen)
-        run = store.open_run(command.out, chosen, job="imp", label=label, wait=command.wait)
+        folder = store.folder(command.out, chosen, **name)
+        problem = None if job.complete(chosen, folder) else job.prepare(chosen)
+        run = store.open_run(command.out, chosen, **name, wait=command.wait)
     with run:
         place, told = run.url or stored.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
             if problem is not None:
-                told = _watch(run, problem, console, checkpoint_seconds=command.checkpoint_seconds)
+                told = _watch(run, job, problem, console, command.checkpoint_seconds)
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
             hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
@@ -50,16 +73,16 @@ def imp(command: Imp) -> int:
 def staged(chosen: ImpSettings, out: str) -> pathlib.Path:
     """Run IMP in the stages of `tickets.stages`, print what each found, return the run's folder."""
     for stage in tickets.stages(chosen):
-        imp(Imp(job=stage, out=out))
+        trained(Imp(job=stage, out=out))
     return store.folder(out, chosen, job="imp", label=tickets.label(chosen))
 
 
-def _watch(run: Run, problem: Problem, console: Console, *, checkpoint_seconds: float) -> set[str]:
+def _watch(
+    run: Run, job: Job, problem: Problem[Any], console: Console, checkpoint_seconds: float
+) -> set[str]:
     """Train what is missing, save and stop at a signal; return the units told to have diverged."""
-    chosen = problem.pruning.chosen
-    wanted = tickets.units(chosen, levels=chosen.levels)
-    finished = sum(run.has(unit) for unit in wanted)
-    events = tickets.imp(problem, run, checkpoint_seconds=checkpoint_seconds)
+    finished = sum(run.has(unit) for unit in job.units(problem.subject.chosen))
+    events = job.train(problem, run, checkpoint_seconds=checkpoint_seconds)
     told: set[str] = set()
     with signals.noted() as received, progress.shown(console, finished=finished) as show:
         for event in events:
@@ -89,7 +112,7 @@ def _save_and_stop(events: Any, run: Run, *, in_training: bool) -> None:
         raise KeyboardInterrupt from None
 
 
-def _check_places(command: Imp) -> None:
+def _check_places(command: Imp | Early) -> None:
     """Refuse places that cannot be written to, before anything is read or computed."""
     if store.is_remote(command.out):
         store.reach(command.out)
@@ -157,13 +180,13 @@ def _tell_failures(event: Any, run: Run, console: Console) -> set[str]:
     return told
 
 
-def _conclude(run: Run, command: Imp, told: set[str]) -> None:
+def _conclude(run: Run, command: Imp | Early, told: set[str]) -> None:
     """Print table, sentence and file names of a run, draw its figure, write events if asked."""
     frame = store.table([run.path])
     table = store.export_results(run.path)
     stored.print_summary(frame, command.tolerance, run.path)
     picture = run.path / "accuracy.png"
-    figures.save(figures.accuracy(stored.undilated(frame)), picture)
+    figures.save(stored.accuracy(frame, run.path), picture)
     for what, path in (("figure", picture), ("table", table), ("run", run.path)):
         print(f"{what + ':':8}{stored.relative(path)}")
     if run.url is not None:

@@ -23,7 +23,7 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, models, settings, tickets
+from jaxlth import data, early, models, settings, tickets
 from jaxlth.training import optimizers
 
 # Names that options of text take; the help lists those that its docstring does not name.
@@ -35,8 +35,13 @@ VALUES: dict[str, Iterable[str]] = {
     "model": models.MODELS,
     "initializer": models.INITIALIZERS,
     "optimizer": optimizers.RULES,
-    "schedule": optimizers.SCHEDULES,
+    "lr-schedule": optimizers.SCHEDULES,
     "controls": tickets.CONTROLS,
+    "score": early.SCORES,
+    "schedule": early.SCHEDULES,
+    "ablation": early.ABLATIONS,
+    "weights": early.WEIGHTS,
+    "references": early.REFERENCES,
     "control": (tickets.TICKET, *tickets.CONTROLS),
 }
 METAVARS = {  # what a text stands for in the help, where it is not a name
@@ -78,7 +83,7 @@ def _struct(info: Any) -> StructConstructorSpec | None:
     cls: Any = info.type
     hints, docs = typing.get_type_hints(cls, include_extras=True), _docs(cls)
     fields = []
-    for field in dataclasses.fields(cls):
+    for field in sorted(dataclasses.fields(cls), key=lambda field: field.name != "job"):
         default = getattr(info.default, field.name, NO_DEFAULT)
         if default is NO_DEFAULT:
             default = _default(field)
@@ -189,7 +194,15 @@ def _with_values(option: str, text: str) -> str:
 
 @functools.cache
 def _docs(cls: type) -> dict[str, str]:
-    """Return the docstring of each field, as one paragraph."""
+    """Return the docstring of each field, its own and those it inherits, as one paragraph."""
+    found = {}
+    for each in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(each):
+            found |= _own_docs(each)
+    return found
+
+
+def _own_docs(cls: type) -> dict[str, str]:
     (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
     body = tree.body if isinstance(tree, ast.ClassDef) else []
     found = {}

@@ -14,7 +14,7 @@ import tyro
 
 from jaxlth import settings, tickets
 from jaxlth.cli import options
-from jaxlth.cli.commands import COMMANDS, Imp, Scale
+from jaxlth.cli.commands import COMMANDS, Scale, Training
 from jaxlth.tickets import ImpSettings
 
 
@@ -26,10 +26,13 @@ def parse(arguments: list[str]) -> Any:
     """
     name = next(iter(arguments), "")
     _check_command(name)
-    defaults = {"imp": _imp_defaults(arguments[1:])} if name == "imp" else {}
+    kind = COMMANDS.get(name)
+    defaults: dict[str, Any] = {}
+    if kind is not None and issubclass(kind, Training):
+        defaults[name] = _defaults(kind, arguments[1:])
     kinds: list[Any] = [
-        Annotated[kind, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
-        for each, kind in COMMANDS.items()
+        Annotated[cls, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
+        for each, cls in COMMANDS.items()
     ]
     command, unknown = _read(
         functools.reduce(operator.or_, kinds),
@@ -99,21 +102,30 @@ def _check_command(name: str) -> None:
     raise ValueError(f"There is no command {name!r}.{hint} {commands}")
 
 
-def _imp_defaults(arguments: list[str]) -> Imp:
-    """Return the defaults of imp: those of the settings file or the benchmark that is named."""
+def _defaults(kind: type[Training], arguments: list[str]) -> Training:
+    """Return the defaults of a command: those of the settings file or benchmark that is named."""
     path, name = _value("--settings", arguments), _value("--benchmark", arguments)
+    job = type(kind().job)  # pyright: ignore[reportAttributeAccessIssue]
     if path is not None:
         settings.require(
             bool(path) and not path.startswith("--"),
             "`--settings` needs the name of a TOML file, such as settings.toml in a run's folder.",
         )
-        return Imp(job=settings.read_toml(ImpSettings, path), settings=path)
+        return kind(job=settings.read_toml(job, path), settings=path)  # pyright: ignore[reportCallIssue]
     if name is not None:
         chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
         scale = _value("--scale", arguments) or "paper"
-        scale = settings.known("scale", scale, get_args(Scale))
-        return Imp(job=tickets.scaled(chosen, scale), benchmark=name)
-    return Imp()
+        scaled = tickets.scaled(chosen, settings.known("scale", scale, get_args(Scale)))
+        return kind(job=_of_kind(job, scaled), benchmark=name)  # pyright: ignore[reportCallIssue]
+    return kind()
+
+
+def _of_kind(job: type, chosen: ImpSettings) -> Any:
+    """Return a benchmark as settings of a job: what the two have in common."""
+    if job is ImpSettings:
+        return chosen
+    common = ("data", "model", "training", "optimizer", "replicates", "seed")
+    return job(**{name: getattr(chosen, name) for name in common})
 
 
 def _value(option: str, arguments: list[str]) -> str | None:

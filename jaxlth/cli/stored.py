@@ -9,9 +9,11 @@ from rich.console import Console
 
 from jaxlth import masks, store, tickets
 from jaxlth.cli.commands import Export, Figure, List, Results
-from jaxlth.report import figures, formats, learning, listing, sentences, tables
+from jaxlth.report import early, figures, formats, learning, listing, sentences, tables
 from jaxlth.settings import known, require
 from jaxlth.store import RunInfo, exchange
+
+OF_EARLY = ("layers",)  # kinds of figures that only runs of `jaxlth early` have
 
 
 def results(command: Results) -> int:
@@ -61,6 +63,10 @@ def export(command: Export) -> int:
         f"A ticket's file must end in {' or '.join(exchange.FORMATS)}; got {command.file!r}.",
     )
     (path,) = _chosen_runs((command.run,) if command.run else (), command.out)
+    require(
+        _job(path) == "imp",
+        f"{path.name} is a run of `jaxlth {_job(path)}`; tickets of `jaxlth imp` are exported.",
+    )
     _check_trained(command, path)
     network, mask = tickets.find(
         store.look(path), command.level, command.control, command.replicate
@@ -78,10 +84,22 @@ def export(command: Export) -> int:
 
 def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> None:
     """Print table and sentence of the run in a folder."""
-    summary = tables.summary(undilated(frame), tolerance=tolerance)
     console = Console(highlight=False)
+    if _job(path) == "early":
+        methods = early.summary(frame, tolerance=tolerance)
+        console.print(early.render(methods, tolerance=tolerance))
+        print(early.sentence(methods))
+        return
+    summary = tables.summary(undilated(frame), tolerance=tolerance)
     console.print(tables.render(summary, tolerance=tolerance, width=console.width))
     print(sentences.sentence(summary, tolerance=tolerance, rewind_step=_rewind_step(path)))
+
+
+def accuracy(frame: pd.DataFrame, path: pathlib.Path) -> Any:
+    """Return the figure of accuracy against density of the run in a folder."""
+    if _job(path) == "early":
+        return early.accuracy(frame)
+    return figures.accuracy(undilated(frame))
 
 
 def undilated(frame: pd.DataFrame) -> pd.DataFrame:
@@ -105,6 +123,10 @@ def check_folder(option: str, folder: str) -> None:
             place.is_dir() or not place.exists(),
             f"`{option}` must be a folder, but {relative(place)} is a file.",
         )
+
+
+def _job(path: pathlib.Path) -> str:
+    return store.about_run(path)["job"]
 
 
 def _rewind_step(path: pathlib.Path) -> int | None:
@@ -138,12 +160,15 @@ def _trained(path: pathlib.Path) -> pd.DataFrame:
     frame = store.table([path])
     require(
         not frame.empty,
-        f"The run {path.name} has no finished network yet; the `jaxlth imp` that made it goes on.",
+        f"The run {path.name} has no finished network yet; the command that made it goes on.",
     )
     return frame
 
 
 def _draw(command: Figure, paths: list[pathlib.Path]) -> Any:
+    jobs = {path: _job(path) for path in paths}
+    if "early" in jobs.values() or command.kind in OF_EARLY:
+        return _draw_early(command, jobs)
     frames = {name: _trained(path) for name, path in zip(_names(paths), paths, strict=True)}
     runs = {name: undilated(frame) for name, frame in frames.items()}
     first, path = next(iter(frames.values())), paths[0]
@@ -162,6 +187,24 @@ def _draw(command: Figure, paths: list[pathlib.Path]) -> Any:
     if len(runs) > 1:
         return figures.accuracy_of(runs)
     return single[command.kind](undilated(first))
+
+
+def _draw_early(command: Figure, jobs: dict[pathlib.Path, str]) -> Any:
+    """Return a figure of a run of `jaxlth early`."""
+    ((path, job), *others) = jobs.items()
+    kinds: dict[str, Callable[[pd.DataFrame], Any]] = {
+        "accuracy": early.accuracy,
+        "train-accuracy": lambda frame: early.accuracy(frame, metric="train_accuracy"),
+        "layers": early.layers,
+    }
+    require(job == "early", f"The kind {command.kind} draws runs of `jaxlth early`, not of {job}.")
+    require(
+        command.kind in kinds,
+        f"The kind {command.kind} draws runs of `jaxlth imp`; of `jaxlth early` there are "
+        f"{', '.join(kinds)}.",
+    )
+    require(not others, "Runs of `jaxlth early` are drawn one at a time.")
+    return kinds[command.kind](_trained(path))
 
 
 def _training(run: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Any:

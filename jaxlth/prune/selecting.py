@@ -77,20 +77,24 @@ def layerwise_topk(
 
 
 def in_rounds(
-    score: Callable[[masks.Mask], Any],
+    score: Callable[..., Any],
     mask: masks.Mask,
     *,
     keeps: Sequence[int] | Sequence[Mapping[str, int]],
+    args: tuple[Any, ...] = (),
 ) -> masks.Mask:
     """Return the mask after several rounds of scoring what is left and pruning it.
 
-    One round is compiled, once, whatever their number. Not for use under jit or vmap.
+    One round is compiled, once, whatever their number; and once for all calls with the same `score`
+    and arguments of the same shapes. Not for use under jit or vmap.
 
     Args:
-      score: mask -> scores of the network so masked, of the same shapes each time; jitted here.
+      score: (mask, *args) -> scores of the network so masked, of the same shapes each time; jitted
+        here.
       mask: What is kept before.
       keeps: For each round a count, as `round_counts` gives them; or counts by name of tensor,
         each of which is pruned by itself then.
+      args: Arrays that `score` takes besides, such as the parameters.
 
     Raises:
       ValueError: a count is more than what is kept before, or a tensor is not named.
@@ -112,10 +116,12 @@ def in_rounds(
             limits = _lowered(limits or {}, each)
         else:
             limit = _lowered({"": limit}, {"": each})[""]
-    select = layerwise_topk if by_layer else global_topk
-    step = jax.jit(lambda mask, keep: select(score(mask), mask, keep=keep))
+    scored, select = jax.jit(score), _SELECT[layerwise_topk if by_layer else global_topk]
     for each in keeps:
-        mask = step(mask, dict(each) if isinstance(each, Mapping) else each)
+        # JAX keeps what it compiled for a function, so both are compiled once for all calls.
+        found = scored(mask, *args)
+        with _wide_enough(jax.tree.leaves(found)):
+            mask = select(found, mask, keep=dict(each) if isinstance(each, Mapping) else each)
     return mask
 
 
@@ -133,10 +139,18 @@ def _lowered(limits: Mapping[str, int], keep: Mapping[str, int]) -> Mapping[str,
     return keep
 
 
+_SELECT = {select: jax.jit(select) for select in (global_topk, layerwise_topk)}
+
+
 def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
-    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
-    with selection.float64() if wide else contextlib.nullcontext():
+    with _wide_enough(values):
         return selection.largest(values, among, keep)
+
+
+def _wide_enough(values: list[Any]) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which JAX computes in float64, if some of the values are."""
+    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
+    return selection.float64() if wide else contextlib.nullcontext()
 
 
 def _pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:

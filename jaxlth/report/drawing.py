@@ -74,11 +74,14 @@ def style(control: str) -> Style:
 
 
 def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with its panels side by side, of a size that reads well in a README."""
-    figure = Figure(figsize=(6.5, 4.0) if panels == 1 else (4.25 * panels, 3.4))
+    """Return a figure with its panels, up to three a row, of a size that reads well in a README."""
+    rows = 1 if panels <= 3 else math.ceil(panels / 3 if panels > 4 else 2)
+    columns = math.ceil(panels / rows)
+    size = (6.5, 4.0) if panels == 1 else (4.25 * columns, 3.4 * rows)
+    figure = Figure(figsize=size)
     figure.set_layout_engine("constrained", wspace=0.06)
     FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
 
 
 def statistics(rows: pd.DataFrame, column: str) -> pd.DataFrame:

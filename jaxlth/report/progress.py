@@ -100,10 +100,12 @@ def _stage(units: tuple[str, ...]) -> str:
       'level 3'
       >>> _stage(("dilation_0.5/level_10/random/replicate_0",))
       'dilation 0.5, level 10'
+      >>> _stage(("density_0.05/snip-ums/replicate_0",))
+      'density 0.05'
     """
-    *dilation, level, _, _ = units[0].split("/")
-    parts = [part.replace("_", " ") for part in dilation]
-    return ", ".join([*parts, f"level {int(level.removeprefix('level_'))}"])
+    *parts, _, _ = units[0].split("/")
+    named = [part.partition("_")[::2] for part in parts]
+    return ", ".join(f"{word} {int(n) if n.isdecimal() else n}" for word, n in named)
 
 
 def _where(units: tuple[str, ...]) -> str:

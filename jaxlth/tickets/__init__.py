@@ -13,6 +13,7 @@ from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
     ImpSettings,
+    check_training,
     dilated,
     label,
     rewound,
@@ -23,7 +24,7 @@ from jaxlth.tickets.choices import (
 )
 from jaxlth.tickets.controls import CONTROLS, TICKET
 from jaxlth.tickets.job import Job
-from jaxlth.tickets.problem import Problem, prepare, pruning
+from jaxlth.tickets.problem import Problem, Pruning, Subject, posed, prepare, pruning, subject
 from jaxlth.work import Progress, Start
 
 __all__ = [
@@ -32,15 +33,21 @@ __all__ = [
     "TICKET",
     "ImpSettings",
     "Problem",
+    "Pruning",
+    "Subject",
+    "check_training",
     "complete",
     "dilated",
     "find",
     "imp",
     "label",
+    "posed",
     "prepare",
+    "pruning",
     "rewound",
     "scaled",
     "stages",
+    "subject",
     "trained_at",
     "unit",
     "units",
@@ -48,7 +55,7 @@ __all__ = [
 
 
 def imp(
-    problem: Problem, run: Run, *, checkpoint_seconds: float
+    problem: Problem[Pruning], run: Run, *, checkpoint_seconds: float
 ) -> Generator[Progress, None, None]:
     """Find tickets and train their controls, as far as the run lacks them.
 
@@ -60,7 +67,7 @@ def imp(
     Yields:
       Progress, about once a second.
     """
-    chosen, job = problem.pruning.chosen, Job(problem.pruning, run)
+    chosen, job = problem.subject.chosen, Job(problem.subject, run)
     run.note({"shape": problem.info.shape, "classes": problem.info.classes})
     _plan(run, job.first_asked())
     course = problem.course()
@@ -131,7 +138,7 @@ def _plan(run: Run, asked: Iterable[str]) -> None:
     run.plan(len({*asked, *(name for name, _ in run.records())}))
 
 
-def _dilate(problem: Problem, job: Job, checkpoint_seconds: float) -> Iterator[Progress]:
+def _dilate(problem: Problem[Pruning], job: Job, checkpoint_seconds: float) -> Iterator[Progress]:
     """Train every network for ever longer, until it reaches the dense accuracy.
 
     References:

@@ -1,7 +1,7 @@
 """The settings of IMP and what they ask for: which networks, under which names."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jaxlth import models, settings
 from jaxlth.data import DataSettings
@@ -63,10 +63,7 @@ class ImpSettings:
         settings.known("scope", self.scope, get_args(Scope))
         _at_least("levels", self.levels, 0)
         _at_least("rewind_step", self.rewind_step, 0)
-        _at_least("replicates", self.replicates, 1)
-        settings.require(
-            0 <= self.seed < 2**32, f"`seed` must lie in 0..{2**32 - 1}; got {self.seed}."
-        )
+        check_training(self)
         settings.require(
             len(set(self.controls)) == len(self.controls),
             f"`controls` must name each control once; got {' '.join(self.controls)}.",
@@ -93,15 +90,27 @@ class ImpSettings:
             "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
             "one of them out.",
         )
-        settings.require(
-            not self.data.streamed or self.training.batch_devices == 1,
-            "`batch_devices` has no effect on streamed data, whose batches all devices share.",
-        )
-        settings.require(
-            self.data.validation > 0
-            or (self.training.patience is None and self.training.keep == "last"),
-            "`patience` and `keep` best need a validation split; `validation` is 0.",
-        )
+
+
+def check_training(chosen: Any) -> None:
+    """Raise ValueError unless what every job's settings have fits together.
+
+    Args:
+      chosen: settings with `data`, `training`, `replicates` and `seed`.
+    """
+    _at_least("replicates", chosen.replicates, 1)
+    settings.require(
+        0 <= chosen.seed < 2**32, f"`seed` must lie in 0..{2**32 - 1}; got {chosen.seed}."
+    )
+    settings.require(
+        not chosen.data.streamed or chosen.training.batch_devices == 1,
+        "`batch_devices` has no effect on streamed data, whose batches all devices share.",
+    )
+    settings.require(
+        chosen.data.validation > 0
+        or (chosen.training.patience is None and chosen.training.keep == "last"),
+        "`patience` and `keep` best need a validation split; `validation` is 0.",
+    )
 
 
 def trained_at(level: int, chosen: ImpSettings) -> tuple[str, ...]:
@@ -151,7 +160,7 @@ def dilated(name: str, dilation: float) -> str:
     return name if dilation == 1 else f"dilation_{dilation:g}/{name}"
 
 
-def label(chosen: ImpSettings) -> str:
+def label(chosen: Any) -> str:
     """Return the readable part of a run folder's name.
 
     Example:

@@ -1,8 +1,8 @@
 """What is pruned, and on what it is trained: all that settings say before there is a run."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -13,23 +13,36 @@ from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.tickets.choices import ImpSettings
 from jaxlth.training import execution, optimizers, train
 
+# The settings of a job, which have `data`, `model`, `training`, `optimizer`, `leave_out`, `seed`.
+Chosen: TypeAlias = Any
+
 
 @dataclasses.dataclass(frozen=True)
-class Pruning:
-    """The network that is pruned, and how much of it each level keeps.
+class Subject:
+    """The network that is pruned.
 
     Attributes:
       chosen: the settings.
       model: the network's functions.
       like: a `Network` of `jax.ShapeDtypeStruct`s.
       dense: the mask of level 0.
+    """
+
+    chosen: Chosen
+    model: Model
+    like: Network
+    dense: masks.Mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruning(Subject):
+    """The network that is pruned, and how much of it each level keeps.
+
+    Attributes:
       keep: what each level keeps, level 0 first: a count, or counts by layer.
     """
 
     chosen: ImpSettings
-    model: Model
-    like: Network
-    dense: masks.Mask
     keep: list[Any]
 
     @property
@@ -38,11 +51,11 @@ class Pruning:
         return len(self.keep) - 1
 
 
-def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pruning:
-    """Return what is pruned, for images of a shape (height, width, channels).
+def subject(chosen: Chosen, *, shape: tuple[int, ...], classes: int) -> Subject:
+    """Return the network that is pruned, for images of a shape (height, width, channels).
 
     Raises:
-      ValueError: the network has fewer weights than levels, or none that may be pruned.
+      ValueError: it has no weights that may be pruned, or the images are too small for it.
     """
     shared = batch_axis(chosen) if chosen.training.synchronized_statistics else None
     model = models.build(chosen.model, shape=shape, classes=classes, batch_axis=shared)
@@ -53,33 +66,47 @@ def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pru
         masks.size(dense) > 0,
         f"`leave_out` leaves no weight to prune; got {' '.join(chosen.leave_out)}.",
     )
-    return Pruning(chosen, model, like, dense, _keep(chosen, dense))
+    return Subject(chosen, model, like, dense)
 
 
-def batch_axis(chosen: ImpSettings) -> BatchAxis | None:
+def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pruning:
+    """Return what IMP prunes, for images of a shape (height, width, channels).
+
+    Raises:
+      ValueError: the network has fewer weights than levels, or none that may be pruned.
+    """
+    pruned = subject(chosen, shape=shape, classes=classes)
+    keep = _keep(chosen, pruned.dense)
+    return Pruning(chosen, pruned.model, pruned.like, pruned.dense, keep)
+
+
+def batch_axis(chosen: Chosen) -> BatchAxis | None:
     """Return the devices that share each batch; None where each has its own."""
     devices = jax.device_count() if chosen.data.streamed else chosen.training.batch_devices
     return None if devices == 1 else BatchAxis(execution.AXIS, devices)
 
 
+S = TypeVar("S", bound=Subject)
+
+
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class Problem(Generic[S]):
     """What is pruned, with the data it is trained on."""
 
-    pruning: Pruning
+    subject: S
     info: Info
     placed: work.Placed
 
     def course(self, *, dilation: float = 1.0, fine_tune: bool = False) -> work.Course:
         """Return the training, as set or dilated; or fine-tuning, at its constant last rate."""
-        chosen, plan = self.pruning.chosen, self.plan(dilation)
+        chosen, plan = self.subject.chosen, self.plan(dilation)
         rate = optimizers.schedule(
             chosen.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
         )
         if fine_tune:
             rate = optimizers.held(rate, at=plan.steps - 1)
         trainer = train.make(
-            self.pruning.model,
+            self.subject.model,
             optimizers.build(chosen.optimizer, rate),
             batch_size=chosen.training.batch_size,
             patience=plan.patience,
@@ -93,20 +120,43 @@ class Problem:
             plan,
             train_examples=chosen.training.train_examples,
             split=chosen.training.batch_devices,
-            convolutional=self.pruning.model.convolutional,
+            convolutional=self.subject.model.convolutional,
             stream=chosen.data.stream if chosen.data.streamed else None,
         )
 
     def plan(self, dilation: float) -> training.Plan:
         """Return the times of a training in steps."""
-        chosen = self.pruning.chosen
+        chosen = self.subject.chosen
         return training.plan(
             chosen.training, chosen.optimizer, examples=self.info.train, dilation=dilation
         )
 
 
-def prepare(chosen: ImpSettings) -> Problem:
+def prepare(chosen: ImpSettings) -> Problem[Pruning]:
     """Return the problem that settings describe, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    problem = posed(chosen, pruning)
+    for dilation in (1.0, *chosen.dilations):
+        steps = problem.plan(dilation).steps
+        dilated = "" if dilation == 1 else f" dilated by {dilation:g}"
+        settings.require(
+            round(chosen.rewind_step * dilation) < steps,
+            f"`rewind_step` must lie in 0..{steps - 1}, before the end of training{dilated}; "
+            f"got {chosen.rewind_step}.",
+        )
+    return problem
+
+
+def posed(chosen: Chosen, pruned: Callable[..., S]) -> Problem[S]:
+    """Return the problem of a job, its data read.
+
+    Args:
+      chosen: its settings.
+      pruned: (settings, shape=, classes=) -> what is pruned.
 
     Raises:
       DataError: the data are missing or damaged.
@@ -119,17 +169,8 @@ def prepare(chosen: ImpSettings) -> Problem:
         f" streamed data; got {batch_size}.",
     )
     info, dataset = data.load(chosen.data, seed=chosen.seed)
-    pruned = pruning(chosen, shape=info.shape, classes=info.classes)
-    problem = Problem(pruned, info, work.Placed(dataset))
-    for dilation in (1.0, *chosen.dilations):
-        steps = problem.plan(dilation).steps
-        dilated = "" if dilation == 1 else f" dilated by {dilation:g}"
-        settings.require(
-            round(chosen.rewind_step * dilation) < steps,
-            f"`rewind_step` must lie in 0..{steps - 1}, before the end of training{dilated}; "
-            f"got {chosen.rewind_step}.",
-        )
-    return problem
+    found = pruned(chosen, shape=info.shape, classes=info.classes)
+    return Problem(found, info, work.Placed(dataset))
 
 
 def _keep(chosen: ImpSettings, dense: masks.Mask) -> list[Any]:

@@ -8,10 +8,12 @@ import collections
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
+import tyro
 
 from jaxlth import settings
 
@@ -30,7 +32,7 @@ class OptimizerSettings:
     """Momentum of momentum and nesterov, in [0, 1)."""
     weight_decay: float = 0.0
     """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
-    schedule: str = "constant"
+    schedule: Annotated[str, tyro.conf.arg(name="lr-schedule")] = "constant"
     """Learning rate over training: constant, milestones, linear or cosine."""
     milestones: tuple[float, ...] = ()
     """When the schedule milestones drops the rate, in the unit of the training's length."""

@@ -1,0 +1,172 @@
+"""Prune early: by any score, before training, early in it or between trainings.
+
+A ticket is named by its density and its method: score, schedule and what was done to it. Each
+trained network is a unit of the run's folder, "density_0.05/snip-ums/replicate_0", and is trained
+only if the folder lacks it; so asking for more scores, schedules, densities, ablations, initial
+weights, steps or replicates extends a run.
+
+Schedules (Lutz & Manai 2022, section 5.1.1; Frankle 2023, section 5.2):
+
+    uss    before training, once
+    ums    before training, in rounds of scoring and pruning
+    iss    after each of several trainings, once; weights are rewound. IMP, if by magnitude
+    ims    the same, in rounds each time
+    after  after the dense training, once; the trained weights are trained again
+    ltr    the same mask, on the weights of initialisation or of an early step
+
+iss and ims train a chain of networks, each with `prune_fraction` less of the weights. A ticket is
+pruned from the last network of the chain that has more weights.
+"""
+
+import pathlib
+from collections.abc import Generator
+
+from jaxlth import hosts, settings, store, tickets, work
+from jaxlth.early import choices
+from jaxlth.early.choices import (
+    ABLATIONS,
+    REFERENCES,
+    SCHEDULES,
+    EarlySettings,
+    Method,
+    dense_networks,
+    methods,
+    unit,
+    units,
+)
+from jaxlth.early.choices import dense as dense_unit
+from jaxlth.early.initial import WEIGHTS
+from jaxlth.early.job import Job
+from jaxlth.early.scoring import SCORES
+from jaxlth.store import Run
+from jaxlth.tickets import Problem, Subject, label
+from jaxlth.work import Ask, Progress
+
+__all__ = [
+    "ABLATIONS",
+    "REFERENCES",
+    "SCHEDULES",
+    "SCORES",
+    "WEIGHTS",
+    "EarlySettings",
+    "Job",
+    "Method",
+    "complete",
+    "dense_unit",
+    "early",
+    "label",
+    "methods",
+    "prepare",
+    "unit",
+    "units",
+]
+
+
+def prepare(chosen: EarlySettings) -> Problem[Subject]:
+    """Return the problem that settings describe, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    problem = tickets.posed(chosen, tickets.subject)
+    steps = problem.plan(1.0).steps
+    settings.require(
+        all(step < steps for step in chosen.prune_steps),
+        f"`prune_steps` must lie in 0..{steps - 1}, before the end of training; "
+        f"got {' '.join(map(str, chosen.prune_steps))}.",
+    )
+    return problem
+
+
+def early(
+    problem: Problem[Subject], run: Run, *, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
+    """Find tickets and train them, as far as the run lacks them.
+
+    Args:
+      problem: what is wanted, as `prepare` returns it.
+      run: where results are looked for and stored.
+      checkpoint_seconds: time between checkpoints within a network's training.
+
+    Yields:
+      Progress, about once a second.
+
+    Raises:
+      ValueError: a density keeps too little, or a class has too few examples.
+    """
+    chosen, job = problem.subject.chosen, Job(problem, run)
+    wanted, course = methods(chosen), problem.course()
+    for method in wanted:
+        for density in chosen.densities:
+            job.keep(density, method)  # raises before anything is trained
+    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
+    run.plan(len(units(chosen)))
+
+    def trained(asks: list[Ask]) -> Generator[Progress, None, None]:
+        later = sum(not run.has(each) for each in units(chosen)) - len(_missing(run, asks))
+        yield from work.train(
+            run,
+            asks,
+            course,
+            problem.placed,
+            later=max(later, 0),
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+    yield from trained([job.ask_dense(*which) for which in dense_networks(chosen)])
+    yield from trained(
+        [
+            job.ask(density, method, replicate)
+            for density in chosen.densities
+            for method in wanted
+            for replicate in range(chosen.replicates)
+            if method.schedule not in choices.ITERATIVE and job.trained_before(method, replicate)
+        ]
+    )
+    chains = [method for method in wanted if method.schedule in choices.ITERATIVE]
+    for number in range(1, len(job.links()) + 1 if chains else 0):
+        yield from trained(_of_link(job, chains, number))
+    run.plan(len(dict(run.records())))
+
+
+def complete(chosen: EarlySettings, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has all networks that settings ask for.
+
+    Args:
+      chosen: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+
+    def has_all() -> bool:
+        if not path.exists():
+            return False
+        run = store.look(path)
+        return all(run.has(name) for name in units(chosen))
+
+    return hosts.by_lead(has_all)
+
+
+def _of_link(job: Job, chains: list[Method], number: int) -> list[Ask]:
+    """Return the asks for a link of all chains, and for the tickets pruned from the one before."""
+    chosen = job.chosen
+    places = {d: job.place(job.keep(d, chains[0]), chains[0]) for d in chosen.densities}
+    asks = []
+    for replicate in range(chosen.replicates):
+        if number < max(places.values()):  # a later ticket is made from it
+            asks += [
+                job.ask_link(number, method, replicate)
+                for method in dict.fromkeys(method.source for method in chains)
+                if job.trained_before(method, replicate, number=number)
+            ]
+        asks += [
+            job.ask(density, method, replicate)
+            for density, place in places.items()
+            for method in chains
+            if place == number and job.trained_before(method, replicate, number=number)
+        ]
+    return list({ask.unit: ask for ask in asks}.values())
+
+
+def _missing(run: Run, asks: list[Ask]) -> list[Ask]:
+    return [ask for ask in asks if not run.has(ask.unit)]

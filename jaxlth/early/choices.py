@@ -1,0 +1,250 @@
+"""The settings of early pruning and what they ask for: which networks, under which names."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import tyro
+
+from jaxlth import settings, tickets
+from jaxlth.data import DataSettings
+from jaxlth.early.initial import WEIGHTS
+from jaxlth.early.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, parts
+from jaxlth.models import ModelSettings
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+Scope = Literal["global", "layerwise"]
+Spacing = Literal["exponential", "linear"]
+
+SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
+ITERATIVE = ("iss", "ims")  # train between prunings
+TRAINED = (*ITERATIVE, "after", "ltr")  # score trained networks
+MULTI_SHOT = ("ums", "ims")  # several rounds at once
+REFERENCES = ("after", "ltr")
+ABLATIONS = ("none", "shuffled", "reinitialized", "inverted")
+DENSE = "dense"
+
+
+class Method(NamedTuple):
+    """A way to a ticket.
+
+    Example:
+      >>> str(Method("snip", "ums", "shuffled", step=500))
+      'snip-ums-shuffled-at-500'
+    """
+
+    score: str
+    schedule: str
+    ablation: str = "none"
+    weights: str = "standard"
+    step: int = 0  # of the dense training whose weights are pruned, or rewound to
+
+    def __str__(self) -> str:
+        changed = "" if self.ablation == "none" else f"-{self.ablation}"
+        on = "" if self.weights == "standard" else f"-on-{self.weights}"
+        at = f"-at-{self.step}" if self.step else ""
+        return f"{self.score}-{self.schedule}{changed}{on}{at}"
+
+    @property
+    def source(self) -> "Method":
+        """The method whose mask this one takes: itself but for what is done to a ticket."""
+        return self if self.ablation == "inverted" else self._replace(ablation="none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EarlySettings:
+    """Pruning before, early in, or between trainings, by any score.
+
+    Each score is combined with each schedule, ablation, initial weights, step and density.
+
+    References:
+      Frankle 2023, chapter 5; Lutz & Manai 2022.
+    """
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.outside(("snip",))
+    """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
+    scores of A."""
+    schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.outside(
+        ("uss",)
+    )
+    """When is pruned: before training, at once (uss) or in --rounds (ums); after each of several
+    trainings, rewinding, at once (iss) or in rounds (ims); after training, the trained weights
+    trained again (after) or rewound (ltr)."""
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density")] = settings.outside(
+        (0.1,)
+    )
+    """Shares of the weights that tickets keep, in (0, 1)."""
+    ablations: Annotated[tuple[str, ...], tyro.conf.arg(name="ablation")] = settings.outside(
+        ("none",)
+    )
+    """What is changed of tickets: nothing (none), the mask, shuffled within each layer (shuffled),
+    the weights, drawn anew (reinitialized), or the score, the least important being kept
+    (inverted)."""
+    weights: tuple[str, ...] = settings.outside(("standard",))
+    """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
+    scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow)."""
+    prune_steps: tuple[int, ...] = settings.outside((0,))
+    """Steps of the dense training after which is pruned, or which is rewound to; 0 is
+    initialisation. The whole training follows."""
+    references: tuple[str, ...] = settings.outside(())
+    """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
+    the weights of the prune step (ltr). They undergo the ablations too."""
+    rounds: int = 100
+    """Rounds of scoring and pruning of the schedules ums and ims."""
+    spacing: Spacing = "exponential"
+    """How densities fall from round to round: by a factor, or by an amount."""
+    per_class: int = 10
+    """Training examples of each class that scores see, as one batch."""
+    chunk: int | None = None
+    """Examples whose gradient is taken at once, to save memory; all if none is given."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    prune_fraction: float = 0.2
+    """Share of the surviving weights that iss and ims prune after each training, in (0, 1)."""
+    replicates: int = settings.outside(3)
+    """Repetitions, each with its own initialisation and data order."""
+    seed: int = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        tickets.check_training(self)
+        _each_once("score", self.scores)
+        for score in self.scores:
+            parts(score)
+        for option, values, known in (
+            ("schedule", self.schedules, SCHEDULES),
+            ("ablation", self.ablations, ABLATIONS),
+            ("weights", self.weights, WEIGHTS),
+            ("references", self.references, REFERENCES),
+        ):
+            _each_once(option, values)
+            for value in values:
+                settings.known(option, value, known)
+        settings.known("scope", self.scope, get_args(Scope))
+        settings.known("spacing", self.spacing, get_args(Spacing))
+        _each_once("density", self.densities)
+        settings.require(
+            all(0 < density < 1 for density in self.densities),
+            f"`density` must lie between 0 and 1; got {_listed(self.densities)}.",
+        )
+        _each_once("prune_steps", self.prune_steps)
+        settings.require(
+            all(step >= 0 for step in self.prune_steps),
+            f"`prune_steps` must be at least 0; got {_listed(self.prune_steps)}.",
+        )
+        for name in ("rounds", "per_class"):
+            value = getattr(self, name)
+            settings.require(value >= 1, f"`{name}` must be at least 1; got {value}.")
+        settings.require(
+            self.chunk is None or self.chunk >= 1, f"`chunk` must be at least 1; got {self.chunk}."
+        )
+        settings.require(
+            0 < self.prune_fraction < 1,
+            f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
+        )
+        self._check_scores()
+
+    def _check_scores(self) -> None:
+        """Refuse scores that a schedule, or the data, cannot give."""
+        for score, schedule in itertools.product(self.scores, self.schedules):
+            settings.require(
+                score not in BEFORE_AND_AFTER or schedule in TRAINED,
+                f"The score {score} compares weights before and after training; the schedule "
+                f"{schedule} has no training before it. Those that have: {' '.join(TRAINED)}.",
+            )
+            settings.require(
+                score not in AT_RANDOM or schedule == "uss",
+                f"The score {score} counts weights by the shapes of layers, once; it goes with the "
+                f"schedule uss, not {schedule}.",
+            )
+        sees = [name for score in self.scores for name in parts(score) if name in SEES_DATA]
+        sees += [name for name in self.weights if name in SEES_DATA]
+        settings.require(
+            not (self.data.streamed and sees),
+            f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
+        )
+
+
+def methods(chosen: EarlySettings) -> list[Method]:
+    """Return all ways to tickets that settings ask for, the benchmarks first, each once."""
+    kinds = [("magnitude", schedule) for schedule in chosen.references]
+    kinds += list(itertools.product(chosen.scores, chosen.schedules))
+    found = [
+        Method(*kind, *rest)
+        for kind in kinds
+        for rest in itertools.product(chosen.ablations, chosen.weights, chosen.prune_steps)
+    ]
+    # Pruning after training does not depend on the step, unless weights are rewound to it.
+    same = [method._replace(step=0) if method.schedule == "after" else method for method in found]
+    return list(dict.fromkeys(same))
+
+
+def units(chosen: EarlySettings) -> list[str]:
+    """Return the names of all networks that settings ask for, those between prunings aside."""
+    return [
+        *(dense(weights, replicate) for weights, replicate in dense_networks(chosen)),
+        *(
+            unit(density, method, replicate)
+            for density in chosen.densities
+            for method in methods(chosen)
+            for replicate in range(chosen.replicates)
+        ),
+    ]
+
+
+def dense_networks(chosen: EarlySettings) -> Iterable[tuple[str, int]]:
+    """Yield initial weights and replicate of each dense network."""
+    return itertools.product(chosen.weights, range(chosen.replicates))
+
+
+def unit(density: float, method: Method, replicate: int) -> str:
+    """Return the name of a ticket's unit in the run's folder.
+
+    Example:
+      >>> unit(0.05, Method("snip", "ums"), 0)
+      'density_0.05/snip-ums/replicate_0'
+    """
+    return f"density_{float(density)!r}/{method}/replicate_{replicate}"
+
+
+def link(number: int, method: Method, replicate: int) -> str:
+    """Return the name of the unit of a network that iss and ims train between two prunings."""
+    return f"link_{number:02d}/{method}/replicate_{replicate}"
+
+
+def dense(weights: str, replicate: int) -> str:
+    """Return the name of a dense network's unit."""
+    return f"density_1/{dense_name(weights)}/replicate_{replicate}"
+
+
+def snapshot(step: int, weights: str, replicate: int) -> str:
+    """Return the name of the unit that keeps a dense network at a step of its training."""
+    return f"step_{step}/{dense_name(weights)}/replicate_{replicate}"
+
+
+def dense_name(weights: str) -> str:
+    """Return what stands for a method in the name of a dense network.
+
+    Example:
+      >>> dense_name("standard"), dense_name("bimodal")
+      ('dense', 'dense-on-bimodal')
+    """
+    return DENSE if weights == "standard" else f"{DENSE}-on-{weights}"
+
+
+def _each_once(option: str, values: tuple[object, ...]) -> None:
+    settings.require(
+        len(set(values)) == len(values) and (len(values) > 0 or option == "references"),
+        f"`{option}` must name something, each once; got {_listed(values) or 'nothing'}.",
+    )
+
+
+def _listed(values: tuple[object, ...]) -> str:
+    return " ".join(map(str, values))

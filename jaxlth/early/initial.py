@@ -1,0 +1,74 @@
+"""Initial weights other than those that the model draws.
+
+References:
+  Lutz & Manai 2022, sections 3.4 and 5.4.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlth import masks
+
+MODE = 0.9  # of each of the two modes, in standard deviations of the layer (ours)
+FROM_SCORES = ("snip", "grasp", "synflow")
+WEIGHTS = ("standard", "bimodal", *FROM_SCORES)
+
+
+def from_scores(params: Any, found: Any, mask: masks.Mask) -> Any:
+    """Return parameters whose weights are scores, with the weights' signs, scaled to [-1, 1].
+
+    One factor scales the whole network, so that layers keep their proportions (ours: the thesis
+    does not say). What is never pruned stays as it is.
+
+    Args:
+      params: as the model draws them.
+      found: their scores.
+      mask: what may be pruned.
+
+    Example:
+      >>> mask = {"w": jnp.ones((1, 2), bool)}
+      >>> from_scores({"w": jnp.array([[-0.5, 2.0]])}, {"w": jnp.array([[8.0, 2.0]])}, mask)
+      {'w': Array([[-1.  ,  0.25]], dtype=float32)}
+    """
+    sizes = [
+        jnp.max(jnp.abs(leaf))
+        for leaf in jax.tree.leaves(
+            jax.tree.map(lambda s, keep: None if keep is None else s, found, mask)
+        )
+    ]
+    largest = jnp.max(jnp.stack(sizes))
+    unit = jnp.where(largest > 0, largest, 1)
+    return _on_weights(
+        lambda w, s: (jnp.sign(w) * jnp.abs(s) / unit).astype(w.dtype), mask, params, found
+    )
+
+
+def bimodal(params: Any, mask: masks.Mask, *, key: jax.Array) -> Any:
+    """Return parameters whose weights lie about two values, of the weights' signs.
+
+    The modes are 0.9 standard deviations of a tensor from zero, and normal deviates widen them so
+    that its variance stays what it was (ours: the thesis gives no numbers).
+
+    Args:
+      params: as the model draws them.
+      mask: what may be pruned.
+      key: of the deviates.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    places = jax.tree.unflatten(structure, range(len(leaves)))
+
+    def drawn(w: jax.Array, place: int) -> jax.Array:
+        deviate = jax.random.normal(jax.random.fold_in(key, place), w.shape, w.dtype)
+        centered = MODE * jnp.sign(w) + (1 - MODE**2) ** 0.5 * deviate
+        return centered * jnp.std(w)
+
+    return _on_weights(drawn, mask, params, places)
+
+
+def _on_weights(function: Callable[..., Any], mask: masks.Mask, params: Any, other: Any) -> Any:
+    return jax.tree.map(
+        lambda w, o, keep: w if keep is None else function(w, o), params, other, mask
+    )

@@ -1,0 +1,279 @@
+"""The networks of a run of early pruning: what each starts from."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import data, keys, masks, prune, settings, trees
+from jaxlth.data import Dataset
+from jaxlth.early import choices, initial, scoring
+from jaxlth.early.choices import EarlySettings, Method
+from jaxlth.models import Network
+from jaxlth.store import Run
+from jaxlth.tickets import Problem, Subject
+from jaxlth.work import Ask, Start
+
+Keep = int | dict[str, int]  # weights kept, of the network or of each of its tensors
+
+
+class Job:
+    """What each unit of a run is made of."""
+
+    def __init__(self, problem: Problem[Subject], run: Run) -> None:
+        self.chosen: EarlySettings = problem.subject.chosen
+        self.run = run
+        self._problem = problem
+        self._model, self._dense = problem.subject.model, problem.subject.dense
+        self._init = jax.jit(self._model.init)
+        self._score = functools.cache(self._built)
+        self.initial = functools.cache(self._initial)
+        self.mask = functools.lru_cache(maxsize=16)(self._mask)
+        self._examples = functools.cache(self._drawn)
+
+    # What is asked for.
+
+    def ask_dense(self, weights: str, replicate: int) -> Ask:
+        """Return the ask for a dense network, which keeps the states that tickets start from."""
+        steps = [step for step in self.chosen.prune_steps if step > 0]
+        undone = Method("none", "none", weights=weights)
+        return Ask(
+            unit=choices.dense(weights, replicate),
+            start=lambda: Start(self.initial(weights, replicate), self._dense),
+            key=self._order(replicate, 0),
+            begin=0,
+            record=_described(replicate, 0, choices.dense_name(weights), undone),
+            snapshots={step: choices.snapshot(step, weights, replicate) for step in steps},
+        )
+
+    def ask(self, density: float, method: Method, replicate: int) -> Ask:
+        """Return the ask for a ticket of a density."""
+        keep = self.keep(density, method)
+        return Ask(
+            unit=choices.unit(density, method, replicate),
+            start=functools.partial(self.start, keep, method, replicate),
+            key=self._order(replicate, 1),
+            begin=0,
+            record=_described(replicate, self.place(keep, method), str(method), method),
+        )
+
+    def ask_link(self, number: int, method: Method, replicate: int) -> Ask:
+        """Return the ask for a network of a chain; where a ticket keeps as much, it is that."""
+        for density in self.chosen.densities:
+            if self._is_ticket(number, density, method):
+                return self.ask(density, method, replicate)
+        keep = self.links()[number]
+        record = _described(replicate, number, str(method), method) | {"link": True}
+        return Ask(
+            unit=choices.link(number, method, replicate),
+            start=functools.partial(self.start, keep, method, replicate),
+            key=self._order(replicate, 1),
+            begin=0,
+            record=record,
+        )
+
+    def trained_before(self, method: Method, replicate: int, *, number: int = 1) -> bool:
+        """Return whether the network that a ticket is made from is there and did not diverge.
+
+        Args:
+          method: the ticket's.
+          replicate: its replicate.
+          number: which link the ticket is, or follows by one.
+        """
+        if method.schedule not in choices.TRAINED:
+            return True
+        unit = self._before(method, replicate, number)
+        return self.run.has(unit) and self.run.record(unit)["nan_step"] is None
+
+    # How many weights are kept.
+
+    def keep(self, density: float, method: Method) -> Keep:
+        """Return what a ticket of a density keeps.
+
+        Raises:
+          ValueError: that is fewer weights than there are tensors, or none of a tensor.
+        """
+        sizes = {name: leaf.size for name, leaf in trees.named(self._dense).items()}
+        total = round(density * sum(sizes.values()))
+        settings.require(
+            total >= len(sizes),
+            f"`density` {density:g} keeps {total} of {sum(sizes.values())} weights, fewer than the "
+            f"network's {len(sizes)} layers.",
+        )
+        if method.score in scoring.AT_RANDOM:
+            return scoring.counts(method.score, self._dense, keep=total)
+        if self.chosen.scope == "global":
+            return total
+        counts = {name: round(density * size) for name, size in sizes.items()}
+        empty = [name for name, count in counts.items() if count == 0]
+        settings.require(
+            not empty, f"`density` {density:g} keeps no weight of the layer {' '.join(empty[:1])}."
+        )
+        return counts
+
+    def links(self) -> list[Keep]:
+        """Return what the networks keep that iss and ims train, dense first.
+
+        The last one keeps no less than the sparsest ticket.
+        """
+        fraction, least = self.chosen.prune_fraction, min(self.chosen.densities)
+        levels, density = 0, 1 - fraction
+        while density >= least:
+            levels, density = levels + 1, density * (1 - fraction)
+        times = {"levels": levels, "fraction": fraction}
+        if self.chosen.scope == "global":
+            found: list[Keep] = list(prune.keep_counts(masks.size(self._dense), **times))
+            return found
+        layers = trees.named(self._dense)
+        counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        return [
+            {name: count[level] for name, count in counts.items()} for level in range(levels + 1)
+        ]
+
+    def place(self, keep: Keep, method: Method) -> int:
+        """Return the number of trainings before a ticket: the link that it is, or would be."""
+        if method.schedule not in choices.ITERATIVE:
+            return 1
+        return 1 + max(n for n, each in enumerate(self.links()) if _total(each) > _total(keep))
+
+    def _is_ticket(self, number: int, density: float, method: Method) -> bool:
+        """Return whether a link is a ticket that the settings ask for."""
+        same = self.links()[number] == self.keep(density, method)
+        return same and method in choices.methods(self.chosen)
+
+    # What a network starts from.
+
+    def start(self, keep: Keep, method: Method, replicate: int) -> Start:
+        """Return a ticket: its mask and the network that it starts from."""
+        mask = self.mask(_hashable(keep), method.source, replicate)
+        key = keys.stream(self.chosen.seed, replicate, f"ablation/{method}")
+        key = keys.fold(key, _total(keep))
+        if method.ablation == "reinitialized":
+            return Start(self._weights(method.weights, replicate, keys.fold(key, 0)), mask)
+        network = self._rewound(method, replicate)
+        if method.ablation == "shuffled":
+            return Start(network, masks.shuffle(mask, key=keys.fold(key, 1)))
+        return Start(network, mask)
+
+    def _rewound(self, method: Method, replicate: int) -> Network:
+        if method.schedule == "after":
+            return self._load(choices.dense(method.weights, replicate))
+        if method.step:
+            return self._load(choices.snapshot(method.step, method.weights, replicate))
+        return self.initial(method.weights, replicate)
+
+    def _initial(self, weights: str, replicate: int) -> Network:
+        key = keys.stream(self.chosen.seed, replicate, "initialization")
+        return self._weights(weights, replicate, key)
+
+    def _weights(self, weights: str, replicate: int, key: jax.Array) -> Network:
+        network = self._init(key)
+        if weights == "bimodal":
+            modes = keys.substream(key, "bimodal")
+            params = initial.bimodal(network.params, self._dense, key=modes)
+        elif weights in initial.FROM_SCORES:
+            known = self._known(network, network.params, replicate)
+            found = jax.jit(self._score(weights, False))(self._dense, known)
+            params = initial.from_scores(network.params, found, self._dense)
+        else:
+            params = network.params
+        return jax.device_get(network._replace(params=params))
+
+    def _mask(self, keep: Any, method: Method, replicate: int) -> masks.Mask:
+        """Return the mask of a ticket, computed from the network that its schedule scores."""
+        keep = _from_hashable(keep)
+        before, scored = self._dense, self._rewound(method, replicate)
+        if method.schedule in choices.TRAINED:
+            number = self.place(keep, method)
+            scored = self._load(self._before(method, replicate, number))
+            if method.schedule in choices.ITERATIVE and number > 1:
+                above = self.links()[number - 1]
+                before = self.mask(_hashable(above), method, replicate)
+        first = self.initial(method.weights, replicate).params
+        rounds = self.chosen.rounds if method.schedule in choices.MULTI_SHOT else 1
+        return jax.device_get(
+            prune.in_rounds(
+                self._score(method.score, method.ablation == "inverted"),
+                before,
+                keeps=self._keeps(before, keep, rounds),
+                args=(self._known(scored, first, replicate),),
+            )
+        )
+
+    def _keeps(self, before: masks.Mask, keep: Keep, rounds: int) -> Any:
+        def falling(kept: int, least: int) -> list[int]:
+            if not least:
+                return [0] * rounds
+            spacing = self.chosen.spacing
+            return prune.round_counts(kept, keep=least, rounds=rounds, spacing=spacing)
+
+        if isinstance(keep, int):
+            return falling(int(masks.kept(before)), keep)
+        layers = {
+            name: falling(int(np.sum(leaf)), keep[name])
+            for name, leaf in trees.named(before).items()
+        }
+        return [{name: counts[i] for name, counts in layers.items()} for i in range(rounds)]
+
+    def _before(self, method: Method, replicate: int, number: int) -> str:
+        """Return the unit of the trained network that a ticket's schedule scores."""
+        if method.schedule not in choices.ITERATIVE or number == 1:
+            return choices.dense(method.weights, replicate)
+        return self.ask_link(number - 1, method.source, replicate).unit
+
+    def _known(self, network: Network, first: Any, replicate: int) -> scoring.Known:
+        key = keys.stream(self.chosen.seed, replicate, "score")
+        return scoring.Known(network, first, self._examples(replicate), key)
+
+    def _drawn(self, replicate: int) -> tuple[Any, Any]:
+        """Return the examples that scores see, the same for all scores of a replicate."""
+        dataset = self._problem.placed.dataset
+        if not isinstance(dataset, Dataset):  # no score sees any
+            return np.zeros((1, *self._problem.info.shape), np.float32), np.zeros(1, np.int32)
+        key = keys.stream(self.chosen.seed, replicate, "examples")
+        drawn = data.of_each_class(dataset.train, self.chosen.per_class, key=key)
+        normalize = data.NORMALIZERS[self.chosen.data.normalize]
+        images = map(jnp.asarray, (drawn.images, dataset.mean, dataset.std))
+        return jax.device_get(normalize(*images)), drawn.labels
+
+    def _built(self, name: str, inverted: bool) -> scoring.Score:
+        chunk = self.chosen.chunk
+        shape = self._problem.info.shape
+        return scoring.build(name, self._model, shape, inverted=inverted, chunk=chunk)
+
+    def _load(self, unit: str) -> Network:
+        return self.run.load(unit, "network", self._problem.subject.like)
+
+    def _order(self, replicate: int, prunings: int) -> jax.Array:
+        order = keys.stream(self.chosen.seed, replicate, "order")
+        return keys.fold(order, prunings)
+
+
+def _described(replicate: int, level: int, control: str, method: Method) -> dict[str, Any]:
+    return {
+        "job": "early",
+        "replicate": replicate,
+        "level": level,
+        "control": control,
+        "score": method.score,
+        "schedule": method.schedule,
+        "ablation": method.ablation,
+        "weights": method.weights,
+        "prune_step": method.step,
+        "link": False,
+    }
+
+
+def _total(keep: Keep) -> int:
+    return keep if isinstance(keep, int) else sum(keep.values())
+
+
+def _hashable(keep: Keep) -> Any:
+    return keep if isinstance(keep, int) else tuple(keep.items())
+
+
+def _from_hashable(keep: int | Iterable[tuple[str, int]]) -> Keep:
+    return keep if isinstance(keep, int) else dict(keep)

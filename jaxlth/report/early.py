@@ -1,0 +1,300 @@
+"""Tables and figures of pruning early: a row or line for each method, a column for each density.
+
+The table of results has the columns score, schedule, ablation, weights, prune_step and `control`,
+the method's whole name; dense networks are those of level 0. What is trained only between two
+prunings (`link`) is left out everywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+from scipy import stats
+
+from jaxlth.report import controls, drawing, tables
+from jaxlth.report import results as stored
+
+SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
+TITLES = {
+    "none": "",
+    "uss": "before training, at once",
+    "ums": "before training, in rounds",
+    "iss": "between trainings, at once",
+    "ims": "between trainings, in rounds",
+    "after": "after training",
+    "ltr": "after training, rewound",
+}
+_STYLES = {
+    "magnitude": drawing.Style(controls.BLUE, "o"),
+    "snip": drawing.Style(controls.ORANGE, "s"),
+    "grasp": drawing.Style(controls.GREEN, "^"),
+    "synflow": drawing.Style(controls.RED, "D"),
+    "random": drawing.Style(controls.BLACK, "X"),
+    "grasp-magnitude": drawing.Style(controls.SKY, "v"),
+    "grasp-lowest": drawing.Style(controls.PURPLE, "P"),
+    "none": drawing.Style(controls.BLUE, "o"),
+    **{name: drawing.style(name) for name in ("shuffled", "reinitialized", "inverted")},
+}
+_OTHERS = ("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100")
+
+
+def tickets(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the networks that were asked for: links aside, densities as asked."""
+    rows = results[~results["link"].astype(bool)].copy()
+    asked = rows["unit"].str.extract(r"^density_([^/]+)/")[0].astype(float)
+    return rows.assign(density=asked)
+
+
+def summary(
+    results: pd.DataFrame, *, tolerance: float, baseline: str | None = None
+) -> pd.DataFrame:
+    """Return a row for each method and density: accuracies over the replicates.
+
+    Columns: control, density, mean, min, max, n (replicates that did not diverge), matches
+    (whether the mean loses at most `tolerance` of that of the dense network) and, with a baseline,
+    p: of Welch's t-test against it at the same density, two-sided; NaN for fewer than two
+    replicates.
+
+    Args:
+      results: the table of results of one run.
+      tolerance: how far below the dense mean still matches, in [0, 1].
+      baseline: a method that others are tested against, such as "snip-ums".
+
+    Raises:
+      ValueError: the results have no such baseline.
+
+    References:
+      Lutz & Manai 2022, section 4.3.
+    """
+    rows = _in_order(tickets(results))
+    rows = rows.assign(accuracy=stored.survived(rows, "test_accuracy"))
+    by = rows.groupby(["control", "density"], sort=False)["accuracy"]
+    found = by.agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"}).reset_index()
+    dense = found.loc[found["density"] == 1, "mean"].max()
+    found["matches"] = found["mean"] >= dense - tolerance - 1e-9
+    if baseline is None:
+        return found
+    if baseline not in set(found["control"]):
+        raise ValueError(f"`baseline` must be a method of the results; got {baseline!r}.")
+    values = {key: group.dropna().to_numpy() for key, group in by}
+    found["p"] = [
+        welch(values[row.control, row.density], values.get((baseline, row.density), np.array([])))
+        for row in found.itertuples()
+    ]
+    return found
+
+
+def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
+    """Return the two-sided p of Welch's t-test, for samples of unequal variance.
+
+    NaN for fewer than two numbers in a sample, and for two samples without any variance.
+
+    Example:
+      >>> round(welch([1.0, 2.0, 3.0], [2.0, 4.0, 9.0]), 3)
+      0.291
+    """
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return float("nan")
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def wide(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return mean accuracies in percent, a row a method and a column a density, dense first."""
+    table = 100 * summary.pivot(index="control", columns="density", values="mean")
+    order = list(dict.fromkeys(summary["control"]))
+    return table.loc[order, sorted(table.columns, reverse=True)].round(2)
+
+
+def render(summary: pd.DataFrame, *, tolerance: float) -> Table:
+    """Return the summary as a table for a terminal: mean accuracies in percent."""
+    frame = wide(summary)
+    matches = summary.pivot(index="control", columns="density", values="matches")
+    n = int(summary["n"].max())
+    said = "Accuracy in percent" + (f", mean of {n} replicates." if n > 1 else ".")
+    caption = f"{said}\n* matches the dense network{tables.within(tolerance)}."
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=caption,
+        caption_justify="left",
+        caption_style="",
+    )
+    table.add_column("method", overflow="fold")
+    for density in frame.columns:
+        table.add_column(f"{stored.percent(density)} %", justify="right", no_wrap=True)
+    for method, row in frame.iterrows():
+        cells = []
+        for density, value in row.items():
+            star = "*" if density != 1 and matches.loc[method, density] is True else ""
+            known = not pd.isna(value)
+            cells.append(f"{value:.2f}{star or ' '}" if known else "- ")
+        table.add_row(str(method), *cells)
+    return table
+
+
+def sentence(summary: pd.DataFrame) -> str:
+    """Return in one sentence which method is best at each density.
+
+    Example:
+      >>> rows = [("dense", 1.0, 0.98), ("snip-uss", 0.1, 0.975), ("random-uss", 0.1, 0.92)]
+      >>> sentence(pd.DataFrame(rows, columns=["control", "density", "mean"]))
+      'The dense network reaches 98.00 %. Best at 10 %: snip-uss (97.50 %).'
+    """
+    dense = summary.loc[summary["control"] == "dense", "mean"]
+    start = (
+        f"The dense network reaches {tables.in_percent(dense.iloc[0])} %. " if len(dense) else ""
+    )
+    pruned = summary[(summary["density"] < 1) & summary["mean"].notna()]
+    if pruned.empty:
+        return f"{start}No ticket was trained."
+    best = pruned.loc[pruned.groupby("density")["mean"].idxmax()]
+    best = best.sort_values("density", ascending=False)
+    told = [
+        f"at {stored.percent(row.density)} %: {row.control} ({tables.in_percent(row.mean)} %)"
+        for row in best.itertuples()
+    ]
+    return f"{start}Best {'; '.join(told)}."
+
+
+def accuracy(
+    results: pd.DataFrame,
+    *,
+    panel: str = "schedule",
+    line: str | None = None,
+    metric: str = "test_accuracy",
+) -> Figure:
+    """Return accuracy against density: a panel for each schedule, a line for each score.
+
+    As in Frankle 2023, Figures 5-4, 5-5 and 5-7 to 5-10, and Lutz & Manai 2022, Figures 5.1 to 5.5.
+    Lines are means over replicates, bands reach from the least to the most; dashed is the dense
+    network.
+
+    Args:
+      results: the table of results of one run.
+      panel: the column that panels differ in.
+      line: the column that lines of a panel differ in; None for all that methods differ in besides.
+      metric: the accuracy to draw, a column of `results`.
+    """
+    rows = tickets(results)
+    dense, pruned = rows[rows["level"] == 0], rows[rows["level"] > 0]
+    if pruned.empty:
+        raise ValueError("`results` have no ticket yet, only dense networks.")
+    pruned = pruned.assign(line=pruned[line] if line else _names(pruned, apart_from=panel))
+    shown = list(dict.fromkeys(pruned["line"]))
+    styles = _styles(shown)
+    panels = sorted(dict.fromkeys(pruned[panel]), key=_order)
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, all_axes = drawing.new_figure(panels=len(panels))
+        for axes, name in zip(all_axes, panels, strict=True):
+            of_panel = pruned[pruned[panel] == name]
+            lines = [
+                drawing.Line(
+                    _title(each, line),
+                    styles[each],
+                    drawing.statistics(of_panel[of_panel["line"] == each], metric),
+                    False,
+                )
+                for each in shown
+                if each in set(of_panel["line"])
+            ]
+            standard = dense[dense["weights"] == dense["weights"].iloc[0]]
+            values = stored.survived(standard, metric).dropna()
+            drawing.against_density(axes, lines, values, drawing.AXES.get(metric, metric), True)
+            drawing.note_missing(axes, lines, diverged=of_panel["nan_step"].notna())
+            if len(panels) > 1:
+                axes.set_title(TITLES.get(str(name), str(name)), loc="left", fontsize=9)
+            drawing.legend(axes)
+    return figure
+
+
+def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
+    """Return what each method keeps of each layer, mean over replicates, as in Figure 5-11.
+
+    Args:
+      results: the table of results of one run.
+      density: which tickets; the sparsest if None.
+
+    References:
+      Frankle 2023, section 5.9, which draws sparsities.
+    """
+    rows = tickets(results)
+    rows = rows[rows["level"] > 0]
+    chosen = rows["density"].min() if density is None else density
+    rows = rows[np.isclose(rows["density"], chosen)]
+    columns = [name for name in rows if str(name).startswith("layer_densities.")]
+    if rows.empty or not columns:
+        raise ValueError(f"`density` must be one of tickets in the results; got {density}.")
+    names = [str(name).removeprefix("layer_densities.").removesuffix("/kernel") for name in columns]
+    shown = list(dict.fromkeys(rows["control"]))
+    styles = _styles(shown)
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, (axes,) = drawing.new_figure(panels=1)
+        for name in shown:
+            means = 100 * rows.loc[rows["control"] == name, columns].astype(float).mean()
+            color, marker = styles[name]
+            axes.plot(range(len(names)), means, color=color, marker=marker, label=name)
+        axes.axhline(100 * chosen, color=drawing.GRAY, linestyle="--", linewidth=1)
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
+        axes.set_ylabel(f"Weights remaining of a layer (%), {stored.percent(chosen)} % of all")
+        axes.legend(fontsize=7.5)
+    return figure
+
+
+def _names(rows: pd.DataFrame, *, apart_from: str) -> pd.Series:
+    """Return what tells methods apart within a panel, in few words."""
+    words = {
+        "score": "",
+        "schedule": "",
+        "ablation": "",
+        "weights": "on ",
+        "prune_step": "at step ",
+    }
+    varied = [c for c in words if c != apart_from and (rows[c].nunique() > 1 or c == "score")]
+
+    def name(row: Mapping[Any, Any]) -> str:
+        parts = [f"{words[c]}{row[c]}" for c in varied if row[c] not in ("none", "standard", 0)]
+        return ", ".join(parts)
+
+    return rows.apply(name, axis=1)
+
+
+def _title(name: str, line: str | None) -> str:
+    return "as found" if line == "ablation" and name == "none" else str(name)
+
+
+def _styles(names: list[Any]) -> dict[Any, drawing.Style]:
+    """Return a style for each line: a score, or an ablation, has the same one everywhere."""
+    others = [name for name in names if name not in _STYLES]
+    markers = "osD^vPX<>"
+    return {
+        name: _STYLES.get(name)
+        or drawing.Style(
+            _OTHERS[others.index(name) % len(_OTHERS)],
+            markers[others.index(name) % len(markers)],
+        )
+        for name in names
+    }
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows by schedule, score, initial weights, step and ablation, dense ones first."""
+    columns = ["schedule", "score", "weights", "prune_step", "ablation"]
+    ranks = rows[columns].assign(
+        schedule=rows["schedule"].map(_order),
+        ablation=rows["ablation"] != "none",
+        weights=rows["weights"].map(lambda name: (name != "standard", name)),
+    )
+    return rows.loc[ranks.sort_values(columns, kind="stable").index]
+
+
+def _order(name: Any) -> tuple[int, str]:
+    known = list(TITLES)
+    return (known.index(name) if name in known else len(known)), str(name)
