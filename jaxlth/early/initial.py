@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlth import masks
 
@@ -31,19 +32,18 @@ def from_scores(params: Any, found: Any, mask: masks.Mask) -> Any:
     Example:
       >>> mask = {"w": jnp.ones((1, 2), bool)}
       >>> from_scores({"w": jnp.array([[-0.5, 2.0]])}, {"w": jnp.array([[8.0, 2.0]])}, mask)
-      {'w': Array([[-1.  ,  0.25]], dtype=float32)}
+      {'w': array([[-1.  ,  0.25]], dtype=float32)}
     """
-    sizes = [
-        jnp.max(jnp.abs(leaf))
-        for leaf in jax.tree.leaves(
-            jax.tree.map(lambda s, keep: None if keep is None else s, found, mask)
-        )
-    ]
-    largest = jnp.max(jnp.stack(sizes))
-    unit = jnp.where(largest > 0, largest, 1)
-    return _on_weights(
-        lambda w, s: (jnp.sign(w) * jnp.abs(s) / unit).astype(w.dtype), mask, params, found
+    wide = jax.tree.map(
+        lambda s, keep: None if keep is None else np.abs(np.asarray(s)), found, mask
     )
+    largest = max(float(np.max(leaf, initial=0)) for leaf in jax.tree.leaves(wide))
+    unit = largest if largest > 0 else 1.0
+
+    def scaled(w: Any, s: Any) -> np.ndarray:  # in NumPy, which divides float64 in any mode of JAX
+        return np.asarray(np.sign(w) * (np.abs(np.asarray(s)) / unit), w.dtype)
+
+    return _on_weights(scaled, mask, params, found)
 
 
 def bimodal(params: Any, mask: masks.Mask, *, key: jax.Array) -> Any:

@@ -20,6 +20,7 @@ from jaxlth.report import controls, drawing, tables
 from jaxlth.report import results as stored
 
 SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
+MOST = 12  # lines of a panel
 TITLES = {
     "none": "",
     "uss": "before training, at once",
@@ -81,12 +82,20 @@ def summary(
         return found
     if baseline not in set(found["control"]):
         raise ValueError(f"`baseline` must be a method of the results; got {baseline!r}.")
-    values = {key: group.dropna().to_numpy() for key, group in by}
+    of = values(results)
     found["p"] = [
-        welch(values[row.control, row.density], values.get((baseline, row.density), np.array([])))
+        welch(of[row.control, row.density], of.get((baseline, row.density), np.array([])))
         for row in found.itertuples()
     ]
     return found
+
+
+def values(results: pd.DataFrame) -> dict[Any, np.ndarray]:
+    """Return {(control, density): test accuracies of the replicates that did not diverge}."""
+    rows = tickets(results)
+    rows = rows.assign(accuracy=stored.survived(rows, "test_accuracy"))
+    by = rows.groupby(["control", "density"])["accuracy"]
+    return {key: group.dropna().to_numpy() for key, group in by}
 
 
 def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
@@ -205,12 +214,55 @@ def accuracy(
                 if each in set(of_panel["line"])
             ]
             standard = dense[dense["weights"] == dense["weights"].iloc[0]]
+            left_out, lines = len(lines) - MOST, _best(lines)
             values = stored.survived(standard, metric).dropna()
             drawing.against_density(axes, lines, values, drawing.AXES.get(metric, metric), True)
             drawing.note_missing(axes, lines, diverged=of_panel["nan_step"].notna())
             if len(panels) > 1:
                 axes.set_title(TITLES.get(str(name), str(name)), loc="left", fontsize=9)
             drawing.legend(axes)
+            if left_out > 0:
+                drawing.note(axes, f"{left_out} methods, worse at the last point, are not drawn")
+    return figure
+
+
+def steps(results: pd.DataFrame) -> Figure:
+    """Return accuracy by the step that is pruned at, a panel for each score, a line an ablation.
+
+    Of the sparsest tickets that were pruned at several steps.
+
+    Args:
+      results: the table of results of one run.
+
+    References:
+      Frankle 2023, Figures 5-12 and 5-14.
+    """
+    rows = tickets(results)
+    later = rows[rows["prune_step"] > 0]
+    if later.empty:
+        raise ValueError("`results` have no ticket pruned after initialisation.")
+    chosen = later["density"].min()
+    rows = rows.assign(method=rows["score"] + ", " + rows["schedule"])
+    pruned = rows[np.isclose(rows["density"], chosen)]
+    panels = list(dict.fromkeys(later["method"]))
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, all_axes = drawing.new_figure(panels=len(panels))
+        for axes, name in zip(all_axes, panels, strict=True):
+            for ablation in dict.fromkeys(pruned["ablation"]):
+                of = pruned[(pruned["method"] == name) & (pruned["ablation"] == ablation)]
+                by = 100 * stored.survived(of, "test_accuracy")
+                points = by.groupby(of["prune_step"]).agg(["mean", "min", "max"])
+                color, marker = _STYLES[ablation]
+                label = _title(ablation, "ablation")
+                axes.plot(points.index, points["mean"], color=color, marker=marker, label=label)
+                axes.fill_between(
+                    points.index, points["min"], points["max"], color=color, alpha=0.18, linewidth=0
+                )
+            axes.set_xscale("symlog", linthresh=max(later["prune_step"].min(), 1))
+            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_xlabel("Pruned at step")
+            axes.set_ylabel(f"Test accuracy (%), {stored.percent(chosen)} % of weights")
+        all_axes[0].legend()
     return figure
 
 
@@ -264,6 +316,13 @@ def _names(rows: pd.DataFrame, *, apart_from: str) -> pd.Series:
         return ", ".join(parts)
 
     return rows.apply(name, axis=1)
+
+
+def _best(lines: list[drawing.Line]) -> list[drawing.Line]:
+    """Return the lines in their order, if too many those that end highest."""
+    ends = sorted((line.points["mean"].iloc[-1] for line in lines), reverse=True)
+    least = ends[min(MOST, len(ends)) - 1] if ends else 0.0
+    return [line for line in lines if line.points["mean"].iloc[-1] >= least][:MOST]
 
 
 def _title(name: str, line: str | None) -> str:

@@ -1,0 +1,171 @@
+"""Pruning at initialisation and what it depends on: Frankle 2023, chapter 5.
+
+Claim: tickets found before training are as good with their masks shuffled within layers, or their
+weights drawn anew; tickets found by magnitude after training are not. Pruned later in training,
+scores find better tickets, which depend on both more.
+
+    python experiments/pruning_at_init.py --scale smoke --data-dir DIR    # LeNet, minutes
+    python experiments/pruning_at_init.py --scale cpu --data-dir DIR --networks lenet conv-2
+    python experiments/pruning_at_init.py --scale paper --networks resnet-20 vgg-16 --data-dir DIR
+
+Runs are kept in --out and go on where they were stopped; the tables and figures made of them are
+written to --results. `--draw` makes only these, from the runs that are there. LeNet is trained as
+in `composite_pruning.py`, whose runs it shares; at the scale cpu Conv-2 on 5000 images, 300 steps.
+
+Expected (section 5.7): on ResNet-20, VGG-16 and ResNet-18 shuffling and drawing anew change nothing
+for SNIP, GraSP, SynFlow and magnitude at initialisation; inverting hurts all but GraSP; after
+training all of these hurt magnitude. The thesis has figures only, and no LeNet.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Literal
+
+import pandas as pd
+from composite_pruning import lenet
+
+from jaxlth import cli, early, store, tickets
+from jaxlth.early import EarlySettings
+from jaxlth.report import early as report
+from jaxlth.report import figures
+
+Name = Literal["lenet", "conv-2", "resnet-20", "vgg-16"]
+Part = Literal["ablations", "variants", "steps"]
+BENCHMARKS = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
+FOUR = ("magnitude", "snip", "grasp", "synflow")
+DENSITIES = {"lenet": (0.1, 0.015), "conv-2": (0.05,)}
+OTHERS = (0.8, 0.512, 0.328, 0.21, 0.134, 0.086, 0.055)
+STEPS = {"smoke": (0, 20), "cpu": (0, 100, 400, 1600), "paper": (0, 250, 1000, 4000, 16000, 32000)}
+
+
+def main(
+    scale: Literal["smoke", "cpu", "paper"] = "smoke",
+    networks: tuple[Name, ...] = ("lenet",),
+    parts: tuple[Part, ...] = ("ablations",),
+    replicates: int | None = None,
+    draw: bool = False,
+    data_dir: str | None = None,
+    out: str = "runs",
+    results: pathlib.Path = pathlib.Path("experiments/results/pruning_at_init"),
+) -> int:
+    """Run the parts of the study and write their tables and figures.
+
+    Args:
+      scale: how much of the study: smoke, cpu or paper.
+      networks: which networks.
+      parts: ablations (shuffled, drawn anew, inverted; Figure 5-5), variants (SNIP in rounds, other
+        readings of GraSP; Figures 5-7 to 5-10), steps (pruning later; Figures 5-12 and 5-14).
+      replicates: repetitions; those of the scale by default.
+      draw: compute nothing; make tables and figures of the stored runs.
+      data_dir: directory of the data sets; $JAXLTH_DATA by default.
+      out: folder of the runs, or gs://BUCKET/FOLDER.
+      results: folder for tables and figures.
+    """
+    for network in networks:
+        shared = settings(network, scale, data_dir=data_dir)
+        if replicates is not None:
+            shared = dataclasses.replace(shared, replicates=replicates)
+        for part in () if draw else parts:
+            for chosen in of_part(part, shared, network, scale):
+                print(f"== {network}, {part}", flush=True)
+                cli.trained(cli.Early(job=chosen, out=out))
+        run = store.folder(out, shared, job="early", label=early.label(shared))
+        folder = results / scale / network
+        folder.mkdir(parents=True, exist_ok=True)
+        report_on(store.table([run]), folder)
+        print(f"tables and figures: {folder}")
+    return 0
+
+
+def settings(network: str, scale: str, *, data_dir: str | None) -> EarlySettings:
+    """Return what all parts of a network share."""
+    if network == "lenet":
+        shared = lenet(scale, data_dir=data_dir)
+    else:
+        chosen = tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale)
+        training, data = chosen.training, chosen.data
+        if scale == "cpu" and network == "conv-2":
+            training = dataclasses.replace(training, steps=300, evaluate_every=150.0)
+            data = dataclasses.replace(data, examples=5000)
+        shared = EarlySettings(
+            data=dataclasses.replace(data, data_dir=data_dir),
+            model=chosen.model,
+            training=training,
+            optimizer=chosen.optimizer,
+            replicates=chosen.replicates,
+        )
+    if scale == "smoke":
+        return dataclasses.replace(shared, densities=(0.1,))
+    return dataclasses.replace(shared, densities=DENSITIES.get(network, OTHERS))
+
+
+def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list[EarlySettings]:
+    """Return what a part asks for, all in one run: SynFlow in rounds, the others at once."""
+    ablations = early.ABLATIONS if scale == "paper" or network == "lenet" else early.ABLATIONS[:3]
+    references = ("after", "ltr")
+    if part == "variants":
+        asked = [
+            {"scores": ("grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random")},
+            {"scores": ("snip",), "schedules": ("ums",), "ablations": ablations[:3]},
+        ]
+    elif part == "steps":
+        common = {"prune_steps": STEPS[scale], "densities": shared.densities[-1:]}
+        common["ablations"] = ablations[:3]
+        asked = [
+            {"scores": ("magnitude", "snip", "grasp"), "references": ("ltr",)} | common,
+            {"scores": ("synflow",), "schedules": ("ums",)} | common,
+        ]
+    else:
+        few = scale != "paper" and network != "lenet"  # as far as two cores go
+        scores = ("snip",) if few else FOUR[:3]
+        asked = [
+            {"scores": scores, "ablations": ablations, "references": references[: 1 + (not few)]}
+        ]
+        if not few:
+            asked.append({"scores": ("synflow",), "schedules": ("ums",), "ablations": ablations})
+    return [dataclasses.replace(shared, **each) for each in asked]
+
+
+def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
+    """Write the tables and figures of what has been trained."""
+    summary = compared(frame)
+    summary.round(5).to_csv(folder / "methods.csv", index=False)
+    print(summary.round(4).to_string(index=False, na_rep=""))
+    found = frame.assign(method=frame["score"] + " " + frame["schedule"])
+    found = found[found["weights"] == "standard"]
+    changed = found[(found["prune_step"] == 0) & ~found["schedule"].isin(("iss", "ims"))]
+    ablated = set(changed.loc[changed["ablation"] != "none", "method"]) | {"none none"}
+    changed = changed[changed["method"].isin(ablated)]
+    if (changed["level"] > 0).any():
+        figure = report.accuracy(changed, panel="method", line="ablation")
+        figures.save(figure, folder / "figure_5-5.png")
+    if (frame["prune_step"] > 0).any():
+        figures.save(report.steps(found), folder / "figure_5-14.png")
+    plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]
+    figures.save(report.layers(plain), folder / "figure_5-11.png")
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies by method, and Welch's p of each ablation against what it changes."""
+    rows = report.summary(frame, tolerance=cli.TOLERANCE)
+    keys = report.tickets(frame).groupby("control", sort=False).first()
+    columns = ["score", "schedule", "ablation", "weights", "prune_step"]
+    rows = rows.join(keys[columns], on="control")
+    values = report.values(frame)
+    same = ["score", "schedule", "weights", "prune_step", "density"]
+    origins = rows[rows["ablation"] == "none"].set_index(same)["control"].to_dict()
+    rows["p"] = [
+        report.welch(
+            values[row["control"], row["density"]],
+            values.get((origins.get(tuple(row[same])), row["density"]), []),
+        )
+        if row["ablation"] != "none"
+        else float("nan")
+        for _, row in rows.iterrows()
+    ]
+    return rows[["control", "density", "mean", "min", "max", "n", "p"]]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

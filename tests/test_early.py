@@ -1,0 +1,417 @@
+"""Pruning early: what each method keeps, what a run trains, what the command says."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from scipy import special
+
+from jaxlth import cli, early, masks, store, trees
+from jaxlth.data import DataSettings
+from jaxlth.early import EarlySettings, Job, Method, choices, initial, scoring
+from jaxlth.models import ModelSettings
+from jaxlth.report import early as report
+from jaxlth.training import TrainingSettings
+
+TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
+TINY += ["--rounds", "3", "--replicates", "1"]
+STACKS = ("grasp+magnitude", "synflow+snip")
+UPFRONT = [s for s in scoring.SCORES if s not in (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)]
+
+
+def chosen(**others):
+    """Return settings for an mlp on the digits, or what is asked for."""
+    common = {
+        "model": ModelSettings(name="mlp", hidden=(8,)),
+        "training": TrainingSettings(steps=20, batch_size=50),
+        "densities": (0.6, 0.3, 0.1),
+        "prune_fraction": 0.5,
+        "replicates": 1,
+        "rounds": 3,
+    }
+    return EarlySettings(**(common | others))
+
+
+@contextlib.contextmanager
+def job(settings, out):
+    """Give the job of a run whose dense networks and links are made up, not trained."""
+    problem = early.prepare(settings)
+    with store.open_run(out, settings, job="early", label="test") as run:
+        made = Job(problem, run)
+        rng = np.random.default_rng(0)
+        start = made.initial("standard", 0)
+        trained = jax.tree.map(
+            lambda w: (w + 0.3 * rng.standard_normal(w.shape) * w.std()).astype(w.dtype), start
+        )
+        record = {"nan_step": None}
+        run.save(choices.dense("standard", 0), {"network": trained}, record)
+        for method, number in itertools.product(early.methods(settings), range(1, 9)):
+            if method.schedule in choices.ITERATIVE and method == method.source:
+                unit = choices.link(number, method, 0)
+                run.save(unit, {"network": trained}, record)
+                for density in settings.densities:
+                    unit = early.unit(density, method, 0)
+                    if not run.has(unit):
+                        run.save(unit, {"network": trained}, record)
+        yield made
+
+
+def counts(mask):
+    return {name: int(np.sum(leaf)) for name, leaf in trees.named(mask).items()}
+
+
+def check_contract(made, settings, methods):
+    """Check what all methods keep: exact counts, nested in density, changed as told."""
+    for method in methods:
+        before = None
+        for density in sorted(settings.densities, reverse=True):
+            keep = made.keep(density, method)
+            start = made.start(keep, method, 0)
+            kept = counts(start.mask)
+            if isinstance(keep, dict):
+                assert kept == keep, method
+            else:
+                assert sum(kept.values()) == keep, method
+            assert sum(kept.values()) == round(density * masks.size(start.mask)), method
+            own = made.start(keep, method._replace(ablation="none"), 0)
+            assert (method.ablation == "none") == same(start, own), method
+            if method.ablation == "shuffled":
+                assert kept == counts(own.mask), method
+                assert not same(start.mask, own.mask), method
+                assert same(start.network, own.network), method
+            elif method.ablation == "reinitialized":
+                assert same(start.mask, own.mask), method
+                assert not same(start.network, own.network), method
+            elif method.ablation == "inverted":
+                overlap = float(masks.jaccard(start.mask, own.mask))
+                # Of two masks by chance density / (2 - density) is shared.
+                assert overlap < density / (2 - density) + 0.1, method
+            upfront = method.schedule not in choices.ITERATIVE
+            if before is not None and method.ablation != "shuffled" and upfront:
+                at_once = method.schedule != "ums"
+                inside = jax.tree.map(lambda a, b: bool(np.all(~a | b)), start.mask, before)
+                exact = at_once and method.score not in scoring.AT_RANDOM
+                assert not exact or all(jax.tree.leaves(inside)), method
+            before = start.mask
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize(
+    ("scope", "scores"),
+    [("global", (*UPFRONT, *STACKS)), ("layerwise", ("random", "snip", "synflow"))],
+    ids=["global", "layerwise"],
+)
+def test_every_score_schedule_and_ablation_keeps_what_it_promises(tmp_path, scope, scores):
+    settings = chosen(
+        scores=scores,
+        densities=(0.3, 0.1),
+        schedules=("uss", "ums", "iss", "ims", "after", "ltr"),
+        ablations=early.ABLATIONS,
+        scope=scope,
+    )
+    with job(settings, tmp_path) as made:
+        check_contract(made, settings, early.methods(settings))
+
+
+def test_criteria_of_zhou_score_what_training_changed(tmp_path):
+    settings = chosen(
+        scores=scoring.BEFORE_AND_AFTER, schedules=("iss", "after", "ltr"), ablations=("none",)
+    )
+    with job(settings, tmp_path) as made:
+        check_contract(made, settings, early.methods(settings))
+        first, last = Method("large-initial", "ltr"), Method("magnitude", "uss")
+        found = [made.start(made.keep(0.3, m), m, 0).mask for m in (first, last)]
+        assert same(*found)
+
+
+def test_layers_by_shape_are_random_within_and_exact(tmp_path):
+    settings = chosen(scores=scoring.AT_RANDOM, ablations=("none", "shuffled"))
+    with job(settings, tmp_path) as made:
+        check_contract(made, settings, early.methods(settings))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["resnet-20", "conv-2"])
+def test_networks_with_convolutions_keep_what_is_promised(tmp_path, model):
+    settings = chosen(
+        model=ModelSettings(name=model),
+        data=DataSettings(name="synthetic", examples=500),
+        scores=("magnitude", "snip", "grasp", "synflow", "grasp+magnitude", "erdos-renyi-kernel"),
+        ablations=early.ABLATIONS[:3],
+        densities=(0.3, 0.05),
+    )
+    with job(settings, tmp_path) as made:
+        check_contract(made, settings, early.methods(settings))
+        inverted = Method("snip", "uss", "inverted")
+        keep = made.keep(0.05, inverted)
+        own = made.start(keep, Method("snip", "uss"), 0).mask
+        assert float(masks.jaccard(made.start(keep, inverted, 0).mask, own)) < 0.05
+
+
+def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
+    seen = []
+
+    class Watched:
+        def apply(self, network, inputs, train):
+            seen.append(train)
+            return inputs.reshape(len(inputs), -1) @ network.params["w"], {}
+
+    params = {"w": np.ones((4, 2), np.float32)}
+    batch = np.ones((2, 2, 2, 1), np.float32), np.array([0, 1])
+    network = tiny.network(tiny.model())._replace(params=params)
+    known = scoring.Known(network, params, batch, jax.random.key(0))
+    for name in ("snip", "grasp", "synflow"):
+        seen.clear()
+        score = scoring.build(name, Watched(), (2, 2, 1), chunk=None)
+        score(masks.dense(params), known)
+        assert set(seen) == {name != "synflow"}
+
+
+def test_a_stack_scores_the_first_scores_and_ends_on_the_weights(tmp_path):
+    settings = chosen(scores=("grasp+magnitude", "grasp-magnitude", "snip", "snip+magnitude"))
+    with job(settings, tmp_path) as made:
+        found = {
+            score: made.start(made.keep(0.1, m), m, 0)
+            for score in settings.scores
+            for m in [Method(score, "uss")]
+        }
+    # The magnitude of what is at least 0 changes nothing; that of GraSP is another score.
+    assert same(found["snip"].mask, found["snip+magnitude"].mask)
+    assert same(found["grasp+magnitude"].mask, found["grasp-magnitude"].mask)
+    assert same(found["grasp+magnitude"].network, found["snip"].network)
+
+
+def test_magnitude_at_unit_variance_prunes_all_layers_alike(tmp_path):
+    settings = chosen(scores=("magnitude", "magnitude-unit-variance"), densities=(0.2,))
+    with job(settings, tmp_path) as made:
+        densities = {
+            score: masks.layer_densities(made.start(made.keep(0.2, m), m, 0).mask)
+            for score in settings.scores
+            for m in [Method(score, "uss")]
+        }
+    plain, unit = (list(densities[score].values()) for score in settings.scores)
+    assert plain[1] > 2 * plain[0]
+    assert unit == pytest.approx([0.2, 0.2], abs=0.06)
+
+
+def test_scores_as_weights_keep_signs_and_lie_within_one(tmp_path):
+    settings = chosen(weights=early.WEIGHTS)
+    with job(settings, tmp_path) as made:
+        standard = made.initial("standard", 0).params["Dense_0"]
+        for weights in initial.FROM_SCORES:
+            params = made.initial(weights, 0).params
+            largest = max(np.abs(leaf["kernel"]).max() for leaf in params.values())
+            assert largest == 1
+            drawn = params["Dense_0"]["kernel"]
+            set_ = drawn != 0
+            assert set_.any()
+            assert np.array_equal(np.sign(drawn)[set_], np.sign(standard["kernel"])[set_])
+            assert np.array_equal(params["Dense_0"]["bias"], standard["bias"])
+        two = made.initial("bimodal", 0).params["Dense_0"]["kernel"]
+    assert two.std() == pytest.approx(standard["kernel"].std(), rel=0.1)
+    middle = np.abs(two) < 0.3 * two.std()
+    assert middle.mean() < 0.12 < (np.abs(standard["kernel"]) < 0.3 * two.std()).mean()
+
+
+def test_examples_are_of_each_class_and_differ_by_replicate(tmp_path):
+    with job(chosen(per_class=3, replicates=2), tmp_path) as made:
+        images, labels = made._drawn(0)
+        assert np.bincount(labels).tolist() == [3] * 10
+        assert images.shape == (30, 8, 8, 1)
+        assert not np.array_equal(images, made._drawn(1)[0])
+
+
+def test_chunks_give_the_scores_of_the_whole_batch(tmp_path):
+    found = []
+    for chunk in (None, 5):
+        with job(chosen(chunk=chunk, scores=("grasp",)), tmp_path / str(chunk)) as made:
+            method = Method("grasp", "uss")
+            found.append(made.start(made.keep(0.3, method), method, 0).mask)
+    assert float(masks.jaccard(*found)) > 0.97
+
+
+def printed(*arguments):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(list(arguments)) == 0
+    return out.getvalue()
+
+
+EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]
+EVERYTHING += ["0.2", "--ablation", "none", "shuffled", "--references", "after", "ltr"]
+EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder of a run with all kinds of tickets, and what the command printed."""
+    out = tmp_path_factory.mktemp("early")
+    text = printed(*EVERYTHING, "--out", str(out))
+    (info,) = store.runs(out)
+    return info.path, text
+
+
+def test_a_run_has_every_ticket_once_with_its_columns(done):
+    path, text = done
+    frame = store.table([path])
+    asked = report.tickets(frame)
+    pruned = asked[asked["level"] > 0]
+    # Pruned after training there is nothing that depends on the step.
+    each_step = 2 * 2 * 2 * 2 + 2 * 2
+    assert len(pruned) == 2 * (each_step + 2 * 1)
+    assert not pruned.duplicated(["control", "density"]).any()
+    kept = (pruned["density"] * pruned["prunable"]).round()
+    assert (pruned["kept"] == kept).all()
+    assert set(pruned["start_step"]) == {0}
+    assert pruned["nan_step"].isna().all()
+    assert "Best at 50 %" in text
+    assert (path / "accuracy.png").stat().st_size > 10_000
+
+
+def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
+    run = store.look(done[0])
+    method = Method("snip", "iss")
+    wide, narrow = (run.load(early.unit(d, method, 0), "mask") for d in (0.5, 0.2))
+    between = run.load(choices.link(2, method, 0), "mask")
+    for outer, inner in ((wide, between), (between, narrow)):
+        inside = jax.tree.map(lambda a, b: bool(np.all(~a | b)), inner, outer)
+        assert all(jax.tree.leaves(inside))
+    assert not run.has(choices.link(1, method, 0))  # at 50 % the ticket is the link
+
+
+def test_weights_start_from_the_step_that_is_asked_for(done):
+    path = done[0]
+    run = store.look(path)
+    settings = chosen(
+        **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
+        **{"prune_steps": (0, 5), "references": ("after", "ltr"), "ablations": ("none",)},
+    )
+    made = Job(early.prepare(settings), run)
+    at_five = run.load(choices.snapshot(5, "standard", 0), "network")
+    for score, schedule in (("snip", "ums"), ("snip", "iss"), ("magnitude", "ltr")):
+        method = Method(score, schedule, step=5)
+        start = made.start(made.keep(0.5, method), method, 0)
+        assert same(start.network.params, at_five["params"])
+    trained = run.load(choices.dense("standard", 0), "network")
+    after, ltr = (Method("magnitude", schedule) for schedule in ("after", "ltr"))
+    keep = made.keep(0.2, after)
+    assert same(made.start(keep, after, 0).network.params, trained["params"])
+    assert same(made.start(keep, after, 0).mask, made.start(keep, ltr, 0).mask)
+
+
+def test_the_same_command_computes_nothing_and_more_extends(done):
+    path, text = done
+    again = printed(*EVERYTHING, "--out", str(path.parent))
+    assert again == text
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
+    printed(*TINY, "--score", "magnitude", "--prune-fraction", "0.5", "--out", str(path.parent))
+    after = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+
+
+def test_results_and_figures_of_a_run(done, tmp_path):
+    path = done[0]
+    assert "snip-ums-shuffled-at-5" in printed("results", str(path))
+    for kind in ("accuracy", "layers"):
+        file = tmp_path / f"{kind}.png"
+        printed("figure", str(path), "--kind", kind, "--file", str(file))
+        assert file.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--score", "snpi"], "Did you mean 'snip'?"),
+        (["--score", "snip+random"], "`score` has no value 'random'"),
+        (["--score", "movement"], "no training before it"),
+        (["--score", "erdos-renyi", "--schedule", "ums"], "goes with the schedule uss"),
+        (["--score", "snip", "snip"], "each once"),
+        (["--schedule", "constant"], "`schedule` has no value 'constant'"),
+        (["--density", "0"], "between 0 and 1"),
+        (["--density", "0.001"], "fewer than the network's 2 layers"),
+        (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
+        (["--rounds", "0"], "`rounds` must be at least 1"),
+        (["--per-class", "1000"], "`count` must be at most"),
+        (["--prune-steps", "20"], "0..19"),
+        (["--chunk", "7"], "`chunk` must divide the 100 examples"),
+        (["--levels", "3"], "`jaxlth imp` has."),
+    ],
+)
+def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
+    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+
+
+def test_runs_of_early_refuse_figures_of_imp(done, capsys):
+    assert cli.main(["figure", str(done[0]), "--kind", "training"]) == 2
+    assert "accuracy, train-accuracy, layers" in capsys.readouterr().err
+    assert cli.main(["export", "a.npz", "--run", str(done[0])]) == 2
+    assert "a run of `jaxlth early`" in capsys.readouterr().err
+
+
+def rows(values):
+    """Return a table of results from {(method, density): accuracies}."""
+    found = []
+    for (control, density), accuracies in values.items():
+        for replicate, accuracy in enumerate(accuracies):
+            score, _, schedule = control.partition("-")
+            found.append(
+                {
+                    **{"unit": f"density_{density}/{control}/replicate_{replicate}"},
+                    **{"replicate": replicate, "control": control, "level": int(density < 1)},
+                    **{"score": score, "schedule": schedule or "none", "ablation": "none"},
+                    **{"weights": "standard", "prune_step": 0, "density": density},
+                    **{"test_accuracy": accuracy, "nan_step": None, "link": False},
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def test_a_summary_has_means_and_welchs_p_against_the_baseline():
+    values = {
+        ("dense", 1): [0.98, 0.982],
+        ("snip-ums", 0.1): [0.90, 0.92, 0.91],
+        ("grasp-ums", 0.1): [0.93, 0.95, 0.97],
+        ("random-uss", 0.1): [0.98, 0.98, 0.979],
+    }
+    found = report.summary(rows(values), tolerance=0.002, baseline="snip-ums").set_index("control")
+    assert found.loc["snip-ums", "mean"] == pytest.approx(0.91)
+    a, b = 0.02**2 / 3, 0.01**2 / 3  # variances of the two means
+    t, freedom = 0.04 / (a + b) ** 0.5, (a + b) ** 2 / (a**2 / 2 + b**2 / 2)
+    p = special.betainc(freedom / 2, 0.5, freedom / (freedom + t**2))
+    assert found.loc["grasp-ums", "p"] == pytest.approx(p)
+    assert found.loc["snip-ums", "p"] == pytest.approx(1)
+    assert found.loc["random-uss", "matches"]
+    assert not found.loc["grasp-ums", "matches"]
+    assert np.isnan(found.loc["dense", "p"])
+    assert list(found.index) == ["dense", "random-uss", "grasp-ums", "snip-ums"]
+    with pytest.raises(ValueError, match="must be a method of the results"):
+        report.summary(rows(values), tolerance=0.002, baseline="synflow-ums")
+
+
+def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
+    values = {("dense", 1): [0.98, 0.982]}
+    names = itertools.product(("snip", "random"), ("uss", "ims"), (0.5, 0.1))
+    for score, schedule, density in names:
+        values[f"{score}-{schedule}", density] = [0.9 + density / 100, 0.91]
+    figure = report.accuracy(rows(values))
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert [t.get_text() for t in axes.get_legend().get_texts()] == ["dense", "snip", "random"]
+    settings = dataclasses.replace(chosen(), scores=("snip", "random"), schedules=("uss", "ims"))
+    assert [str(m) for m in early.methods(settings)] == [
+        *("snip-uss", "snip-ims", "random-uss", "random-ims")
+    ]
