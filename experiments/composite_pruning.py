@@ -29,13 +29,12 @@ import pandas as pd
 
 from jaxlth import cli, early, store
 from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings
+from jaxlth.early import EarlySettings, meta
 from jaxlth.report import early as report
 from jaxlth.report import figures
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
-Part = Literal["schedules", "stacks", "weights", "all"]
-PARTS: tuple[Part, ...] = ("schedules", "stacks", "weights", "all")
+Part = Literal["schedules", "stacks", "weights", "all", "meta"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, FOUR))
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
@@ -57,7 +56,7 @@ def main(
     Args:
       scale: how much of the study: smoke, cpu or paper.
       parts: schedules (each score by each schedule), stacks (of two scores), weights (scores as
-        initial weights), all (stacks on scores as weights).
+        initial weights), all (stacks on scores as weights), meta (learned scores).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
@@ -70,10 +69,13 @@ def main(
     for part in () if draw else parts:
         print(f"== {part}", flush=True)
         cli.trained(cli.Early(job=of_part(part, shared, scale), out=out))
-    run = store.folder(out, shared, job="early", label=early.label(shared))
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
-    report_on(store.table([run]), folder)
+    for name, report_of in {"schedules": report_on, "meta": report_on_meta}.items():
+        chosen = of_part(name, shared, scale)
+        run = store.folder(out, chosen, job="early", label=early.label(chosen))
+        if run.exists():
+            report_of(run, folder)
     print(f"tables and figures: {folder}")
     return 0
 
@@ -111,12 +113,20 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
         "stacks": {"scores": STACKS, "schedules": ("ums",)},
         "weights": {"scores": FOUR, "schedules": ("ums",), "weights": early.WEIGHTS},
         "all": {"scores": STACKS, "schedules": ("ums",), "weights": early.WEIGHTS},
+        # In a run of its own where fewer weights are learned from.
+        "meta": {
+            "scores": ("synflow", "magnitude", *meta.NAMES),
+            "schedules": ("uss", "ims"),
+            "meta_weights": None if scale == "paper" else 50_000,
+            "meta_density": min(shared.densities),
+        },
     }[part]
     return dataclasses.replace(shared, **asked)
 
 
-def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
-    """Write the tables and figures of what has been trained."""
+def report_on(run: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write the tables and figures of schedules, stacks and scores as weights."""
+    frame = store.table([run])
     summary = report.summary(frame, tolerance=cli.TOLERANCE, baseline=BASELINE)
     columns = ["control", "density", "mean", "min", "max", "n", "p"]
     summary[columns].round(5).to_csv(folder / "methods.csv", index=False)
@@ -141,6 +151,25 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         upfront = rows if name == "figure_5-1" else rows[rows["schedule"].isin(("none", "ums"))]
         if (upfront["level"] > 0).any() and (name == "figure_5-1" or upfront[line].nunique() > 6):
             figures.save(report.accuracy(upfront, panel=panel, line=line), folder / f"{name}.png")
+
+
+def report_on_meta(run: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write how well meta-models fit (Tables 5.1 to 5.3), and their tickets (Figure 5.9)."""
+    fits = [
+        {"model": unit.split("/")[1], "replicate": unit.rsplit("_", 1)[1]} | dict(record)
+        for unit, record in store.look(run).records()
+        if unit.startswith("meta/")
+    ]
+    columns = ["r2_train", "r2_test", "mse_train", "mse_test"]
+    quality = pd.DataFrame(fits).groupby("model", sort=False)[columns].mean()
+    quality.to_csv(folder / "meta_models.csv")
+    print(quality.to_string())
+    summary = report.summary(store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss")
+    kept = ["control", "density", "mean", "min", "max", "n", "p"]
+    summary[kept].round(5).to_csv(folder / "meta_methods.csv", index=False)
+    print(report.wide(summary).to_string(na_rep=""))
+    upfront = store.table([run]).query("schedule in ('none', 'uss')")
+    figures.save(report.accuracy(upfront, line="score"), folder / "figure_5-9.png")
 
 
 if __name__ == "__main__":

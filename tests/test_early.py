@@ -14,7 +14,7 @@ from scipy import special
 
 from jaxlth import cli, early, masks, store, trees
 from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings, Job, Method, choices, initial, scoring
+from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta, scoring
 from jaxlth.models import ModelSettings
 from jaxlth.report import early as report
 from jaxlth.training import TrainingSettings
@@ -22,7 +22,8 @@ from jaxlth.training import TrainingSettings
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
 TINY += ["--rounds", "3", "--replicates", "1"]
 STACKS = ("grasp+magnitude", "synflow+snip")
-UPFRONT = [s for s in scoring.SCORES if s not in (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)]
+NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM, *scoring.LEARNED)
+UPFRONT = [score for score in scoring.SCORES if score not in NOT_UPFRONT]
 
 
 def chosen(**others):
@@ -338,6 +339,7 @@ def test_results_and_figures_of_a_run(done, tmp_path):
         (["--score", "erdos-renyi", "--schedule", "ums"], "goes with the schedule uss"),
         (["--score", "snip", "snip"], "each once"),
         (["--schedule", "constant"], "`schedule` has no value 'constant'"),
+        (["--score", "meta-mlp"], "--score synflow and --schedule uss ims too"),
         (["--density", "0"], "between 0 and 1"),
         (["--density", "0.001"], "fewer than the network's 2 layers"),
         (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
@@ -360,6 +362,80 @@ def test_runs_of_early_refuse_figures_of_imp(done, capsys):
     assert "accuracy, train-accuracy, layers" in capsys.readouterr().err
     assert cli.main(["export", "a.npz", "--run", str(done[0])]) == 2
     assert "a run of `jaxlth early`" in capsys.readouterr().err
+
+
+LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]
+LEARNED += ["--schedule", "uss", "ims", "--density", "0.3", "--meta-density", "0.3"]
+
+
+def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(tmp_path):
+    printed(*LEARNED, "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    run = store.look(info.path)
+    settings = chosen(
+        scores=("synflow", "meta-linear", "meta-mlp-10"),
+        **{"schedules": ("uss", "ims"), "densities": (0.3,), "meta_density": 0.3},
+        **{"replicates": 3, "prune_fraction": 0.2},
+    )
+    made, method = Job(early.prepare(settings), run), Method("meta-linear", "uss")
+    examples = [made._examples_of(replicate, method, False) for replicate in range(3)]
+    ticket = run.load(early.unit(0.3, Method("synflow", "ims"), 1), "mask")
+    kept = meta.flat(ticket, ticket).astype(bool)
+    assert np.all(examples[1][1][~kept] == 0)
+    assert np.mean(examples[1][1][kept] > 0) > 0.9
+    # Least squares on the two others, solved here.
+    inputs = np.concatenate([examples[0][0], examples[2][0]]).astype(float)
+    targets = np.concatenate([examples[0][1], examples[2][1]])
+    with_one = np.column_stack([inputs, np.ones(len(inputs))])
+    solved = np.linalg.lstsq(with_one, targets, rcond=None)[0]
+    predicted = examples[1][0] @ solved[:-1] + solved[-1]
+    stored = run.load(choices.learned("meta-linear", method, 1), "scores")
+    mask = run.load(early.unit(0.3, method, 1), "mask")
+    np.testing.assert_allclose(meta.flat(stored, mask), predicted, atol=1e-4)
+    least = np.sort(predicted)[-int(meta.flat(mask, mask).sum())]
+    assert np.mean((predicted >= least) == meta.flat(mask, mask)) > 0.99
+    quality = run.record(choices.learned("meta-mlp-10", Method("meta-mlp-10", "uss"), 0))
+    assert quality["mse_test"] > 0
+    assert "meta" not in printed("results", str(info.path), "--format", "csv").split("unit")[0]
+
+
+def test_the_mlp_learns_what_can_be_learned():
+    random = np.random.default_rng(0)
+    inputs = random.random((20_000, 4), np.float32)
+    targets = 0.5 * np.ones(20_000, np.float32)
+    fitted = meta.fit("mlp", inputs, targets, (inputs, targets), seed=1)
+    before = meta.MLP(1)
+    assert fitted.quality["mse_train"] < 0.01
+    assert np.array_equal(before.fit(inputs, targets).predict(inputs), fitted.model.predict(inputs))
+
+
+def test_further_features_are_those_of_the_units_at_both_ends():
+    network = tiny.network(tiny.model(3, 2))
+    mask = masks.dense(network.params)
+    images = np.random.default_rng(0).random((5, *tiny.SHAPE)).astype(np.float32)
+    found = meta.surroundings(network.params, mask, images)
+    first, second = (network.params[f"Dense_{place}"] for place in range(2))
+    hidden = np.maximum(images.reshape(5, -1) @ first["kernel"] + first["bias"], 0)
+    hidden2 = np.maximum(hidden @ second["kernel"] + second["bias"], 0)
+    at = first["kernel"].size + 1 * 2 + 0  # the weight from hidden unit 1 to unit 0 above it
+    raw = {2: hidden[:, 1].max(), 3: hidden[:, 1].mean(), 4: hidden2[:, 0].max()}
+    all_max_in = np.concatenate([images.reshape(5, -1).max(0), hidden.max(0), hidden2.max(0)])
+    span = all_max_in.max() - all_max_in.min()
+    assert found.shape == (masks.size(mask), 6)
+    assert found.min() == 0
+    assert found.max() == 1
+    assert found[at, 2] == pytest.approx((raw[2] - all_max_in.min()) / span, abs=1e-5)
+    with pytest.raises(ValueError, match="need an mlp"):
+        meta.surroundings({"Conv_0": {"kernel": np.ones((3, 3, 1, 2))}}, mask, images)
+
+
+def test_scores_lie_flat_and_back():
+    params = {"a": {"bias": np.zeros(2), "kernel": np.arange(6.0).reshape(3, 2)}, "b": np.ones(3)}
+    mask = masks.dense(params)
+    values = meta.flat(params, mask)
+    back = meta.unflat(values, params, mask)
+    assert np.array_equal(back["a"]["kernel"], params["a"]["kernel"])
+    assert not back["b"].any()
 
 
 def rows(values):

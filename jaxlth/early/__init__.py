@@ -22,7 +22,7 @@ import pathlib
 from collections.abc import Generator
 
 from jaxlth import hosts, settings, store, tickets, work
-from jaxlth.early import choices
+from jaxlth.early import choices, scoring
 from jaxlth.early.choices import (
     ABLATIONS,
     REFERENCES,
@@ -115,18 +115,13 @@ def early(
         )
 
     yield from trained([job.ask_dense(*which) for which in dense_networks(chosen)])
-    yield from trained(
-        [
-            job.ask(density, method, replicate)
-            for density in chosen.densities
-            for method in wanted
-            for replicate in range(chosen.replicates)
-            if method.schedule not in choices.ITERATIVE and job.trained_before(method, replicate)
-        ]
-    )
+    learned = [method for method in wanted if method.score in scoring.LEARNED]
+    at_once = [method for method in wanted if method.schedule not in choices.ITERATIVE]
+    yield from trained(_tickets(job, [method for method in at_once if method not in learned]))
     chains = [method for method in wanted if method.schedule in choices.ITERATIVE]
     for number in range(1, len(job.links()) + 1 if chains else 0):
         yield from trained(_of_link(job, chains, number))
+    yield from trained(_tickets(job, learned))
     run.plan(len(dict(run.records())))
 
 
@@ -147,6 +142,17 @@ def complete(chosen: EarlySettings, path: pathlib.Path) -> bool:
     return hosts.by_lead(has_all)
 
 
+def _tickets(job: Job, wanted: list[Method]) -> list[Ask]:
+    """Return the asks for the tickets of methods, of all densities and replicates."""
+    return [
+        job.ask(density, method, replicate)
+        for density in job.chosen.densities
+        for method in wanted
+        for replicate in range(job.chosen.replicates)
+        if job.trained_before(method, replicate)
+    ]
+
+
 def _of_link(job: Job, chains: list[Method], number: int) -> list[Ask]:
     """Return the asks for a link of all chains, and for the tickets pruned from the one before."""
     chosen = job.chosen
@@ -165,7 +171,8 @@ def _of_link(job: Job, chains: list[Method], number: int) -> list[Ask]:
             for method in chains
             if place == number and job.trained_before(method, replicate, number=number)
         ]
-    return list({ask.unit: ask for ask in asks}.values())
+    found = {ask.unit: ask for ask in asks}
+    return [found[unit] for unit in sorted(found, key=lambda unit: unit.split("/")[0])]
 
 
 def _missing(run: Run, asks: list[Ask]) -> list[Ask]:

@@ -10,7 +10,7 @@ import tyro
 from jaxlth import settings, tickets
 from jaxlth.data import DataSettings
 from jaxlth.early.initial import WEIGHTS
-from jaxlth.early.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, parts
+from jaxlth.early.scoring import AT_RANDOM, BEFORE_AND_AFTER, LEARNED, SEES_DATA, parts
 from jaxlth.models import ModelSettings
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
@@ -106,6 +106,10 @@ class EarlySettings:
     """Compare the weights of the whole network, or prune each layer alike."""
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    meta_density: float = 0.005
+    """Density of the synflow-ims tickets that scores such as meta-mlp learn from."""
+    meta_weights: int | None = None
+    """Weights that they learn from, drawn from those of all other replicates; all if not given."""
     prune_fraction: float = 0.2
     """Share of the surviving weights that iss and ims prune after each training, in (0, 1)."""
     replicates: int = settings.outside(3)
@@ -160,10 +164,29 @@ class EarlySettings:
                 f"{schedule} has no training before it. Those that have: {' '.join(TRAINED)}.",
             )
             settings.require(
+                score not in LEARNED or schedule in ("uss", "ims"),
+                f"The score {score} is learned from tickets of the schedule ims and applied by the "
+                f"schedule uss; it does not go with {schedule}.",
+            )
+            settings.require(
                 score not in AT_RANDOM or schedule == "uss",
                 f"The score {score} counts weights by the shapes of layers, once; it goes with the "
                 f"schedule uss, not {schedule}.",
             )
+        learned = [score for score in self.scores if score in LEARNED]
+        settings.require(
+            not learned or ({"uss", "ims"} <= set(self.schedules) and "synflow" in self.scores),
+            f"The score {' '.join(learned[:1])} learns from synflow by the schedule ims; ask for "
+            "--score synflow and --schedule uss ims too.",
+        )
+        settings.require(
+            not learned or self.replicates > 1,
+            f"The score {' '.join(learned[:1])} learns from other replicates; there is only 1.",
+        )
+        settings.require(
+            not learned or self.meta_density in self.densities,
+            f"`meta_density` must be one of the densities asked for; got {self.meta_density:g}.",
+        )
         sees = [name for score in self.scores for name in parts(score) if name in SEES_DATA]
         sees += [name for name in self.weights if name in SEES_DATA]
         settings.require(
@@ -176,6 +199,8 @@ def methods(chosen: EarlySettings) -> list[Method]:
     """Return all ways to tickets that settings ask for, the benchmarks first, each once."""
     kinds = [("magnitude", schedule) for schedule in chosen.references]
     kinds += list(itertools.product(chosen.scores, chosen.schedules))
+    # What is learned is learned from the schedule ims, and applied before training.
+    kinds = [kind for kind in kinds if kind[0] not in LEARNED or kind[1] == "uss"]
     found = [
         Method(*kind, *rest)
         for kind in kinds
@@ -222,6 +247,11 @@ def link(number: int, method: Method, replicate: int) -> str:
 def dense(weights: str, replicate: int) -> str:
     """Return the name of a dense network's unit."""
     return f"density_1/{dense_name(weights)}/replicate_{replicate}"
+
+
+def learned(score: str, method: Method, replicate: int) -> str:
+    """Return the name of the unit that keeps what a meta-model predicts for a replicate."""
+    return f"meta/{score}{str(method)[len(score) :]}/replicate_{replicate}"
 
 
 def snapshot(step: int, weights: str, replicate: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import data, keys, masks, prune, settings, trees
 from jaxlth.data import Dataset
-from jaxlth.early import choices, initial, scoring
+from jaxlth.early import choices, initial, meta, scoring
 from jaxlth.early.choices import EarlySettings, Method
 from jaxlth.models import Network
 from jaxlth.store import Run
@@ -83,6 +83,11 @@ class Job:
           replicate: its replicate.
           number: which link the ticket is, or follows by one.
         """
+        if method.score in scoring.LEARNED:
+            source = method._replace(score=meta.TARGET, schedule="ims", ablation="none")
+            last = self.place(self.keep(self.chosen.meta_density, source), source)
+            everyone = range(self.chosen.replicates)
+            return all(self.trained_before(source, each, number=last) for each in everyone)
         if method.schedule not in choices.TRAINED:
             return True
         unit = self._before(method, replicate, number)
@@ -193,6 +198,11 @@ class Job:
                 above = self.links()[number - 1]
                 before = self.mask(_hashable(above), method, replicate)
         first = self.initial(method.weights, replicate).params
+        if method.score in scoring.LEARNED:
+            found = self._learned(method, replicate)
+            sign = -1 if method.ablation == "inverted" else 1
+            keeps, args = self._keeps(before, keep, 1), (found, sign)
+            return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
         rounds = self.chosen.rounds if method.schedule in choices.MULTI_SHOT else 1
         return jax.device_get(
             prune.in_rounds(
@@ -202,6 +212,46 @@ class Job:
                 args=(self._known(scored, first, replicate),),
             )
         )
+
+    def _learned(self, method: Method, replicate: int) -> Any:
+        """Return what a meta-model predicts, trained on the tickets of all other replicates."""
+        plain = method._replace(ablation="none")
+        unit = choices.learned(method.score, plain, replicate)
+        if self.run.has(unit):
+            return self.run.load(unit, "scores", self._problem.subject.like.params)
+        model, extended = meta.split_name(method.score)
+        others = [r for r in range(self.chosen.replicates) if r != replicate]
+        pairs = [self._examples_of(r, plain, extended) for r in others]
+        inputs, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        most, seed = self.chosen.meta_weights, self.chosen.seed + replicate
+        if most is not None and most < len(targets):
+            rows = np.random.default_rng(seed).choice(len(targets), most, replace=False)
+            inputs, targets = inputs[rows], targets[rows]
+        own = self._examples_of(replicate, plain, extended)
+        fitted = meta.fit(model, inputs, targets, own, seed=seed)
+        params = self._rewound(plain, replicate).params
+        found = meta.unflat(fitted.model.predict(own[0]), params, self._dense)
+        self.run.save(unit, {"scores": found}, {"snapshot": True, **fitted.quality})
+        return found
+
+    def _examples_of(
+        self, replicate: int, method: Method, extended: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return features and target of each weight of a replicate."""
+        network = self._rewound(method, replicate)
+        known = self._known(network, network.params, replicate)
+        found = [jax.jit(self._score(name, False))(self._dense, known) for name in meta.SCORES]
+        inputs = meta.columns(found, self._dense)
+        if extended:
+            more = meta.surroundings(network.params, self._dense, known.batch[0])
+            inputs = np.concatenate([inputs, more], axis=1)
+        source = method._replace(score=meta.TARGET, schedule="ims")
+        keep = self.keep(self.chosen.meta_density, source)
+        ticket = self.mask(_hashable(keep), source, replicate)
+        before = self._load(self._before(source, replicate, self.place(keep, source)))
+        score = jax.jit(self._score(meta.TARGET, False))
+        target = score(ticket, self._known(before, network.params, replicate))
+        return inputs, meta.columns([target], self._dense)[:, 0]
 
     def _keeps(self, before: masks.Mask, keep: Keep, rounds: int) -> Any:
         def falling(kept: int, least: int) -> list[int]:
@@ -250,6 +300,10 @@ class Job:
     def _order(self, replicate: int, prunings: int) -> jax.Array:
         order = keys.stream(self.chosen.seed, replicate, "order")
         return keys.fold(order, prunings)
+
+
+def _signed(_mask: masks.Mask, found: Any, sign: Any) -> Any:
+    return jax.tree.map(lambda leaf: sign * leaf, found)
 
 
 def _described(replicate: int, level: int, control: str, method: Method) -> dict[str, Any]:

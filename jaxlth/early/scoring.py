@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlth import masks, prune, scores, settings
+from jaxlth.early import meta
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 
@@ -31,9 +32,10 @@ Score = Callable[[masks.Mask, Known], Any]  # (mask, known) -> tree of floats li
 SEES_DATA = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")
 BEFORE_AND_AFTER = tuple(CRITERIA)
 AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel")  # counts by layer, places at random
+LEARNED = meta.NAMES
 SCORES = (
     *("magnitude", "magnitude-unit-variance", "random", *SEES_DATA, "synflow"),
-    *(*AT_RANDOM, *BEFORE_AND_AFTER),
+    *(*AT_RANDOM, *BEFORE_AND_AFTER, *LEARNED),
 )
 STACKED = ("magnitude", *SEES_DATA, "synflow")
 
