@@ -25,13 +25,14 @@ import pathlib
 import sys
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from jaxlth import cli, early, store
+from jaxlth import cli, early, store, trees
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, meta
 from jaxlth.report import early as report
-from jaxlth.report import figures
+from jaxlth.report import figures, views
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
 Part = Literal["schedules", "stacks", "weights", "all", "meta"]
@@ -40,6 +41,7 @@ STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, 
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
 FEW = (0.1, 0.015, 0.005)
 BASELINE = "snip-ums"
+OWN = (("magnitude", "iss"), ("snip", "uss"), ("grasp", "uss"), ("synflow", "ums"))  # as published
 
 
 def main(
@@ -75,7 +77,7 @@ def main(
         chosen = of_part(name, shared, scale)
         run = store.folder(out, chosen, job="early", label=early.label(chosen))
         if run.exists():
-            report_of(run, folder)
+            report_of(run, chosen, folder)
     print(f"tables and figures: {folder}")
     return 0
 
@@ -124,7 +126,7 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
     return dataclasses.replace(shared, **asked)
 
 
-def report_on(run: pathlib.Path, folder: pathlib.Path) -> None:
+def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
     frame = store.table([run])
     summary = report.summary(frame, tolerance=cli.TOLERANCE, baseline=BASELINE)
@@ -152,8 +154,34 @@ def report_on(run: pathlib.Path, folder: pathlib.Path) -> None:
         if (upfront["level"] > 0).any() and (name == "figure_5-1" or upfront[line].nunique() > 6):
             figures.save(report.accuracy(upfront, panel=panel, line=line), folder / f"{name}.png")
 
+    look_at(store.look(run), chosen, folder)
 
-def report_on_meta(run: pathlib.Path, folder: pathlib.Path) -> None:
+
+def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None:
+    """Draw what the sparsest tickets of the first replicate share, and their weights."""
+    density, job = min(chosen.densities), early.Job(early.prepare(chosen), run)
+    initial = job.initial("standard", 0).params
+    masks, weights = {}, {}
+    for method in early.methods(chosen):
+        unit = early.unit(density, method, 0)
+        if method.score == "random" or not run.has(unit):
+            continue
+        mask = trees.named(run.load(unit, "mask"))
+        masks[str(method)] = [np.asarray(leaf) for leaf in mask.values()]
+        if (method.score, method.schedule) in OWN:
+            trained = trees.named(run.load(unit, "network")["params"])
+            before, after = (
+                np.concatenate([np.asarray(of[name])[mask[name]] for name in mask])
+                for of in (trees.named(initial), trained)
+            )
+            weights[str(method)] = before, after
+    shared = views.jaccard(masks)
+    shared.round(4).to_csv(folder / "jaccard.csv")
+    figures.save(views.similarity(shared), folder / "figure_5-3.png")
+    figures.save(views.histograms(weights), folder / "figure_5-2.png")
+
+
+def report_on_meta(run: pathlib.Path, _chosen: EarlySettings, folder: pathlib.Path) -> None:
     """Write how well meta-models fit (Tables 5.1 to 5.3), and their tickets (Figure 5.9)."""
     fits = [
         {"model": unit.split("/")[1], "replicate": unit.rsplit("_", 1)[1]} | dict(record)

@@ -22,13 +22,14 @@ import pathlib
 import sys
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from composite_pruning import lenet
 
-from jaxlth import cli, early, store, tickets
+from jaxlth import cli, early, masks, store, tickets
 from jaxlth.early import EarlySettings
 from jaxlth.report import early as report
-from jaxlth.report import figures
+from jaxlth.report import figures, views
 
 Name = Literal["lenet", "conv-2", "resnet-20", "vgg-16"]
 Part = Literal["ablations", "variants", "steps"]
@@ -74,6 +75,7 @@ def main(
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
         report_on(store.table([run]), folder)
+        figures.save(views.units(sparsest(store.look(run), shared)), folder / "figure_5-6.png")
         print(f"tables and figures: {folder}")
     return 0
 
@@ -144,6 +146,19 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         figures.save(report.steps(found), folder / "figure_5-14.png")
     plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]
     figures.save(report.layers(plain), folder / "figure_5-11.png")
+
+
+def sparsest(run: store.Run, shared: EarlySettings) -> dict[str, np.ndarray]:
+    """Return the densities of units of the first replicate's sparsest tickets, pruned at step 0."""
+    place = f"density_{min(shared.densities)!r}/"
+    found = {}
+    for unit, record in run.records():
+        if not unit.startswith(place) or (record["replicate"], record["prune_step"]) != (0, 0):
+            continue
+        if record["ablation"] == "none" or record["score"] == "synflow":
+            densities = masks.unit_densities(run.load(unit, "mask"))
+            found[record["control"]] = np.concatenate(list(densities.values()))
+    return found
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:

@@ -214,6 +214,27 @@ def layer_densities(mask: Mask) -> dict[str, float]:
     return {name: int(np.sum(leaf)) / np.size(leaf) for name, leaf in trees.named(mask).items()}
 
 
+def unit_densities(mask: Mask) -> dict[str, np.ndarray]:
+    """Return kept / prunable of the weights into each unit, by tensor; needs concrete arrays.
+
+    Units lie along the last axis: neurons of a dense layer, channels of a convolution.
+
+    Returns:
+      {name of tensor: (units,) float64}.
+
+    Example:
+      >>> unit_densities({"w": jnp.array([[True, False], [False, False]]), "b": None})
+      {'w': array([0.5, 0. ])}
+
+    References:
+      Frankle 2023, Figure 5-6.
+    """
+    return {
+        name: np.asarray(leaf, np.float64).reshape(-1, np.shape(leaf)[-1]).mean(axis=0)
+        for name, leaf in trees.named(mask).items()
+    }
+
+
 def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
     """Return a random mask that keeps as many weights in each tensor as `mask` does.
 

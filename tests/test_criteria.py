@@ -82,3 +82,34 @@ def test_counts_that_cannot_be_are_refused():
     flat = masks.dense({"a": jnp.ones(4)}, prunable=lambda name, leaf: True)
     with pytest.raises(ValueError, match="need inputs and outputs"):
         prune.erdos_renyi(flat, keep=2)
+
+
+def smart(keep, **how):
+    shapes = {"a": (3, 3, 8, 8), "b": (3, 3, 8, 8), "c": (3, 3, 8, 8), "d": (64, 10)}
+    mask = masks.dense({name: jnp.ones(shape) for name, shape in shapes.items()})
+    return prune.smart_ratio(mask, keep=keep, **({"order": "abcd"} | how))
+
+
+def test_smart_ratio_has_a_share_for_matrices_and_falls_with_depth():
+    counts = smart(700)
+    assert sum(counts.values()) == 700
+    assert counts["d"] == 192
+    for name, part in zip("abc", (20, 12, 6), strict=True):
+        assert abs(counts[name] - 508 * part / 38) < 1
+    backwards = smart(700, order="cbad")
+    assert [backwards[name] for name in "cba"] == [counts[name] for name in "abc"]
+    for name, part in zip("abc", (20, 12 / 4, 6 / 9), strict=True):
+        assert abs(smart(700, damped=True)[name] - 508 * part / (20 + 3 + 6 / 9)) < 1
+    full = smart(1500)
+    assert full["a"] == 576
+    assert abs(full["b"] - (1500 - 192 - 576) * 12 / 18) < 1
+
+
+def test_smart_ratio_refuses_what_it_cannot_share_out():
+    with pytest.raises(ValueError, match=r"must lie in 193\.\.1920: matrices keep 192; got 192"):
+        smart(192)
+    with pytest.raises(ValueError, match="must name each of"):
+        smart(700, order="abc")
+    matrices = masks.dense({"a": jnp.ones((4, 4))})
+    with pytest.raises(ValueError, match="networks with convolutions"):
+        prune.smart_ratio(matrices, keep=9, order="a")

@@ -124,3 +124,35 @@ def test_cifar_speed_prints_its_table(tmp_path):
     assert (
         len(re.findall(r"^\| conv-2 \| .* \| \d+ ms \| \d\.\d\d \|$", printed, re.MULTILINE)) >= 3
     )
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parts", "figures"),
+    [
+        (
+            "composite_pruning.py",
+            ("schedules", "meta"),
+            {f"figure_5-{number}" for number in (1, 2, 3, 9)},
+        ),
+        (
+            "pruning_at_init.py",
+            ("ablations", "steps"),
+            {"figure_5-5", "figure_5-6", "figure_5-11", "figure_5-14"},
+        ),
+    ],
+)
+def test_studies_of_early_pruning_draw_from_what_is_stored(
+    name, parts, figures, tmp_path, real_data
+):
+    place = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    printed = study(name, "--parts", *parts, *place, cwd=tmp_path)
+    assert {path.stem for path in (tmp_path / "results").rglob("*.png")} == figures
+    stored = records(tmp_path / "runs")
+    assert len(stored) > 20
+    (table,) = (tmp_path / "results").rglob("methods.csv")
+    assert pd.read_csv(table)["mean"].between(0, 1).all()
+    again = study(name, "--draw", *place, cwd=tmp_path)
+    assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
+    assert records(tmp_path / "runs") == stored

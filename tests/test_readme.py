@@ -62,6 +62,14 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(tm
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
 
 
+@pytest.mark.slow
+def test_the_command_for_early_pruning_runs(tmp_path):
+    line = next(line for line in commands() if line.startswith("jaxlth early --score"))
+    done = jaxlth(*line.split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "synflow-ums-shuffled" in done.stdout
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_command_for_real_data_runs(tmp_path, real_data):

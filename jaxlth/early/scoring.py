@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlth import masks, prune, scores, settings
+from jaxlth import masks, prune, scores, settings, trees
 from jaxlth.early import meta
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
@@ -31,7 +31,7 @@ Score = Callable[[masks.Mask, Known], Any]  # (mask, known) -> tree of floats li
 
 SEES_DATA = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")
 BEFORE_AND_AFTER = tuple(CRITERIA)
-AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel")  # counts by layer, places at random
+AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
 LEARNED = meta.NAMES
 SCORES = (
     *("magnitude", "magnitude-unit-variance", "random", *SEES_DATA, "synflow"),
@@ -81,6 +81,8 @@ def build(
 
 def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
     """Return how many weights each tensor keeps by a rule of layers, a name of `AT_RANDOM`."""
+    if name == "smart-ratio":  # the trees of our networks are in the order of their layers
+        return prune.smart_ratio(dense, keep=keep, order=trees.names(dense))
     return prune.erdos_renyi(dense, keep=keep, kernel=name == "erdos-renyi-kernel")
 
 

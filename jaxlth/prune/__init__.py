@@ -6,7 +6,7 @@ pruned. So the masks of successive levels are nested.
 """
 
 from jaxlth.prune.counts import Trajectory, keep_counts, round_counts, trajectory
-from jaxlth.prune.layers import erdos_renyi
+from jaxlth.prune.layers import erdos_renyi, smart_ratio
 from jaxlth.prune.selecting import global_topk, in_rounds, layerwise_topk
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "keep_counts",
     "layerwise_topk",
     "round_counts",
+    "smart_ratio",
     "trajectory",
 ]

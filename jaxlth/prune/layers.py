@@ -1,11 +1,11 @@
 """How many weights each layer keeps by its shape alone, before any is scored."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from jaxlth import masks, trees
-from jaxlth.prune.counts import whole
+from jaxlth.prune.counts import share, whole
 
 
 def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str, int]:
@@ -42,6 +42,70 @@ def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str
     used = {name: shape if kernel else shape[-2:] for name, shape in shapes.items()}
     weights = {name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items()}
     return _shared_out({name: math.prod(shape) for name, shape in shapes.items()}, weights, keep)
+
+
+def smart_ratio(
+    mask: masks.Mask,
+    *,
+    keep: int,
+    order: Sequence[str],
+    linear: float = 0.3,
+    damped: bool = False,
+) -> dict[str, int]:
+    """Return how many weights each tensor of a convolutional network keeps under Smart-Ratio.
+
+    Matrices keep a share of their own. Of L tensors, the density of the l-th, if it is a
+    convolution, is as (L - l + 1)**2 + (L - l + 1). Where that would be more than all, a tensor
+    stays dense and the other convolutions share the rest; the published code hands the rest to the
+    next ones instead.
+
+    Args:
+      mask: A mask; what it has pruned does not matter here.
+      keep: Weights kept in all. Counts are rounded so that they add up to it.
+      order: Names of the prunable tensors as inputs run through them.
+      linear: The density of each matrix, in (0, 1).
+      damped: Whether densities are divided by l**2 too, as in the published code for networks that
+        are no ResNets; the paper does not say so.
+
+    Returns:
+      The count for each prunable tensor by name, for `layerwise_topk`.
+
+    Raises:
+      ValueError: `order` does not name each tensor once, no tensor is a convolution, or `keep` is
+        too few or too many for the share of the matrices.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> sizes = {"a": (3, 3, 1, 2), "b": (3, 3, 2, 2), "c": (5, 2)}
+      >>> mask = masks.dense({name: jnp.ones(shape) for name, shape in sizes.items()})
+      >>> smart_ratio(mask, keep=21, order=["a", "b", "c"])
+      {'a': 9, 'b': 9, 'c': 3}
+
+    References:
+      Su et al. 2020, Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot, section
+      4.2, and their code.
+    """
+    shapes = {name: leaf.shape for name, leaf in trees.named(mask).items()}
+    if sorted(order) != sorted(shapes):
+        raise ValueError(f"`order` must name each of {sorted(shapes)} once; got {list(order)}.")
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    weights = {}
+    for place, name in enumerate(order, start=1):
+        if len(shapes[name]) > 2:
+            left = len(order) - place + 1
+            weights[name] = Fraction(left**2 + left, place**2 if damped else 1)
+    if not weights:
+        raise ValueError("Smart-Ratio is for networks with convolutions; here there is none.")
+    part = share("linear", linear)
+    own = {name: round(part * sizes[name]) for name in sizes if name not in weights}
+    at_least, most = sum(own.values()), sum(sizes[name] for name in weights)
+    if not at_least < keep <= at_least + most:
+        raise ValueError(
+            f"`keep` must lie in {at_least + 1}..{at_least + most}: matrices keep {at_least}; "
+            f"got {keep}."
+        )
+    own |= _shared_out({name: sizes[name] for name in weights}, weights, keep - at_least)
+    return {name: own[name] for name in shapes}
 
 
 def _shared_out(

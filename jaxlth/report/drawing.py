@@ -50,7 +50,10 @@ LOOK: dict[Any, Any] = {  # settings of matplotlib, in force while a figure is m
     "axes.axisbelow": True,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
-    "legend.frameon": False,
+    "legend.frameon": True,  # white, so that lines behind it do not strike it through
+    "legend.facecolor": "white",
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.8,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "xtick.minor.width": 0.4,
@@ -202,8 +205,14 @@ def _apart(weights: list[float], *, gap: float) -> list[float]:
     return kept
 
 
-def legend(axes: Axes, *, missing: float = -math.inf, nowhere: str = " (all diverged)") -> None:
-    """Put the legend at the lower left, in the order in which the lines end at the right.
+def legend(
+    axes: Axes,
+    *,
+    missing: float = -math.inf,
+    nowhere: str = " (all diverged)",
+    place: str = "lower left",
+) -> None:
+    """Put the legend at the lower left, or another place, in the order in which the lines end at the right.
 
     A line that ends in nothing counts as ending at `missing`. One of which nothing is seen says
     why: it lies below the axis, or it has no point, which is what `nowhere` says.
@@ -216,7 +225,7 @@ def legend(axes: Axes, *, missing: float = -math.inf, nowhere: str = " (all dive
         title + _unseen(height, low, nowhere) for title, height in zip(titles, heights, strict=True)
     ]
     order = sorted(range(len(handles)), key=lambda i: -last[i])
-    axes.legend([handles[i] for i in order], [titles[i] for i in order], loc="lower left")
+    axes.legend([handles[i] for i in order], [titles[i] for i in order], loc=place)
 
 
 def _unseen(heights: np.ndarray, low: float, nowhere: str) -> str:

@@ -5,6 +5,7 @@ the method's whole name; dense networks are those of level 0. What is trained on
 prunings (`link`) is left out everywhere.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,7 +110,11 @@ def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> f
     """
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return float("nan")
-    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # samples that hardly vary; p is near 0 or 1
+        return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def wide(summary: pd.DataFrame) -> pd.DataFrame:
@@ -220,7 +225,7 @@ def accuracy(
             drawing.note_missing(axes, lines, diverged=of_panel["nan_step"].notna())
             if len(panels) > 1:
                 axes.set_title(TITLES.get(str(name), str(name)), loc="left", fontsize=9)
-            drawing.legend(axes)
+            drawing.legend(axes, place="best")
             if left_out > 0:
                 drawing.note(axes, f"{left_out} methods, worse at the last point, are not drawn")
     return figure
@@ -269,6 +274,8 @@ def steps(results: pd.DataFrame) -> Figure:
 def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
     """Return what each method keeps of each layer, mean over replicates, as in Figure 5-11.
 
+    Ablations that leave layers their counts are left out.
+
     Args:
       results: the table of results of one run.
       density: which tickets; the sparsest if None.
@@ -277,7 +284,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
       Frankle 2023, section 5.9, which draws sparsities.
     """
     rows = tickets(results)
-    rows = rows[rows["level"] > 0]
+    rows = rows[(rows["level"] > 0) & rows["ablation"].isin(("none", "inverted"))]
     chosen = rows["density"].min() if density is None else density
     rows = rows[np.isclose(rows["density"], chosen)]
     columns = [name for name in rows if str(name).startswith("layer_densities.")]
@@ -294,8 +301,13 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
             axes.plot(range(len(names)), means, color=color, marker=marker, label=name)
         axes.axhline(100 * chosen, color=drawing.GRAY, linestyle="--", linewidth=1)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if str(value)[0] in "25" else ""
+        )
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
-        axes.set_ylabel(f"Weights remaining of a layer (%), {stored.percent(chosen)} % of all")
+        axes.set_ylabel("Weights remaining of the layer (%)")
+        drawing.note(axes, f"{stored.percent(chosen)} % of all weights, the dashed line")
         axes.legend(fontsize=7.5)
     return figure
 
