@@ -142,8 +142,9 @@ def _in_deviations(params: Any) -> Any:
     """Return magnitudes as if each tensor had been drawn with variance 1.
 
     Example:
-      >>> _in_deviations({"w": jnp.array([[1.0, -3.0]])})["w"].round(3).tolist()
-      [[0.4470000147819519, 1.3420000076293945]]
+      >>> found = _in_deviations({"w": jnp.array([[1.0, -3.0]])})["w"]
+      >>> [round(float(each), 3) for each in found[0]]
+      [0.447, 1.342]
     """
 
     def scaled(w: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ A control has the same colour and marker everywhere; `controls` says which.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -210,9 +210,9 @@ def legend(
     *,
     missing: float = -math.inf,
     nowhere: str = " (all diverged)",
-    place: str = "lower left",
+    place: Literal["lower left", "best"] = "lower left",
 ) -> None:
-    """Put the legend at the lower left, or another place, in the order in which the lines end at the right.
+    """Put the legend at a place, in the order in which the lines end at the right.
 
     A line that ends in nothing counts as ending at `missing`. One of which nothing is seen says
     why: it lies below the axis, or it has no point, which is what `nowhere` says.

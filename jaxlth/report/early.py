@@ -106,7 +106,7 @@ def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> f
 
     Example:
       >>> round(welch([1.0, 2.0, 3.0], [2.0, 4.0, 9.0]), 3)
-      0.291
+      0.284
     """
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return float("nan")
