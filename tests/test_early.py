@@ -17,6 +17,7 @@ from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta, scoring
 from jaxlth.models import ModelSettings
 from jaxlth.report import early as report
+from jaxlth.report import views
 from jaxlth.training import TrainingSettings
 
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
@@ -491,3 +492,29 @@ def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
     assert [str(m) for m in early.methods(settings)] == [
         *("snip-uss", "snip-ims", "random-uss", "random-ims")
     ]
+
+
+def test_views_show_units_weights_and_what_masks_share():
+    figure = views.units({"snip": np.array([0.0, 0.5, 1.0, 1.0])})
+    (line,) = figure.axes[0].get_lines()
+    shares = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    assert [shares[0], shares[0.5], shares[50], shares[100]] == [100, 50, 50, 25]
+    shared = views.jaccard({"a": [np.array([True, True])], "b": [np.array([True, False])]})
+    assert shared.loc["a"].tolist() == [1, 0.5]
+    texts = [text.get_text() for text in views.similarity(shared).axes[0].texts]
+    assert texts == ["1.00", "0.50", "0.50", "1.00"]
+    drawn = views.histograms({"snip": (np.array([0.1, 0.2]), np.array([0.3, -0.2]))})
+    assert [axes.get_title(loc="left") for axes in drawn.axes] == ["snip"]
+
+
+def test_steps_and_layers_are_drawn_of_what_was_pruned():
+    values = {("dense", 1): [0.98], ("snip-uss", 0.1): [0.9], ("grasp-uss", 0.1): [0.8]}
+    frame = rows(values).assign(**{"layer_densities.Dense_0/kernel": 0.05})
+    figure = report.layers(frame)
+    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["snip-uss", "grasp-uss"]
+    with pytest.raises(ValueError, match="no ticket pruned after initialisation"):
+        report.steps(frame)
+    later = frame[frame["control"] == "snip-uss"].assign(prune_step=50, test_accuracy=0.95)
+    (axes,) = report.steps(pd.concat([frame, later])).axes
+    assert axes.get_lines()[0].get_ydata().tolist() == [90, 95]

@@ -236,3 +236,11 @@ def test_prunable_hands_none_through_on_either_side():
     assert masks.prunable({"w": np.ones(2), "b": None}, mask)["b"] is None
     with pytest.raises(ValueError, match="'w' that is None in `scores`"):
         masks.prunable({"w": None, "b": None}, mask, name="scores")
+
+
+def test_unit_densities_are_those_of_each_output():
+    kernel = np.zeros((3, 3, 2, 4), bool)
+    kernel[..., 1] = True
+    kernel[0, 0, :, 2] = True
+    found = masks.unit_densities({"conv": kernel, "bias": None})
+    assert found["conv"].tolist() == [0, 1, 1 / 9, 0]

@@ -8,7 +8,7 @@ References:
   Lutz & Manai 2022, sections 3.2 and 5.2, appendix B.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -16,10 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import LinearRegression, SGDRegressor
-from sklearn.metrics import mean_squared_error, r2_score
-from sklearn.tree import DecisionTreeRegressor
 
 from jaxlth import masks, trees
 
@@ -98,15 +94,28 @@ def _trained(
     return run(params)[0]
 
 
-# (seed) -> model; scikit-learn's defaults, as in the thesis.
-MODELS: dict[str, Callable[[int], Model]] = {
-    "linear": lambda seed: LinearRegression(),
-    "sgd": lambda seed: SGDRegressor(random_state=seed),
-    "tree": lambda seed: DecisionTreeRegressor(random_state=seed),
-    "forest": lambda seed: RandomForestRegressor(random_state=seed, n_jobs=-1),
-    "mlp": MLP,
-}
+MODELS = ("linear", "sgd", "tree", "forest", "mlp")
 NAMES = tuple(f"meta-{name}{suffix}" for suffix in ("", "-10") for name in MODELS)
+
+
+def regressor(name: str, *, seed: int) -> Model:
+    """Return a model that has learned nothing yet; scikit-learn's have its defaults.
+
+    Args:
+      name: one of `MODELS`.
+      seed: of the models that draw numbers.
+    """
+    if name == "mlp":
+        return MLP(seed)
+    from sklearn import ensemble, linear_model, tree  # takes a second, which few commands need
+
+    if name == "linear":
+        return linear_model.LinearRegression()
+    if name == "sgd":
+        return linear_model.SGDRegressor(random_state=seed)
+    if name == "tree":
+        return tree.DecisionTreeRegressor(random_state=seed)
+    return ensemble.RandomForestRegressor(random_state=seed, n_jobs=-1)
 
 
 def split_name(name: str) -> tuple[str, bool]:
@@ -137,13 +146,15 @@ def fit(
       test: inputs and targets of other replicates.
       seed: of the models that draw numbers.
     """
-    model = MODELS[name](seed)
+    from sklearn import metrics
+
+    model = regressor(name, seed=seed)
     model.fit(inputs, targets)
     quality = {}
     for where, (x, y) in {"train": (inputs, targets), "test": test}.items():
         predicted = model.predict(x)
-        quality[f"r2_{where}"] = float(r2_score(y, predicted))
-        quality[f"mse_{where}"] = float(mean_squared_error(y, predicted))
+        quality[f"r2_{where}"] = float(metrics.r2_score(y, predicted))
+        quality[f"mse_{where}"] = float(metrics.mean_squared_error(y, predicted))
     return Fitted(model, quality)
 
 

@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
-from scipy import stats
 
 from jaxlth.report import controls, drawing, tables
 from jaxlth.report import results as stored
@@ -110,10 +109,10 @@ def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> f
     """
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return float("nan")
+    from scipy import stats  # takes long to import, which few commands need
+
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # samples that hardly vary; p is near 0 or 1
+        warnings.simplefilter("ignore", RuntimeWarning)  # of samples that hardly vary
         return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
@@ -243,11 +242,11 @@ def steps(results: pd.DataFrame) -> Figure:
       Frankle 2023, Figures 5-12 and 5-14.
     """
     rows = tickets(results)
+    rows = rows.assign(method=rows["score"] + ", " + rows["schedule"])
     later = rows[rows["prune_step"] > 0]
     if later.empty:
         raise ValueError("`results` have no ticket pruned after initialisation.")
     chosen = later["density"].min()
-    rows = rows.assign(method=rows["score"] + ", " + rows["schedule"])
     pruned = rows[np.isclose(rows["density"], chosen)]
     panels = list(dict.fromkeys(later["method"]))
     with matplotlib.rc_context(drawing.LOOK):
