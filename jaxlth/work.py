@@ -64,6 +64,7 @@ class Course:
       plan: its times.
       train_examples: training examples that finished networks are evaluated on.
       split: devices that share each batch.
+      side_by_side: networks that an accelerator trains at once, at most.
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
     """
@@ -75,6 +76,7 @@ class Course:
         *,
         train_examples: int,
         split: int = 1,
+        side_by_side: int | None = None,
         convolutional: bool = False,
         stream: StreamSettings | None = None,
     ) -> None:
@@ -83,6 +85,7 @@ class Course:
         self.layout = functools.partial(
             execution.layout,
             split=split,
+            side_by_side=side_by_side,
             convolutional=convolutional,
             streamed=stream is not None,
         )

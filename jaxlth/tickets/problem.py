@@ -120,6 +120,7 @@ class Problem(Generic[S]):
             plan,
             train_examples=chosen.training.train_examples,
             split=chosen.training.batch_devices,
+            side_by_side=chosen.training.side_by_side,
             convolutional=self.subject.model.convolutional,
             stream=chosen.data.stream if chosen.data.streamed else None,
         )

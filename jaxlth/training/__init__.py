@@ -40,6 +40,8 @@ class TrainingSettings:
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
     batch_devices: int = settings.outside(1)
     """Devices that share each batch, their gradients averaged; networks train on sets of them."""
+    side_by_side: int = settings.outside(32)
+    """Networks that an accelerator trains side by side, at most; a core trains one."""
     synchronized_statistics: bool = True
     """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
 
@@ -61,6 +63,9 @@ class TrainingSettings:
             self.batch_devices >= 1 and self.batch_size % self.batch_devices == 0,
             f"`batch_devices` must divide `batch_size`, {self.batch_size}; "
             f"got {self.batch_devices}.",
+        )
+        settings.require(
+            self.side_by_side >= 1, f"`side_by_side` must be at least 1; got {self.side_by_side}."
         )
         settings.require(
             self.steps is None or self.epochs == type(self).epochs,

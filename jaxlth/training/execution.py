@@ -177,6 +177,7 @@ def layout(
     *,
     devices: Sequence[Device] | None = None,
     split: int = 1,
+    side_by_side: int | None = None,
     convolutional: bool = False,
     streamed: bool = False,
 ) -> Layout:
@@ -186,6 +187,7 @@ def layout(
       networks: how many are to be trained, at least 1.
       devices: those of all processes by default.
       split: devices that share each batch.
+      side_by_side: networks that an accelerator trains at once, at most; None for all.
       convolutional: whether the networks have convolutions: on CPU those are 4 to 15 times slower
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
@@ -213,9 +215,10 @@ def layout(
     most = 1 if on_cpu and convolutional and not several else len(found) // split
     # Several processes all take part, or those without a network would not be waited for.
     sets = most if several else max(1, min(most, networks))
+    per_device = 1 if on_cpu else -(-networks // sets)
     return Layout(
         devices=tuple(found[: sets * split]),
-        per_device=1 if on_cpu else -(-networks // sets),
+        per_device=min(per_device, side_by_side or per_device),
         split=split,
         looped=on_cpu and convolutional,
     )
