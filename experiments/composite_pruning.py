@@ -39,7 +39,8 @@ Part = Literal["schedules", "stacks", "weights", "all", "meta"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, FOUR))
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
-FEW = (0.1, 0.015, 0.005)
+FEW = (0.015, 0.005)
+LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
 BASELINE = "snip-ums"
 OWN = (("magnitude", "iss"), ("snip", "uss"), ("grasp", "uss"), ("synflow", "ums"))  # as published
 
@@ -117,7 +118,7 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
         "all": {"scores": STACKS, "schedules": ("ums",), "weights": early.WEIGHTS},
         # In a run of its own where fewer weights are learned from.
         "meta": {
-            "scores": ("synflow", "magnitude", *meta.NAMES),
+            "scores": ("synflow", "magnitude", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("uss", "ims"),
             "meta_weights": None if scale == "paper" else 50_000,
             "meta_density": min(shared.densities),

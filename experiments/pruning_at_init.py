@@ -10,7 +10,7 @@ scores find better tickets, which depend on both more.
 
 Runs are kept in --out and go on where they were stopped; the tables and figures made of them are
 written to --results. `--draw` makes only these, from the runs that are there. LeNet is trained as
-in `composite_pruning.py`, whose runs it shares; at the scale cpu Conv-2 on 5000 images, 300 steps.
+in `composite_pruning.py`, whose runs it shares; at the scale cpu Conv-2 on 5000 images, 250 steps.
 
 Expected (section 5.7): on ResNet-20, VGG-16 and ResNet-18 shuffling and drawing anew change nothing
 for SNIP, GraSP, SynFlow and magnitude at initialisation; inverting hurts all but GraSP; after
@@ -88,7 +88,7 @@ def settings(network: str, scale: str, *, data_dir: str | None) -> EarlySettings
         chosen = tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale)
         training, data = chosen.training, chosen.data
         if scale == "cpu" and network == "conv-2":
-            training = dataclasses.replace(training, steps=300, evaluate_every=150.0)
+            training = dataclasses.replace(training, steps=250, evaluate_every=125.0)
             data = dataclasses.replace(data, examples=5000)
         shared = EarlySettings(
             data=dataclasses.replace(data, data_dir=data_dir),
