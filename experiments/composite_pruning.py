@@ -130,31 +130,31 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
 def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
     frame = store.table([run])
-    summary = report.summary(frame, tolerance=cli.TOLERANCE, baseline=BASELINE)
-    columns = ["control", "density", "mean", "min", "max", "n", "p"]
-    summary[columns].round(5).to_csv(folder / "methods.csv", index=False)
+    baseline = BASELINE if BASELINE in set(frame["control"]) else None
+    summary = report.summary(frame, tolerance=cli.TOLERANCE, baseline=baseline)
+    summary.drop(columns="matches").round(5).to_csv(folder / "methods.csv", index=False)
     print(report.wide(summary).to_string(na_rep=""))
     standard = frame["weights"] == "standard"
     single = frame["score"].isin((*FOUR, "grasp-magnitude", "random", "none"))
     stacked = frame["score"].str.contains("+", regex=False)
     plain = frame["ablation"] == "none"
     first = (frame["prune_step"] == 0) & plain
+    upfront = frame["schedule"].isin(("none", "ums")) & first
+    first_of_stack = frame["score"].str.partition("+")[0]
     drawn = {
-        "figure_5-1": (frame[standard & single & first], "schedule", "score"),
-        "figure_5-10": (
-            frame[standard & first & (stacked | (single & (frame["schedule"] != "iss")))].assign(
-                first=lambda rows: rows["score"].str.partition("+")[0]
-            ),
-            "first",
+        "figure_5-1": (standard & single & first & ~stacked, "schedule", "score"),
+        "figure_5-10": (standard & upfront & (stacked | single), "first", "score"),
+        "figure_5-12": (
+            single & upfront & frame["score"].isin((*FOUR, "none")),
             "score",
+            "weights",
         ),
-        "figure_5-12": (frame[single & first & (frame["schedule"] != "iss")], "score", "weights"),
     }
-    for name, (rows, panel, line) in drawn.items():
-        upfront = rows if name == "figure_5-1" else rows[rows["schedule"].isin(("none", "ums"))]
-        if (upfront["level"] > 0).any() and (name == "figure_5-1" or upfront[line].nunique() > 6):
-            figures.save(report.accuracy(upfront, panel=panel, line=line), folder / f"{name}.png")
-
+    asked = {"figure_5-10": stacked.any(), "figure_5-12": frame["weights"].nunique() > 1}
+    for name, (chosen_rows, panel, line) in drawn.items():
+        rows = frame.assign(first=first_of_stack)[chosen_rows]
+        if asked.get(name, True) and (rows["level"] > 0).any():
+            figures.save(report.accuracy(rows, panel=panel, line=line), folder / f"{name}.png")
     look_at(store.look(run), chosen, folder)
 
 
@@ -176,6 +176,8 @@ def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None
                 for of in (trees.named(initial), trained)
             )
             weights[str(method)] = before, after
+    if not weights:
+        return
     shared = views.jaccard(masks)
     shared.round(4).to_csv(folder / "jaccard.csv")
     figures.save(views.similarity(shared), folder / "figure_5-3.png")
@@ -189,13 +191,14 @@ def report_on_meta(run: pathlib.Path, _chosen: EarlySettings, folder: pathlib.Pa
         for unit, record in store.look(run).records()
         if unit.startswith("meta/")
     ]
+    if not fits:  # a run of other parts
+        return
     columns = ["r2_train", "r2_test", "mse_train", "mse_test"]
     quality = pd.DataFrame(fits).groupby("model", sort=False)[columns].mean()
     quality.to_csv(folder / "meta_models.csv")
     print(quality.to_string())
     summary = report.summary(store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss")
-    kept = ["control", "density", "mean", "min", "max", "n", "p"]
-    summary[kept].round(5).to_csv(folder / "meta_methods.csv", index=False)
+    summary.drop(columns="matches").round(5).to_csv(folder / "meta_methods.csv", index=False)
     print(report.wide(summary).to_string(na_rep=""))
     upfront = store.table([run]).query("schedule in ('none', 'uss')")
     figures.save(report.accuracy(upfront, line="score"), folder / "figure_5-9.png")

@@ -12,7 +12,7 @@ import pytest
 import tiny
 from scipy import special
 
-from jaxlth import cli, early, masks, store, trees
+from jaxlth import cli, early, masks, prune, store, trees
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta, scoring
 from jaxlth.models import ModelSettings
@@ -53,14 +53,16 @@ def job(settings, out):
         )
         record = {"nan_step": None}
         run.save(choices.dense("standard", 0), {"network": trained}, record)
-        for method, number in itertools.product(early.methods(settings), range(1, 9)):
-            if method.schedule in choices.ITERATIVE and method == method.source:
-                unit = choices.link(number, method, 0)
-                run.save(unit, {"network": trained}, record)
-                for density in settings.densities:
-                    unit = early.unit(density, method, 0)
-                    if not run.has(unit):
-                        run.save(unit, {"network": trained}, record)
+        chains = [m for m in early.methods(settings) if m.schedule in choices.ITERATIVE]
+        for method in chains:
+            tickets = {early.unit(d, method, 0): made.keep(d, method) for d in settings.densities}
+            links = {choices.link(n, method, 0): keep for n, keep in enumerate(made.links())}
+            for unit, keep in (links | tickets).items() if method == method.source else ():
+                select = prune.global_topk if isinstance(keep, int) else prune.layerwise_topk
+                sign = -1 if method.ablation == "inverted" else 1
+                score = jax.tree.map(lambda w, sign=sign: sign * abs(w), trained.params)
+                mask = select(score, made._dense, keep=keep)
+                run.save(unit, {"network": trained, "mask": mask}, record)
         yield made
 
 
@@ -341,11 +343,14 @@ def test_results_and_figures_of_a_run(done, tmp_path):
         (["--score", "snip", "snip"], "each once"),
         (["--schedule", "constant"], "`schedule` has no value 'constant'"),
         (["--score", "meta-mlp"], "--score synflow and --schedule uss ims too"),
+        (["--score", "synflow", "meta-sgd", "--schedule", "uss", "ims"], "2 other replicates"),
         (["--density", "0"], "between 0 and 1"),
+        (["--density", "0.9999"], "prunes none of the 592 weights"),
+        (["--density", "0.04", "--scope", "layerwise", "--schedule", "iss"], "too low for iss"),
         (["--density", "0.001"], "fewer than the network's 2 layers"),
         (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
         (["--rounds", "0"], "`rounds` must be at least 1"),
-        (["--per-class", "1000"], "`count` must be at most"),
+        (["--per-class", "1000"], "`per_class` must be at most"),
         (["--prune-steps", "20"], "0..19"),
         (["--chunk", "7"], "`chunk` must divide the 100 examples"),
         (["--levels", "3"], "`jaxlth imp` has."),
@@ -356,6 +361,7 @@ def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
+    assert not list(tmp_path.rglob("record.json"))  # told before anything is trained
 
 
 def test_runs_of_early_refuse_figures_of_imp(done, capsys):
@@ -390,24 +396,26 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     with_one = np.column_stack([inputs, np.ones(len(inputs))])
     solved = np.linalg.lstsq(with_one, targets, rcond=None)[0]
     predicted = examples[1][0] @ solved[:-1] + solved[-1]
-    stored = run.load(choices.learned("meta-linear", method, 1), "scores")
+    stored = run.load(choices.learned(method, 1), "scores")
     mask = run.load(early.unit(0.3, method, 1), "mask")
     np.testing.assert_allclose(meta.flat(stored, mask), predicted, atol=1e-4)
     least = np.sort(predicted)[-int(meta.flat(mask, mask).sum())]
     assert np.mean((predicted >= least) == meta.flat(mask, mask)) > 0.99
-    quality = run.record(choices.learned("meta-mlp-10", Method("meta-mlp-10", "uss"), 0))
+    quality = run.record(choices.learned(Method("meta-mlp-10", "uss"), 0))
     assert quality["mse_test"] > 0
-    assert "meta" not in printed("results", str(info.path), "--format", "csv").split("unit")[0]
+    assert not store.table([info.path])["unit"].str.startswith("meta/").any()
 
 
 def test_the_mlp_learns_what_can_be_learned():
     random = np.random.default_rng(0)
     inputs = random.random((20_000, 4), np.float32)
-    targets = 0.5 * np.ones(20_000, np.float32)
+    targets = 0.1 + 0.2 * inputs[:, 0]
     fitted = meta.fit("mlp", inputs, targets, (inputs, targets), seed=1)
-    before = meta.MLP(1)
-    assert fitted.quality["mse_train"] < 0.01
-    assert np.array_equal(before.fit(inputs, targets).predict(inputs), fitted.model.predict(inputs))
+    assert fitted.quality["mse_train"] == fitted.quality["mse_test"]
+    start = np.mean((0.5 - targets) ** 2)  # what a sigmoid of about 0 is off at first
+    assert fitted.quality["mse_train"] < 0.9 * start
+    again = meta.MLP(1).fit(inputs, targets)
+    assert np.array_equal(again.predict(inputs), fitted.model.predict(inputs))
 
 
 def test_further_features_are_those_of_the_units_at_both_ends():
@@ -505,6 +513,31 @@ def test_views_show_units_weights_and_what_masks_share():
     assert texts == ["1.00", "0.50", "0.50", "1.00"]
     drawn = views.histograms({"snip": (np.array([0.1, 0.2]), np.array([0.3, -0.2]))})
     assert [axes.get_title(loc="left") for axes in drawn.axes] == ["snip"]
+
+
+def test_a_figure_leaves_out_what_diverged_and_compares_with_the_standard_dense():
+    values = {("dense-on-bimodal", 1): [0.5], ("dense", 1): [0.98], ("snip-uss", 0.1): [0.9]}
+    values["grasp-uss", 0.1] = [float("nan")]
+    frame = rows(values)
+    frame.loc[frame["control"] == "grasp-uss", "nan_step"] = 3
+    frame.loc[frame["control"] == "dense-on-bimodal", "weights"] = "bimodal"
+    (axes,) = report.accuracy(frame).axes
+    dense = next(line for line in axes.get_lines() if line.get_label() == "dense")
+    assert dense.get_ydata()[0] == pytest.approx(98)
+    assert "diverged" in axes.get_title(loc="right")
+    summary = report.summary(frame, tolerance=0.1)
+    assert summary.set_index("control")["matches"].to_dict() == {
+        **{"dense": True, "dense-on-bimodal": False, "snip-uss": True, "grasp-uss": False}
+    }
+    assert report.sentence(summary).startswith("The dense network reaches 98.00 %.")
+
+
+def test_of_many_methods_the_best_are_drawn():
+    values = {(f"s{n:02d}-uss", 0.1): [n / 100] for n in range(20)}
+    (axes,) = report.accuracy(rows({("dense", 1): [0.98]} | values)).axes
+    labels = [line.get_label() for line in axes.get_lines()]
+    assert [label for label in labels if label != "dense"] == [f"s{n:02d}" for n in range(8, 20)]
+    assert "8 methods" in axes.get_title(loc="right")
 
 
 def test_steps_and_layers_are_drawn_of_what_was_pruned():

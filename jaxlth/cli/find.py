@@ -185,9 +185,12 @@ def _conclude(run: Run, command: Imp | Early, told: set[str]) -> None:
     frame = store.table([run.path])
     table = store.export_results(run.path)
     stored.print_summary(frame, command.tolerance, run.path)
-    picture = run.path / "accuracy.png"
-    figures.save(stored.accuracy(frame, run.path), picture)
-    for what, path in (("figure", picture), ("table", table), ("run", run.path)):
+    made = {"table": table, "run": run.path}
+    if JOBS[type(command)].name == "imp" or (frame["level"] > 0).any():
+        picture = run.path / "accuracy.png"
+        figures.save(stored.accuracy(frame, run.path), picture)
+        made = {"figure": picture} | made
+    for what, path in made.items():
         print(f"{what + ':':8}{stored.relative(path)}")
     if run.url is not None:
         print(f"mirror: {run.url}")

@@ -1,6 +1,7 @@
 """From the words of a command line to a command; and what to say of wrong words."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import io
@@ -124,8 +125,8 @@ def _of_kind(job: type, chosen: ImpSettings) -> Any:
     """Return a benchmark as settings of a job: what the two have in common."""
     if job is ImpSettings:
         return chosen
-    common = ("data", "model", "training", "optimizer", "replicates", "seed")
-    return job(**{name: getattr(chosen, name) for name in common})
+    own, other = ({field.name for field in dataclasses.fields(cls)} for cls in (job, ImpSettings))
+    return job(**{name: getattr(chosen, name) for name in own & other})
 
 
 def _value(option: str, arguments: list[str]) -> str | None:

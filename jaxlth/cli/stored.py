@@ -192,6 +192,7 @@ def _draw(command: Figure, paths: list[pathlib.Path]) -> Any:
 def _draw_early(command: Figure, jobs: dict[pathlib.Path, str]) -> Any:
     """Return a figure of a run of `jaxlth early`."""
     ((path, job), *others) = jobs.items()
+    require(not others, "Runs of `jaxlth early` are drawn one at a time.")
     kinds: dict[str, Callable[[pd.DataFrame], Any]] = {
         "accuracy": early.accuracy,
         "train-accuracy": lambda frame: early.accuracy(frame, metric="train_accuracy"),
@@ -203,7 +204,6 @@ def _draw_early(command: Figure, jobs: dict[pathlib.Path, str]) -> Any:
         f"The kind {command.kind} draws runs of `jaxlth imp`; of `jaxlth early` there are "
         f"{', '.join(kinds)}.",
     )
-    require(not others, "Runs of `jaxlth early` are drawn one at a time.")
     return kinds[command.kind](_trained(path))
 
 

@@ -97,11 +97,9 @@ def early(
     """
     chosen, job = problem.subject.chosen, Job(problem, run)
     wanted, course = methods(chosen), problem.course()
-    for method in wanted:
-        for density in chosen.densities:
-            job.keep(density, method)  # raises before anything is trained
+    job.check()
     run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    run.plan(len(units(chosen)))
+    tickets.plan(run, units(chosen))
 
     def trained(asks: list[Ask]) -> Generator[Progress, None, None]:
         later = sum(not run.has(each) for each in units(chosen)) - len(_missing(run, asks))
@@ -122,7 +120,7 @@ def early(
     for number in range(1, len(job.links()) + 1 if chains else 0):
         yield from trained(_of_link(job, chains, number))
     yield from trained(_tickets(job, learned))
-    run.plan(len(dict(run.records())))
+    tickets.plan(run, ())
 
 
 def complete(chosen: EarlySettings, path: pathlib.Path) -> bool:

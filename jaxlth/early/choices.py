@@ -108,8 +108,10 @@ class EarlySettings:
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     meta_density: float = 0.005
     """Density of the synflow-ims tickets that scores such as meta-mlp learn from."""
+    meta_replicates: int = 2
+    """Other replicates that they learn from, the first ones."""
     meta_weights: int | None = None
-    """Weights that they learn from, drawn from those of all other replicates; all if not given."""
+    """Weights that they learn from, drawn from all weights of these; all if not given."""
     prune_fraction: float = 0.2
     """Share of the surviving weights that iss and ims prune after each training, in (0, 1)."""
     replicates: int = settings.outside(3)
@@ -143,12 +145,14 @@ class EarlySettings:
             all(step >= 0 for step in self.prune_steps),
             f"`prune_steps` must be at least 0; got {_listed(self.prune_steps)}.",
         )
-        for name in ("rounds", "per_class"):
+        for name in ("rounds", "per_class", "meta_replicates"):
             value = getattr(self, name)
             settings.require(value >= 1, f"`{name}` must be at least 1; got {value}.")
-        settings.require(
-            self.chunk is None or self.chunk >= 1, f"`chunk` must be at least 1; got {self.chunk}."
-        )
+        for name in ("chunk", "meta_weights"):
+            value = getattr(self, name)
+            settings.require(
+                value is None or value >= 1, f"`{name}` must be at least 1; got {value}."
+            )
         settings.require(
             0 < self.prune_fraction < 1,
             f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
@@ -180,15 +184,21 @@ class EarlySettings:
             "--score synflow and --schedule uss ims too.",
         )
         settings.require(
-            not learned or self.replicates > 1,
-            f"The score {' '.join(learned[:1])} learns from other replicates; there is only 1.",
+            not learned or self.replicates > self.meta_replicates,
+            f"The score {' '.join(learned[:1])} learns from {self.meta_replicates} other "
+            f"replicates; `replicates` is {self.replicates}.",
+        )
+        settings.require(
+            not learned or "none" in self.ablations,
+            f"The score {' '.join(learned[:1])} learns from tickets as found; ask for "
+            "--ablation none too.",
         )
         settings.require(
             not learned or self.meta_density in self.densities,
             f"`meta_density` must be one of the densities asked for; got {self.meta_density:g}.",
         )
         sees = [name for score in self.scores for name in parts(score) if name in SEES_DATA]
-        sees += [name for name in self.weights if name in SEES_DATA]
+        sees += [name for name in self.weights if name in SEES_DATA] + learned
         settings.require(
             not (self.data.streamed and sees),
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
@@ -249,9 +259,9 @@ def dense(weights: str, replicate: int) -> str:
     return f"density_1/{dense_name(weights)}/replicate_{replicate}"
 
 
-def learned(score: str, method: Method, replicate: int) -> str:
+def learned(method: Method, replicate: int) -> str:
     """Return the name of the unit that keeps what a meta-model predicts for a replicate."""
-    return f"meta/{score}{str(method)[len(score) :]}/replicate_{replicate}"
+    return f"meta/{method}/replicate_{replicate}"
 
 
 def snapshot(step: int, weights: str, replicate: int) -> str:

@@ -34,6 +34,29 @@ class Job:
         self.mask = functools.lru_cache(maxsize=16)(self._mask)
         self._examples = functools.cache(self._drawn)
 
+    def check(self) -> None:
+        """Raise ValueError where something asked for cannot be, before anything is trained."""
+        wanted = choices.methods(self.chosen)
+        for method in wanted:
+            for density in self.chosen.densities:
+                keep = self.keep(density, method)
+                settings.require(
+                    _total(keep) < masks.size(self._dense),
+                    f"`density` {density:g} prunes none of the {masks.size(self._dense)} weights.",
+                )
+        if any(method.schedule in choices.ITERATIVE for method in wanted):
+            self.links()
+        if any(method.score.endswith("-10") for method in wanted):
+            meta.check_mlp(self._problem.subject.like.params)
+        named = {part for method in wanted for part in scoring.parts(method.score)}
+        if (named | set(self.chosen.weights)) & {*scoring.SEES_DATA, *scoring.LEARNED}:
+            _, labels = self._examples(0)
+            chunk = self.chosen.chunk
+            settings.require(
+                chunk is None or len(labels) % chunk == 0,
+                f"`chunk` must divide the {len(labels)} examples that scores see; got {chunk}.",
+            )
+
     # What is asked for.
 
     def ask_dense(self, weights: str, replicate: int) -> Ask:
@@ -133,7 +156,13 @@ class Job:
             found: list[Keep] = list(prune.keep_counts(masks.size(self._dense), **times))
             return found
         layers = trees.named(self._dense)
-        counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        try:
+            counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        except ValueError as error:
+            raise ValueError(
+                f"`density` {least:g} is too low for iss and ims with the scope layerwise: a layer "
+                "would lose nothing, or everything, on the way."
+            ) from error
         return [
             {name: count[level] for name, count in counts.items()} for level in range(levels + 1)
         ]
@@ -190,13 +219,15 @@ class Job:
     def _mask(self, keep: Any, method: Method, replicate: int) -> masks.Mask:
         """Return the mask of a ticket, computed from the network that its schedule scores."""
         keep = _from_hashable(keep)
-        before, scored = self._dense, self._rewound(method, replicate)
+        before = self._dense
         if method.schedule in choices.TRAINED:
             number = self.place(keep, method)
-            scored = self._load(self._before(method, replicate, number))
+            unit = self._before(method, replicate, number)
+            scored = self._load(unit)
             if method.schedule in choices.ITERATIVE and number > 1:
-                above = self.links()[number - 1]
-                before = self.mask(_hashable(above), method, replicate)
+                before = self.run.load(unit, "mask", self._dense)
+        else:
+            scored = self._rewound(method, replicate)
         first = self.initial(method.weights, replicate).params
         if method.score in scoring.LEARNED:
             found = self._learned(method, replicate)
@@ -216,14 +247,16 @@ class Job:
     def _learned(self, method: Method, replicate: int) -> Any:
         """Return what a meta-model predicts, trained on the tickets of all other replicates."""
         plain = method._replace(ablation="none")
-        unit = choices.learned(method.score, plain, replicate)
+        unit = choices.learned(plain, replicate)
         if self.run.has(unit):
             return self.run.load(unit, "scores", self._problem.subject.like.params)
         model, extended = meta.split_name(method.score)
         others = [r for r in range(self.chosen.replicates) if r != replicate]
+        others = others[: self.chosen.meta_replicates]
         pairs = [self._examples_of(r, plain, extended) for r in others]
         inputs, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
-        most, seed = self.chosen.meta_weights, self.chosen.seed + replicate
+        key = keys.stream(self.chosen.seed, replicate, "meta")
+        most, seed = self.chosen.meta_weights, int(jax.random.bits(key, (), jnp.uint32) >> 1)
         if most is not None and most < len(targets):
             rows = np.random.default_rng(seed).choice(len(targets), most, replace=False)
             inputs, targets = inputs[rows], targets[rows]
@@ -284,6 +317,12 @@ class Job:
         if not isinstance(dataset, Dataset):  # no score sees any
             return np.zeros((1, *self._problem.info.shape), np.float32), np.zeros(1, np.int32)
         key = keys.stream(self.chosen.seed, replicate, "examples")
+        least = int(np.bincount(dataset.train.labels).min())
+        settings.require(
+            self.chosen.per_class <= least,
+            f"`per_class` must be at most {least}, the training examples of the rarest class; got "
+            f"{self.chosen.per_class}.",
+        )
         drawn = data.of_each_class(dataset.train, self.chosen.per_class, key=key)
         normalize = data.NORMALIZERS[self.chosen.data.normalize]
         images = map(jnp.asarray, (drawn.images, dataset.mean, dataset.std))

@@ -202,16 +202,17 @@ def surroundings(params: Any, mask: masks.Mask, images: np.ndarray) -> np.ndarra
     Raises:
       ValueError: the network is no mlp.
     """
-    layers = [params[name] for name in sorted(params)] if isinstance(params, Mapping) else []
-    if not layers or not all(np.ndim(layer.get("kernel")) == 2 for layer in layers):
-        raise ValueError("Meta-models of ten features need an mlp, such as lenet-300-100.")
+    check_mlp(params)
+    names = sorted(params, key=lambda name: int(name.removeprefix("Dense_")))
+    layers = [params[name] for name in names]
     activations = [np.asarray(images, np.float64).reshape(len(images), -1)]
     for place, layer in enumerate(layers):
         after = activations[-1] @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
         activations.append(after if place == len(layers) - 1 else np.maximum(after, 0))
     allowed = trees.named(mask)
     rows = []
-    for place, name in enumerate(sorted(params)):
+    for name in sorted(params):  # the order of trees
+        place = names.index(name)
         if f"{name}/kernel" not in allowed:
             continue
         kernel, before, after = params[name]["kernel"], activations[place], activations[place + 1]
@@ -223,6 +224,16 @@ def surroundings(params: Any, mask: masks.Mask, images: np.ndarray) -> np.ndarra
         rows.append(np.stack([np.ravel(part) for part in parts], axis=1))
     found = np.concatenate(rows)
     return np.stack([_scaled(column) for column in found.T], axis=1)
+
+
+def check_mlp(params: Any) -> None:
+    """Raise ValueError unless the parameters, or their shapes, are those of an mlp."""
+    is_mlp = isinstance(params, Mapping) and all(
+        name.startswith("Dense_") and len(np.shape(layer["kernel"])) == 2
+        for name, layer in params.items()
+    )
+    if not is_mlp:
+        raise ValueError("Meta-models of ten features need an mlp, such as lenet-300-100.")
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:

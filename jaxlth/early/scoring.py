@@ -81,8 +81,14 @@ def build(
 
 def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
     """Return how many weights each tensor keeps by a rule of layers, a name of `AT_RANDOM`."""
-    if name == "smart-ratio":  # the trees of our networks are in the order of their layers
-        return prune.smart_ratio(dense, keep=keep, order=trees.names(dense))
+    if name == "smart-ratio":
+        order = trees.names(dense)  # that of layers, but for one network
+        settings.require(
+            not any(each.startswith("Auxiliary") for each in order),
+            "The score smart-ratio needs layers in a row; inception-v3 has an auxiliary classifier "
+            "beside them.",
+        )
+        return prune.smart_ratio(dense, keep=keep, order=order)
     return prune.erdos_renyi(dense, keep=keep, kernel=name == "erdos-renyi-kernel")
 
 

@@ -5,6 +5,7 @@ the method's whole name; dense networks are those of level 0. What is trained on
 prunings (`link`) is left out everywhere.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,7 +77,7 @@ def summary(
     rows = rows.assign(accuracy=stored.survived(rows, "test_accuracy"))
     by = rows.groupby(["control", "density"], sort=False)["accuracy"]
     found = by.agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"}).reset_index()
-    dense = found.loc[found["density"] == 1, "mean"].max()
+    dense = _of_reference(rows[rows["level"] == 0])["accuracy"].mean()
     found["matches"] = found["mean"] >= dense - tolerance - 1e-9
     if baseline is None:
         return found
@@ -217,9 +218,8 @@ def accuracy(
                 for each in shown
                 if each in set(of_panel["line"])
             ]
-            standard = dense[dense["weights"] == dense["weights"].iloc[0]]
             left_out, lines = len(lines) - MOST, _best(lines)
-            values = stored.survived(standard, metric).dropna()
+            values = stored.survived(_of_reference(dense), metric).dropna()
             drawing.against_density(axes, lines, values, drawing.AXES.get(metric, metric), True)
             drawing.note_missing(axes, lines, diverged=of_panel["nan_step"].notna())
             if len(panels) > 1:
@@ -285,10 +285,11 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
     rows = tickets(results)
     rows = rows[(rows["level"] > 0) & rows["ablation"].isin(("none", "inverted"))]
     chosen = rows["density"].min() if density is None else density
-    rows = rows[np.isclose(rows["density"], chosen)]
+    rows = rows[np.isclose(rows["density"].astype(float), chosen)]
     columns = [name for name in rows if str(name).startswith("layer_densities.")]
     if rows.empty or not columns:
-        raise ValueError(f"`density` must be one of tickets in the results; got {density}.")
+        asked = "" if density is None else f" of density {density:g}"
+        raise ValueError(f"`results` have no ticket{asked} yet.")
     names = [str(name).removeprefix("layer_densities.").removesuffix("/kernel") for name in columns]
     shown = list(dict.fromkeys(rows["control"]))
     styles = _styles(shown)
@@ -311,6 +312,12 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
     return figure
 
 
+def _of_reference(dense: pd.DataFrame) -> pd.DataFrame:
+    """Return the dense networks that others are compared with: of the standard weights, if any."""
+    standard = dense[dense["weights"] == "standard"]
+    return standard if len(standard) else dense
+
+
 def _names(rows: pd.DataFrame, *, apart_from: str) -> pd.Series:
     """Return what tells methods apart within a panel, in few words."""
     words = {
@@ -331,9 +338,13 @@ def _names(rows: pd.DataFrame, *, apart_from: str) -> pd.Series:
 
 def _best(lines: list[drawing.Line]) -> list[drawing.Line]:
     """Return the lines in their order, if too many those that end highest."""
-    ends = sorted((line.points["mean"].iloc[-1] for line in lines), reverse=True)
-    least = ends[min(MOST, len(ends)) - 1] if ends else 0.0
-    return [line for line in lines if line.points["mean"].iloc[-1] >= least][:MOST]
+
+    def end(line: drawing.Line) -> float:
+        known = line.points["mean"].dropna()
+        return float(known.iloc[-1]) if len(known) else -math.inf
+
+    best = sorted(range(len(lines)), key=lambda place: -end(lines[place]))[:MOST]
+    return [lines[place] for place in sorted(best)]
 
 
 def _title(name: str, line: str | None) -> str:

@@ -41,6 +41,7 @@ __all__ = [
     "find",
     "imp",
     "label",
+    "plan",
     "posed",
     "prepare",
     "pruning",
@@ -69,7 +70,7 @@ def imp(
     """
     chosen, job = problem.subject.chosen, Job(problem.subject, run)
     run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    _plan(run, job.first_asked())
+    plan(run, job.first_asked())
     course = problem.course()
     later = problem.course(fine_tune=True) if chosen.after_pruning == "fine-tune" else course
     for level in range(job.levels + 1):
@@ -90,7 +91,7 @@ def imp(
         if job.lost_too_much(level):
             break
     yield from _dilate(problem, job, checkpoint_seconds)
-    _plan(run, ())
+    plan(run, ())
 
 
 def complete(chosen: ImpSettings, path: pathlib.Path) -> bool:
@@ -133,7 +134,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     )
 
 
-def _plan(run: Run, asked: Iterable[str]) -> None:
+def plan(run: Run, asked: Iterable[str]) -> None:
     """Tell the run how many units it is to hold: those asked for and those it has."""
     run.plan(len({*asked, *(name for name, _ in run.records())}))
 
@@ -155,7 +156,7 @@ def _dilate(problem: Problem[Pruning], job: Job, checkpoint_seconds: float) -> I
     # Dilated by 1, the networks are there already: those that match need no longer training.
     for dilation in sorted({1.0, *job.chosen.dilations} if job.chosen.dilations else ()):
         asks = [job.ask(*which, dilation=dilation) for which in waiting]
-        _plan(job.run, (ask.unit for ask in asks))
+        plan(job.run, (ask.unit for ask in asks))
         yield from work.train(
             job.run,
             asks,
