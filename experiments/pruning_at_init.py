@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from composite_pruning import lenet
 
-from jaxlth import cli, early, masks, store, tickets
+from jaxlth import cli, early, masks, store, tickets, trees
 from jaxlth.early import EarlySettings
 from jaxlth.models import ModelSettings
 from jaxlth.report import early as report
@@ -81,6 +81,10 @@ def main(
         frame = of_this_study(store.table([run]), shared)
         report_on(frame, folder)
         figures.save(views.units(sparsest(store.look(run), frame)), folder / "figure_5-6.png")
+        if network == "lenet":
+            used = inputs_used(store.look(run), frame, early.prepare(shared))
+            used.round(4).to_csv(folder / "first_layer.csv")
+            print(used.round(4).to_string())
         print(f"tables and figures: {folder}")
     return 0
 
@@ -181,11 +185,31 @@ def sparsest(run: store.Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     rows = report.tickets(frame)
     rows = rows[(rows["replicate"] == 0) & (rows["prune_step"] == 0) & (rows["level"] > 0)]
     rows = rows[rows["density"] == rows["density"].min()]
-    rows = rows[(rows["ablation"] == "none") | (rows["score"] == "synflow")]
+    shuffled_synflow = (rows["score"] == "synflow") & (rows["ablation"] == "shuffled")
+    rows = rows[(rows["ablation"] == "none") | shuffled_synflow]
     return {
         row.control: np.concatenate(list(masks.unit_densities(run.load(row.unit, "mask")).values()))
         for row in rows.itertuples()
     }
+
+
+def inputs_used(run: store.Run, frame: pd.DataFrame, problem: tickets.Problem) -> pd.DataFrame:
+    """Return where tickets have the weights of their first layer, means over replicates.
+
+    Columns: `blank`, the share that lies on pixels lit in less than a thousandth of the training
+    images, a quarter of MNIST's; `units`, hidden units that any of them reaches.
+    """
+    images = problem.placed.dataset.train.images
+    blank = np.mean(images.reshape(len(images), -1) > 0, axis=0) < 0.001
+    rows = report.tickets(frame)
+    rows = rows[(rows["level"] > 0) & (rows["prune_step"] == 0)]
+    found = []
+    for row in rows.itertuples():
+        first = np.asarray(trees.named(run.load(row.unit, "mask"))["Dense_0/kernel"])
+        share = first[blank].sum() / max(first.sum(), 1)
+        found.append((row.control, row.density, share, int(first.any(axis=0).sum())))
+    columns = ["control", "density", "blank", "units"]
+    return pd.DataFrame(found, columns=columns).groupby(["control", "density"]).mean()
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
