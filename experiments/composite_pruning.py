@@ -129,7 +129,8 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
 
 def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
-    frame = store.table([run])
+    frame = store.table([run]).query("ablation == 'none' and prune_step == 0")
+    frame = frame[~frame["schedule"].isin(("after", "ltr"))]  # of the study that shares the run
     baseline = BASELINE if BASELINE in set(frame["control"]) else None
     summary = report.summary(frame, tolerance=cli.TOLERANCE, baseline=baseline)
     summary.drop(columns="matches").round(5).to_csv(folder / "methods.csv", index=False)
@@ -137,18 +138,13 @@ def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) ->
     standard = frame["weights"] == "standard"
     single = frame["score"].isin((*FOUR, "grasp-magnitude", "random", "none"))
     stacked = frame["score"].str.contains("+", regex=False)
-    plain = frame["ablation"] == "none"
-    first = (frame["prune_step"] == 0) & plain
-    upfront = frame["schedule"].isin(("none", "ums")) & first
+    four = frame["score"].isin((*FOUR, "none"))
+    upfront = frame["schedule"].isin(("none", "ums"))
     first_of_stack = frame["score"].str.partition("+")[0]
     drawn = {
-        "figure_5-1": (standard & single & first & ~stacked, "schedule", "score"),
-        "figure_5-10": (standard & upfront & (stacked | single), "first", "score"),
-        "figure_5-12": (
-            single & upfront & frame["score"].isin((*FOUR, "none")),
-            "score",
-            "weights",
-        ),
+        "figure_5-1": (standard & single & ~stacked, "schedule", "score"),
+        "figure_5-10": (standard & upfront & (stacked | four), "first", "score"),
+        "figure_5-12": (upfront & four, "score", "weights"),
     }
     asked = {"figure_5-10": stacked.any(), "figure_5-12": frame["weights"].nunique() > 1}
     for name, (chosen_rows, panel, line) in drawn.items():
