@@ -39,7 +39,7 @@ Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
 Part = Literal["ablations", "variants", "steps"]
 BENCHMARKS = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
-DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.1, 0.02), "conv-2": (0.05,)}
+DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.02,), "conv-2": (0.05,)}
 OTHERS = (0.8, 0.512, 0.328, 0.21, 0.134, 0.086, 0.055)
 STEPS = {"smoke": (0, 20), "cpu": (0, 50, 200, 800), "paper": (0, 250, 1000, 4000, 16000, 32000)}
 
@@ -120,7 +120,7 @@ def settings(network: str, scale: str, *, data_dir: str | None) -> EarlySettings
 
 def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list[EarlySettings]:
     """Return what a part asks for, all in one run: SynFlow in rounds, the others at once."""
-    all_of_them = scale == "paper" or network not in BENCHMARKS
+    all_of_them = scale == "paper" or network == "lenet"
     ablations = early.ABLATIONS if all_of_them else early.ABLATIONS[:3]
     references = ("after", "ltr")
     if part == "variants":
@@ -138,7 +138,7 @@ def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list
             {"scores": ("synflow",), "schedules": ("ums",)} | common,
         ]
     else:
-        few = scale != "paper" and network in BENCHMARKS  # as far as two cores go
+        few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
         asked = [
             {"scores": scores, "ablations": ablations, "references": references[: 1 + (not few)]}

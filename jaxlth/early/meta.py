@@ -21,7 +21,7 @@ from jaxlth import masks, trees
 
 SCORES = ("magnitude", "snip", "grasp", "synflow")  # the four features
 TARGET = "synflow"
-EPOCHS, BATCH, RATE = 10, 1024, 1e-3  # of the MLP; epochs and batch are ours
+EPOCHS, BATCH, RATE = 10, 64, 1e-3  # of the MLP; epochs and batch are ours
 
 
 class Model(Protocol):
