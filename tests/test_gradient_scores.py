@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import flatten_util
 
 from jaxlth import keys, masks, models, prune, scores, trees
@@ -397,3 +398,27 @@ def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
         assert int(masks.kept(each)) == 1000
     for a, b in itertools.combinations(pruned.values(), 2):
         assert float(masks.jaccard(a, b)) < 0.9
+
+
+def test_synflow_in_rounds_takes_networks_with_max_pooling():
+    random = np.random.default_rng(0)
+    params = {
+        "first": random.normal(size=(3, 3, 1, 2)).astype(np.float32),
+        "last": random.normal(size=(8, 3)).astype(np.float32),
+    }
+
+    def network(params, images):
+        sides = ("NHWC", "HWIO", "NHWC")
+        found = jax.lax.conv_general_dilated(
+            images, params["first"], (1, 1), "SAME", dimension_numbers=sides
+        )
+        pooled = nn.max_pool(found, (2, 2), (2, 2))
+        return pooled.reshape(len(images), -1) @ params["last"]
+
+    def score(mask):
+        return scores.synflow(network, params, mask, np.ones((1, 4, 4, 1)))
+
+    mask = masks.dense(params)
+    at_once = prune.global_topk(score(mask), mask, keep=10)
+    in_rounds = prune.in_rounds(score, mask, keeps=[10])
+    assert jax.tree.all(jax.tree.map(np.array_equal, at_once, in_rounds))

@@ -1,5 +1,6 @@
 """The networks of a run of early pruning: what each starts from."""
 
+import contextlib
 import functools
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import data, keys, masks, prune, settings, trees
+from jaxlth import data, keys, masks, prune, selection, settings, trees
 from jaxlth.data import Dataset
 from jaxlth.early import choices, initial, meta, scoring
 from jaxlth.early.choices import EarlySettings, Method
@@ -210,7 +211,7 @@ class Job:
             params = initial.bimodal(network.params, self._dense, key=modes)
         elif weights in initial.FROM_SCORES:
             known = self._known(network, network.params, replicate)
-            found = jax.jit(self._score(weights, False))(self._dense, known)
+            found = self._found(weights, self._dense, known)
             params = initial.from_scores(network.params, found, self._dense)
         else:
             params = network.params
@@ -235,14 +236,14 @@ class Job:
             keeps, args = self._keeps(before, keep, 1), (found, sign)
             return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
         rounds = self.chosen.rounds if method.schedule in choices.MULTI_SHOT else 1
-        return jax.device_get(
-            prune.in_rounds(
+        with _as_wide_as(method.score):
+            kept = prune.in_rounds(
                 self._score(method.score, method.ablation == "inverted"),
                 before,
                 keeps=self._keeps(before, keep, rounds),
                 args=(self._known(scored, first, replicate),),
             )
-        )
+        return jax.device_get(kept)
 
     def _learned(self, method: Method, replicate: int) -> Any:
         """Return what a meta-model predicts, trained on the tickets of all other replicates."""
@@ -273,7 +274,7 @@ class Job:
         """Return features and target of each weight of a replicate."""
         network = self._rewound(method, replicate)
         known = self._known(network, network.params, replicate)
-        found = [jax.jit(self._score(name, False))(self._dense, known) for name in meta.SCORES]
+        found = [self._found(name, self._dense, known) for name in meta.SCORES]
         inputs = meta.columns(found, self._dense)
         if extended:
             more = meta.surroundings(network.params, self._dense, known.batch[0])
@@ -282,8 +283,8 @@ class Job:
         keep = self.keep(self.chosen.meta_density, source)
         ticket = self.mask(_hashable(keep), source, replicate)
         before = self._load(self._before(source, replicate, self.place(keep, source)))
-        score = jax.jit(self._score(meta.TARGET, False))
-        target = score(ticket, self._known(before, network.params, replicate))
+        known = self._known(before, network.params, replicate)
+        target = self._found(meta.TARGET, ticket, known)
         return inputs, meta.columns([target], self._dense)[:, 0]
 
     def _keeps(self, before: masks.Mask, keep: Keep, rounds: int) -> Any:
@@ -328,6 +329,11 @@ class Job:
         images = map(jnp.asarray, (drawn.images, dataset.mean, dataset.std))
         return jax.device_get(normalize(*images)), drawn.labels
 
+    def _found(self, name: str, mask: masks.Mask, known: scoring.Known) -> Any:
+        """Return scores of a network."""
+        with _as_wide_as(name):
+            return jax.device_get(jax.jit(self._score(name, False))(mask, known))
+
     def _built(self, name: str, inverted: bool) -> scoring.Score:
         chunk = self.chosen.chunk
         shape = self._problem.info.shape
@@ -339,6 +345,12 @@ class Job:
     def _order(self, replicate: int, prunings: int) -> jax.Array:
         order = keys.stream(self.chosen.seed, replicate, "order")
         return keys.fold(order, prunings)
+
+
+def _as_wide_as(score: str) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which a score is compiled: SynFlow, also within a stack, in float64."""
+    wide = "synflow" in scoring.parts(score)
+    return selection.float64() if wide else contextlib.nullcontext()
 
 
 def _signed(_mask: masks.Mask, found: Any, sign: Any) -> Any:

@@ -116,11 +116,11 @@ def in_rounds(
             limits = _lowered(limits or {}, each)
         else:
             limit = _lowered({"": limit}, {"": each})[""]
+    # JAX keeps what it compiled for a function, so both are compiled once for all calls.
     scored, select = jax.jit(score), _SELECT[layerwise_topk if by_layer else global_topk]
-    for each in keeps:
-        # JAX keeps what it compiled for a function, so both are compiled once for all calls.
-        found = scored(mask, *args)
-        with _wide_enough(jax.tree.leaves(found)):
+    with _wide_enough(jax.tree.leaves(scored.eval_shape(mask, *args))):
+        for each in keeps:
+            found = scored(mask, *args)
             mask = select(found, mask, keep=dict(each) if isinstance(each, Mapping) else each)
     return mask
 

@@ -100,7 +100,9 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
     Without biases this is the sum, over the paths that run through a weight, of the products of the
     magnitudes on them; so what flows into a unit flows out of it. Computed in float64, whatever
     JAX's mode is: in float32 deep networks overflow. `prune.global_topk` compares it as such. A TPU
-    has no such numbers: there both are done on the host (`jax.default_device`).
+    has no such numbers: there both are done on the host (`jax.default_device`). Under a `jax.jit`
+    of your own, networks with max-pooling need the call within `jax.enable_x64(True)`, because JAX
+    compiles them after this function has returned; `prune.in_rounds` sees to that.
 
     Args:
       apply_fn: the network, which must compute in what its parameters are.
