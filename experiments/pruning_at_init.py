@@ -39,7 +39,7 @@ Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
 Part = Literal["ablations", "variants", "steps"]
 BENCHMARKS = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
-DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.02,), "conv-2": (0.05,)}
+DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.1, 0.02), "conv-2": (0.05,)}
 OTHERS = (0.8, 0.512, 0.328, 0.21, 0.134, 0.086, 0.055)
 STEPS = {"smoke": (0, 20), "cpu": (0, 50, 200, 800), "paper": (0, 250, 1000, 4000, 16000, 32000)}
 
