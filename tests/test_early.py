@@ -145,12 +145,14 @@ def test_layers_by_shape_are_random_within_and_exact(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["resnet-20", "conv-2"])
-def test_networks_with_convolutions_keep_what_is_promised(tmp_path, model):
+@pytest.mark.parametrize(
+    ("model", "by_shape"), [("resnet-20", "smart-ratio"), ("conv-2", "erdos-renyi-kernel")]
+)
+def test_networks_with_convolutions_keep_what_is_promised(tmp_path, model, by_shape):
     settings = chosen(
         model=ModelSettings(name=model),
         data=DataSettings(name="synthetic", examples=500),
-        scores=("magnitude", "snip", "grasp", "synflow", "grasp+magnitude", "smart-ratio"),
+        scores=("magnitude", "snip", "grasp", "synflow", "synflow+magnitude", by_shape),
         ablations=early.ABLATIONS[:3],
         densities=(0.3, 0.05),
     )
