@@ -122,6 +122,7 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
             "schedules": ("uss", "ims"),
             "meta_weights": None if scale == "paper" else 50_000,
             "meta_density": min(shared.densities),
+            "meta_replicates": min(2, shared.replicates - 1),
         },
     }[part]
     return dataclasses.replace(shared, **asked)
