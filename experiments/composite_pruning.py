@@ -99,7 +99,7 @@ def lenet(scale: str, *, data_dir: str | None) -> EarlySettings:
         optimizer=OptimizerSettings(optimizer="sgd", lr=0.1),
         rounds=5 if scale == "smoke" else 100,
         prune_fraction=0.2 if scale == "paper" else 0.5,
-        densities=(0.1, 0.01) if scale == "smoke" else DENSITIES,
+        densities=(0.1,) if scale == "smoke" else DENSITIES,
         replicates=2 if scale == "smoke" else 3,
     )
 
@@ -110,8 +110,10 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
         shared = dataclasses.replace(shared, densities=FEW)
     asked = {
         "schedules": {
-            "scores": (*FOUR, "grasp-magnitude", "random"),
-            "schedules": ("uss", "ums", "iss", "ims"),
+            "scores": FOUR if scale == "smoke" else (*FOUR, "grasp-magnitude", "random"),
+            "schedules": ("uss", "ums", "iss")
+            if scale == "smoke"
+            else ("uss", "ums", "iss", "ims"),
         },
         "stacks": {"scores": STACKS, "schedules": ("ums",)},
         "weights": {"scores": FOUR, "schedules": ("ums",), "weights": early.WEIGHTS},

@@ -133,10 +133,10 @@ def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list
         steps = tuple(step for step in STEPS[scale] if step < length)
         common = {"prune_steps": steps, "densities": shared.densities[-1:]}
         common["ablations"] = ablations[:3]
-        asked = [
-            {"scores": ("magnitude", "snip", "grasp"), "references": ("ltr",)} | common,
-            {"scores": ("synflow",), "schedules": ("ums",)} | common,
-        ]
+        scores = ("snip",) if scale == "smoke" else FOUR[:3]
+        asked = [{"scores": scores, "references": ("ltr",)} | common]
+        if scale != "smoke":
+            asked.append({"scores": ("synflow",), "schedules": ("ums",)} | common)
     else:
         few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
