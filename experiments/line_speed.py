@@ -1,0 +1,89 @@
+"""Speed of the line between two networks, against the barest loop over its points.
+
+Claim: 30 points of the line between two LeNets, 10,000 MNIST test images each, take a job no more
+than 1.2 times as long as the barest loop in JAX over matrices made ready before.
+
+    python experiments/line_speed.py --data-dir DIR           # a minute on two cores
+
+Variants take turns within one process; printed are medians of the rounds and ratios of medians.
+"""
+
+import itertools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from timing import interleaved
+
+from jaxlth import data, instability, keys, landscape, masks
+from jaxlth.data import DataSettings
+from jaxlth.instability import InstabilitySettings
+from jaxlth.instability.comparing import Line
+from jaxlth.training import evaluation
+
+POINTS = 30
+
+
+def main(data_dir: str | None = None, rounds: int = 7) -> None:
+    """Measure and print.
+
+    Args:
+      data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
+      rounds: how often the variants take turns.
+    """
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command does
+    # As many examples of training as of testing: half of a job's time is that of the bare loop.
+    chosen = InstabilitySettings(data=DataSettings(name="mnist", data_dir=data_dir))
+    problem = instability.prepare(chosen)
+    dataset, model = problem.placed.dataset, problem.subject.model
+    a, b = (model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
+    mask = masks.dense(a.params)
+    normalize = data.NORMALIZERS[chosen.data.normalize]
+    norms = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)
+    inputs = normalize(jnp.asarray(dataset.test.images), *norms)
+    ready = jnp.reshape(inputs, (len(inputs), -1)), jnp.asarray(dataset.test.labels)
+    test = jax.device_put(dataset.test)
+
+    @jax.jit
+    def bare(alpha, a, b, inputs, labels):
+        params = jax.tree.map(lambda x, y: (1 - alpha) * x + alpha * y, a.params, b.params)
+        layers = list(params.values())
+        for layer in layers[:-1]:
+            inputs = jax.nn.relu(inputs @ layer["kernel"] + layer["bias"])
+        logits = inputs @ layers[-1]["kernel"] + layers[-1]["bias"]
+        return jnp.mean(jnp.argmax(logits, -1) != labels)
+
+    @jax.jit
+    def along(a, b, test, norms):
+        def error(network):
+            sums = evaluation.scanned(
+                lambda batch: evaluation.tally(model, network, mask, batch, norms, normalize), test
+            )
+            return 1 - sums.right / len(ready[1])
+
+        return landscape.errors_along(error, a, b, points=POINTS)
+
+    line = Line(problem, problem.course(), points=POINTS, estimate=False)
+    places = np.linspace(0, 1, POINTS, dtype=np.float32)
+    variants = {
+        "barest loop": lambda: np.array([bare(each, a, b, *ready) for each in places]),
+        "landscape.errors_along": lambda: along(a, b, test, norms),
+        "a job's pair, test and training examples": lambda: np.concatenate(
+            [group["test"] for group in line.errors(a, b, mask)]
+        ),
+    }
+    found = {name: np.asarray(run()) for name, run in variants.items()}
+    for one, other in itertools.pairwise(found.values()):
+        np.testing.assert_allclose(one, other, atol=3e-4)
+    taken = interleaved(variants, rounds)
+    images = {name: 10_000 if "job" not in name else 20_000 for name in taken}
+    print("| what | median | images | of the barest loop, per image |\n|---|---|---|---|")
+    for name, seconds in taken.items():
+        ratio = seconds / images[name] / (taken["barest loop"] / 10_000)
+        print(f"| {name} | {seconds:.2f} s | {images[name]} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,190 @@
+"""Linear mode connectivity and the lottery ticket hypothesis: Frankle 2023, chapter 4.
+
+Claim: networks trained twice from one initialisation with other SGD noise end in minima that are
+not linearly connected, but for LeNet; from an early step on they end in the same one. Sparse
+networks that IMP finds match the dense ones only where they are stable in this sense; those with
+random masks or new weights are neither.
+
+    python experiments/linear_mode_connectivity.py --scale smoke                 # two minutes
+    python experiments/linear_mode_connectivity.py --scale cpu --networks mlp-cifar --parts dense
+    python experiments/linear_mode_connectivity.py --scale paper --networks lenet --parts start
+
+MNIST and CIFAR-10 are looked for in --data-dir or $JAXLTH_DATA. All parts of a network extend one
+run, kept in --out, and go on where they were stopped; levels that the studies `lenet_mnist.py` and
+`lottery_cifar.py` have trained in the same folder at scale paper are taken over. Tables and figures
+are written to --results; `--draw` makes only these, from the runs that are there.
+
+Expected: LeNet is stable at step 0 (its error rises by less than a point), dense and at 3.5 %;
+ResNet-20 from step 2000 on, its tickets at 16.8 % from 500; VGG-16 from 1000, and its tickets at
+1.5 %; the networks called low and warmup at 0, tickets too. Accuracies of tickets from step 0:
+Table 4.2. At the scales smoke and cpu trainings are shortened: other experiments.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Literal
+
+import pandas as pd
+import tasks
+
+from jaxlth import cli, instability, store, tickets
+from jaxlth.instability import InstabilitySettings
+from jaxlth.report import figures, twins
+from jaxlth.report import instability as report
+
+BENCHMARKS = {"lenet": "mnist_lenet_300_100"} | tasks.CIFAR
+Network = Literal["mlp-cifar", "lenet", tasks.Cifar]
+Part = Literal["dense", "start", "tickets", "levels", "whole", "throughout"]
+STEPS = (0, 100, 250, 500, 1_000, 2_000, 3_000, 8_000)  # of 63,000
+LENET_STEPS = (0, 25, 50, 100, 250, 500, 1_000, 2_000)  # of 24,000
+SPARSE = ("ticket", "shuffled", "reinitialized")
+
+
+def main(
+    scale: Literal["smoke", "cpu", "paper"] = "smoke",
+    networks: tuple[Network, ...] = ("mlp-cifar",),
+    parts: tuple[Part, ...] = ("dense",),
+    replicates: int | None = None,
+    draw: bool = False,
+    data_dir: str | None = None,
+    out: str = "runs",
+    results: pathlib.Path = pathlib.Path("experiments/results/linear_mode_connectivity"),
+) -> int:
+    """Run the parts of the study and write their tables and figures.
+
+    Args:
+      scale: how much of the study: smoke, cpu or paper.
+      networks: which networks, with which learning rate; mlp-cifar is ours, for two cores.
+      parts: dense (from each step), start (dense and sparse networks, from step 0), tickets (sparse
+        ones from each step), levels (those of all densities), whole (twins trained for all steps),
+        throughout (compared in training too).
+      replicates: repetitions; those of the scale by default.
+      draw: compute nothing; make tables and figures of the stored runs.
+      data_dir: directory of the data; $JAXLTH_DATA by default.
+      out: folder of the runs, or gs://BUCKET/FOLDER.
+      results: folder for tables and figures.
+    """
+    for network in networks:
+        shared = settings(network, scale)
+        shared = tasks.placed(shared, data_dir=data_dir, replicates=replicates)
+        for part in () if draw else parts:
+            print(f"== {network}, {part}", flush=True)
+            job = of_part(part, shared, levels=levels_of(network, scale))
+            cli.trained(cli.Instability(job=job, out=out))
+        folder = results / scale / network
+        folder.mkdir(parents=True, exist_ok=True)
+        run = store.folder(out, shared, job="instability", label=instability.label(shared))
+        report_on(run, folder, last=levels_of(network, scale))
+    print(f"tables and figures: {results / scale}")
+    return 0
+
+
+def settings(network: str, scale: str) -> InstabilitySettings:
+    """Return what all parts of a network share: dense networks from several steps."""
+    if network == "mlp-cifar":
+        return tasks.mlp_cifar(scale)
+    published = tickets.BENCHMARKS[BENCHMARKS[network]]
+    chosen = tickets.scaled(published, scale)
+    asked, length = (LENET_STEPS if network == "lenet" else STEPS), chosen.training.steps or 1
+    shorter = length / (published.training.steps or 1)
+    return InstabilitySettings(
+        data=chosen.data,
+        model=chosen.model,
+        training=chosen.training,
+        optimizer=chosen.optimizer,
+        prune_fraction=chosen.prune_fraction,
+        steps_k=tuple(dict.fromkeys(round(step * shorter) for step in asked)),
+        replicates=3 if scale == "paper" else chosen.replicates,
+        twins=2 if scale == "smoke" else 3,
+    )
+
+
+def levels_of(network: str, scale: str) -> int:
+    """Return the level whose tickets are studied, the density of Table 4.1."""
+    if network == "mlp-cifar":
+        return 2 if scale == "smoke" else 10
+    return tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale).levels
+
+
+def of_part(part: Part, shared: InstabilitySettings, *, levels: int) -> InstabilitySettings:
+    """Return what a part asks for, all in one run."""
+    sparse = {"networks": ("dense", *SPARSE), "levels": (levels,)}
+    length = shared.training.steps or 1
+    asked = {
+        "dense": {},
+        "start": {**sparse, "steps_k": (0,)},
+        "tickets": sparse,
+        "levels": {
+            "networks": ("dense", "ticket", "shuffled"),
+            "levels": tuple(range(1, levels + 1)),
+        },
+        "whole": {"lengths": ("remaining", "whole")},
+        "throughout": {
+            "compare_every": length / (20 if length > 100 else 3),
+            "networks": ("dense", "ticket"),
+            "levels": (levels,),
+        },
+    }[part]
+    return dataclasses.replace(shared, **asked)
+
+
+def report_on(run: pathlib.Path, folder: pathlib.Path, *, last: int) -> None:
+    """Write the tables and figures of a network."""
+    frame, lines = store.table([run]), store.curves([run])
+    frame = frame[frame["control"].isin(("dense", *SPARSE))]  # AdSynFlow's share the run
+    found = report.summary(frame, threshold=0.02, tolerance=cli.TOLERANCE)
+    found.round(5).to_csv(folder / "summary.csv", index=False)
+    pairs = frame[frame["kind"].isin(("pair", "average"))]
+    kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]
+    pairs[kept].drop(columns=["run", "unit"]).round(6).to_csv(folder / "pairs.csv", index=False)
+    print(found.round(4).to_string(index=False))
+    print(report.sentence(found))
+    remaining = frame[(frame["kind"] == "dense") | (frame["length"] == "remaining")]
+    dense = remaining[remaining["control"] == "dense"]
+    several = dense["step_k"].nunique() > 1
+    drawn = {"figure_4-2": twins.interpolation(dense[dense["step_k"] == 0], lines)}
+    if several:
+        drawn |= {
+            "figure_4-3": twins.instability(dense),
+            "figure_4-6": twins.interpolation(dense, lines),
+            "figure_4-7": twins.distances(dense),
+            "figure_4-31": twins.start(dense),
+        }
+    if frame["length"].nunique() > 1:
+        both = frame[frame["control"] == "dense"]
+        drawn["figure_4-4"] = twins.instability(both)
+    if (remaining["compared_step"] < remaining["compared_step"].max()).any():
+        drawn["figure_4-5"] = twins.throughout(remaining)
+    drawn |= of_sparse(remaining, lines, last=last)
+    for name, figure in drawn.items():
+        figures.save(figure, folder / f"{name}.png")
+
+
+def of_sparse(frame: pd.DataFrame, lines: pd.DataFrame, *, last: int) -> dict[str, figures.Figure]:
+    """Return the figures of tickets and their controls, as far as there are any."""
+    sparse = frame[frame["kind"].isin(("twin", "pair")) & frame["control"].isin(SPARSE)]
+    if sparse.empty:
+        return {}
+    studied = frame[(frame["control"] == "dense") | (frame["level"] == last)]
+    drawn = {"figure_4-14": twins.interpolation(studied[studied["step_k"] == 0], lines)}
+    if sparse["step_k"].nunique() > 1:
+        drawn |= {
+            "figure_4-15": twins.instability(studied),
+            "figure_4-16": twins.error(studied),
+            "figure_4-22": twins.interpolation(studied[studied["control"] != "dense"], lines),
+            "figure_4-25": twins.distances(studied),
+            "figure_4-33": twins.start(studied),
+        }
+    if sparse["level"].nunique() > 1:
+        both = {"threshold": 0.02, "tolerance": cli.TOLERANCE}
+        drawn |= {
+            "figure_4-18": twins.onsets(frame, **both),
+            "figure_4-27": twins.instability(frame),
+            "figure_4-28": twins.error(frame),
+        }
+    return drawn
+
+
+if __name__ == "__main__":
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

@@ -1,0 +1,185 @@
+"""Instability analysis: do copies of a network that see other SGD noise find the same minimum?
+
+From the state of each step k of a dense training, or from a sparse network made of it, copies
+(twins) are trained with different data orders and augmentations. Their instability is the error
+barrier on the line between them; where it is below two points, the network is stable to SGD noise.
+
+Each trained network and each comparison is a unit of the run's folder, "step_500/twin_0/dense/
+replicate_1", "step_500/pair_0_1-of_30/dense/replicate_1", and is made only if the folder lacks it.
+So the dense training, whose states serve all steps, and the levels of IMP are trained once.
+
+References:
+  Frankle 2023, chapter 4; Frankle et al. 2020, Linear Mode Connectivity and the Lottery Ticket
+  Hypothesis; Bolwerk 2021, whose AdSynFlow prunes at the first stable step.
+"""
+
+import itertools
+import pathlib
+from collections.abc import Generator
+
+import numpy as np
+
+from jaxlth import hosts, store, tickets
+from jaxlth.instability import choices
+from jaxlth.instability.analysis import Analysis
+from jaxlth.instability.choices import DENSE, NETWORKS, InstabilitySettings, Subject
+from jaxlth.instability.job import lost
+from jaxlth.store import Run
+from jaxlth.tickets import Problem, label
+from jaxlth.work import Progress
+
+__all__ = [
+    "DENSE",
+    "NETWORKS",
+    "InstabilitySettings",
+    "Subject",
+    "complete",
+    "instability",
+    "label",
+    "prepare",
+    "units",
+]
+
+
+def prepare(chosen: InstabilitySettings) -> Problem[tickets.Subject]:
+    """Return the problem that settings describe, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    problem = tickets.posed(chosen, tickets.subject)
+    problem.check_steps("steps_k", chosen.steps_k)
+    return problem
+
+
+def instability(
+    problem: Problem[tickets.Subject], run: Run, *, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
+    """Train and compare twins, as far as the run lacks them.
+
+    Args:
+      problem: what is wanted, as `prepare` returns it.
+      run: where results are looked for and stored.
+      checkpoint_seconds: time between checkpoints within a network's training.
+
+    Yields:
+      Progress, about once a second.
+
+    Raises:
+      ValueError: a density keeps too little, or a class has too few examples.
+    """
+    chosen = problem.subject.chosen
+    analysis = Analysis(problem, run, checkpoint_seconds=checkpoint_seconds)
+    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
+    tickets.plan(run, units(chosen) if chosen.search == "all" else ())
+    yield from analysis.dense()
+    searched = search(sorted(chosen.steps_k), chosen.search)
+    step = next(searched, None)
+    while step is not None:
+        yield from analysis.at(step)
+        step = _next(searched, chosen.search != "all" and stable(run, chosen, step))
+    tickets.plan(run, ())
+
+
+def units(chosen: InstabilitySettings) -> list[str]:
+    """Return the names of all twins and comparisons that settings ask for, at the end of training.
+
+    A search among the steps makes but some of them.
+    """
+    return choices.units(chosen, chosen.steps_k)
+
+
+def complete(chosen: InstabilitySettings, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has everything, as far as is known without the data.
+
+    Args:
+      chosen: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+    if chosen.compare_every is not None:
+        return False
+
+    def has_all() -> bool:
+        if not path.exists():
+            return False
+        run = store.look(path)
+        return all(_has_all(run, chosen, step) for step in _replayed(run, chosen))
+
+    return hosts.by_lead(has_all)
+
+
+def search(steps: list[int], how: str) -> Generator[int, bool, None]:
+    """Yield steps to analyse; send whether the network is stable there.
+
+    Args:
+      steps: in increasing order.
+      how: "all"; "first", in order until it is stable; or "bisection", which takes it that a
+        network is stable from some step on.
+
+    Example:
+      >>> searched = search([0, 10, 20, 40], "bisection")
+      >>> next(searched), searched.send(False)
+      (20, 40)
+    """
+    if how != "bisection":
+        for step in steps:
+            is_stable = yield step
+            if is_stable and how == "first":
+                return
+        return
+    low, high = 0, len(steps)
+    while low < high:
+        middle = (low + high) // 2
+        is_stable = yield steps[middle]
+        low, high = (low, middle) if is_stable else (middle + 1, high)
+
+
+def stable(run: Run, chosen: InstabilitySettings, step: int) -> bool:
+    """Return whether the first of the networks asked for is stable at a step, at all its sizes.
+
+    That is so where the mean barrier on the test split over all pairs of twins is below the
+    threshold; a pair of which a twin, or what it starts from, diverged counts as unstable.
+    """
+    pairs = choices.pairs(chosen)
+    for subject in choices.subjects(chosen, step):
+        if subject.network != chosen.networks[0]:
+            continue
+        units = [
+            choices.pair(chosen, subject, each, choices.lengths(chosen, step)[0], replicate)
+            for each in pairs
+            for replicate in range(chosen.replicates)
+        ]
+        barriers = [run.record(unit)["test_instability"] for unit in units if run.has(unit)]
+        missing = len(barriers) < len(units) or None in barriers
+        if missing or np.mean(barriers) >= chosen.threshold:
+            return False
+    return True
+
+
+def _replayed(run: Run, chosen: InstabilitySettings) -> Generator[int, None, None]:
+    """Yield the steps that a search goes through, by what the run has."""
+    searched = search(sorted(chosen.steps_k), chosen.search)
+    step = next(searched, None)
+    while step is not None:
+        yield step
+        step = _next(searched, _has_all(run, chosen, step) and stable(run, chosen, step))
+
+
+def _has_all(run: Run, chosen: InstabilitySettings, step: int) -> bool:
+    dense = [choices.dense(replicate) for replicate in range(chosen.replicates)]
+    return all(map(run.has, dense)) and all(
+        run.has(unit)
+        for subject, replicate in itertools.product(
+            choices.subjects(chosen, step), range(chosen.replicates)
+        )
+        if not lost(run, chosen, subject, replicate)
+        for unit in choices.of_subject(chosen, subject, replicate)
+    )
+
+
+def _next(searched: Generator[int, bool, None], is_stable: bool) -> int | None:
+    try:
+        return searched.send(is_stable)
+    except StopIteration:
+        return None

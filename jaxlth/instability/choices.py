@@ -1,0 +1,293 @@
+"""The settings of instability analysis and what they ask for: which networks, under which names."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import tyro
+
+from jaxlth import settings, tickets
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.tickets import CONTROLS, TICKET, ImpSettings, scoring
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+Length = Literal["remaining", "whole"]
+Search = Literal["all", "first", "bisection"]
+Scope = Literal["global", "layerwise"]
+
+DENSE, REMAINING = "dense", "remaining"
+OF_IMP = (TICKET, *CONTROLS)
+PRUNED_AT_STEP = tuple(name for name in scoring.AT_A_STEP if name not in OF_IMP)
+NETWORKS = (DENSE, *OF_IMP, *PRUNED_AT_STEP)
+
+
+class Subject(NamedTuple):
+    """A network of a step whose instability is asked for.
+
+    Example:
+      >>> str(Subject(500, "ticket", level=3)), str(Subject(0, "synflow", density=0.1))
+      ('step_500/level_03/ticket', 'step_0/density_0.1/synflow')
+    """
+
+    step: int  # of the dense training
+    network: str
+    level: int | None = None  # of IMP
+    density: float | None = None  # of what is pruned by a score
+
+    def __str__(self) -> str:
+        return "/".join([f"step_{self.step}", *self._size(), self.network])
+
+    def _size(self) -> Iterable[str]:
+        if self.level is not None:
+            yield f"level_{self.level:02d}"
+        if self.density is not None:
+            yield f"density_{self.density!r}"
+
+    def unit(self, part: str, replicate: int) -> str:
+        """Return the name of a unit of this subject, such as a twin's."""
+        *above, network = str(self).split("/")
+        return "/".join([*above, part, network, f"replicate_{replicate}"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InstabilitySettings:
+    """Whether copies of a network that see other SGD noise find the same minimum.
+
+    From each step of a dense training copies (twins) are trained to the end, each with its own
+    data order and augmentation, and compared along the line between them.
+
+    References:
+      Frankle 2023, Algorithm 3; Frankle et al. 2020; Bolwerk 2021.
+    """
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    steps_k: tuple[int, ...] = settings.outside((0,))
+    """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
+    networks: tuple[str, ...] = settings.outside((DENSE,))
+    """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
+    step (ticket), their controls (reinitialized, shuffled, random, random-layerwise), or what a
+    score prunes there, at once or in --rounds."""
+    levels: tuple[int, ...] = settings.outside(())
+    """Levels of IMP whose tickets and controls are asked for."""
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density")] = settings.outside(())
+    """Shares of the weights that scores keep, in (0, 1)."""
+    twins: int = settings.outside(3)
+    """Copies of each network, at least 2; all pairs of them are compared."""
+    lengths: tuple[Length, ...] = settings.outside((REMAINING,))
+    """How long twins are trained: the steps that remain (remaining), or all steps, the learning
+    rate starting anew (whole)."""
+    compare_every: float | None = settings.outside(None)
+    """Compare twins in training too, so often, in the unit of its length."""
+    points: int = settings.outside(30)
+    """Points on the line between two networks, both ends included."""
+    estimate_statistics: bool = settings.outside(False)
+    """Take batch statistics anew on training examples at each point of a line, instead of
+    interpolating them with the weights."""
+    search: Search = settings.outside("all")
+    """Analyse all steps, one after another until the first of --networks is stable (first), or find
+    that step by bisection."""
+    threshold: float = settings.outside(0.02)
+    """Instability below which a network is stable, in (0, 1)."""
+    prune_fraction: float = 0.2
+    """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
+    one_shot: bool = False
+    """Prune the dense network to each level's density at once."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    rounds: int | None = None
+    """Rounds of scoring and pruning, for scores; if not given as published: 100 for SynFlow, else
+    1."""
+    per_class: int = 10
+    """Training examples of each class that scores see, as one batch."""
+    replicates: int = settings.outside(3)
+    """Repetitions, each with its own initialisation and data order."""
+    seed: int = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        tickets.check_training(self)
+        for name, values, known in (
+            ("networks", self.networks, NETWORKS),
+            ("lengths", self.lengths, get_args(Length)),
+        ):
+            for value in values:
+                settings.known(name, value, known)
+        for name in ("steps_k", "networks", "lengths"):
+            settings.each_once(name, getattr(self, name))
+        settings.each_once("levels", self.levels, empty=True)
+        settings.each_once("density", self.densities, empty=True)
+        settings.known("search", self.search, get_args(Search))
+        settings.known("scope", self.scope, get_args(Scope))
+        for name, least in (("twins", 2), ("points", 2), ("rounds", 1), ("per_class", 1)):
+            value = getattr(self, name)
+            settings.require(
+                value is None or value >= least, f"`{name}` must be at least {least}; got {value}."
+            )
+        settings.require(
+            all(step >= 0 for step in self.steps_k),
+            f"`steps_k` must be at least 0; got {settings.in_a_row(self.steps_k)}.",
+        )
+        settings.require(
+            self.compare_every is None or self.compare_every > 0,
+            f"`compare_every` must be above 0; got {self.compare_every}.",
+        )
+        for name in ("threshold", "prune_fraction"):
+            value = getattr(self, name)
+            settings.require(0 < value < 1, f"`{name}` must lie between 0 and 1; got {value}.")
+        settings.require(
+            all(0 < density < 1 for density in self.densities),
+            f"`density` must lie between 0 and 1; got {settings.in_a_row(self.densities)}.",
+        )
+        settings.require(
+            all(level >= 1 for level in self.levels),
+            f"`levels` must be at least 1; got {settings.in_a_row(self.levels)}.",
+        )
+        self._belongs("levels", self.levels, OF_IMP)
+        self._belongs("density", self.densities, PRUNED_AT_STEP)
+        networks = settings.in_a_row(self.networks)
+        settings.require(
+            self.rounds is None or bool(self.densities),
+            f"`rounds` {self.rounds} has no effect on the networks {networks}.",
+        )
+        settings.require(
+            not (self.data.streamed and self.estimate_statistics),
+            "`estimate_statistics` needs data in memory; streamed data cannot give the examples.",
+        )
+        sees = [name for name in self.networks if name in scoring.SEES_DATA]
+        settings.require(
+            not (self.data.streamed and sees),
+            f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
+        )
+
+    def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
+        """Raise ValueError unless sizes are given just where networks need them."""
+        asked = [network for network in self.networks if network in networks]
+        settings.require(
+            not asked or bool(values),
+            f"`{name}` must say how much the networks {settings.in_a_row(asked)} keep; none is "
+            "given.",
+        )
+        settings.require(
+            not values or bool(asked),
+            f"`{name}` {settings.in_a_row(values)} has no effect on the networks "
+            f"{settings.in_a_row(self.networks)}.",
+        )
+
+
+def imp(chosen: InstabilitySettings, step: int) -> ImpSettings:
+    """Return the settings of `jaxlth imp` that find the tickets of a step."""
+    shared = {
+        name: getattr(chosen, name)
+        for name in (
+            *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
+            *("leave_out", "replicates", "seed"),
+        )
+    }
+    levels = max(chosen.levels, default=0)
+    return ImpSettings(**shared, levels=levels, rewind_step=step, controls=())
+
+
+def subjects(chosen: InstabilitySettings, step: int) -> list[Subject]:
+    """Return the networks of a step that settings ask for."""
+    found = [Subject(step, DENSE)] if DENSE in chosen.networks else []
+    asked = [network for network in chosen.networks if network != DENSE]
+    for network in asked:
+        if network in OF_IMP:
+            found += [Subject(step, network, level=level) for level in chosen.levels]
+        else:
+            found += [Subject(step, network, density=density) for density in chosen.densities]
+    return found
+
+
+def units(chosen: InstabilitySettings, steps: Iterable[int]) -> list[str]:
+    """Return the names of all twins and comparisons that settings ask for from some steps."""
+    found = [dense(replicate) for replicate in range(chosen.replicates)]
+    for step in steps:
+        for subject, replicate in itertools.product(
+            subjects(chosen, step), range(chosen.replicates)
+        ):
+            found += of_subject(chosen, subject, replicate)
+    return found
+
+
+def of_subject(chosen: InstabilitySettings, subject: Subject, replicate: int) -> list[str]:
+    """Return the names of the twins of a network, of their pairs and of their mean."""
+    found = []
+    for length in lengths(chosen, subject.step):
+        found += [twin(subject, each, length, replicate) for each in range(chosen.twins)]
+        found += [pair(chosen, subject, each, length, replicate) for each in pairs(chosen)]
+        found.append(averaged(chosen, subject, length, replicate))
+    return found
+
+
+def lengths(chosen: InstabilitySettings, step: int) -> tuple[str, ...]:
+    """Return how long twins of a step are trained: from step 0 both lengths are the same."""
+    return chosen.lengths[:1] if step == 0 else chosen.lengths
+
+
+def pairs(chosen: InstabilitySettings) -> list[tuple[int, int]]:
+    """Return the numbers of all pairs of twins."""
+    return list(itertools.combinations(range(chosen.twins), 2))
+
+
+def dense(replicate: int) -> str:
+    """Return the name of the unit of a dense training from its beginning."""
+    return f"density_1/{DENSE}/replicate_{replicate}"
+
+
+def snapshot(step: int, replicate: int) -> str:
+    """Return the name of the unit that keeps the dense network at a step of its training."""
+    return f"step_{step}/state/{DENSE}/replicate_{replicate}"
+
+
+def level(step: int, number: int, replicate: int) -> str:
+    """Return the name of the unit of a ticket that IMP trains on its way."""
+    return Subject(step, TICKET, level=number).unit("found", replicate)
+
+
+def twin(subject: Subject, number: int, length: str, replicate: int) -> str:
+    """Return the name of a twin's unit.
+
+    Example:
+      >>> twin(Subject(500, "dense"), 2, "remaining", 0)
+      'step_500/twin_2/dense/replicate_0'
+    """
+    return subject.unit(f"twin_{number}{_suffix(length)}", replicate)
+
+
+def at_step(subject: Subject, number: int, length: str, replicate: int, step: int) -> str:
+    """Return the name of the unit that keeps a twin at a step of its training."""
+    return subject.unit(f"twin_{number}{_suffix(length)}-at_{step}", replicate)
+
+
+def pair(
+    chosen: InstabilitySettings,
+    subject: Subject,
+    numbers: tuple[int, int],
+    length: str,
+    replicate: int,
+    *,
+    step: int | None = None,
+) -> str:
+    """Return the name of the unit that keeps how two twins compare, at a step or at the end."""
+    one, other = numbers
+    at = "" if step is None else f"-at_{step}"
+    how = f"-of_{chosen.points}" + ("-estimated" if chosen.estimate_statistics else "")
+    return subject.unit(f"pair_{one}_{other}{_suffix(length)}{at}{how}", replicate)
+
+
+def averaged(chosen: InstabilitySettings, subject: Subject, length: str, replicate: int) -> str:
+    """Return the name of the unit that keeps how the mean of all twins does."""
+    how = "-estimated" if chosen.estimate_statistics else ""
+    return subject.unit(f"mean_of_{chosen.twins}{_suffix(length)}{how}", replicate)
+
+
+def _suffix(length: str) -> str:
+    return "" if length == REMAINING else f"-{length}"

@@ -1,0 +1,184 @@
+"""The networks of an analysis: what each starts from."""
+
+import functools
+from typing import Any
+
+import jax
+
+from jaxlth import keys, masks, settings, tickets
+from jaxlth.instability import choices
+from jaxlth.instability.choices import DENSE, OF_IMP, InstabilitySettings, Subject
+from jaxlth.models import Network
+from jaxlth.store import Run
+from jaxlth.tickets import TICKET, Keep, Problem, controls, scoring
+from jaxlth.work import Ask, Start
+
+
+class Job:
+    """What each unit of a run is made of."""
+
+    def __init__(self, problem: Problem[tickets.Subject], run: Run) -> None:
+        self.chosen: InstabilitySettings = problem.subject.chosen
+        self.run = run
+        self._problem = problem
+        self._like, self._dense = problem.subject.like, problem.subject.dense
+        self._keep = tickets.kept_by_level(choices.imp(self.chosen, 0), self._dense)
+        self._init = jax.jit(problem.subject.model.init)
+        self._select = jax.jit(problem.subject.by_magnitude)
+        self._score = functools.cache(self._built)
+        self.start = functools.lru_cache(maxsize=2 * self.chosen.replicates)(self._start)
+
+    def check(self) -> None:
+        """Raise ValueError where something asked for cannot be, before anything is trained."""
+        for density in self.chosen.densities:
+            self._problem.subject.check_pruned(density)
+        if set(self.chosen.networks) & set(scoring.SEES_DATA):
+            self._examples(0)
+        settings.require(
+            not self.chosen.estimate_statistics or bool(jax.tree.leaves(self._like.stats)),
+            "`estimate_statistics` has no effect on a network without batch norm.",
+        )
+
+    # What is asked for.
+
+    def ask_dense(self, replicate: int) -> Ask:
+        """Return the ask for the dense training, which keeps the states that twins start from."""
+        steps = [step for step in self.chosen.steps_k if step > 0]
+        return Ask(
+            unit=choices.dense(replicate),
+            start=lambda: Start(self.state(0, replicate), self._dense),
+            key=self._order(replicate, 0),
+            begin=0,
+            record=described("dense", Subject(0, DENSE), replicate),
+            snapshots={step: choices.snapshot(step, replicate) for step in steps},
+        )
+
+    def ask_level(self, step: int, number: int, replicate: int) -> Ask:
+        """Return the ask for a ticket that IMP trains in order to prune it."""
+        subject = Subject(step, TICKET, level=number)
+        return Ask(
+            unit=choices.level(step, number, replicate),
+            start=functools.partial(self.start, subject, replicate),
+            key=self._order(replicate, number),
+            begin=step,
+            record=described("found", subject, replicate),
+        )
+
+    def ask_twin(
+        self, subject: Subject, number: int, length: str, replicate: int, steps: list[int]
+    ) -> Ask:
+        """Return the ask for a twin, which keeps itself at some steps of its training."""
+        return Ask(
+            unit=choices.twin(subject, number, length, replicate),
+            start=functools.partial(self.start, subject, replicate),
+            key=keys.fold(keys.stream(self.chosen.seed, replicate, "twins"), number),
+            begin=subject.step if length == choices.REMAINING else 0,
+            record=described("twin", subject, replicate) | {"length": length, "twins": str(number)},
+            snapshots={
+                step: choices.at_step(subject, number, length, replicate, step) for step in steps
+            },
+        )
+
+    def levels_before(self) -> range:
+        """Return the levels of IMP that are trained in order to be pruned."""
+        most = max(self.chosen.levels, default=0)
+        return range(1, 1 if self.chosen.one_shot else most)
+
+    # What a network starts from.
+
+    def state(self, step: int, replicate: int) -> Network:
+        """Return the dense network at a step of its training."""
+        if step:
+            return self.run.load(choices.snapshot(step, replicate), "network", self._like)
+        return jax.device_get(
+            self._init(keys.stream(self.chosen.seed, replicate, "initialization"))
+        )
+
+    def _start(self, subject: Subject, replicate: int) -> Start:
+        state = self.state(subject.step, replicate)
+        if subject.network == DENSE:
+            return Start(state, self._dense)
+        if subject.network not in OF_IMP:
+            return Start(state, self._scored(subject, state, replicate))
+        level = subject.level or 0
+        ticket = Start(state, self._found(subject.step, level, replicate))
+        which = {"seed": self.chosen.seed, "replicate": replicate, "level": level}
+        return jax.device_get(controls.changed(ticket, subject.network, self._init, **which))
+
+    def _found(self, step: int, number: int, replicate: int) -> masks.Mask:
+        """Return the mask that IMP finds by rewinding to a step: stored, or pruned now."""
+        if number == 0:
+            return self._dense
+        own = choices.level(step, number, replicate)
+        if self.run.has(own):
+            return self.run.load(own, "mask", self._dense)
+        before = self._unit_before(step, number, replicate)
+        trained = self.run.load(before, "network", self._like)
+        denser = self._found(step, 0 if self.chosen.one_shot else number - 1, replicate)
+        return jax.device_get(self._select(trained.params, denser, self._keep[number]))
+
+    def _unit_before(self, step: int, number: int, replicate: int) -> str:
+        """Return the unit of the trained network that a level prunes."""
+        if number == 1 or self.chosen.one_shot:
+            return choices.dense(replicate)
+        return choices.level(step, number - 1, replicate)
+
+    def _scored(self, subject: Subject, state: Network, replicate: int) -> masks.Mask:
+        """Return what a score keeps of the state of a step."""
+        keep: Keep = self._problem.subject.keeping(subject.density or 1.0)
+        batch: Any = None
+        if subject.network in scoring.SEES_DATA:
+            batch = self._examples(replicate)
+        known = scoring.Known(
+            network=state,
+            initial=state.params,
+            batch=batch,
+            key=keys.stream(self.chosen.seed, replicate, "score"),
+            mean=self._problem.mean,
+        )
+        return scoring.pruned(
+            self._score(subject.network),
+            (subject.network,),
+            self._dense,
+            known,
+            keep=keep,
+            rounds=self.chosen.rounds or scoring.published_rounds(subject.network),
+            spacing="exponential",
+        )
+
+    def _examples(self, replicate: int) -> Any:
+        return self._problem.examples(replicate, per_class=self.chosen.per_class)
+
+    def _built(self, name: str) -> scoring.Score:
+        return scoring.build(
+            name, self._problem.subject.model, self._problem.info.shape, chunk=None
+        )
+
+    def _order(self, replicate: int, level: int) -> jax.Array:
+        return keys.fold(keys.stream(self.chosen.seed, replicate, "order"), level)
+
+
+def lost(run: Run, chosen: InstabilitySettings, subject: Subject, replicate: int) -> bool:
+    """Return whether a network diverged on the way to a ticket: there is none then."""
+    if subject.level is None:
+        return False
+    on_the_way = range(1, 1 if chosen.one_shot else subject.level)
+    levels = [choices.level(subject.step, number, replicate) for number in on_the_way]
+    return any(
+        run.has(unit) and run.record(unit)["nan_step"] is not None
+        for unit in (choices.dense(replicate), *levels)
+    )
+
+
+def described(kind: str, subject: Subject, replicate: int) -> dict[str, Any]:
+    """Return what is known of a unit beforehand."""
+    pruned = 0 if subject.network == DENSE else 1
+    return {
+        "job": "instability",
+        "kind": kind,
+        "replicate": replicate,
+        "level": pruned if subject.level is None else subject.level,
+        "control": subject.network,
+        "step_k": subject.step,
+        "asked_density": subject.density,
+    }

@@ -1,0 +1,245 @@
+"""Tables of instability analysis: how far twins end from each other, by step.
+
+The table of results has a row for each network trained (of the kinds dense, found and twin), for
+each pair of twins compared, at the end or in training, and for each average of twins.
+
+References:
+  Frankle 2023, chapter 4.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from jaxlth.report import controls, tables
+from jaxlth.report import results as stored
+
+DENSE = "dense"
+SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
+SAME += ["replicate", "twins"]  # what tells pairs apart
+MEASURED = (  # columns of pairs whose twins did not diverge
+    *("test_instability", "train_instability", "test_error", "train_error"),
+    *("l2_distance", "cosine_distance", "test_differences", "train_differences"),
+    *("test_loss_l2", "train_loss_l2", "l2_from_initialization", "l2_to_end"),
+    "test_error_at_start",
+)
+
+
+def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
+    """Return the rows of compared pairs, with a column `network`, "ticket at 3.5 %" for instance.
+
+    Of pairs compared at several numbers of points those at most points are taken; those with
+    batch statistics taken anew are networks of their own.
+
+    Args:
+      results: the table of results of one run.
+      at_end: only those compared at the end of training.
+
+    Raises:
+      ValueError: no pair has been compared so.
+    """
+    rows = results[results["kind"] == "pair"]
+    if rows.empty:
+        raise ValueError("`results` have no pair of twins, or what these start from diverged.")
+    rows = _filled(rows)
+    most = rows.groupby([*SAME, "estimated"], dropna=False)["points"].transform("max")
+    rows = rows[rows["points"] == most]
+    rows = _in_order(rows.assign(network=[_network(row) for row in rows.itertuples()]))
+    if not at_end:
+        return rows
+    if not rows["at_end"].any():
+        raise ValueError("`results` have no pair of twins compared at the end of training yet.")
+    return rows[rows["at_end"]]
+
+
+def principal(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs whose twins were trained for the steps that remain, statistics interpolated.
+
+    Where there are none of these, those that there are.
+    """
+    for column, value in (("length", "remaining"), ("estimated", False)):
+        chosen = rows[rows[column] == value]
+        rows = chosen if len(chosen) else rows
+    return rows
+
+
+def summary(results: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataFrame:
+    """Return a row for each network, length of training and step: instability and accuracy.
+
+    Columns: network, length, step_k, density; for each split `S_mean` and `S_sd`, the instability
+    in [0, 1] over the `n` of all `pairs` whose twins did not diverge; accuracy, the mean of twins
+    on the test split, and mean_accuracy, that of the mean of their weights; stable, where the
+    instability there is below the threshold and no pair was lost; matches, where the accuracy is at
+    most `tolerance` below that of the dense networks trained beside.
+
+    Args:
+      results: the table of results of one run.
+      threshold: instability below which a network is stable.
+      tolerance: how far below dense still matches.
+
+    Raises:
+      ValueError: no pair has been compared yet.
+    """
+    rows = pairs(results)
+    by = rows.groupby(["network", "length", "step_k"], sort=False)
+    found = by.agg(
+        density=("density", "first"),
+        test_mean=("test_instability", "mean"),
+        test_sd=("test_instability", "std"),
+        train_mean=("train_instability", "mean"),
+        train_sd=("train_instability", "std"),
+        n=("test_instability", "count"),
+        pairs=("test_instability", "size"),
+        error=("test_error", "mean"),
+    ).reset_index()
+    found = found.assign(accuracy=1 - found["error"]).drop(columns="error")
+    keys = zip(found["network"], found["length"], found["step_k"], strict=True)
+    means = _of_means(results)
+    found = found.assign(mean_accuracy=[means.get(key, math.nan) for key in keys])
+    return found.assign(
+        stable=(found["test_mean"] < threshold) & (found["n"] == found["pairs"]),
+        matches=tables.matching(found["accuracy"], reference(results), tolerance),
+    )
+
+
+def _of_means(results: pd.DataFrame) -> dict[Any, float]:
+    """Return the accuracy of the mean of most twins by (network, length, step_k).
+
+    References:
+      Frankle 2023, section 6.2.5.
+    """
+    rows = results[results["kind"] == "average"]
+    if rows.empty:
+        return {}
+    rows = rows.assign(twins=rows["twins"].astype(int), estimated=_estimated(rows))
+    rows = rows.assign(network=[_network(row) for row in rows.itertuples()])
+    same = ["network", "length", "step_k"]
+    rows = rows[rows["twins"] == rows.groupby(same)["twins"].transform("max")]
+    accuracies = 1 - rows["test_error"].astype(float)
+    return accuracies.groupby([rows[name] for name in same]).mean().to_dict()
+
+
+def _estimated(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows have batch statistics taken anew; older runs do not say."""
+    if "estimated" not in rows:
+        return pd.Series(False, rows.index)
+    return rows["estimated"].astype("boolean").fillna(False).astype(bool)
+
+
+def reference(results: pd.DataFrame) -> float:
+    """Return the mean accuracy of the dense networks trained beside the twins."""
+    return float(stored.survived(results[results["kind"] == DENSE], "test_accuracy").mean())
+
+
+def onset(summary: pd.DataFrame, column: str) -> dict[str, int | None]:
+    """Return, for each network, the least step from which on it is so at all steps; None if never.
+
+    Args:
+      summary: as `summary` returns it; of twins trained for the steps that remain, where there are.
+      column: "stable" or "matches".
+    """
+    found = {}
+    for network, rows in summary.groupby("network", sort=False):
+        remaining = rows[rows["length"] == "remaining"]
+        rows = remaining if len(remaining) else rows
+        found[str(network)] = since(rows.sort_values("step_k"), column)
+    return found
+
+
+def render(summary: pd.DataFrame, *, threshold: float, tolerance: float) -> Table:
+    """Return the summary as a table for a terminal, in percent."""
+    n = int(summary["n"].max())
+    lines = [
+        f"Error barrier between twins in points, mean ± sd of {n} pairs; accuracy in percent, of"
+    ]
+    lines[0] += " the twins, and of the mean of their weights."
+    lost = int((summary["pairs"] - summary["n"]).sum())
+    lines.append(f"* stable: below {100 * threshold:g} points on the test set.")
+    lines.append(f"* of accuracy: matches the dense network{tables.within(tolerance)}.")
+    lines += [f"Left out because a twin diverged: {lost} pairs."] if lost else []
+    table = tables.plain("\n".join(lines))
+    several = summary["length"].nunique() > 1
+    table.add_column("network", overflow="fold")
+    for title in ["twins train"] * several + ["from step", "test", "train", "accuracy", "of mean"]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for _, row in summary.iterrows():
+        cells = [str(row["network"]), *[str(row["length"])] * several, str(row["step_k"])]
+        cells.append(_with_sd(row, "test") + ("*" if row["stable"] else " "))
+        cells.append(_with_sd(row, "train"))
+        accuracy = "-" if pd.isna(row["accuracy"]) else tables.in_percent(row["accuracy"])
+        cells.append(accuracy + ("*" if row["matches"] else " "))
+        mean = row["mean_accuracy"]
+        cells.append("-" if pd.isna(mean) else tables.in_percent(mean))
+        table.add_row(*cells)
+    return table
+
+
+def sentence(summary: pd.DataFrame) -> str:
+    """Return from which step on each network is stable and matches.
+
+    Example:
+      >>> columns = ["network", "length", "step_k", "stable", "matches"]
+      >>> rows = [("dense", "remaining", 0, False, True), ("dense", "remaining", 9, True, True)]
+      >>> sentence(pd.DataFrame(rows, columns=columns))
+      'Of the steps asked for: dense is stable from step 9 on, and matches from step 0 on.'
+    """
+    stable, matching = onset(summary, "stable"), onset(summary, "matches")
+
+    def when(step: int | None) -> str:
+        return "at none" if step is None else f"from step {step} on"
+
+    told = [
+        f"{network} is stable {when(stable[network])}, and matches {when(matching[network])}"
+        for network in stable
+    ]
+    return f"Of the steps asked for: {'; '.join(told)}."
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows by network, dense ones first, then by density, length of training and step."""
+    known = [DENSE, *controls.SHOWN]
+    ranks = rows.assign(
+        rank=[known.index(name) if name in known else len(known) for name in rows["control"]],
+        sparsity=-rows["density"],
+    )
+    order = ["rank", "control", "sparsity", "length", "step_k", "compared_step"]
+    return rows.loc[ranks.sort_values(order, kind="stable").index]
+
+
+def _filled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return pairs with all columns that are read: older runs, and lost pairs, lack some."""
+    known = set(rows.columns)
+    rows = rows.reindex(columns=[*rows.columns, *(name for name in MEASURED if name not in known)])
+    last = rows["compared_step"] == rows["compared_step"].max()
+    at_end = rows["at_end"].astype("boolean").fillna(last) if "at_end" in known else last
+    return rows.assign(
+        **{name: rows[name].astype(float) for name in MEASURED},
+        estimated=_estimated(rows),
+        at_end=at_end.astype(bool),
+        points=rows["points"].fillna(0),
+    )
+
+
+def _network(row: Any) -> str:
+    more = ", statistics anew" if row.estimated else ""
+    if row.control == DENSE:
+        return f"{row.control}{more}"
+    return f"{controls.shown(row.control).label} at {stored.percent(row.density)} %{more}"
+
+
+def since(rows: pd.DataFrame, column: str) -> int | None:
+    """Return the first step from which on a column holds, of rows in the order of steps."""
+    holds = rows[column].to_numpy(bool)
+    missing = np.flatnonzero(~holds)
+    first = missing[-1] + 1 if len(missing) else 0
+    return None if first == len(rows) else int(rows["step_k"].iloc[first])
+
+
+def _with_sd(row: pd.Series, split: str) -> str:
+    if pd.isna(row[f"{split}_mean"]):
+        return "-"
+    sd = "" if pd.isna(row[f"{split}_sd"]) else f" ± {100 * row[f'{split}_sd']:.2f}"
+    return f"{100 * row[f'{split}_mean']:.2f}{sd}"

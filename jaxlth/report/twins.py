@@ -1,0 +1,314 @@
+"""Figures of instability analysis, made only from stored results.
+
+Lines are means over all pairs of twins of all replicates, bands their standard deviation; solid on
+the test split, dashed on the training split.
+
+References:
+  Frankle 2023, chapter 4.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxlth.report import controls, drawing, tables
+from jaxlth.report import results as stored
+from jaxlth.report.instability import DENSE, pairs, principal, reference, since
+
+DISTANCES = {
+    "l2_distance": "L2 distance of weights",
+    "cosine_distance": "Cosine distance of weights",
+    "test_differences": "Test examples classified differently",
+    "train_differences": "Train examples classified differently",
+    "test_loss_l2": "L2 distance of test losses",
+    "train_loss_l2": "L2 distance of train losses",
+}
+WAY = {
+    "l2_from_initialization": "initialisation to step k",
+    "l2_to_end": "step k to the end",
+    "l2_distance": "between the ends of twins",
+}
+SPLITS = {"test": "-", "train": "--"}
+_BARRIER = "Error barrier between twins (points)"
+_OF_SPLITS = (drawing.IN_ORDER[3], drawing.IN_ORDER[4])  # red and purple, as in the thesis
+
+
+def instability(results: pd.DataFrame) -> Figure:
+    """Return instability by the step that twins start from, as in Figures 4-3, 4-4 and 4-15.
+
+    A panel for each size of sparse networks, with the dense ones in each; solid on the test split,
+    dashed on the training split.
+    """
+    rows = pairs(results)
+    return _by_step(
+        rows, {f"{split}_instability": dash for split, dash in SPLITS.items()}, _BARRIER
+    )
+
+
+def error(results: pd.DataFrame) -> Figure:
+    """Return the error of twins by the step that they start from (Figures 4-16, 4-17, 4-20)."""
+    columns = {f"{split}_error": dash for split, dash in SPLITS.items()}
+    return _by_step(pairs(results), columns, "Error at the end of training (%)")
+
+
+def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+    """Return the error on the lines between twins: a panel a network and step (Figure 4-2, 4-6).
+
+    Args:
+      results: the table of results of one run.
+      curves: the table of curves of the same run, which holds the lines.
+    """
+    rows = pairs(results)
+    rows = rows.assign(panel=rows["network"] + _from_step(rows))
+    rows = rows[rows["test_error"].notna()]
+    if rows.empty:
+        raise ValueError("`results` have no pair of twins that did not diverge.")
+    lines = curves.merge(rows[["unit", "panel"]], on="unit")
+    shown = drawing.some_of(list(dict.fromkeys(rows["panel"])), 12)
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=len(shown))
+        for axes, name in zip(panels, shown, strict=True):
+            of = lines[lines["panel"] == name]
+            for (split, dash), (color, _) in zip(SPLITS.items(), _OF_SPLITS, strict=True):
+                by = 100 * of.groupby("alpha")[f"{split}_error"].agg(["mean", "std"])
+                _band(axes, by, color=color, dash=dash, label=split)
+            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_xlabel("Place on the line between twins")
+            axes.set_ylabel("Error (%)")
+            axes.set_ylim(bottom=0)
+        panels[0].legend()
+    return figure
+
+
+def throughout(results: pd.DataFrame) -> Figure:
+    """Return instability through training, a line for each step that twins start from (4-5, 4-21).
+
+    Raises:
+      ValueError: no pair has been compared in training.
+    """
+    rows = principal(pairs(results, at_end=False))
+    if rows["compared_step"].nunique() == 1:
+        raise ValueError("`results` compare twins only at the end; ask for --compare-every.")
+    names = list(dict.fromkeys(rows["network"]))
+    steps = sorted(rows["step_k"].unique())
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=len(names))
+        for axes, name in zip(panels, names, strict=True):
+            for step, shade in zip(steps, shades, strict=True):
+                of = rows[(rows["network"] == name) & (rows["step_k"] == step)]
+                by = 100 * of.groupby("compared_step")["test_instability"].agg(["mean", "std"])
+                _band(axes, by, color=shade, label=f"from step {step}")
+            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_xlabel("Training step")
+            axes.set_ylabel(_BARRIER)
+        panels[0].legend()
+    return figure
+
+
+def distances(results: pd.DataFrame) -> Figure:
+    """Return other distances of twins by the step that they start from: a panel for each.
+
+    References:
+      Frankle 2023, Figures 4-7 to 4-12, 4-25 and 4-26.
+    """
+    rows = principal(pairs(results))
+    names = list(dict.fromkeys(rows["network"]))
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=len(DISTANCES))
+        for axes, (column, title) in zip(panels, DISTANCES.items(), strict=True):
+            _lines(axes, rows, names, column, scale=1)
+            _step_axis(axes, rows)
+            axes.set_title(title, loc="left", fontsize=9)
+            axes.set_ylim(bottom=0)
+        panels[0].legend(fontsize=7.5)
+    return figure
+
+
+def start(results: pd.DataFrame) -> Figure:
+    """Return where twins start: their error there, and three distances, by step.
+
+    References:
+      Frankle 2023, Figures 4-31 to 4-33.
+    """
+    rows = principal(pairs(results))
+    names = list(dict.fromkeys(rows["network"]))
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=1 + len(names))
+        _lines(panels[0], rows, names, "test_error_at_start", scale=100)
+        panels[0].set_title("Test error at step k (%)", loc="left", fontsize=9)
+        panels[0].legend(fontsize=7.5)
+        for axes, name in zip(panels[1:], names, strict=True):
+            of = rows[rows["network"] == name]
+            for (column, label), (color, marker) in zip(
+                WAY.items(), drawing.IN_ORDER, strict=False
+            ):
+                by = of.groupby("step_k")[column].agg(["mean", "std"])
+                _band(axes, by, color=color, marker=marker, label=label)
+            axes.set_title(f"{name}: L2 distances", loc="left", fontsize=9)
+            axes.set_ylim(bottom=0)
+        for axes in panels:
+            _step_axis(axes, rows)
+        panels[1].legend(fontsize=7.5)
+    return figure
+
+
+def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figure:
+    """Return the step from which networks are stable and match, by density (Figure 4-18).
+
+    The median over pairs of the step of each, of the steps asked for. A pair that is never so
+    counts as one of a step beyond all; where that is the median, the point is missing.
+
+    Args:
+      results: the table of results of one run.
+      threshold: instability below which a pair is stable.
+      tolerance: how far below dense still matches.
+    """
+    rows = principal(pairs(results))
+    rows = rows.assign(
+        stable=rows["test_instability"] < threshold,
+        matches=tables.matching(1 - rows["test_error"], reference(results), tolerance),
+    )
+    sparse = rows[rows["control"] != DENSE]
+    if sparse.empty:
+        raise ValueError("`results` have no sparse network; ask for --networks ticket --levels N.")
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, (axes,) = drawing.new_figure(panels=1)
+        for place, control in enumerate(dict.fromkeys(sparse["control"])):
+            of = sparse[sparse["control"] == control]
+            color, marker = _style(control, place)
+            for column, dash in (("stable", "-"), ("matches", ":")):
+                points = _medians(of, column)
+                label = f"{controls.shown(control).label}, {column}"
+                style: dict[str, Any] = {"color": color, "marker": marker, "label": label}
+                weights = [100 * density for density in points]
+                axes.plot(weights, list(points.values()), linestyle=dash, **style)
+        drawing.density_axis(axes, sparse["density"], most=11)
+        axes.set_ylabel("From step")
+        axes.set_ylim(0, 1.05 * max(rows["step_k"].max(), 1))
+        axes.legend()
+    return figure
+
+
+def _from_step(rows: pd.DataFrame) -> pd.Series:
+    several = rows["length"].nunique() > 1
+    steps = ", from step " + rows["step_k"].astype(str)
+    return steps + (", " + rows["length"] if several else "")
+
+
+def _medians(rows: pd.DataFrame, column: str) -> dict[float, float]:
+    """Return, by density, the median over pairs of the step from which on a column holds."""
+    found = {}
+    for density, of in rows.groupby("density"):
+        each = [
+            since(pair.sort_values("step_k"), column)
+            for _, pair in of.groupby(["replicate", "twins"])
+        ]
+        found[float(density)] = float(np.median([np.inf if s is None else s for s in each]))
+    return {density: step if np.isfinite(step) else np.nan for density, step in found.items()}
+
+
+def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
+    """Return columns by step, in percent: a panel for each size of network."""
+    rows = _both_at_0(rows)
+    dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
+    sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
+    shown = drawing.some_of(sizes, 12)
+    several = rows["length"].nunique() > 1
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=len(shown))
+        for axes, size in zip(panels, shown, strict=True):
+            of = pd.concat(
+                [dense, sparse[np.isclose(sparse["density"], size)]] if size else [dense]
+            )
+            for length, part in of.groupby("length", sort=False):
+                names = list(dict.fromkeys(part["network"]))
+                for column, dash in columns.items():
+                    more = f" ({length})" if several else ""
+                    label = f"{more}, {column.partition('_')[0]}"
+                    alpha = 1.0 if length == "remaining" else 0.5
+                    _lines(axes, part, names, column, dash=dash, more=label, alpha=alpha)
+            _step_axis(axes, rows)
+            axes.set_ylabel(title)
+            axes.set_ylim(bottom=0)
+            if size and len(shown) > 1:
+                axes.set_title(f"{stored.percent(size)} % of weights", loc="left", fontsize=9)
+            axes.legend(fontsize=7.5)
+    return figure
+
+
+def _both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with those of step 0 for both lengths of training, which are the same there."""
+    lengths = set(rows["length"])
+    if len(lengths) == 1:
+        return rows
+    first = rows[rows["step_k"] == 0]
+    other = first.assign(
+        length=first["length"].map(dict(zip(lengths, [*lengths][::-1], strict=True)))
+    )
+    return pd.concat([rows, other])
+
+
+def _lines(
+    axes: Axes,
+    rows: pd.DataFrame,
+    names: list[str],
+    column: str,
+    *,
+    scale: float = 100,
+    dash: str = "-",
+    more: str = "",
+    alpha: float = 1.0,
+) -> None:
+    """Draw a column by step, a line for each network."""
+    for place, name in enumerate(names):
+        of = rows[rows["network"] == name]
+        by = scale * of.groupby("step_k")[column].agg(["mean", "std"])
+        color, marker = _style(of["control"].iloc[0], place)
+        label = f"{name}{more}"
+        _band(axes, by, color=color, marker=marker, dash=dash, label=label, alpha=alpha)
+
+
+def _band(
+    axes: Axes,
+    by: pd.DataFrame,
+    *,
+    color: Any,
+    label: str,
+    marker: str | None = None,
+    dash: str = "-",
+    alpha: float = 1.0,
+) -> None:
+    """Draw means, and their standard deviation as a band if the line is solid."""
+    x, deviation = by.index.to_numpy(float), by["std"].fillna(0)
+    style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": dash, "alpha": alpha}
+    axes.plot(x, by["mean"], label=label, **style)
+    low, high = by["mean"] - deviation, by["mean"] + deviation
+    if dash == "-":
+        axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+
+
+def _step_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """Make the horizontal axis: steps, logarithmic beyond the least above 0."""
+    steps = sorted(rows["step_k"].unique())
+    above = [step for step in steps if step > 0]
+    if len(above) > 1:
+        axes.set_xscale("symlog", linthresh=above[0])
+        axes.set_xlim(steps[0] - 0.1 * above[0], 1.15 * above[-1])
+    ticks = drawing.some_of(steps, 7)
+    axes.set_xticks(ticks, [f"{step:g}" for step in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("Twins start at step")
+
+
+def _style(control: str, place: int = 0) -> drawing.Style:
+    if control == DENSE:
+        return drawing.Style(controls.BLACK, "o")
+    if control in controls.SHOWN:
+        return drawing.style(control)
+    return drawing.IN_ORDER[(place + 3) % len(drawing.IN_ORDER)]

@@ -1,0 +1,582 @@
+"""Instability analysis: what twins are, how they compare, what a run trains, what it says."""
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from jaxlth import cli, data, instability, landscape, masks, store, tickets, work
+from jaxlth import settings as settings_lib
+from jaxlth.data import DataSettings
+from jaxlth.instability import InstabilitySettings, Subject, choices
+from jaxlth.instability.comparing import Line
+from jaxlth.instability.job import Job
+from jaxlth.models import ModelSettings
+from jaxlth.report import instability as report
+from jaxlth.report import twins
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+NET = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
+TINY = ["instability", *NET, "--replicates", "2", "--twins", "2", "--points", "5"]
+NETWORKS = ["--networks", "dense", "ticket", "reinitialized", "synflow-mean", "snip"]
+NETWORKS += ["--levels", "2", "--density", "0.2", "--rounds", "3", "--per-class", "2"]
+
+
+def printed(*arguments):
+    """Return the output of a command that must succeed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(list(arguments)) == 0
+    return out.getvalue()
+
+
+def only_run(out, job="instability"):
+    (info,) = [info for info in store.runs(out) if info.job == job]
+    return store.look(info.path)
+
+
+def times(path):
+    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+def chosen(**others):
+    """Return settings of a tiny analysis."""
+    defaults = {
+        "model": ModelSettings(name="mlp", hidden=(8,)),
+        "training": TrainingSettings(steps=30, batch_size=50),
+        "replicates": 1,
+        "twins": 2,
+        "points": 5,
+    }
+    return InstabilitySettings(**defaults | others)
+
+
+@contextlib.contextmanager
+def opened(settings, out):
+    """Give the problem, and a run of these settings that is held."""
+    problem = instability.prepare(settings)
+    with store.open_run(out, settings, job="instability", label="tiny") as run:
+        yield problem, run
+
+
+def whole(problem, run):
+    list(instability.instability(problem, run, checkpoint_seconds=60))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run with networks of each kind from two steps, and what the command printed."""
+    out = tmp_path_factory.mktemp("finished")
+    return out, printed(*TINY, *NETWORKS, "--steps-k", "0,10", "--out", str(out))
+
+
+def test_it_prints_a_row_for_each_network_and_step(finished):
+    out, said = finished
+    lines = [line.split() for line in said.splitlines()]
+    rows = {
+        (network, step): [line for line in lines if line[:1] == [network] and step in line]
+        for network in ("dense", "ticket", "reinitialised", "synflow-mean", "snip")
+        for step in ("0", "10")
+    }
+    assert all(len(found) == 1 for found in rows.values()), rows
+    assert "dense is stable from step" in said
+    assert (only_run(out).path / "instability.png").exists()
+
+
+def test_called_again_it_computes_nothing_and_asked_for_more_only_that(finished, tmp_path):
+    out, said = finished
+    before = times(out)
+    assert printed(*TINY, *NETWORKS, "--steps-k", "0", "10", "--out", str(out)) == said
+    assert times(out) == before
+    small = ["--networks", "dense", "--out", str(tmp_path)]
+    printed(*TINY, *small)
+    before = times(tmp_path)
+    printed(*TINY, *small, "--twins", "3")
+    after = times(tmp_path)
+    assert {file: after[file] for file in before} == before
+    new = [str(file.parent) for file in after if file not in before]
+    # For each replicate a twin, two pairs, and the mean of three.
+    assert len(new) == 2 * (1 + 2 + 1)
+
+
+def test_the_table_has_every_twin_and_pair(finished):
+    table = store.table([only_run(finished[0]).path])
+    groups = 5 * 2 * 2  # networks, steps, replicates
+    counts = table["kind"].value_counts()
+    assert counts["twin"] == 2 * groups
+    assert counts["pair"] == counts["average"] == groups
+    assert counts["dense"] == 2
+    assert counts["found"] == 2 * 2  # level 1, for two steps and replicates
+    assert set(report.pairs(table)["compared_step"]) == {30}
+
+
+def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
+    with opened(chosen(), tmp_path) as (problem, run):
+        whole(problem, run)
+        again = Job(problem, run).ask_twin(Subject(0, "dense"), 0, "remaining", 0, [])
+        again = again._replace(unit="step_0/again/dense/replicate_0")
+        course = problem.course()
+        list(work.train(run, [again], course, problem.placed, later=0, checkpoint_seconds=60))
+        first, second, third = (
+            run.load(unit, "network")
+            for unit in (
+                again.unit,
+                choices.twin(Subject(0, "dense"), 0, "remaining", 0),
+                choices.twin(Subject(0, "dense"), 1, "remaining", 0),
+            )
+        )
+    assert same(first, second)
+    assert not same(second, third)
+
+
+def problem_of(run):
+    """Return the problem of a stored run."""
+    return instability.prepare(
+        settings_lib.from_dict(InstabilitySettings, store.about_run(run.path)["settings"])
+    )
+
+
+@pytest.mark.slow
+def test_the_state_of_a_step_is_that_of_a_training_which_ends_there(tmp_path):
+    """Also where the step is asked for after the dense training has ended."""
+    short = chosen(training=TrainingSettings(steps=10, batch_size=50))
+    with opened(short, tmp_path / "short") as (problem, run):
+        whole(problem, run)
+        expected = run.load(choices.dense(0), "network")
+    with opened(chosen(), tmp_path / "long") as (problem, run):
+        whole(problem, run)
+    later = chosen(steps_k=(0, 10))
+    before = times(tmp_path / "long")
+    with opened(later, tmp_path / "long") as (problem, run):
+        whole(problem, run)
+        found = run.load(choices.snapshot(10, 0), "network")
+    assert same(found, expected)
+    after = times(tmp_path / "long")
+    assert {file: after[file] for file in before} == before
+
+
+def test_twins_start_where_the_dense_training_was(finished):
+    """From step 10: the way to there, and the way on, are those of the stored networks."""
+    run = only_run(finished[0])
+    state = run.load(choices.snapshot(10, 1), "network")["params"]
+    pair = choices.pair(InstabilitySettings(points=5), Subject(10, "dense"), (0, 1), "remaining", 1)
+    twins = [
+        run.load(choices.twin(Subject(10, "dense"), number, "remaining", 1), "network")["params"]
+        for number in (0, 1)
+    ]
+    record = run.record(pair)
+    on = np.mean([float(landscape.l2_distance(state, twin)) for twin in twins])
+    assert record["l2_to_end"] == pytest.approx(on, rel=1e-5)
+    assert record["l2_distance"] == pytest.approx(float(landscape.l2_distance(*twins)), rel=1e-5)
+    first = Job(problem_of(run), run).state(0, 1).params
+    way = float(landscape.l2_distance(first, state))
+    assert record["l2_from_initialization"] == pytest.approx(way, rel=1e-5) != 0
+    from_0 = run.record(
+        choices.pair(InstabilitySettings(points=5), Subject(0, "dense"), (0, 1), "remaining", 1)
+    )
+    assert from_0["l2_from_initialization"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "subject", [Subject(10, "ticket", level=2), Subject(0, "snip", density=0.2)]
+)
+def test_sparse_twins_and_all_between_them_stay_masked(finished, subject):
+    run = only_run(finished[0])
+    units = [choices.twin(subject, number, "remaining", 0) for number in (0, 1)]
+    a, b = (run.load(unit, "network")["params"] for unit in units)
+    mask = run.load(units[0], "mask")
+    assert same(mask, run.load(units[1], "mask"))
+    assert 0 < float(masks.density(mask)) < 1
+    for alpha in landscape.alphas(5):
+        point = landscape.interpolate(a, b, alpha)
+        assert same(point, masks.apply(point, mask))
+
+
+def test_a_pair_agrees_with_a_plain_numpy_evaluation(finished):
+    out, _ = finished
+    run, subject = only_run(out), Subject(0, "ticket", level=2)
+    record = run.record(
+        choices.pair(InstabilitySettings(points=5), subject, (0, 1), "remaining", 0)
+    )
+    a, b = (
+        run.load(choices.twin(subject, number, "remaining", 0), "network")["params"]
+        for number in (0, 1)
+    )
+    _, digits = data.load(DataSettings(), seed=0)
+    images = ((digits.test.images - digits.mean) / digits.std).reshape(len(digits.test.labels), -1)
+
+    def logits(params):
+        hidden = np.maximum(images @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+        return hidden @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+
+    errors = []
+    for alpha in np.linspace(0, 1, 5):
+        point = jax.tree.map(lambda x, y, at=alpha: (1 - at) * x + at * y, a, b)
+        errors.append(np.mean(logits(point).argmax(1) != digits.test.labels))
+    assert record["curve"]["test_error"] == pytest.approx(errors, abs=1e-6)
+    barrier = max(errors) - (errors[0] + errors[-1]) / 2
+    assert record["test_instability"] == pytest.approx(barrier, abs=1e-6)
+    differing = np.sum(logits(a).argmax(1) != logits(b).argmax(1))
+    assert record["test_differences"] == differing
+
+    def losses(params):
+        found = logits(params)
+        top = np.log(np.exp(found - found.max(1, keepdims=True)).sum(1)) + found.max(1)
+        return top - found[np.arange(len(found)), digits.test.labels]
+
+    apart = np.linalg.norm(losses(a) - losses(b))
+    assert record["test_loss_l2"] == pytest.approx(apart, rel=1e-3)
+
+
+def test_the_average_of_twins_is_evaluated_beside_them(finished):
+    run = only_run(finished[0])
+    settings = InstabilitySettings(twins=2, points=5)
+    for record in (
+        run.record(choices.averaged(settings, Subject(step, "dense"), "remaining", 0))
+        for step in (0, 10)
+    ):
+        assert 0 <= record["test_error"] <= 1
+        assert record["twins_test_error"] > 0
+
+
+@pytest.mark.slow
+def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
+    """Found by either command they are the same, and what imp has trained is taken over."""
+    imp = ["imp", *NET, "--levels", "1", "--controls", "--rewind-step", "10", "--replicates", "1"]
+    own, taken = tmp_path / "own", tmp_path / "taken"
+    ask = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "ticket"]
+    ask += ["--levels", "2", "--steps-k", "10"]
+    printed(*ask, "--out", str(own))
+    printed(*imp, "--out", str(taken))
+    found = only_run(taken, "imp")
+    printed(*ask, "--out", str(taken))
+    level = choices.level(10, 1, 0)
+    assert "adopted" in only_run(taken).record(level)
+    assert "adopted" not in only_run(own).record(level)
+    ticket = found.load(tickets.unit(1, "ticket", 0), "network")
+    assert same(only_run(own).load(level, "network"), ticket)
+    dense = choices.dense(0)
+    assert "adopted" in only_run(taken).record(dense)
+    assert same(only_run(own).load(dense, "network"), only_run(taken).load(dense, "network"))
+    state = choices.snapshot(10, 0)
+    assert "adopted" in only_run(taken).record(state)
+    assert same(only_run(own).load(state, "network"), only_run(taken).load(state, "network"))
+    file = taken / "figure.png"
+    run = str(only_run(taken).path)
+    printed("figure", run, "--kind", "distances", "--file", str(file))
+    assert file.exists()
+    assert same(only_run(taken).load(level, "network"), ticket)
+
+
+def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
+    settings = chosen(steps_k=(10,), lengths=("remaining", "whole"))
+    with opened(settings, tmp_path) as (problem, run):
+        whole(problem, run)
+        steps = {
+            length: run.record(choices.twin(Subject(10, "dense"), 0, length, 0))["start_step"]
+            for length in settings.lengths
+        }
+        table = store.table([run.path])
+        networks = {
+            length: run.load(choices.twin(Subject(10, "dense"), 0, length, 0), "network")
+            for length in settings.lengths
+        }
+    way = report.pairs(table)["l2_from_initialization"].unique()
+    assert steps == {"remaining": 10, "whole": 0}
+    assert not same(networks["remaining"], networks["whole"])
+    assert len(way) == 1  # both start from the state of step 10
+    assert way[0] > 0
+    summary = report.summary(table, threshold=0.02, tolerance=0.002)
+    assert set(summary["length"]) == {"remaining", "whole"}
+    assert list(report.onset(summary, "stable")) == ["dense"]
+
+
+def test_twins_are_compared_in_training_too(tmp_path):
+    settings = chosen(steps_k=(0, 10), compare_every=8)
+    with opened(settings, tmp_path) as (problem, run):
+        whole(problem, run)
+        pairs = report.pairs(store.table([run.path]), at_end=False)
+    by = pairs.groupby("step_k")["compared_step"].apply(list)
+    assert by[0] == [8, 16, 24, 30]
+    assert by[10] == [16, 24, 30]
+    assert (pairs["l2_distance"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "onset", "expected"),
+    [
+        ("all", 5, [0, 5, 10, 20]),
+        ("first", 5, [0, 5]),
+        ("first", 99, [0, 5, 10, 20]),
+        ("bisection", 5, [10, 5, 0]),
+        ("bisection", 99, [10, 20]),
+        ("bisection", 0, [10, 5, 0]),
+    ],
+)
+def test_a_search_visits_the_steps_that_it_needs(how, onset, expected):
+    searched, visited = instability.search([0, 5, 10, 20], how), []
+    with contextlib.suppress(StopIteration):
+        step = next(searched)
+        while True:
+            visited.append(step)
+            step = searched.send(step >= onset)
+    assert visited == expected
+
+
+def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
+    """A threshold of nearly 1 makes every network stable, of nearly 0 none."""
+    asked = {"steps_k": (0, 5, 10), "search": "first"}
+    for threshold, steps in ((0.99, {0}), (1e-9, {0, 5, 10})):
+        settings, out = chosen(**asked, threshold=threshold), tmp_path / str(threshold)
+        with opened(settings, out) as (problem, run):
+            assert not instability.complete(settings, run.path)
+            whole(problem, run)
+            assert set(report.pairs(store.table([run.path]))["step_k"]) == steps
+            assert instability.complete(settings, run.path)
+
+
+@pytest.mark.slow
+def test_interrupted_it_ends_with_the_same_bits(tmp_path):
+    settings = chosen(steps_k=(0, 10))
+    with opened(settings, tmp_path / "whole") as (problem, run):
+        whole(problem, run)
+        expected = {unit: run.record(unit) for unit, _ in run.records()}
+        networks = {unit: run.load(unit, "network") for unit in expected if "twin_" in unit}
+    with opened(settings, tmp_path / "cut") as (problem, run):
+        for events in range(2, 400, 3):  # cut ever later
+            job, done = instability.instability(problem, run, checkpoint_seconds=60), False
+            for _ in range(events):
+                if next(job, None) is None:
+                    done = True
+                    break
+            if done:
+                break
+            with pytest.raises(KeyboardInterrupt):
+                job.throw(KeyboardInterrupt())
+        found = {unit: run.record(unit) for unit, _ in run.records()}
+        assert done
+        assert all(same(run.load(unit, "network"), net) for unit, net in networks.items())
+    assert set(found) == set(expected)
+    for unit, record in expected.items():
+        if "pair" in unit:
+            assert found[unit] == record
+
+
+def test_a_pair_of_which_a_twin_diverged_is_told_and_left_out(tmp_path):
+    settings = chosen(optimizer=OptimizerSettings(optimizer="sgd", lr=1e30))
+    with opened(settings, tmp_path) as (problem, run):
+        whole(problem, run)
+        table = store.table([run.path])
+    pairs = report.pairs(table)
+    assert pairs["test_instability"].isna().all()
+    assert pairs["diverged_step"].notna().all()
+    summary = report.summary(table, threshold=0.02, tolerance=0.002)
+    assert (summary["n"] == 0).all()
+    assert not summary["stable"].any()
+    for draw in (twins.instability, twins.error, twins.distances, twins.start):
+        draw(table)
+    with pytest.raises(ValueError, match="did not diverge"):
+        twins.interpolation(table, store.curves([run.path]))
+
+
+def test_twins_that_diverge_count_as_lost_in_training_too(tmp_path):
+    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
+    with opened(chosen(optimizer=sgd, compare_every=8), tmp_path) as (problem, run):
+        whole(problem, run)
+        pairs = report.pairs(store.table([run.path]), at_end=False)
+    assert set(pairs["compared_step"]) == {8, 16, 24, 30}
+    assert pairs["test_instability"].isna().all()
+
+
+def test_a_replicate_whose_dense_network_diverged_has_no_tickets_and_ends_the_run(tmp_path):
+    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
+    settings = chosen(optimizer=sgd, networks=("ticket", "dense"), levels=(1,), steps_k=(0, 5))
+    with opened(settings, tmp_path) as (problem, run):
+        whole(problem, run)
+        assert instability.complete(settings, run.path)
+        pairs = report.pairs(store.table([run.path]))
+    assert set(pairs["control"]) == {"dense"}
+
+
+def test_a_network_is_stable_only_if_no_pair_was_lost():
+    frame = table([("dense", 1.0, 0, (0.0, None), 0.1), ("dense", 1.0, 9, (0.0, 0.01), 0.1)])
+    found = report.summary(frame, threshold=0.02, tolerance=0.002)
+    assert found["stable"].tolist() == [False, True]
+    assert found["n"].tolist() == [1, 2]
+
+
+@pytest.mark.slow
+def test_estimated_statistics_are_those_of_training_examples():
+    """Of a network with batch norm: those of one batch of all examples, to rounding."""
+    settings = InstabilitySettings(
+        data=DataSettings(name="digits"),
+        model=ModelSettings(name="resnet-20"),
+        training=TrainingSettings(steps=1, batch_size=50, train_examples=100),
+        estimate_statistics=True,
+        points=2,
+    )
+    problem = instability.prepare(settings)
+    line = Line(problem, problem.course(), points=2, estimate=True)
+    network = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(0)))
+    group = line._single
+    placed = group.layout.place([network]), group.layout.place([problem.subject.dense])
+    (found,) = group.layout.take(group.estimated(*placed).stats, 1)
+    some = group._splits["train"]
+    dataset = problem.placed.dataset
+    inputs = data.normalize(jnp.asarray(some.images), dataset.mean, dataset.std)
+    zeros = jax.tree.map(jnp.zeros_like, network.stats)
+    _, after = problem.subject.model.apply(network._replace(stats=zeros), inputs, True)
+    expected = jax.tree.map(lambda leaf: leaf / 0.1, after)  # a new batch counts a tenth
+    tiny.assert_close(found, jax.device_get(expected), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps-k", "30"], "`steps_k` must lie in 0..29, before the end of training; got 30."),
+        (["--steps-k", "-1"], "`steps_k` must be at least 0; got -1."),
+        (["--twins", "1"], "`twins` must be at least 2; got 1."),
+        (["--points", "1"], "`points` must be at least 2; got 1."),
+        (["--networks", "tickets", "--levels", "1"], "Did you mean 'ticket'?"),
+        (["--networks", "ticket"], "`levels` must say how much the networks ticket keep"),
+        (["--networks", "snip"], "`density` must say how much the networks snip keep"),
+        (["--levels", "2"], "`levels` 2 has no effect on the networks dense."),
+        (["--networks", "snip", "--density", "0.001"], "fewer than the network's 2 layers"),
+        (["--networks", "snip", "--density", "0.2", "--per-class", "999"], "`per_class` must be"),
+        (["--rounds", "5"], "`rounds` 5 has no effect on the networks dense."),
+        (["--estimate-statistics"], "no effect on a network without batch norm"),
+        (["--search", "second"], "`--search` has no value 'second'."),
+        (["--threshold", "2"], "`threshold` must lie between 0 and 1; got 2.0."),
+        (["--compare-every", "0"], "`compare_every` must be above 0"),
+        (["--steps-k", "0,x"], "`--steps-k` must be a whole number; got 'x'."),
+    ],
+)
+def test_mistakes_are_one_line(words, message, tmp_path, capsys):
+    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+# The report, on a table made by hand.
+
+
+def table(rows):
+    """Return a table of results of a dense network and of (network, density, step, barriers)."""
+    found = [{"kind": "dense", "test_accuracy": 0.9, "nan_step": None, "control": "dense"}]
+    for network, density, step, barriers, error in rows:
+        for replicate, barrier in enumerate(barriers):
+            found.append(
+                {
+                    "kind": "pair",
+                    "control": network,
+                    "level": 0 if network == "dense" else 1,
+                    "density": density,
+                    "length": "remaining",
+                    "step_k": step,
+                    "compared_step": 100,
+                    "asked_density": None,
+                    "points": 30,
+                    "estimated": False,
+                    "replicate": replicate,
+                    "twins": "0-1",
+                    "test_instability": barrier,
+                    "train_instability": None if barrier is None else barrier / 2,
+                    "test_error": error,
+                    "train_error": error,
+                }
+            )
+    return pd.DataFrame(found)
+
+
+BY_HAND = [
+    ("ticket", 0.1, 0, (0.10, 0.20), 0.13),
+    ("dense", 1.0, 0, (0.30, 0.40), 0.10),
+    ("dense", 1.0, 50, (0.01, 0.02), 0.10),
+    ("ticket", 0.1, 10, (0.00, 0.01), 0.09),
+    ("dense", 1.0, 10, (0.20, 0.10), 0.10),
+    ("ticket", 0.1, 50, (0.00, 0.00), 0.10),
+]
+
+
+def test_the_summary_is_in_order_and_counts_from_the_dense_accuracy():
+    found = report.summary(table(BY_HAND), threshold=0.02, tolerance=0.002)
+    assert found["network"].tolist() == ["dense"] * 3 + ["ticket at 10 %"] * 3
+    assert found["step_k"].tolist() == [0, 10, 50] * 2
+    assert found["test_mean"].tolist() == pytest.approx([0.35, 0.15, 0.015, 0.15, 0.005, 0.0])
+    assert found["stable"].tolist() == [False, False, True, False, True, True]
+    assert found["matches"].tolist() == [True, True, True, False, True, True]
+    assert report.onset(found, "stable") == {"dense": 50, "ticket at 10 %": 10}
+    assert report.onset(found, "matches") == {"dense": 0, "ticket at 10 %": 10}
+
+
+def test_a_network_that_becomes_unstable_again_is_stable_only_after_that():
+    rows = [("dense", 1.0, step, (value,), 0.1) for step, value in enumerate((0.0, 0.5, 0.0))]
+    found = report.summary(table(rows), threshold=0.02, tolerance=0.002)
+    assert report.onset(found, "stable") == {"dense": 2}
+
+
+def test_pairs_at_most_points_count_and_those_with_statistics_anew_are_apart():
+    few = table([("dense", 1.0, 0, (0.1,), 0.1)]).assign(points=3)
+    anew = table([("dense", 1.0, 0, (0.4,), 0.1)]).iloc[1:].assign(estimated=True)
+    many = table([("dense", 1.0, 0, (0.3,), 0.1)]).iloc[1:]
+    found = report.summary(pd.concat([few, many, anew]), threshold=0.02, tolerance=0.0)
+    by = dict(zip(found["network"], found["test_mean"], strict=True))
+    assert by == {"dense": 0.3, "dense, statistics anew": 0.4}
+
+
+def test_figures_draw_the_numbers_of_the_table():
+    frame = table(BY_HAND)
+    (axes,) = twins.instability(frame).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["dense, test"].get_xdata(), [0, 10, 50])
+    np.testing.assert_allclose(lines["dense, test"].get_ydata(), [35, 15, 1.5])
+    np.testing.assert_allclose(lines["ticket at 10 %, train"].get_ydata(), [7.5, 0.25, 0])
+    (axes,) = twins.error(frame).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["ticket at 10 %, test"].get_ydata(), [13, 9, 10])
+    (axes,) = twins.onsets(frame, threshold=0.02, tolerance=0.002).axes
+    lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
+    assert lines == {"ticket, stable": [10.0], "ticket, matches": [10.0]}
+
+
+@pytest.mark.parametrize("kind", ["instability", "error", "interpolation", "distances", "start"])
+def test_each_kind_of_figure_is_drawn_by_command(finished, kind, tmp_path):
+    file = tmp_path / f"{kind}.png"
+    run = only_run(finished[0]).path
+    assert str(file) in printed("figure", str(run), "--kind", kind, "--file", str(file))
+    assert file.stat().st_size > 10_000
+
+
+def test_a_figure_that_needs_more_says_what(finished, capsys):
+    run = str(only_run(finished[0]).path)
+    assert cli.main(["figure", run, "--kind", "throughout"]) == 2
+    assert "ask for --compare-every" in capsys.readouterr().err
+    assert cli.main(["figure", run, "--kind", "layers"]) == 2
+    assert "draws runs of `jaxlth early`" in capsys.readouterr().err
+
+
+def test_random_networks_are_the_control_of_tickets_and_need_levels_only():
+    asked = chosen(networks=("random",), levels=(1,))
+    assert choices.subjects(asked, 0) == [Subject(0, "random", level=1)]
+    assert len(set(instability.NETWORKS)) == len(instability.NETWORKS)
+
+
+def test_settings_that_are_asked_for_later_extend_the_run():
+    asked = chosen()
+    more = dataclasses.replace(asked, steps_k=(0, 9), twins=3, points=7, replicates=2)
+    assert store.folder("o", asked, job="j", label="l") == store.folder(
+        "o", more, job="j", label="l"
+    )

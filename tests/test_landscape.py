@@ -1,0 +1,208 @@
+"""Lines between networks and distances of networks, on trees of any kind."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxlth import landscape, masks
+from jaxlth.data import Dataset, Split, normalize
+from jaxlth.training import evaluation
+
+
+def trees(seed):
+    """Return a tree of two kernels, a bias, and a counter."""
+    random = np.random.default_rng(seed)
+    kernels = [random.normal(size=shape).astype(np.float32) for shape in ((3, 4), (4, 2))]
+    return {"in": {"kernel": kernels[0], "bias": random.normal(size=4)}, "out": kernels[1], "n": 3}
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]).astype(np.float64)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two networks for the tiny data, their model and the data."""
+    model = tiny.model(8)
+    return model, tiny.dataset(), tiny.network(model, 0), tiny.network(model, 1)
+
+
+def error_fn(model, data):
+    """Return network -> error on the test split."""
+
+    def error(network):
+        inputs = normalize(jnp.asarray(data.test.images), data.mean, data.std)
+        logits, _ = model.apply(network, inputs, False)
+        return jnp.mean(jnp.argmax(logits, -1) != data.test.labels)
+
+    return error
+
+
+def test_the_ends_of_a_line_are_its_networks_to_the_bit():
+    a, b = trees(0), trees(1)
+    tiny.assert_same(landscape.interpolate(a, b, 0.0), jax.tree.map(jnp.asarray, a))
+    tiny.assert_same(landscape.interpolate(a, b, 1.0), jax.tree.map(jnp.asarray, b))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.7])
+def test_a_point_is_the_weighted_mean_and_equal_weights_stay(alpha):
+    a, b = trees(0), trees(1)
+    found = landscape.interpolate(a, b, alpha)
+    np.testing.assert_allclose(flat(found), (1 - alpha) * flat(a) + alpha * flat(b), atol=1e-6)
+    tiny.assert_same(landscape.interpolate(a, a, alpha), jax.tree.map(jnp.asarray, a))
+
+
+def test_what_is_pruned_in_both_stays_pruned():
+    a, b = trees(0), trees(1)
+    mask = tiny.half(a)
+    a, b = masks.apply(a, mask), masks.apply(b, mask)
+    for alpha in landscape.alphas(30):
+        point = landscape.interpolate(a, b, alpha)
+        tiny.assert_same(point, masks.apply(point, mask))
+
+
+def test_the_errors_of_a_line_agree_with_numpy(pair):
+    model, data, a, b = pair
+    found = landscape.errors_along(error_fn(model, data), a, b, points=7)
+    images = (data.test.images.reshape(12, -1) - data.mean) / data.std
+    for alpha, error in zip(np.linspace(0, 1, 7), found, strict=True):
+        weights = [
+            (1 - alpha) * np.asarray(x, np.float64) + alpha * np.asarray(y, np.float64)
+            for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True)
+        ]
+        hidden = np.maximum(images @ weights[1] + weights[0], 0)
+        classes = (hidden @ weights[3] + weights[2]).argmax(1)
+        assert float(error) == pytest.approx(np.mean(classes != data.test.labels))
+
+
+@pytest.mark.parametrize("together", [None, 1, 4, 7, 30])
+def test_side_by_side_gives_the_same_errors(pair, together):
+    model, data, a, b = pair
+    along = {"points": 7, "together": together}
+    found = landscape.errors_along(error_fn(model, data), a, b, **along)
+    jitted = jax.jit(lambda a, b: landscape.errors_along(error_fn(model, data), a, b, **along))
+    one_by_one = [
+        error_fn(model, data)(landscape.interpolate(a, b, alpha)) for alpha in landscape.alphas(7)
+    ]
+    np.testing.assert_allclose(found, np.array(one_by_one), atol=1e-6)
+    np.testing.assert_allclose(jitted(a, b), found, atol=1e-6)
+
+
+def test_a_network_has_no_barrier_with_itself(pair):
+    model, data, a, _ = pair
+    assert float(landscape.barrier(landscape.errors_along(error_fn(model, data), a, a))) == 0.0
+
+
+def test_the_barrier_of_a_quadratic_is_the_closed_form():
+    """Of 1 - w.w from a to b: the best of the curve is where w is nearest to 0."""
+    a, b = jnp.array([0.6, 0.0]), jnp.array([0.0, 0.6])
+    errors = landscape.errors_along(lambda w: 1 - jnp.sum(w * w), a, b, points=101)
+    # At the middle |w|^2 = 0.18, at the ends 0.36.
+    assert float(landscape.barrier(errors)) == pytest.approx(0.18, abs=1e-6)
+
+
+def test_a_barrier_counts_from_the_mean_of_ends_and_never_below_zero():
+    assert float(landscape.barrier(jnp.array([0.5, 0.1, 0.3]))) == pytest.approx(0.1)
+    assert float(landscape.barrier(jnp.array([0.2, 0.1, 0.2]))) == 0.0
+
+
+def trained(model, data, *, steps):
+    """Return a network trained by full-batch gradient descent."""
+
+    def loss(network):
+        inputs = normalize(jnp.asarray(data.train.images), data.mean, data.std)
+        logits, _ = model.apply(network, inputs, False)
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(logits)), data.train.labels])
+
+    def step(_, network):
+        return jax.tree.map(lambda w, g: w - 0.3 * g, network, jax.grad(loss)(network))
+
+    return jax.jit(lambda network: jax.lax.fori_loop(0, steps, step, network))(tiny.network(model))
+
+
+def quadrants(count, *, seed):
+    """Return points whose label says in which pair of opposite quadrants they lie."""
+    images = np.random.default_rng(seed).normal(size=(count, 2, 2, 1)).astype(np.float32)
+    return Split(images, (images[:, 0, 0, 0] * images[:, 0, 1, 0] > 0).astype(np.int32))
+
+
+def test_a_permuted_copy_is_as_good_and_lies_beyond_a_barrier():
+    model = tiny.model(16)
+    norms = np.zeros(1, np.float32), np.ones(1, np.float32)
+    data = Dataset(quadrants(400, seed=0), None, quadrants(400, seed=1), *norms)
+    network = trained(model, data, steps=1500)
+    order = np.random.default_rng(0).permutation(16)
+    first, last = network.params["Dense_0"], network.params["Dense_1"]
+    permuted = network._replace(
+        params={
+            "Dense_0": {"kernel": first["kernel"][:, order], "bias": first["bias"][order]},
+            "Dense_1": {"kernel": last["kernel"][order], "bias": last["bias"]},
+        }
+    )
+    errors = landscape.errors_along(error_fn(model, data), network, permuted)
+    assert float(errors[0]) == pytest.approx(float(errors[-1]), abs=1e-6)
+    assert float(errors[0]) < 0.1
+    assert float(landscape.barrier(errors)) > 0.1
+
+
+def test_the_average_is_the_mean_and_that_of_one_is_itself():
+    a, b, c = (trees(seed) for seed in range(3))
+    found = flat(landscape.average([a, b, c]))
+    np.testing.assert_allclose(found, (flat(a) + flat(b) + flat(c)) / 3, atol=1e-6)
+    np.testing.assert_allclose(flat(landscape.average([a])), flat(a), atol=1e-6)
+
+
+def test_distances_agree_with_numpy():
+    a, b = trees(0), trees(1)
+    x, y = flat(a), flat(b)
+    assert float(landscape.l2_distance(a, b)) == pytest.approx(np.linalg.norm(x - y), rel=1e-5)
+    cosine = 1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+    assert float(landscape.cosine_distance(a, b)) == pytest.approx(cosine, rel=1e-4)
+    assert float(landscape.l2_distance(a, a)) == float(landscape.cosine_distance(a, a)) == 0.0
+
+
+def test_small_angles_keep_their_digits():
+    a = {"w": np.ones(1000, np.float32)}
+    b = {"w": a["w"] + np.where(np.arange(1000) % 2, 1e-5, -1e-5).astype(np.float32)}
+    assert float(landscape.cosine_distance(a, b)) == pytest.approx(5e-11, rel=0.1)
+
+
+def test_distances_under_a_mask_are_those_of_masked_weights():
+    a, b = trees(0), trees(1)
+    mask = tiny.half(a)
+    for distance in (landscape.l2_distance, landscape.cosine_distance):
+        found = distance(a, b, mask=mask)
+        masked = distance(masks.apply(a, mask), masks.apply(b, mask))
+        assert float(found) == float(masked) != float(distance(a, b))
+
+
+def test_sums_over_batches_are_the_distances_of_outputs(pair):
+    model, data, a, b = pair
+    mask, norms = masks.dense(a.params), (data.mean, data.std)
+    found = evaluation.apart(model, (a, b), mask, data.test, norms, normalize)
+    inputs = normalize(jnp.asarray(data.test.images), data.mean, data.std)
+    logits = [model.apply(network, inputs, False)[0] for network in (a, b)]
+    losses = [-jax.nn.log_softmax(each)[jnp.arange(len(each)), data.test.labels] for each in logits]
+    assert int(found.classes) == int(landscape.classification_differences(*logits)) > 0
+    assert float(found.losses) ** 0.5 == pytest.approx(float(landscape.loss_l2_distance(*losses)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: landscape.alphas(1), r"`points` must be at least 2, .*; got 1\."),
+        (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, points=1), "`points` must be at least"),
+        (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, together=0), "`together` must be at"),
+        (lambda: landscape.barrier(jnp.zeros(1)), r"`errors` must be of shape \(points,\)"),
+        (lambda: landscape.interpolate({"w": 0.0}, {"v": 0.0}, 0.5), "'w'|'v'"),
+        (lambda: landscape.l2_distance(jnp.zeros(2), jnp.zeros(3)), "has shape"),
+        (lambda: landscape.average([]), "at least one tree"),
+        (lambda: landscape.loss_l2_distance(jnp.zeros(2), jnp.zeros(3)), "one shape"),
+        (lambda: landscape.classification_differences(jnp.zeros(2), jnp.zeros(2)), "one shape"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
