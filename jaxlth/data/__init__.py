@@ -3,7 +3,8 @@
 Images stay whole numbers until the training step, which normalises them on the device with the mean
 and the standard deviation of the training images. The validation split is drawn from the training
 set and belongs neither to training nor to its statistics; the test split is the publisher's. A set
-is held in memory as arrays, or streamed: its images are decoded when they are needed.
+is held in memory as arrays, or streamed: its images are decoded when they are needed. Sets in
+memory may lie side by side; each is a task then, with inputs and outputs of its own.
 """
 
 from jaxlth.data import memory, streamed
@@ -11,6 +12,7 @@ from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.choices import NAMES, NORMALIZERS, SOURCES, DataSettings, StreamSettings
 from jaxlth.data.inputs import normalize, unit_norm
 from jaxlth.data.memory import Dataset
+from jaxlth.data.side_by_side import tasks
 from jaxlth.data.sources import DataError, Info, Split, of_each_class
 from jaxlth.data.streamed import Streamed
 
@@ -29,6 +31,7 @@ __all__ = [
     "load",
     "normalize",
     "of_each_class",
+    "tasks",
     "unit_norm",
 ]
 

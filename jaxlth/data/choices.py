@@ -9,14 +9,15 @@ import numpy as np
 import tyro
 
 from jaxlth import settings as settings_lib
-from jaxlth.data import cifar, digits, idx, sources, synthetic
+from jaxlth.data import cifar, digits, idx, points, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
-from jaxlth.data.inputs import NORMALIZERS
+from jaxlth.data.inputs import NORMALIZERS, PER_PIXEL
 
 SOURCES = {
     "digits": digits.read,
     "synthetic": synthetic.read,
     "synthetic_320": functools.partial(synthetic.read, enlarged=10),
+    **{name: functools.partial(points.read, name=name) for name in points.NAMES},
     "mnist": functools.partial(idx.read, name="mnist"),
     "fashion_mnist": functools.partial(idx.read, name="fashion_mnist"),
     "cifar10": functools.partial(cifar.read, name="cifar10"),
@@ -24,6 +25,7 @@ SOURCES = {
 }
 PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
+AND = "+"  # between the names of sets side by side
 NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
 
 
@@ -87,11 +89,15 @@ class DataSettings:
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
     """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
-    synthetic_320 (fewer of these, enlarged), mnist, fashion_mnist, cifar10, cifar100 (its fine
-    labels), or tfds:NAME for an image-classification set of tensorflow-datasets, such as
-    tfds:svhn_cropped or tfds:NAME/CONFIG:VERSION. Too large for memory, and decoded when needed:
-    stream:NAME for a set that tensorflow-datasets has prepared, folder:NAME for images in
-    NAME/train/CLASS/ and NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked."""
+    synthetic_320 (fewer of these, enlarged), moons and circles (points in a plane, two classes
+    each), mnist, fashion_mnist, cifar10, cifar100 (its fine labels), or tfds:NAME for an
+    image-classification set of tensorflow-datasets, such as tfds:svhn_cropped or
+    tfds:NAME/CONFIG:VERSION. Too large for memory, and decoded when needed: stream:NAME for a set
+    that tensorflow-datasets has prepared, folder:NAME for images in NAME/train/CLASS/ and
+    NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked. Names joined by +, such as
+    moons+circles and mnist+fashion_mnist, put sets in memory side by side: each example is one of
+    each set, paired at random, and each set is a task with outputs of its own; losses of tasks are
+    added, accuracies averaged."""
 
     data_dir: str | None = settings_lib.outside(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
@@ -110,7 +116,8 @@ class DataSettings:
 
     normalize: str = "statistics"
     """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
-    training set, per channel) or unit-norm (each image divided by its Euclidean norm)."""
+    training set, per channel), per-pixel (likewise, for every pixel of each channel by itself),
+    unit-norm (each image divided by its Euclidean norm) or unit-range (0..255 brought to 0..1)."""
 
     augment: str = "none"
     """How training images in memory are changed in each step: none, or flip-crop (mirrored with
@@ -121,13 +128,8 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        prefix, colon, rest = self.name.partition(":")
-        if not (rest and prefix + colon in (PREPARED, *STREAMED)):
-            settings_lib.known("data", self.name, NAMES)
-        settings_lib.require(
-            self.name not in NAMES or not colon,
-            f"`data`: put the name of a data set after {prefix + colon!r}, as in tfds:cifar10.",
-        )
+        for name in self.names:
+            _check_name(name, within=self.name)
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
         settings_lib.known("augment", self.augment, AUGMENTATIONS)
         for field in ("validation", "held_out_test"):
@@ -152,11 +154,26 @@ class DataSettings:
             f"`augment` has no effect on {self.name}, which is streamed; `crop_area`, `crop_ratio`"
             " and `flip` say how its images are changed.",
         )
+        settings_lib.require(
+            not (self.streamed and self.normalize == PER_PIXEL),
+            f"`normalize` {PER_PIXEL} needs all images in memory, and {self.name} is streamed.",
+        )
+        mixing = {self.normalize, self.augment} - {"statistics", PER_PIXEL, "unit-range", "none"}
+        settings_lib.require(
+            not mixing or (len(self.names) == 1 and self.name not in points.NAMES),
+            f"{' and '.join(sorted(mixing))} would mix inputs of {self.name} that differ in kind;"
+            f" leave it out; `normalize` {PER_PIXEL} treats each input by itself.",
+        )
 
     @property
     def streamed(self) -> bool:
         """Whether images are decoded when they are needed, instead of being held in memory."""
         return self.name.startswith(STREAMED)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sets that lie side by side, or the only one; a folder's name may have a "+"."""
+        return (self.name,) if self.streamed else tuple(self.name.split(AND))
 
     @property
     def directory(self) -> str | None:
@@ -204,6 +221,27 @@ def drawn_rows(chosen: DataSettings, count: int, *, seed: int) -> Rows:
         some = sources.drawn(len(train), chosen.examples, seed=seed, purpose="examples")
         train = train[np.sort(some)]
     return Rows(train, validation, test)
+
+
+def _check_name(name: str, *, within: str) -> None:
+    """Raise ValueError unless `name` is that of a set, which may stand beside others."""
+    settings_lib.require(
+        name != "" or within == "",
+        f"`data`: put the name of a data set on either side of {AND!r}, as in moons+circles; got"
+        f" {within!r}.",
+    )
+    prefix, colon, rest = name.partition(":")
+    if not (rest and prefix + colon in (PREPARED, *STREAMED)):
+        settings_lib.known("data", name, NAMES)
+    settings_lib.require(
+        name not in NAMES or not colon,
+        f"`data`: put the name of a data set after {prefix + colon!r}, as in tfds:cifar10.",
+    )
+    settings_lib.require(
+        name == within or prefix + colon not in STREAMED,
+        f"`data`: {name} is streamed; only sets in memory, such as mnist and tfds:NAME, can lie"
+        " side by side.",
+    )
 
 
 def _given(chosen: Any) -> list[str]:

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 
 
 def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    """Return images with mean 0 and standard deviation 1 over the training set, per channel.
+    """Return images with mean 0 and standard deviation 1 over the training set.
 
     Args:
       images: (..., channels) in the units of `mean`; uint8 as they are stored.
-      mean: (channels,) of the training images.
-      std: (channels,) likewise; a channel with 0 is constant and is only centred.
+      mean: (channels,) of the training images, or of the shape of an image.
+      std: likewise; a channel, or pixel, with 0 is constant and is only centred.
 
     Returns:
       (..., channels) float32.
@@ -47,4 +47,29 @@ def unit_norm(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     return images / jnp.where(norm == 0, 1, norm)
 
 
-NORMALIZERS = {"statistics": normalize, "unit-norm": unit_norm}
+def unit_range(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Return images with their 0..255 brought to [0, 1], as many PyTorch programs show them.
+
+    Args:
+      images: (n, height, width, channels), in 0..255.
+      mean: not used; here so that all normalisations are called alike.
+      std: not used.
+
+    Returns:
+      (n, height, width, channels) float32.
+
+    Example:
+      >>> unit_range(jnp.array([[[[0], [255]]]], jnp.uint8), None, None).ravel().tolist()
+      [0.0, 1.0]
+    """
+    del mean, std
+    return images.astype(jnp.float32) / 255
+
+
+PER_PIXEL = "per-pixel"  # what is measured of the training images differs, not what is done by it
+NORMALIZERS = {
+    "statistics": normalize,
+    PER_PIXEL: normalize,
+    "unit-norm": unit_norm,
+    "unit-range": unit_range,
+}

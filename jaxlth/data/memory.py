@@ -1,12 +1,14 @@
 """Data sets that memory holds: their arrays, read whole."""
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth.data import choices, prepared, sources
+from jaxlth.data import choices, prepared, side_by_side, sources
 from jaxlth.data.choices import PREPARED, DataSettings
+from jaxlth.data.inputs import PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
 
 
@@ -16,8 +18,8 @@ class Dataset(NamedTuple):
     train: Split
     validation: Split | None  # None where no validation split is drawn
     test: Split
-    mean: np.ndarray  # (channels,), float32, in units of the images (0..255)
-    std: np.ndarray  # (channels,), float32, likewise; 0 for a channel that is constant
+    mean: np.ndarray  # (channels,) or the shape of an image, float32, in units of the images
+    std: np.ndarray  # likewise; 0 for a channel, or pixel, that is constant
 
 
 def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
@@ -34,7 +36,8 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
     train = of(rows.train)
     validation = of(rows.validation) if len(rows.validation) else None
     test = of(rows.test) if len(rows.test) else published.test
-    mean, std = sources.statistics(sources.blocks(train.images))
+    per_pixel = chosen.normalize == PER_PIXEL
+    mean, std = statistics(train.images, per_pixel=per_pixel)
     height, width, channels = train.images.shape[1:]
     info = Info(
         name=chosen.name,
@@ -43,20 +46,68 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
         train=len(train.labels),
         validation=len(rows.validation),
         test=len(test.labels),
+        tasks=published.tasks,
+        widths=published.widths,
     )
     return info, Dataset(train, validation, test, mean, std)
 
 
+def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of images, per channel or for every number of an image.
+
+    Sums of bytes are of whole numbers and exact, those of other images in float64.
+
+    Args:
+      images: (n, height, width, channels), uint8 or floating.
+      per_pixel: whether every pixel of each channel has its own.
+
+    Returns:
+      Two arrays (channels,) or (height, width, channels), float32.
+
+    Example:
+      >>> images = np.array([[[[0.0], [1.0]]], [[[0.0], [3.0]]]])
+      >>> [each.ravel().tolist() for each in statistics(images, per_pixel=True)]
+      [[0.0, 2.0], [0.0, 1.0]]
+    """
+    if images.dtype == np.uint8 and not per_pixel:
+        return sources.statistics(sources.blocks(images))
+    mean, variance = _moments(images)
+    if not per_pixel:
+        whole = mean.mean((0, 1))
+        mean, variance = whole, (variance + (mean - whole) ** 2).mean((0, 1))
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+
+
 def _read(chosen: DataSettings) -> sources.Published:
-    data_dir = chosen.directory
-    if chosen.name.startswith(PREPARED):
-        published = prepared.read(data_dir, name=chosen.name.removeprefix(PREPARED))
+    sets = [_published(name, chosen.directory) for name in chosen.names]
+    return sets[0] if len(sets) == 1 else side_by_side.joined(chosen.names, sets)
+
+
+def _published(name: str, data_dir: str | None) -> sources.Published:
+    if name.startswith(PREPARED):
+        published = prepared.read(data_dir, name=name.removeprefix(PREPARED))
     else:
-        published = choices.SOURCES[chosen.name](data_dir)
+        published = choices.SOURCES[name](data_dir)
     train, test = published.train.images.shape[1:], published.test.images.shape[1:]
     if train != test:
         raise DataError(
-            f"The images of {chosen.name} are of shape {train} for training but {test} for"
+            f"The images of {name} are of shape {train} for training but {test} for"
             " testing; fetch the data set again or choose another."
         )
     return published
+
+
+def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance, (height, width, channels) each, in float64."""
+    count, whole = len(images), images.dtype == np.uint8
+    wide = np.int64 if whole else np.float64
+
+    def total(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return np.add.reduce([of(block.astype(wide)).sum(0) for block in sources.blocks(images)])
+
+    mean = total(lambda block: block) / count
+    if whole:
+        return mean, np.maximum(total(np.square) / count - mean**2, 0)
+    variance = total(lambda block: np.square(block - mean)) / count
+    constant = images.min(0) == images.max(0)  # whose mean may be off by a last digit
+    return mean, np.where(constant, 0, variance)

@@ -26,8 +26,8 @@ class DataWarning(UserWarning):
 class Split(NamedTuple):
     """Images with their labels."""
 
-    images: np.ndarray  # (n, height, width, channels), uint8
-    labels: np.ndarray  # (n,), int32
+    images: np.ndarray  # (n, height, width, channels), uint8, or float32 where they are no bytes
+    labels: np.ndarray  # (n,), int32; (n, tasks) for sets side by side
 
 
 class Published(NamedTuple):
@@ -35,19 +35,38 @@ class Published(NamedTuple):
 
     train: Split
     test: Split
-    classes: int
+    classes: int  # outputs that a network needs: 1 for two classes told apart by a sign
+    tasks: tuple[int, ...] = ()  # outputs of each task, where sets lie side by side
+    widths: tuple[int, ...] = ()  # columns of each, likewise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Info:
-    """What a data set is, without its arrays."""
+    """What a data set is, without its arrays.
+
+    A task of several outputs has as many classes. A task of one output has two: its label is 1
+    where the output is positive.
+    """
 
     name: str
-    classes: int
+    classes: int  # outputs of all tasks
     shape: tuple[int, int, int]  # height, width, channels
     train: int  # number of examples, the validation split taken out
     validation: int
     test: int
+    tasks: tuple[int, ...] = ()  # outputs of each task; not given, one task has them all
+    widths: tuple[int, ...] = ()  # columns of the image that belong to each, likewise
+
+    def __post_init__(self) -> None:
+        """Fill in the one task, and check that several share out all columns and outputs."""
+        object.__setattr__(self, "tasks", self.tasks or (self.classes,))
+        object.__setattr__(self, "widths", self.widths or (self.shape[1],))
+        shared = len(self.tasks) == len(self.widths), sum(self.tasks), sum(self.widths)
+        settings.require(
+            shared == (True, self.classes, self.shape[1]),
+            f"`tasks` and `widths` must share out the {self.classes} outputs and {self.shape[1]}"
+            f" columns among as many tasks; got {self.tasks} and {self.widths}.",
+        )
 
 
 def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:

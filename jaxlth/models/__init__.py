@@ -20,6 +20,7 @@ from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormSca
 from jaxlth.models.mlp import MLP
 from jaxlth.models.resnet import ResNet
 from jaxlth.models.vgg import VGG
+from jaxlth.models.wiring import any_width, wiring
 
 __all__ = [
     "AUXILIARY_WEIGHT",
@@ -29,8 +30,10 @@ __all__ = [
     "Model",
     "ModelSettings",
     "Network",
+    "any_width",
     "build",
     "label",
+    "wiring",
 ]
 
 Params = Any

@@ -26,6 +26,7 @@ INITIALIZERS = {
     "xavier-normal": _scaling(1.0, "fan_avg", "normal"),
     "xavier-uniform": _scaling(1.0, "fan_avg", "uniform"),
     "scaled-normal": _scaling(1.0, "fan_in", "normal"),
+    "pytorch": _scaling(1 / 3, "fan_in", "uniform"),  # U(-b, b), b = 1 / sqrt(fan-in): its default
     "unit-normal": jax.nn.initializers.normal(1.0),
     "orthogonal": jax.nn.initializers.orthogonal(2.0**0.5),
 }

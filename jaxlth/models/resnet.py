@@ -51,7 +51,8 @@ class Block(nn.Module):
             x = self.layers.conv(width, (side, side), stride=step)(x)
             x = self.layers.norm(train=train)(x)
         shortcut = inputs
-        if shortcut.shape != x.shape:
+        # Compact networks may have as many channels before a projection as behind it.
+        if shortcut.shape != x.shape or self.has_variable("params", "Shortcut"):
             project = self.layers.conv(x.shape[-1], (1, 1), stride=stride, name="Shortcut")
             shortcut = self.layers.norm(train=train, name="ShortcutNorm")(project(inputs))
         return nn.relu(x + shortcut)

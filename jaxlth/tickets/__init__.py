@@ -5,6 +5,7 @@ trained network is a unit of the run's folder, "level_03/ticket/replicate_0", an
 the folder lacks it.
 """
 
+import functools
 import pathlib
 from collections.abc import Generator, Iterable, Iterator
 
@@ -13,6 +14,7 @@ from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
     ImpSettings,
+    check_compact,
     check_training,
     dilated,
     label,
@@ -22,24 +24,42 @@ from jaxlth.tickets.choices import (
     unit,
     units,
 )
+from jaxlth.tickets.compaction import Compaction, Group
 from jaxlth.tickets.controls import CONTROLS, TICKET
 from jaxlth.tickets.job import Job
-from jaxlth.tickets.problem import Problem, Pruning, Subject, posed, prepare, pruning, subject
+from jaxlth.tickets.problem import (
+    Keep,
+    Problem,
+    Pruning,
+    Subject,
+    kept_by_level,
+    posed,
+    prepare,
+    pruning,
+    subject,
+    total,
+)
 from jaxlth.work import Progress, Start
 
 __all__ = [
     "BENCHMARKS",
     "CONTROLS",
     "TICKET",
+    "Compaction",
+    "Group",
     "ImpSettings",
+    "Job",
+    "Keep",
     "Problem",
     "Pruning",
     "Subject",
+    "check_compact",
     "check_training",
     "complete",
     "dilated",
     "find",
     "imp",
+    "kept_by_level",
     "label",
     "plan",
     "posed",
@@ -49,6 +69,8 @@ __all__ = [
     "scaled",
     "stages",
     "subject",
+    "total",
+    "train",
     "trained_at",
     "unit",
     "units",
@@ -72,7 +94,9 @@ def imp(
     run.note({"shape": problem.info.shape, "classes": problem.info.classes})
     plan(run, job.first_asked())
     course = problem.course()
-    later = problem.course(fine_tune=True) if chosen.after_pruning == "fine-tune" else course
+    again = functools.partial(Problem.course, fine_tune=chosen.after_pruning == "fine-tune")
+    later = again(problem) if chosen.after_pruning == "fine-tune" else course
+    smaller = Compaction(problem, later, again) if chosen.compact else None
     for level in range(job.levels + 1):
         asks = [
             job.ask(level, control, replicate)
@@ -80,18 +104,40 @@ def imp(
             for replicate in range(chosen.replicates)
             if not job.diverged_before(level, replicate)
         ]
-        yield from work.train(
-            run,
-            asks,
-            later if level else course,
-            problem.placed,
-            later=job.missing_after(level),
-            checkpoint_seconds=checkpoint_seconds,
+        whole = Group(asks, later if level else course, problem.placed)
+        groups = smaller.groups(asks) if smaller and level else [whole]
+        yield from train(
+            run, groups, later=job.missing_after(level), checkpoint_seconds=checkpoint_seconds
         )
         if job.lost_too_much(level):
             break
     yield from _dilate(problem, job, checkpoint_seconds)
     plan(run, ())
+
+
+def train(
+    run: Run, groups: Iterable[Group], *, later: int, checkpoint_seconds: float
+) -> Iterator[Progress]:
+    """Train groups of networks one after another; see `work.train`.
+
+    Args:
+      run: where they are looked for and stored.
+      groups: the networks wanted, and how and on what they are trained.
+      later: networks that the job trains after all of these, at most.
+      checkpoint_seconds: time between checkpoints within a network's training.
+    """
+    waiting = list(groups)
+    while waiting:
+        group = waiting.pop(0)
+        behind = sum(not run.has(ask.unit) for each in waiting for ask in each.asks)
+        yield from work.train(
+            run,
+            group.asks,
+            group.course,
+            group.placed,
+            later=later + behind,
+            checkpoint_seconds=checkpoint_seconds,
+        )
 
 
 def complete(chosen: ImpSettings, path: pathlib.Path) -> bool:

@@ -11,6 +11,7 @@ from jaxlth.training import OptimizerSettings, TrainingSettings
 
 AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
 Scope = Literal["global", "layerwise"]
+PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in a row
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,9 @@ class ImpSettings:
     """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
     replicates: int = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
+    compact: bool = False
+    """Leave units and inputs that no output depends on out of training, where that saves time:
+    the same training up to rounding. For lenet-300-100 and mlp."""
     seed: int = 0
     """Seed of every random stream."""
 
@@ -90,6 +94,28 @@ class ImpSettings:
             "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
             "one of them out.",
         )
+        if self.compact:
+            check_compact(self)
+
+
+def check_compact(chosen: Any) -> None:
+    """Raise ValueError where smaller networks would not be trained as the whole ones are.
+
+    Args:
+      chosen: settings of a job, with `data`, `model` and `optimizer`.
+    """
+    settings.require(
+        chosen.model.name in PERCEPTRONS,
+        f"`compact` has no effect on {chosen.model.name}: only {' and '.join(PERCEPTRONS)} are "
+        "trained without the units that do not matter.",
+    )
+    for name in ("weight_decay", "l1"):
+        settings.require(
+            getattr(chosen.optimizer, name) == 0,
+            f"`compact` leaves out weights that get no gradient, which `{name}` changes too; leave "
+            "out one of the two.",
+        )
+    settings.require(not chosen.data.streamed, "`compact` needs images that memory holds.")
 
 
 def check_training(chosen: Any) -> None:

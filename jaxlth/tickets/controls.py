@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 
-from jaxlth import masks
+from jaxlth import keys, masks
 from jaxlth.models import Network
 from jaxlth.work import Start
 
@@ -18,3 +18,28 @@ CONTROLS: dict[str, Callable[[Start, Network, jax.Array], Start]] = {
     "random": lambda ticket, new, key: Start(new, masks.random(ticket.mask, key=key)),
     "random-layerwise": lambda ticket, new, key: Start(new, masks.shuffle(ticket.mask, key=key)),
 }
+
+
+def changed(
+    ticket: Start,
+    control: str,
+    init: Callable[[jax.Array], Network],
+    *,
+    seed: int,
+    replicate: int,
+    level: int,
+) -> Start:
+    """Return a control of a ticket, or the ticket itself where that is asked for.
+
+    Args:
+      ticket: mask and network of a level.
+      control: "ticket", or a name of `CONTROLS`.
+      init: draws a network.
+      seed: of the run.
+      replicate: the ticket's.
+      level: the ticket's.
+    """
+    if control == TICKET:
+        return ticket
+    key = keys.fold(keys.stream(seed, replicate, f"control/{control}"), level)
+    return CONTROLS[control](ticket, init(keys.fold(key, 0)), keys.fold(key, 1))

@@ -1,16 +1,16 @@
 """The networks of a run: what each starts from, and what is still to be trained."""
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
 
-from jaxlth import keys, masks, prune, scores
+from jaxlth import keys, masks
 from jaxlth.models import Network
 from jaxlth.store import Run
+from jaxlth.tickets import controls
 from jaxlth.tickets.choices import dilated, rewound, unit, units
-from jaxlth.tickets.controls import CONTROLS, TICKET
+from jaxlth.tickets.controls import TICKET
 from jaxlth.tickets.problem import Pruning
 from jaxlth.work import Ask, Start
 
@@ -24,7 +24,7 @@ class Job:
         self.run = run
         self._pruning = pruning
         self._init = jax.jit(pruning.model.init)
-        self._select = jax.jit(self._pruned)
+        self._select = jax.jit(pruning.by_magnitude)
         self.mask = functools.lru_cache(maxsize=2 * self.chosen.replicates)(self._mask)
 
     def ask(self, level: int, control: str, replicate: int, *, dilation: float = 1.0) -> Ask:
@@ -51,12 +51,8 @@ class Job:
         """Return what a network starts from."""
         mask = self.mask(level, replicate)
         ticket = Start(self._ticket_network(level, replicate), mask)
-        if control == TICKET:
-            return ticket
-        stream = keys.stream(self.chosen.seed, replicate, f"control/{control}")
-        key = keys.fold(stream, level)
-        new = self._init(keys.fold(key, 0))
-        return CONTROLS[control](ticket, new, keys.fold(key, 1))
+        which = {"seed": self.chosen.seed, "replicate": replicate, "level": level}
+        return controls.changed(ticket, control, self._init, **which)
 
     def first_asked(self) -> list[str]:
         """Return the units that the settings ask for, as far as that is known beforehand."""
@@ -116,8 +112,15 @@ class Job:
             return self.run.load(own, "mask", self._pruning.dense)
         before = self._pruned_level(level)
         trained = self._trained(before, replicate)
+        return self.pruned(trained, self.mask(before, replicate), level, replicate)
+
+    def pruned(
+        self, trained: Network, denser: masks.Mask, level: int, replicate: int
+    ) -> masks.Mask:
+        """Return the mask of a level: what is left of the one before it."""
+        del replicate  # magnitudes say it all
         keep = self._pruning.keep[level]
-        return jax.device_get(self._select(trained.params, self.mask(before, replicate), keep))
+        return jax.device_get(self._select(trained.params, denser, keep))
 
     def _pruned_level(self, level: int) -> int:
         """Return the level whose trained network a level prunes."""
@@ -125,7 +128,3 @@ class Job:
 
     def _trained(self, level: int, replicate: int) -> Network:
         return self.run.load(unit(level, TICKET, replicate), "network", self._pruning.like)
-
-    def _pruned(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
-        rule = prune.global_topk if self.chosen.scope == "global" else prune.layerwise_topk
-        return rule(scores.magnitude(params), mask, keep=keep)

@@ -1,20 +1,23 @@
 """What is pruned, and on what it is trained: all that settings say before there is a run."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import data, keys, masks, models, prune, settings, training, trees, work
-from jaxlth.data import Info, augment
+from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees, work
+from jaxlth.data import Dataset, Info, augment
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.tickets.choices import ImpSettings
-from jaxlth.training import execution, optimizers, train
+from jaxlth.training import execution, losses, optimizers, train
 
 # The settings of a job, which have `data`, `model`, `training`, `optimizer`, `leave_out`, `seed`.
 Chosen: TypeAlias = Any
+Keep: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each of its tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,45 @@ class Subject:
     model: Model
     like: Network
     dense: masks.Mask
+
+    def keeping(self, density: float) -> Keep:
+        """Return what a network of a density keeps: a count, or one for each of its tensors.
+
+        Raises:
+          ValueError: that is fewer weights than there are tensors, or none of a tensor.
+        """
+        sizes = {name: leaf.size for name, leaf in trees.named(self.dense).items()}
+        size, total = sum(sizes.values()), round(density * sum(sizes.values()))
+        settings.require(
+            total >= len(sizes),
+            f"`density` {density:g} keeps {total} of {size} weights, fewer than the network's "
+            f"{len(sizes)} layers.",
+        )
+        if self.chosen.scope == "global":
+            return total
+        counts = {name: round(density * size) for name, size in sizes.items()}
+        empty = [name for name, count in counts.items() if count == 0]
+        settings.require(
+            not empty, f"`density` {density:g} keeps no weight of the layer {' '.join(empty[:1])}."
+        )
+        return counts
+
+    def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
+        """Return what is left of a mask where the least magnitudes are pruned; may be jitted."""
+        rule = prune.global_topk if self.chosen.scope == "global" else prune.layerwise_topk
+        return rule(scores.magnitude(params), mask, keep=keep)
+
+    def check_pruned(self, density: float) -> None:
+        """Raise ValueError unless a density can be kept, and prunes something."""
+        settings.require(
+            total(self.keeping(density)) < masks.size(self.dense),
+            f"`density` {density:g} prunes none of the {masks.size(self.dense)} weights.",
+        )
+
+
+def total(keep: Keep) -> int:
+    """Return how many weights are kept over all tensors."""
+    return keep if isinstance(keep, int) else sum(keep.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +118,7 @@ def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pru
       ValueError: the network has fewer weights than levels, or none that may be pruned.
     """
     pruned = subject(chosen, shape=shape, classes=classes)
-    keep = _keep(chosen, pruned.dense)
+    keep = kept_by_level(chosen, pruned.dense)
     return Pruning(chosen, pruned.model, pruned.like, pruned.dense, keep)
 
 
@@ -97,8 +139,16 @@ class Problem(Generic[S]):
     info: Info
     placed: work.Placed
 
-    def course(self, *, dilation: float = 1.0, fine_tune: bool = False) -> work.Course:
-        """Return the training, as set or dilated; or fine-tuning, at its constant last rate."""
+    def course(
+        self, *, dilation: float = 1.0, fine_tune: bool = False, until: int | None = None
+    ) -> work.Course:
+        """Return the training, as set or dilated; or fine-tuning, at its constant last rate.
+
+        Args:
+          dilation: factor on all times.
+          fine_tune: whether the rate is the last one throughout.
+          until: step to end at, of a schedule that would go on.
+        """
         chosen, plan = self.subject.chosen, self.plan(dilation)
         rate = optimizers.schedule(
             chosen.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
@@ -114,16 +164,75 @@ class Problem(Generic[S]):
             normalize=data.NORMALIZERS[chosen.data.normalize],
             augmentation=augment.AUGMENTATIONS[chosen.data.augment],
             batch_axis=batch_axis(chosen),
+            tasks=self.info.tasks,
         )
         return work.Course(
             trainer,
-            plan,
+            plan if until is None else training.cut(plan, until),
             train_examples=chosen.training.train_examples,
             split=chosen.training.batch_devices,
             side_by_side=chosen.training.side_by_side,
             convolutional=self.subject.model.convolutional,
             stream=chosen.data.stream if chosen.data.streamed else None,
         )
+
+    def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
+        """Raise ValueError unless all steps of an option lie before the end of training."""
+        end = self.plan(1.0).steps
+        settings.require(
+            all(step < end for step in steps),
+            f"`{option}` must lie in 0..{end - 1}, before the end of training; "
+            f"got {' '.join(map(str, steps))}.",
+        )
+
+    def check_classes(self, what: str) -> None:
+        """Raise ValueError unless each example has one label, and each class an output.
+
+        Args:
+          what: is done with the classes, as the beginning of the message.
+        """
+        settings.require(
+            losses.one_of_classes(self.info.tasks),
+            f"{what} one set with an output for each class, such as mnist; outputs of"
+            f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
+        )
+
+    @functools.cached_property
+    def mean(self) -> np.ndarray:
+        """The mean input of the training set, (1, height, width, channels); zeros for none."""
+        dataset = self.placed.dataset
+        if not isinstance(dataset, Dataset) or not len(dataset.train.labels):
+            return np.zeros((1, *self.info.shape), np.float32)
+        images = dataset.train.images
+        return self._normalized(np.add.reduce(images, axis=0, dtype=float)[None] / len(images))
+
+    def examples(self, replicate: int, *, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return inputs and labels of training examples of each class, drawn by the replicate.
+
+        Of streamed data and of tasks that `check_classes` refuses, which scores cannot see, and of
+        no data a single one of zeros.
+
+        Raises:
+          ValueError: a class has fewer examples.
+        """
+        dataset, several = self.placed.dataset, not losses.one_of_classes(self.info.tasks)
+        if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
+            return self.mean, np.zeros(1, np.int32)
+        key = keys.stream(self.subject.chosen.seed, replicate, "examples")
+        least = int(np.bincount(dataset.train.labels).min())
+        settings.require(
+            per_class <= least,
+            f"`per_class` must be at most {least}, the training examples of the rarest class; got "
+            f"{per_class}.",
+        )
+        drawn = data.of_each_class(dataset.train, per_class, key=key)
+        return self._normalized(drawn.images), drawn.labels
+
+    def _normalized(self, images: np.ndarray) -> np.ndarray:
+        dataset = self.placed.dataset
+        normalize = data.NORMALIZERS[self.subject.chosen.data.normalize]
+        arrays = map(jnp.asarray, (images, dataset.mean, dataset.std))
+        return jax.device_get(normalize(*arrays))
 
     def plan(self, dilation: float) -> training.Plan:
         """Return the times of a training in steps."""
@@ -174,7 +283,8 @@ def posed(chosen: Chosen, pruned: Callable[..., S]) -> Problem[S]:
     return Problem(found, info, work.Placed(dataset))
 
 
-def _keep(chosen: ImpSettings, dense: masks.Mask) -> list[Any]:
+def kept_by_level(chosen: ImpSettings, dense: masks.Mask) -> list[Any]:
+    """Return what each level of IMP keeps, level 0 first: a count, or counts by layer."""
     times = {"levels": chosen.levels, "fraction": chosen.prune_fraction}
     if chosen.scope == "global":
         keep: list[Any] = prune.keep_counts(masks.size(dense), **times)

@@ -1,0 +1,90 @@
+"""The kernels of a network in their order, in NumPy, from any tree of parameters."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxlth import masks, trees
+from jaxlth.graphs import wiring as wirings
+
+
+class Layer(NamedTuple):
+    """One kernel of a network, or units that lead to those of their numbers: a kernel of ones."""
+
+    name: str | None  # of its leaf; None where units themselves lead on
+    kernel: np.ndarray  # (inputs, units), (height * width * inputs, units) or (h, w, inputs, units)
+    kept: np.ndarray  # of that shape, bool
+    bias: np.ndarray | None  # (units,)
+    bias_name: str | None  # of its leaf
+    target: int  # the layer of units that it leads to
+    incoming: wirings.Incoming
+    widths: tuple[int, ...]  # of the layers that it reads
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Return which units have a weight left between them: (inputs, units) bool."""
+        each = by_unit(self.kept, sum(self.widths))
+        return each[0] if len(each) == 1 else np.logical_or.reduce(each, axis=0)
+
+    @property
+    def summed(self) -> np.ndarray:
+        """Return what a unit of the same value at all pixels is multiplied by: (inputs, units)."""
+        masked = np.where(self.kept, self.kernel, 0)
+        return by_unit(masked, sum(self.widths)).sum(axis=0)
+
+    def read(self, units: Sequence[np.ndarray]) -> np.ndarray:
+        """Return side by side what arrays (units,), one for each layer, say of its inputs."""
+        return np.concatenate([units[source] for source in self.incoming.sources])
+
+    def split(self, inputs: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """Return the parts of an array (inputs, ...) that belong to the layers it reads."""
+        parts = np.split(inputs, np.cumsum(self.widths)[:-1])
+        return list(zip(self.incoming.sources, parts, strict=True))
+
+
+def layers(params: Any, mask: masks.Mask, wiring: wirings.Wiring | None = None) -> list[Layer]:
+    """Return the kernels of a network, from its inputs to its outputs.
+
+    Those of a chain come in the order of their names, with numbers as numbers: "Dense_2" before
+    "Dense_10"; others in the order of the wiring. A kernel that is never pruned is kept whole. Its
+    bias is the leaf beside it of one dimension.
+
+    Args:
+      params: parameters; in a chain each leaf of two dimensions is a kernel (inputs, units), each
+        of four one of a convolution.
+      mask: a mask for them.
+      wiring: of the network; None for that of a chain.
+
+    Raises:
+      ValueError: there is no kernel, a prunable leaf is none, one kernel does not lead into the
+        next, or the wiring does not fit.
+    """
+    wired = wirings.checked(params, mask, wiring)
+    leaves, kept = trees.named(params), trees.named(mask)
+    widths = wirings.widths(params, wired)
+    found = []
+    for target, incoming in enumerate(wired, 1):
+        for each in incoming:
+            reads = tuple(widths[source] for source in each.sources)
+            if each.kernel is None:
+                one = np.eye(widths[target], dtype=np.float32)
+                found.append(Layer(None, one, one > 0, None, None, target, each, reads))
+                continue
+            bias = wirings.bias_of(each.kernel, leaves)
+            values = None if bias is None else np.asarray(leaves[bias])
+            kernel = np.asarray(leaves[each.kernel])
+            here = _kept(each.kernel, leaves, kept)
+            found.append(Layer(each.kernel, kernel, here, values, bias, target, each, reads))
+    return found
+
+
+def by_unit(array: np.ndarray, inputs: int) -> np.ndarray:
+    """Return what a kernel has for each pair of units: (weights of the pair, inputs, units)."""
+    return array.reshape(-1, inputs, array.shape[-1])
+
+
+def _kept(name: str, leaves: dict[str, Any], kept: dict[str, Any]) -> np.ndarray:
+    if name in kept:
+        return np.asarray(kept[name], bool)
+    return np.ones(np.shape(leaves[name]), bool)

@@ -1,0 +1,236 @@
+"""Smaller networks that do what a pruned one does: without the units that do not matter."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlth import masks, trees
+from jaxlth.graphs import chains, folding
+from jaxlth.graphs.categories import INACTIVE, ZOMBIE, categories
+from jaxlth.graphs.wiring import Wiring
+
+
+class Compact(NamedTuple):
+    """A pruned network with fewer units."""
+
+    params: Any  # a tree like the network's, of smaller kernels, biases and norms, in NumPy
+    mask: masks.Mask  # for them
+    units: tuple[np.ndarray, ...]  # which units are left of each layer, inputs first, increasing
+    stats: Any = None  # batch statistics of the units that are left, in NumPy
+
+
+def relu(inputs: np.ndarray) -> np.ndarray:
+    """Return what is above 0, and 0 for the rest."""
+    return np.maximum(inputs, 0)
+
+
+def compact(
+    params: Any,
+    mask: masks.Mask,
+    *,
+    fold: bool,
+    activation: folding.Activation = relu,
+    wiring: Wiring | None = None,
+    stats: Any = None,
+) -> Compact:
+    """Return a feed-forward network without the inputs and units that do not matter.
+
+    Inactive units and inputs are left out. What is left has the same gradients, so that training it
+    follows the training of the whole. To use it, zombies too can be left out: folded into the
+    biases that they add to, they can no longer be trained. A layer keeps one unit at least.
+
+    Of a convolutional network channels are left out, with their biases, their batch norm and the
+    rows of a flattened layer. Channels that a residual sum adds go together or not at all; of one
+    that stays for another alone, and stays inactive, only statistics differ in training. A zombie
+    is folded where that is exact: not if it stays through a sum, and not if it is other than zero
+    and a padded convolution reads it, since the zeros around images give its edges less of it.
+    What it adds goes to the bias of the kernel that reads it or else to the mean of its batch norm,
+    as at inference: running statistics normalise.
+
+    The modules of `models` have widths of their own; `models.any_width` runs them on what is left.
+    A classifier that no output depends on, as the auxiliary one of Inception, goes but for a unit.
+
+    Args:
+      params: parameters; in a chain each leaf of two dimensions is a kernel (inputs, units), each
+        of four one of a convolution, in the order of names, with its bias beside it.
+      mask: a mask for them.
+      fold: whether zombies are folded into biases.
+      activation: of all layers but the last, to fold zombies; one number at a time.
+      wiring: what leads where, such as `models.wiring` returns; None for a chain.
+      stats: batch statistics, with leaves mean and var under the names of batch norms; None for a
+        network without, or to fold nothing.
+
+    Returns:
+      Masked parameters: the network's outputs for inputs[..., units[0]] are those of the whole for
+      inputs, up to the order of sums.
+
+    Raises:
+      ValueError: the network is not feed-forward, the wiring does not fit, a zombie has a value and
+        no bias to go to, or statistics are wanted that are not there.
+
+    Example:
+      >>> params = {"Dense_0": {"kernel": np.array([[2.0, 3.0]]), "bias": np.zeros(2)}}
+      >>> params["Dense_1"] = {"kernel": np.array([[4.0], [5.0]]), "bias": np.zeros(1)}
+      >>> mask = masks.dense(params)
+      >>> mask["Dense_1"]["kernel"] = np.array([[True], [False]])
+      >>> compact(params, mask, fold=False).params["Dense_0"]["kernel"].tolist()
+      [[2.0]]
+
+    References:
+      Burger 2024, section 3.4.2, for what does not matter.
+    """
+    found = categories(params, mask, wiring)
+    layers = chains.layers(params, mask, found.wiring)
+    leaves = {name: np.asarray(leaf) for name, leaf in _leaves(params, stats).items()}
+    gone = [units == INACTIVE for units in found.units]
+    values = [np.zeros(len(units)) for units in found.units]
+    if fold:
+        values, uniform = folding.constants(layers, found.units, leaves, activation)
+        may_go = folding.foldable(layers, found.units, values, uniform)
+        gone = [a | b for a, b in zip(gone, may_go, strict=True)]
+    gone[-1] = np.zeros_like(gone[-1])
+    stays = _tied([~each for each in gone], layers)
+    gone = [~each for each in stays]
+    for each in stays:
+        each[0] |= not each.any()
+    stays = _tied(stays, layers)
+    folded = [a & (of == ZOMBIE) for a, of in zip(gone, found.units, strict=True)]
+    values = [np.where(a, b, 0) for a, b in zip(folded, values, strict=True)]
+    for layer in layers:
+        leaves.update(folding.with_added(layer, values, found.units[layer.target], leaves))
+    units = tuple(np.flatnonzero(each) for each in stays)
+    smaller, smaller_mask = {}, {}
+    for name, at in _places(layers, units).items():
+        if name in leaves:
+            smaller[name] = leaves[name][at]
+    for layer in layers:
+        if layer.name is None:
+            continue
+        alive = chains.by_unit(layer.kept, sum(layer.widths)) & ~layer.read(folded)[:, None]
+        kept = alive.reshape(layer.kept.shape)[_at_kernel(layer, units)]
+        smaller[layer.name] = np.where(kept, smaller[layer.name], 0).astype(layer.kernel.dtype)
+        smaller_mask[layer.name] = kept
+    return Compact(
+        _replaced(params, smaller),
+        _replaced(mask, smaller_mask),
+        units,
+        _replaced(stats, smaller),
+    )
+
+
+def expand(
+    small: Any,
+    params: Any,
+    mask: masks.Mask,
+    units: tuple[np.ndarray, ...],
+    *,
+    wiring: Wiring | None = None,
+) -> Any:
+    """Return parameters of full size in which those of a compact network have their places.
+
+    Args:
+      small: parameters of the compact network, trained perhaps.
+      params: parameters of full size, which what was left out has still.
+      mask: the mask for them.
+      units: which units of each layer the compact network has; see `Compact`.
+      wiring: of the whole network; None for a chain.
+
+    Example:
+      >>> params = {"w": np.ones((2, 1))}
+      >>> mask = {"w": np.array([[True], [False]])}
+      >>> found = compact(params, mask, fold=False)
+      >>> expand({"w": np.array([[7.0]])}, params, mask, found.units)["w"].tolist()
+      [[7.0], [0.0]]
+    """
+    layers = chains.layers(params, mask, wiring)
+    masked = {
+        layer.name: np.where(layer.kept, layer.kernel, 0).astype(layer.kernel.dtype)
+        for layer in layers
+        if layer.name is not None
+    }
+    return _grown(small, _replaced(params, masked), _places(layers, units))
+
+
+def expand_stats(
+    small: Any,
+    stats: Any,
+    params: Any,
+    mask: masks.Mask,
+    units: tuple[np.ndarray, ...],
+    *,
+    wiring: Wiring,
+) -> Any:
+    """Return batch statistics of full size in which those of a compact network have their places.
+
+    Args:
+      small: statistics of the compact network, trained perhaps.
+      stats: statistics of full size, which what was left out has still.
+      params: parameters of full size.
+      mask: the mask for them.
+      units: which units of each layer the compact network has; see `Compact`.
+      wiring: of the whole network.
+    """
+    return _grown(small, stats, _places(chains.layers(params, mask, wiring), units))
+
+
+def _tied(stays: list[np.ndarray], layers: list[chains.Layer]) -> list[np.ndarray]:
+    """Return which units stay where those stay too that a sum adds to one that does."""
+    found = list(stays)
+    changed = True
+    while changed:
+        changed = False
+        for layer in layers:
+            if layer.name is not None:
+                continue
+            either = layer.read(found) | found[layer.target]
+            for at, part in [(layer.target, either), *layer.split(either)]:
+                changed |= bool(np.any(part & ~found[at]))
+                found[at] = found[at] | part
+    return found
+
+
+def _places(layers: list[chains.Layer], units: tuple[np.ndarray, ...]) -> dict[str, Any]:
+    """Return by name where in each leaf, and in each statistic, the units are that are left."""
+    found: dict[str, Any] = {}
+    for layer in layers:
+        if layer.name is None:
+            continue
+        found[layer.name] = _at_kernel(layer, units)
+        norm = layer.incoming.norm
+        of_units = [f"{norm}/{leaf}" for leaf in ("scale", "bias", "mean", "var")] if norm else []
+        for name in [layer.bias_name, *of_units]:
+            if name is not None:
+                found[name] = units[layer.target]
+    return found
+
+
+def _at_kernel(layer: chains.Layer, units: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+    """Return where in a kernel the weights are between units that are left."""
+    inputs, starts = sum(layer.widths), np.cumsum([0, *layer.widths])
+    parts = zip(layer.incoming.sources, starts, strict=False)
+    rows = np.concatenate([units[source] + start for source, start in parts])
+    if layer.kernel.ndim == 2:  # a row of each channel for each pixel
+        pixels = np.arange(0, layer.kernel.shape[0], inputs)
+        rows = (pixels[:, None] + rows).ravel()
+    return (..., *np.ix_(rows, units[layer.target]))
+
+
+def _grown(small: Any, tree: Any, places: dict[str, Any]) -> Any:
+    """Return a tree with the leaves of a smaller one at their places."""
+    leaves, full = trees.named(small), {}
+    for name, leaf in trees.named(tree).items():
+        if name in places:
+            full[name] = np.array(leaf)
+            full[name][places[name]] = leaves[name]
+    return _replaced(tree, full)
+
+
+def _leaves(params: Any, stats: Any) -> dict[str, Any]:
+    return trees.named(params) | trees.named(stats)
+
+
+def _replaced(tree: Any, leaves: dict[str, np.ndarray]) -> Any:
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaves.get(trees.name(path), leaf), tree
+    )

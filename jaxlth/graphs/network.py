@@ -1,0 +1,101 @@
+"""A pruned network as a networkx graph, and its subnetworks."""
+
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from jaxlth import masks
+from jaxlth.graphs import chains
+from jaxlth.graphs.categories import CATEGORIES, PRUNED, categories, edges
+from jaxlth.graphs.wiring import Wiring
+
+
+def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.DiGraph:
+    """Return a feed-forward network as a directed graph.
+
+    Nodes are (layer, unit), layer 0 the inputs, with the attributes `layer`, `category` and, beyond
+    the inputs, `bias` (None where there is none; batch norm is left out). Edges are the weights
+    kept, with `weight` and `category`. Between channels an edge is there if any weight is; with
+    several to a pair, as under a kernel of 3x3 pixels, `weight` is their Euclidean norm. Where only
+    a unit itself leads on to a sum, `weight` is None. The graph's own attribute `widths` has the
+    number of units of each layer.
+
+    Args:
+      params: parameters; in a chain each leaf of two dimensions is a kernel (inputs, units), each
+        of four one of a convolution, in the order of names.
+      mask: a mask for them.
+      wiring: what leads where, such as `models.wiring` returns; None for a chain.
+
+    Raises:
+      ValueError: the network is not feed-forward, or the wiring does not fit.
+
+    Example:
+      >>> graph = network({"w": np.array([[2.0], [3.0]])}, {"w": np.array([[True], [False]])})
+      >>> sorted(graph.edges(data="weight")), graph.nodes[0, 1]["category"]
+      ([((0, 0), (1, 0), 2.0)], 'inactive')
+
+    References:
+      Burger 2024, section 3.4.1.
+    """
+    found = categories(params, mask, wiring)
+    layers = chains.layers(params, mask, found.wiring)
+    biases = _biases(layers)
+    graph = nx.DiGraph(widths=tuple(len(units) for units in found.units))
+    for place, units in enumerate(found.units):
+        bias = biases.get(place)
+        for unit, category in enumerate(units):
+            known = {"layer": place, "category": CATEGORIES[category]}
+            if place:
+                known["bias"] = None if bias is None else float(bias[unit])
+            graph.add_node((place, unit), **known)
+    for layer, (sources, target, of) in zip(layers, edges(found), strict=True):
+        nodes = [(source, unit) for source in sources for unit in range(len(found.units[source]))]
+        weights = _weights(layer)
+        for place, unit in zip(*np.nonzero(of > PRUNED), strict=True):
+            ends = nodes[place], (target, int(unit))
+            weight = float(weights[place, unit]) if layer.name else None
+            if graph.has_edge(*ends):
+                weight = _both(graph.edges[ends]["weight"], weight)
+            graph.add_edge(*ends, weight=weight, category=CATEGORIES[of[place, unit]])
+    return graph
+
+
+def _biases(layers: list[chains.Layer]) -> dict[int, np.ndarray]:
+    """Return the biases of each layer of units that has any."""
+    found: dict[int, np.ndarray] = {}
+    for layer in layers:
+        if layer.bias is not None:
+            found[layer.target] = found.get(layer.target, 0) + layer.bias
+    return found
+
+
+def _both(one: float | None, other: float | None) -> float | None:
+    """Return one number for the weights of two ways between the same units."""
+    return np.hypot(one, other).item() if one is not None and other is not None else one or other
+
+
+def _weights(layer: chains.Layer) -> np.ndarray:
+    """Return one number for all the weights of each edge: (inputs, units)."""
+    each = chains.by_unit(np.where(layer.kept, layer.kernel, 0), sum(layer.widths))
+    return each[0] if len(each) == 1 else np.sqrt(np.sum(each**2, axis=0))
+
+
+def subnetworks(graph: nx.DiGraph) -> list[nx.DiGraph]:
+    """Return the connected components of the active part of a network, the largest first.
+
+    Size is the number of units; among equals the one with the first unit comes first.
+
+    Args:
+      graph: as `network` returns it.
+
+    Returns:
+      A graph for each, with the attributes of the whole.
+
+    References:
+      Burger 2024, section 3.4.3.
+    """
+    nodes = [node for node, category in graph.nodes(data="category") if category == "active"]
+    active = graph.subgraph(nodes)
+    found = sorted(nx.weakly_connected_components(active), key=lambda part: (-len(part), min(part)))
+    return [active.subgraph(part).copy() for part in found]

@@ -1,0 +1,201 @@
+"""Figures of networks with several tasks, level by level: of one run, and of one network of it.
+
+Means are over the replicates that reached a level; bars reach from the least to the most. Stars are
+networks at the level where they separate.
+
+References:
+  Burger 2024, sections 4.2 and 4.3.
+"""
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxlth.report import controls, drawing, separation, signs
+from jaxlth.report import results as stored
+
+_NAMED = 12  # networks up to which each has its name in the legend
+
+
+def overview(results: pd.DataFrame) -> Figure:
+    """Return accuracy of each task, and active, inactive and zombie weights, by level of a run.
+
+    Args:
+      results: the table of results of one run.
+    """
+    separation.check(results, *(f"weights.{name}" for name in signs.CATEGORIES))
+    _check_tasks(results)
+    found = separation.outcomes(results)
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, (left, right) = drawing.new_figure(panels=2)
+        for name, style, column in _task_lines(results):
+            signs.bars(left, 100 * _by_level(results, column), style=style, label=name)
+        for name, style in signs.CATEGORIES.items():
+            by = _statistics(results[f"weights.{name}"], results)
+            signs.bars(right, by, style=style, label=name)
+        signs.stars(left, found, "level", "test_accuracy", scale=100)
+        signs.stars(right, found, "level", "active")
+        signs.from_zero(right)
+        left.set_ylabel(signs.ACCURACY)
+        right.set_ylabel("Weights")
+        for axes in (left, right):
+            _levels_axis(axes)
+            signs.legend_above(axes, columns=2)
+    return figure
+
+
+def performance(results: pd.DataFrame) -> Figure:
+    """Return test accuracy by available weights, a line a network, the separation a star (4.20)."""
+    separation.check(results, "test_accuracy")
+    found = separation.outcomes(results)
+    several = results["run"].nunique() > 1
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, (axes,) = drawing.new_figure(panels=1)
+        for place, network in enumerate(found.itertuples()):
+            rows = _of(results, network.run, network.replicate)
+            name = f"replicate {network.replicate}"
+            name = f"{network.run}, {name}" if several else name
+            color, marker = signs.task_style(place)
+            look: dict[str, Any] = {"color": color, "marker": marker}
+            look |= {"label": name if len(found) <= _NAMED else f"_{name}"}
+            axes.plot(rows["kept"], 100 * stored.survived(rows, "test_accuracy"), **look)
+        signs.stars(axes, found, "kept", "test_accuracy", scale=100)
+        signs.weights_axis(axes, results["kept"])
+        axes.set_ylabel(signs.ACCURACY)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def performance_of_tasks(results: pd.DataFrame) -> Figure:
+    """Return test accuracy of each task and their mean by available weights (4.21).
+
+    Args:
+      results: the table of results of one run.
+    """
+    _check_tasks(results)
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, (axes,) = drawing.new_figure(panels=1)
+        kept = results.groupby("level")["kept"].mean()
+        for name, style, column in _task_lines(results):
+            by = 100 * _by_level(results, column)
+            signs.bars(axes, by.set_axis(kept[by.index]), style=style, label=name)
+        signs.weights_axis(axes, results["kept"])
+        axes.set_ylabel(signs.ACCURACY)
+        signs.legend_above(axes)
+    return figure
+
+
+def unused(results: pd.DataFrame) -> Figure:
+    """Return inactive and zombie weights by level, left their number, right their share.
+
+    Args:
+      results: the table of results of one run.
+    """
+    names = [name for name in signs.CATEGORIES if name != "active"]
+    separation.check(results, *(f"weights.{name}" for name in names), one_run=True)
+    kept = results["kept"].astype(float)
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=2)
+        for axes, whole, title in zip(
+            panels, (1, kept / 100), ("Weights", "Of the available weights (%)"), strict=True
+        ):
+            for name in names:
+                by = _statistics(results[f"weights.{name}"] / whole, results)
+                signs.bars(axes, by, style=signs.CATEGORIES[name], label=name)
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel(title)
+            _levels_axis(axes)
+        panels[0].legend(loc="best")
+    return figure
+
+
+def degrees(results: pd.DataFrame, replicate: int) -> Figure:
+    """Return which share of each layer's units belongs to one task only, by level (4.13, 4.14).
+
+    Units belong to tasks by the outputs (left) or by the inputs (right) that they are connected to.
+    The layer that tasks are told from is left out: its units belong to one task each.
+
+    Args:
+      results: the table of results of one run.
+      replicate: of which network.
+
+    Raises:
+      ValueError: the run has no such replicate.
+    """
+    ends = {"outputs": slice(None, -1), "inputs": slice(1, None)}  # and the layers that are drawn
+    separation.check(results, *(f"decided_by_{by}" for by in ends), one_run=True)
+    rows = results[results["replicate"] == replicate].sort_values("level")
+    if rows.empty:
+        known = ", ".join(str(each) for each in sorted(set(results["replicate"])))
+        raise ValueError(f"`replicate` must be one of {known}; got {replicate}.")
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=2)
+        for axes, (by, layers) in zip(panels, ends.items(), strict=True):
+            decided = 100 * np.array([list(each) for each in rows[f"decided_by_{by}"]], float)
+            names = ["inputs", *_hidden(decided.shape[1] - 2), "outputs"]
+            for layer in range(len(names))[layers]:
+                color, marker = signs.task_style(layer)
+                style: dict[str, Any] = {"color": color, "marker": marker, "clip_on": False}
+                axes.plot(rows["level"], decided[:, layer], label=names[layer], **style)
+            _mark_separation(axes, rows)
+            axes.set_ylim(0, 100)
+            axes.set_ylabel(f"Units of one task only, by {by} (%)")
+            _levels_axis(axes)
+            axes.legend(loc="best")
+        figure.suptitle(f"Replicate {replicate}", fontsize=10)
+    return figure
+
+
+def _hidden(count: int) -> list[str]:
+    return [f"hidden {place}" for place in range(1, count + 1)]
+
+
+def _mark_separation(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw a line at the level where a network separates, and say so."""
+    apart = rows.loc[rows["state"] == "separated", "level"]
+    if len(apart):
+        axes.axvline(apart.iloc[0], color=signs.STAR["color"], linestyle=":", linewidth=1)
+        drawing.note(axes, f"dotted: separated, level {apart.iloc[0]}")
+
+
+def _levels_axis(axes: Axes) -> None:
+    signs.whole(axes.xaxis)
+    axes.set_xlabel("Pruning level")
+
+
+def _of(results: pd.DataFrame, run: Any, replicate: Any) -> pd.DataFrame:
+    """Return the levels of one network, in their order."""
+    chosen = (results["run"] == run) & (results["replicate"] == replicate)
+    return results[chosen].sort_values("level")
+
+
+def _check_tasks(results: pd.DataFrame) -> None:
+    separation.check(results, "test_accuracy", one_run=True)
+    if not separation.tasks(results):
+        raise ValueError("`results` lack the columns `tasks.NAME.test_accuracy`.")
+
+
+def _task_lines(results: pd.DataFrame) -> list[tuple[str, drawing.Style, str]]:
+    """Return name, style and column of each accuracy that is drawn by task, the mean last."""
+    names = separation.tasks(results)
+    lines = [
+        (name, signs.task_style(place), f"tasks.{name}.test_accuracy")
+        for place, name in enumerate(names)
+    ]
+    mean = ("mean of tasks", drawing.Style(controls.BLACK, "o"), "test_accuracy")
+    return [*lines, mean] if len(names) > 1 else lines
+
+
+def _by_level(results: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return mean, min and max of a column by level, of the networks that did not diverge."""
+    return _statistics(stored.survived(results, column), results)
+
+
+def _statistics(values: pd.Series, results: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, min and max of values, one a row of `results`, by level."""
+    return values.astype(float).groupby(results["level"]).agg(["mean", "min", "max"])

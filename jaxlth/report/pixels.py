@@ -1,0 +1,131 @@
+"""Figures of the pixels that a network reads: what they hold, and how many weights leave them.
+
+References:
+  Burger 2024, section 4.3.2.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jaxlth.report import drawing
+
+_AT_ONCE = 4096  # images, so that a whole data set is never copied
+
+
+def statistics(images: np.ndarray) -> Figure:
+    """Return mean and variance of each pixel over images (Figures 4.22 and 4.23).
+
+    Args:
+      images: (images, height, width, channels) or (images, height, width), of any kind of number;
+        channels are averaged.
+    """
+    images = np.asarray(images)
+    if images.ndim not in (3, 4) or not images.size:
+        raise ValueError(
+            "`images` must be of shape (images, height, width, channels) or without channels; got "
+            f"{images.shape}."
+        )
+    mean, variance = _moments(images.reshape(*images.shape[:3], -1))
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=2)
+        for axes, values, title in zip(panels, (mean, variance), ("Mean", "Variance"), strict=True):
+            _map(axes, values.mean(axis=-1), low=None)
+            axes.set_title(title, loc="left", fontsize=9)
+        figure.set_size_inches(*_size(mean.shape, panels=2))
+    return figure
+
+
+def connections(
+    masks: Mapping[int, np.ndarray],
+    shape: tuple[int, int, int],
+    *,
+    most: int = 12,
+    title: str = "",
+) -> Figure:
+    """Return how many weights leave each pixel: a panel a level (Figures 4.24 to 4.26).
+
+    Each panel has its own colours, from none to the most; a note says how many pixels have none.
+
+    Args:
+      masks: {level: (inputs, units) bool}, which weights of the first kernel are kept.
+      shape: (height, width, channels) of an image, of which the inputs are the rows one after the
+        other; the weights of a pixel's channels are added.
+      most: how many levels are drawn at most, evenly spaced up to the last one.
+      title: what is written above all panels.
+
+    Raises:
+      ValueError: there is no mask, or its inputs are not those of such an image.
+    """
+    if not masks:
+        raise ValueError("`masks` must hold the mask of one level at least.")
+    counts = {level: outgoing(masks[level], shape) for level in sorted(masks)}
+    shown = sorted(drawing.some_of([*counts][::-1], most))
+    with matplotlib.rc_context(drawing.LOOK):
+        figure, panels = drawing.new_figure(panels=len(shown))
+        for axes, level in zip(panels, shown, strict=True):
+            _map(axes, counts[level], low=0)
+            axes.set_title(f"Level {level}", loc="left", fontsize=9)
+            none = int(np.sum(counts[level] == 0))
+            drawing.note(axes, f"{none:,} of {counts[level].size:,} without a weight")
+        figure.suptitle(title, fontsize=10)
+        width, height = _size(shape, panels=len(shown))
+        figure.set_size_inches(width, height + 0.3 * bool(title))
+    return figure
+
+
+def outgoing(mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the number of weights that leave each pixel, (height, width).
+
+    Args:
+      mask: (inputs, units) bool, of the first kernel.
+      shape: (height, width, channels) of an image.
+
+    Example:
+      >>> outgoing(np.array([[True, True], [False, False]]), (1, 2, 1)).tolist()
+      [[2, 0]]
+    """
+    mask = np.asarray(mask, bool)
+    if len(shape) != 3 or mask.ndim != 2 or mask.shape[0] != np.prod(shape):
+        raise ValueError(
+            "A mask must be of shape (inputs, units), its inputs the height x width x channels of "
+            f"`shape` {tuple(shape)}; got {mask.shape}."
+        )
+    return mask.sum(axis=1).reshape(shape).sum(axis=-1)
+
+
+def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of each pixel and channel, (height, width, channels)."""
+    mean = images.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for start in range(0, len(images), _AT_ONCE):
+        squares += np.sum((images[start : start + _AT_ONCE] - mean) ** 2, axis=0)
+    return mean, squares / len(images)
+
+
+def _map(axes: Axes, values: np.ndarray, *, low: float | None) -> None:
+    """Draw a number a pixel as its colour, with a bar that says which."""
+    high = None if low is None else max(float(values.max()), 1.0)
+    style: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high}
+    image = axes.imshow(values, interpolation="nearest", **style)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
+    bar.outline.set_visible(False)
+    if low is not None:
+        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+
+
+def _size(shape: tuple[int, ...], *, panels: int) -> tuple[float, float]:
+    """Return the size of a figure of as many images, in inches."""
+    rows = 1 if panels <= 3 else -(-panels // 3) if panels > 4 else 2
+    columns = -(-panels // rows)
+    width = 3.4 if shape[1] < 1.5 * shape[0] else 4.2
+    return columns * width, rows * (0.82 * width * shape[0] / shape[1] + 0.35)

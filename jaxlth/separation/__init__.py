@@ -1,0 +1,112 @@
+"""Network separation: does a network that is pruned fall apart along its tasks?
+
+A network learns several tasks at once, each with inputs and outputs of its own. It is pruned by IMP
+with early stopping, and looked at as a graph at each level: interconnected, separated (every
+subnetwork serves one task), or degraded (a task has lost an input or an output). A replicate stops
+at the level at which it is degraded.
+
+Each trained network is a unit of the run's folder, "level_03/ticket/replicate_0", with what its
+graph says in its record, and is trained only if the folder lacks it.
+
+References:
+  Burger 2024, Winning the Lottery Twice with Iterative Magnitude Pruning.
+"""
+
+import pathlib
+from collections.abc import Generator
+
+from jaxlth import hosts, settings, store, tickets
+from jaxlth.separation.choices import SeparationSettings, units
+from jaxlth.separation.job import Job, names, pruning
+from jaxlth.separation.stored import Pruned, find, look
+from jaxlth.store import Run
+from jaxlth.tickets import Compaction, Group, Problem, Pruning, label
+from jaxlth.work import Progress
+
+__all__ = [
+    "Pruned",
+    "SeparationSettings",
+    "complete",
+    "find",
+    "label",
+    "look",
+    "names",
+    "prepare",
+    "separation",
+    "units",
+]
+
+
+def prepare(chosen: SeparationSettings) -> Problem[Pruning]:
+    """Return the problem that settings describe, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network, or there is but one task.
+    """
+    settings.require(
+        len(chosen.data.names) > 1,
+        f"`data` must be sets side by side, such as moons+circles; got {chosen.data.name}.",
+    )
+    problem = tickets.posed(chosen, pruning)
+    settings.require(
+        not problem.subject.model.convolutional,
+        f"`model` must be mlp or lenet-300-100, whose inputs belong to tasks; got "
+        f"{chosen.model.name}.",
+    )
+    problem.check_steps("rewind_step", (chosen.rewind_step,))
+    return problem
+
+
+def separation(
+    problem: Problem[Pruning], run: Run, *, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
+    """Prune networks level by level until they are degraded, as far as the run lacks them.
+
+    Args:
+      problem: what is wanted, as `prepare` returns it.
+      run: where results are looked for and stored.
+      checkpoint_seconds: time between checkpoints within a network's training.
+
+    Yields:
+      Progress, about once a second.
+    """
+    chosen, job = problem.subject.chosen, Job(problem, run)
+    info = problem.info
+    run.note({name: getattr(info, name) for name in ("shape", "classes", "tasks", "widths")})
+    tickets.plan(run, job.first_asked())
+    fine_tune = chosen.after_pruning == "fine-tune"
+    course = problem.course()
+    later = problem.course(fine_tune=True) if fine_tune else course
+    smaller = Compaction(problem, later, lambda each: each.course(fine_tune=fine_tune))
+    for level in range(job.levels + 1):
+        going = [each for each in range(chosen.replicates) if job.goes_on(level, each)]
+        asks = [job.ask(level, tickets.TICKET, replicate) for replicate in going]
+        if not asks:
+            break
+        compact = chosen.compact and level > 0
+        whole = Group(asks, later if level else course, problem.placed)
+        yield from tickets.train(
+            run,
+            smaller.groups(asks) if compact else [whole],
+            later=job.missing_after(level),
+            checkpoint_seconds=checkpoint_seconds,
+        )
+    tickets.plan(run, ())
+
+
+def complete(chosen: SeparationSettings, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has everything, as far as is known without the data.
+
+    Args:
+      chosen: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+
+    def has_all() -> bool:
+        if not path.exists():
+            return False
+        run = store.look(path)
+        return all(run.has(unit) for unit in units(chosen))
+
+    return hosts.by_lead(has_all)

@@ -1,0 +1,138 @@
+"""The settings of separation, and the settings of IMP that they stand for."""
+
+import dataclasses
+from typing import Literal, get_args
+
+from jaxlth import settings, tickets
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.tickets import ImpSettings, scoring
+from jaxlth.tickets.choices import AfterPruning, Scope
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+Coverage = Literal["total", "input", "output"]
+Stop = Literal["degraded", "separated", "never"]
+SCORES = ("magnitude", "random", "synflow", *scoring.BEFORE_AND_AFTER)  # that see no examples
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeparationSettings:
+    """Iterative pruning of a network with several tasks, looked at as a graph after each level.
+
+    References:
+      Burger 2024, sections 3.2 to 3.5; defaults are those of section 4.2.
+    """
+
+    data: DataSettings = DataSettings(name="moons+circles", normalize="per-pixel", validation=0.2)
+    model: ModelSettings = ModelSettings(name="mlp", hidden=(57, 57))
+    training: TrainingSettings = TrainingSettings(
+        epochs=3000.0, batch_size=64, evaluate_every=1, patience=30
+    )
+    optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3)
+    levels: int = 9
+    """Prunings; level 0 is the dense network."""
+    prune_fraction: float = 0.32
+    """Share of the surviving weights that each level prunes, in (0, 1)."""
+    target: int | None = None
+    """Weights kept at the last level, in place of --prune-fraction."""
+    counts: tuple[int, ...] = ()
+    """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
+    score: str = "magnitude"
+    """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
+    of Zhou et al. 2019, such as magnitude-increase."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    alive: bool = False
+    """Prune inactive weights, on which no output depends, before any other."""
+    rewind_step: int = 0
+    """Step of the dense training whose state tickets restart from; 0 is initialisation."""
+    after_pruning: AfterPruning = "rewind"
+    """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
+    coverage: Coverage = "total"
+    """What of a task must be in the network, and what tells whose a subnetwork is: all inputs and
+    outputs (total), inputs alone or outputs alone."""
+    stop: Stop = settings.outside("degraded")
+    """When a replicate is pruned no further: once it is degraded, already once it is separated, or
+    never."""
+    replicates: int = settings.outside(4)
+    """Repetitions, each with its own initialisation and data order."""
+    compact: bool = False
+    """Leave units and inputs that no output depends on out of training, where that saves time: the
+    same training up to rounding."""
+    seed: int = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        settings.known("score", self.score, SCORES)
+        settings.known("scope", self.scope, get_args(Scope))
+        settings.known("coverage", self.coverage, get_args(Coverage))
+        settings.known("stop", self.stop, get_args(Stop))
+        settings.require(
+            self.target is None or self.target >= 1,
+            f"`target` must be at least 1; got {self.target}.",
+        )
+        settings.require(
+            self.target is None or self.levels >= 1,
+            "`target` is reached by pruning; `levels` is 0.",
+        )
+        given = {"counts": bool(self.counts), "target": self.target is not None}
+        settings.require(
+            not all(given.values()),
+            "`counts` and `target` both say how many weights are kept; leave out one of them.",
+        )
+        plain = type(self)
+        for name, taken in given.items():
+            others = ("prune_fraction", "levels") if name == "counts" else ("prune_fraction",)
+            for other in others:
+                settings.require(
+                    not taken or getattr(self, other) == getattr(plain, other),
+                    f"`{other}` has no effect where `{name}` is given; leave out one of them.",
+                )
+        settings.require(
+            all(more > less > 0 for more, less in zip(self.counts, self.counts[1:], strict=False))
+            and all(count > 0 for count in self.counts),
+            f"`counts` must fall from level to level and be above 0; got "
+            f"{settings.in_a_row(self.counts)}.",
+        )
+        settings.require(
+            self.scope == "global" or not any(given.values()),
+            "`counts` and `target` are of the whole network; `scope` layerwise prunes each layer "
+            "by `prune_fraction`.",
+        )
+        imp(self)
+
+
+def imp(chosen: SeparationSettings) -> ImpSettings:
+    """Return the settings of IMP that find the same tickets where weights are pruned by magnitude.
+
+    Raises:
+      ValueError: a setting lies outside its range.
+    """
+    return ImpSettings(
+        data=chosen.data,
+        model=chosen.model,
+        training=chosen.training,
+        optimizer=chosen.optimizer,
+        levels=len(chosen.counts) or chosen.levels,
+        prune_fraction=chosen.prune_fraction,
+        scope=chosen.scope,
+        leave_out=chosen.leave_out,
+        rewind_step=chosen.rewind_step,
+        after_pruning=chosen.after_pruning,
+        controls=(),
+        replicates=chosen.replicates,
+        compact=chosen.compact,
+        seed=chosen.seed,
+    )
+
+
+def levels(chosen: SeparationSettings) -> int:
+    """Return the number of prunings."""
+    return len(chosen.counts) or chosen.levels
+
+
+def units(chosen: SeparationSettings) -> list[str]:
+    """Return the names of all networks that settings ask for, were none to stop before."""
+    return tickets.units(imp(chosen), levels=levels(chosen))

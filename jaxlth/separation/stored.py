@@ -1,0 +1,77 @@
+"""The networks of a stored run, for those who look at them."""
+
+import dataclasses
+import os
+from typing import NamedTuple
+
+from jaxlth import data, graphs, settings, store, tickets
+from jaxlth.data import Info
+from jaxlth.separation.choices import SeparationSettings, imp
+from jaxlth.separation.job import names, pruning
+from jaxlth.store import Run
+from jaxlth.work import Start
+
+
+class Pruned(NamedTuple):
+    """One network through all its levels."""
+
+    tasks: dict[str, graphs.Task]  # by name, in the order of inputs and outputs
+    shape: tuple[int, int, int]  # height, width, channels of an image
+    levels: dict[int, Start]  # the trained network of each level with its mask, in NumPy
+
+
+def find(run: Run, level: int, control: str, replicate: int) -> Start:
+    """Return a ticket of a run: its mask and the state that it starts from.
+
+    Args:
+      run: of `jaxlth separation`.
+      level: of the ticket.
+      control: "ticket"; a run of this job has nothing else.
+      replicate: of the ticket.
+
+    Raises:
+      ValueError: the run has no such network.
+    """
+    about = store.about_run(run.path)
+    chosen = settings.from_dict(SeparationSettings, about["settings"])
+    name = tickets.unit(level, control, replicate)
+    settings.require(run.has(name), f"The run {run.path.name} has no {name}.")
+    shape, classes = tuple(about["facts"]["shape"]), about["facts"]["classes"]
+    found = pruning(chosen, shape=shape, classes=classes)
+    own = dataclasses.replace(found, chosen=imp(chosen))
+    return tickets.Job(own, run).start(level, control, replicate)
+
+
+def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
+    """Return a network of the run in a folder or at a bucket, as far as it is trained.
+
+    Raises:
+      StoreError: it is no run folder, or something in it is damaged.
+      ValueError: the run is of another job, or has no such replicate.
+    """
+    about = store.about_run(path)
+    settings.require(
+        about["job"] == "separation", f"The run {about['label']} is not of `jaxlth separation`."
+    )
+    run, facts = store.look(path), about["facts"]
+    chosen = settings.from_dict(SeparationSettings, about["settings"])
+    info = Info(
+        name=chosen.data.name,
+        classes=facts["classes"],
+        shape=tuple(facts["shape"]),
+        tasks=tuple(facts["tasks"]),
+        widths=tuple(facts["widths"]),
+        train=0,
+        validation=0,
+        test=0,
+    )
+    subject = tickets.subject(chosen, shape=info.shape, classes=info.classes)
+    units = [name for name, _ in run.records()]
+    found, level = {}, 0
+    while (unit := tickets.unit(level, tickets.TICKET, replicate)) in units:
+        network = run.load(unit, "network", subject.like)
+        found[level] = Start(network, run.load(unit, "mask", subject.dense))
+        level += 1
+    settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
+    owners = [graphs.Task(*task) for task in data.tasks(info)]
+    return Pruned(dict(zip(names(info.name), owners, strict=True)), info.shape, found)

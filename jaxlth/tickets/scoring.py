@@ -1,0 +1,230 @@
+"""Scores by name, of a network, its initial weights, examples of each class, and a key.
+
+Data-aware scores see batch norm in training mode, with the statistics of their batch, as published;
+SynFlow with the running statistics, as in its authors' code: at initialisation those change
+nothing, and the learned scales and shifts count with their magnitudes. Beside its authors' input of
+ones SynFlow takes one image, or the mean image of the training set (Bolwerk 2021, section 3.1).
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import masks, prune, scores, selection, settings, trees
+from jaxlth.models import Model, Network
+from jaxlth.scores.criteria import CRITERIA
+
+
+class Known(NamedTuple):
+    """What a score may look at."""
+
+    network: Network  # whose weights are scored
+    initial: Any  # parameters before training
+    batch: tuple[Any, Any]  # inputs and labels of examples of each class
+    key: jax.Array  # of a replicate
+    mean: Any = None  # (1, height, width, channels), the mean input of the training set
+
+
+Spacing = Literal["exponential", "linear"]
+Score = Callable[[masks.Mask, Known], Any]  # (mask, known) -> tree of floats like the parameters
+
+SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
+SEES_DATA = ("snip", "grasp", "grasp-lowest", "grasp-magnitude", *SYNFLOW[1:])
+BEFORE_AND_AFTER = tuple(CRITERIA)
+AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
+AT_A_STEP = ("magnitude", "magnitude-unit-variance", "random", "synflow", *SEES_DATA)
+SCORES = (*AT_A_STEP, *AT_RANDOM, *BEFORE_AND_AFTER)
+STACKED = ("magnitude", "synflow", *SEES_DATA)
+
+
+def parts(score: str, *, known: Iterable[str] = SCORES) -> tuple[str, ...]:
+    """Return the one or two scores that a name stands for.
+
+    Args:
+      score: a name, or two of a stack joined by "+".
+      known: names of scores that are no stack.
+
+    Raises:
+      ValueError: there is no such score.
+
+    Example:
+      >>> parts("snip"), parts("grasp+magnitude")
+      (('snip',), ('grasp', 'magnitude'))
+    """
+    first, plus, second = score.partition("+")
+    if not plus:
+        return (settings.known("score", score, known),)
+    return settings.known("score", first, STACKED), settings.known("score", second, STACKED)
+
+
+def precision(names: Iterable[str]) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which scores are compiled: float64 where SynFlow is among them."""
+    wide = any(name in SYNFLOW for name in names)
+    return selection.float64() if wide else contextlib.nullcontext()
+
+
+def build(
+    name: str, model: Model, shape: tuple[int, ...], *, inverted: bool = False, chunk: int | None
+) -> Score:
+    """Return a score as a function; ask for it once, and what JAX compiles of it is kept.
+
+    Args:
+      name: a score, or two joined by "+".
+      model: of the networks that will be scored.
+      shape: (height, width, channels) of an image.
+      inverted: whether the least important are to be kept.
+      chunk: examples whose gradient is taken at once.
+    """
+    functions = [_plain(part, model, shape, chunk) for part in parts(name)]
+
+    def score(mask: masks.Mask, known: Known) -> Any:
+        found = functions[0](mask, known)
+        for function in functions[1:]:
+            found = function(mask, _on(found, mask, known))
+        return jax.tree.map(jnp.negative, found) if inverted else found
+
+    return score
+
+
+def falling(
+    before: masks.Mask, keep: int | dict[str, int], *, rounds: int, spacing: Spacing
+) -> list[Any]:
+    """Return what is kept after each of several rounds, of the network or of each tensor.
+
+    Args:
+      before: the mask that is pruned.
+      keep: what the last round keeps.
+      rounds: their number.
+      spacing: how counts fall; see `prune.round_counts`.
+    """
+
+    def of(kept: int, least: int) -> list[int]:
+        if not least:
+            return [0] * rounds
+        return prune.round_counts(kept, keep=least, rounds=rounds, spacing=spacing)
+
+    if isinstance(keep, int):
+        return of(int(masks.kept(before)), keep)
+    layers = {name: of(int(np.sum(leaf)), keep[name]) for name, leaf in trees.named(before).items()}
+    return [{name: counts[i] for name, counts in layers.items()} for i in range(rounds)]
+
+
+def pruned(
+    score: Score,
+    names: Iterable[str],
+    before: masks.Mask,
+    known: Known,
+    *,
+    keep: int | dict[str, int],
+    rounds: int,
+    spacing: Spacing,
+) -> masks.Mask:
+    """Return what a score leaves of a mask after several rounds, in NumPy.
+
+    Args:
+      score: as `build` returns it.
+      names: the scores that it is made of, of which SynFlow is compiled in float64.
+      before: the mask that is pruned.
+      known: what the score looks at.
+      keep: what the last round keeps.
+      rounds: their number.
+      spacing: how counts fall.
+    """
+    keeps = falling(before, keep, rounds=rounds, spacing=spacing)
+    with precision(names):
+        return jax.device_get(prune.in_rounds(score, before, keeps=keeps, args=(known,)))
+
+
+def published_rounds(name: str) -> int:
+    """Return the number of rounds that a score was published with: 100 of SynFlow, else 1."""
+    return 100 if name in SYNFLOW else 1
+
+
+def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
+    """Return how many weights each tensor keeps by a rule of layers, a name of `AT_RANDOM`."""
+    if name == "smart-ratio":
+        order = trees.names(dense)  # that of layers, but for one network
+        settings.require(
+            not any(each.startswith("Auxiliary") for each in order),
+            "The score smart-ratio needs layers in a row; inception-v3 has an auxiliary classifier "
+            "beside them.",
+        )
+        return prune.smart_ratio(dense, keep=keep, order=order)
+    return prune.erdos_renyi(dense, keep=keep, kernel=name == "erdos-renyi-kernel")
+
+
+def _on(found: Any, mask: masks.Mask, known: Known) -> Known:
+    """Return what is known, with scores in the place of the weights that may be pruned."""
+    replaced = jax.tree.map(
+        lambda w, s, keep: w if keep is None else s.astype(w.dtype),
+        known.network.params,
+        found,
+        mask,
+    )
+    return known._replace(network=known.network._replace(params=replaced))
+
+
+def _plain(name: str, model: Model, shape: tuple[int, ...], chunk: int | None) -> Score:
+    """Return a score that is no stack."""
+
+    def apply(known: Known, train: bool) -> Callable[[Any, Any], jax.Array]:
+        return lambda params, inputs: model.apply(
+            known.network._replace(params=params), inputs, train
+        )[0]
+
+    def snip(mask: masks.Mask, known: Known) -> Any:
+        return scores.snip(apply(known, True), known.network.params, mask, known.batch, chunk=chunk)
+
+    def grasp(mask: masks.Mask, known: Known) -> Any:
+        return scores.grasp(
+            apply(known, True), known.network.params, mask, known.batch, chunk=chunk
+        )
+
+    def synflow(mask: masks.Mask, known: Known) -> Any:
+        inputs = {
+            "synflow": lambda: jnp.ones((1, *shape)),
+            "synflow-image": lambda: known.batch[0][:1],
+            "synflow-mean": lambda: known.mean,
+        }[name]()
+        return scores.synflow(apply(known, False), known.network.params, mask, inputs)
+
+    functions: dict[str, Score] = {
+        "magnitude": lambda mask, known: scores.magnitude(known.network.params),
+        "magnitude-unit-variance": lambda mask, known: _in_deviations(known.network.params),
+        "random": lambda mask, known: scores.random(known.network.params, key=known.key),
+        "snip": snip,
+        "grasp": grasp,
+        "grasp-lowest": lambda mask, known: jax.tree.map(jnp.negative, grasp(mask, known)),
+        "grasp-magnitude": lambda mask, known: scores.magnitude(grasp(mask, known)),
+        **dict.fromkeys(SYNFLOW, synflow),
+    }
+    functions |= dict.fromkeys(AT_RANDOM, functions["random"])
+    functions |= {
+        each: functools.partial(_before_and_after, rule) for each, rule in CRITERIA.items()
+    }
+    return functions[name]
+
+
+def _before_and_after(rule: Callable[[Any, Any], Any], mask: masks.Mask, known: Known) -> Any:
+    return rule(known.initial, known.network.params)
+
+
+def _in_deviations(params: Any) -> Any:
+    """Return magnitudes as if each tensor had been drawn with variance 1.
+
+    Example:
+      >>> found = _in_deviations({"w": jnp.array([[1.0, -3.0]])})["w"]
+      >>> [round(float(each), 3) for each in found[0]]
+      [0.447, 1.342]
+    """
+
+    def scaled(w: jax.Array) -> jax.Array:
+        deviation = jnp.sqrt(jnp.mean(jnp.square(w)))
+        return jnp.abs(w) / jnp.where(deviation > 0, deviation, 1)
+
+    return jax.tree.map(scaled, params)

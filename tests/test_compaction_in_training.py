@@ -1,0 +1,146 @@
+"""Tickets trained in smaller networks: the same training, up to rounding, at full size."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlth import masks, store, tickets
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.tickets import ImpSettings, compaction
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+CHOSEN = ImpSettings(
+    data=DataSettings(name="digits"),
+    model=ModelSettings(name="mlp", hidden=(40, 30)),
+    training=TrainingSettings(steps=60, batch_size=50),
+    optimizer=OptimizerSettings(optimizer="momentum", lr=0.02),
+    levels=4,
+    prune_fraction=0.7,
+    controls=("random",),
+    replicates=2,
+)
+
+
+def found(out, chosen):
+    """Return the run of settings, all of it trained."""
+    problem = tickets.prepare(chosen)
+    run = store.open_run(out, chosen, job="imp", label="test")
+    with run:
+        for _ in tickets.imp(problem, run, checkpoint_seconds=60):
+            pass
+    return run, problem
+
+
+@pytest.fixture
+def worthwhile(monkeypatch):
+    """Smaller networks, however little they save; how wide they were."""
+    widths = []
+    made = compaction.Compaction._made
+    monkeypatch.setattr(compaction, "WORTHWHILE", 1)
+    monkeypatch.setattr(compaction, "SHARE", 0.0)
+    monkeypatch.setattr(
+        compaction.Compaction, "_made", lambda self, each: widths.append(each) or made(self, each)
+    )
+    return widths
+
+
+def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
+    whole, problem = found(tmp_path, CHOSEN)
+    assert worthwhile == []
+    smaller, _ = found(tmp_path, dataclasses.replace(CHOSEN, compact=True))
+    assert len(worthwhile) >= 2
+    assert all(inputs < 64 and first < 40 for inputs, first, _, _ in worthwhile[-1:])
+    like, dense = problem.subject.like, problem.subject.dense
+    for unit in tickets.units(CHOSEN, levels=4):
+        masked, compact = whole.record(unit), smaller.record(unit)
+        assert compact["kept"] == masked["kept"], unit
+        assert compact["test_loss"] == pytest.approx(masked["test_loss"], rel=1e-3), unit
+        assert jax.tree.all(
+            jax.tree.map(
+                np.array_equal, whole.load(unit, "mask", dense), smaller.load(unit, "mask", dense)
+            )
+        ), unit
+        for one, other in zip(
+            jax.tree.leaves(whole.load(unit, "network", like)),
+            jax.tree.leaves(smaller.load(unit, "network", like)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(one, other, atol=2e-4, err_msg=unit)
+
+
+def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, worthwhile):
+    chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), replicates=1)
+    run, problem = found(tmp_path, chosen)
+    unit = tickets.unit(4, tickets.TICKET, 0)
+    start = jax.device_get(tickets.find(run, 4, tickets.TICKET, 0))
+    trained = run.load(unit, "network", problem.subject.like).params
+    alive = compaction.Compaction(problem, problem.course(), lambda each: each.course())._alive(
+        start.mask
+    )
+    first = np.setdiff1d(np.arange(40), alive[1])
+    assert len(first) > 0
+    drawn = masks.apply(start.network.params, start.mask)
+    for layer, which in (("kernel", np.s_[:, first]), ("bias", first)):
+        before, after = drawn["Dense_0"][layer][which], trained["Dense_0"][layer][which]
+        np.testing.assert_array_equal(before, after)
+
+
+def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, worthwhile):
+    chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
+    whole, problem = found(tmp_path / "whole", chosen)
+    run = store.open_run(tmp_path / "cut", chosen, job="imp", label="test")
+    with run:
+        events = tickets.imp(problem, run, checkpoint_seconds=0)
+        cut = False
+        for event in events:
+            if run.has(tickets.unit(1, tickets.TICKET, 1)) and 0 < event.step < 60:
+                with pytest.raises(KeyboardInterrupt):
+                    events.throw(KeyboardInterrupt())
+                cut = True
+                break
+        assert cut
+        for _ in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=60):
+            pass
+    unit, like = tickets.unit(2, tickets.TICKET, 1), problem.subject.like
+    for one, other in zip(
+        jax.tree.leaves(whole.load(unit, "network", like)),
+        jax.tree.leaves(run.load(unit, "network", like)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_other_units_is_of_no_use_but_does_no_harm(tmp_path, worthwhile):
+    chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
+    run = store.open_run(tmp_path / "cut", chosen, job="imp", label="test")
+    with run:
+        events = tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=0)
+        for event in events:
+            if run.has(tickets.unit(1, tickets.TICKET, 1)) and 0 < event.step < 60:
+                with pytest.raises(KeyboardInterrupt):
+                    events.throw(KeyboardInterrupt())
+                break
+        more = dataclasses.replace(chosen, replicates=4)
+        for _ in tickets.imp(tickets.prepare(more), run, checkpoint_seconds=60):
+            pass
+    assert all(run.has(tickets.unit(2, tickets.TICKET, each)) for each in range(4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"model": ModelSettings(name="conv-2")}, "`compact` has no effect on conv-2"),
+        ({"optimizer": OptimizerSettings(weight_decay=1e-4)}, "which `weight_decay` changes too"),
+        ({"optimizer": OptimizerSettings(l1=1e-4)}, "which `l1` changes too"),
+        (
+            {"data": DataSettings(name="folder:x"), "model": ModelSettings()},
+            "`compact` needs images that memory holds",
+        ),
+    ],
+)
+def test_what_would_be_another_training_is_refused(changed, says):
+    with pytest.raises(ValueError, match=says):
+        dataclasses.replace(CHOSEN, compact=True, **changed)

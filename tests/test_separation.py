@@ -1,0 +1,703 @@
+"""Separation: a network pruned with several tasks, what its record says, when it stops."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import pathlib
+import struct
+from typing import get_args
+
+import jax
+import networkx as nx
+import numpy as np
+import pytest
+
+from jaxlth import cli, data, graphs, masks, separation, store, tickets, work
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.separation import SeparationSettings
+from jaxlth.separation.choices import Coverage
+from jaxlth.separation.job import Job
+from jaxlth.tickets import compaction
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+# Without hidden layers: pruned to its own two inputs for each moon it separates, and then degrades.
+LINEAR = SeparationSettings(
+    data=DataSettings(name="moons+moons", normalize="per-pixel", validation=0.2),
+    model=ModelSettings(name="mlp"),
+    training=TrainingSettings(epochs=2.0, batch_size=50, evaluate_every=1.0),
+    optimizer=OptimizerSettings(optimizer="sgd", lr=0.5),
+    counts=(6, 4, 3, 2),
+    replicates=2,
+)
+DEEP = dataclasses.replace(
+    LINEAR,
+    data=DataSettings(name="moons+circles", normalize="per-pixel", validation=0.2),
+    model=ModelSettings(name="mlp", hidden=(8, 8)),
+    counts=(60, 30, 16, 6),
+    stop="never",
+)
+COMMAND = ["separation", "--data", "moons+circles", "--model", "mlp", "--hidden", "8", "8"]
+COMMAND += ["--epochs", "2", "--batch-size", "50", "--optimizer", "sgd", "--lr", "0.5"]
+COMMAND += ["--counts", "60", "30", "16", "6", "--replicates", "2", "--stop", "never"]
+
+
+def change(of, **others):
+    return dataclasses.replace(of, **others)
+
+
+def with_settings(problem, chosen):
+    """Return a problem on the same data, with settings that agree on these."""
+    return change(problem, subject=change(problem.subject, chosen=chosen))
+
+
+def on(chosen, name):
+    return change(chosen, data=change(chosen.data, name=name))
+
+
+def opened(out, chosen, problem=None):
+    """Return the problem of settings and a run of it, to be held."""
+    label = separation.label(chosen)
+    run = store.open_run(out, chosen, job="separation", label=label)
+    return problem or separation.prepare(chosen), run
+
+
+def found(out, chosen, problem=None):
+    """Return the problem and the run of settings, all of it trained."""
+    problem, run = opened(out, chosen, problem)
+    with run:
+        for _ in separation.separation(problem, run, checkpoint_seconds=60):
+            pass
+    return problem, run
+
+
+@contextlib.contextmanager
+def job(out, chosen):
+    """Give the problem of settings, and its job of which nothing is trained."""
+    problem, run = opened(out, chosen)
+    with run:
+        yield problem, Job(problem, run)
+
+
+def states(run, replicate=0):
+    """Return the states of a network by level."""
+    rows = [record for _, record in run.records() if record.get("replicate") == replicate]
+    assert [row["level"] for row in rows] == list(range(len(rows)))
+    return [row["state"] for row in rows]
+
+
+def times(run):
+    return {file: file.stat().st_mtime_ns for file in pathlib.Path(run.path).rglob("record.json")}
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+def within(sparser, denser):
+    """Return whether all that a mask keeps is kept by another."""
+    pairs = zip(jax.tree.leaves(sparser), jax.tree.leaves(denser), strict=True)
+    return not any(np.any(a & ~b) for a, b in pairs)
+
+
+def unit(level, replicate=0):
+    return tickets.unit(level, tickets.TICKET, replicate)
+
+
+def each(record, name):
+    """Return a number of each task."""
+    return [task[name] for task in record["tasks"].values()]
+
+
+def owners(problem):
+    return [graphs.Task(*task) for task in data.tasks(problem.info)]
+
+
+def inactive(mask):
+    """Return what of a mask is inactive, for a mask of every kernel."""
+    of = graphs.categories(mask, mask).weights
+    place = graphs.CATEGORIES.index("inactive")
+    return jax.tree.unflatten(jax.tree.structure(mask), [each == place for each in of])
+
+
+def printed(*arguments):
+    """Return the output of a command that must succeed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(list(arguments)) == 0
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run by command, what it printed, the run and its problem."""
+    out = tmp_path_factory.mktemp("finished")
+    said = printed(*COMMAND, "--out", str(out))
+    (info,) = store.runs(out)
+    return out, said, store.look(info.path), separation.prepare(DEEP)
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """A problem whose networks are interconnected, separated and degraded by turns, and its run."""
+    return found(tmp_path_factory.mktemp("linear"), change(LINEAR, stop="never"))
+
+
+# By command.
+
+
+def test_a_command_prints_table_and_sentence(finished):
+    _, said, run, _ = finished
+    assert "networks separated" in said or "network separated" in said
+    rows = [line.split() for line in said.splitlines()]
+    kept = [row[3] for row in rows if row[:1] and row[0].isdigit()]
+    assert kept == ["112", "60", "30", "16", "6"]
+    assert (run.path / "separation.png").exists()
+
+
+def test_called_again_it_computes_nothing(finished):
+    out, said, run, _ = finished
+    before = times(run)
+    assert printed(*COMMAND, "--out", str(out)) == said
+    assert times(run) == before
+    chosen = change(DEEP, training=TrainingSettings(epochs=2.0, batch_size=50))
+    assert not separation.complete(chosen, run.path / "nothing")
+    assert separation.complete(chosen, run.path)
+    assert not separation.complete(change(chosen, replicates=3), run.path)
+
+
+# What the records say.
+
+
+def test_records_agree_with_the_graph_in_networkx(finished):
+    _, _, run, problem = finished
+    own = owners(problem)
+    for name, record in run.records():
+        network, mask = run.load(name, "network"), run.load(name, "mask")
+        graph = graphs.network(network["params"], mask)
+        parts = graphs.subnetworks(graph)
+        covered = graphs.coverage(parts, own)
+        assert record["subnetworks"] == len(parts), name
+        np.testing.assert_allclose(np.reshape(record["coverage"], covered.shape), covered)
+        assert record["state"] == graphs.state(covered), name
+        assert record["widths"] == [4, 8, 8, 2]
+        for what, parts in (("weights", graph.edges), ("units", graph.nodes)):
+            of = [part[-1] for part in parts(data="category")]
+            assert record[what] == {
+                category: of.count(category) for category in ("active", "inactive", "zombie")
+            }, name
+        assert sum(record["weights"].values()) == record["kept"], name
+
+
+def test_records_say_how_far_each_layer_has_decided(finished):
+    _, _, run, problem = finished
+    for name, record in run.records():
+        mask = run.load(name, "mask")
+        graph = graphs.network(mask, mask)
+        active = graph.subgraph(
+            [node for node, of in graph.nodes(data="category") if of == "active"]
+        )
+        for by, end, way in (("outputs", 3, nx.ancestors), ("inputs", 0, nx.descendants)):
+            belongs = {
+                node: {
+                    number
+                    for number, task in enumerate(owners(problem))
+                    for one in getattr(task, by)
+                    if (end, one) in active
+                    and (node == (end, one) or node in way(active, (end, one)))
+                }
+                for node in active
+            }
+            shares = [
+                [len(tasks) == 1 for node, tasks in belongs.items() if node[0] == layer and tasks]
+                for layer in range(4)
+            ]
+            expected = [round(np.mean(each), 6) if each else None for each in shares]
+            assert record[f"decided_by_{by}"] == expected, name
+
+
+def test_levels_keep_exact_counts_and_are_nested(finished):
+    _, _, run, problem = finished
+    assert problem.subject.keep == [112, 60, 30, 16, 6]
+    for replicate in range(2):
+        levels = [run.load(unit(level, replicate), "mask") for level in range(5)]
+        assert [int(masks.kept(each)) for each in levels] == problem.subject.keep
+        assert all(within(*reversed(pair)) for pair in itertools.pairwise(levels))
+
+
+def test_accuracies_of_tasks_are_those_of_numpy_and_average_to_the_whole(finished):
+    _, _, run, problem = finished
+    dataset = problem.placed.dataset
+    inputs = (dataset.test.images - dataset.mean) / dataset.std
+    for name, record in run.records():
+        network, mask = run.load(name, "network")["params"], run.load(name, "mask")
+        values = inputs.reshape(len(inputs), -1)
+        for layer in range(3):
+            params = network[f"Dense_{layer}"]
+            kernel = np.where(mask[f"Dense_{layer}"]["kernel"], params["kernel"], 0)
+            values = values @ kernel + params["bias"]
+            values = np.maximum(values, 0) if layer < 2 else values
+        labels = dataset.test.labels
+        right = np.mean((values > 0) == labels, axis=0)
+        losses = np.mean(np.logaddexp(0, np.where(labels, -values, values)), axis=0)
+        assert list(record["tasks"]) == ["moons", "circles"]
+        for place, task in enumerate(record["tasks"].values()):
+            assert task["test_accuracy"] == pytest.approx(right[place], abs=1e-6), name
+            assert task["test_loss"] == pytest.approx(losses[place], rel=1e-4), name
+        assert np.sum(each(record, "test_loss")) == pytest.approx(record["test_loss"], rel=1e-5)
+        mean = np.mean(each(record, "test_accuracy"))
+        assert mean == pytest.approx(record["test_accuracy"], abs=1e-6)
+
+
+def test_what_is_looked_at_is_what_was_stored(finished):
+    _, _, run, problem = finished
+    pruned = separation.look(run.path, 1)
+    assert list(pruned.tasks) == ["moons", "circles"]
+    assert list(pruned.tasks.values()) == owners(problem)
+    assert pruned.shape == (1, 4, 1)
+    assert list(pruned.levels) == [0, 1, 2, 3, 4]
+    for level, start in pruned.levels.items():
+        assert same(start.mask, run.load(unit(level, 1), "mask"))
+        assert same(start.network.params, run.load(unit(level, 1), "network")["params"])
+    with pytest.raises(ValueError, match="has no replicate 2"):
+        separation.look(run.path, 2)
+
+
+def test_another_job_is_not_looked_at(tmp_path):
+    chosen = tickets.ImpSettings()
+    with store.open_run(tmp_path, chosen, job="imp", label="test") as run:
+        pass
+    with pytest.raises(ValueError, match="is not of `jaxlth separation`"):
+        separation.look(run.path, 0)
+
+
+# When a replicate stops.
+
+
+def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
+    """Another rule, and more replicates, extend the same run."""
+    problem, _ = linear
+    known = {}
+    for stop, replicates, levels in (
+        ("separated", 1, ["interconnected", "interconnected", "separated"]),
+        ("degraded", 1, ["interconnected", "interconnected", "separated", "degraded"]),
+        ("never", 1, ["interconnected", "interconnected", "separated", "degraded", "degraded"]),
+        ("separated", 2, ["interconnected", "interconnected", "separated"]),
+    ):
+        chosen = change(LINEAR, stop=stop, replicates=replicates)
+        _, run = found(tmp_path, chosen, with_settings(problem, chosen))
+        after = times(run)
+        assert {file: after[file] for file in known} == known
+        assert len(after) > len(known)
+        assert states(run, replicates - 1) == levels
+        known = after
+    assert len(store.runs(tmp_path)) == 1
+
+
+def test_networks_of_both_ways_are_the_same(tmp_path, linear):
+    """Whatever was asked for before."""
+    problem, whole = linear
+    chosen = change(LINEAR, stop="separated")
+    _, run = found(tmp_path, chosen, with_settings(problem, chosen))
+    assert all(
+        same(run.load(name, "network"), whole.load(name, "network")) for name, _ in run.records()
+    )
+
+
+def test_a_network_that_diverges_is_pruned_no_further(tmp_path):
+    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
+    _, run = found(tmp_path, change(DEEP, optimizer=sgd, replicates=1))
+    ((name, record),) = run.records()
+    assert name == unit(0)
+    assert record["nan_step"] is not None
+    assert record["state"] == "interconnected"
+
+
+def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
+    problem, whole = linear
+    _, run = opened(tmp_path, problem.subject.chosen, problem)
+    cuts = 0
+    with run:
+        for last in (0, 2, 3):  # levels in whose training it is cut
+            events = separation.separation(problem, run, checkpoint_seconds=60)
+            for event in events:
+                if event.units[0] == unit(last) and not event.finished:
+                    with pytest.raises(KeyboardInterrupt):
+                        events.throw(KeyboardInterrupt())
+                    cuts += 1
+                    break
+        for _ in separation.separation(problem, run, checkpoint_seconds=60):
+            pass
+    assert cuts == 3
+    assert [name for name, _ in run.records()] == [name for name, _ in whole.records()]
+    timeless = {"seconds"}
+    for name, record in whole.records():
+        assert same(run.load(name, "network"), whole.load(name, "network")), name
+        assert same(run.load(name, "mask"), whole.load(name, "mask")), name
+        again = run.record(name)
+        assert {key: again[key] for key in record if key not in timeless} == {
+            key: record[key] for key in record if key not in timeless
+        }
+
+
+# How much each level keeps.
+
+
+@pytest.mark.parametrize(
+    ("kept", "counts"),
+    [
+        ({"counts": (100, 5)}, [112, 100, 5]),
+        ({"levels": 3, "prune_fraction": 0.5}, [112, 56, 28, 14]),
+        ({"levels": 4, "target": 7}, [112, 56, 28, 14, 7]),
+        ({"levels": 2, "target": 28, "leave_out": ("Dense_2/*",)}, [96, 51, 28]),
+        ({"levels": 0}, [112]),
+        (
+            {"levels": 1, "prune_fraction": 0.5, "scope": "layerwise"},
+            [
+                {"Dense_0/kernel": 32, "Dense_1/kernel": 64, "Dense_2/kernel": 16},
+                {"Dense_0/kernel": 16, "Dense_1/kernel": 32, "Dense_2/kernel": 8},
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_settings_say_how_much_each_level_keeps(kept, counts):
+    problem = separation.prepare(change(DEEP, **{"counts": ()} | kept))
+    assert problem.subject.keep == counts
+    levels = {name.split("/")[0] for name in separation.units(problem.subject.chosen)}
+    assert len(levels) == len(counts)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"target": 4}, "`counts` and `target` both say how many weights are kept"),
+        ({"levels": 3}, "`levels` has no effect where `counts` is given"),
+        ({"prune_fraction": 0.5}, "`prune_fraction` has no effect where `counts` is given"),
+        ({"counts": (), "target": 9, "prune_fraction": 0.5}, "effect where `target` is given"),
+        ({"counts": (5, 5)}, "`counts` must fall from level to level and be above 0; got 5 5"),
+        ({"counts": (5, 0)}, "`counts` must fall from level to level and be above 0; got 5 0"),
+        ({"counts": (0,)}, "`counts` must fall from level to level and be above 0; got 0"),
+        ({"scope": "layerwise"}, "`counts` and `target` are of the whole network"),
+        ({"counts": (), "target": 0}, "`target` must be at least 1; got 0"),
+        ({"counts": (), "target": 9, "levels": 0}, "by pruning; `levels` is 0"),
+        ({"counts": (), "levels": -1}, "`levels` must be at least 0; got -1"),
+        ({"counts": (), "prune_fraction": 1.0}, "`prune_fraction` must lie between 0 and 1"),
+        ({"score": "snip"}, "`score` has no value 'snip'"),
+        ({"score": "magnitud"}, "`score` has no value 'magnitud'. Did you mean 'magnitude'"),
+        ({"stop": "late"}, "`stop` has no value 'late'"),
+        ({"coverage": "all"}, "`coverage` has no value 'all'"),
+        ({"rewind_step": -1}, "`rewind_step` must be at least 0; got -1"),
+        ({"replicates": 0}, "`replicates` must be at least 1; got 0"),
+        (
+            {"compact": True, "optimizer": OptimizerSettings(l1=0.1)},
+            "which `l1` changes too; leave out one of the two",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        change(DEEP, **chosen)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"data": DataSettings(name="digits")}, "`data` must be sets side by side, such as"),
+        ({"data": DataSettings(name="folder:a+b")}, "must be sets side by side.*got folder:a"),
+        (
+            {"data": DataSettings(name="digits+digits"), "model": ModelSettings(name="resnet-20")},
+            "`model` must be mlp or lenet-300-100, whose inputs belong to tasks; got resnet-20",
+        ),
+        ({"counts": (112, 4)}, "`counts` must begin below the 112 weights of the network; got 112"),
+        ({"counts": (), "target": 112}, r"`target` must be less than `size` \(112\); got 112"),
+        ({"counts": (), "levels": 30}, "`levels` must be at most [0-9]* for a size of 112"),
+        ({"rewind_step": 32}, r"`rewind_step` must lie in 0\.\.31, before the end of training"),
+        ({"leave_out": ("Dense_*",)}, "`leave_out` leaves no weight to prune"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        separation.prepare(change(DEEP, **chosen))
+
+
+def test_a_mistake_is_one_line(tmp_path, capsys):
+    words = [*COMMAND, "--data", "digits", "--out", str(tmp_path)]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said == ["jaxlth: `data` must be sets side by side, such as moons+circles; got digits."]
+    assert not list(tmp_path.iterdir())
+
+
+# What is pruned.
+
+
+def drawn(problem, seed=0):
+    """Return a network as if trained: drawn anew."""
+    return jax.device_get(problem.subject.model.init(jax.random.key(seed)))
+
+
+def measured(made, problem, mask):
+    """Return what the record of a network says of its graph."""
+    return made.ask(1, tickets.TICKET, 0).measure(work.Start(drawn(problem), mask))
+
+
+@pytest.mark.parametrize(
+    ("scores", "scoped"),
+    [
+        (("magnitude", "random", "synflow", "small-final"), {}),
+        (
+            ("magnitude", "synflow"),
+            {"counts": (), "levels": 2, "prune_fraction": 0.5, "scope": "layerwise"},
+        ),
+    ],
+    ids=["global", "layerwise"],
+)
+def test_each_score_prunes_by_its_own_measure_to_exact_counts(tmp_path, scores, scoped):
+    found = {}
+    for score in scores:
+        with job(tmp_path, change(DEEP, score=score, **scoped)) as (problem, made):
+            trained = drawn(problem)
+            first = made.pruned(trained, problem.subject.dense, 1, 0)
+            second = made.pruned(trained, first, 2, 0)
+        for mask, level in ((first, 1), (second, 2)):
+            keep = problem.subject.keep[level]
+            assert int(masks.kept(mask)) == tickets.total(keep), score
+            if isinstance(keep, dict):
+                assert masks.layer_densities(mask) == dict.fromkeys(keep, 0.5**level)
+        assert within(second, first)
+        found[score] = second
+    for one, other in itertools.combinations(found, 2):
+        assert not same(found[one], found[other]), (one, other)
+
+
+def test_random_masks_are_of_their_replicate_and_level(tmp_path):
+    with job(tmp_path, change(DEEP, score="random")) as (problem, made):
+        trained, dense = drawn(problem), problem.subject.dense
+        masks_drawn = [made.pruned(trained, dense, level, each) for level, each in ((1, 0), (1, 1))]
+        again = made.pruned(drawn(problem, 1), dense, 1, 0)
+    assert not same(*masks_drawn)
+    assert same(masks_drawn[0], again)
+
+
+@pytest.mark.parametrize("score", ["magnitude", "synflow"])
+def test_inactive_weights_go_first(tmp_path, score):
+    random, met = np.random.default_rng(0), 0
+    with job(tmp_path, change(DEEP, alive=True, score=score)) as (problem, made):
+        for seed in range(4):
+            share = random.uniform(0.3, 0.8)
+            before = jax.tree.map(
+                lambda leaf, share=share: random.random(leaf.shape) < share, problem.subject.dense
+            )
+            keep = problem.subject.keep[2]
+            after = made.pruned(drawn(problem, seed), before, 2, 0)
+            idle = inactive(before)
+            left = int(masks.kept(before)) - int(masks.kept(idle))
+            assert int(masks.kept(after)) == min(keep, left)
+            assert within(after, before)
+            assert not within(after, idle)
+            assert not any(
+                np.any(a & b)
+                for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(idle), strict=True)
+            )
+            met += int(masks.kept(idle)) > 0
+    assert met >= 2
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{"leave_out": ("Dense_0/*",)}, {"model": ModelSettings(name="mlp", hidden=(4,) * 11)}],
+    ids=["a layer that is never pruned", "more than ten layers"],
+)
+def test_inactive_weights_are_those_of_their_own_layer(tmp_path, chosen):
+    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **chosen)) as (problem, made):
+        dense = problem.subject.dense
+        last = sorted(dense, key=lambda name: int(name.split("_")[1]))[-1]
+        before = jax.tree.map(np.array, dense)
+        before[last]["kernel"][1:] = False  # units 1, 2 ... lead nowhere
+        after = made.pruned(drawn(problem), before, 1, 0)
+        previous = f"Dense_{int(last.split('_')[1]) - 1}"
+        assert not np.any(after[previous]["kernel"][:, 1:])
+        assert np.any(after[previous]["kernel"][:, 0])
+        idle = np.sum(before[previous]["kernel"][:, 1:])
+        assert int(masks.kept(after)) == min(50, int(masks.kept(before)) - idle)
+
+
+def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):
+    with job(tmp_path, change(DEEP, leave_out=("Dense_0/*",), counts=(20,))) as (problem, made):
+        mask = made.pruned(drawn(problem), problem.subject.dense, 1, 0)
+        record = measured(made, problem, mask)
+    assert sum(record["weights"].values()) == 20
+
+
+@pytest.mark.parametrize("score", ["synflow", "magnitude-increase"])
+def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
+    chosen = change(LINEAR, score=score, alive=True, counts=(6, 3), replicates=1, stop="never")
+    _, run = found(tmp_path, chosen)
+    assert [record["kept"] for _, record in run.records()] == [8, 6, 3]
+    assert same(run.load(unit(0), "network"), linear[1].load(unit(0), "network"))
+
+
+# Where a level starts.
+
+
+@pytest.mark.parametrize(
+    ("chosen", "source"),
+    [
+        ({"rewind_step": 10}, tickets.rewound(0)),
+        ({"after_pruning": "learning-rate"}, unit(0)),
+        pytest.param({"after_pruning": "fine-tune"}, unit(0), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_tickets_start_where_the_settings_say(tmp_path, linear, chosen, source):
+    asked = change(LINEAR, counts=(6,), replicates=1, **chosen)
+    problem, run = found(tmp_path, asked)
+    started = Job(problem, run).start(1, tickets.TICKET, 0)
+    assert same(started.network, run.load(source, "network"))
+    assert same(started.mask, run.load(unit(1), "mask"))
+    assert run.record(unit(1))["start_step"] == asked.rewind_step
+    assert same(run.load(unit(0), "network"), linear[1].load(unit(0), "network"))
+    assert not same(run.load(unit(1), "network"), linear[1].load(unit(1), "network"))
+
+
+# Several tasks, and unequal ones.
+
+
+def test_three_tasks_fall_apart(tmp_path):
+    chosen = change(on(LINEAR, "moons+moons+moons"), counts=(6, 5), replicates=1)
+    problem, run = found(tmp_path, chosen)
+    assert states(run) == ["interconnected", "separated", "degraded"]
+    record = run.record(unit(1))
+    assert list(record["tasks"]) == ["moons", "moons_2", "moons_3"]
+    assert record["subnetworks"] == 3
+    assert sorted(record["coverage"]) == [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    assert record["decided_by_inputs"] == record["decided_by_outputs"] == [1.0, 1.0]
+    assert np.mean(each(record, "test_accuracy")) == pytest.approx(
+        record["test_accuracy"], abs=1e-6
+    )
+    assert problem.info.tasks == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("moons+circles+moons", ["moons", "circles", "moons_2"]),
+        ("mnist+mnist+mnist", ["mnist", "mnist_2", "mnist_3"]),
+    ],
+)
+def test_tasks_have_names_of_their_own(dataset, expected):
+    assert separation.names(dataset) == expected
+
+
+def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
+    """A moon beside images of three pixels in ten classes, by which of them is the brightest."""
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, count in (("train", 400), ("t10k", 200)):
+        images = random.integers(0, 256, (count, 1, 3), dtype=np.uint8)
+        labels = images.argmax(2).ravel().astype(np.uint8)
+        for end, of in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, of.ndim]) + struct.pack(f">{of.ndim}I", *of.shape)
+            (folder / f"{name}-{end}-ubyte").write_bytes(header + of.tobytes())
+    chosen = on(LINEAR, "moons+mnist")
+    chosen = change(chosen, data=change(chosen.data, data_dir=str(tmp_path)), replicates=1)
+    problem, run = found(tmp_path / "runs", change(chosen, counts=(9,)))
+    assert (problem.info.tasks, problem.info.widths) == ((1, 10), (2, 3))
+    assert owners(problem) == [
+        graphs.Task((0, 1), (0,)),
+        graphs.Task((2, 3, 4), tuple(range(1, 11))),
+    ]
+    for name, record in run.records():
+        graph = graphs.network(run.load(name, "network")["params"], run.load(name, "mask"))
+        covered = graphs.coverage(graphs.subnetworks(graph), owners(problem))
+        np.testing.assert_allclose(record["coverage"], covered, atol=1e-6)
+        assert record["state"] == graphs.state(covered)
+        assert np.mean(each(record, "test_accuracy")) == pytest.approx(
+            record["test_accuracy"], abs=1e-6
+        )
+    assert run.record(unit(0))["tasks"]["moons"]["test_accuracy"] > 0.7
+    assert run.record(unit(0))["tasks"]["mnist"]["test_accuracy"] > 0.5
+    assert run.record(unit(1))["state"] == "degraded"
+
+
+def state_of(out, chosen, kernel):
+    """Return the state in the record of the network without hidden layers that a mask leaves."""
+    with job(out, chosen) as (problem, made):
+        mask = {"Dense_0": {"kernel": np.array(kernel, bool), "bias": None}}
+        return measured(made, problem, mask)["state"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),  # rows are inputs, of tasks 0 0 1 1; columns outputs, of tasks 0 1
+    [
+        ([[1, 0], [1, 0], [0, 1], [0, 1]], ("separated", "separated", "separated")),
+        ([[1, 0], [0, 0], [0, 1], [0, 1]], ("degraded", "degraded", "separated")),
+        # A subnetwork with inputs of two tasks and outputs of one: outputs alone do not see it.
+        ([[1, 0], [0, 0], [1, 0], [0, 1]], ("degraded", "degraded", "separated")),
+        ([[1, 0], [1, 0], [1, 0], [0, 1]], ("degraded", "interconnected", "separated")),
+        ([[1, 0], [1, 0], [1, 0], [1, 0]], ("degraded", "interconnected", "degraded")),
+        ([[1, 1], [1, 0], [0, 1], [0, 1]], ("interconnected",) * 3),
+        ([[0, 0], [0, 0], [0, 0], [0, 0]], ("degraded",) * 3),
+    ],
+)
+def test_coverage_says_what_is_degraded(tmp_path, kernel, expected):
+    found = tuple(
+        state_of(tmp_path, change(LINEAR, coverage=by), kernel) for by in get_args(Coverage)
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("by", get_args(Coverage))
+def test_coverage_is_the_same_in_arrays_and_in_networkx(by):
+    random = np.random.default_rng(3)
+    widths = (7, 6, 5, 6)
+    tasks = [graphs.Task((0, 1), (5,)), graphs.Task((2, 3, 4), (0, 1)), graphs.Task((6,), (2, 3))]
+    seen = set()
+    for _ in range(60):
+        share = random.uniform(0.08, 0.6)
+        mask = {
+            f"Dense_{place}": random.random(shape) < share
+            for place, shape in enumerate(itertools.pairwise(widths))
+        }
+        params = {name: np.ones(leaf.shape) for name, leaf in mask.items()}
+        arrays = graphs.components(graphs.categories(params, mask))
+        found = graphs.coverage(arrays, tasks, by=by)
+        parts = graphs.subnetworks(graphs.network(params, mask))
+        np.testing.assert_array_equal(found, graphs.coverage(parts, tasks, by=by))
+        assert len(parts) == arrays.number
+        seen.add(graphs.state(found))
+    assert "degraded" in seen
+
+
+# Smaller networks.
+
+
+@pytest.mark.slow
+def test_compact_finds_the_same_masks(tmp_path, monkeypatch):
+    sizes, made = [], compaction.Compaction._made
+    monkeypatch.setattr(compaction, "WORTHWHILE", 1)
+    monkeypatch.setattr(compaction, "SHARE", 0.0)
+    monkeypatch.setattr(
+        compaction.Compaction, "_made", lambda self, each: sizes.append(each) or made(self, each)
+    )
+    momentum = OptimizerSettings(optimizer="momentum", lr=0.05)
+    chosen = change(DEEP, optimizer=momentum, counts=(24, 10), replicates=1)
+    problem, whole = found(tmp_path, chosen)
+    assert sizes == []
+    smaller = change(chosen, compact=True)
+    _, run = found(tmp_path, smaller, with_settings(problem, smaller))
+    assert sizes
+    names = [name for name, _ in whole.records()]
+    assert names == [name for name, _ in run.records()]
+    for name in names:
+        masked, compact = whole.record(name), run.record(name)
+        assert same(whole.load(name, "mask"), run.load(name, "mask")), name
+        assert compact["test_loss"] == pytest.approx(masked["test_loss"], rel=1e-3), name
+        for exact in ("state", "subnetworks", "weights", "units", "widths", "coverage"):
+            assert compact[exact] == masked[exact], name
+        for task, values in compact["tasks"].items():
+            assert values == pytest.approx(masked["tasks"][task], rel=1e-2), name
