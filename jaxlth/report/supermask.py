@@ -1,0 +1,449 @@
+"""Supermask tickets beside dense networks: table, sentence and figures, as Rolfs has them.
+
+Means and standard deviations (of samples) are over the replicates that did not diverge. The loss is
+that of the split on which the run chose its thresholds.
+
+References:
+  Rolfs, Achieving results with untrained neural networks using Supermasks, Table 1 and Figures 1
+  to 6.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from jaxlth.report import controls, drawing, tables
+
+JOB = "supermask"
+KINDS = ("ticket", "thresholds", "baseline", "size", "short", "long")  # of networks, as listed
+METRICS = ("density", "final_loss", "least_loss", "least_step", "test_accuracy")
+_NAMED = {"ticket": "ticket", "thresholds": "untrained", "long": "long", "short": "short"}
+_NEEDED = ("job", "kind", "replicate", "control", "threshold", "kept", "prunable", "nan_step")
+_SEVERAL = 4  # sizes from which on they are drawn in three groups
+
+Groups = Mapping[str, Sequence[str]]  # {title: sizes}
+
+
+def check(results: pd.DataFrame) -> None:
+    """Raise ValueError unless `results` are of one run of this job, with a network."""
+    missing = [name for name in _NEEDED if name not in results.columns]
+    if missing or set(results["job"].dropna()) != {JOB} or results["run"].nunique() != 1:
+        lacking = f"; they lack the column {missing[0]!r}" if missing else ""
+        raise ValueError(f"`results` must be of one run of `jaxlth {JOB}`{lacking}.")
+
+
+def networks(results: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> pd.DataFrame:
+    """Return a row for each network: what it is, its size, its loss at the end and at its least.
+
+    Columns: network ("ticket", "untrained", "long", "short" or widths), unit, kind, replicate,
+    threshold,
+    `density`, kept weights as a share of those of the baseline; final_loss, least_loss and
+    least_step (missing for untrained networks), test_accuracy; nan_step.
+
+    Args:
+      results: the table of results of one run.
+      curves: its long table of curves.
+      split: "validation" or "test", of which the losses are.
+
+    Raises:
+      ValueError: the table is not of this job.
+    """
+    check(results)
+    own = int(results.loc[results["kind"] != "size", "prunable"].max())
+    trained = curves[curves["control"] != "untrained"].dropna(subset=[f"{split}_loss"])
+    losses = trained[f"{split}_loss"].astype(float)
+    at = trained.loc[losses.groupby(trained["unit"]).idxmin().dropna()].set_index("unit")
+    found = pd.DataFrame(
+        {
+            "network": results["kind"].map(_NAMED).fillna(results["control"]),
+            "unit": results["unit"],
+            "kind": results["kind"],
+            "replicate": results["replicate"],
+            "threshold": results["threshold"].astype(float),
+            "density": results["kept"].astype(float) / own,
+            "final_loss": results[f"{split}_loss"].astype(float),
+            "least_loss": results["unit"].map(at[f"{split}_loss"]).astype(float),
+            "least_step": results["unit"].map(at["step"]).astype(float),
+            "test_accuracy": results["test_accuracy"].astype(float),
+            "nan_step": results["nan_step"],
+        }
+    )
+    ranks = found["kind"].map(KINDS.index)
+    return found.assign(rank=ranks).sort_values("rank", kind="stable").drop(columns="rank")
+
+
+def summary(results: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> pd.DataFrame:
+    """Return a row for each network with mean and deviation of its numbers, as Rolfs's Table 1.
+
+    Columns: network, kind; METRIC_mean and METRIC_sd of each of `METRICS`; n, the replicates that
+    did not diverge (of "untrained": that have a ticket), and failed, the others.
+
+    Args:
+      results: the table of results of one run.
+      curves: its long table of curves.
+      split: "validation" or "test", of which the losses are.
+    """
+    rows = networks(results, curves, split=split)
+    lost = rows["nan_step"].notna() | rows["density"].isna()
+    rows = rows.assign(lost=lost)
+    by = rows.groupby(["network", "kind"], sort=False)
+    kept = rows[~lost].groupby(["network", "kind"], sort=False)
+    columns = {f"{name}_mean": kept[name].mean() for name in METRICS}
+    columns |= {f"{name}_sd": kept[name].std() for name in METRICS}
+    columns |= {"n": kept["density"].count(), "failed": by["lost"].sum()}
+    index = pd.MultiIndex.from_frame(rows[["network", "kind"]].drop_duplicates())
+    found = pd.DataFrame({name: column.reindex(index) for name, column in columns.items()})
+    return found.fillna({"n": 0}).astype({"n": int, "failed": int}).reset_index()
+
+
+def by_threshold(curves: pd.DataFrame, *, split: str) -> pd.DataFrame:
+    """Return a row for each threshold: what it keeps, and the accuracy of the untrained networks.
+
+    Columns: threshold; density_mean, density_sd, accuracy_mean, accuracy_sd, accuracy_min,
+    accuracy_max; n, and emptied, the replicates in which it empties a layer.
+
+    Args:
+      curves: the long table of curves of one run.
+      split: "validation" or "test", of which the accuracies are.
+    """
+    rows = untrained(curves)
+    by = rows.groupby("threshold")
+    accuracy = by[f"{split}_accuracy"]
+    columns = {"density_mean": by["density"].mean(), "density_sd": by["density"].std()}
+    for name in ("mean", "std", "min", "max"):
+        columns[f"accuracy_{'sd' if name == 'std' else name}"] = accuracy.agg(name)
+    columns |= {
+        "n": accuracy.count(),
+        "emptied": (rows["emptied"] != "").groupby(rows["threshold"]).sum(),
+    }
+    return pd.DataFrame(columns).reset_index()
+
+
+def untrained(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the masked networks that were tried, one a replicate and threshold."""
+    return curves[curves["control"] == "untrained"]
+
+
+def render(summary: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> Table:
+    """Return the summary as a table for a terminal.
+
+    Args:
+      summary: what `summary` returned.
+      curves: the long table of curves of the run.
+      split: "validation" or "test", as for `summary`.
+    """
+    table = tables.plain(_caption(summary, curves, split))
+    table.add_column("network", no_wrap=True)
+    for title in ("size %", "final loss", "least loss", "at step", "accuracy %"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for _, row in summary.iterrows():
+        cells = [
+            _cell(row, "density", 100, 1),
+            _cell(row, "final_loss", 1, 3),
+            _cell(row, "least_loss", 1, 3),
+            _cell(row, "least_step", 1, 0),
+            _cell(row, "test_accuracy", 100, 2),
+        ]
+        style = "green" if row["kind"] == "ticket" else None
+        table.add_row(str(row["network"]), *cells, style=style)
+    return table
+
+
+def sentence(results: pd.DataFrame, summary: pd.DataFrame) -> str:
+    """Return in one sentence what masks reach untrained, and trained beside the dense network.
+
+    Args:
+      results: the table of results of one run.
+      summary: what `summary` returned of it.
+    """
+    searched = results[results["kind"] == "thresholds"]
+    none = int(searched["threshold"].isna().sum())
+    without = f"{none} of {len(searched)} replicates" if len(searched) > 1 else "The replicate"
+    verb = "has" if none == 1 else "have"
+    lacking = f"{without} {verb} no ticket: every threshold empties a layer"
+    rows = summary.set_index("kind")
+    if searched.empty:
+        return "No network was masked: those that masks come from did not train."
+    if none == len(searched):
+        return f"{lacking}."
+    chosen = searched["threshold"].dropna().astype(float)
+    before = rows.loc["thresholds"]
+    said = (
+        f"At the best threshold ({_spread(chosen.mean(), chosen.std(), 3)}) masks keep "
+        f"{_cell(before, 'density', 100, 1)} % of the weights and reach "
+        f"{_cell(before, 'test_accuracy', 100, 1)} % untrained"
+    )
+    if {"ticket", "baseline"} <= set(rows.index) and rows.loc[["ticket", "baseline"], "n"].all():
+        after, dense = (
+            _cell(rows.loc[kind], "final_loss", 1, 3) for kind in ("ticket", "baseline")
+        )
+        said += f"; trained, to a loss of {after} where the dense network has {dense}"
+    return f"{said}. {lacking}." if none else f"{said}."
+
+
+def figure(
+    results: pd.DataFrame,
+    curves: pd.DataFrame,
+    *parts: str,
+    split: str,
+    groups: Groups | None = None,
+) -> Figure:
+    """Return a figure with a panel for each part.
+
+    Args:
+      results: the table of results of one run.
+      curves: its long table of curves.
+      *parts: names of `PARTS`, in their order Rolfs's Figures 1 to 6.
+      split: "validation" or "test", of which losses and accuracies are.
+      groups: sizes that are drawn as one, under a title each; by default each by itself, from four
+        sizes on in three groups by their loss, and the baseline by itself.
+
+    Raises:
+      ValueError: the run has no network yet of which a part tells.
+    """
+    seen = _Seen(networks(results, curves, split=split), curves, split, groups)
+    with matplotlib.rc_context(drawing.LOOK):
+        made, panels = drawing.new_figure(panels=len(parts))
+        for axes, part in zip(panels, parts, strict=True):
+            PARTS[part](axes, seen)
+    return made
+
+
+def drawable(results: pd.DataFrame) -> list[str]:
+    """Return the names of the parts that can be drawn: of which some network did not diverge."""
+    check(results)
+    there = set(results.loc[results["nan_step"].isna(), "kind"])
+    return [part for part, kinds in _OF.items() if kinds & there]
+
+
+class _Seen(NamedTuple):
+    """What is drawn."""
+
+    networks: pd.DataFrame
+    curves: pd.DataFrame
+    split: str
+    groups: Groups | None
+
+    def losses(self, names: Sequence[str]) -> pd.DataFrame:
+        """Return the losses in training of networks, (step, unit); missing once one has ended."""
+        rows = self.networks[self.networks["network"].isin(names)]
+        whole = rows[rows["nan_step"].isna() & (rows["kind"] != "thresholds")]
+        curves = self.curves[self.curves["unit"].isin(whole["unit"])]
+        if curves.empty:
+            raise ValueError(f"`results` have no trained network {' or '.join(names)} yet.")
+        return curves.pivot(index="step", columns="unit", values=f"{self.split}_loss").astype(float)
+
+    def shown(self) -> dict[str, tuple[str, ...]]:
+        """Return the sizes that are drawn as one, by title; those of least loss first."""
+        rows = self.networks[self.networks["nan_step"].isna()]
+        kinds = rows[rows["kind"].isin(("baseline", "size"))]
+        losses = kinds.groupby("network")["final_loss"].mean().sort_values()
+        if self.groups is not None:
+            there = {k: tuple(n for n in v if n in losses.index) for k, v in self.groups.items()}
+            return {title: names for title, names in there.items() if names}
+        own = tuple(rows.loc[rows["kind"] == "baseline", "network"].unique())
+        others = [str(name) for name in losses.index if name not in own]
+        found = {f"{name} (baseline)": (name,) for name in own}
+        if len(others) < _SEVERAL:
+            return found | {name: (name,) for name in others}
+        parts = np.array_split(np.array(others), 3)
+        return found | {", ".join(part): tuple(part) for part in parts}
+
+
+def _long(axes: Axes, seen: _Seen) -> None:
+    """Draw the loss of the long training."""
+    losses = seen.losses(["long"])
+    _band(axes, losses.dropna(), drawing.Style(controls.BLUE, ""), "mean and deviation")
+    mean = losses.mean(axis=1)
+    axes.axvline(mean.idxmin(), color=drawing.GRAY, linestyle=":", linewidth=1)
+    drawing.note(axes, f"dotted: least mean loss, step {mean.idxmin()}")
+    _loss_axes(axes, seen, losses)
+
+
+def _short(axes: Axes, seen: _Seen) -> None:
+    """Draw the loss of the training that stops, the mean until the first replicate does."""
+    losses = seen.losses(["short"])
+    for _, column in losses.items():
+        each = column.dropna()
+        axes.plot(each.index, each, color=drawing.GRAY, alpha=0.35, linewidth=0.6)
+        axes.plot(each.index[-1], each.iloc[-1], "o", color=controls.ORANGE, zorder=4)
+    axes.plot([], [], "o", color=controls.ORANGE, label="end of a replicate")
+    _band(axes, losses.dropna(), drawing.Style(controls.BLUE, ""), "mean and deviation")
+    axes.legend()
+    _loss_axes(axes, seen, losses)
+
+
+def _densities(axes: Axes, seen: _Seen) -> None:
+    """Draw what masks keep by threshold; dots are the thresholds chosen."""
+    found = by_threshold(seen.curves, split=seen.split)
+    _bands(axes, found, "density", controls.BLUE)
+    _chosen(axes, seen, "density")
+    _threshold_axes(axes, found)
+    axes.set_ylabel("Weights kept (%)")
+    axes.legend()
+
+
+def _accuracies(axes: Axes, seen: _Seen) -> None:
+    """Draw the accuracy of untrained networks by threshold; dots are the thresholds chosen."""
+    found, rows = by_threshold(seen.curves, split=seen.split), untrained(seen.curves)
+    name = f"{seen.split}_accuracy"
+    for _, each in rows.groupby("replicate"):
+        axes.plot(
+            each["threshold"], 100 * each[name], color=drawing.GRAY, alpha=0.35, linewidth=0.6
+        )
+    _bands(axes, found, "accuracy", controls.BLUE)
+    _chosen(axes, seen, name)
+    _threshold_axes(axes, found)
+    axes.set_ylabel(f"{drawing.AXES[name]}, untrained")
+    axes.legend()
+
+
+def _training(axes: Axes, seen: _Seen) -> None:
+    """Draw the loss in training of tickets and of dense networks."""
+    lines = _lines(seen)
+    drawn = [seen.losses(names) for _, names, _ in lines]
+    for (title, _, style), losses in zip(lines, drawn, strict=True):
+        _band(axes, losses, style, title, mark=True)
+    _loss_axes(axes, seen, *drawn)
+    axes.legend(fontsize=8)
+
+
+def _sizes(axes: Axes, seen: _Seen) -> None:
+    """Draw what tickets keep, and the sizes of dense networks."""
+    for place, (_, names, style) in enumerate(_lines(seen)):
+        rows = seen.networks[seen.networks["network"].isin(names)]
+        sizes = 100 * rows.loc[rows["nan_step"].isna(), "density"]
+        axes.barh(place, sizes.mean(), color=style.color, height=0.62)
+        if sizes.std() > 0:
+            axes.errorbar(sizes.mean(), place, xerr=sizes.std(), color=controls.BLACK, capsize=3)
+    titles = [title.replace(", ", ",\n") for title, _, _ in _lines(seen)]
+    axes.set_yticks(range(len(titles)), titles)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("Weights, of those of the baseline (%)")
+
+
+PARTS: dict[str, Callable[[Axes, _Seen], None]] = {
+    "long": _long,
+    "short": _short,
+    "densities": _densities,
+    "accuracies": _accuracies,
+    "training": _training,
+    "sizes": _sizes,
+}
+
+_OF = {  # kinds of networks that a part draws
+    "long": {"long"},
+    "short": {"short"},
+    "densities": {"thresholds"},
+    "accuracies": {"thresholds"},
+    "training": {"baseline", "size"},
+    "sizes": {"baseline", "size"},
+}
+
+
+def _lines(seen: _Seen) -> list[tuple[str, tuple[str, ...], drawing.Style]]:
+    """Return title, networks and look of the ticket, if there is one, and of each group."""
+    found = [(title, names) for title, names in seen.shown().items()]
+    if ((seen.networks["kind"] == "ticket") & seen.networks["nan_step"].isna()).any():
+        found.insert(0, ("ticket", ("ticket",)))
+    looks = [drawing.style("ticket"), *drawing.IN_ORDER[1:]]
+    return [(*each, looks[place % len(looks)]) for place, each in enumerate(found)]
+
+
+def _band(
+    axes: Axes, losses: pd.DataFrame, style: drawing.Style, title: str, *, mark: bool = False
+) -> None:
+    """Draw the mean over columns, and one deviation to either side where there are several."""
+    mean, spread = losses.mean(axis=1), losses.std(axis=1).fillna(0)
+    every = max(1, len(mean) // 10)
+    look: dict[str, Any] = {"marker": style.marker, "markevery": every} if mark else {}
+    axes.plot(mean.index, mean, color=style.color, label=title, zorder=3, **look)
+    axes.fill_between(
+        mean.index, mean - spread, mean + spread, color=style.color, alpha=0.18, linewidth=0
+    )
+
+
+def _bands(axes: Axes, found: pd.DataFrame, name: str, color: str) -> None:
+    """Draw mean and deviation by threshold, in percent."""
+    mean, spread = 100 * found[f"{name}_mean"], 100 * found[f"{name}_sd"].fillna(0)
+    axes.plot(found["threshold"], mean, color=color, marker="o", label="mean and deviation")
+    axes.fill_between(
+        found["threshold"], mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0
+    )
+
+
+def _chosen(axes: Axes, seen: _Seen, name: str) -> None:
+    """Draw a dot for each replicate at the threshold that it chose."""
+    picked = seen.networks[seen.networks["kind"] == "thresholds"].dropna(subset=["threshold"])
+    if picked.empty:
+        return
+    rows = untrained(seen.curves).merge(picked[["replicate", "threshold"]])
+    look: dict[str, Any] = {"color": controls.ORANGE, "linestyle": "", "marker": "D", "zorder": 5}
+    axes.plot(rows["threshold"], 100 * rows[name], label="chosen by a replicate", **look)
+
+
+def _threshold_axes(axes: Axes, found: pd.DataFrame) -> None:
+    """Label the axes; thresholds that empty a layer lie on gray."""
+    axes.set_xlabel("Threshold")
+    axes.set_ylim(bottom=0)
+    empty = found.loc[found["emptied"] > 0, "threshold"]
+    if len(empty):
+        left, right = axes.get_xlim()
+        axes.axvspan(empty.min(), right, color=drawing.GRAY, alpha=0.15, linewidth=0)
+        axes.set_xlim(left, right)
+        drawing.note(axes, "gray: empties a layer of some replicate")
+
+
+def _loss_axes(axes: Axes, seen: _Seen, *drawn: pd.DataFrame) -> None:
+    """Label the axes, and show what comes after the first twentieth of training."""
+    axes.set_xlabel("Training step")
+    axes.set_ylabel(f"{seen.split.capitalize()} loss")
+    axes.set_xlim(left=0)
+    late = [each[each.index >= 0.05 * each.index.max()] for each in drawn]
+    tops = [each.mean(axis=1) + each.std(axis=1).fillna(0) for each in late]
+    axes.set_ylim(0, 1.05 * max(top.max() for top in tops))
+
+
+def _caption(summary: pd.DataFrame, curves: pd.DataFrame, split: str) -> str:
+    most = int(summary["n"].max())
+    spread = f"mean ± standard deviation of {most} replicates" if most > 1 else "of one replicate"
+    lines = [f"Size in weights, {split} loss, test accuracy: {spread}."]
+    if split == "test":
+        lines.append(
+            "Steps and thresholds are chosen on the test set: its examples are not unseen."
+        )
+    tried = untrained(curves)
+    empty = tried[tried["emptied"] != ""] if len(tried) else tried
+    if len(empty):
+        lines.append(
+            f"Never chosen, for it empties a layer: a threshold of {empty['threshold'].min():g} or "
+            f"more ({len(empty)} of {len(tried)} masks)."
+        )
+    failed = summary[(summary["failed"] > 0) & (summary["kind"] != "thresholds")]
+    if len(failed):
+        named = ", ".join(f"{row.failed} {row.network}" for row in failed.itertuples())
+        lines.append(f"Left out because they diverged: {named}.")
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series, name: str, scale: float, digits: int) -> str:
+    mean, spread = scale * row[f"{name}_mean"], scale * row[f"{name}_sd"]
+    return "-" if pd.isna(mean) else _spread(mean, spread, digits)
+
+
+def _spread(mean: float, deviation: float, digits: int) -> str:
+    """Return a mean with its deviation, if there is any.
+
+    Example:
+      >>> _spread(38.71, 17.94, 1), _spread(0.091, float("nan"), 3)
+      ('38.7 ± 17.9', '0.091')
+    """
+    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation > 0 else "")

@@ -1,0 +1,204 @@
+"""Supermask tickets: which weights to keep is decided by how good they are before training.
+
+    1. A network is trained for long, and the step of its least validation loss noted.
+    2. It is trained again from the same weights, in the same order, to that step.
+    3. A mask keeps the weights whose sign(initial) * trained reaches a threshold. For each of many
+       thresholds the initial network is evaluated under its mask, untrained.
+    4. The most accurate of these is the ticket, which is then trained.
+
+Beside it dense networks are trained as long: of the same widths, and of others (a search over layer
+sizes). Masks act on weights only, as everywhere here; Rolfs speaks of parameters. A threshold that
+empties a layer is reported and never chosen.
+
+Each trained network, and each search for a threshold, is a unit of the run's folder,
+"training_ticket/ticket/replicate_0", and is made only if the folder lacks it: asking for more sizes
+or replicates extends a run.
+
+References:
+  Rolfs, Achieving results with untrained neural networks using Supermasks; Zhou et al. 2019,
+  Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask.
+"""
+
+import copy
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Generator
+
+from jaxlth import hosts, settings, store, tickets, training, work
+from jaxlth.store import Run
+from jaxlth.supermask import choices, trying
+from jaxlth.supermask.choices import SupermaskSettings, baseline, sizes, units
+from jaxlth.supermask.job import Job, asked, least
+from jaxlth.supermask.masking import best, emptied, keeping
+from jaxlth.tickets import Problem, Subject, label
+from jaxlth.training.execution import Layout
+from jaxlth.work import Ask, Course, Progress, Start
+
+__all__ = [
+    "SupermaskSettings",
+    "baseline",
+    "best",
+    "complete",
+    "emptied",
+    "find",
+    "keeping",
+    "label",
+    "least",
+    "prepare",
+    "sizes",
+    "supermask",
+    "ticket_steps",
+    "units",
+]
+
+
+def prepare(chosen: SupermaskSettings) -> Problem[Subject]:
+    """Return the problem that settings describe, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    problem = tickets.posed(chosen, tickets.subject)
+    steps = problem.plan(1.0).steps
+    settings.require(
+        chosen.ticket_steps is None or chosen.ticket_steps <= steps,
+        f"`ticket_steps` must be at most the {steps} steps of the training, whose schedule they "
+        f"follow; got {chosen.ticket_steps}.",
+    )
+    for size in chosen.sizes:
+        _resized(problem, size)
+    return problem
+
+
+def supermask(
+    problem: Problem[Subject], run: Run, *, checkpoint_seconds: float
+) -> Generator[Progress, None, None]:
+    """Find tickets by masks that are tried untrained, and train them, as far as the run lacks them.
+
+    Args:
+      problem: what is wanted, as `prepare` returns it.
+      run: where results are looked for and stored.
+      checkpoint_seconds: time between checkpoints within a network's training.
+
+    Yields:
+      Progress, about once a second.
+    """
+    chosen, job = problem.subject.chosen, Job(problem.subject, run)
+    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
+    tickets.plan(run, units(chosen))
+
+    def missing_beside(asked_for: list[str]) -> int:
+        wanted = [unit for each in range(chosen.replicates) for unit in asked(run, chosen, each)]
+        return sum(not run.has(unit) for unit in set(wanted) - set(asked_for))
+
+    def trained(asks: list[Ask], course: Course) -> Generator[Progress, None, None]:
+        yield from work.train(
+            run,
+            asks,
+            course,
+            problem.placed,
+            later=missing_beside([ask.unit for ask in asks]),
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+    everyone, course = range(chosen.replicates), problem.course()
+    yield from trained([job.ask_long(each) for each in everyone], course)
+    ends = {
+        each: job.least(each)
+        for each in everyone
+        if choices.short(each) in asked(run, chosen, each)
+    }
+    for step in sorted(set(ends.values())):
+        same = [job.ask_short(each) for each in everyone if ends.get(each) == step]
+        yield from trained(same, until(course, step, networks=len(everyone)))
+    there = [each for each in everyone if choices.thresholds(each) in asked(run, chosen, each)]
+    searched = [choices.thresholds(each) for each in there]
+    yield from trying.search(job, problem, course, there, later=missing_beside(searched))
+    with_ticket = [each for each in there if job.threshold(each) is not None]
+    steps = ticket_steps(problem)
+    yield from trained([job.ask_ticket(each) for each in with_ticket], until(course, steps))
+    for size in sizes(chosen):
+        resized = _resized(problem, size)
+        asks = [job.ask_size(size, resized.subject, each) for each in everyone]
+        own = course if resized is problem else resized.course()
+        yield from trained(asks, until(own, steps))
+    tickets.plan(run, ())
+
+
+def complete(chosen: SupermaskSettings, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has everything that settings ask for.
+
+    Args:
+      chosen: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+
+    def has_all() -> bool:
+        if not path.exists():
+            return False
+        run = store.look(path)
+        return all(
+            run.has(unit)
+            for replicate in range(chosen.replicates)
+            for unit in asked(run, chosen, replicate)
+        )
+
+    return hosts.by_lead(has_all)
+
+
+def find(run: Run, replicate: int) -> Start:
+    """Return a ticket of a run: its mask and the network that it starts from.
+
+    Raises:
+      ValueError: the run has no such ticket.
+    """
+    about = store.about_run(run.path)
+    chosen = settings.from_dict(SupermaskSettings, about["settings"])
+    settings.require(
+        run.has(choices.ticket(replicate)),
+        f"The run {run.path.name} has no ticket of replicate {replicate}.",
+    )
+    shape, classes = tuple(about["facts"]["shape"]), about["facts"]["classes"]
+    return Job(tickets.subject(chosen, shape=shape, classes=classes), run).ticket(replicate)
+
+
+def until(course: Course, step: int, *, networks: int | None = None) -> Course:
+    """Return a training that ends at a step; its programs are those of the whole one.
+
+    Args:
+      course: the whole one.
+      step: to end at, at most its own end.
+      networks: whose layout is taken for any number of them, as they would share a program then
+        and round alike; as many as there are by default.
+    """
+    shorter = copy.copy(course)
+    shorter.plan = training.cut(course.plan, step)
+    if networks is not None:
+        shorter.layout = functools.partial(_layout, course, networks)
+    return shorter
+
+
+def _layout(course: Course, networks: int, _asked: int) -> Layout:
+    return course.layout(networks)
+
+
+def ticket_steps(problem: Problem[Subject]) -> int:
+    """Return the steps that tickets, and what they are compared with, are trained for."""
+    chosen = problem.subject.chosen
+    return chosen.ticket_steps or max(1, problem.plan(1.0).steps // 4)
+
+
+def _resized(problem: Problem[Subject], size: str) -> Problem[Subject]:
+    """Return the problem with a network of another size, itself for its own.
+
+    Raises:
+      ValueError: `leave_out` names layers that a network of this size lacks.
+    """
+    chosen = problem.subject.chosen
+    if size == baseline(chosen):
+        return problem
+    info = problem.info
+    smaller = tickets.subject(choices.sized(chosen, size), shape=info.shape, classes=info.classes)
+    return dataclasses.replace(problem, subject=smaller)

@@ -1,0 +1,163 @@
+"""The settings of supermask tickets and what they ask for: which networks, under which names."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from jaxlth import settings, tickets
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.tickets.choices import PERCEPTRONS
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+Split = Literal["validation", "test"]
+LONG, SHORT, THRESHOLDS, TICKET = "long", "short", "thresholds", "ticket"  # kinds of units
+BASELINE, SIZE = "baseline", "size"  # kinds likewise, of dense networks to compare tickets with
+UNTRAINED = "untrained"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupermaskSettings:
+    """Tickets whose pruning threshold is chosen by the accuracy of the untrained network.
+
+    References:
+      Rolfs, Achieving results with untrained neural networks using Supermasks, section 3, whose
+      data are mnist; Zhou et al. 2019, for the masks.
+    """
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings(name="mlp", hidden=(200, 30))
+    training: TrainingSettings = TrainingSettings(steps=20_000, evaluate_every=100)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    thresholds: tuple[float, ...] = tuple(round(0.01 * place, 2) for place in range(21))
+    """What sign(initial) * trained of a weight must reach for it to be kept: values to choose from,
+    increasing from 0 or above."""
+    ticket_steps: int | None = None
+    """Steps that tickets and the networks they are compared with are trained for; a quarter of the
+    training if not given, as in the paper."""
+    sizes: tuple[str, ...] = settings.outside(())
+    """Widths of hidden layers, such as 100-15, of dense networks to compare tickets with besides
+    the network itself."""
+    choose_on: Split = "validation"
+    """Split on which the step to stop at and the threshold are chosen: validation, or test, as the
+    paper does, whose results on it are no longer those of unseen examples."""
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    replicates: int = settings.outside(3)
+    """Repetitions, each with its own initialisation and data order."""
+    seed: int = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        tickets.check_training(self)
+        settings.known("choose_on", self.choose_on, get_args(Split))
+        settings.require(
+            self.choose_on == "test" or self.data.validation > 0,
+            "`choose_on` validation needs a validation split; `validation` is 0.",
+        )
+        settings.require(
+            not self.data.streamed,
+            "`data` must be a set that memory holds, on which masks are tried at once; got "
+            f"{self.data.name}.",
+        )
+        rising = all(a < b for a, b in zip(self.thresholds, self.thresholds[1:], strict=False))
+        settings.require(
+            len(self.thresholds) > 0
+            and rising
+            and self.thresholds[0] >= 0
+            and all(map(math.isfinite, self.thresholds)),
+            "`thresholds` must be finite numbers that increase from 0 or above; got "
+            f"{settings.in_a_row(self.thresholds) or 'nothing'}.",
+        )
+        settings.require(
+            self.ticket_steps is None or self.ticket_steps >= 1,
+            f"`ticket_steps` must be at least 1; got {self.ticket_steps}.",
+        )
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        settings.each_once("sizes", self.sizes, empty=True)
+        if not self.sizes:
+            return
+        settings.require(
+            self.model.name in PERCEPTRONS,
+            f"`sizes` are widths of hidden layers, which {self.model.name} has no choice of; "
+            f"`model` must be {' or '.join(PERCEPTRONS)}.",
+        )
+        for size in self.sizes:
+            settings.require(
+                re.fullmatch(r"[1-9]\d*(-[1-9]\d*)*", size) is not None,
+                f"`sizes` must be widths of hidden layers joined by -, such as 100-15; got "
+                f"{size!r}.",
+            )
+        settings.require(
+            baseline(self) not in self.sizes,
+            f"`sizes` must differ from {baseline(self)}, the widths of the network itself, which "
+            "is trained in any case.",
+        )
+
+
+def baseline(chosen: SupermaskSettings) -> str:
+    """Return the name of the size of the network itself: its widths, or what it is called.
+
+    Example:
+      >>> baseline(SupermaskSettings())
+      '200-30'
+    """
+    own = chosen.model
+    return "-".join(map(str, own.hidden)) if own.name == "mlp" and own.hidden else own.name
+
+
+def sized(chosen: SupermaskSettings, size: str) -> SupermaskSettings:
+    """Return the settings of the same study with the network of another size.
+
+    Example:
+      >>> sized(SupermaskSettings(), "100-15").model.hidden
+      (100, 15)
+    """
+    if size == baseline(chosen):
+        return chosen
+    model = dataclasses.replace(chosen.model, name="mlp", hidden=tuple(map(int, size.split("-"))))
+    return dataclasses.replace(chosen, model=model, sizes=())
+
+
+def sizes(chosen: SupermaskSettings) -> tuple[str, ...]:
+    """Return the sizes of the dense networks that tickets are compared with, its own first."""
+    return (baseline(chosen), *chosen.sizes)
+
+
+def long(replicate: int) -> str:
+    """Return the name of the unit of the long training."""
+    return f"training_long/dense/replicate_{replicate}"
+
+
+def short(replicate: int) -> str:
+    """Return the name of the unit of the training to the step of least loss."""
+    return f"training_short/dense/replicate_{replicate}"
+
+
+def thresholds(replicate: int) -> str:
+    """Return the name of the unit that has what untrained networks reach at all thresholds."""
+    return f"search_threshold/untrained/replicate_{replicate}"
+
+
+def ticket(replicate: int) -> str:
+    """Return the name of the unit of the ticket."""
+    return f"training_ticket/ticket/replicate_{replicate}"
+
+
+def size(which: str, replicate: int) -> str:
+    """Return the name of the unit of a dense network that tickets are compared with."""
+    return f"size_{which}/dense/replicate_{replicate}"
+
+
+def units(chosen: SupermaskSettings) -> list[str]:
+    """Return the names of all units that settings ask for, if nothing diverges on the way."""
+    return [unit for replicate in range(chosen.replicates) for unit in _of(chosen, replicate)]
+
+
+def _of(chosen: SupermaskSettings, replicate: int) -> Iterator[str]:
+    yield from (name(replicate) for name in (long, short, thresholds, ticket))
+    yield from (size(which, replicate) for which in sizes(chosen))

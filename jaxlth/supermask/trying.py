@@ -1,0 +1,119 @@
+"""The search for a threshold: every masked network is evaluated as it is, untrained."""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jaxlth import masks, tickets
+from jaxlth.supermask import choices, masking
+from jaxlth.supermask.job import Job, described
+from jaxlth.tickets import Problem
+from jaxlth.training import fit
+from jaxlth.training.evaluation import Evaluation
+from jaxlth.work import Course, Progress, Start
+
+METRICS = ("loss", "accuracy")  # of an evaluation
+
+
+def search(
+    job: Job,
+    problem: Problem[tickets.Subject],
+    course: Course,
+    replicates: Sequence[int],
+    *,
+    later: int,
+) -> Iterator[Progress]:
+    """Evaluate the initial networks of replicates under all masks, and store what is found.
+
+    Args:
+      job: whose run has the networks that masks come from.
+      problem: model and data.
+      course: how networks are placed; those of all replicates make one long row of groups.
+      replicates: which; those that the run has already are left out.
+      later: networks that the job trains after these, at most.
+
+    Yields:
+      Progress, after each network.
+    """
+    missing = [each for each in replicates if not job.run.has(choices.thresholds(each))]
+    if not missing:
+        return
+    count, clock = 1 + len(job.chosen.thresholds), time.perf_counter()
+    # Of all, not of the missing ones: another layout could round differently.
+    untrained = masking.Untrained(problem, course, count * len(replicates))
+    tried: list[dict[str, Any]] = []
+
+    def starts() -> Iterator[Start]:
+        for start in itertools.chain.from_iterable(_candidates(job, each) for each in missing):
+            tried.append(_counts(start.mask))
+            yield start
+
+    evaluations = untrained.evaluations(starts())
+    for place, replicate in enumerate(missing):
+        unit, left, rows = choices.thresholds(replicate), len(missing) - place + later, []
+        for at, found in enumerate(itertools.islice(evaluations, count)):
+            rows.append(tried[place * count + at] | _numbers(found))
+            yield Progress((unit,), at + 1, count, 0, (), left)
+        record = _record(job, replicate, rows) | {"seconds": round(time.perf_counter() - clock, 3)}
+        chosen = record["threshold"]
+        trees = {} if chosen is None else {"mask": job.mask(replicate, chosen)}
+        job.run.save(unit, trees, record)
+        clock = time.perf_counter()
+        yield Progress((unit,), count, count, 0, (record,), left - 1)
+
+
+def _candidates(job: Job, replicate: int) -> Iterator[Start]:
+    """Yield the initial network, whole and then under the mask of each threshold."""
+    yield Start(job.initial(replicate), job.dense)
+    for threshold in job.chosen.thresholds:
+        yield Start(job.initial(replicate), job.mask(replicate, threshold))
+
+
+def _counts(mask: masks.Mask) -> dict[str, Any]:
+    """Return what a mask keeps; the names of layers that it empties, joined by blanks."""
+    return {
+        "density": float(masks.density(mask)),
+        "kept": int(masks.kept(mask)),
+        "emptied": " ".join(masking.emptied(mask)),
+        "layers": masks.layer_densities(mask),
+    }
+
+
+def _numbers(found: Mapping[str, Evaluation]) -> dict[str, float | None]:
+    """Return evaluations in the columns of the table of results, with None for a missing split."""
+    return {
+        f"{split}_{metric}": fit.number(getattr(found[split], metric)) if split in found else None
+        for split in masking.SPLITS
+        for metric in METRICS
+    }
+
+
+def _record(job: Job, replicate: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the record of a search, of the numbers of the whole network and of each mask."""
+    whole, *each = rows
+    numbers = [f"{split}_{metric}" for split in masking.SPLITS for metric in METRICS]
+    listed = ("density", "kept", "emptied", *numbers)
+    curve: dict[str, list[Any]] = {"step": [0] * len(each)}
+    curve |= {"threshold": list(job.chosen.thresholds)}
+    curve |= {name: [row[name] for row in each] for name in listed}
+    curve |= {
+        f"layer_densities.{name}": [row["layers"][name] for row in each] for name in whole["layers"]
+    }
+    best = masking.best(curve, job.chosen.choose_on)
+    found = {} if best is None else each[best]
+    return {
+        **described(choices.THRESHOLDS, replicate, choices.UNTRAINED, level=1),
+        "threshold": None if best is None else job.chosen.thresholds[best],
+        "density": found.get("density"),
+        "kept": found.get("kept"),
+        "prunable": whole["kept"],
+        "start_step": 0,
+        "steps": 0,
+        **{name: found.get(name) for name in numbers},
+        **{f"whole_{name}": whole[name] for name in numbers},
+        "emptied": sum(bool(row["emptied"]) for row in each),
+        "nan_step": None,
+        "layer_densities": found.get("layers", {}),
+        "curve": curve,
+    }

@@ -1,0 +1,27 @@
+"""Trained supermasks: networks that learn which of their weights to keep, and never the weights.
+
+`wrap` turns a network into one whose parameters are scores, one for each prunable weight; its
+weights are frozen. It trains, rewinds and is stored as any other network, under the mask that keeps
+every score, replicates side by side. What is `found` is an ordinary mask of the network within,
+whose weights may be trained then: `inner` has them.
+
+  supermask = supermasks.wrap(model, chosen, steps=steps)
+  trainer = train.make(supermask, supermasks.optimizer(chosen, optimizer), batch_size=60)
+  ...
+  ticket = supermasks.inner(network, chosen), supermasks.found(network, chosen)
+"""
+
+from jaxlth.supermasks.choices import METHODS, WEIGHTS, SupermaskSettings
+from jaxlth.supermasks.wrapping import Frozen, found, inner, optimizer, weights, wrap
+
+__all__ = [
+    "METHODS",
+    "WEIGHTS",
+    "Frozen",
+    "SupermaskSettings",
+    "found",
+    "inner",
+    "optimizer",
+    "weights",
+    "wrap",
+]

@@ -1,0 +1,93 @@
+"""The settings of trained supermasks."""
+
+import dataclasses
+import math
+from typing import Annotated, Literal, get_args
+
+import tyro
+
+from jaxlth import settings
+
+Method = Literal["bernoulli", "edge-popup", "gem-miner"]
+Weights = Literal["as-drawn", "scaled", "signed-constant", "scaled-signed-constant"]
+AtTest = Literal["sampled", "expected"]
+METHODS, WEIGHTS = get_args(Method), get_args(Weights)
+
+# Settings that only one method reads.
+BELONGS = {
+    "rescale": "bernoulli",
+    "at_test": "bernoulli",
+    "initial_score": "bernoulli",
+    "l1": "gem-miner",
+    "l2": "gem-miner",
+    "prunings": "gem-miner",
+    "restore": "gem-miner",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupermaskSettings:
+    """How a supermask is trained, and on what weights.
+
+    References:
+      Zhou et al. 2019, Deconstructing Lottery Tickets, section 5, for bernoulli. Ramanujan et al.
+      2020, What's Hidden in a Randomly Weighted Neural Network?, section 3, for edge-popup.
+      Sreenivasan et al. 2022, Rare Gems, Algorithm 1, for gem-miner.
+    """
+
+    method: Method = "bernoulli"
+    """What makes a mask of scores: bernoulli draws each weight with the sigmoid of its score as
+    probability, edge-popup keeps the scores of largest magnitude in each layer, gem-miner rounds
+    scores in [0, 1] and freezes the lowest of the network out."""
+    density: float | None = None
+    """Share of the weights that edge-popup and gem-miner keep, in (0, 1]; bernoulli has none."""
+    weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights")] = "as-drawn"
+    """The frozen weights: as drawn; scaled by 1 / sqrt(density); one magnitude in each layer, that
+    of their mean square, with the signs as drawn (signed-constant); or both."""
+    rescale: bool = False
+    """Scale each layer by its weights / weights kept, in each forward pass, for bernoulli."""
+    at_test: AtTest = "sampled"
+    """Evaluate bernoulli by a mask drawn, or by weights times their probabilities."""
+    initial_score: float = 0.0
+    """Score that bernoulli starts from: 0 keeps half of the weights, 1 keeps 73 %."""
+    l1: float = 0.0
+    """Factor of the sum of all scores in the loss of gem-miner."""
+    l2: float = 0.0
+    """Factor of the sum of all squared scores in the loss of gem-miner."""
+    prunings: int = 29
+    """Times that gem-miner freezes weights out, evenly over training, down to its density."""
+    restore: bool = True
+    """Whether the mask that gem-miner finds has all weights that are not frozen out, exactly its
+    density, or only those among them whose score rounds to 1."""
+
+    def __post_init__(self) -> None:
+        settings.known("method", self.method, METHODS)
+        settings.known("weights", self.weights, WEIGHTS)
+        settings.known("at_test", self.at_test, get_args(AtTest))
+        for name, method in BELONGS.items():
+            value = getattr(self, name)
+            settings.require(
+                self.method == method or value == getattr(type(self), name),
+                f"`{name}` belongs to the method {method}; got {value} with {self.method}.",
+            )
+        settings.require(
+            (self.density is None) == (self.method == "bernoulli"),
+            f"`density` must be given for edge-popup and gem-miner, and only for them; "
+            f"got {self.density} with {self.method}.",
+        )
+        settings.require(
+            self.density is None or 0 < self.density <= 1,
+            f"`density` must lie in (0, 1]; got {self.density}.",
+        )
+        settings.require(
+            self.density is not None or not self.weights.startswith("scaled"),
+            f"`weights` {self.weights} needs a `density`, which bernoulli has not; see `rescale`.",
+        )
+        settings.require(
+            math.isfinite(self.initial_score),
+            f"`initial_score` must be finite; got {self.initial_score}.",
+        )
+        for name in ("l1", "l2"):
+            value = getattr(self, name)
+            settings.require(0 <= value < math.inf, f"`{name}` must be at least 0; got {value}.")
+        settings.require(self.prunings >= 1, f"`prunings` must be at least 1; got {self.prunings}.")

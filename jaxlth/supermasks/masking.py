@@ -1,0 +1,158 @@
+"""From scores to masks, and the gradient that goes straight through.
+
+A method has a *soft* mask, a differentiable function of the scores, and a mask that it *keeps*,
+which is not. The forward pass takes the second, the gradient is that of the first.
+"""
+
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+
+from jaxlth import keys, masks, prune, trees
+from jaxlth.supermasks.choices import SupermaskSettings
+
+
+def initial(chosen: SupermaskSettings, weights: masks.Params, *, key: jax.Array) -> masks.Params:
+    """Return the scores that training starts from, a tree like the prunable weights.
+
+    References:
+      The published code of each method: 0 for bernoulli, U[0, 1) for gem-miner, and for edge-popup
+      PyTorch's default for weights, uniform within 1 / sqrt(inputs of a unit).
+    """
+    drawn = keys.uniform(weights, key=key)
+    if chosen.method == "bernoulli":
+        return jax.tree.map(lambda u: jnp.full_like(u, chosen.initial_score), drawn)
+    if chosen.method == "gem-miner":
+        return drawn
+    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(u.size // u.shape[-1]), drawn)
+
+
+def soft(chosen: SupermaskSettings, scores: masks.Params, live: masks.Mask | None) -> masks.Params:
+    """Return what takes the place of the mask in the gradient."""
+    if chosen.method == "bernoulli":
+        return jax.tree.map(jax.nn.sigmoid, scores)
+    if chosen.method == "edge-popup":
+        return jax.tree.map(jnp.abs, scores)
+    return masks.apply(scores, live)  # what is frozen out gets no gradient
+
+
+def kept(
+    chosen: SupermaskSettings, scores: masks.Params, live: masks.Mask | None, *, key: jax.Array
+) -> masks.Mask:
+    """Return the mask of these scores; `key` is that of bernoulli's draws."""
+    scores = jax.lax.stop_gradient(scores)
+    if chosen.method == "bernoulli":
+        draws = keys.uniform(scores, key=key)
+        return jax.tree.map(lambda u, score: u < jax.nn.sigmoid(score), draws, scores)
+    if chosen.method == "gem-miner":
+        return jax.tree.map(lambda score, keep: (score >= 0.5) & keep, scores, live)
+    counts = {name: _count(chosen, leaf.size) for name, leaf in trees.named(scores).items()}
+    everywhere = jax.tree.map(lambda score: jnp.ones_like(score, bool), scores)
+    return prune.layerwise_topk(jax.tree.map(jnp.abs, scores), everywhere, keep=counts)
+
+
+def frozen_out(
+    chosen: SupermaskSettings,
+    scores: masks.Params,
+    live: masks.Mask,
+    *,
+    step: jax.Array,
+    steps: int,
+    key: jax.Array,
+) -> masks.Mask:
+    """Return what of `live` gem-miner has not frozen out before a step of training.
+
+    The lowest scores of the whole network go, at evenly spaced steps, so many each time that
+    densities fall by one factor to the target. Of equal scores, and clipping makes many 0 or 1,
+    those that stay are drawn: by position the last layer would lose all of them.
+
+    Args:
+      chosen: the density and the number of prunings.
+      scores: of all weights.
+      live: what was not frozen out before.
+      step: of training, about to be taken.
+      steps: length of training.
+      key: of the draws.
+
+    References:
+      Sreenivasan et al. 2022, Algorithm 1; their code prunes every 5 of 150 epochs.
+    """
+    size = masks.size(live)
+    keep = _count(chosen, size)
+    keeps = [size, *prune.round_counts(size, keep=keep, rounds=chosen.prunings)]
+    times = [at * steps // (chosen.prunings + 1) for at in range(1, chosen.prunings + 1)]
+    due = jnp.searchsorted(jnp.asarray(times, jnp.int32), step, side="right")
+    keep = jnp.asarray(keeps, jnp.int32)[due]
+    scores, draws = jax.lax.stop_gradient(scores), keys.uniform(scores, key=key)
+
+    def over(state: tuple[masks.Mask, jax.Array]) -> jax.Array:
+        live, keep = state
+        return masks.kept(live) > keep
+
+    def pruned(state: tuple[masks.Mask, jax.Array]) -> tuple[masks.Mask, jax.Array]:
+        live, keep = state
+        top = prune.global_topk(scores, live, keep=keep)
+        least = jnp.min(jnp.stack(jax.tree.leaves(jax.tree.map(_least, scores, top))))
+        above = jax.tree.map(lambda score, leaf: leaf & (score > least), scores, top)
+        tied = jax.tree.map(lambda score, leaf: leaf & (score == least), scores, live)
+        drawn = prune.global_topk(draws, tied, keep=keep - masks.kept(above))
+        return jax.tree.map(jnp.logical_or, above, drawn), keep
+
+    # Run once if something is due. Under vmap `cond` would prune in every step, and choose then.
+    live, _ = jax.lax.while_loop(over, pruned, (live, keep))
+    return live
+
+
+@jax.custom_jvp
+def straight(keep: jax.Array, soft: jax.Array) -> jax.Array:
+    """Return 1 where `keep` is True, else 0, with the gradient of `soft`.
+
+    Example:
+      >>> jax.grad(lambda soft: straight(jnp.array(False), soft) * 3)(0.25).item()
+      3.0
+
+    References:
+      Bengio et al. 2013, Estimating or Propagating Gradients Through Stochastic Neurons for
+      Conditional Computation, section 4.
+    """
+    return keep.astype(soft.dtype)
+
+
+@straight.defjvp
+def _straight(primals, tangents):
+    return straight(*primals), tangents[1]
+
+
+def scaled(weights: masks.Params, parts: masks.Params, *, rescale: bool) -> masks.Params:
+    """Return the weights times the part of each that is kept, `None` standing for the whole.
+
+    Args:
+      weights: of the network within.
+      parts: tree of floats in [0, 1].
+      rescale: whether each layer is scaled by its weights / weights kept. The gradient goes through
+        that number too, as in the code of Zhou et al. 2019.
+    """
+
+    def part_of(w: jax.Array, part: jax.Array | None) -> jax.Array:
+        if part is None:
+            return w
+        return w * part * factor(part) if rescale else w * part
+
+    return jax.tree.map(part_of, weights, parts)
+
+
+def factor(part: jax.Array) -> jax.Array:
+    """Return weights / weights kept of a layer, or 1 where none is kept."""
+    kept = jnp.sum(part, dtype=jnp.float32)
+    return jnp.where(kept > 0, part.size / jnp.where(kept > 0, kept, 1), 1)
+
+
+def _least(scores: jax.Array, among: jax.Array) -> jax.Array:
+    return jnp.min(jnp.where(among, scores, jnp.inf))
+
+
+def _count(chosen: SupermaskSettings, size: int) -> int:
+    """Return the number of weights that the density keeps of so many, at least one."""
+    return max(1, round(Fraction(repr(float(chosen.density or 0))) * size))

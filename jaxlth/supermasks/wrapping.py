@@ -1,0 +1,219 @@
+"""A network whose parameters are scores, and what is found in it."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlth import keys, masks, settings, trees
+from jaxlth.models import Model, Network
+from jaxlth.supermasks import masking
+from jaxlth.supermasks.choices import SupermaskSettings
+
+
+class Frozen(NamedTuple):
+    """What a supermask carries beside its scores, in place of batch statistics."""
+
+    weights: masks.Params  # of the network within; they never change
+    stats: Any  # its batch statistics
+    key: jax.Array  # (2,) uint32, of the masks drawn
+    passes: jax.Array  # () int32, forward passes in training so far
+    live: masks.Mask | None  # what gem-miner has not frozen out; None for other methods
+
+
+def wrap(
+    model: Model,
+    chosen: SupermaskSettings,
+    *,
+    steps: int | None = None,
+    prunable: Callable[[masks.Params], masks.Mask] = masks.dense,
+) -> Model:
+    """Return the network that learns which weights of `model` to keep.
+
+    Its parameters are {"scores": tree like the parameters of `model`, `None` where nothing is
+    pruned}. Its weights, a `Frozen` in place of the batch statistics, are those that `model` draws
+    from the same key, as the settings change them; biases are 0, scales of norms are 1. Nothing of
+    them changes in training but batch statistics.
+
+    Args:
+      model: the network within.
+      chosen: how its masks are made, and of what weights.
+      steps: length of training in steps, over which gem-miner freezes weights out; others need
+        none.
+      prunable: parameters -> the mask that keeps all weights that have a score.
+
+    Raises:
+      ValueError: gem-miner has no `steps`, or too few for its prunings.
+    """
+    if chosen.method == "gem-miner":
+        settings.require(
+            steps is not None and steps > chosen.prunings,
+            f"`steps` must be above the number of `prunings`, {chosen.prunings}; got {steps}.",
+        )
+
+    def init(key: jax.Array) -> Network:
+        within = model.init(key)
+        dense = prunable(within.params)
+        settings.require(masks.size(dense) > 0, "`prunable` must keep a weight; it keeps none.")
+        weights = _settled(within.params, dense, chosen)
+        scores = masking.initial(
+            chosen, masks.prunable(weights, dense), key=keys.substream(key, "scores")
+        )
+        frozen = Frozen(
+            weights=weights,
+            stats=within.stats,
+            key=jax.random.bits(keys.substream(key, "supermask"), (2,), jnp.uint32),
+            passes=jnp.zeros((), jnp.int32),
+            live=dense if chosen.method == "gem-miner" else None,
+        )
+        return Network({"scores": scores}, frozen)
+
+    def begun(network: Network) -> tuple[Network, Frozen]:
+        """Return the network within, masked for a step of training, and what goes on."""
+        scores, frozen = network.params["scores"], network.stats
+        if frozen.live is not None:
+            live = masking.frozen_out(
+                chosen,
+                scores,
+                frozen.live,
+                step=frozen.passes,
+                steps=steps or 0,
+                key=_drawing(frozen),
+            )
+            frozen = frozen._replace(live=live)
+        kept = masking.kept(chosen, scores, frozen.live, key=_drawing(frozen))
+        soft = masking.soft(chosen, scores, frozen.live)
+        parts = jax.tree.map(masking.straight, kept, soft)
+        params = masking.scaled(frozen.weights, parts, rescale=chosen.rescale)
+        return Network(params, frozen.stats), frozen._replace(passes=frozen.passes + 1)
+
+    def apply(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Frozen]:
+        within, frozen = begun(network) if train else (_tested(network, chosen), network.stats)
+        logits, stats = model.apply(within, inputs, train)
+        return logits, frozen._replace(stats=stats)
+
+    def auxiliary(network: Network, inputs: jax.Array) -> tuple[jax.Array, jax.Array, Frozen]:
+        assert model.auxiliary is not None
+        within, frozen = begun(network)
+        logits, aside, stats = model.auxiliary(within, inputs)
+        return logits, aside, frozen._replace(stats=stats)
+
+    return Model(
+        init=init,
+        apply=apply,
+        auxiliary=auxiliary if model.auxiliary else None,
+        convolutional=model.convolutional,
+    )
+
+
+def found(network: Network, chosen: SupermaskSettings) -> masks.Mask:
+    """Return the mask that a supermask has come to, an ordinary one of the network within.
+
+    For edge-popup it is exact in each layer. For gem-miner it is exact at the end of training;
+    evaluations saw what of it rounds to 1. For bernoulli it is the mask that evaluations drew, or
+    where they took expectations, what is kept with a probability above 1/2.
+
+    Args:
+      network: of the supermask.
+      chosen: its settings.
+    """
+    if chosen.method == "gem-miner" and chosen.restore:
+        return network.stats.live
+    return _kept_at_test(network, chosen)
+
+
+def weights(network: Network, chosen: SupermaskSettings) -> masks.Params:
+    """Return the parameters of the network within, scaled as they are used under what is `found`.
+
+    Args:
+      network: of the supermask.
+      chosen: its settings.
+    """
+    if not chosen.rescale:
+        return network.stats.weights
+    return jax.tree.map(
+        lambda w, keep: w if keep is None else w * masking.factor(keep),
+        network.stats.weights,
+        found(network, chosen),
+    )
+
+
+def inner(network: Network, chosen: SupermaskSettings) -> Network:
+    """Return the network within, to be trained or evaluated under the mask `found`.
+
+    Args:
+      network: of the supermask.
+      chosen: its settings.
+    """
+    return Network(weights(network, chosen), network.stats.stats)
+
+
+def optimizer(
+    chosen: SupermaskSettings, rule: optax.GradientTransformation
+) -> optax.GradientTransformationExtraArgs:
+    """Return the optimiser of a supermask's scores: for gem-miner they are kept within [0, 1].
+
+    Args:
+      chosen: settings of the supermask; `l1` and `l2` enter the gradient before the rule.
+      rule: any optimiser, such as `optimizers.build` gives.
+    """
+    rule = optax.with_extra_args_support(rule)
+    if chosen.method != "gem-miner":
+        return rule
+
+    def sloped(gradient: jax.Array, score: jax.Array) -> jax.Array:
+        return gradient + chosen.l1 * jnp.sign(score) + 2 * chosen.l2 * score
+
+    def update(gradients, state, params=None, **extra):
+        updates, state = rule.update(
+            jax.tree.map(sloped, gradients, params), state, params, **extra
+        )
+        return jax.tree.map(lambda s, step: jnp.clip(s + step, 0, 1) - s, params, updates), state
+
+    return optax.GradientTransformationExtraArgs(rule.init, update)
+
+
+def _settled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) -> masks.Params:
+    """Return the weights that are frozen, of those drawn."""
+
+    def settled(path: tuple[Any, ...], w: jax.Array, keep: jax.Array | None) -> jax.Array:
+        name = trees.name(path)
+        if keep is None and not masks.is_kernel(name, w):
+            fixed = {"bias": jnp.zeros_like, "scale": jnp.ones_like}
+            return fixed.get(name.split("/")[-1], jnp.asarray)(w)
+        if chosen.weights.endswith("signed-constant"):
+            # As Zhou et al. 2019. Ramanujan et al. 2020 have Kaiming's sqrt(2 / inputs of a unit),
+            # which is this up to what a sample deviates where a Kaiming initialiser draws.
+            w = jnp.where(w < 0, -1, 1) * jnp.sqrt(jnp.mean(jnp.square(w)))
+        if keep is not None and chosen.density and chosen.weights.startswith("scaled"):
+            w = w / math.sqrt(chosen.density)
+        return w
+
+    return jax.tree_util.tree_map_with_path(settled, params, mask)
+
+
+def _drawing(frozen: Frozen, purpose: str = "train") -> jax.Array:
+    """Return the key of the masks drawn after so many passes."""
+    key = jax.random.wrap_key_data(frozen.key, impl="threefry2x32")
+    return keys.fold(keys.substream(key, purpose), frozen.passes)
+
+
+def _kept_at_test(network: Network, chosen: SupermaskSettings) -> masks.Mask:
+    scores, frozen = network.params["scores"], network.stats
+    if chosen.at_test == "expected":
+        return jax.tree.map(lambda score: score > 0, scores)
+    return masking.kept(chosen, scores, frozen.live, key=_drawing(frozen, "test"))
+
+
+def _tested(network: Network, chosen: SupermaskSettings) -> Network:
+    """Return the network within as evaluations see it."""
+    scores, frozen = network.params["scores"], network.stats
+    if chosen.at_test == "expected":
+        soft = masking.soft(chosen, scores, None)
+        return Network(masking.scaled(frozen.weights, soft, rescale=chosen.rescale), frozen.stats)
+    return Network(
+        masks.apply(weights(network, chosen), _kept_at_test(network, chosen)), frozen.stats
+    )
