@@ -28,11 +28,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from jaxlth import cli, early, store, trees
+from jaxlth import cli, early, masks, store, trees
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, meta
+from jaxlth.report import comparisons, figures, views
 from jaxlth.report import early as report
-from jaxlth.report import figures, views
+from jaxlth.report import meta as meta_report
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
 Part = Literal["schedules", "stacks", "weights", "all", "meta"]
@@ -42,7 +43,9 @@ DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
 FEW = (0.015, 0.005)
 LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
 BASELINE = "snip-ums"
-OWN = (("magnitude", "iss"), ("snip", "uss"), ("grasp", "uss"), ("synflow", "ums"))  # as published
+OWN = {"magnitude": "iss", "snip": "uss", "grasp": "uss", "synflow": "ums"}  # as published
+BEST = {"uss": "synflow-ums", "ums": "synflow-ums", "iss": "magnitude-iss", "ims": "magnitude-iss"}
+PAIRS = (("uss", "iss"), ("ums", "ims"), ("uss", "ums"), ("iss", "ims"))
 
 
 def main(
@@ -147,28 +150,82 @@ def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) ->
     drawn = {
         "figure_5-1": (standard & single & ~stacked, "schedule", "score"),
         "figure_5-10": (standard & upfront & (stacked | four), "first", "score"),
-        "figure_5-12": (upfront & four, "score", "weights"),
     }
-    asked = {"figure_5-10": stacked.any(), "figure_5-12": frame["weights"].nunique() > 1}
+    asked = {"figure_5-10": stacked.any()}
     for name, (chosen_rows, panel, line) in drawn.items():
         rows = frame.assign(first=first_of_stack)[chosen_rows]
         if asked.get(name, True) and (rows["level"] > 0).any():
             figures.save(report.accuracy(rows, panel=panel, line=line), folder / f"{name}.png")
+    compare(frame, folder)
+    rank(frame, folder, baseline)
     look_at(store.look(run), chosen, folder)
+
+
+def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
+    """Draw methods relative to others: to their own schedule, or to the best known of each."""
+    single = [*FOUR, "grasp-magnitude", "random"]
+    own = {
+        f"{score}-{schedule}": f"{score}-{proposed}"
+        for score, proposed in OWN.items()
+        for schedule in BEST
+    }
+    best = {
+        f"{score}-{schedule}": reference for score in single for schedule, reference in BEST.items()
+    }
+    standard = {
+        f"{score}-ums-on-{weights}": f"{score}-ums" for score in FOUR for weights in early.WEIGHTS
+    }
+    drawn = {
+        "figure_5-4": (own, "score", "schedule"),
+        "figure_5-5": (best, "schedule", "score"),
+        "figure_5-12": (standard, "score", "weights"),
+    }
+    for name, (pairs, panel, line) in drawn.items():
+        against = {method: of for method, of in pairs.items() if method != of}
+        if comparisons.changes(frame, against)["change"].notna().any():
+            figure = comparisons.change(frame, against, panel=panel, line=line)
+            figures.save(figure, folder / f"{name}.png")
+
+
+def rank(frame: pd.DataFrame, folder: pathlib.Path, baseline: str | None) -> None:
+    """Draw the best methods: of stacks, of each score on other weights, and of all."""
+    rounds = frame[frame["schedule"] == "ums"]
+    four = rounds["score"].isin(FOUR)
+    stacked = rounds["score"].str.contains("+", regex=False)
+    imp = frame[frame["control"] == "magnitude-iss"]
+    standard = rounds["weights"] == "standard"
+    of_all = pd.concat([rounds[four | stacked], imp])
+    if stacked.any():
+        save_ranking(rounds[standard & (four | stacked)], baseline, folder / "figure_5-11.png")
+        save_ranking(of_all, baseline, folder / "figure_5-14.png")
+    if rounds["weights"].nunique() > 1:
+        by_score = [
+            report.summary(rows, tolerance=cli.TOLERANCE, baseline=f"{score}-ums")
+            for score, rows in rounds[four].groupby("score")
+        ]
+        against = "the same score on standard weights"
+        figure = comparisons.ranking(pd.concat(by_score), against=against)
+        figures.save(figure, folder / "figure_5-13.png")
+
+
+def save_ranking(rows: pd.DataFrame, baseline: str | None, file: pathlib.Path) -> None:
+    """Draw the best of some methods, with a star where they differ from the baseline."""
+    summary = report.summary(rows, tolerance=cli.TOLERANCE, baseline=baseline)
+    figures.save(comparisons.ranking(summary, against=baseline), file)
 
 
 def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None:
     """Draw what the sparsest tickets of the first replicate share, and their weights."""
     density, job = min(chosen.densities), early.Job(early.prepare(chosen), run)
     initial = job.initial("standard", 0).params
-    masks, weights = {}, {}
+    kept, weights = {}, {}
     for method in early.methods(chosen):
         unit = early.unit(density, method, 0)
         if method.score == "random" or not run.has(unit):
             continue
         mask = trees.named(run.load(unit, "mask"))
-        masks[str(method)] = [np.asarray(leaf) for leaf in mask.values()]
-        if (method.score, method.schedule) in OWN:
+        kept[str(method)] = [np.asarray(leaf) for leaf in mask.values()]
+        if OWN.get(method.score) == method.schedule:
             trained = trees.named(run.load(unit, "network")["params"])
             before, after = (
                 np.concatenate([np.asarray(of[name])[mask[name]] for name in mask])
@@ -177,14 +234,35 @@ def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None
             weights[str(method)] = before, after
     if not weights:
         return
-    shared = views.jaccard(masks)
+    shared = views.jaccard(kept)
     shared.round(4).to_csv(folder / "jaccard.csv")
     figures.save(views.similarity(shared), folder / "figure_5-3.png")
     figures.save(views.histograms(weights), folder / "figure_5-2.png")
+    by_schedule = shared_by_schedule(run, chosen)
+    if len(by_schedule):
+        figures.save(comparisons.overlap(by_schedule), folder / "figure_5-6.png")
 
 
-def report_on_meta(run: pathlib.Path, _chosen: EarlySettings, folder: pathlib.Path) -> None:
-    """Write how well meta-models fit (Tables 5.1 to 5.3), and their tickets (Figure 5.9)."""
+def shared_by_schedule(run: store.Run, chosen: EarlySettings) -> pd.DataFrame:
+    """Return the Jaccard similarity of tickets of one score by two schedules."""
+    rows = []
+    for score, density, replicate in itertools.product(
+        OWN, chosen.densities, range(chosen.replicates)
+    ):
+        units = {s: early.unit(density, early.Method(score, s), replicate) for s in BEST}
+        found = {s: run.load(unit, "mask") for s, unit in units.items() if run.has(unit)}
+        which = {"score": score, "density": density, "replicate": replicate}
+        rows += [
+            which
+            | {"schedules": f"{a} and {b}", "jaccard": float(masks.jaccard(found[a], found[b]))}
+            for a, b in PAIRS
+            if a in found and b in found
+        ]
+    return pd.DataFrame(rows)
+
+
+def report_on_meta(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
+    """Write how well meta-models fit (Tables 5.1 to 5.3), and what is drawn of them."""
     fits = [
         {"model": unit.split("/")[1], "replicate": unit.rsplit("_", 1)[1]} | dict(record)
         for unit, record in store.look(run).records()
@@ -192,8 +270,9 @@ def report_on_meta(run: pathlib.Path, _chosen: EarlySettings, folder: pathlib.Pa
     ]
     if not fits:  # a run of other parts
         return
+    learned = pd.DataFrame(fits)
     columns = ["r2_train", "r2_test", "mse_train", "mse_test"]
-    quality = pd.DataFrame(fits).groupby("model", sort=False)[columns].mean()
+    quality = learned.groupby("model", sort=False)[columns].mean()
     quality.to_csv(folder / "meta_models.csv")
     print(quality.to_string())
     summary = report.summary(store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss")
@@ -201,6 +280,26 @@ def report_on_meta(run: pathlib.Path, _chosen: EarlySettings, folder: pathlib.Pa
     print(report.wide(summary).to_string(na_rep=""))
     upfront = store.table([run]).query("schedule in ('none', 'uss')")
     figures.save(report.accuracy(upfront, line="score"), folder / "figure_5-9.png")
+    if "losses" in learned:
+        losses = learned.dropna(subset="losses").groupby("model", sort=False)["losses"].agg(list)
+        others = quality.drop(index=losses.index)["mse_train"]
+        figures.save(meta_report.learning(losses, others), folder / "figure_5-8.png")
+    draw_examples(store.look(run), chosen, learned["replicate"].nunique(), folder)
+
+
+def draw_examples(
+    run: store.Run, chosen: EarlySettings, replicates: int, folder: pathlib.Path
+) -> None:
+    """Draw what meta-models of four features learn from, of all replicates."""
+    job = early.Job(early.prepare(chosen), run)
+    method = early.Method("meta-linear", "uss")
+    pairs = [job.learned_from(replicate, method, False) for replicate in range(replicates)]
+    inputs, target = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    columns = dict(zip(meta.SCORES, inputs.T, strict=True)) | {meta_report.TARGET: target}
+    correlations = pd.DataFrame(columns).corr()
+    correlations.round(4).to_csv(folder / "meta_correlations.csv")
+    figures.save(meta_report.examples(columns), folder / "figure_5-7a.png")
+    figures.save(views.similarity(correlations, least=-1), folder / "figure_5-7b.png")
 
 
 if __name__ == "__main__":

@@ -25,35 +25,14 @@ import sys
 from typing import Literal
 
 import pandas as pd
+import tasks
 
 from jaxlth import cli, store, tickets
 from jaxlth.report import figures, tables
 from jaxlth.tickets import ImpSettings
 
-NETWORKS = {
-    "conv-2": "cifar_conv2",
-    "conv-4": "cifar_conv4",
-    "conv-6": "cifar_conv6",
-    "conv-8": "cifar_conv8",
-    "resnet-20": "cifar_resnet20",
-    "resnet-20-low": "cifar_resnet20_low",
-    "resnet-20-warmup": "cifar_resnet20_warmup",
-    "vgg-16": "cifar_vgg16",
-    "vgg-16-low": "cifar_vgg16_low",
-    "vgg-16-warmup": "cifar_vgg16_warmup",
-}
-Network = Literal[
-    "conv-2",
-    "conv-4",
-    "conv-6",
-    "conv-8",
-    "resnet-20",
-    "resnet-20-low",
-    "resnet-20-warmup",
-    "vgg-16",
-    "vgg-16-low",
-    "vgg-16-warmup",
-]
+NETWORKS = {f"conv-{depth}": f"cifar_conv{depth}" for depth in (2, 4, 6, 8)} | tasks.CIFAR
+Network = Literal["conv-2", "conv-4", "conv-6", "conv-8", tasks.Cifar]
 Part = Literal["imp", "one-shot", "lrr"]
 CONTROLS = ("reinitialized", "random", "random-layerwise")
 

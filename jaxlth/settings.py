@@ -54,6 +54,25 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
 
 
+def each_once(setting: str, values: Iterable[object], *, empty: bool = False) -> None:
+    """Raise ValueError unless no value comes twice, and there is one unless `empty` allows none."""
+    values = tuple(values)
+    require(
+        len(set(values)) == len(values) and (len(values) > 0 or empty),
+        f"`{setting}` must name something, each once; got {in_a_row(values) or 'nothing'}.",
+    )
+
+
+def in_a_row(values: Iterable[object]) -> str:
+    """Return values as they are typed one after another.
+
+    Example:
+      >>> in_a_row((0.1, "snip"))
+      '0.1 snip'
+    """
+    return " ".join(map(str, values))
+
+
 def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str | None:
     """Return the option that a mistyped value is closest to, None where none is close.
 

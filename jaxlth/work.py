@@ -43,6 +43,9 @@ class Ask(NamedTuple):
     begin: int  # step that training starts at
     record: Mapping[str, Any]  # what is known of it beforehand
     snapshots: Mapping[int, str] = {}  # step -> unit that keeps the network of that step
+    restore: Callable[[Network], Start] | None = None  # of full size, where it trains smaller
+    parts: str = ""  # which units those are, so that a checkpoint of others is of no use
+    measure: Callable[[Start], Mapping[str, Any]] | None = None  # what else its record says
 
 
 class Progress(NamedTuple):
@@ -153,7 +156,7 @@ def train(
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
     layout = course.layout(len(asks))
     left = len(missing) + later
-    steps = {ask.unit: run.reached(ask.unit) or ask.begin for ask in missing}
+    steps = {ask.unit: run.reached(ask.unit, _noted(ask)) or ask.begin for ask in missing}
     for step in sorted(set(steps.values()), reverse=True):
         same = [ask for ask in missing if steps[ask.unit] == step]
         for first in range(0, len(same), layout.size):
@@ -216,13 +219,15 @@ def _train_group(
         layout.take(on_train, len(tasks)),
         strict=True,
     ):
+        made = task.ask.restore(network) if task.ask.restore else Start(network, task.mask)
         record = (
             dict(task.ask.record)
-            | _result(task, state, evaluation, step)
+            | _result(task, made.mask, state, evaluation, step)
+            | dict(task.ask.measure(made) if task.ask.measure else {})
             | {"seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)}
         )
         if not run.has(task.ask.unit):  # it may have been only a snapshot that was missing
-            run.save(task.ask.unit, {"network": network, "mask": task.mask}, record)
+            run.save(task.ask.unit, {"network": made.network, "mask": made.mask}, record)
         finished.append(record)
     yield Progress(units, step, course.plan.steps, 0, tuple(finished), left - len(tasks))
 
@@ -231,11 +236,16 @@ def _has_all(run: Run, ask: Ask) -> bool:
     return all(run.has(unit) for unit in (ask.unit, *ask.snapshots.values()))
 
 
+def _noted(ask: Ask) -> dict[str, str]:
+    """Return what a checkpoint of an ask says of the network that it is of."""
+    return {"parts": ask.parts}
+
+
 def _task(run: Run, ask: Ask, trainer: Trainer) -> _Task:
     """Return the task as its checkpoint left it, or at its beginning."""
     start = ask.start()
     template = jax.eval_shape(trainer.start, *start)
-    found = run.latest(ask.unit, template)
+    found = run.latest(ask.unit, template, _noted(ask))
     if found is None:
         state = jax.device_get(trainer.start(*start))
         return _Task(ask, state, start.mask, ask.begin, [], 0.0)
@@ -248,7 +258,7 @@ def _checkpoint(
 ) -> None:
     states = layout.take(moment.states, len(tasks))
     for task, state, rows in zip(tasks, states, moment.rows, strict=True):
-        notes = {"rows": rows, "seconds": task.seconds + seconds}
+        notes = {"rows": rows, "seconds": task.seconds + seconds} | _noted(task.ask)
         run.checkpoint(task.ask.unit, moment.step, state, notes)
 
 
@@ -264,14 +274,16 @@ def _snapshot(
             run.save(unit, {"network": network}, {"step": step, "snapshot": True})
 
 
-def _result(task: _Task, state: State, on_train: Evaluation, step: int) -> dict[str, Any]:
+def _result(
+    task: _Task, mask: masks.Mask, state: State, on_train: Evaluation, step: int
+) -> dict[str, Any]:
     """Return what training found, in the columns of the table of results."""
 
     def seen(at: jax.Array) -> int | None:
         return None if int(at) == NEVER else int(at)
 
     stopped, diverged = seen(state.stopped_step), seen(state.nan_step)
-    kept, size = int(masks.kept(task.mask)), masks.size(task.mask)
+    kept, size = int(masks.kept(mask)), masks.size(mask)
     last = fit.kept_row(state, task.rows)
     best_step = seen(state.best.step)
     best = None if best_step is None else fit.row_at(best_step, task.rows)
@@ -288,6 +300,6 @@ def _result(task: _Task, state: State, on_train: Evaluation, step: int) -> dict[
         **{f"best_{name}": best and best[name] for name in BEST},
         "stopped_step": None if diverged is not None else stopped,
         "nan_step": diverged,
-        "layer_densities": masks.layer_densities(task.mask),
+        "layer_densities": masks.layer_densities(mask),
         "curve": {name: [row[name] for row in task.rows] for name in task.rows[0]},
     }

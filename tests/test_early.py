@@ -14,16 +14,18 @@ from scipy import special
 
 from jaxlth import cli, early, masks, prune, store, trees
 from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta, scoring
+from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta
 from jaxlth.models import ModelSettings
+from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
-from jaxlth.report import views
+from jaxlth.report import meta as meta_report
+from jaxlth.tickets import scoring
 from jaxlth.training import TrainingSettings
 
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
 TINY += ["--rounds", "3", "--replicates", "1"]
 STACKS = ("grasp+magnitude", "synflow+snip")
-NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM, *scoring.LEARNED)
+NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)
 UPFRONT = [score for score in scoring.SCORES if score not in NOT_UPFRONT]
 
 
@@ -197,6 +199,17 @@ def test_a_stack_scores_the_first_scores_and_ends_on_the_weights(tmp_path):
     assert same(found["grasp+magnitude"].network, found["snip"].network)
 
 
+def test_rounds_change_nothing_where_scores_stay_what_they_are(tmp_path):
+    scores = ("magnitude", "magnitude-unit-variance", "random")
+    settings = chosen(scores=scores, schedules=("uss", "ums"), ablations=("none", "inverted"))
+    with job(settings, tmp_path) as made:
+        for score, ablation in itertools.product(scores, settings.ablations):
+            at_once, rounds = (Method(score, each, ablation) for each in settings.schedules)
+            for density in settings.densities:
+                keep = made.keep(density, at_once)
+                assert same(made.start(keep, at_once, 0), made.start(keep, rounds, 0)), score
+
+
 def test_magnitude_at_unit_variance_prunes_all_layers_alike(tmp_path):
     settings = chosen(scores=("magnitude", "magnitude-unit-variance"), densities=(0.2,))
     with job(settings, tmp_path) as made:
@@ -256,6 +269,10 @@ def printed(*arguments):
 EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]
 EVERYTHING += ["0.2", "--ablation", "none", "shuffled", "--references", "after", "ltr"]
 EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5"]
+STORED = {  # the same as settings
+    **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
+    **{"prune_steps": (0, 5), "references": ("after", "ltr"), "ablations": ("none", "shuffled")},
+}
 
 
 @pytest.fixture(scope="module")
@@ -298,10 +315,7 @@ def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
 def test_weights_start_from_the_step_that_is_asked_for(done):
     path = done[0]
     run = store.look(path)
-    settings = chosen(
-        **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
-        **{"prune_steps": (0, 5), "references": ("after", "ltr"), "ablations": ("none",)},
-    )
+    settings = chosen(**STORED | {"ablations": ("none",)})
     made = Job(early.prepare(settings), run)
     at_five = run.load(choices.snapshot(5, "standard", 0), "network")
     for score, schedule in (("snip", "ums"), ("snip", "iss"), ("magnitude", "ltr")):
@@ -369,8 +383,84 @@ def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
 def test_runs_of_early_refuse_figures_of_imp(done, capsys):
     assert cli.main(["figure", str(done[0]), "--kind", "training"]) == 2
     assert "accuracy, train-accuracy, layers" in capsys.readouterr().err
-    assert cli.main(["export", "a.npz", "--run", str(done[0])]) == 2
-    assert "a run of `jaxlth early`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_an_exported_ticket_has_the_mask_and_the_weights_it_started_from(done, ending, tmp_path):
+    file, run = tmp_path / f"ticket{ending}", store.look(done[0])
+    name = ["--density", "0.2", "--method", "snip-ums-at-5", "--run", str(done[0])]
+    assert printed("export", str(file), *name) == f"{file}\n"
+    found = store.load_ticket(file)
+    unit = early.unit(0.2, Method("snip", "ums", step=5), 0)
+    assert same(found.mask, run.load(unit, "mask"))
+    at_five = run.load(choices.snapshot(5, "standard", 0), "network")
+    assert same(found.params, at_five["params"])
+    assert found.metadata["method"] == "snip-ums-at-5"
+    assert found.metadata["kept"] == int(masks.kept(found.mask))
+
+
+def test_every_ticket_of_a_run_is_found_as_it_was_trained_without_the_data(done, monkeypatch):
+    run = store.look(done[0])
+    settings = chosen(**STORED)
+    made = Job(early.prepare(settings), run)
+    monkeypatch.setattr("jaxlth.data.load", None)
+    for method in early.methods(settings):
+        start = made.start(made.keep(0.2, method), method, 0)
+        assert same(early.find(run, 0.2, method, 0), start), method
+
+
+def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(tmp_path):
+    weights = ["--weights", "bimodal", "snip", "synflow", "--ablation", "none", "reinitialized"]
+    printed(*TINY, *weights, "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    run = store.look(info.path)
+    settings = chosen(weights=("bimodal", "snip", "synflow"))
+    made = Job(early.prepare(settings), run)
+    methods = [Method("snip", "uss", weights=weights) for weights in settings.weights]
+    for method in methods:
+        assert same(early.find(run, 0.1, method, 0).network, made.initial(method.weights, 0))
+    changed = methods[1]._replace(ablation="reinitialized")
+    start = made.start(made.keep(0.1, changed), changed, 0)
+    assert same(early.find(run, 0.1, changed, 0), start)
+    about = info.path / "run.json"
+    about.write_text(about.read_text().replace('"digits"', '"mnist"'))
+    early.find(run, 0.1, methods[2], 0)
+    with pytest.raises(ValueError, match="snip-uss-on-snip start from scores of training examples"):
+        early.find(run, 0.1, methods[1], 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "snip-ums"], "is named by --density and --method"),
+        (["--density", "0.2"], "is named by --density and --method"),
+        (["--density", "0.2", "--method", "snip-usm"], "Did you mean 'snip-ums'?"),
+        (["--density", "0.2", "--method", "dense"], "`method` has no value 'dense'"),
+        (["--density", "0.25", "--method", "snip-ums"], "Did you mean 0.2? Trained: 0.5, 0.2."),
+        (["--density", "0.2", "--method", "snip-ums", "--replicate", "3"], "trained: 0."),
+        (["--level", "2"], "`level` does not go with early-"),
+        (["--control", "shuffled"], "named by --density and --method."),
+    ],
+)
+def test_what_is_not_there_to_export_is_answered_with_what_is(done, words, said, capsys, tmp_path):
+    file = tmp_path / "a.npz"
+    assert cli.main(["export", str(file), *words, "--run", str(done[0])]) == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+    assert not file.exists()
+
+
+def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
+    printed("imp", *TINY[1:9], "--levels", "1", "--controls", "--out", str(tmp_path))
+    file = tmp_path / "a.npz"
+    printed("export", str(file), "--out", str(tmp_path))
+    assert store.load_ticket(file).metadata["level"] == 1
+    for words in (["--density", "0.2"], ["--method", "snip-ums"]):
+        assert cli.main(["export", str(file), *words, "--out", str(tmp_path)]) == 2
+        message = capsys.readouterr().err
+        assert f"`{words[0][2:]}` does not go with imp-digits-mlp" in message
+        assert "its tickets are named by --level and --control." in message
 
 
 LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]
@@ -387,7 +477,7 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
         **{"replicates": 3, "prune_fraction": 0.2},
     )
     made, method = Job(early.prepare(settings), run), Method("meta-linear", "uss")
-    examples = [made._examples_of(replicate, method, False) for replicate in range(3)]
+    examples = [made.learned_from(replicate, method, False) for replicate in range(3)]
     ticket = run.load(early.unit(0.3, Method("synflow", "ims"), 1), "mask")
     kept = meta.flat(ticket, ticket).astype(bool)
     assert np.all(examples[1][1][~kept] == 0)
@@ -405,6 +495,8 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     assert np.mean((predicted >= least) == meta.flat(mask, mask)) > 0.99
     quality = run.record(choices.learned(Method("meta-mlp-10", "uss"), 0))
     assert quality["mse_test"] > 0
+    assert len(quality["losses"]) == meta.EPOCHS
+    assert "losses" not in run.record(choices.learned(method, 0))
     assert not store.table([info.path])["unit"].str.startswith("meta/").any()
 
 
@@ -416,6 +508,8 @@ def test_the_mlp_learns_what_can_be_learned():
     assert fitted.quality["mse_train"] == fitted.quality["mse_test"]
     start = np.mean((0.5 - targets) ** 2)  # what a sigmoid of about 0 is off at first
     assert fitted.quality["mse_train"] < 0.9 * start
+    assert fitted.losses == sorted(fitted.losses, reverse=True)
+    assert fitted.quality["mse_train"] < fitted.losses[-1] < fitted.losses[0] < 1.1 * start
     again = meta.MLP(1).fit(inputs, targets)
     assert np.array_equal(again.predict(inputs), fitted.model.predict(inputs))
 
@@ -553,3 +647,91 @@ def test_steps_and_layers_are_drawn_of_what_was_pruned():
     later = frame[frame["control"] == "snip-uss"].assign(prune_step=50, test_accuracy=0.95)
     (axes,) = report.steps(pd.concat([frame, later])).axes
     assert axes.get_lines()[0].get_ydata().tolist() == [90, 95]
+
+
+def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
+    nan = float("nan")
+    values = {
+        ("dense", 1): [0.98, 0.98, 0.98],
+        ("snip-uss", 0.1): [0.90, 0.92, 0.80],
+        ("snip-ums", 0.1): [0.93, 0.94, nan],
+        ("snip-ums", 0.05): [0.50, 0.50, 0.50],
+    }
+    frame = rows(values)
+    frame.loc[frame["test_accuracy"].isna(), "nan_step"] = 3
+    against = {"snip-ums": "snip-uss"}
+    found = comparisons.changes(frame, against)
+    assert set(found["control"]) == {"snip-ums"}
+    at_ten = found[found["density"] == 0.1]["change"]
+    assert at_ten.tolist() == pytest.approx([0.03, 0.02, nan], nan_ok=True)
+    assert found[found["density"] == 0.05]["change"].isna().all()
+    (axes,) = comparisons.change(frame, against, line="schedule").axes
+    line = axes.get_lines()[0]
+    assert line.get_label() == "ums"
+    assert line.get_ydata().tolist() == pytest.approx([2.5, nan], nan_ok=True)
+    assert axes.get_title(loc="right") == "dashed: snip-uss"
+    with pytest.raises(ValueError, match="together with its reference"):
+        comparisons.change(frame, {"snip-ums": "magnitude-iss"}, line="schedule")
+
+
+def test_the_overlap_of_schedules_is_drawn_beside_that_by_chance():
+    columns = ["schedules", "score", "density", "replicate", "jaccard"]
+    found = [("uss and iss", "snip", 0.5, 0, 0.7), ("uss and iss", "snip", 0.5, 1, 0.9)]
+    found += [("uss and iss", "snip", 0.1, 0, 0.2), ("ums and ims", "grasp", 0.1, 0, 0.3)]
+    first, second = comparisons.overlap(pd.DataFrame(found, columns=columns)).axes
+    lines = {line.get_label(): line for line in first.get_lines()}
+    heights = dict(zip(*lines["snip"].get_data(), strict=True))
+    assert heights == pytest.approx({50: 0.8, 10: 0.2})
+    chance = dict(zip(*lines["by chance"].get_data(), strict=True))
+    assert chance == pytest.approx({50: 1 / 3, 10: 1 / 19})
+    assert [axes.get_title(loc="left") for axes in (first, second)] == [
+        *("uss and iss", "ums and ims")
+    ]
+
+
+def test_a_ranking_shows_the_best_at_the_least_density_with_stars():
+    values = {
+        ("dense", 1): [0.98, 0.982],
+        ("snip-ums", 0.5): [0.97, 0.972],
+        ("snip-ums", 0.1): [0.90, 0.92],
+        ("snip-ums", 0.01): [0.80, 0.82],
+        ("grasp-ums", 0.1): [0.95, 0.951],
+        ("grasp-ums", 0.01): [0.60, 0.61],
+        ("synflow-ums", 0.1): [0.91, 0.92],
+        ("synflow-ums", 0.01): [0.85, 0.86],
+        ("random-ums", 0.01): [0.10, 0.12],
+    }
+    summary = report.summary(rows(values), tolerance=0, baseline="snip-ums")
+    figure = comparisons.ranking(summary, most=3, against="snip-ums")
+    (axes,) = figure.axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == ["synflow-ums", "snip-ums", "grasp-ums"]
+    densities = [text.get_text() for text in axes.get_xticklabels()]
+    assert densities == ["10", "1"]  # at 50 % most have nothing
+    texts = np.reshape([text.get_text() for text in axes.texts], (3, 2))
+    assert texts.tolist() == [["91.50", "85.50"], ["91.00", "81.00"], ["95.05", "60.50*"]]
+    assert axes.get_title(loc="right") == "* p < 0.05 against snip-ums"
+    with pytest.raises(ValueError, match="only dense networks"):
+        comparisons.ranking(summary[summary["density"] == 1])
+
+
+def test_what_meta_models_learn_from_is_drawn_by_share():
+    columns = {"snip": np.array([0.0, 0.01, 0.5, 0.99]), "target": np.array([0.0, 0.0, 0.0, 1.0])}
+    first, second = meta_report.examples(columns).axes
+    everyone, kept = (patch.get_data().values for patch in first.patches)
+    assert [everyone[0], everyone[12], everyone[-1]] == [50, 25, 25]
+    assert kept.sum() == kept[-1] == 100
+    assert second.patches[0].get_data().values[0] == 75
+    correlations = pd.DataFrame(columns).corr()
+    texts = [text.get_text() for text in views.similarity(correlations, least=-1).axes[0].texts]
+    shared = f"{correlations.loc['snip', 'target']:.2f}"
+    assert texts == ["1.00", shared, shared, "1.00"]
+
+
+def test_the_learning_curve_is_a_mean_over_replicates_beside_other_models():
+    losses = {"meta-mlp": [[0.4, 0.2], [0.2, 0.1]]}
+    (axes,) = meta_report.learning(losses, {"meta-linear": 1e-3, "meta-tree": 0}).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+    assert lines["meta-mlp"] == pytest.approx([0.3, 0.15])
+    assert lines["meta-linear"][0] == 1e-3
+    assert "meta-tree" not in lines

@@ -134,7 +134,7 @@ def test_cifar_speed_prints_its_table(tmp_path):
         (
             "composite_pruning.py",
             ("schedules", "meta"),
-            {f"figure_5-{number}" for number in (1, 2, 3, 9)},
+            {f"figure_5-{number}" for number in (1, 2, 3, 4, 5, 6, "7a", "7b", 8, 9)},
         ),
         (
             "pruning_at_init.py",
@@ -156,3 +156,75 @@ def test_studies_of_early_pruning_draw_from_what_is_stored(
     again = study(name, "--draw", *place, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
     assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_linear_mode_connectivity_draws_its_figures_and_trains_nothing_again(tmp_path, real_data):
+    arguments = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    arguments += ["--parts", "dense", "tickets"]
+    first = study("linear_mode_connectivity.py", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke" / "mlp-cifar"
+    numbers = {path.stem.partition("-")[2] for path in folder.glob("*.png")}
+    assert numbers == {"2", "3", "6", "7", "14", "15", "16", "22", "25", "31", "33"}
+    table = pd.read_csv(folder / "summary.csv")
+    assert len(table) == 2 * 4  # steps, networks
+    stored = records(tmp_path / "runs")
+    assert concluded(study("linear_mode_connectivity.py", *arguments, cwd=tmp_path)) == concluded(
+        first
+    )
+    assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_adsynflow_and_dynamic_imp_end_in_tables_and_train_nothing_again(tmp_path, real_data):
+    shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    for name, table, rows in (
+        ("adsynflow.py", "momentum-0.1/adsynflow.csv", 2),
+        ("dynamic_imp.py", "networks.csv", 5),
+    ):
+        study(name, *shared, cwd=tmp_path)
+        assert len(pd.read_csv(tmp_path / "results" / "smoke" / table)) == rows
+        stored = records(tmp_path / "runs")
+        study(name, *shared, cwd=tmp_path)
+        assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.slow
+def test_network_separation_draws_its_figures_and_trains_nothing_again(tmp_path):
+    arguments = ["--replicates", "1", "--parts", "extension", "grid"]
+    arguments += ["--results", str(tmp_path / "results")]
+    printed = study("network_separation.py", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke"
+    table = pd.read_csv(folder / "table_4-1.csv")
+    assert table[["hidden-2", "param-2"]].iloc[25].tolist() == [1310, 1_723_960]
+    assert len(pd.read_csv(folder / "extension_2.csv")) == 3
+    assert len(pd.read_csv(folder / "grid.csv")) == 2 * 2
+    numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
+    assert numbers >= {"4", "5", "11", "12", "15", "16", "17", "18", "19"}
+    stored = records(tmp_path / "runs")
+    again = study("network_separation.py", "--draw", *arguments, cwd=tmp_path)
+    assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
+    assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_network_separation_on_images_ends_in_pictures(tmp_path, real_data):
+    arguments = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    study("network_separation.py", "--parts", "mnist", "pixels", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke"
+    numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
+    assert numbers == {"20", "21", "22", "23", "24", "25", "26"}
+    assert len(pd.read_csv(folder / "mnist_levels.csv")) == 5
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_compaction_speed_measures_every_level(tmp_path, real_data):
+    arguments = ["--levels", "2", "--rounds", "1", "--data-dir", str(real_data)]
+    printed = study("compaction_speed.py", *arguments, cwd=tmp_path)
+    rows = [line for line in printed.splitlines() if re.match(r"\| \d", line)]
+    assert [row.split("|")[1].strip() for row in rows] == ["0", "1", "2"]
+    assert rows[0].split("|")[3].strip() == "784 x 300 x 100 x 10"

@@ -54,6 +54,14 @@ def group_of(keep_best):
     return group
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _pieces():
+    """Every evaluation is a moment, unless a test sweeps over several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "SHORT", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def best_group():
     return group_of(keep_best=True)
@@ -201,6 +209,26 @@ def test_a_training_resumed_from_any_moment_is_the_uninterrupted_one(
     saved, rows = group.take(moment.states), copy.deepcopy(moment.rows)
     since = max((row[-1]["step"] for row in rows if row), default=0)
     states, rows = group.train(PLAN, states=saved, begin=cut, since=since, rows=rows)
+    tiny.assert_same(states, end)
+    assert rows == history[1]
+
+
+@pytest.mark.parametrize("cut", [None, 3, 17, 40])
+def test_a_sweep_over_evaluations_is_the_same_training(group, history, end, monkeypatch, cut):
+    monkeypatch.setattr(fit, "SHORT", fit.SWEPT)
+    if cut is None:
+        moments = [(moment.step, moment.rows) for moment in group.fit(PLAN, marks=(0, 7, 60, 99))]
+        steps = [step for step, _ in moments]
+        assert steps == sorted(set(steps))
+        assert {7, PLAN.steps} <= set(steps)
+        assert len(steps) < len(PLAN.evaluations)
+        assert moments[-1][1] == history[1]
+        states, rows = group.train(PLAN)
+    else:
+        moment = next(moment for moment in group.fit(PLAN, marks=(cut,)) if moment.step >= cut)
+        saved, rows = group.take(moment.states), copy.deepcopy(moment.rows)
+        since = max((row[-1]["step"] for row in rows if row), default=0)
+        states, rows = group.train(PLAN, states=saved, begin=moment.step, since=since, rows=rows)
     tiny.assert_same(states, end)
     assert rows == history[1]
 

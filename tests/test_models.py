@@ -15,6 +15,7 @@ INITIALIZERS = {  # name -> (variance of a weight, family)
     "xavier-normal": (1 / FAN_AVERAGE, "normal"),
     "xavier-uniform": (1 / FAN_AVERAGE, "uniform"),
     "scaled-normal": (1 / FAN_IN, "normal"),
+    "pytorch": (1 / (3 * FAN_IN), "uniform"),
     "unit-normal": (1.0, "normal"),
     # Orthonormal columns of FAN_IN numbers each, times the square root of 2.
     "orthogonal": (2 / FAN_IN, "normal"),

@@ -105,6 +105,52 @@ def test_zero_weights_with_zero_gradients_stay_exactly_zero(name, decay):
             assert not np.any(moment)
 
 
+SLOPE = 0.1  # of the magnitudes
+
+
+def network_of_two_steps(name, l1):
+    """Return kernel, bias and scale after two steps, all begun as W with the last weight pruned."""
+    begun = {"kernel": W * [1, 1, 0], "bias": W, "scale": W}
+    optimizer = optimizers.build(OptimizerSettings(optimizer=name, l1=l1), rate_of_step)
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), begun)
+    state = optimizer.init(params)
+    for step, gradient in enumerate(GRADIENTS):
+        gradients = jax.tree.map(lambda _, of=gradient: jnp.asarray(of), params)
+        updates, state = optimizer.update(gradients, state, params, step=step)
+        params = jax.tree.map(jnp.add, params, updates)
+    return jax.device_get(params)
+
+
+def test_l1_adds_its_slope_to_the_gradients_of_kernels():
+    expected = W.astype(np.float64) * [1, 1, 0]
+    for gradient, rate in zip(GRADIENTS, RATES, strict=True):
+        expected = expected - rate * (gradient + SLOPE * np.sign(expected))
+    found = network_of_two_steps("sgd", SLOPE)["kernel"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    without = network_of_two_steps("sgd", 0.0)["kernel"]
+    assert np.all(np.abs(found[:2]) < np.abs(without[:2]))
+
+
+@pytest.mark.parametrize("name", optimizers.RULES)
+def test_l1_leaves_biases_norms_and_pruned_weights_alone(name):
+    found, without = (network_of_two_steps(name, l1) for l1 in (SLOPE, 0.0))
+    np.testing.assert_array_equal(found["bias"], without["bias"])
+    np.testing.assert_array_equal(found["scale"], without["scale"])
+    assert found["kernel"][2] == 0.0
+    assert not np.array_equal(found["kernel"][:2], without["kernel"][:2])
+
+
+def test_the_slope_of_l1_is_that_of_the_sum_of_magnitudes():
+    """As if it were in the loss; together with weight decay, which is coupled, both are."""
+    chosen = OptimizerSettings(optimizer="sgd", l1=SLOPE, weight_decay=DECAY)
+    optimizer = optimizers.build(chosen, rate_of_step)
+    params = {"kernel": jnp.asarray(W)}
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params, step=0)
+    slope = jax.grad(lambda w: SLOPE * jnp.sum(jnp.abs(w)) + DECAY / 2 * jnp.sum(w**2))(W)
+    np.testing.assert_allclose(updates["kernel"], -RATES[0] * slope, rtol=1e-6)
+
+
 def cosine(step, steps, highest, lowest):
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * step / steps)) / 2
 
@@ -183,6 +229,8 @@ def test_the_table_of_schedules_is_tested_whole():
         ({"momentum": 1.0}, "`momentum` must lie in [0, 1); got 1.0."),
         ({"momentum": -0.1}, "`momentum` must lie in [0, 1); got -0.1."),
         ({"weight_decay": -1e-4}, "`weight_decay` must be at least 0; got -0.0001."),
+        ({"l1": -1e-4}, "`l1` must be at least 0; got -0.0001."),
+        ({"l1": math.inf}, "`l1` must be at least 0; got inf."),
         ({"warmup": -1.0}, "`warmup` must be at least 0; got -1.0."),
         (
             {"momentum": 0.5},

@@ -70,6 +70,26 @@ def test_the_command_for_early_pruning_runs(tmp_path):
     assert "synflow-ums-shuffled" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_command_for_instability_runs(tmp_path):
+    line = next(line for line in commands() if line.startswith("jaxlth instability"))
+    done = jaxlth(*line.split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dense is stable from step" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("separation --hidden", "networks"), ("supermask --hidden", "ticket")],
+)
+def test_the_commands_for_separation_and_supermasks_run(tmp_path, command, says):
+    line = next(line for line in commands() if line.startswith(f"jaxlth {command}"))
+    done = jaxlth(*line.split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_command_for_real_data_runs(tmp_path, real_data):

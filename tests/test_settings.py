@@ -163,6 +163,7 @@ def test_a_float_that_is_not_a_number_does_not_break_the_text():
 # setting gets a line here, with the default that does what was done before it was there.
 DEFAULTS = {
     "after_pruning": "rewind",
+    "compact": False,
     "data.augment": "none",
     "data.examples": None,
     "data.held_out_test": 0.0,
@@ -186,6 +187,7 @@ DEFAULTS = {
     "one_shot": False,
     "optimizer.drop": 0.1,
     "optimizer.final_lr": 0.0,
+    "optimizer.l1": 0.0,
     "optimizer.lr": 1.2e-3,
     "optimizer.milestones": [],
     "optimizer.momentum": 0.9,

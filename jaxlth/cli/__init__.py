@@ -15,7 +15,15 @@ from jaxlth import __version__
 from jaxlth.cli import signals
 
 if TYPE_CHECKING:
-    from jaxlth.cli.commands import COMMANDS, TOLERANCE, Early, Imp
+    from jaxlth.cli.commands import (
+        COMMANDS,
+        TOLERANCE,
+        Early,
+        Imp,
+        Instability,
+        Separation,
+        Supermask,
+    )
     from jaxlth.cli.find import staged, trained
     from jaxlth.cli.parsing import call
 
@@ -26,6 +34,9 @@ __all__ = [
     "TOLERANCE",
     "Early",
     "Imp",
+    "Instability",
+    "Separation",
+    "Supermask",
     "call",
     "guarded",
     "main",
@@ -37,7 +48,10 @@ __all__ = [
 MISTAKEN = 2
 INTERRUPTED = 130
 _PUBLIC = {
-    "commands": ("COMMANDS", "TOLERANCE", "Early", "Imp"),
+    "commands": (
+        *("COMMANDS", "TOLERANCE"),
+        *("Early", "Imp", "Instability", "Separation", "Supermask"),
+    ),
     "find": ("staged", "trained"),
     "parsing": ("call",),
 }
@@ -106,16 +120,19 @@ def __getattr__(name: str) -> Any:
 
 
 def _run(arguments: list[str]) -> int:
-    from jaxlth.cli import commands, find, parsing, stored
+    from jaxlth.cli import commands, drawn, exported, find, parsing, stored
 
     command = parsing.parse(arguments)
     run: dict[type, Callable[[Any], int]] = {
         commands.Imp: find.trained,
         commands.Early: find.trained,
+        commands.Instability: find.trained,
+        commands.Separation: find.trained,
+        commands.Supermask: find.trained,
         commands.Results: stored.results,
-        commands.Figure: stored.figure,
+        commands.Figure: drawn.figure,
         commands.List: stored.list_runs,
-        commands.Export: stored.export,
+        commands.Export: exported.export,
     }
     return run[type(command)](command)
 

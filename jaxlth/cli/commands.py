@@ -8,16 +8,44 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxlth.early import EarlySettings
+from jaxlth.instability import InstabilitySettings
 from jaxlth.report import formats
+from jaxlth.separation import SeparationSettings
 from jaxlth.settings import known, require
+from jaxlth.supermask import SupermaskSettings
 from jaxlth.tickets import BENCHMARKS, ImpSettings
 
 TOLERANCE = 0.002  # the one default of --tolerance
 
 Scale = Literal["smoke", "cpu", "paper"]
 Format = Literal["table", "json", "csv"]
-Kind = Literal["accuracy", "train-accuracy", "training", "early-stopping", "dilation", "layers"]
+Kind = Literal[
+    "accuracy",
+    "train-accuracy",
+    "training",
+    "early-stopping",
+    "dilation",
+    "layers",
+    "instability",
+    "error",
+    "interpolation",
+    "throughout",
+    "distances",
+    "start",
+    "onset",
+    "separation",
+    "tasks",
+    "degrees",
+    "unused",
+    "network",
+    "pixels",
+    "supermask",
+    "stopping",
+    "thresholds",
+    "sizes",
+]
 OF_SEVERAL = ("accuracy", "train-accuracy")  # kinds of figures that lay runs over each other
+OF_LEVELS = ("training", "network", "pixels")  # kinds of figures of which one may choose levels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +127,51 @@ class Early(Training):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Instability(Training):
+    """Tell from which step on training finds the same minimum whatever its SGD noise.
+
+    From steps of a dense training, twins are trained with other data orders and augmentations: of
+    the dense network, of tickets that IMP finds there, of their controls, of what a score prunes.
+    Errors on the line between them say whether they share a minimum. What is in the run's folder
+    already is not computed again: asking for more steps, networks or twins extends a run.
+    """
+
+    job: Annotated[InstabilitySettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=InstabilitySettings
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Separation(Training):
+    """Tell whether a network that learns several tasks falls apart along them when it is pruned.
+
+    Prunes as `jaxlth imp` does, and looks at the network as a graph at each level: interconnected,
+    separated into a network for each task, or degraded, which ends a replicate. What is in the
+    run's folder already is not computed again: asking for more replicates extends a run.
+    """
+
+    job: Annotated[SeparationSettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=SeparationSettings
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Supermask(Training):
+    """Choose what to prune by how good the masked network is before it is trained.
+
+    Trains a network to its least validation loss and keeps of its initial weights those that
+    training made large without changing their sign: beyond the threshold at which the network,
+    masked and untrained, is most accurate. Trains that ticket beside dense networks of its size and
+    of others. What is in the run's folder already is not computed again: asking for more sizes or
+    replicates extends a run.
+    """
+
+    job: Annotated[SupermaskSettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=SupermaskSettings
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
     """Print the table of results: of the newest run, of the runs named, or of all."""
 
@@ -148,9 +221,20 @@ class Figure:
     """What to draw: accuracy by density, on the test set (accuracy) or the training set
     (train-accuracy); test accuracy through training (training); step and accuracy of least
     validation loss (early-stopping); length of training that reaches the dense accuracy
-    (dilation); what `jaxlth early` keeps of each layer (layers)."""
+    (dilation); what `jaxlth early` keeps of each layer (layers). Of `jaxlth instability`, by the
+    step that twins start from: error barrier between them (instability), their error (error), other
+    distances (distances), where they start (start); the error along the lines (interpolation), the
+    barrier through training (throughout); the step from which networks are stable, by density
+    (onset). Of `jaxlth separation`, by level: accuracy of tasks and weights of each category
+    (separation), inactive and zombie weights (unused), units of one task only (degrees); accuracy
+    of tasks by available weights (tasks). Of `jaxlth separation`, and of `jaxlth imp` without
+    convolutions: pictures of a network at its levels (network), weights that leave each pixel
+    (pixels). Of `jaxlth supermask`: the accuracy of untrained masked networks by threshold, and the
+    loss of tickets in training (supermask); the loss of the long training and of the one that stops
+    (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and of all
+    dense networks (sizes)."""
     levels: tuple[int, ...] = ()
-    """Levels to draw in the kind training; about six if none is given."""
+    """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
     """PNG, PDF or SVG file; KIND.png in the run's folder if not given."""
 
@@ -161,8 +245,9 @@ class Figure:
             f"draw several are {' and '.join(OF_SEVERAL)}.",
         )
         require(
-            not self.levels or self.kind == "training",
-            f"`levels` belongs to the kind training; the kind {self.kind} draws all.",
+            not self.levels or self.kind in OF_LEVELS,
+            f"`levels` belongs to the kinds {', '.join(OF_LEVELS)}; the kind {self.kind} draws "
+            "all.",
         )
 
 
@@ -184,17 +269,25 @@ class Export:
     """Folder or name of a run; the newest one if not given."""
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
-    level: int = 1
-    """Number of prunings."""
     replicate: int = 0
     """Repetition, counted from 0."""
-    control: str = "ticket"
-    """The ticket itself or one of its controls."""
+    level: int | None = None
+    """Number of prunings, of a run of `jaxlth imp`; 1 if not given."""
+    control: str | None = None
+    """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
+    density: float | None = None
+    """Share of the weights that the ticket keeps, of a run of `jaxlth early`."""
+    method: str | None = None
+    """Score, schedule and what was done to the ticket, such as snip-ums or snip-ums-shuffled, of a
+    run of `jaxlth early`; `jaxlth results` lists them."""
 
 
 COMMANDS = {
     "imp": Imp,
     "early": Early,
+    "instability": Instability,
+    "separation": Separation,
+    "supermask": Supermask,
     "results": Results,
     "figure": Figure,
     "list": List,

@@ -1,24 +1,27 @@
-"""`jaxlth imp` and `jaxlth early`: prepare, train what is missing, tell what was found."""
+"""The commands that train: prepare, train what is missing, tell what was found."""
 
 import contextlib
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from rich.console import Console
 
-from jaxlth import early, hosts, settings, store, tickets
-from jaxlth.cli import signals, stored
-from jaxlth.cli.commands import Early, Imp
+from jaxlth import early, hosts, instability, separation, settings, store, supermask, tickets
+from jaxlth.cli import drawn, signals, stored
+from jaxlth.cli.commands import Early, Imp, Instability, Separation, Supermask
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
 from jaxlth.tickets import ImpSettings, Problem
 
 GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
+
+
+Trains: TypeAlias = Imp | Early | Instability | Separation | Supermask
 
 
 class Job(NamedTuple):
@@ -40,10 +43,27 @@ JOBS: dict[type, Job] = {
         lambda chosen: tickets.units(chosen, levels=chosen.levels),
     ),
     Early: Job("early", early.complete, early.prepare, early.early, early.units),
+    Instability: Job(
+        "instability",
+        instability.complete,
+        instability.prepare,
+        instability.instability,
+        instability.units,
+    ),
+    Separation: Job(
+        "separation",
+        separation.complete,
+        separation.prepare,
+        separation.separation,
+        separation.units,
+    ),
+    Supermask: Job(
+        "supermask", supermask.complete, supermask.prepare, supermask.supermask, supermask.units
+    ),
 }
 
 
-def trained(command: Imp | Early) -> int:
+def trained(command: Trains) -> int:
     """Train what a run lacks of what a command asks for, and print what was found.
 
     Raises:
@@ -112,7 +132,7 @@ def _save_and_stop(events: Any, run: Run, *, in_training: bool) -> None:
         raise KeyboardInterrupt from None
 
 
-def _check_places(command: Imp | Early) -> None:
+def _check_places(command: Trains) -> None:
     """Refuse places that cannot be written to, before anything is read or computed."""
     if store.is_remote(command.out):
         store.reach(command.out)
@@ -180,16 +200,16 @@ def _tell_failures(event: Any, run: Run, console: Console) -> set[str]:
     return told
 
 
-def _conclude(run: Run, command: Imp | Early, told: set[str]) -> None:
+def _conclude(run: Run, command: Trains, told: set[str]) -> None:
     """Print table, sentence and file names of a run, draw its figure, write events if asked."""
     frame = store.table([run.path])
     table = store.export_results(run.path)
     stored.print_summary(frame, command.tolerance, run.path)
     made = {"table": table, "run": run.path}
-    if JOBS[type(command)].name == "imp" or (frame["level"] > 0).any():
-        picture = run.path / "accuracy.png"
-        figures.save(stored.accuracy(frame, run.path), picture)
-        made = {"figure": picture} | made
+    for name, picture in drawn.last(frame, run.path).items():
+        file = run.path / f"{name}.png"
+        figures.save(picture, file)
+        made = {"figure": file} | made
     for what, path in made.items():
         print(f"{what + ':':8}{stored.relative(path)}")
     if run.url is not None:

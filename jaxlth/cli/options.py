@@ -23,7 +23,8 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, early, models, settings, tickets
+from jaxlth import data, early, instability, models, settings, tickets
+from jaxlth.separation import choices
 from jaxlth.training import optimizers
 
 # Names that options of text take; the help lists those that its docstring does not name.
@@ -38,16 +39,19 @@ VALUES: dict[str, Iterable[str]] = {
     "lr-schedule": optimizers.SCHEDULES,
     "controls": tickets.CONTROLS,
     "score": early.SCORES,
+    "separation.score": choices.SCORES,  # of the settings of that job
     "schedule": early.SCHEDULES,
     "ablation": early.ABLATIONS,
     "weights": early.WEIGHTS,
     "references": early.REFERENCES,
+    "networks": instability.NETWORKS,
     "control": (tickets.TICKET, *tickets.CONTROLS),
 }
 METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
     **dict.fromkeys(("file", "settings"), "FILE"),
     **dict.fromkeys(("run", "runs"), "RUN"),
+    "sizes": "WIDTHS",
 }
 NONE = "none"  # takes back what a settings file says
 NO_DEFAULT: Any = tyro.MISSING_NONPROP
@@ -89,7 +93,7 @@ def _struct(info: Any) -> StructConstructorSpec | None:
             default = _default(field)
         kind, text = hints[field.name], docs.get(field.name)
         if not dataclasses.is_dataclass(_bare(kind)):
-            text = _with_values(_typed(field.name, kind), text or "")
+            text = _with_values(_typed(field.name, kind), text or "", cls)
             kind = _readable(field.name, kind, default)
         fields.append(StructFieldSpec(field.name, kind, default, helptext=text))
     return StructConstructorSpec(_maker(cls), tuple(fields))
@@ -123,10 +127,16 @@ def _readable(name: str, kind: Any, default: Any) -> Any:
     def one(word: str) -> Any:
         return None if optional and word.lower() == NONE else read(word)
 
+    def apart(words: list[str]) -> list[str]:
+        """Return numbers one by one, also those of a list with commas."""
+        if inner not in (int, float):
+            return words
+        return [word for words in words for word in words.strip(",").split(",")]
+
     spec: Any = PrimitiveConstructorSpec(
         nargs="*" if several else 1,
         metavar=_repeated(metavar, _is_positional(kind)) if several else metavar,
-        instance_from_str=lambda words: tuple(map(one, words)) if several else one(words[0]),
+        instance_from_str=lambda words: tuple(map(one, apart(words))) if several else one(words[0]),
         is_instance=lambda value: True,
         str_from_instance=lambda value: [str(v) for v in (value if several else [value])],
     )
@@ -186,8 +196,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return NO_DEFAULT if field.default is dataclasses.MISSING else field.default
 
 
-def _with_values(option: str, text: str) -> str:
-    values = list(VALUES.get(option.removeprefix("--"), ()))
+def _with_values(option: str, text: str, cls: type) -> str:
+    """Return the help of an option with the names that it takes, unless it has them all."""
+    name, job = option.removeprefix("--"), cls.__module__.split(".")[1]
+    values = list(VALUES.get(f"{job}.{name}", VALUES.get(name, ())))
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     return text if named else f"{text} One of: {', '.join(values)}."
 

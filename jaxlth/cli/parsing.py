@@ -1,13 +1,13 @@
 """From the words of a command line to a command; and what to say of wrong words."""
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import io
 import operator
 import re
 import sys
+import typing
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
@@ -125,8 +125,8 @@ def _of_kind(job: type, chosen: ImpSettings) -> Any:
     """Return a benchmark as settings of a job: what the two have in common."""
     if job is ImpSettings:
         return chosen
-    own, other = ({field.name for field in dataclasses.fields(cls)} for cls in (job, ImpSettings))
-    return job(**{name: getattr(chosen, name) for name in own & other})
+    own, other = (typing.get_type_hints(cls) for cls in (job, ImpSettings))
+    return job(**{name: getattr(chosen, name) for name in own if own[name] == other.get(name)})
 
 
 def _value(option: str, arguments: list[str]) -> str | None:

@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SOON, AGAIN = (
-    0.05,
-    1.0,
-)  # seconds: until an import may be over; until an exception must have arrived
+SOON, AGAIN = 0.01, 1.0  # seconds: an import may be over then; an exception must have arrived
 
 
 def obeyed() -> contextlib.AbstractContextManager[None]:

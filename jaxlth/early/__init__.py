@@ -21,12 +21,17 @@ pruned from the last network of the chain that has more weights.
 import pathlib
 from collections.abc import Generator
 
+import numpy as np
+
 from jaxlth import hosts, settings, store, tickets, work
-from jaxlth.early import choices, scoring
+from jaxlth.data import DataError, Dataset, Info, Split
+from jaxlth.early import choices
 from jaxlth.early.choices import (
     ABLATIONS,
+    LEARNED,
     REFERENCES,
     SCHEDULES,
+    SCORES,
     EarlySettings,
     Method,
     dense_networks,
@@ -37,10 +42,9 @@ from jaxlth.early.choices import (
 from jaxlth.early.choices import dense as dense_unit
 from jaxlth.early.initial import WEIGHTS
 from jaxlth.early.job import Job
-from jaxlth.early.scoring import SCORES
 from jaxlth.store import Run
-from jaxlth.tickets import Problem, Subject, label
-from jaxlth.work import Ask, Progress
+from jaxlth.tickets import Problem, Subject, label, scoring
+from jaxlth.work import Ask, Progress, Start
 
 __all__ = [
     "ABLATIONS",
@@ -54,6 +58,7 @@ __all__ = [
     "complete",
     "dense_unit",
     "early",
+    "find",
     "label",
     "methods",
     "prepare",
@@ -70,12 +75,7 @@ def prepare(chosen: EarlySettings) -> Problem[Subject]:
       ValueError: the settings do not fit the data or the network.
     """
     problem = tickets.posed(chosen, tickets.subject)
-    steps = problem.plan(1.0).steps
-    settings.require(
-        all(step < steps for step in chosen.prune_steps),
-        f"`prune_steps` must lie in 0..{steps - 1}, before the end of training; "
-        f"got {' '.join(map(str, chosen.prune_steps))}.",
-    )
+    problem.check_steps("prune_steps", chosen.prune_steps)
     return problem
 
 
@@ -113,7 +113,7 @@ def early(
         )
 
     yield from trained([job.ask_dense(*which) for which in dense_networks(chosen)])
-    learned = [method for method in wanted if method.score in scoring.LEARNED]
+    learned = [method for method in wanted if method.score in LEARNED]
     at_once = [method for method in wanted if method.schedule not in choices.ITERATIVE]
     yield from trained(_tickets(job, [method for method in at_once if method not in learned]))
     chains = [method for method in wanted if method.schedule in choices.ITERATIVE]
@@ -138,6 +138,57 @@ def complete(chosen: EarlySettings, path: pathlib.Path) -> bool:
         return all(run.has(name) for name in units(chosen))
 
     return hosts.by_lead(has_all)
+
+
+def find(run: Run, density: float, method: Method, replicate: int) -> Start:
+    """Return a ticket of a run: its mask and the network that it starts from.
+
+    The data are read only where that network's weights are scores of training examples.
+
+    Raises:
+      DataError: the data are needed and missing or damaged.
+      ValueError: the run has no such ticket.
+    """
+    name = unit(density, method, replicate)
+    settings.require(
+        run.has(name),
+        f"The run {run.path.name} has no {name}; it has methods and densities as "
+        "`jaxlth results` shows them.",
+    )
+    problem = _again(run, method)
+    job = Job(problem, run)
+    network = job.network(job.keep(density, method), method, replicate)
+    return Start(network, run.load(name, "mask", problem.subject.dense))
+
+
+def _again(run: Run, method: Method) -> Problem[Subject]:
+    """Return the problem of a run, with data only if a method's tickets start from scores of them.
+
+    Raises:
+      DataError: the data are needed and missing or damaged.
+    """
+    about = store.about_run(run.path)
+    chosen = settings.from_dict(EarlySettings, about["settings"])
+    if method.weights not in scoring.SEES_DATA:
+        return _without_data(chosen, tuple(about["facts"]["shape"]), about["facts"]["classes"])
+    try:
+        return prepare(chosen)
+    except DataError as error:
+        raise DataError(
+            f"The tickets of {method} start from scores of training examples. {error}"
+        ) from error
+
+
+def _without_data(
+    chosen: EarlySettings, shape: tuple[int, int, int], classes: int
+) -> Problem[Subject]:
+    """Return the problem that settings describe on a data set of no examples."""
+    nothing = Split(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int32))
+    level = np.ones(shape[-1], np.float32)
+    placed = work.Placed(Dataset(nothing, None, nothing, level, level))
+    name = chosen.data.name
+    info = Info(name=name, classes=classes, shape=shape, train=0, validation=0, test=0)
+    return Problem(tickets.subject(chosen, shape=shape, classes=classes), info, placed)
 
 
 def _tickets(job: Job, wanted: list[Method]) -> list[Ask]:

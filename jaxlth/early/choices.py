@@ -10,13 +10,15 @@ import tyro
 from jaxlth import settings, tickets
 from jaxlth.data import DataSettings
 from jaxlth.early.initial import WEIGHTS
-from jaxlth.early.scoring import AT_RANDOM, BEFORE_AND_AFTER, LEARNED, SEES_DATA, parts
+from jaxlth.early.meta import NAMES as LEARNED
 from jaxlth.models import ModelSettings
+from jaxlth.tickets import scoring
+from jaxlth.tickets.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, Spacing
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
 Scope = Literal["global", "layerwise"]
-Spacing = Literal["exponential", "linear"]
 
+SCORES = (*scoring.SCORES, *LEARNED)
 SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
 ITERATIVE = ("iss", "ims")  # train between prunings
 TRAINED = (*ITERATIVE, "after", "ltr")  # score trained networks
@@ -121,7 +123,7 @@ class EarlySettings:
 
     def __post_init__(self) -> None:
         tickets.check_training(self)
-        _each_once("score", self.scores)
+        settings.each_once("score", self.scores)
         for score in self.scores:
             parts(score)
         for option, values, known in (
@@ -130,20 +132,20 @@ class EarlySettings:
             ("weights", self.weights, WEIGHTS),
             ("references", self.references, REFERENCES),
         ):
-            _each_once(option, values)
+            settings.each_once(option, values, empty=option == "references")
             for value in values:
                 settings.known(option, value, known)
         settings.known("scope", self.scope, get_args(Scope))
         settings.known("spacing", self.spacing, get_args(Spacing))
-        _each_once("density", self.densities)
+        settings.each_once("density", self.densities)
         settings.require(
             all(0 < density < 1 for density in self.densities),
-            f"`density` must lie between 0 and 1; got {_listed(self.densities)}.",
+            f"`density` must lie between 0 and 1; got {settings.in_a_row(self.densities)}.",
         )
-        _each_once("prune_steps", self.prune_steps)
+        settings.each_once("prune_steps", self.prune_steps)
         settings.require(
             all(step >= 0 for step in self.prune_steps),
-            f"`prune_steps` must be at least 0; got {_listed(self.prune_steps)}.",
+            f"`prune_steps` must be at least 0; got {settings.in_a_row(self.prune_steps)}.",
         )
         for name in ("rounds", "per_class", "meta_replicates"):
             value = getattr(self, name)
@@ -203,6 +205,11 @@ class EarlySettings:
             not (self.data.streamed and sees),
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
+
+
+def parts(score: str) -> tuple[str, ...]:
+    """Return the one or two scores that a name stands for; see `scoring.parts`."""
+    return scoring.parts(score, known=SCORES)
 
 
 def methods(chosen: EarlySettings) -> list[Method]:
@@ -277,14 +284,3 @@ def dense_name(weights: str) -> str:
       ('dense', 'dense-on-bimodal')
     """
     return DENSE if weights == "standard" else f"{DENSE}-on-{weights}"
-
-
-def _each_once(option: str, values: tuple[object, ...]) -> None:
-    settings.require(
-        len(set(values)) == len(values) and (len(values) > 0 or option == "references"),
-        f"`{option}` must name something, each once; got {_listed(values) or 'nothing'}.",
-    )
-
-
-def _listed(values: tuple[object, ...]) -> str:
-    return " ".join(map(str, values))

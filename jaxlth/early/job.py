@@ -1,6 +1,5 @@
 """The networks of a run of early pruning: what each starts from."""
 
-import contextlib
 import functools
 from collections.abc import Iterable
 from typing import Any
@@ -9,16 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import data, keys, masks, prune, selection, settings, trees
-from jaxlth.data import Dataset
-from jaxlth.early import choices, initial, meta, scoring
-from jaxlth.early.choices import EarlySettings, Method
+from jaxlth import keys, masks, prune, settings, tickets, trees
+from jaxlth.early import choices, initial, meta
+from jaxlth.early.choices import LEARNED, EarlySettings, Method
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.tickets import Problem, Subject
+from jaxlth.tickets import Keep, Problem, Subject, scoring
 from jaxlth.work import Ask, Start
-
-Keep = int | dict[str, int]  # weights kept, of the network or of each of its tensors
 
 
 class Job:
@@ -40,17 +36,15 @@ class Job:
         wanted = choices.methods(self.chosen)
         for method in wanted:
             for density in self.chosen.densities:
-                keep = self.keep(density, method)
-                settings.require(
-                    _total(keep) < masks.size(self._dense),
-                    f"`density` {density:g} prunes none of the {masks.size(self._dense)} weights.",
-                )
+                self._problem.subject.check_pruned(density)
+                self.keep(density, method)
         if any(method.schedule in choices.ITERATIVE for method in wanted):
             self.links()
         if any(method.score.endswith("-10") for method in wanted):
             meta.check_mlp(self._problem.subject.like.params)
-        named = {part for method in wanted for part in scoring.parts(method.score)}
-        if (named | set(self.chosen.weights)) & {*scoring.SEES_DATA, *scoring.LEARNED}:
+        named = {part for method in wanted for part in choices.parts(method.score)}
+        if seeing := (named | set(self.chosen.weights)) & {*scoring.SEES_DATA, *LEARNED}:
+            self._problem.check_classes(f"{min(seeing)} scores examples of each class, of")
             _, labels = self._examples(0)
             chunk = self.chosen.chunk
             settings.require(
@@ -107,7 +101,7 @@ class Job:
           replicate: its replicate.
           number: which link the ticket is, or follows by one.
         """
-        if method.score in scoring.LEARNED:
+        if method.score in LEARNED:
             source = method._replace(score=meta.TARGET, schedule="ims", ablation="none")
             last = self.place(self.keep(self.chosen.meta_density, source), source)
             everyone = range(self.chosen.replicates)
@@ -120,28 +114,12 @@ class Job:
     # How many weights are kept.
 
     def keep(self, density: float, method: Method) -> Keep:
-        """Return what a ticket of a density keeps.
-
-        Raises:
-          ValueError: that is fewer weights than there are tensors, or none of a tensor.
-        """
-        sizes = {name: leaf.size for name, leaf in trees.named(self._dense).items()}
-        total = round(density * sum(sizes.values()))
-        settings.require(
-            total >= len(sizes),
-            f"`density` {density:g} keeps {total} of {sum(sizes.values())} weights, fewer than the "
-            f"network's {len(sizes)} layers.",
-        )
+        """Return what a ticket of a density keeps; see `Subject.keeping`."""
+        found = self._problem.subject.keeping(density)
         if method.score in scoring.AT_RANDOM:
-            return scoring.counts(method.score, self._dense, keep=total)
-        if self.chosen.scope == "global":
-            return total
-        counts = {name: round(density * size) for name, size in sizes.items()}
-        empty = [name for name, count in counts.items() if count == 0]
-        settings.require(
-            not empty, f"`density` {density:g} keeps no weight of the layer {' '.join(empty[:1])}."
-        )
-        return counts
+            kept = round(density * masks.size(self._dense))
+            return scoring.counts(method.score, self._dense, keep=kept)
+        return found
 
     def links(self) -> list[Keep]:
         """Return what the networks keep that iss and ims train, dense first.
@@ -172,7 +150,9 @@ class Job:
         """Return the number of trainings before a ticket: the link that it is, or would be."""
         if method.schedule not in choices.ITERATIVE:
             return 1
-        return 1 + max(n for n, each in enumerate(self.links()) if _total(each) > _total(keep))
+        return 1 + max(
+            n for n, each in enumerate(self.links()) if tickets.total(each) > tickets.total(keep)
+        )
 
     def _is_ticket(self, number: int, density: float, method: Method) -> bool:
         """Return whether a link is a ticket that the settings ask for."""
@@ -184,14 +164,22 @@ class Job:
     def start(self, keep: Keep, method: Method, replicate: int) -> Start:
         """Return a ticket: its mask and the network that it starts from."""
         mask = self.mask(_hashable(keep), method.source, replicate)
-        key = keys.stream(self.chosen.seed, replicate, f"ablation/{method}")
-        key = keys.fold(key, _total(keep))
-        if method.ablation == "reinitialized":
-            return Start(self._weights(method.weights, replicate, keys.fold(key, 0)), mask)
-        network = self._rewound(method, replicate)
         if method.ablation == "shuffled":
-            return Start(network, masks.shuffle(mask, key=keys.fold(key, 1)))
-        return Start(network, mask)
+            key = self._change(keep, method, replicate)
+            mask = masks.shuffle(mask, key=keys.fold(key, 1))
+        return Start(self.network(keep, method, replicate), mask)
+
+    def network(self, keep: Keep, method: Method, replicate: int) -> Network:
+        """Return the network that a ticket starts from."""
+        if method.ablation == "reinitialized":
+            key = self._change(keep, method, replicate)
+            return self._weights(method.weights, replicate, keys.fold(key, 0))
+        return self._rewound(method, replicate)
+
+    def _change(self, keep: Keep, method: Method, replicate: int) -> jax.Array:
+        """Return the key of what an ablation draws."""
+        key = keys.stream(self.chosen.seed, replicate, f"ablation/{method}")
+        return keys.fold(key, tickets.total(keep))
 
     def _rewound(self, method: Method, replicate: int) -> Network:
         if method.schedule == "after":
@@ -230,20 +218,21 @@ class Job:
         else:
             scored = self._rewound(method, replicate)
         first = self.initial(method.weights, replicate).params
-        if method.score in scoring.LEARNED:
+        if method.score in LEARNED:
             found = self._learned(method, replicate)
             sign = -1 if method.ablation == "inverted" else 1
             keeps, args = self._keeps(before, keep, 1), (found, sign)
             return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
         rounds = self.chosen.rounds if method.schedule in choices.MULTI_SHOT else 1
-        with _as_wide_as(method.score):
-            kept = prune.in_rounds(
-                self._score(method.score, method.ablation == "inverted"),
-                before,
-                keeps=self._keeps(before, keep, rounds),
-                args=(self._known(scored, first, replicate),),
-            )
-        return jax.device_get(kept)
+        return scoring.pruned(
+            self._score(method.score, method.ablation == "inverted"),
+            choices.parts(method.score),
+            before,
+            self._known(scored, first, replicate),
+            keep=keep,
+            rounds=rounds,
+            spacing=self.chosen.spacing,
+        )
 
     def _learned(self, method: Method, replicate: int) -> Any:
         """Return what a meta-model predicts, trained on the tickets of all other replicates."""
@@ -254,24 +243,35 @@ class Job:
         model, extended = meta.split_name(method.score)
         others = [r for r in range(self.chosen.replicates) if r != replicate]
         others = others[: self.chosen.meta_replicates]
-        pairs = [self._examples_of(r, plain, extended) for r in others]
+        pairs = [self.learned_from(r, plain, extended) for r in others]
         inputs, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
         key = keys.stream(self.chosen.seed, replicate, "meta")
         most, seed = self.chosen.meta_weights, int(jax.random.bits(key, (), jnp.uint32) >> 1)
         if most is not None and most < len(targets):
             rows = np.random.default_rng(seed).choice(len(targets), most, replace=False)
             inputs, targets = inputs[rows], targets[rows]
-        own = self._examples_of(replicate, plain, extended)
+        own = self.learned_from(replicate, plain, extended)
         fitted = meta.fit(model, inputs, targets, own, seed=seed)
         params = self._rewound(plain, replicate).params
         found = meta.unflat(fitted.model.predict(own[0]), params, self._dense)
-        self.run.save(unit, {"scores": found}, {"snapshot": True, **fitted.quality})
+        record = {"snapshot": True, **fitted.quality}
+        record |= {"losses": fitted.losses} if fitted.losses else {}
+        self.run.save(unit, {"scores": found}, record)
         return found
 
-    def _examples_of(
+    def learned_from(
         self, replicate: int, method: Method, extended: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return features and target of each weight of a replicate."""
+        """Return what meta-models learn from: features and target of each weight of a replicate.
+
+        Args:
+          replicate: which weights.
+          method: of a meta-model; its initial weights and step count.
+          extended: whether there are ten features, not four.
+
+        Returns:
+          (weights, features) and (weights,), each column scaled to [0, 1].
+        """
         network = self._rewound(method, replicate)
         known = self._known(network, network.params, replicate)
         found = [self._found(name, self._dense, known) for name in meta.SCORES]
@@ -287,20 +287,8 @@ class Job:
         target = self._found(meta.TARGET, ticket, known)
         return inputs, meta.columns([target], self._dense)[:, 0]
 
-    def _keeps(self, before: masks.Mask, keep: Keep, rounds: int) -> Any:
-        def falling(kept: int, least: int) -> list[int]:
-            if not least:
-                return [0] * rounds
-            spacing = self.chosen.spacing
-            return prune.round_counts(kept, keep=least, rounds=rounds, spacing=spacing)
-
-        if isinstance(keep, int):
-            return falling(int(masks.kept(before)), keep)
-        layers = {
-            name: falling(int(np.sum(leaf)), keep[name])
-            for name, leaf in trees.named(before).items()
-        }
-        return [{name: counts[i] for name, counts in layers.items()} for i in range(rounds)]
+    def _keeps(self, before: masks.Mask, keep: Keep, rounds: int) -> list[Any]:
+        return scoring.falling(before, keep, rounds=rounds, spacing=self.chosen.spacing)
 
     def _before(self, method: Method, replicate: int, number: int) -> str:
         """Return the unit of the trained network that a ticket's schedule scores."""
@@ -310,28 +298,15 @@ class Job:
 
     def _known(self, network: Network, first: Any, replicate: int) -> scoring.Known:
         key = keys.stream(self.chosen.seed, replicate, "score")
-        return scoring.Known(network, first, self._examples(replicate), key)
+        return scoring.Known(network, first, self._examples(replicate), key, self._problem.mean)
 
     def _drawn(self, replicate: int) -> tuple[Any, Any]:
         """Return the examples that scores see, the same for all scores of a replicate."""
-        dataset = self._problem.placed.dataset
-        if not isinstance(dataset, Dataset):  # no score sees any
-            return np.zeros((1, *self._problem.info.shape), np.float32), np.zeros(1, np.int32)
-        key = keys.stream(self.chosen.seed, replicate, "examples")
-        least = int(np.bincount(dataset.train.labels).min())
-        settings.require(
-            self.chosen.per_class <= least,
-            f"`per_class` must be at most {least}, the training examples of the rarest class; got "
-            f"{self.chosen.per_class}.",
-        )
-        drawn = data.of_each_class(dataset.train, self.chosen.per_class, key=key)
-        normalize = data.NORMALIZERS[self.chosen.data.normalize]
-        images = map(jnp.asarray, (drawn.images, dataset.mean, dataset.std))
-        return jax.device_get(normalize(*images)), drawn.labels
+        return self._problem.examples(replicate, per_class=self.chosen.per_class)
 
     def _found(self, name: str, mask: masks.Mask, known: scoring.Known) -> Any:
         """Return scores of a network."""
-        with _as_wide_as(name):
+        with scoring.precision(choices.parts(name)):
             return jax.device_get(jax.jit(self._score(name, False))(mask, known))
 
     def _built(self, name: str, inverted: bool) -> scoring.Score:
@@ -345,12 +320,6 @@ class Job:
     def _order(self, replicate: int, prunings: int) -> jax.Array:
         order = keys.stream(self.chosen.seed, replicate, "order")
         return keys.fold(order, prunings)
-
-
-def _as_wide_as(score: str) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which a score is compiled: SynFlow, also within a stack, in float64."""
-    wide = "synflow" in scoring.parts(score)
-    return selection.float64() if wide else contextlib.nullcontext()
 
 
 def _signed(_mask: masks.Mask, found: Any, sign: Any) -> Any:
@@ -370,10 +339,6 @@ def _described(replicate: int, level: int, control: str, method: Method) -> dict
         "prune_step": method.step,
         "link": False,
     }
-
-
-def _total(keep: Keep) -> int:
-    return keep if isinstance(keep, int) else sum(keep.values())
 
 
 def _hashable(keep: Keep) -> Any:

@@ -40,6 +40,7 @@ class Fitted(NamedTuple):
 
     model: Model
     quality: Mapping[str, float]  # r2_train, mse_train, r2_test, mse_test
+    losses: list[float]  # (epoch,), mean over the steps of an epoch of the MLP; else none
 
 
 class MLP:
@@ -48,6 +49,7 @@ class MLP:
     def __init__(self, seed: int) -> None:
         self._key = jax.random.key(seed)
         self._params: Any = None
+        self.losses: list[float] = []
 
     def fit(self, inputs: np.ndarray, targets: np.ndarray) -> "MLP":
         """Learn from (n, features) and (n,); what is left of an epoch is dropped."""
@@ -55,7 +57,10 @@ class MLP:
         params = _Net().init(start, jnp.zeros((1, inputs.shape[1])))
         batch = min(BATCH, len(targets))
         epochs = jax.random.split(order, EPOCHS)
-        self._params = _trained(params, jnp.asarray(inputs), jnp.asarray(targets), epochs, batch)
+        self._params, losses = _trained(
+            params, jnp.asarray(inputs), jnp.asarray(targets), epochs, batch
+        )
+        self.losses = np.asarray(losses, float).tolist()
         return self
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
@@ -73,7 +78,8 @@ class _Net(nn.Module):
 
 def _trained(
     params: Any, inputs: jax.Array, targets: jax.Array, epochs: jax.Array, batch: int
-) -> Any:
+) -> tuple[Any, jax.Array]:
+    """Return the parameters and the mean loss of each epoch."""
     optimizer = optax.sgd(RATE)
 
     def step(carry: Any, at: jax.Array) -> Any:
@@ -82,16 +88,19 @@ def _trained(
         def loss(params: Any) -> jax.Array:
             return jnp.mean(jnp.square(_Net().apply(params, inputs[at]) - targets[at]))  # pyright: ignore
 
-        updates, opt = optimizer.update(jax.grad(loss)(params), opt)
-        return (optax.apply_updates(params, updates), opt), None
+        found, slope = jax.value_and_grad(loss)(params)
+        updates, opt = optimizer.update(slope, opt)
+        return (optax.apply_updates(params, updates), opt), found
 
     def epoch(carry: Any, key: jax.Array) -> Any:
         count = len(targets) // batch
         rows = jax.random.permutation(key, len(targets))[: count * batch].reshape(count, batch)
-        return jax.lax.scan(step, carry, rows)
+        carry, losses = jax.lax.scan(step, carry, rows)
+        return carry, jnp.mean(losses)
 
-    run = jax.jit(lambda params: jax.lax.scan(epoch, (params, optimizer.init(params)), epochs)[0])
-    return run(params)[0]
+    run = jax.jit(lambda params: jax.lax.scan(epoch, (params, optimizer.init(params)), epochs))
+    (params, _), losses = run(params)
+    return params, losses
 
 
 MODELS = ("linear", "sgd", "tree", "forest", "mlp")
@@ -155,7 +164,7 @@ def fit(
         predicted = model.predict(x)
         quality[f"r2_{where}"] = float(metrics.r2_score(y, predicted))
         quality[f"mse_{where}"] = float(metrics.mean_squared_error(y, predicted))
-    return Fitted(model, quality)
+    return Fitted(model, quality, model.losses if isinstance(model, MLP) else [])
 
 
 def columns(found: list[Any], mask: masks.Mask) -> np.ndarray:

@@ -5,13 +5,14 @@ the lower position (order of `jax.tree.leaves`, then row-major), and what a mask
 pruned. So the masks of successive levels are nested.
 """
 
-from jaxlth.prune.counts import Trajectory, keep_counts, round_counts, trajectory
+from jaxlth.prune.counts import Trajectory, extension, keep_counts, round_counts, trajectory
 from jaxlth.prune.layers import erdos_renyi, smart_ratio
 from jaxlth.prune.selecting import global_topk, in_rounds, layerwise_topk
 
 __all__ = [
     "Trajectory",
     "erdos_renyi",
+    "extension",
     "global_topk",
     "in_rounds",
     "keep_counts",

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -190,3 +190,52 @@ def share(argument: str, value: float) -> Fraction:
     if not 0 < value < 1:
         raise ValueError(f"`{argument}` must lie in (0, 1), both ends excluded; got {value}.")
     return Fraction(repr(float(value)))
+
+
+def extension(shape: Sequence[int], *, levels: int, rate: float) -> list[tuple[int, ...]]:
+    """Return the shapes of perceptrons that, pruned i times, have as many weights as a base.
+
+    Level i has as many inputs, outputs and hidden layers as the base, the latter of one width: the
+    nearest whole number to that of size / (1 - rate)**i weights.
+
+    Args:
+      shape: widths of the base from inputs to outputs, such as (4, 8, 8, 2); its hidden layers are
+        of one width.
+      levels: number of extensions, at least 0.
+      rate: share of the weights that each pruning removes, in (0, 1).
+
+    Returns:
+      The shapes of levels 0 to `levels`.
+
+    Raises:
+      ValueError: a width is below 1, hidden layers are missing or differ, or `levels` or `rate` lie
+        outside their ranges.
+
+    Example:
+      >>> extension((4, 8, 8, 2), levels=2, rate=0.32)
+      [(4, 8, 8, 2), (4, 10, 10, 2), (4, 13, 13, 2)]
+
+    References:
+      Burger 2024, section 3.3 and Table 4.1.
+    """
+    if len(shape) < 3:
+        raise ValueError(
+            f"`shape` must have inputs, hidden layers and outputs; got {tuple(shape)}."
+        )
+    inputs, *hidden, outputs = (whole("shape", width, 1) for width in shape)
+    if len(set(hidden)) != 1:
+        raise ValueError(
+            "`shape` must have hidden layers of one width between inputs and outputs; got "
+            f"{tuple(shape)}."
+        )
+    levels = whole("levels", levels, 0)
+    share("rate", rate)
+    inner, ends = len(hidden) - 1, inputs + outputs
+    size = inner * hidden[0] ** 2 + ends * hidden[0]
+    shapes = [(inputs, *hidden, outputs)]
+    for level in range(1, levels + 1):
+        wanted = size / (1 - rate) ** level
+        # The positive root of inner * w**2 + ends * w = wanted, in a form that bears inner = 0.
+        width = 2 * wanted / (ends + math.sqrt(ends**2 + 4 * inner * wanted))
+        shapes.append((inputs, *[round(width)] * len(hidden), outputs))
+    return shapes

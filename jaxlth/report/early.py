@@ -14,35 +14,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich import box
 from rich.table import Table
 
-from jaxlth.report import controls, drawing, tables
+from jaxlth.report import drawing, methods, tables
 from jaxlth.report import results as stored
 
 SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
 MOST = 12  # lines of a panel
-TITLES = {
-    "none": "",
-    "uss": "before training, at once",
-    "ums": "before training, in rounds",
-    "iss": "between trainings, at once",
-    "ims": "between trainings, in rounds",
-    "after": "after training",
-    "ltr": "after training, rewound",
-}
-_STYLES = {
-    "magnitude": drawing.Style(controls.BLUE, "o"),
-    "snip": drawing.Style(controls.ORANGE, "s"),
-    "grasp": drawing.Style(controls.GREEN, "^"),
-    "synflow": drawing.Style(controls.RED, "D"),
-    "random": drawing.Style(controls.BLACK, "X"),
-    "grasp-magnitude": drawing.Style(controls.SKY, "v"),
-    "grasp-lowest": drawing.Style(controls.PURPLE, "P"),
-    "none": drawing.Style(controls.BLUE, "o"),
-    **{name: drawing.style(name) for name in ("shuffled", "reinitialized", "inverted")},
-}
-_OTHERS = ("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100")
 
 
 def tickets(results: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +56,7 @@ def summary(
     by = rows.groupby(["control", "density"], sort=False)["accuracy"]
     found = by.agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"}).reset_index()
     dense = _of_reference(rows[rows["level"] == 0])["accuracy"].mean()
-    found["matches"] = found["mean"] >= dense - tolerance - 1e-9
+    found["matches"] = tables.matching(found["mean"], dense, tolerance)
     if baseline is None:
         return found
     if baseline not in set(found["control"]):
@@ -131,15 +109,7 @@ def render(summary: pd.DataFrame, *, tolerance: float) -> Table:
     n = int(summary["n"].max())
     said = "Accuracy in percent" + (f", mean of {n} replicates." if n > 1 else ".")
     caption = f"{said}\n* matches the dense network{tables.within(tolerance)}."
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=caption,
-        caption_justify="left",
-        caption_style="",
-    )
+    table = tables.plain(caption)
     table.add_column("method", overflow="fold")
     for density in frame.columns:
         table.add_column(f"{stored.percent(density)} %", justify="right", no_wrap=True)
@@ -202,8 +172,8 @@ def accuracy(
         raise ValueError("`results` have no ticket yet, only dense networks.")
     pruned = pruned.assign(line=pruned[line] if line else _names(pruned, apart_from=panel))
     shown = list(dict.fromkeys(pruned["line"]))
-    styles = _styles(shown)
-    panels = sorted(dict.fromkeys(pruned[panel]), key=_order)
+    styles = methods.styles(shown)
+    panels = sorted(dict.fromkeys(pruned[panel]), key=methods.order)
     with matplotlib.rc_context(drawing.LOOK):
         figure, all_axes = drawing.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
@@ -223,7 +193,7 @@ def accuracy(
             drawing.against_density(axes, lines, values, drawing.AXES.get(metric, metric), True)
             drawing.note_missing(axes, lines, diverged=of_panel["nan_step"].notna())
             if len(panels) > 1:
-                axes.set_title(TITLES.get(str(name), str(name)), loc="left", fontsize=9)
+                axes.set_title(methods.TITLES.get(str(name), str(name)), loc="left", fontsize=9)
             drawing.legend(axes, place="best")
             if left_out > 0:
                 drawing.note(axes, f"{left_out} methods, worse at the last point, are not drawn")
@@ -256,7 +226,7 @@ def steps(results: pd.DataFrame) -> Figure:
                 of = pruned[(pruned["method"] == name) & (pruned["ablation"] == ablation)]
                 by = 100 * stored.survived(of, "test_accuracy")
                 points = by.groupby(of["prune_step"]).agg(["mean", "min", "max"])
-                color, marker = _STYLES[ablation]
+                color, marker = methods.STYLES[ablation]
                 label = _title(ablation, "ablation")
                 axes.plot(points.index, points["mean"], color=color, marker=marker, label=label)
                 axes.fill_between(
@@ -292,7 +262,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         raise ValueError(f"`results` have no ticket{asked} yet.")
     names = [str(name).removeprefix("layer_densities.").removesuffix("/kernel") for name in columns]
     shown = list(dict.fromkeys(rows["control"]))
-    styles = _styles(shown)
+    styles = methods.styles(shown)
     with matplotlib.rc_context(drawing.LOOK):
         figure, (axes,) = drawing.new_figure(panels=1)
         for name in shown:
@@ -351,31 +321,12 @@ def _title(name: str, line: str | None) -> str:
     return "as found" if line == "ablation" and name == "none" else str(name)
 
 
-def _styles(names: list[Any]) -> dict[Any, drawing.Style]:
-    """Return a style for each line: a score, or an ablation, has the same one everywhere."""
-    others = [name for name in names if name not in _STYLES]
-    markers = "osD^vPX<>"
-    return {
-        name: _STYLES.get(name)
-        or drawing.Style(
-            _OTHERS[others.index(name) % len(_OTHERS)],
-            markers[others.index(name) % len(markers)],
-        )
-        for name in names
-    }
-
-
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows by schedule, score, initial weights, step and ablation, dense ones first."""
     columns = ["schedule", "score", "weights", "prune_step", "ablation"]
     ranks = rows[columns].assign(
-        schedule=rows["schedule"].map(_order),
+        schedule=rows["schedule"].map(methods.order),
         ablation=rows["ablation"] != "none",
         weights=rows["weights"].map(lambda name: (name != "standard", name)),
     )
     return rows.loc[ranks.sort_values(columns, kind="stable").index]
-
-
-def _order(name: Any) -> tuple[int, str]:
-    known = list(TITLES)
-    return (known.index(name) if name in known else len(known)), str(name)

@@ -11,6 +11,13 @@ from jaxlth.work import Progress as Event
 
 SHORTEST = 2.0  # seconds of work before a rate or a time left is worth telling
 
+_WITHIN_STAGE = (
+    "twin_",
+    "pair_",
+    "mean_",
+    "found",
+)  # parts of units that make no line of their own
+
 See = Callable[[Event], None]
 
 
@@ -32,12 +39,13 @@ class _Pace:
         self.event: Event | None = None
         self.trained = 0  # steps since the clock was started
         self.clock: float | None = None
+        self.first = 0.0  # networks when the clock was started
 
     def see(self, event: Event) -> None:
         self.event = event
         self.finished += len(event.finished)
         if self.clock is None:  # what comes before the first event is mostly compilation
-            self.clock = time.perf_counter()
+            self.clock, self.first = time.perf_counter(), self.networks
         else:
             self.trained += event.trained
 
@@ -58,9 +66,10 @@ class _Pace:
         seconds = time.perf_counter() - self.clock if self.clock else 0.0
         if self.event is None or seconds < SHORTEST or not self.trained:
             return count
-        rate = self.trained / seconds
-        left = (self.asked - self.networks) * self.event.steps / rate
-        return f"{count}, {rate:,.0f} steps/s, {_duration(left)} left"
+        rate, done = self.trained / seconds, self.networks - self.first
+        text = f"{count}, {rate:,.0f} steps/s"
+        left = (self.asked - self.networks) * seconds / done if done > 0 else None
+        return text if left is None else f"{text}, {_duration(left)} left"
 
 
 @contextlib.contextmanager
@@ -102,9 +111,11 @@ def _stage(units: tuple[str, ...]) -> str:
       'dilation 0.5, level 10'
       >>> _stage(("density_0.05/snip-ums/replicate_0",))
       'density 0.05'
+      >>> _stage(("step_500/level_03/twin_1/ticket/replicate_0",))
+      'step 500, level 3'
     """
     *parts, _, _ = units[0].split("/")
-    named = [part.partition("_")[::2] for part in parts]
+    named = [part.partition("_")[::2] for part in parts if not part.startswith(_WITHIN_STAGE)]
     return ", ".join(f"{word} {int(n) if n.isdecimal() else n}" for word, n in named)
 
 

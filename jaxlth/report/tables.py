@@ -57,7 +57,7 @@ def summary(
             failed.groupby(mine["level"]).sum().reindex(levels.index, fill_value=0)
         )
         trained = columns[f"{control}_n"] + columns[f"{control}_failed"] > 0
-        matches = (mean >= dense - tolerance - _ROUNDING).astype("boolean")
+        matches = matching(mean, dense, tolerance).astype("boolean")
         columns[matches_column(control)] = matches.where(trained & pd.notna(dense))
     return pd.DataFrame(columns).reset_index()
 
@@ -96,15 +96,7 @@ def render(summary: pd.DataFrame, *, tolerance: float, width: int = 80) -> Table
 def _table(
     summary: pd.DataFrame, names: Sequence[str], *, kept: bool, lines: int, caption: str
 ) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=caption,
-        caption_justify="left",
-        caption_style="",
-    )
+    table = plain(caption)
     for title in ["level", "density"] + ["weights"] * kept:
         table.add_column(title, justify="right", no_wrap=True)
     for name in names:
@@ -153,6 +145,24 @@ def _width(table: Table) -> int:
         )
         for c in table.columns
     ) + _GAP * (len(table.columns) - 1)
+
+
+def plain(caption: str) -> Table:
+    """Return an empty table as all are printed: a line below the head, a caption at the left."""
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=caption,
+        caption_justify="left",
+        caption_style="",
+    )
+
+
+def matching(accuracies: pd.Series, dense: float, tolerance: float) -> pd.Series:
+    """Return which accuracies lie at most `tolerance` below that of the dense network."""
+    return accuracies >= dense - tolerance - _ROUNDING
 
 
 def matches_column(control: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxlth.report import drawing
@@ -83,21 +84,37 @@ def jaccard(masks: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
     return pd.DataFrame(found, index=list(flat), columns=list(flat))
 
 
-def similarity(shared: pd.DataFrame) -> Figure:
-    """Return the table that `jaccard` gives as a map of colours, with its numbers.
+def similarity(shared: pd.DataFrame, *, least: float = 0) -> Figure:
+    """Return a table of similarities as a map of colours, with its numbers.
+
+    Args:
+      shared: what `jaccard` gives, or correlations.
+      least: the number of the darkest colour; 1 has the brightest.
 
     References:
-      Lutz & Manai 2022, Figures 5.3 and 5.6.
+      Lutz & Manai 2022, Figures 5.3, 5.6 and 5.7.
     """
     with matplotlib.rc_context({**drawing.LOOK, "axes.grid": False}):
         figure, (axes,) = drawing.new_figure(panels=1)
-        axes.imshow(shared.to_numpy(), vmin=0, vmax=1, cmap=SHADES, aspect="auto")
-        names = [str(name) for name in shared.columns]
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(names)), [str(name) for name in shared.index], fontsize=7)
-        size = 6.5 if len(names) <= 12 else 5
-        for (row, column), value in np.ndenumerate(shared.to_numpy()):
-            color = "black" if value > 0.6 else "white"
-            middle = {"ha": "center", "va": "center", "fontsize": size}
-            axes.text(column, row, f"{value:.2f}", color=color, **middle)
+        texts = shared.map("{:.2f}".format).to_numpy().tolist()
+        cells(axes, (shared - least) / (1 - least), texts)
+        axes.tick_params("x", rotation=90)
     return figure
+
+
+def cells(axes: Axes, shades: pd.DataFrame, texts: Sequence[Sequence[str]]) -> None:
+    """Draw a table as a map of colours with a text in each cell.
+
+    Args:
+      axes: where; it has no grid.
+      shades: in [0, 1], from dark to bright; NaN is left white. Its names are those of the axes.
+      texts: of each cell, row by row.
+    """
+    axes.imshow(shades.to_numpy(), vmin=0, vmax=1, cmap=SHADES, aspect="auto")
+    axes.set_xticks(range(shades.shape[1]), [str(name) for name in shades.columns], fontsize=7)
+    axes.set_yticks(range(shades.shape[0]), [str(name) for name in shades.index], fontsize=7)
+    size = 6.5 if shades.shape[1] <= 12 else 5
+    for row, (of_row, shown) in enumerate(zip(texts, shades.to_numpy(), strict=True)):
+        for column, (text, shade) in enumerate(zip(of_row, shown, strict=True)):
+            color = "black" if shade > 0.6 else "white"
+            axes.text(column, row, text, color=color, ha="center", va="center", fontsize=size)

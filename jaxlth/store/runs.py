@@ -16,6 +16,7 @@ from jaxlth.store.files import StoreError
 from jaxlth.store.mirror import Mirror
 
 T = TypeVar("T")
+NO_NOTES: Mapping[str, str] = {}
 
 
 class RunInfo(NamedTuple):
@@ -287,19 +288,26 @@ class Run:
         self._copy(unit)
 
     @_by_lead
-    def reached(self, unit: str) -> int | None:
-        """Return the step of the newest checkpoint of a unit, or None."""
-        return units.reached(units.locate(self.path, unit))
+    def reached(self, unit: str, noted: Mapping[str, str] = NO_NOTES) -> int | None:
+        """Return the step of the newest checkpoint of a unit, or None; see `latest`."""
+        return units.reached(units.locate(self.path, unit), noted)
 
     @_by_lead
-    def latest(self, unit: str, like: Any) -> units.Checkpoint | None:
+    def latest(
+        self, unit: str, like: Any, noted: Mapping[str, str] = NO_NOTES
+    ) -> units.Checkpoint | None:
         """Return (step, state, notes) of the newest checkpoint of a unit to the same bits, or None.
+
+        Args:
+          unit: its name.
+          like: a tree of the state's structure.
+          noted: what the notes must say for the checkpoint to be of use.
 
         Raises:
           StoreError: it is damaged, or its state differs from `like`; the message says what to
             delete.
         """
-        return units.latest(units.locate(self.path, unit), like)
+        return units.latest(units.locate(self.path, unit), like, noted)
 
     @_by_lead
     def mend(self) -> None:

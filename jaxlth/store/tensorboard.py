@@ -30,7 +30,7 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
     written = []
     for unit, record in units.records(run):
         curve = points(record.get("curve") or {})
-        if not curve:
+        if not curve or "step" not in curve[0]:  # a line between networks is no training
             continue
         folder = target / run.name / unit
         files.remove(folder)

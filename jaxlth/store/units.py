@@ -190,14 +190,14 @@ def put_checkpoint(
         files.remove(path)
 
 
-def latest(folder: pathlib.Path, like: Any) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a unit, or None.
+def latest(folder: pathlib.Path, like: Any, noted: Mapping[str, str]) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a unit, or None; also None without these notes.
 
     Raises:
       StoreError: it is damaged, or its state differs from `like`.
     """
     newest = _newest(folder)
-    if newest is None:
+    if newest is None or not _has_notes(newest, noted):
         return None
     about = record(newest, remedy=RESTART)
     try:
@@ -208,14 +208,22 @@ def latest(folder: pathlib.Path, like: Any) -> Checkpoint | None:
     return Checkpoint(about["step"], state, about["notes"])
 
 
-def reached(folder: pathlib.Path) -> int | None:
-    """Return the step of the newest whole checkpoint of a unit, or None.
+def reached(folder: pathlib.Path, noted: Mapping[str, str]) -> int | None:
+    """Return the step of the newest whole checkpoint of a unit, or None; see `latest`.
 
     Raises:
       StoreError: it is damaged.
     """
     newest = _newest(folder)
-    return None if newest is None else record(newest, remedy=RESTART)["step"]
+    if newest is None or not _has_notes(newest, noted):
+        return None
+    return record(newest, remedy=RESTART)["step"]
+
+
+def _has_notes(checkpoint: pathlib.Path, noted: Mapping[str, str]) -> bool:
+    """Return whether a checkpoint has these notes; one that it lacks is empty."""
+    notes = record(checkpoint, remedy=RESTART)["notes"]
+    return all(notes.get(name, "") == value for name, value in noted.items())
 
 
 def drop_checkpoints(folder: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from jaxlth import settings
 from jaxlth.training.optimizers import OptimizerSettings
 
-__all__ = ["OptimizerSettings", "Plan", "TrainingSettings", "plan"]
+__all__ = ["OptimizerSettings", "Plan", "TrainingSettings", "cut", "plan"]
 
 Keep = Literal["last", "best"]
 
@@ -152,3 +152,15 @@ def plan(
         milestones=tuple(in_steps(milestone) for milestone in optimizer.milestones),
         warmup=in_steps(optimizer.warmup),
     )
+
+
+def cut(whole: Plan, steps: int) -> Plan:
+    """Return a plan that ends earlier, with an evaluation at its end.
+
+    Example:
+      >>> shared = {"steps_per_epoch": 10, "patience": None, "milestones": (), "warmup": 0}
+      >>> cut(Plan(steps=20, evaluations=(5, 10, 15, 20), **shared), 12).evaluations
+      (5, 10, 12)
+    """
+    before = tuple(step for step in whole.evaluations if step < steps)
+    return dataclasses.replace(whole, steps=steps, evaluations=(*before, steps))

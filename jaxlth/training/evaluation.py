@@ -1,34 +1,55 @@
-"""Loss and accuracy of a network on a split, in batches that fit into memory."""
+"""Loss and accuracy of a network on a split, in batches that fit into memory.
 
+Of several tasks the loss is the sum over them, the accuracy the mean over them; see `losses`.
+"""
+
+import math
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxlth import masks
 from jaxlth.data import Split
 from jaxlth.models import Model, Network
+from jaxlth.training import losses
+from jaxlth.training.losses import Tasks
 
 SCANNED_BATCH = 2000  # examples at once: bounds memory, not results
 LOOPED_BATCH = 500  # likewise, where activations are large
+
+S = TypeVar("S")
 
 
 class Evaluation(NamedTuple):
     """Loss and accuracy on one split."""
 
-    loss: jax.Array  # () mean cross-entropy, nats
-    accuracy: jax.Array  # () in [0, 1]
+    loss: jax.Array  # () mean cross-entropy, nats; summed over tasks
+    accuracy: jax.Array  # () in [0, 1]; mean over tasks
 
 
 class Tally(NamedTuple):
     """Sums over examples, that add up over batches."""
 
-    loss: jax.Array  # () sum of cross-entropies, nats
-    right: jax.Array  # () number of examples classified rightly
+    loss: jax.Array  # () or (tasks,), sum of cross-entropies, nats
+    right: jax.Array  # () or (tasks,), number of labels found; one an example for each task
+
+
+class Apart(NamedTuple):
+    """How far apart two networks are on examples; adds up over batches."""
+
+    classes: jax.Array  # () number of examples classified differently, in any task
+    losses: jax.Array  # () sum of squared differences of cross-entropies, nats squared
+
+
+class Moments(NamedTuple):
+    """Batch statistics of examples, weighted by their number; add up over batches."""
+
+    stats: Any  # a tree like a network's batch statistics, times the examples
+    examples: jax.Array  # () their number
 
 
 def tally(
@@ -38,44 +59,157 @@ def tally(
     batch: Split,
     norms: tuple[Any, Any],
     normalize: Callable[..., jax.Array],
+    tasks: Tasks = (),
 ) -> Tally:
-    """Return the sums of one batch; examples of a negative label count for nothing."""
-    masked = network._replace(params=masks.apply(network.params, mask))
-    logits, _ = model.apply(masked, normalize(jnp.asarray(batch.images), *norms), False)
+    """Return the sums of one batch; examples of a negative label count for nothing.
+
+    Args:
+      model: the network's functions.
+      network: its parameters and batch statistics.
+      mask: what it keeps.
+      batch: images and labels (n,), or (n, tasks).
+      norms: mean and standard deviation.
+      normalize: (images, mean, std) -> inputs.
+      tasks: outputs of each task, () for a single one.
+    """
+    found, right = _counted(model, network, mask, batch, norms, normalize, tasks)
+    return Tally(jnp.sum(found), jnp.sum(right))
+
+
+def by_task(
+    model: Model,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    norms: tuple[Any, Any],
+    normalize: Callable[..., jax.Array],
+    tasks: Tasks = (),
+) -> Tally:
+    """Return the sums of one batch for each task, (tasks,) each; see `tally`."""
+    found, right = _counted(model, network, mask, batch, norms, normalize, tasks)
+    shape = (-1, max(1, len(tasks)))
+    return Tally(jnp.sum(found.reshape(shape), axis=0), jnp.sum(right.reshape(shape), axis=0))
+
+
+def apart(
+    model: Model,
+    pair: tuple[Network, Network],
+    mask: masks.Mask,
+    batch: Split,
+    norms: tuple[Any, Any],
+    normalize: Callable[..., jax.Array],
+    tasks: Tasks = (),
+) -> Apart:
+    """Return how far apart two networks are on one batch; see `tally`."""
+    inputs = normalize(jnp.asarray(batch.images), *norms)
+    (found, classes), (others, other_classes) = (
+        _outcomes(model, network, mask, inputs, batch.labels, tasks) for network in pair
+    )
     counts = batch.labels >= 0
-    labels = jnp.maximum(batch.labels, 0)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    right = counts & (jnp.argmax(logits, -1) == labels)
-    return Tally(jnp.sum(jnp.where(counts, losses, 0)), jnp.sum(right))
+    differing, gaps = counts & (classes != other_classes), found - others
+    if gaps.ndim == 2:
+        differing = jnp.any(differing, axis=-1)
+        gaps, counts = jnp.sum(jnp.where(counts, gaps, 0), axis=-1), jnp.any(counts, axis=-1)
+    squares = jnp.where(counts, jnp.square(gaps), 0)
+    return Apart(jnp.sum(differing), jnp.sum(squares))
 
 
-def mean(sums: Tally, count: int) -> Evaluation:
-    """Return loss and accuracy over `count` examples."""
+def moments(
+    model: Model,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    norms: tuple[Any, Any],
+    normalize: Callable[..., jax.Array],
+) -> Moments:
+    """Return the batch statistics that one batch alone gives a network; its own do not matter.
+
+    All examples count: batches must not be filled up.
+    """
+    masked = masks.apply(network.params, mask)
+    inputs = normalize(jnp.asarray(batch.images), *norms)
+
+    def after(stats: Any) -> Any:
+        return model.apply(Network(masked, stats), inputs, True)[1]
+
+    # Running statistics become keep * old + (1 - keep) * those of the batch; XLA computes the
+    # network once for both.
+    zeros = jax.tree.map(jnp.zeros_like, network.stats)
+    ones = jax.tree.map(jnp.ones_like, network.stats)
+    count = jnp.float32(batch.labels.shape[0])
+    stats = jax.tree.map(
+        lambda zero, one: count * zero / (1 - (one - zero)), *map(after, (zeros, ones))
+    )
+    return Moments(stats, count)
+
+
+def _counted(
+    model: Model,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    norms: tuple[Any, Any],
+    normalize: Callable[..., jax.Array],
+    tasks: Tasks,
+) -> tuple[jax.Array, Any]:
+    """Return the cross-entropy of each label, 0 of a negative one, and whether it was found."""
+    inputs = normalize(jnp.asarray(batch.images), *norms)
+    found, classes = _outcomes(model, network, mask, inputs, batch.labels, tasks)
+    counts = batch.labels >= 0
+    right = counts & (classes == batch.labels)
+    return jnp.where(counts, found, 0), right
+
+
+def _outcomes(
+    model: Model,
+    network: Network,
+    mask: masks.Mask,
+    inputs: jax.Array,
+    labels: Any,
+    tasks: Tasks,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the cross-entropy of each label, and the class taken for it."""
+    masked = network._replace(params=masks.apply(network.params, mask))
+    logits, _ = model.apply(masked, inputs, False)
+    return losses.each(logits, jnp.maximum(labels, 0), tasks), losses.guesses(logits, tasks)
+
+
+def mean(sums: Tally, count: int, *, tasks: int = 1) -> Evaluation:
+    """Return loss and accuracy over `count` examples with a label for each of so many tasks."""
     # Behind the barrier, or XLA multiplies by 1 / count and 1.0 comes out as 0.99999994.
     divisor = jax.lax.optimization_barrier(jnp.float32(count))
-    return Evaluation(sums.loss / divisor, sums.right / divisor)
+    labels = divisor if tasks == 1 else jax.lax.optimization_barrier(jnp.float32(count * tasks))
+    return Evaluation(sums.loss / divisor, sums.right / labels)
 
 
-def summed(sums: Iterable[Tally], count: int) -> Evaluation:
-    """Return loss and accuracy over `count` examples, in NumPy, from the sums of their batches."""
-    total: Any = None
+def total(sums: Iterable[S]) -> S:
+    """Return the sums over several batches, in NumPy."""
+    found: Any = None
     for each in sums:
         here = jax.tree.map(np.asarray, each)
-        total = here if total is None else jax.tree.map(operator.add, total, here)
-    loss, accuracy = (np.float32(part / count) for part in total)
+        found = here if found is None else jax.tree.map(operator.add, found, here)
+    return found
+
+
+def divided(sums: Tally, count: int, *, tasks: int = 1) -> Evaluation:
+    """Return loss and accuracy over `count` examples, in NumPy; see `mean`."""
+    loss, accuracy = np.float32(sums.loss / count), np.float32(sums.right / (count * tasks))
     return Evaluation(loss, accuracy)  # type: ignore[arg-type]
 
 
-def scanned(sums: Callable[[Split], Tally], split: Split) -> Tally:
+def labels_each(split: Split) -> int:
+    """Return how many labels each example of a split has."""
+    return math.prod(split.labels.shape[1:])
+
+
+def scanned(sums: Callable[[Split], S], split: Split, *, size: int = SCANNED_BATCH) -> S:
     """Return the sums over a split, within one compiled function; the last batch is smaller."""
     count = split.labels.shape[0]
-    whole = count // SCANNED_BATCH
-    cut = whole * SCANNED_BATCH
+    whole = count // size
+    cut = whole * size
     parts = []
     if whole:
-        shaped = jax.tree.map(
-            lambda a: a[:cut].reshape((whole, SCANNED_BATCH, *a.shape[1:])), split
-        )
+        shaped = jax.tree.map(lambda a: a[:cut].reshape((whole, size, *a.shape[1:])), split)
         parts.append(jax.tree.map(lambda a: a.sum(0), jax.lax.map(sums, shaped)))
     if cut < count:
         parts.append(sums(jax.tree.map(lambda a: a[cut:], split)))

@@ -26,6 +26,9 @@ from jaxlth import hosts, settings
 
 AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
+Tally: TypeAlias = Callable[
+    ..., Any
+]  # (tree, batch, (mean, std)) -> sums over the batch's examples
 
 # XLA's newer kernels for CPU are kept for sums and what is done number by number: its convolutions
 # are faster without: with `models.convolution`, a training step takes a half to a sixth of the time
@@ -163,13 +166,22 @@ class Compiled:
     advance(states, masks, data, keys, begin, end) -> states
     measure(states, masks, dataset, step, since) -> (states, Measured)
     finish(states, masks, dataset) -> (networks, evaluations on examples of training)
+    some(dataset) -> the examples of training that networks are evaluated on
+    summing(tally) -> sums(trees, split, norms): what tally(tree, batch, norms) gives for each of a
+      group's trees, added up over a split
+    sweep(states, masks, dataset, keys, since, ends, count) -> (states, Measured of each end): from
+      the end before the first of `ends` to the next ones, `count` of them, measuring at each, as
+      long as a network goes on; None where that is no program of its own
     """
 
     layout: Layout
     advance: Callable[..., Any]
     measure: Callable[..., Any]
     finish: Callable[..., Any]
+    some: Callable[[Any], Any]
+    summing: Callable[[Tally], Callable[..., Any]]
     opened: Callable[..., contextlib.AbstractContextManager[Any]] = _as_it_is
+    sweep: Callable[..., Any] | None = None
 
 
 def layout(

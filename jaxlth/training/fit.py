@@ -6,21 +6,24 @@ are cut changes nothing in the numbers.
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import hosts
-from jaxlth.data import Dataset, StreamSettings
-from jaxlth.training import Plan, looping, streaming
-from jaxlth.training.execution import Compiled, Layout
+from jaxlth.data import Dataset, Split, StreamSettings
+from jaxlth.training import Plan, evaluation, looping, streaming
+from jaxlth.training.execution import Compiled, Layout, Tally
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
 
 PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
 FIRST_PIECE = 50  # steps, before the pace is known
+SHORT = 64  # steps between evaluations up to which these are swept over by one program
+SWEPT = 64  # evaluations that one call of it makes at most
 
 Row = dict[str, Any]  # one evaluation of one network: numbers, None where there is none
 
@@ -53,16 +56,48 @@ def compile(
 def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
     """Return functions that are one program each: no way back to the host at every step."""
 
+    def some(dataset: Dataset) -> Split:
+        return looping.spaced(dataset.train, train_examples)
+
     def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
         network = trainer.finish(state)
-        some = looping.spaced(dataset.train, train_examples)
-        return network, trainer.evaluate(network, mask, some, dataset.mean, dataset.std)
+        return network, trainer.evaluate(network, mask, some(dataset), dataset.mean, dataset.std)
+
+    def summing(tally: Tally) -> Callable[..., Any]:
+        def swept(trees: Any, split: Split, norms: Any) -> Any:
+            size = max(1, evaluation.SCANNED_BATCH // layout.per_device)
+            return evaluation.scanned(lambda batch: tally(trees, batch, norms), split, size=size)
+
+        return layout.map(swept, (0, None, None))
+
+    def sweep(state: Any, mask: Any, dataset: Dataset, key: Any, since: Any, ends: Any, count: Any):
+        """Go on to ends[1], ..., ends[count], measuring at each, unless training has stopped."""
+
+        def goes_on(carry: Any) -> Any:
+            at, state, _, _ = carry
+            return (at < count) & (state.stopped_step == NEVER)
+
+        def one(carry: Any) -> Any:
+            at, state, since, found = carry
+            end = ends[at + 1]
+            state = trainer.advance(state, mask, dataset, key, ends[at], end)
+            state, measured = trainer.measure(state, mask, dataset, end, since)
+            found = jax.tree.map(lambda all, one: all.at[at].set(one), found, measured)
+            return at + 1, state, end, found
+
+        _, like = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], since)
+        found = jax.tree.map(lambda leaf: jnp.zeros((SWEPT, *leaf.shape), leaf.dtype), like)
+        _, state, _, found = jax.lax.while_loop(goes_on, one, (0, state, since, found))
+        return state, found
 
     return Compiled(
         layout=layout,
+        sweep=layout.map(sweep, (0, 0, None, 0, None, None, None), donate=True),
         advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
         measure=layout.map(trainer.measure, (0, 0, None, None, None)),
         finish=layout.map(finish, (0, 0, None)),
+        some=some,
+        summing=summing,
     )
 
 
@@ -102,6 +137,18 @@ def fit(
         """Return the step at which each network stopped, or NEVER."""
         return [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
 
+    if compiled.sweep is not None and plan.evaluations and _gap(plan) <= SHORT:
+        yield from _swept(
+            compiled,
+            (states, masks, dataset, keys),
+            begin,
+            targets,
+            set(evaluations),
+            set(marks),
+            since,
+            rows,
+        )
+        return
     with compiled.opened(dataset, keys, plan.steps) as source:
         for target in targets:
             if NEVER not in stops():
@@ -127,6 +174,69 @@ def fit(
                         row.append(_row(step, one))
                 since = step
             yield Moment(step, states, rows)
+
+
+def _gap(plan: Plan) -> int:
+    """Return the most steps between two evaluations."""
+    return max(np.diff([0, *plan.evaluations]).tolist())
+
+
+def _up_to_a_mark(targets: list[int], evaluations: set[int], marks: set[int]) -> int:
+    """Return how many targets are evaluations, the last one at most a mark too.
+
+    Example:
+      >>> _up_to_a_mark([4, 8, 12], {4, 8, 12}, {8}), _up_to_a_mark([4, 7, 8], {4, 8}, {7})
+      (2, 1)
+    """
+    for at, target in enumerate(targets):
+        if target not in evaluations:
+            return at
+        if target in marks:
+            return at + 1
+    return len(targets)
+
+
+def _swept(
+    compiled: Compiled,
+    group: tuple[Any, Any, Any, Any],
+    begin: int,
+    targets: list[int],
+    evaluations: set[int],
+    marks: set[int],
+    since: int,
+    rows: list[list[Row]],
+) -> Generator[Moment, None, None]:
+    """Yield the moments of a training with frequent evaluations: many to a call of one program."""
+    states, masks, dataset, keys = group
+    assert compiled.sweep is not None
+    step, most = begin, 1
+    while targets:
+        stopped = [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
+        if NEVER not in stopped:
+            return
+        if targets[0] not in evaluations:
+            end = targets.pop(0)
+            states = compiled.advance(states, masks, dataset, keys, np.int32(step), np.int32(end))
+            step = end
+            yield Moment(step, states, rows)
+            continue
+        count = _up_to_a_mark(targets[:most], evaluations, marks)
+        ends, targets = targets[:count], targets[count:]
+        padded = np.full(SWEPT + 1, ends[-1], np.int32)
+        padded[: len(ends) + 1] = [step, *ends]
+        clock = time.perf_counter()
+        states, measured = compiled.sweep(
+            states, masks, dataset, keys, np.int32(since), padded, np.int32(len(ends))
+        )
+        measured = compiled.layout.take(measured, len(rows))
+        stopped = [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
+        for row, one, last in zip(rows, measured, stopped, strict=True):
+            for at, end in enumerate(ends):
+                if last == NEVER or end <= last:
+                    row.append(_row(end, jax.tree.map(lambda leaf, at=at: leaf[at], one)))
+        most = min(SWEPT, hosts.agreed(_next_piece(most, len(ends), time.perf_counter() - clock)))
+        step = since = ends[-1]
+        yield Moment(step, states, rows)
 
 
 def kept_row(state: Any, rows: list[Row]) -> Row:

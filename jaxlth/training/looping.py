@@ -14,7 +14,7 @@ import numpy as np
 from jaxlth.data import Dataset, Split, sources
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
-from jaxlth.training.execution import Compiled, Layout
+from jaxlth.training.execution import Compiled, Layout, Tally
 from jaxlth.training.train import Trainer
 
 
@@ -23,23 +23,12 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
     order_of = layout.map(trainer.order, (None, 0, None))
     one = layout.map(trainer.step, (0, 0, None, 0, 0, None), donate=True)
 
-    def tally(network: Any, mask: Any, split: Split, norms: Any, first: Any, *, size: int) -> Any:
-        batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size), split)
-        return trainer.tally(network, mask, batch, norms)
-
-    @functools.cache
-    def tally_of(size: int) -> Callable[..., Any]:
-        return layout.map(functools.partial(tally, size=size), (0, 0, None, None, None))
+    tallied = summing(layout)(lambda trees, batch, norms: trainer.tally(*trees, batch, norms))
 
     def evaluate(networks: Any, masks: Any, split: Split, norms: Any) -> Evaluation:
-        count = len(split.labels)
-        sums = [
-            tally_of(min(LOOPED_BATCH, count - first))(
-                networks, masks, split, norms, np.int32(first)
-            )
-            for first in range(0, count, LOOPED_BATCH)
-        ]
-        return layout.put(evaluation.summed(sums, count))
+        sums = tallied((networks, masks), split, norms)
+        tasks = evaluation.labels_each(split)
+        return layout.put(evaluation.divided(sums, len(split.labels), tasks=tasks))
 
     def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
         per_epoch = len(dataset.train.labels) // trainer.batch_size
@@ -54,7 +43,39 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
         return spaced(dataset.train, train_examples)
 
     measure, finish = judged(trainer, layout, evaluate, some)
-    return Compiled(layout=layout, advance=advance, measure=measure, finish=finish)
+    return Compiled(
+        layout=layout,
+        advance=advance,
+        measure=measure,
+        finish=finish,
+        some=some,
+        summing=summing(layout),
+    )
+
+
+def summing(layout: Layout) -> Callable[[Tally], Callable[..., Any]]:
+    """Return the function `summing` of a `Compiled` that calls a program for each batch."""
+
+    def of(tally: Tally) -> Callable[..., Any]:
+        def part(trees: Any, split: Split, norms: Any, first: Any, *, size: int) -> Any:
+            batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size), split)
+            return tally(trees, batch, norms)
+
+        @functools.cache
+        def of_size(size: int) -> Callable[..., Any]:
+            return layout.map(functools.partial(part, size=size), (0, None, None, None))
+
+        def sums(trees: Any, split: Split, norms: Any) -> Any:
+            count = len(split.labels)
+            parts = [
+                of_size(min(LOOPED_BATCH, count - first))(trees, split, norms, np.int32(first))
+                for first in range(0, count, LOOPED_BATCH)
+            ]
+            return evaluation.total(parts)
+
+        return sums
+
+    return of
 
 
 def judged(

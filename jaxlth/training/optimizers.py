@@ -8,14 +8,14 @@ import collections
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 import tyro
 
-from jaxlth import settings
+from jaxlth import masks, settings, trees
 
 Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
 
@@ -32,6 +32,8 @@ class OptimizerSettings:
     """Momentum of momentum and nesterov, in [0, 1)."""
     weight_decay: float = 0.0
     """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
+    l1: float = 0.0
+    """Factor of the sum of the magnitudes of all weights, biases and norms aside, in the loss."""
     schedule: Annotated[str, tyro.conf.arg(name="lr-schedule")] = "constant"
     """Learning rate over training: constant, milestones, linear or cosine."""
     milestones: tuple[float, ...] = ()
@@ -50,10 +52,9 @@ class OptimizerSettings:
         settings.require(
             0 <= self.momentum < 1, f"`momentum` must lie in [0, 1); got {self.momentum}."
         )
-        settings.require(
-            0 <= self.weight_decay < math.inf,
-            f"`weight_decay` must be at least 0; got {self.weight_decay}.",
-        )
+        for name in ("weight_decay", "l1"):
+            value = getattr(self, name)
+            settings.require(0 <= value < math.inf, f"`{name}` must be at least 0; got {value}.")
         settings.require(
             0 <= self.final_lr <= self.lr,
             f"`final_lr` must lie between 0 and `lr` ({self.lr}); got {self.final_lr}.",
@@ -143,6 +144,8 @@ def build(chosen: OptimizerSettings, rate: Schedule) -> optax.GradientTransforma
     Weights that are zero and have zero gradients stay exactly zero under every optimiser here.
     """
     rule = RULES[chosen.optimizer](chosen)
+    if chosen.l1:
+        rule = optax.chain(_slope_of_l1(chosen.l1), rule)
     if chosen.weight_decay:
         decay = optax.add_decayed_weights(chosen.weight_decay)
         decoupled = chosen.optimizer == "adamw"
@@ -154,3 +157,14 @@ def build(chosen: OptimizerSettings, rate: Schedule) -> optax.GradientTransforma
         return jax.tree.map(lambda update: scale.astype(update.dtype) * update, updates), state
 
     return optax.GradientTransformationExtraArgs(rule.init, update)
+
+
+def _slope_of_l1(factor: float) -> optax.GradientTransformation:
+    """Return what adds the slope of factor * |w| to the gradient of each weight; 0 at 0."""
+
+    def added(path: Any, gradient: jax.Array, w: jax.Array) -> jax.Array:
+        return gradient + factor * jnp.sign(w) if masks.is_kernel(trees.name(path), w) else gradient
+
+    return optax.stateless(
+        lambda gradients, params: jax.tree_util.tree_map_with_path(added, gradients, params)
+    )

@@ -16,7 +16,7 @@ from jaxlth.data import Split, Streamed, StreamSettings, encoded, sources, strea
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
 from jaxlth.training.evaluation import Evaluation
-from jaxlth.training.execution import AXIS, Compiled, Layout
+from jaxlth.training.execution import AXIS, Compiled, Layout, Tally
 from jaxlth.training.train import Trainer
 
 
@@ -76,19 +76,27 @@ def functions(
     one = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
     axis = BatchAxis(AXIS, len(layout.devices))
 
-    def tally(network: Any, mask: Any, batch: Split, norms: Any) -> evaluation.Tally:
-        return axis.sum(trainer.tally(network, mask, batch, norms))
+    def summing(tally: Tally) -> Callable[..., Any]:
+        def shared(trees: Any, batch: Split, norms: Any) -> Any:
+            return axis.sum(tally(trees, batch, norms))
 
-    tallied = layout.map(tally, (0, 0, 0, None))
+        mapped = layout.map(shared, (0, 0, None))
+
+        def sums(trees: Any, source: encoded.Source, norms: Any) -> Any:
+            found = streamed.evaluation(source, chosen, batch_size=trainer.batch_size)
+            sent = workers.ahead(found, put=layout.spread, depth=chosen.ahead)
+            parts = (mapped(trees, batch, norms) for batch in sent)
+            # The sums of a batch are read once the next one is under way, and not much later: else
+            # batches would pile up on the devices.
+            return evaluation.total(workers.ahead(parts, put=lambda each: each, depth=1))
+
+        return sums
+
+    tallied = summing(lambda trees, batch, norms: trainer.tally(*trees, batch, norms))
 
     def evaluate(networks: Any, masks: Any, source: encoded.Source, norms: Any) -> Evaluation:
-        found = streamed.evaluation(source, chosen, batch_size=trainer.batch_size)
-        sent = workers.ahead(found, put=layout.spread, depth=chosen.ahead)
-        sums = (tallied(networks, masks, batch, norms) for batch in sent)
-        # The sums of a batch are read once the next one is under way, and not much later: else
-        # batches would pile up on the devices.
-        in_turn = workers.ahead(sums, put=lambda each: each, depth=1)
-        return layout.put(evaluation.summed(in_turn, source.examples))
+        sums = tallied((networks, masks), source, norms)
+        return layout.put(evaluation.divided(sums, source.examples))
 
     def opened(
         data: Streamed, keys: jax.Array, end: int
@@ -121,4 +129,12 @@ def functions(
         return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
 
     measure, finish = looping.judged(trainer, layout, evaluate, some)
-    return Compiled(layout=layout, advance=advance, measure=measure, finish=finish, opened=opened)
+    return Compiled(
+        layout=layout,
+        advance=advance,
+        measure=measure,
+        finish=finish,
+        some=some,
+        summing=summing,
+        opened=opened,
+    )

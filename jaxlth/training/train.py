@@ -17,8 +17,9 @@ import optax
 from jaxlth import data, keys, masks
 from jaxlth.data import Dataset, Split, augment
 from jaxlth.models import AUXILIARY_WEIGHT, BatchAxis, Model, Network
-from jaxlth.training import evaluation, states
+from jaxlth.training import evaluation, losses, states
 from jaxlth.training.evaluation import Evaluation
+from jaxlth.training.losses import Tasks
 from jaxlth.training.states import NEVER, Best, Measured, State, choose, unless_stopped
 
 
@@ -64,6 +65,7 @@ def make(
     normalize: Callable[..., jax.Array] = data.normalize,
     augmentation: Callable[..., jax.Array] = augment.none,
     batch_axis: BatchAxis | None = None,
+    tasks: Tasks = (),
 ) -> Trainer:
     """Return the training of `model` by `optimizer` as pure functions.
 
@@ -76,6 +78,7 @@ def make(
       normalize: (images, mean, std) -> inputs of the network; one of `data.NORMALIZERS`.
       augmentation: (images, key=) -> images; one of `augment.AUGMENTATIONS`.
       batch_axis: the devices that share each batch, if several do.
+      tasks: outputs of each task, as `data.Info` says; () for one task with all outputs.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     judge = functools.partial(states.judge, patience=patience, keep_best=keep_best)
@@ -99,10 +102,10 @@ def make(
         inputs = normalize(jnp.asarray(batch.images), *norms)
         if model.auxiliary is None:
             logits, stats = model.apply(masked, inputs, True)
-            return mean_loss(logits, batch.labels), stats
+            return losses.mean(logits, batch.labels, tasks), stats
         logits, aside, stats = model.auxiliary(masked, inputs)
-        loss = mean_loss(logits, batch.labels) + AUXILIARY_WEIGHT * mean_loss(aside, batch.labels)
-        return loss, stats
+        loss, beside = (losses.mean(each, batch.labels, tasks) for each in (logits, aside))
+        return loss + AUXILIARY_WEIGHT * beside, stats
 
     def changed(state: State, mask: masks.Mask, batch: Split, norms: Any, step: jax.Array):
         value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
@@ -159,11 +162,12 @@ def make(
         return unless_stopped(state, changed(state, mask, batch, norms, step))
 
     def tally(network: Network, mask, batch: Split, norms) -> evaluation.Tally:
-        return evaluation.tally(model, network, mask, batch, norms, normalize)
+        return evaluation.tally(model, network, mask, batch, norms, normalize, tasks)
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
         sums = evaluation.scanned(lambda batch: tally(network, mask, batch, (mean, std)), split)
-        return evaluation.mean(sums, split.labels.shape[0])
+        count, each = split.labels.shape[0], evaluation.labels_each(split)
+        return evaluation.mean(sums, count, tasks=each)
 
     def measure(state: State, mask, dataset: Dataset, step, since) -> tuple[State, Measured]:
         def on(split: Split) -> Evaluation:
@@ -190,11 +194,6 @@ def make(
         tally=tally,
         judge=judge,
     )
-
-
-def mean_loss(logits: jax.Array, labels: Any) -> jax.Array:
-    """Return the mean cross-entropy in nats of (n, classes) logits."""
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
 
 def shuffled(key: jax.Array, count: int) -> jax.Array:

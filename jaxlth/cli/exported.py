@@ -1,0 +1,132 @@
+"""`jaxlth export`: tickets for other frameworks."""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from jaxlth import early, masks, separation, store, supermask, tickets
+from jaxlth.cli import stored
+from jaxlth.cli.commands import Export
+from jaxlth.report import early as report
+from jaxlth.settings import known, require
+from jaxlth.store import exchange
+from jaxlth.work import Start
+
+
+def export(command: Export) -> int:
+    """Write a ticket to a file."""
+    require(
+        pathlib.Path(command.file).suffix in exchange.FORMATS,
+        f"A ticket's file must end in {' or '.join(exchange.FORMATS)}; got {command.file!r}.",
+    )
+    (path,) = stored.chosen_runs((command.run,) if command.run else (), command.out)
+    find = {
+        "imp": _of_level,
+        "separation": _of_level,
+        "early": _of_early,
+        "supermask": _of_supermask,
+    }
+    job = stored.job(path)
+    require(
+        job in find,
+        f"{path.name} is a run of `jaxlth {job}`; tickets of `jaxlth imp`, `early`, `separation` "
+        "and `supermask` are exported.",
+    )
+    (network, mask), named = find[job](command, path)
+    about = {"run": path.name, **named, "replicate": command.replicate}
+    counts = {"density": float(masks.density(mask)), "kept": int(masks.kept(mask))}
+    store.export_ticket(
+        command.file, network.params, mask, stats=network.stats, metadata=about | counts
+    )
+    print(command.file)
+    return 0
+
+
+def _of_level(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+    """Return a ticket of a run of `jaxlth imp` or `separation`, and what its file says of it."""
+    _refuse(command, path, ("density", "method"), instead=("level", "control"))
+    level = 1 if command.level is None else command.level
+    control = tickets.TICKET if command.control is None else command.control
+    rows = stored.undilated(stored.trained(path))
+    known("control", control, sorted(set(rows["control"]), key=_ticket_first))
+    rows = rows[rows["control"] == control]
+    _check_number("level", level, rows["level"], f"{control} of {path.name}")
+    rows = rows[rows["level"] == level]
+    of = f"{control} of {path.name} at level {level}"
+    _check_number("replicate", command.replicate, rows["replicate"], of)
+    find = separation.find if stored.job(path) == "separation" else tickets.find
+    start = find(store.look(path), level, control, command.replicate)
+    return start, {"level": level, "control": control}
+
+
+def _of_early(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+    """Return a ticket of a run of `jaxlth early`, and what its file says of it."""
+    density, method = command.density, command.method
+    _refuse(command, path, ("level", "control"), instead=("density", "method"))
+    if density is None or method is None:
+        raise ValueError(
+            f"A ticket of {path.name}, a run of `jaxlth early`, is named by --density and "
+            "--method; `jaxlth results` lists them."
+        )
+    row = _row_of_early(path, density, method, command.replicate)
+    which = early.Method(
+        row["score"], row["schedule"], row["ablation"], row["weights"], int(row["prune_step"])
+    )
+    start = early.find(store.look(path), density, which, command.replicate)
+    return start, {"method": method}
+
+
+def _of_supermask(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+    """Return the ticket of a replicate of a run of `jaxlth supermask`."""
+    _refuse(command, path, ("level", "control", "density", "method"), instead=("replicate",))
+    return supermask.find(store.look(path), command.replicate), {}
+
+
+def _row_of_early(path: pathlib.Path, density: float, method: str, replicate: int) -> pd.Series:
+    """Return what the table says of a ticket of a run; ValueError says which there are."""
+    rows = report.tickets(stored.trained(path))
+    rows = rows[rows["level"] > 0]
+    require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")
+    known("method", method, dict.fromkeys(rows["control"]))
+    rows = rows[rows["control"] == method]
+    _check_density(density, rows["density"], f"{method} of {path.name}")
+    rows = rows[rows["density"] == density]
+    of = f"{method} of {path.name} at density {density:g}"
+    _check_number("replicate", replicate, rows["replicate"], of)
+    return rows.iloc[0]
+
+
+def _refuse(
+    command: Export, path: pathlib.Path, names: Sequence[str], *, instead: Sequence[str]
+) -> None:
+    """Raise ValueError where an option is given that tickets of this run are not named by."""
+    given = [name for name in names if getattr(command, name) is not None]
+    require(
+        not given,
+        f"`{given[0] if given else ''}` does not go with {path.name}, a run of "
+        f"`jaxlth {stored.job(path)}`: its tickets are named by --{' and --'.join(instead)}.",
+    )
+
+
+def _check_number(name: str, value: int, there: Iterable[int], of: str) -> None:
+    numbers = sorted(set(there))
+    listed = ", ".join(map(str, numbers))
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        listed = f"{numbers[0]}..{numbers[-1]}"
+    require(value in numbers, f"There is no {name} {value} of the {of}; trained: {listed}.")
+
+
+def _check_density(value: float, there: Iterable[float], of: str) -> None:
+    densities = sorted(set(there), reverse=True)
+    closest = min(densities, key=lambda each: abs(each - value))
+    require(
+        value in densities,
+        f"There is no density {value:g} of {of}. Did you mean {closest:g}? Trained: "
+        f"{', '.join(f'{each:g}' for each in densities)}.",
+    )
+
+
+def _ticket_first(control: str) -> tuple[bool, str]:
+    return control != tickets.TICKET, control

@@ -1,0 +1,81 @@
+"""Cross-entropies of the tasks of a network, each with outputs of its own.
+
+A task of several outputs has labels 0, 1, ..., and the softmax of its outputs are the chances of
+each. A task of one output has labels 0 and 1, and the sigmoid of its output is the chance of 1.
+Tasks are told by their numbers of outputs, in a row; one task, or () for all outputs of a network,
+has labels (n,), several have labels (n, tasks). The loss of an example is the sum over its tasks.
+
+References:
+  Burger 2024, section 4.1: tasks side by side.
+"""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlth import settings
+
+Tasks: TypeAlias = tuple[int, ...]
+
+
+def mean(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
+    """Return the mean over examples of the sum over tasks of the cross-entropy in nats.
+
+    Args:
+      logits: (n, outputs).
+      labels: (n,) or (n, tasks).
+      tasks: outputs of each task.
+
+    Example:
+      >>> round(float(mean(jnp.zeros((1, 3)), jnp.array([[0, 1]]), (2, 1))), 3)  # 2 log 2
+      1.386
+    """
+    found = each(logits, labels, tasks)
+    return jnp.mean(found if found.ndim == 1 else jnp.sum(found, axis=-1))
+
+
+def each(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
+    """Return the cross-entropy in nats of every label, in the shape of the labels.
+
+    Raises:
+      ValueError: the tasks have not as many outputs as there are logits.
+    """
+    if one_of_classes(tasks):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    labels = jnp.asarray(labels)
+    columns = jnp.reshape(labels, (-1, len(tasks)))
+    found = [
+        optax.sigmoid_binary_cross_entropy(part[:, 0], own.astype(part.dtype))
+        if part.shape[-1] == 1
+        else optax.softmax_cross_entropy_with_integer_labels(part, own)
+        for part, own in zip(_parts(logits, tasks), columns.T, strict=True)
+    ]
+    return jnp.reshape(jnp.stack(found, axis=-1), labels.shape)
+
+
+def guesses(logits: jax.Array, tasks: Tasks = ()) -> jax.Array:
+    """Return the label that each example is taken for, (n,) or for several tasks (n, tasks)."""
+    if one_of_classes(tasks):
+        return jnp.argmax(logits, -1)
+    found = [
+        (part[:, 0] > 0).astype(int) if part.shape[-1] == 1 else jnp.argmax(part, -1)
+        for part in _parts(logits, tasks)
+    ]
+    return found[0] if len(found) == 1 else jnp.stack(found, axis=-1)
+
+
+def one_of_classes(tasks: Tasks) -> bool:
+    """Return whether labels are those of a single task, with an output for each class."""
+    return len(tasks) <= 1 and 1 not in tasks
+
+
+def _parts(logits: jax.Array, tasks: Tasks) -> list[jax.Array]:
+    """Return the logits of each task, (n, its outputs)."""
+    settings.require(
+        sum(tasks) == logits.shape[-1],
+        f"`tasks` must share out the {logits.shape[-1]} outputs of the network; got {tasks}.",
+    )
+    ends = [sum(tasks[: place + 1]) for place in range(len(tasks))]
+    return [logits[..., end - width : end] for end, width in zip(ends, tasks, strict=True)]
