@@ -4,9 +4,9 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import networkx as nx
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,15 +116,7 @@ def networks(draw):
 def test_categories_are_those_of_paths_in_networkx(drawn):
     params, mask = drawn
     graph = graphs.network(params, mask)
-    last = len(graph.graph["widths"]) - 1
-    for node, known in graph.nodes(data=True):
-        leads = any(layer == last for layer, _ in nx.descendants(graph, node) | {node})
-        comes = any(layer == 0 for layer, _ in nx.ancestors(graph, node) | {node})
-        expected = ("active" if comes else "zombie") if leads else "inactive"
-        assert known["category"] == expected
-    for source, target, category in graph.edges(data="category"):
-        ends = graph.nodes[source]["category"], graph.nodes[target]["category"]
-        assert category == min(ends, key=CATEGORIES.index)
+    tiny.assert_categories(graph)
 
 
 @settings(deadline=None)

@@ -4,12 +4,12 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import networkx as nx
 import numpy as np
 import pytest
+import tiny
 
 from jaxlth import graphs, masks, models, trees
-from jaxlth.graphs import CATEGORIES, Incoming
+from jaxlth.graphs import Incoming
 from jaxlth.graphs import wiring as wirings
 from jaxlth.models import ModelSettings, Network, conv, inception, vgg
 from jaxlth.models.resnet import ResNet
@@ -222,15 +222,7 @@ def test_categories_and_components_are_those_of_networkx(small, name):
     for seed in range(3):
         network, mask = net.draw(seed)
         graph = graphs.network(network.params, mask, net.wiring)
-        last = len(graph.graph["widths"]) - 1
-        for node, known in graph.nodes(data=True):
-            leads = any(layer == last for layer, _ in nx.descendants(graph, node) | {node})
-            comes = any(layer == 0 for layer, _ in nx.ancestors(graph, node) | {node})
-            expected = ("active" if comes else "zombie") if leads else "inactive"
-            assert known["category"] == expected
-        for source, target, category in graph.edges(data="category"):
-            ends = graph.nodes[source]["category"], graph.nodes[target]["category"]
-            assert category == min(ends, key=CATEGORIES.index)
+        tiny.assert_categories(graph)
         found = graphs.components(graphs.categories(network.params, mask, net.wiring))
         parts = graphs.subnetworks(graph)
         assert found.number == len(parts)

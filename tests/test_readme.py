@@ -63,27 +63,16 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(tm
 
 
 @pytest.mark.slow
-def test_the_command_for_early_pruning_runs(tmp_path):
-    line = next(line for line in commands() if line.startswith("jaxlth early --score"))
-    done = jaxlth(*line.split()[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "synflow-ums-shuffled" in done.stdout
-
-
-@pytest.mark.slow
-def test_the_command_for_instability_runs(tmp_path):
-    line = next(line for line in commands() if line.startswith("jaxlth instability"))
-    done = jaxlth(*line.split()[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "dense is stable from step" in done.stdout
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("separation --hidden", "networks"), ("supermask --hidden", "ticket")],
+    [
+        ("early --score", "synflow-ums-shuffled"),
+        ("instability", "dense is stable from step"),
+        ("separation --hidden", "networks"),
+        ("supermask --hidden", "ticket"),
+    ],
 )
-def test_the_commands_for_separation_and_supermasks_run(tmp_path, command, says):
+def test_the_commands_of_the_other_jobs_run(tmp_path, command, says):
     line = next(line for line in commands() if line.startswith(f"jaxlth {command}"))
     done = jaxlth(*line.split()[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -267,12 +267,12 @@ NORMS = (np.zeros(1, np.float32), np.ones(1, np.float32))
 def test_sums_by_task_are_those_of_numpy_and_add_up(tasks):
     model, network, mask, split = outputs_as_inputs(tasks, 25)
     entropies, right = expected(split.images.reshape(25, -1), split.labels, tasks)
-    shown = (NORMS, data.normalize, tasks)
-    whole = evaluation.tally(model, network, mask, split, *shown)
+    seen = evaluation.Seen(model, data.normalize, tasks)
+    whole = evaluation.tally(seen, network, mask, split, NORMS)
     np.testing.assert_allclose(whole.loss, entropies.sum(), rtol=1e-5)
     assert whole.right == right.sum()
     by_task = evaluation.scanned(
-        lambda batch: evaluation.by_task(model, network, mask, batch, *shown), split, size=10
+        lambda batch: evaluation.by_task(seen, network, mask, batch, NORMS), split, size=10
     )
     np.testing.assert_allclose(by_task.loss, entropies.sum(0), rtol=1e-5)
     np.testing.assert_array_equal(by_task.right, right.sum(0))
@@ -286,11 +286,9 @@ def test_examples_that_fill_up_a_batch_count_for_nothing():
     model, network, mask, split = outputs_as_inputs((3, 1), 6)
     filled = split._replace(labels=np.where(np.arange(6)[:, None] < 4, split.labels, -1))
     first = Split(*(array[:4] for array in split))
+    seen = evaluation.Seen(model, data.normalize, (3, 1))
     for sums in (evaluation.tally, evaluation.by_task):
-        a, b = (
-            sums(model, network, mask, each, NORMS, data.normalize, (3, 1))
-            for each in (filled, first)
-        )
+        a, b = (sums(seen, network, mask, each, NORMS) for each in (filled, first))
         tiny.assert_close(a, b, rtol=1e-6)
 
 
@@ -298,7 +296,8 @@ def test_networks_are_apart_where_they_differ_in_any_task():
     model, network, mask, split = outputs_as_inputs((1, 2), 30)
     other = network._replace(params={"bias": jnp.array([5.0, 0.0, 0.0])})
     pair, tasks = (network, other), (1, 2)
-    found = evaluation.apart(model, pair, mask, split, NORMS, data.normalize, tasks)
+    seen = evaluation.Seen(model, data.normalize, tasks)
+    found = evaluation.apart(seen, pair, mask, split, NORMS)
     logits = split.images.reshape(30, -1)
     moved = logits + np.array([5, 0, 0])
     gaps = [expected(each, split.labels, tasks)[0].sum(1) for each in (logits, moved)]
@@ -325,7 +324,7 @@ def test_a_group_sums_by_task_and_measures_means_over_tasks(looped):
     shared = layout.share(dataset)
     sums = compiled.summing(
         lambda trees, batch, norms: evaluation.by_task(
-            model, *trees, batch, norms, data.normalize, tasks
+            evaluation.Seen(model, data.normalize, tasks), *trees, batch, norms
         )
     )
     trees = (layout.place([network]), layout.place([mask]))

@@ -1,9 +1,10 @@
 """Tiny data, networks and groups of them, so that tests of training compile fast."""
 
 import jax
+import networkx as nx
 import numpy as np
 
-from jaxlth import keys, masks, models
+from jaxlth import graphs, keys, masks, models
 from jaxlth.data import Dataset, Split
 from jaxlth.training import OptimizerSettings, fit, optimizers, train
 
@@ -101,3 +102,16 @@ def assert_close(a, b, **tolerance):
     """Assert that two trees are the same up to a tolerance."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def assert_categories(graph):
+    """Check the categories of a `networkx.DiGraph` of a network against its paths."""
+    last = len(graph.graph["widths"]) - 1
+    for node, known in graph.nodes(data=True):
+        leads = any(layer == last for layer, _ in nx.descendants(graph, node) | {node})
+        comes = any(layer == 0 for layer, _ in nx.ancestors(graph, node) | {node})
+        expected = ("active" if comes else "zombie") if leads else "inactive"
+        assert known["category"] == expected
+    for source, target, category in graph.edges(data="category"):
+        ends = graph.nodes[source]["category"], graph.nodes[target]["category"]
+        assert category == min(ends, key=graphs.CATEGORIES.index)

@@ -23,7 +23,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from jaxlth import hosts, settings, store, tickets, work
+from jaxlth import settings, tickets, work
 from jaxlth.data import DataError, Dataset, Info, Split
 from jaxlth.early import choices
 from jaxlth.early.choices import (
@@ -130,14 +130,7 @@ def complete(chosen: EarlySettings, path: pathlib.Path) -> bool:
       chosen: what is wanted.
       path: folder of the run, which need not exist.
     """
-
-    def has_all() -> bool:
-        if not path.exists():
-            return False
-        run = store.look(path)
-        return all(run.has(name) for name in units(chosen))
-
-    return hosts.by_lead(has_all)
+    return tickets.has_all(path, lambda run: all(map(run.has, units(chosen))))
 
 
 def find(run: Run, density: float, method: Method, replicate: int) -> Start:
@@ -167,10 +160,9 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
     Raises:
       DataError: the data are needed and missing or damaged.
     """
-    about = store.about_run(run.path)
-    chosen = settings.from_dict(EarlySettings, about["settings"])
+    chosen, images = tickets.described(run, EarlySettings)
     if method.weights not in scoring.SEES_DATA:
-        return _without_data(chosen, tuple(about["facts"]["shape"]), about["facts"]["classes"])
+        return _without_data(chosen, **images)
     try:
         return prepare(chosen)
     except DataError as error:
@@ -180,7 +172,7 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
 
 
 def _without_data(
-    chosen: EarlySettings, shape: tuple[int, int, int], classes: int
+    chosen: EarlySettings, *, shape: tuple[int, int, int], classes: int
 ) -> Problem[Subject]:
     """Return the problem that settings describe on a data set of no examples."""
     nothing = Split(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int32))

@@ -19,7 +19,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from jaxlth import hosts, store, tickets
+from jaxlth import tickets
 from jaxlth.instability import choices
 from jaxlth.instability.analysis import Analysis
 from jaxlth.instability.choices import DENSE, NETWORKS, InstabilitySettings, Subject
@@ -99,14 +99,9 @@ def complete(chosen: InstabilitySettings, path: pathlib.Path) -> bool:
     """
     if chosen.compare_every is not None:
         return False
-
-    def has_all() -> bool:
-        if not path.exists():
-            return False
-        run = store.look(path)
-        return all(_has_all(run, chosen, step) for step in _replayed(run, chosen))
-
-    return hosts.by_lead(has_all)
+    return tickets.has_all(
+        path, lambda run: all(_has_all(run, chosen, step) for step in _replayed(run, chosen))
+    )
 
 
 def search(steps: list[int], how: str) -> Generator[int, bool, None]:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlth import data, landscape, masks, tickets, work
+from jaxlth import landscape, masks, tickets, work
 from jaxlth.data import Split
 from jaxlth.models import Network
 from jaxlth.tickets import Problem
@@ -79,8 +79,6 @@ class _Group:
     def __init__(
         self, problem: Problem[tickets.Subject], course: work.Course, networks: int
     ) -> None:
-        model = problem.subject.model
-        normalize = data.NORMALIZERS[problem.subject.chosen.data.normalize]
         self.layout = course.layout(networks)
         compiled, dataset = course.compiled(self.layout), problem.placed.shared(self.layout)
         self._splits = {"test": dataset.test, "train": compiled.some(dataset)}
@@ -90,7 +88,7 @@ class _Group:
         def summing(function: Callable[..., Any]) -> Callable[..., Any]:
             def tally(trees: tuple[Any, Any], batch: Split, norms: Any) -> Any:
                 network, mask = trees
-                return function(model, network, mask, batch, norms, normalize)
+                return function(problem.seen, network, mask, batch, norms)
 
             return compiled.summing(tally)
 

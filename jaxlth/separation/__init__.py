@@ -15,12 +15,12 @@ References:
 import pathlib
 from collections.abc import Generator
 
-from jaxlth import hosts, settings, store, tickets
+from jaxlth import settings, tickets
 from jaxlth.separation.choices import SeparationSettings, units
 from jaxlth.separation.job import Job, names, pruning
 from jaxlth.separation.stored import Pruned, find, look
 from jaxlth.store import Run
-from jaxlth.tickets import Compaction, Group, Problem, Pruning, label
+from jaxlth.tickets import Problem, Pruning, label
 from jaxlth.work import Progress
 
 __all__ = [
@@ -75,20 +75,15 @@ def separation(
     info = problem.info
     run.note({name: getattr(info, name) for name in ("shape", "classes", "tasks", "widths")})
     tickets.plan(run, job.first_asked())
-    fine_tune = chosen.after_pruning == "fine-tune"
-    course = problem.course()
-    later = problem.course(fine_tune=True) if fine_tune else course
-    smaller = Compaction(problem, later, lambda each: each.course(fine_tune=fine_tune))
+    trainings = tickets.Trainings(problem)
     for level in range(job.levels + 1):
         going = [each for each in range(chosen.replicates) if job.goes_on(level, each)]
         asks = [job.ask(level, tickets.TICKET, replicate) for replicate in going]
         if not asks:
             break
-        compact = chosen.compact and level > 0
-        whole = Group(asks, later if level else course, problem.placed)
         yield from tickets.train(
             run,
-            smaller.groups(asks) if compact else [whole],
+            trainings.groups(level, asks),
             later=job.missing_after(level),
             checkpoint_seconds=checkpoint_seconds,
         )
@@ -102,11 +97,4 @@ def complete(chosen: SeparationSettings, path: pathlib.Path) -> bool:
       chosen: what is wanted.
       path: folder of the run, which need not exist.
     """
-
-    def has_all() -> bool:
-        if not path.exists():
-            return False
-        run = store.look(path)
-        return all(run.has(unit) for unit in units(chosen))
-
-    return hosts.by_lead(has_all)
+    return tickets.has_all(path, lambda run: all(map(run.has, units(chosen))))

@@ -34,7 +34,6 @@ class Job(tickets.Job):
         self._problem = problem
         pruning = dataclasses.replace(problem.subject, chosen=choices.imp(own))
         super().__init__(pruning, run)
-        self._zeros = jax.tree.map(_zeros, problem.subject.like.params)
         self._tasks = [graphs.Task(*task) for task in data.tasks(problem.info)]
         self._names = names(problem.info.name)
         self._score = functools.cache(self._built)
@@ -95,7 +94,7 @@ class Job(tickets.Job):
         return jax.tree.unflatten(jax.tree.structure(mask), kept)
 
     def _categories(self, mask: masks.Mask) -> graphs.Categories:
-        return graphs.categories(self._zeros, mask)
+        return graphs.categories(self._problem.subject.zeros, mask)
 
     def _prunable(self, found: graphs.Categories) -> dict[str, np.ndarray]:
         """Return the categories of the weights of each tensor that may be pruned."""
@@ -145,13 +144,9 @@ class Job(tickets.Job):
         }
 
     def _summed(self, network: Network, mask: masks.Mask, split: Any, norms: Any) -> Any:
-        model, info = self._problem.subject.model, self._problem.info
-        normalize = data.NORMALIZERS[self._own.data.normalize]
+        seen = self._problem.seen
         return evaluation.scanned(
-            lambda batch: evaluation.by_task(
-                model, network, mask, batch, norms, normalize, info.tasks
-            ),
-            split,
+            lambda batch: evaluation.by_task(seen, network, mask, batch, norms), split
         )
 
 
@@ -184,7 +179,3 @@ def names(dataset: str) -> list[str]:
         part if part not in parts[:place] else f"{part}_{parts[: place + 1].count(part)}"
         for place, part in enumerate(parts)
     ]
-
-
-def _zeros(leaf: Any) -> np.ndarray:
-    return np.zeros(leaf.shape, leaf.dtype)

@@ -32,12 +32,10 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     Raises:
       ValueError: the run has no such network.
     """
-    about = store.about_run(run.path)
-    chosen = settings.from_dict(SeparationSettings, about["settings"])
+    chosen, images = tickets.described(run, SeparationSettings)
     name = tickets.unit(level, control, replicate)
     settings.require(run.has(name), f"The run {run.path.name} has no {name}.")
-    shape, classes = tuple(about["facts"]["shape"]), about["facts"]["classes"]
-    found = pruning(chosen, shape=shape, classes=classes)
+    found = pruning(chosen, **images)
     own = dataclasses.replace(found, chosen=imp(chosen))
     return tickets.Job(own, run).start(level, control, replicate)
 
@@ -54,18 +52,17 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         about["job"] == "separation", f"The run {about['label']} is not of `jaxlth separation`."
     )
     run, facts = store.look(path), about["facts"]
-    chosen = settings.from_dict(SeparationSettings, about["settings"])
+    chosen, images = tickets.described(run, SeparationSettings)
     info = Info(
         name=chosen.data.name,
-        classes=facts["classes"],
-        shape=tuple(facts["shape"]),
+        **images,
         tasks=tuple(facts["tasks"]),
         widths=tuple(facts["widths"]),
         train=0,
         validation=0,
         test=0,
     )
-    subject = tickets.subject(chosen, shape=info.shape, classes=info.classes)
+    subject = tickets.subject(chosen, **images)
     units = [name for name, _ in run.records()]
     found, level = {}, 0
     while (unit := tickets.unit(level, tickets.TICKET, replicate)) in units:

@@ -25,7 +25,7 @@ import functools
 import pathlib
 from collections.abc import Generator
 
-from jaxlth import hosts, settings, store, tickets, training, work
+from jaxlth import settings, tickets, training, work
 from jaxlth.store import Run
 from jaxlth.supermask import choices, trying
 from jaxlth.supermask.choices import SupermaskSettings, baseline, sizes, units
@@ -134,18 +134,14 @@ def complete(chosen: SupermaskSettings, path: pathlib.Path) -> bool:
       chosen: what is wanted.
       path: folder of the run, which need not exist.
     """
-
-    def has_all() -> bool:
-        if not path.exists():
-            return False
-        run = store.look(path)
-        return all(
+    return tickets.has_all(
+        path,
+        lambda run: all(
             run.has(unit)
             for replicate in range(chosen.replicates)
             for unit in asked(run, chosen, replicate)
-        )
-
-    return hosts.by_lead(has_all)
+        ),
+    )
 
 
 def find(run: Run, replicate: int) -> Start:
@@ -154,14 +150,12 @@ def find(run: Run, replicate: int) -> Start:
     Raises:
       ValueError: the run has no such ticket.
     """
-    about = store.about_run(run.path)
-    chosen = settings.from_dict(SupermaskSettings, about["settings"])
+    chosen, images = tickets.described(run, SupermaskSettings)
     settings.require(
         run.has(choices.ticket(replicate)),
         f"The run {run.path.name} has no ticket of replicate {replicate}.",
     )
-    shape, classes = tuple(about["facts"]["shape"]), about["facts"]["classes"]
-    return Job(tickets.subject(chosen, shape=shape, classes=classes), run).ticket(replicate)
+    return Job(tickets.subject(chosen, **images), run).ticket(replicate)
 
 
 def until(course: Course, step: int, *, networks: int | None = None) -> Course:

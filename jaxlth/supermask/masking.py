@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import data, masks, tickets
+from jaxlth import masks, tickets
 from jaxlth.tickets import Problem
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import Evaluation
@@ -62,8 +62,6 @@ class Untrained:
           course: how its networks are placed.
           networks: how many there are in all.
         """
-        chosen, model = problem.subject.chosen, problem.subject.model
-        normalize, tasks = data.NORMALIZERS[chosen.data.normalize], problem.info.tasks
         self._layout = course.layout(networks)
         dataset = problem.placed.shared(self._layout)
         self._norms = (dataset.mean, dataset.std)
@@ -71,7 +69,7 @@ class Untrained:
         self._splits = {name: split for name, split in named.items() if split is not None}
 
         def tally(start: Start, batch: Any, norms: Any) -> evaluation.Tally:
-            return evaluation.tally(model, *start, batch, norms, normalize, tasks)
+            return evaluation.tally(problem.seen, *start, batch, norms)
 
         self._sums = course.compiled(self._layout).summing(tally)
 

@@ -5,11 +5,10 @@ trained network is a unit of the run's folder, "level_03/ticket/replicate_0", an
 the folder lacks it.
 """
 
-import functools
 import pathlib
 from collections.abc import Generator, Iterable, Iterator
 
-from jaxlth import hosts, settings, store, work
+from jaxlth import settings, work
 from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
@@ -24,7 +23,7 @@ from jaxlth.tickets.choices import (
     unit,
     units,
 )
-from jaxlth.tickets.compaction import Compaction, Group
+from jaxlth.tickets.compaction import Compaction, Group, Trainings
 from jaxlth.tickets.controls import CONTROLS, TICKET
 from jaxlth.tickets.job import Job
 from jaxlth.tickets.problem import (
@@ -39,6 +38,7 @@ from jaxlth.tickets.problem import (
     subject,
     total,
 )
+from jaxlth.tickets.stored import described, has_all
 from jaxlth.work import Progress, Start
 
 __all__ = [
@@ -53,11 +53,14 @@ __all__ = [
     "Problem",
     "Pruning",
     "Subject",
+    "Trainings",
     "check_compact",
     "check_training",
     "complete",
+    "described",
     "dilated",
     "find",
+    "has_all",
     "imp",
     "kept_by_level",
     "label",
@@ -93,10 +96,7 @@ def imp(
     chosen, job = problem.subject.chosen, Job(problem.subject, run)
     run.note({"shape": problem.info.shape, "classes": problem.info.classes})
     plan(run, job.first_asked())
-    course = problem.course()
-    again = functools.partial(Problem.course, fine_tune=chosen.after_pruning == "fine-tune")
-    later = again(problem) if chosen.after_pruning == "fine-tune" else course
-    smaller = Compaction(problem, later, again) if chosen.compact else None
+    trainings = Trainings(problem)
     for level in range(job.levels + 1):
         asks = [
             job.ask(level, control, replicate)
@@ -104,10 +104,11 @@ def imp(
             for replicate in range(chosen.replicates)
             if not job.diverged_before(level, replicate)
         ]
-        whole = Group(asks, later if level else course, problem.placed)
-        groups = smaller.groups(asks) if smaller and level else [whole]
         yield from train(
-            run, groups, later=job.missing_after(level), checkpoint_seconds=checkpoint_seconds
+            run,
+            trainings.groups(level, asks),
+            later=job.missing_after(level),
+            checkpoint_seconds=checkpoint_seconds,
         )
         if job.lost_too_much(level):
             break
@@ -149,14 +150,7 @@ def complete(chosen: ImpSettings, path: pathlib.Path) -> bool:
     """
     if chosen.dilations or chosen.stop_density or chosen.stop_lost_accuracy:
         return False
-
-    def has_all() -> bool:
-        if not path.exists():
-            return False
-        run = store.look(path)
-        return all(run.has(name) for name in units(chosen, levels=chosen.levels))
-
-    return hosts.by_lead(has_all)
+    return has_all(path, lambda run: all(map(run.has, units(chosen, levels=chosen.levels))))
 
 
 def find(run: Run, level: int, control: str, replicate: int) -> Start:
@@ -165,8 +159,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     Raises:
       ValueError: the run has no such network.
     """
-    about = store.about_run(run.path)
-    chosen = settings.from_dict(ImpSettings, about["settings"])
+    chosen, images = described(run, ImpSettings)
     settings.known("control", control, (TICKET, *CONTROLS))
     name = unit(level, control, replicate)
     settings.require(
@@ -174,10 +167,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
         f"The run {run.path.name} has no {name}; it has levels and replicates as "
         "`jaxlth results` shows them.",
     )
-    shape, classes = about["facts"]["shape"], about["facts"]["classes"]
-    return Job(pruning(chosen, shape=tuple(shape), classes=classes), run).start(
-        level, control, replicate
-    )
+    return Job(pruning(chosen, **images), run).start(level, control, replicate)
 
 
 def plan(run: Run, asked: Iterable[str]) -> None:

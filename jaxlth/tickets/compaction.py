@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -40,6 +40,30 @@ class Group(NamedTuple):
     placed: Placed
 
 
+class Trainings:
+    """How the networks of each level are trained: at which rates, and whole or smaller.
+
+    Args:
+      problem: of full size, whose settings say whether to compact and what follows pruning.
+    """
+
+    def __init__(self, problem: Problem[Any]) -> None:
+        chosen = problem.subject.chosen
+        fine_tune = chosen.after_pruning == "fine-tune"
+        self._problem = problem
+        self._dense = problem.course()
+        self._pruned = problem.course(fine_tune=True) if fine_tune else self._dense
+        again = functools.partial(Problem.course, fine_tune=fine_tune)
+        self._smaller = Compaction(problem, self._pruned, again) if chosen.compact else None
+
+    def groups(self, level: int, asks: Sequence[Ask]) -> Iterable[Group]:
+        """Return the networks of a level in groups that are trained alike."""
+        if self._smaller and level:
+            return self._smaller.groups(asks)
+        course = self._pruned if level else self._dense
+        return [Group(asks, course, self._problem.placed)]
+
+
 class Compaction:
     """The smaller networks that tickets are trained in, where that pays.
 
@@ -62,10 +86,9 @@ class Compaction:
         self._problem, self._whole = problem, whole
         self._worthwhile = WORTHWHILE if worthwhile is None else worthwhile
         self._share = SHARE if worthwhile is None else 0.0
-        chosen, like = problem.subject.chosen.data, problem.subject.like.params
+        chosen = problem.subject.chosen.data
         # Else an input would depend on others before the network sees it.
         self._inputs_may_go = chosen.normalize != "unit-norm" and chosen.augment == "none"
-        self._zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
         self._full = tuple(len(layer) for layer in self._alive(problem.subject.dense))
         self._smaller = functools.cache(lambda widths: course(self._made(widths)))
 
@@ -94,7 +117,7 @@ class Compaction:
         inactive = graphs.CATEGORIES.index("inactive")
         return tuple(
             np.flatnonzero(units != inactive)
-            for units in graphs.categories(self._zeros, mask).units
+            for units in graphs.categories(self._problem.subject.zeros, mask).units
         )
 
     def _common(self, alive: Sequence[Units], inputs: np.ndarray) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from jaxlth.data import Dataset, Info, augment
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.tickets.choices import ImpSettings
 from jaxlth.training import execution, losses, optimizers, train
+from jaxlth.training.evaluation import Seen
 
 # The settings of a job, which have `data`, `model`, `training`, `optimizer`, `leave_out`, `seed`.
 Chosen: TypeAlias = Any
@@ -35,6 +36,11 @@ class Subject:
     model: Model
     like: Network
     dense: masks.Mask
+
+    @functools.cached_property
+    def zeros(self) -> masks.Params:
+        """Parameters of nothing but zeros, for those who need names and shapes in NumPy."""
+        return _zeros(self.like)
 
     def keeping(self, density: float) -> Keep:
         """Return what a network of a density keeps: a count, or one for each of its tensors.
@@ -102,13 +108,16 @@ def subject(chosen: Chosen, *, shape: tuple[int, ...], classes: int) -> Subject:
     shared = batch_axis(chosen) if chosen.training.synchronized_statistics else None
     model = models.build(chosen.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
-    dense = masks.without(masks.dense(zeros), chosen.leave_out)
+    dense = masks.without(masks.dense(_zeros(like)), chosen.leave_out)
     settings.require(
         masks.size(dense) > 0,
         f"`leave_out` leaves no weight to prune; got {' '.join(chosen.leave_out)}.",
     )
     return Subject(chosen, model, like, dense)
+
+
+def _zeros(like: Network) -> masks.Params:
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
 
 
 def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pruning:
@@ -196,6 +205,12 @@ class Problem(Generic[S]):
             f"{what} one set with an output for each class, such as mnist; outputs of"
             f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
         )
+
+    @functools.cached_property
+    def seen(self) -> Seen:
+        """How evaluations see the network."""
+        chosen = self.subject.chosen.data
+        return Seen(self.subject.model, data.NORMALIZERS[chosen.normalize], self.info.tasks)
 
     @functools.cached_property
     def mean(self) -> np.ndarray:

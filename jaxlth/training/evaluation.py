@@ -24,6 +24,14 @@ LOOPED_BATCH = 500  # likewise, where activations are large
 S = TypeVar("S")
 
 
+class Seen(NamedTuple):
+    """How a network is seen by all that is summed over examples."""
+
+    model: Model
+    normalize: Callable[..., jax.Array]  # (images, mean, std) -> inputs
+    tasks: Tasks = ()  # outputs of each task, () for a single one
+
+
 class Evaluation(NamedTuple):
     """Loss and accuracy on one split."""
 
@@ -53,57 +61,41 @@ class Moments(NamedTuple):
 
 
 def tally(
-    model: Model,
-    network: Network,
-    mask: masks.Mask,
-    batch: Split,
-    norms: tuple[Any, Any],
-    normalize: Callable[..., jax.Array],
-    tasks: Tasks = (),
+    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
 ) -> Tally:
     """Return the sums of one batch; examples of a negative label count for nothing.
 
     Args:
-      model: the network's functions.
+      seen: how the network is seen.
       network: its parameters and batch statistics.
       mask: what it keeps.
       batch: images and labels (n,), or (n, tasks).
       norms: mean and standard deviation.
-      normalize: (images, mean, std) -> inputs.
-      tasks: outputs of each task, () for a single one.
     """
-    found, right = _counted(model, network, mask, batch, norms, normalize, tasks)
+    found, right = _counted(seen, network, mask, batch, norms)
     return Tally(jnp.sum(found), jnp.sum(right))
 
 
 def by_task(
-    model: Model,
-    network: Network,
-    mask: masks.Mask,
-    batch: Split,
-    norms: tuple[Any, Any],
-    normalize: Callable[..., jax.Array],
-    tasks: Tasks = (),
+    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
 ) -> Tally:
     """Return the sums of one batch for each task, (tasks,) each; see `tally`."""
-    found, right = _counted(model, network, mask, batch, norms, normalize, tasks)
-    shape = (-1, max(1, len(tasks)))
+    found, right = _counted(seen, network, mask, batch, norms)
+    shape = (-1, max(1, len(seen.tasks)))
     return Tally(jnp.sum(found.reshape(shape), axis=0), jnp.sum(right.reshape(shape), axis=0))
 
 
 def apart(
-    model: Model,
+    seen: Seen,
     pair: tuple[Network, Network],
     mask: masks.Mask,
     batch: Split,
     norms: tuple[Any, Any],
-    normalize: Callable[..., jax.Array],
-    tasks: Tasks = (),
 ) -> Apart:
     """Return how far apart two networks are on one batch; see `tally`."""
-    inputs = normalize(jnp.asarray(batch.images), *norms)
+    inputs = seen.normalize(jnp.asarray(batch.images), *norms)
     (found, classes), (others, other_classes) = (
-        _outcomes(model, network, mask, inputs, batch.labels, tasks) for network in pair
+        _outcomes(seen, network, mask, inputs, batch.labels) for network in pair
     )
     counts = batch.labels >= 0
     differing, gaps = counts & (classes != other_classes), found - others
@@ -115,22 +107,17 @@ def apart(
 
 
 def moments(
-    model: Model,
-    network: Network,
-    mask: masks.Mask,
-    batch: Split,
-    norms: tuple[Any, Any],
-    normalize: Callable[..., jax.Array],
+    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
 ) -> Moments:
     """Return the batch statistics that one batch alone gives a network; its own do not matter.
 
     All examples count: batches must not be filled up.
     """
     masked = masks.apply(network.params, mask)
-    inputs = normalize(jnp.asarray(batch.images), *norms)
+    inputs = seen.normalize(jnp.asarray(batch.images), *norms)
 
     def after(stats: Any) -> Any:
-        return model.apply(Network(masked, stats), inputs, True)[1]
+        return seen.model.apply(Network(masked, stats), inputs, True)[1]
 
     # Running statistics become keep * old + (1 - keep) * those of the batch; XLA computes the
     # network once for both.
@@ -144,34 +131,24 @@ def moments(
 
 
 def _counted(
-    model: Model,
-    network: Network,
-    mask: masks.Mask,
-    batch: Split,
-    norms: tuple[Any, Any],
-    normalize: Callable[..., jax.Array],
-    tasks: Tasks,
+    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
 ) -> tuple[jax.Array, Any]:
     """Return the cross-entropy of each label, 0 of a negative one, and whether it was found."""
-    inputs = normalize(jnp.asarray(batch.images), *norms)
-    found, classes = _outcomes(model, network, mask, inputs, batch.labels, tasks)
+    inputs = seen.normalize(jnp.asarray(batch.images), *norms)
+    found, classes = _outcomes(seen, network, mask, inputs, batch.labels)
     counts = batch.labels >= 0
     right = counts & (classes == batch.labels)
     return jnp.where(counts, found, 0), right
 
 
 def _outcomes(
-    model: Model,
-    network: Network,
-    mask: masks.Mask,
-    inputs: jax.Array,
-    labels: Any,
-    tasks: Tasks,
+    seen: Seen, network: Network, mask: masks.Mask, inputs: jax.Array, labels: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Return the cross-entropy of each label, and the class taken for it."""
     masked = network._replace(params=masks.apply(network.params, mask))
-    logits, _ = model.apply(masked, inputs, False)
-    return losses.each(logits, jnp.maximum(labels, 0), tasks), losses.guesses(logits, tasks)
+    logits, _ = seen.model.apply(masked, inputs, False)
+    each = losses.each(logits, jnp.maximum(labels, 0), seen.tasks)
+    return each, losses.guesses(logits, seen.tasks)
 
 
 def mean(sums: Tally, count: int, *, tasks: int = 1) -> Evaluation:

@@ -81,6 +81,7 @@ def make(
       tasks: outputs of each task, as `data.Info` says; () for one task with all outputs.
     """
     optimizer = optax.with_extra_args_support(optimizer)
+    seen = evaluation.Seen(model, normalize, tasks)
     judge = functools.partial(states.judge, patience=patience, keep_best=keep_best)
     share = batch_axis or BatchAxis("", 1)
 
@@ -162,7 +163,7 @@ def make(
         return unless_stopped(state, changed(state, mask, batch, norms, step))
 
     def tally(network: Network, mask, batch: Split, norms) -> evaluation.Tally:
-        return evaluation.tally(model, network, mask, batch, norms, normalize, tasks)
+        return evaluation.tally(seen, network, mask, batch, norms)
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
         sums = evaluation.scanned(lambda batch: tally(network, mask, batch, (mean, std)), split)

@@ -1,0 +1,33 @@
+"""What stored runs have, told without their data."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from jaxlth import hosts, settings, store
+from jaxlth.store import Run
+
+C = TypeVar("C")
+
+
+def has_all(path: pathlib.Path, enough: Callable[[Run], bool]) -> bool:
+    """Return whether the run in a folder has enough; the lead of several processes looks.
+
+    Args:
+      path: folder of the run, which need not exist.
+      enough: whether a run has all that is wanted.
+    """
+    return hosts.by_lead(lambda: path.exists() and enough(store.look(path)))
+
+
+def described(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
+    """Return the settings of a run, and `shape` and `classes` of its images.
+
+    Args:
+      run: of the job whose settings these are.
+      kind: class of the settings.
+    """
+    about = store.about_run(run.path)
+    facts = about["facts"]
+    images = {"shape": tuple(facts["shape"]), "classes": facts["classes"]}
+    return settings.from_dict(kind, about["settings"]), images
