@@ -24,7 +24,7 @@ LAYERS = (
     ("store",),
     ("work",),
     ("tickets",),
-    ("early", "instability", "separation", "supermask"),
+    ("early", "instability", "separation", "supermask", "mask_training"),
     ("report",),
     ("cli",),
     ("__main__",),

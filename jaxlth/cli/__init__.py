@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Instability,
         Separation,
         Supermask,
+        TrainMask,
     )
     from jaxlth.cli.find import staged, trained
     from jaxlth.cli.parsing import call
@@ -37,6 +38,7 @@ __all__ = [
     "Instability",
     "Separation",
     "Supermask",
+    "TrainMask",
     "call",
     "guarded",
     "main",
@@ -50,7 +52,7 @@ INTERRUPTED = 130
 _PUBLIC = {
     "commands": (
         *("COMMANDS", "TOLERANCE"),
-        *("Early", "Imp", "Instability", "Separation", "Supermask"),
+        *("Early", "Imp", "Instability", "Separation", "Supermask", "TrainMask"),
     ),
     "find": ("staged", "trained"),
     "parsing": ("call",),
@@ -129,6 +131,7 @@ def _run(arguments: list[str]) -> int:
         commands.Instability: find.trained,
         commands.Separation: find.trained,
         commands.Supermask: find.trained,
+        commands.TrainMask: find.trained,
         commands.Results: stored.results,
         commands.Figure: drawn.figure,
         commands.List: stored.list_runs,

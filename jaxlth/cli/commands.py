@@ -9,6 +9,7 @@ import tyro
 
 from jaxlth.early import EarlySettings
 from jaxlth.instability import InstabilitySettings
+from jaxlth.mask_training import MaskTrainingSettings
 from jaxlth.report import formats
 from jaxlth.separation import SeparationSettings
 from jaxlth.settings import known, require
@@ -172,6 +173,22 @@ class Supermask(Training):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainMask(Training):
+    """Train which weights of a network to keep, and not the weights.
+
+    Supermasks: masks drawn with trained probabilities (bernoulli), or of trained scores
+    (edge-popup, gem-miner). --optimizer, --lr and the training's length are those of the masks;
+    --finetune trains the weights that they keep afterwards, beside controls and dense networks.
+    What is in the run's folder already is not computed again: asking for more densities, controls
+    or replicates extends a run.
+    """
+
+    job: Annotated[MaskTrainingSettings, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=MaskTrainingSettings
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
     """Print the table of results: of the newest run, of the runs named, or of all."""
 
@@ -221,18 +238,18 @@ class Figure:
     """What to draw: accuracy by density, on the test set (accuracy) or the training set
     (train-accuracy); test accuracy through training (training); step and accuracy of least
     validation loss (early-stopping); length of training that reaches the dense accuracy
-    (dilation); what `jaxlth early` keeps of each layer (layers). Of `jaxlth instability`, by the
-    step that twins start from: error barrier between them (instability), their error (error), other
-    distances (distances), where they start (start); the error along the lines (interpolation), the
-    barrier through training (throughout); the step from which networks are stable, by density
-    (onset). Of `jaxlth separation`, by level: accuracy of tasks and weights of each category
-    (separation), inactive and zombie weights (unused), units of one task only (degrees); accuracy
-    of tasks by available weights (tasks). Of `jaxlth separation`, and of `jaxlth imp` without
-    convolutions: pictures of a network at its levels (network), weights that leave each pixel
-    (pixels). Of `jaxlth supermask`: the accuracy of untrained masked networks by threshold, and the
-    loss of tickets in training (supermask); the loss of the long training and of the one that stops
-    (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and of all
-    dense networks (sizes)."""
+    (dilation); what `jaxlth early` and `train-mask` keep of each layer (layers). Of `jaxlth
+    instability`, by the step that twins start from: error barrier between them (instability), their
+    error (error), other distances (distances), where they start (start); the error along the lines
+    (interpolation), the barrier through training (throughout); the step from which networks are
+    stable, by density (onset). Of `jaxlth separation`, by level: accuracy of tasks and weights of
+    each category (separation), inactive and zombie weights (unused), units of one task only
+    (degrees); accuracy of tasks by available weights (tasks). Of `jaxlth separation`, and of
+    `jaxlth imp` without convolutions: pictures of a network at its levels (network), weights that
+    leave each pixel (pixels). Of `jaxlth supermask`: the accuracy of untrained masked networks by
+    threshold, and the loss of tickets in training (supermask); the loss of the long training and of
+    the one that stops (stopping); size and accuracy by threshold (thresholds); loss and size of
+    tickets and of all dense networks (sizes)."""
     levels: tuple[int, ...] = ()
     """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
@@ -276,10 +293,10 @@ class Export:
     control: str | None = None
     """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
     density: float | None = None
-    """Share of the weights that the ticket keeps, of a run of `jaxlth early`."""
+    """Share of the weights that the ticket keeps, of a run of `jaxlth early` or `train-mask`."""
     method: str | None = None
     """Score, schedule and what was done to the ticket, such as snip-ums or snip-ums-shuffled, of a
-    run of `jaxlth early`; `jaxlth results` lists them."""
+    run of `jaxlth early`; such as edge-popup, of `train-mask`; `jaxlth results` lists them."""
 
 
 COMMANDS = {
@@ -288,6 +305,7 @@ COMMANDS = {
     "instability": Instability,
     "separation": Separation,
     "supermask": Supermask,
+    "train-mask": TrainMask,
     "results": Results,
     "figure": Figure,
     "list": List,

@@ -42,7 +42,7 @@ def last(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, Any]:
     if job == "supermask":
         parts = [part for part in masked.drawable(frame) if part in SUPERMASK]
         return {"supermask": _supermask(*parts)(frame, path, Figure())} if parts else {}
-    if job == "early":
+    if job in ("early", "train-mask"):
         return {"accuracy": early.accuracy(frame)} if (frame["level"] > 0).any() else {}
     return {"accuracy": figures.accuracy(stored.undilated(frame))}
 
@@ -186,6 +186,11 @@ def _of_imp(draw: Callable[..., Any], **how: Any) -> Draw:
     return lambda frame, _path, _command: draw(stored.undilated(frame), **how)
 
 
+_EARLY: dict[str, Draw] = {
+    "accuracy": _of(early.accuracy),
+    "train-accuracy": _of(early.accuracy, metric="train_accuracy"),
+    "layers": _of(early.layers),
+}
 KINDS: Mapping[str, Mapping[str, Draw]] = {  # of each job
     "imp": {
         "accuracy": _of_imp(figures.accuracy),
@@ -196,11 +201,8 @@ KINDS: Mapping[str, Mapping[str, Draw]] = {  # of each job
         "network": functools.partial(_network, _of_tickets),
         "pixels": functools.partial(_pixels, _of_tickets),
     },
-    "early": {
-        "accuracy": _of(early.accuracy),
-        "train-accuracy": _of(early.accuracy, metric="train_accuracy"),
-        "layers": _of(early.layers),
-    },
+    "early": _EARLY,
+    "train-mask": _EARLY,
     "instability": {
         "instability": _of(twins.instability),
         "error": _of(twins.error),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxlth import early, masks, separation, store, supermask, tickets
+from jaxlth import early, mask_training, masks, separation, store, supermask, tickets
 from jaxlth.cli import stored
 from jaxlth.cli.commands import Export
 from jaxlth.report import early as report
@@ -27,12 +27,13 @@ def export(command: Export) -> int:
         "separation": _of_level,
         "early": _of_early,
         "supermask": _of_supermask,
+        "train-mask": _of_masks,
     }
     job = stored.job(path)
     require(
         job in find,
-        f"{path.name} is a run of `jaxlth {job}`; tickets of `jaxlth imp`, `early`, `separation` "
-        "and `supermask` are exported.",
+        f"{path.name} is a run of `jaxlth {job}`; tickets of `jaxlth imp`, `early`, `separation`, "
+        "`supermask` and `train-mask` are exported.",
     )
     (network, mask), named = find[job](command, path)
     about = {"run": path.name, **named, "replicate": command.replicate}
@@ -63,19 +64,22 @@ def _of_level(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any
 
 def _of_early(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
     """Return a ticket of a run of `jaxlth early`, and what its file says of it."""
-    density, method = command.density, command.method
-    _refuse(command, path, ("level", "control"), instead=("density", "method"))
-    if density is None or method is None:
-        raise ValueError(
-            f"A ticket of {path.name}, a run of `jaxlth early`, is named by --density and "
-            "--method; `jaxlth results` lists them."
-        )
-    row = _row_of_early(path, density, method, command.replicate)
+    row = _row(command, path)
     which = early.Method(
         row["score"], row["schedule"], row["ablation"], row["weights"], int(row["prune_step"])
     )
-    start = early.find(store.look(path), density, which, command.replicate)
-    return start, {"method": method}
+    start = early.find(store.look(path), row["density"], which, command.replicate)
+    return start, {"method": command.method}
+
+
+def _of_masks(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+    """Return a network of a run of `jaxlth train-mask`, and what its file says of it."""
+    row = _row(command, path)
+    density = None if row["unit"].startswith("density_free/") else row["density"]
+    control = tickets.TICKET if row["ablation"] == "none" else row["ablation"]
+    which = mask_training.Wanted(row["score"], density, row["schedule"], control)
+    start = mask_training.find(store.look(path), which, command.replicate)
+    return start, {"method": command.method}
 
 
 def _of_supermask(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
@@ -84,8 +88,15 @@ def _of_supermask(command: Export, path: pathlib.Path) -> tuple[Start, dict[str,
     return supermask.find(store.look(path), command.replicate), {}
 
 
-def _row_of_early(path: pathlib.Path, density: float, method: str, replicate: int) -> pd.Series:
-    """Return what the table says of a ticket of a run; ValueError says which there are."""
+def _row(command: Export, path: pathlib.Path) -> pd.Series:
+    """Return what the table says of the ticket asked for; ValueError says which there are."""
+    density, method, replicate = command.density, command.method, command.replicate
+    _refuse(command, path, ("level", "control"), instead=("density", "method"))
+    if density is None or method is None:
+        raise ValueError(
+            f"A ticket of {path.name}, a run of `jaxlth {stored.job(path)}`, is named by --density "
+            "and --method; `jaxlth results` lists them."
+        )
     rows = report.tickets(stored.trained(path))
     rows = rows[rows["level"] > 0]
     require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")

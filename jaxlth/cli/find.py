@@ -10,9 +10,19 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 from rich.console import Console
 
-from jaxlth import early, hosts, instability, separation, settings, store, supermask, tickets
+from jaxlth import (
+    early,
+    hosts,
+    instability,
+    mask_training,
+    separation,
+    settings,
+    store,
+    supermask,
+    tickets,
+)
 from jaxlth.cli import drawn, signals, stored
-from jaxlth.cli.commands import Early, Imp, Instability, Separation, Supermask
+from jaxlth.cli.commands import Early, Imp, Instability, Separation, Supermask, TrainMask
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
 from jaxlth.tickets import ImpSettings, Problem
@@ -21,7 +31,7 @@ GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
 
 
-Trains: TypeAlias = Imp | Early | Instability | Separation | Supermask
+Trains: TypeAlias = Imp | Early | Instability | Separation | Supermask | TrainMask
 
 
 class Job(NamedTuple):
@@ -59,6 +69,13 @@ JOBS: dict[type, Job] = {
     ),
     Supermask: Job(
         "supermask", supermask.complete, supermask.prepare, supermask.supermask, supermask.units
+    ),
+    TrainMask: Job(
+        "train-mask",
+        mask_training.complete,
+        mask_training.prepare,
+        mask_training.train_masks,
+        mask_training.units,
     ),
 }
 

@@ -37,6 +37,7 @@ VALUES: dict[str, Iterable[str]] = {
     "initializer": models.INITIALIZERS,
     "optimizer": optimizers.RULES,
     "lr-schedule": optimizers.SCHEDULES,
+    "finetune-optimizer": optimizers.RULES,
     "controls": tickets.CONTROLS,
     "score": early.SCORES,
     "separation.score": choices.SCORES,  # of the settings of that job

@@ -113,6 +113,7 @@ SUMMARIES: dict[str, Callable[..., None]] = {  # of each job, what prints table 
     "instability": _of_instability,
     "separation": _of_separation,
     "supermask": _of_supermask,
+    "train-mask": _of_early,
 }
 
 

@@ -58,12 +58,15 @@ class Model:
         `apply` with `train`; None for a network without such a classifier. The loss of these
         logits counts `AUXILIARY_WEIGHT` times in training: without it their layers stay as drawn.
       convolutional: whether it has convolutions.
+      shared: (stats after a step, mean over the devices that share the batch) -> what all of them
+        go on with; the mean, where a network carries nothing but statistics.
     """
 
     init: Callable[[jax.Array], Network]
     apply: Callable[[Network, jax.Array, bool], tuple[jax.Array, Params]]
     auxiliary: Callable[[Network, jax.Array], tuple[jax.Array, jax.Array, Params]] | None = None
     convolutional: bool = False
+    shared: Callable[[Any, Callable[[Any], Any]], Any] = lambda stats, mean: mean(stats)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,14 @@ MOST = 12  # lines of a panel
 
 
 def tickets(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the networks that were asked for: links aside, densities as asked."""
+    """Return the rows of the networks that were asked for: links aside, densities as asked.
+
+    Where none was asked for it is the mean over the method's replicates, to three digits.
+    """
     rows = results[~results["link"].astype(bool)].copy()
-    asked = rows["unit"].str.extract(r"^density_([^/]+)/")[0].astype(float)
-    return rows.assign(density=asked)
+    asked = pd.to_numeric(rows["unit"].str.extract(r"^density_([^/]+)/")[0], errors="coerce")
+    means = rows["density"].astype(float).groupby(rows["control"]).transform("mean")
+    return rows.assign(density=asked.fillna(means.map("{:.3g}".format).astype(float)))
 
 
 def summary(

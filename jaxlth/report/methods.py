@@ -12,6 +12,8 @@ TITLES = {
     "ims": "between trainings, in rounds",
     "after": "after training",
     "ltr": "after training, rewound",
+    "untrained": "masks trained, weights not",
+    "finetuned": "masks trained, then weights",
 }
 STYLES = {
     "magnitude": drawing.Style(controls.BLUE, "o"),

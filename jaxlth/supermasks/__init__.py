@@ -11,17 +11,29 @@ whose weights may be trained then: `inner` has them.
   ticket = supermasks.inner(network, chosen), supermasks.found(network, chosen)
 """
 
-from jaxlth.supermasks.choices import METHODS, WEIGHTS, SupermaskSettings
-from jaxlth.supermasks.wrapping import Frozen, found, inner, optimizer, weights, wrap
+from jaxlth.supermasks.choices import METHODS, WEIGHTS, SupermaskRule, SupermaskSettings
+from jaxlth.supermasks.wrapping import (
+    Frozen,
+    drawn,
+    found,
+    inner,
+    optimizer,
+    rescaled,
+    weights,
+    wrap,
+)
 
 __all__ = [
     "METHODS",
     "WEIGHTS",
     "Frozen",
+    "SupermaskRule",
     "SupermaskSettings",
+    "drawn",
     "found",
     "inner",
     "optimizer",
+    "rescaled",
     "weights",
     "wrap",
 ]

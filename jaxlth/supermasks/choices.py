@@ -26,8 +26,8 @@ BELONGS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SupermaskSettings:
-    """How a supermask is trained, and on what weights.
+class SupermaskRule:
+    """How a supermask is trained, and on what weights, at any density.
 
     References:
       Zhou et al. 2019, Deconstructing Lottery Tickets, section 5, for bernoulli. Ramanujan et al.
@@ -39,8 +39,6 @@ class SupermaskSettings:
     """What makes a mask of scores: bernoulli draws each weight with the sigmoid of its score as
     probability, edge-popup keeps the scores of largest magnitude in each layer, gem-miner rounds
     scores in [0, 1] and freezes the lowest of the network out."""
-    density: float | None = None
-    """Share of the weights that edge-popup and gem-miner keep, in (0, 1]; bernoulli has none."""
     weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights")] = "as-drawn"
     """The frozen weights: as drawn; scaled by 1 / sqrt(density); one magnitude in each layer, that
     of their mean square, with the signs as drawn (signed-constant); or both."""
@@ -50,9 +48,9 @@ class SupermaskSettings:
     """Evaluate bernoulli by a mask drawn, or by weights times their probabilities."""
     initial_score: float = 0.0
     """Score that bernoulli starts from: 0 keeps half of the weights, 1 keeps 73 %."""
-    l1: float = 0.0
+    l1: Annotated[float, tyro.conf.arg(name="score-l1")] = 0.0
     """Factor of the sum of all scores in the loss of gem-miner."""
-    l2: float = 0.0
+    l2: Annotated[float, tyro.conf.arg(name="score-l2")] = 0.0
     """Factor of the sum of all squared scores in the loss of gem-miner."""
     prunings: int = 29
     """Times that gem-miner freezes weights out, evenly over training, down to its density."""
@@ -71,16 +69,7 @@ class SupermaskSettings:
                 f"`{name}` belongs to the method {method}; got {value} with {self.method}.",
             )
         settings.require(
-            (self.density is None) == (self.method == "bernoulli"),
-            f"`density` must be given for edge-popup and gem-miner, and only for them; "
-            f"got {self.density} with {self.method}.",
-        )
-        settings.require(
-            self.density is None or 0 < self.density <= 1,
-            f"`density` must lie in (0, 1]; got {self.density}.",
-        )
-        settings.require(
-            self.density is not None or not self.weights.startswith("scaled"),
+            self.method != "bernoulli" or not self.weights.startswith("scaled"),
             f"`weights` {self.weights} needs a `density`, which bernoulli has not; see `rescale`.",
         )
         settings.require(
@@ -91,3 +80,28 @@ class SupermaskSettings:
             value = getattr(self, name)
             settings.require(0 <= value < math.inf, f"`{name}` must be at least 0; got {value}.")
         settings.require(self.prunings >= 1, f"`prunings` must be at least 1; got {self.prunings}.")
+
+    def at(self, density: float | None) -> "SupermaskSettings":
+        """Return the settings of a supermask of a density; None for bernoulli, which has none."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(SupermaskRule)}
+        return SupermaskSettings(**own, density=density)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupermaskSettings(SupermaskRule):
+    """How a supermask is trained, on what weights, and how many of them it keeps."""
+
+    density: float | None = None
+    """Share of the weights that edge-popup and gem-miner keep, in (0, 1]; bernoulli has none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.require(
+            (self.density is None) == (self.method == "bernoulli"),
+            f"`density` must be given for edge-popup and gem-miner, and only for them; "
+            f"got {self.density} with {self.method}.",
+        )
+        settings.require(
+            self.density is None or 0 < self.density <= 1,
+            f"`density` must lie in (0, 1]; got {self.density}.",
+        )

@@ -55,15 +55,14 @@ def wrap(
         )
 
     def init(key: jax.Array) -> Network:
-        within = model.init(key)
+        within = drawn(model, chosen, key=key, prunable=prunable)
         dense = prunable(within.params)
         settings.require(masks.size(dense) > 0, "`prunable` must keep a weight; it keeps none.")
-        weights = _settled(within.params, dense, chosen)
         scores = masking.initial(
-            chosen, masks.prunable(weights, dense), key=keys.substream(key, "scores")
+            chosen, masks.prunable(within.params, dense), key=keys.substream(key, "scores")
         )
         frozen = Frozen(
-            weights=weights,
+            weights=within.params,
             stats=within.stats,
             key=jax.random.bits(keys.substream(key, "supermask"), (2,), jnp.uint32),
             passes=jnp.zeros((), jnp.int32),
@@ -105,8 +104,28 @@ def wrap(
         init=init,
         apply=apply,
         auxiliary=auxiliary if model.auxiliary else None,
+        shared=lambda frozen, mean: frozen._replace(stats=model.shared(frozen.stats, mean)),
         convolutional=model.convolutional,
     )
+
+
+def drawn(
+    model: Model,
+    chosen: SupermaskSettings,
+    *,
+    key: jax.Array,
+    prunable: Callable[[masks.Params], masks.Mask] = masks.dense,
+) -> Network:
+    """Return the network that a supermask is trained on: drawn by the model, changed as set.
+
+    Args:
+      model: the network within.
+      chosen: its settings, of which the weights count.
+      key: of the draw.
+      prunable: parameters -> the mask that keeps all weights that have a score.
+    """
+    network = model.init(key)
+    return network._replace(params=_settled(network.params, prunable(network.params), chosen))
 
 
 def found(network: Network, chosen: SupermaskSettings) -> masks.Mask:
@@ -132,12 +151,21 @@ def weights(network: Network, chosen: SupermaskSettings) -> masks.Params:
       network: of the supermask.
       chosen: its settings.
     """
+    return rescaled(network.stats.weights, found(network, chosen), chosen)
+
+
+def rescaled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) -> masks.Params:
+    """Return parameters as they are used under a mask: each layer scaled, if set, by `rescale`.
+
+    Args:
+      params: of the network within.
+      mask: what it keeps.
+      chosen: settings of the supermask.
+    """
     if not chosen.rescale:
-        return network.stats.weights
+        return params
     return jax.tree.map(
-        lambda w, keep: w if keep is None else w * masking.factor(keep),
-        network.stats.weights,
-        found(network, chosen),
+        lambda w, keep: w if keep is None else w * masking.factor(keep), params, mask
     )
 
 

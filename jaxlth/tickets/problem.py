@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees, work
 from jaxlth.data import Dataset, Info, augment
@@ -18,6 +19,7 @@ from jaxlth.training.evaluation import Seen
 
 # The settings of a job, which have `data`, `model`, `training`, `optimizer`, `leave_out`, `seed`.
 Chosen: TypeAlias = Any
+Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 Keep: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each of its tensors
 
 
@@ -149,7 +151,12 @@ class Problem(Generic[S]):
     placed: work.Placed
 
     def course(
-        self, *, dilation: float = 1.0, fine_tune: bool = False, until: int | None = None
+        self,
+        *,
+        dilation: float = 1.0,
+        fine_tune: bool = False,
+        until: int | None = None,
+        change: Callable[[Optimizer], Optimizer] = lambda optimizer: optimizer,
     ) -> work.Course:
         """Return the training, as set or dilated; or fine-tuning, at its constant last rate.
 
@@ -157,6 +164,7 @@ class Problem(Generic[S]):
           dilation: factor on all times.
           fine_tune: whether the rate is the last one throughout.
           until: step to end at, of a schedule that would go on.
+          change: what becomes of the optimiser.
         """
         chosen, plan = self.subject.chosen, self.plan(dilation)
         rate = optimizers.schedule(
@@ -166,7 +174,7 @@ class Problem(Generic[S]):
             rate = optimizers.held(rate, at=plan.steps - 1)
         trainer = train.make(
             self.subject.model,
-            optimizers.build(chosen.optimizer, rate),
+            change(optimizers.build(chosen.optimizer, rate)),
             batch_size=chosen.training.batch_size,
             patience=plan.patience,
             keep_best=chosen.training.keep == "best",

@@ -111,7 +111,9 @@ def make(
     def changed(state: State, mask: masks.Mask, batch: Split, norms: Any, step: jax.Array):
         value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
         found = value_and_grad(state.network.params, state.network, mask, batch, norms)
-        (loss, stats), gradients = share.mean(found)
+        (loss, stats), gradients = found
+        loss, gradients = share.mean((loss, gradients))
+        stats = model.shared(stats, share.mean)
         updates, opt = optimizer.update(gradients, state.opt, state.network.params, step=step)
         params = optax.apply_updates(state.network.params, updates)
         first_nan = (state.nan_step == NEVER) & ~jnp.isfinite(loss)

@@ -1,0 +1,160 @@
+"""The settings of trained supermasks and what they ask for: which networks, under which names."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from jaxlth import settings, supermasks, tickets
+from jaxlth.data import DataSettings
+from jaxlth.models import ModelSettings
+from jaxlth.supermasks import SupermaskRule
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+UNTRAINED, FINETUNED = "untrained", "finetuned"  # what becomes of the weights that a mask keeps
+DENSE = "dense"
+
+
+class Wanted(NamedTuple):
+    """A network that settings ask for.
+
+    Example:
+      >>> str(Wanted("edge-popup", 0.1, FINETUNED, "shuffled"))
+      'edge-popup-finetuned-shuffled'
+    """
+
+    method: str  # of supermasks, or "dense"
+    density: float | None  # None: what bernoulli comes to
+    schedule: str = UNTRAINED
+    control: str = tickets.TICKET
+
+    def __str__(self) -> str:
+        if self.method == DENSE:
+            return DENSE
+        after = "" if self.schedule == UNTRAINED else f"-{self.schedule}"
+        changed = "" if self.control == tickets.TICKET else f"-{self.control}"
+        return f"{self.method}{after}{changed}"
+
+    def unit(self, replicate: int) -> str:
+        """Return the name of the network's unit in the run's folder.
+
+        Example:
+          >>> Wanted("edge-popup", 0.1).unit(0), Wanted("bernoulli", None).unit(1)
+          ('density_0.1/edge-popup/replicate_0', 'density_free/bernoulli/replicate_1')
+        """
+        shown = {None: "free", 1: "1"}.get(self.density) or repr(float(self.density or 0))
+        return f"density_{shown}/{self}/replicate_{replicate}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskTrainingSettings:
+    """Masks that are trained on weights that are not, and what the weights reach after.
+
+    References:
+      Zhou et al. 2019, Deconstructing Lottery Tickets, section 5; Ramanujan et al. 2020, What's
+      Hidden in a Randomly Weighted Neural Network?; Sreenivasan et al. 2022, Rare Gems.
+    """
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    supermask: SupermaskRule = SupermaskRule()
+    training: TrainingSettings = TrainingSettings()
+    optimizer: OptimizerSettings = OptimizerSettings(lr=0.1)
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density")] = settings.outside(())
+    """Shares of the weights that masks of edge-popup and gem-miner keep, in (0, 1]; bernoulli finds
+    its own."""
+    finetune: float = 0.0
+    """Length of a training, after that of the masks, of the weights that they keep, in the same
+    unit; beside it dense networks are trained. 0 for none."""
+    finetune_optimizer: str = OptimizerSettings().optimizer
+    """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
+    finetune_lr: float = OptimizerSettings().lr
+    """Its learning rate, which stays constant."""
+    controls: tuple[str, ...] = settings.outside(())
+    """Controls to train as long: reinitialized, shuffled, random, random-layerwise."""
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    replicates: int = settings.outside(3)
+    """Repetitions, each with its own initialisation and data order."""
+    seed: int = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        tickets.check_training(self)
+        free = self.supermask.method == "bernoulli"
+        settings.require(
+            free == (not self.densities),
+            f"`density` must be given for edge-popup and gem-miner, and only for them; got "
+            f"{settings.in_a_row(self.densities) or 'none'} with {self.supermask.method}.",
+        )
+        settings.each_once("density", self.densities, empty=True)
+        for density in self.densities:
+            self.supermask.at(density)
+        settings.require(
+            self.finetune >= 0, f"`finetune` must be at least 0; got {self.finetune:g}."
+        )
+        settings.each_once("controls", self.controls, empty=True)
+        for control in self.controls:
+            settings.known("controls", control, tickets.CONTROLS)
+        plain = type(self)
+        for name in ("controls", "finetune_optimizer", "finetune_lr"):
+            settings.require(
+                self.finetune > 0 or getattr(self, name) == getattr(plain, name),
+                f"`{name}` has no effect without `finetune`.",
+            )
+        settings.require(
+            self.supermask.method != "gem-miner" or self.training.patience is None,
+            "`patience` would end gem-miner before it is down to its density.",
+        )
+        if self.finetune:
+            finetuning(self)
+
+
+def masked(chosen: MaskTrainingSettings) -> list[Wanted]:
+    """Return the networks whose masks are trained, the sparsest last."""
+    method = chosen.supermask.method
+    densities = sorted(chosen.densities, reverse=True) or [None]
+    return [Wanted(method, density) for density in densities]
+
+
+def finetuned(chosen: MaskTrainingSettings) -> list[Wanted]:
+    """Return the networks whose weights are trained: dense, tickets and their controls."""
+    if not chosen.finetune:
+        return []
+    return [
+        Wanted(DENSE, 1.0, FINETUNED),
+        *(
+            found._replace(schedule=FINETUNED, control=control)
+            for found in masked(chosen)
+            for control in (tickets.TICKET, *chosen.controls)
+        ),
+    ]
+
+
+def units(chosen: MaskTrainingSettings) -> list[str]:
+    """Return the names of all networks that settings ask for."""
+    return [
+        wanted.unit(replicate)
+        for wanted in (*masked(chosen), *finetuned(chosen))
+        for replicate in range(chosen.replicates)
+    ]
+
+
+def rules(chosen: MaskTrainingSettings) -> Iterator[tuple[Wanted, supermasks.SupermaskSettings]]:
+    """Yield what is masked, with the settings of its supermask."""
+    for wanted in masked(chosen):
+        yield wanted, chosen.supermask.at(wanted.density)
+
+
+def finetuning(chosen: MaskTrainingSettings) -> tuple[TrainingSettings, OptimizerSettings]:
+    """Return how weights are trained after the masks.
+
+    Raises:
+      ValueError: a setting lies outside its range.
+    """
+    length = chosen.finetune
+    in_steps = chosen.training.steps is not None
+    times = {"steps": max(1, round(length))} if in_steps else {"epochs": length}
+    optimizer = OptimizerSettings(optimizer=chosen.finetune_optimizer, lr=chosen.finetune_lr)
+    return dataclasses.replace(chosen.training, **times), optimizer
