@@ -186,7 +186,7 @@ def _ask_mask(
         start=start,
         key=keys.stream(seed, replicate, "order"),
         begin=0,
-        record=_described(wanted, rule.weights, replicate),
+        record=_described(wanted, subject.chosen, replicate),
         restore=restore,
     )
 
@@ -194,13 +194,12 @@ def _ask_mask(
 def _ask_weights(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> Ask:
     """Return the ask for a network whose weights are trained under a mask that was."""
     order = keys.stream(subject.chosen.seed, replicate, "order")
-    weights = "standard" if wanted.method == DENSE else subject.chosen.supermask.weights
     return Ask(
         unit=wanted.unit(replicate),
         start=functools.partial(_start, subject, run, wanted, replicate),
         key=keys.fold(order, 1),
         begin=0,
-        record=_described(wanted, weights, replicate),
+        record=_described(wanted, subject.chosen, replicate),
     )
 
 
@@ -232,9 +231,10 @@ def _lost(run: Run, wanted: Wanted, replicate: int) -> bool:
     return of_mask and run.record(unit)["nan_step"] is not None
 
 
-def _described(wanted: Wanted, weights: str, replicate: int) -> dict[str, Any]:
+def _described(wanted: Wanted, chosen: MaskTrainingSettings, replicate: int) -> dict[str, Any]:
     """Return what is known of a network beforehand, in the columns of `jaxlth early`."""
     dense, ticket = wanted.method == DENSE, wanted.control == tickets.TICKET
+    standard = dense or chosen.supermask.weights == "as-drawn"
     return {
         "job": "train-mask",
         "replicate": replicate,
@@ -243,7 +243,7 @@ def _described(wanted: Wanted, weights: str, replicate: int) -> dict[str, Any]:
         "score": "none" if dense else wanted.method,
         "schedule": "none" if dense else wanted.schedule,
         "ablation": "none" if ticket else wanted.control,
-        "weights": weights,
+        "weights": "standard" if standard else chosen.supermask.weights,
         "prune_step": 0,
         "link": False,
     }

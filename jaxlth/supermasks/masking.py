@@ -85,7 +85,7 @@ def frozen_out(
     times = [at * steps // (chosen.prunings + 1) for at in range(1, chosen.prunings + 1)]
     due = jnp.searchsorted(jnp.asarray(times, jnp.int32), step, side="right")
     keep = jnp.asarray(keeps, jnp.int32)[due]
-    scores, draws = jax.lax.stop_gradient(scores), keys.uniform(scores, key=key)
+    scores = jax.lax.stop_gradient(scores)
 
     def over(state: tuple[masks.Mask, jax.Array]) -> jax.Array:
         live, keep = state
@@ -97,6 +97,8 @@ def frozen_out(
         least = jnp.min(jnp.stack(jax.tree.leaves(jax.tree.map(_least, scores, top))))
         above = jax.tree.map(lambda score, leaf: leaf & (score > least), scores, top)
         tied = jax.tree.map(lambda score, leaf: leaf & (score == least), scores, live)
+        # By what changes in the loop, or XLA moves the draws out of it, to every step of training.
+        draws = keys.uniform(scores, key=keys.fold(key, masks.kept(live)))
         drawn = prune.global_topk(draws, tied, keep=keep - masks.kept(above))
         return jax.tree.map(jnp.logical_or, above, drawn), keep
 
