@@ -220,6 +220,21 @@ def test_network_separation_on_images_ends_in_pictures(tmp_path, real_data):
     assert len(pd.read_csv(folder / "mnist_levels.csv")) == 5
 
 
+@pytest.mark.slow
+def test_trained_supermasks_are_drawn_beside_tickets_and_train_nothing_again(tmp_path):
+    arguments = ["--replicates", "1", "--results", str(tmp_path / "results")]
+    printed = study("trained_supermasks.py", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke" / "lenet"
+    assert {path.stem for path in folder.glob("*.png")} == {"accuracy", "controls", "layers"}
+    methods = pd.read_csv(folder / "methods.csv").set_index(["control", "density"])["mean"]
+    assert methods["edge-popup", 0.5] > 0.5  # its weights never trained, ten classes
+    assert {"gem-miner-finetuned", "bernoulli", "magnitude-iss"} <= set(methods.index.levels[0])
+    stored = records(tmp_path / "runs")
+    again = study("trained_supermasks.py", "--draw", *arguments, cwd=tmp_path)
+    assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
+    assert records(tmp_path / "runs") == stored
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_compaction_speed_measures_every_level(tmp_path, real_data):

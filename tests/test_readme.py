@@ -70,6 +70,7 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(tm
         ("instability", "dense is stable from step"),
         ("separation --hidden", "networks"),
         ("supermask --hidden", "ticket"),
+        ("train-mask", "edge-popup-finetuned"),
     ],
 )
 def test_the_commands_of_the_other_jobs_run(tmp_path, command, says):
