@@ -19,7 +19,7 @@ pruned from the last network of the chain that has more weights.
 """
 
 import pathlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -98,19 +98,13 @@ def early(
     chosen, job = problem.subject.chosen, Job(problem, run)
     wanted, course = methods(chosen), problem.course()
     job.check()
-    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    tickets.plan(run, units(chosen))
+    tickets.begin(problem, run, units(chosen))
+    train = tickets.trains(
+        problem, run, lambda: units(chosen), checkpoint_seconds=checkpoint_seconds
+    )
 
-    def trained(asks: list[Ask]) -> Generator[Progress, None, None]:
-        later = sum(not run.has(each) for each in units(chosen)) - len(_missing(run, asks))
-        yield from work.train(
-            run,
-            asks,
-            course,
-            problem.placed,
-            later=max(later, 0),
-            checkpoint_seconds=checkpoint_seconds,
-        )
+    def trained(asks: list[Ask]) -> Iterator[Progress]:
+        return train(asks, course)
 
     yield from trained([job.ask_dense(*which) for which in dense_networks(chosen)])
     learned = [method for method in wanted if method.score in LEARNED]
@@ -214,7 +208,3 @@ def _of_link(job: Job, chains: list[Method], number: int) -> list[Ask]:
         ]
     found = {ask.unit: ask for ask in asks}
     return [found[unit] for unit in sorted(found, key=lambda unit: unit.split("/")[0])]
-
-
-def _missing(run: Run, asks: list[Ask]) -> list[Ask]:
-    return [ask for ask in asks if not run.has(ask.unit)]

@@ -71,8 +71,7 @@ def instability(
     """
     chosen = problem.subject.chosen
     analysis = Analysis(problem, run, checkpoint_seconds=checkpoint_seconds)
-    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    tickets.plan(run, units(chosen) if chosen.search == "all" else ())
+    tickets.begin(problem, run, units(chosen) if chosen.search == "all" else ())
     yield from analysis.dense()
     searched = search(sorted(chosen.steps_k), chosen.search)
     step = next(searched, None)

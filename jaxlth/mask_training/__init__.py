@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from jaxlth import keys, masks, settings, supermasks, tickets, work
+from jaxlth import keys, masks, settings, supermasks, tickets
 from jaxlth.mask_training import choices
 from jaxlth.mask_training.choices import (
     DENSE,
@@ -31,7 +31,7 @@ from jaxlth.mask_training.choices import (
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, Subject, controls, label
-from jaxlth.work import Ask, Course, Progress, Start
+from jaxlth.work import Ask, Progress, Start
 
 __all__ = [
     "FINETUNED",
@@ -74,20 +74,10 @@ def train_masks(
       Progress, about once a second.
     """
     chosen: MaskTrainingSettings = problem.subject.chosen
-    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    tickets.plan(run, units(chosen))
-
-    def trained(asks: list[Ask], course: Course) -> Generator[Progress, None, None]:
-        others = set(units(chosen)) - {ask.unit for ask in asks}
-        yield from work.train(
-            run,
-            asks,
-            course,
-            problem.placed,
-            later=sum(not run.has(unit) for unit in others),
-            checkpoint_seconds=checkpoint_seconds,
-        )
-
+    tickets.begin(problem, run, units(chosen))
+    trained = tickets.trains(
+        problem, run, lambda: units(chosen), checkpoint_seconds=checkpoint_seconds
+    )
     everyone = range(chosen.replicates)
     for wanted, rule in choices.rules(chosen):
         within = _wrapped(problem, rule)

@@ -25,7 +25,7 @@ import functools
 import pathlib
 from collections.abc import Generator
 
-from jaxlth import settings, tickets, training, work
+from jaxlth import settings, tickets, training
 from jaxlth.store import Run
 from jaxlth.supermask import choices, trying
 from jaxlth.supermask.choices import SupermaskSettings, baseline, sizes, units
@@ -33,7 +33,7 @@ from jaxlth.supermask.job import Job, asked, least
 from jaxlth.supermask.masking import best, emptied, keeping
 from jaxlth.tickets import Problem, Subject, label
 from jaxlth.training.execution import Layout
-from jaxlth.work import Ask, Course, Progress, Start
+from jaxlth.work import Course, Progress, Start
 
 __all__ = [
     "SupermaskSettings",
@@ -86,24 +86,13 @@ def supermask(
       Progress, about once a second.
     """
     chosen, job = problem.subject.chosen, Job(problem.subject, run)
-    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    tickets.plan(run, units(chosen))
-
-    def missing_beside(asked_for: list[str]) -> int:
-        wanted = [unit for each in range(chosen.replicates) for unit in asked(run, chosen, each)]
-        return sum(not run.has(unit) for unit in set(wanted) - set(asked_for))
-
-    def trained(asks: list[Ask], course: Course) -> Generator[Progress, None, None]:
-        yield from work.train(
-            run,
-            asks,
-            course,
-            problem.placed,
-            later=missing_beside([ask.unit for ask in asks]),
-            checkpoint_seconds=checkpoint_seconds,
-        )
-
+    tickets.begin(problem, run, units(chosen))
     everyone, course = range(chosen.replicates), problem.course()
+
+    def wanted() -> set[str]:
+        return {unit for each in everyone for unit in asked(run, chosen, each)}
+
+    trained = tickets.trains(problem, run, wanted, checkpoint_seconds=checkpoint_seconds)
     yield from trained([job.ask_long(each) for each in everyone], course)
     ends = {
         each: job.least(each)
@@ -114,8 +103,9 @@ def supermask(
         same = [job.ask_short(each) for each in everyone if ends.get(each) == step]
         yield from trained(same, until(course, step, networks=len(everyone)))
     there = [each for each in everyone if choices.thresholds(each) in asked(run, chosen, each)]
-    searched = [choices.thresholds(each) for each in there]
-    yield from trying.search(job, problem, course, there, later=missing_beside(searched))
+    others = wanted() - {choices.thresholds(each) for each in there}
+    later = sum(not run.has(unit) for unit in others)
+    yield from trying.search(job, problem, course, there, later=later)
     with_ticket = [each for each in there if job.threshold(each) is not None]
     steps = ticket_steps(problem)
     yield from trained([job.ask_ticket(each) for each in with_ticket], until(course, steps))

@@ -6,7 +6,8 @@ the folder lacks it.
 """
 
 import pathlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any
 
 from jaxlth import settings, work
 from jaxlth.store import Run
@@ -39,7 +40,7 @@ from jaxlth.tickets.problem import (
     total,
 )
 from jaxlth.tickets.stored import described, has_all
-from jaxlth.work import Progress, Start
+from jaxlth.work import Ask, Course, Progress, Start
 
 __all__ = [
     "BENCHMARKS",
@@ -54,6 +55,7 @@ __all__ = [
     "Pruning",
     "Subject",
     "Trainings",
+    "begin",
     "check_compact",
     "check_training",
     "complete",
@@ -75,6 +77,7 @@ __all__ = [
     "total",
     "train",
     "trained_at",
+    "trains",
     "unit",
     "units",
 ]
@@ -94,8 +97,7 @@ def imp(
       Progress, about once a second.
     """
     chosen, job = problem.subject.chosen, Job(problem.subject, run)
-    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
-    plan(run, job.first_asked())
+    begin(problem, run, job.first_asked())
     trainings = Trainings(problem)
     for level in range(job.levels + 1):
         asks = [
@@ -168,6 +170,37 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
         "`jaxlth results` shows them.",
     )
     return Job(pruning(chosen, **images), run).start(level, control, replicate)
+
+
+def trains(
+    problem: Problem[Any],
+    run: Run,
+    wanted: Callable[[], Iterable[str]],
+    *,
+    checkpoint_seconds: float,
+) -> Callable[[Sequence[Ask], Course], Iterator[Progress]]:
+    """Return what trains networks of a run and tells how many of all are left; see `work.train`.
+
+    Args:
+      problem: whose data they are trained on.
+      run: where they are looked for and stored.
+      wanted: what the run is to hold, as far as is known by then.
+      checkpoint_seconds: time between checkpoints within a network's training.
+    """
+
+    def trained(asks: Sequence[Ask], course: Course) -> Iterator[Progress]:
+        others = set(wanted()) - {ask.unit for ask in asks}
+        later = sum(not run.has(unit) for unit in others)
+        seconds = {"checkpoint_seconds": checkpoint_seconds}
+        yield from work.train(run, asks, course, problem.placed, later=later, **seconds)
+
+    return trained
+
+
+def begin(problem: Problem[Any], run: Run, asked: Iterable[str]) -> None:
+    """Tell the run what its readers need to know of the data, and what is asked; see `plan`."""
+    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
+    plan(run, asked)
 
 
 def plan(run: Run, asked: Iterable[str]) -> None:
