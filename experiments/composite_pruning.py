@@ -23,25 +23,27 @@ import dataclasses
 import itertools
 import pathlib
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from jaxlth import cli, early, masks, store, trees
+from jaxlth import cli, early, masks, store, tickets, trees
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, meta
 from jaxlth.report import comparisons, figures, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
+from jaxlth.tickets import ImpSettings
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
-Part = Literal["schedules", "stacks", "weights", "all", "meta"]
+Part = Literal["schedules", "stacks", "weights", "all", "meta", "trainings"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, FOUR))
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
 FEW = (0.015, 0.005)
 LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
+TRAININGS = (1, 2, 3, 5, 8)
 BASELINE = "snip-ums"
 OWN = {"magnitude": "iss", "snip": "uss", "grasp": "uss", "synflow": "ums"}  # as published
 BEST = {"uss": "synflow-ums", "ums": "synflow-ums", "iss": "magnitude-iss", "ims": "magnitude-iss"}
@@ -62,7 +64,8 @@ def main(
     Args:
       scale: how much of the study: smoke, cpu or paper.
       parts: schedules (each score by each schedule), stacks (of two scores), weights (scores as
-        initial weights), all (stacks on scores as weights), meta (learned scores).
+        initial weights), all (stacks on scores as weights), meta (learned scores), trainings (IMP
+        to the lowest density in few trainings, each of which removes as many weights).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
@@ -74,9 +77,14 @@ def main(
         shared = dataclasses.replace(shared, replicates=replicates)
     for part in () if draw else parts:
         print(f"== {part}", flush=True)
-        cli.trained(cli.Early(job=of_part(part, shared, scale), out=out))
+        if part == "trainings":
+            for count in TRAININGS[: 2 if scale == "smoke" else None]:
+                imp_in(count, shared, out)
+        else:
+            cli.trained(cli.Early(job=of_part(part, shared, scale), out=out))
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
+    report_on_trainings(shared, out, folder)
     for name, report_of in {"schedules": report_on, "meta": report_on_meta}.items():
         chosen = of_part(name, shared, scale)
         run = store.folder(out, chosen, job="early", label=early.label(chosen))
@@ -132,6 +140,56 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
         },
     }[part]
     return dataclasses.replace(shared, **asked)
+
+
+def imp_in(count: int, shared: EarlySettings, out: str) -> None:
+    """Prune by magnitude to the lowest density in so many trainings, each as many weights.
+
+    As the thesis's ISS reads, which does not say how many trainings there were.
+    """
+    chosen = of_imp(count, shared)
+    problem = tickets.prepare(chosen)
+    size = masks.size(problem.subject.dense)
+    gone = size - round(min(shared.densities) * size)
+    keep: list[Any] = [size - round(gone * level / count) for level in range(count + 1)]
+    pruning = dataclasses.replace(problem.subject, keep=keep)
+    label = tickets.label(chosen)
+    with store.open_run(out, chosen, job=f"imp-in-{count}", label=label) as run:
+        training = tickets.imp(
+            dataclasses.replace(problem, subject=pruning), run, checkpoint_seconds=60
+        )
+        for event in training:
+            for record in event.finished:
+                print(f"level {record['level']} of {count}: {record['test_accuracy']:.4f}")
+
+
+def of_imp(count: int, shared: EarlySettings) -> ImpSettings:
+    """Return the settings of IMP in so many trainings; what each keeps is not among them."""
+    return ImpSettings(
+        data=shared.data,
+        model=shared.model,
+        training=shared.training,
+        optimizer=shared.optimizer,
+        levels=count,
+        controls=(),
+        replicates=shared.replicates,
+    )
+
+
+def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -> None:
+    """Write the accuracy of IMP at the lowest density by the number of trainings before it."""
+    rows = []
+    for count in TRAININGS:
+        chosen = of_imp(count, shared)
+        run = store.folder(out, chosen, job=f"imp-in-{count}", label=tickets.label(chosen))
+        if run.exists():
+            last = store.table([run]).query("level == @count")
+            accuracies = last["test_accuracy"].agg(["mean", "min", "max", "count"]).to_dict()
+            rows.append({"trainings": count, "density": last["density"].min()} | accuracies)
+    if rows:
+        found = pd.DataFrame(rows)
+        found.round(5).to_csv(folder / "trainings.csv", index=False)
+        print(found.round(4).to_string(index=False))
 
 
 def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:

@@ -77,6 +77,8 @@ def main(
     choose_on: tuple[Split, ...] = ("validation",),
     initializer: str = ModelSettings().initializer,
     normalize: str = DataSettings().normalize,
+    mask_biases: bool = False,
+    search: bool = True,
     replicates: int | None = None,
     draw: bool = False,
     data_dir: str | None = None,
@@ -91,6 +93,8 @@ def main(
         paper does.
       initializer: distribution of the initial weights.
       normalize: how images are normalised.
+      mask_biases: whether biases are masked as weights are.
+      search: whether networks of other sizes are trained.
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
@@ -103,6 +107,8 @@ def main(
             chosen,
             data=dataclasses.replace(chosen.data, normalize=normalize),
             model=dataclasses.replace(chosen.model, initializer=initializer),
+            mask_biases=mask_biases,
+            sizes=chosen.sizes if search else (),
         )
         if not draw:
             print(f"== chosen on the {split} split", flush=True)
@@ -110,6 +116,7 @@ def main(
         label = supermask.label(chosen)
         path = store.look(store.folder(out, chosen, job="supermask", label=label)).path
         others = [name for name in (initializer, normalize) if name not in PLAIN]
+        others += ["biases"] if mask_biases else []
         folder = results / scale / "-".join([split, *others])
         folder.mkdir(parents=True, exist_ok=True)
         write(store.table([path]), store.curves([path]), split, folder)

@@ -565,7 +565,7 @@ def test_a_figure_that_needs_more_says_what(finished, capsys):
     assert cli.main(["figure", run, "--kind", "throughout"]) == 2
     assert "ask for --compare-every" in capsys.readouterr().err
     assert cli.main(["figure", run, "--kind", "layers"]) == 2
-    assert "draws runs of `jaxlth early`" in capsys.readouterr().err
+    assert "draws runs of `jaxlth early and train-mask`" in capsys.readouterr().err
 
 
 def test_random_networks_are_the_control_of_tickets_and_need_levels_only():

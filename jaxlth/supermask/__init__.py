@@ -25,7 +25,7 @@ import functools
 import pathlib
 from collections.abc import Generator
 
-from jaxlth import settings, tickets, training
+from jaxlth import masks, settings, tickets, training
 from jaxlth.store import Run
 from jaxlth.supermask import choices, trying
 from jaxlth.supermask.choices import SupermaskSettings, baseline, sizes, units
@@ -60,7 +60,7 @@ def prepare(chosen: SupermaskSettings) -> Problem[Subject]:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    problem = tickets.posed(chosen, tickets.subject)
+    problem = tickets.posed(chosen, subject)
     steps = problem.plan(1.0).steps
     settings.require(
         chosen.ticket_steps is None or chosen.ticket_steps <= steps,
@@ -145,7 +145,22 @@ def find(run: Run, replicate: int) -> Start:
         run.has(choices.ticket(replicate)),
         f"The run {run.path.name} has no ticket of replicate {replicate}.",
     )
-    return Job(tickets.subject(chosen, **images), run).ticket(replicate)
+    return Job(subject(chosen, **images), run).ticket(replicate)
+
+
+def subject(chosen: SupermaskSettings, *, shape: tuple[int, ...], classes: int) -> Subject:
+    """Return the network that is masked, for images of a shape (height, width, channels).
+
+    Raises:
+      ValueError: it has no weights that may be pruned, or the images are too small for it.
+    """
+    weights = tickets.subject(chosen, shape=shape, classes=classes)
+    if not chosen.mask_biases:
+        return weights
+    every = masks.dense(
+        weights.zeros, prunable=lambda name, w: masks.is_kernel(name, w) or name.endswith("bias")
+    )
+    return dataclasses.replace(weights, dense=masks.without(every, chosen.leave_out))
 
 
 def until(course: Course, step: int, *, networks: int | None = None) -> Course:
@@ -184,5 +199,5 @@ def _resized(problem: Problem[Subject], size: str) -> Problem[Subject]:
     if size == baseline(chosen):
         return problem
     info = problem.info
-    smaller = tickets.subject(choices.sized(chosen, size), shape=info.shape, classes=info.classes)
+    smaller = subject(choices.sized(chosen, size), shape=info.shape, classes=info.classes)
     return dataclasses.replace(problem, subject=smaller)

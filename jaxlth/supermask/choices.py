@@ -43,6 +43,9 @@ class SupermaskSettings:
     choose_on: Split = "validation"
     """Split on which the step to stop at and the threshold are chosen: validation, or test, as the
     paper does, whose results on it are no longer those of unseen examples."""
+    mask_biases: bool = False
+    """Mask biases by the same thresholds too, as the paper's "parameters" may mean. They count as
+    weights then, but for layers that a threshold empties."""
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     replicates: int = settings.outside(3)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, tickets
+from jaxlth import masks, tickets, trees
 from jaxlth.tickets import Problem
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import Evaluation
@@ -47,8 +47,12 @@ def keeping(initial: Any, trained: Any, mask: masks.Mask, threshold: Any) -> mas
 
 
 def emptied(mask: masks.Mask) -> list[str]:
-    """Return the names of the tensors of which a mask keeps nothing."""
-    return [name for name, density in masks.layer_densities(mask).items() if density == 0]
+    """Return the names of the layers of which a mask keeps no weight; biases may all go."""
+    return [
+        name
+        for name, keep in trees.named(mask).items()
+        if not name.endswith("bias") and not np.any(keep)
+    ]
 
 
 class Untrained:
