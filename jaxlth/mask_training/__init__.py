@@ -106,18 +106,13 @@ def complete(chosen: MaskTrainingSettings, path: pathlib.Path) -> bool:
       chosen: what is wanted.
       path: folder of the run, which need not exist.
     """
-    everyone = range(chosen.replicates)
-    masked, finetuned = choices.masked(chosen), choices.finetuned(chosen)
+    every = [*choices.masked(chosen), *choices.finetuned(chosen)]
     return tickets.has_all(
         path,
-        lambda run: (
-            all(run.has(each.unit(r)) for each in masked for r in everyone)
-            and all(
-                run.has(each.unit(r))
-                for each in finetuned
-                for r in everyone
-                if not _lost(run, each, r)
-            )
+        lambda run: all(
+            run.has(wanted.unit(replicate)) or _lost(run, wanted, replicate)
+            for wanted in every
+            for replicate in range(chosen.replicates)
         ),
     )
 
@@ -199,7 +194,7 @@ def _start(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> Start:
     if wanted.method == DENSE:
         key = keys.stream(chosen.seed, replicate, "initialization")
         return Start(jax.jit(subject.model.init)(key), subject.dense)
-    unit = wanted._replace(schedule=UNTRAINED, control=tickets.TICKET).unit(replicate)
+    unit = wanted.source.unit(replicate)
     network = run.load(unit, "network", subject.like)
     ticket = Start(network, run.load(unit, "mask", subject.dense))
     rule = chosen.supermask.at(wanted.density)
@@ -216,7 +211,7 @@ def _start(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> Start:
 
 def _lost(run: Run, wanted: Wanted, replicate: int) -> bool:
     """Return whether the training of the mask that a network has is known to have diverged."""
-    unit = wanted._replace(schedule=UNTRAINED, control=tickets.TICKET).unit(replicate)
+    unit = wanted.source.unit(replicate)
     of_mask = wanted.method != DENSE and run.has(unit)
     return of_mask and run.record(unit)["nan_step"] is not None
 

@@ -36,6 +36,11 @@ class Wanted(NamedTuple):
         changed = "" if self.control == tickets.TICKET else f"-{self.control}"
         return f"{self.method}{after}{changed}"
 
+    @property
+    def source(self) -> "Wanted":
+        """The network whose trained mask, and whose weights, this one starts from."""
+        return self._replace(schedule=UNTRAINED, control=tickets.TICKET)
+
     def unit(self, replicate: int) -> str:
         """Return the name of the network's unit in the run's folder.
 
