@@ -182,8 +182,8 @@ def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -
     for count in TRAININGS:
         chosen = of_imp(count, shared)
         run = store.folder(out, chosen, job=f"imp-in-{count}", label=tickets.label(chosen))
-        if run.exists():
-            last = store.table([run]).query("level == @count")
+        last = store.table([run]).query("level == @count") if run.exists() else pd.DataFrame()
+        if not last.empty:
             accuracies = last["test_accuracy"].agg(["mean", "min", "max", "count"]).to_dict()
             rows.append({"trainings": count, "density": last["density"].min()} | accuracies)
     if rows:
