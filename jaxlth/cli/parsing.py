@@ -122,11 +122,12 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
 
 
 def _of_kind(job: type, chosen: ImpSettings) -> Any:
-    """Return a benchmark as settings of a job: what the two have in common."""
+    """Return a benchmark as settings of a job: what the two have in common, controls aside."""
     if job is ImpSettings:
         return chosen
     own, other = (typing.get_type_hints(cls) for cls in (job, ImpSettings))
-    return job(**{name: getattr(chosen, name) for name in own if own[name] == other.get(name)})
+    common = [name for name in own if own[name] == other.get(name) and name != "controls"]
+    return job(**{name: getattr(chosen, name) for name in common})
 
 
 def _value(option: str, arguments: list[str]) -> str | None:

@@ -57,6 +57,11 @@ def prepare(chosen: MaskTrainingSettings) -> Problem[Subject]:
     problem = tickets.posed(chosen, tickets.subject)
     for _, rule in choices.rules(chosen):
         _wrapped(problem, rule)
+    in_epochs, per_epoch = chosen.training.steps is None, problem.plan(1.0).steps_per_epoch
+    settings.require(
+        not (in_epochs and chosen.finetune) or round(chosen.finetune * per_epoch) >= 1,
+        f"`finetune` must make at least one step; got {chosen.finetune:g} epochs.",
+    )
     return problem
 
 

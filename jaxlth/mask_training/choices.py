@@ -108,9 +108,14 @@ class MaskTrainingSettings:
                 self.finetune > 0 or getattr(self, name) == getattr(plain, name),
                 f"`{name}` has no effect without `finetune`.",
             )
+        gem_miner = self.supermask.method == "gem-miner"
         settings.require(
-            self.supermask.method != "gem-miner" or self.training.patience is None,
+            not gem_miner or self.training.patience is None,
             "`patience` would end gem-miner before it is down to its density.",
+        )
+        settings.require(
+            not gem_miner or self.training.keep == "last",
+            "`keep` best would take gem-miner as it was before it is down to its density.",
         )
         if self.finetune:
             finetuning(self)
