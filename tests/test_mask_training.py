@@ -36,7 +36,7 @@ from jaxlth.training import TrainingSettings, train
 SHORT = ["train-mask", "--model", "mlp", "--batch-size", "50", "--devices", "2"]
 SHORT += ["--steps", "40", "--evaluate-every", "5"]
 EDGE = ["--method", "edge-popup", "--density", "0.5"]
-GEM = ["--method", "gem-miner", "--density", "0.3", "--prunings", "4"]
+GEM = ["--method", "gem-miner", "--density", "0.3", "--prunings", "4", "--restore"]
 # In this run trained weights stay what they start from, but for biases, which are next to 0 then.
 STILL = ["--frozen-weights", "signed-constant", "--lr", "0.5", "--replicates", "2"]
 STILL += ["--finetune", "1", "--finetune-optimizer", "sgd", "--finetune-lr", "1e-30"]
@@ -203,7 +203,7 @@ def assert_evaluated(run, wanted):
     assert record["test_loss"] == pytest.approx(float(found.loss), rel=1e-5)
 
 
-@pytest.mark.parametrize("wanted", [EDGE_POPUP, BERNOULLI, tuned(BERNOULLI)], ids=str)
+@pytest.mark.parametrize("wanted", [EDGE_POPUP, BERNOULLI, GEM_MINER, tuned(BERNOULLI)], ids=str)
 def test_stored_accuracies_are_those_of_the_stored_network_under_the_stored_mask(done, wanted):
     run, _ = done(wanted.method)
     assert_evaluated(run, wanted)
@@ -585,7 +585,7 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
             "`controls` has no value 'shufled'. Did you mean 'shuffled'?",
         ),
         ([*EDGE, "--finetune", "9", "--finetune-optimizer", "adm"], "Did you mean 'adam'?"),
-        (GEM[:-2], "`steps` must be above the number of `prunings`, 29; got 20."),
+        (GEM[:-3], "`steps` must be above the number of `prunings`, 29; got 20."),
         ([*GEM, "--patience", "9"], "`patience` would end gem-miner"),
         ([*GEM, "--keep", "best"], "`keep` best would take gem-miner as it was before"),
         ([*EDGE, "--leave-out", "*"], "`leave_out` leaves no weight to prune; got *."),

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import itertools
 import math
@@ -17,6 +18,7 @@ from jaxlth.training import train
 BERNOULLI = SupermaskSettings(initial_score=0.5)
 EDGE_POPUP = SupermaskSettings(method="edge-popup", density=0.4)
 GEM_MINER = SupermaskSettings(method="gem-miner", density=0.3, l2=1e-4, prunings=6)
+RESTORED = dataclasses.replace(GEM_MINER, restore=True)
 CHOSEN = {each.method: each for each in (BERNOULLI, EDGE_POPUP, GEM_MINER)}
 STEPS = 150
 DATA = tiny.dataset(train=120, test=60)
@@ -151,7 +153,7 @@ def test_what_is_found_is_an_ordinary_mask_of_its_density(name):
             counts = {leaf: int(np.sum(keep)) for leaf, keep in trees.named(mask).items()}
             assert counts == {"Dense_0/kernel": 51, "Dense_1/kernel": 38}  # of 128 and 96
         if chosen.method == "gem-miner":
-            assert int(masks.kept(mask)) == 67  # of 224
+            assert 0 < int(masks.kept(mask)) <= 67  # of 224
 
 
 def test_scores_of_gem_miner_stay_within_0_and_1():
@@ -320,7 +322,7 @@ def test_gem_miner_falls_to_its_density_and_revives_nothing():
     for before, after in itertools.pairwise(lives):
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.all(a | ~b)), before, after)))
     network = network._replace(stats=last)
-    tiny.assert_same(supermasks.found(network, GEM_MINER), last.live)
+    tiny.assert_same(supermasks.found(network, RESTORED), last.live)
 
 
 def test_gem_miner_freezes_the_lowest_scores_out_and_draws_among_equals():
@@ -340,8 +342,8 @@ def test_gem_miner_freezes_the_lowest_scores_out_and_draws_among_equals():
     assert all(0.3 < density < 0.7 for density in masks.layer_densities(live).values())
 
 
-def test_what_gem_miner_finds_may_leave_out_what_rounds_to_0():
-    chosen = SupermaskSettings(method="gem-miner", density=0.3, restore=False)
+def test_what_gem_miner_finds_leaves_out_what_rounds_to_0():
+    chosen = SupermaskSettings(method="gem-miner", density=0.3)
     network = drawn(supermask(chosen))
     rounded = jax.tree.map(lambda score: score >= 0.5, network.params["scores"])
     tiny.assert_same(supermasks.found(network, chosen), rounded)
@@ -408,13 +410,11 @@ def test_a_layer_left_out_has_no_scores_and_stays_whole():
 
 @pytest.mark.parametrize(
     "chosen",
-    [*CHOSEN.values(), SupermaskSettings(rescale=True)],
-    ids=[*CHOSEN, "rescaled"],
+    [*CHOSEN.values(), SupermaskSettings(rescale=True), RESTORED],
+    ids=[*CHOSEN, "rescaled", "restored"],
 )
 def test_evaluations_see_the_network_within_under_the_mask_found(chosen):
     within = normed()
-    if chosen.method == "gem-miner":
-        chosen = SupermaskSettings(method="gem-miner", density=0.3, restore=False)
     model = supermask(chosen, within)
     network = drawn(model)
     _, frozen = model.apply(network, images(), True)
@@ -502,7 +502,7 @@ def test_the_auxiliary_classifier_is_masked_too():
         ({"method": "gem-miner", "density": 1.5}, r"`density` must lie in \(0, 1\]; got 1.5"),
         ({"weights": "scaled"}, "`weights` scaled needs a `density`"),
         ({"l2": 1e-4}, "`l2` belongs to the method gem-miner; got 0.0001 with bernoulli"),
-        ({"restore": False}, "`restore` belongs to the method gem-miner"),
+        ({"restore": True}, "`restore` belongs to the method gem-miner"),
         ({"initial_score": math.nan}, "`initial_score` must be finite"),
         (
             {"method": "edge-popup", "density": 0.5, "rescale": True},

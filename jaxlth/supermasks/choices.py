@@ -54,9 +54,9 @@ class SupermaskRule:
     """Factor of the sum of all squared scores in the loss of gem-miner."""
     prunings: int = 29
     """Times that gem-miner freezes weights out, evenly over training, down to its density."""
-    restore: bool = True
-    """Whether the mask that gem-miner finds has all weights that are not frozen out, exactly its
-    density, or only those among them whose score rounds to 1."""
+    restore: bool = False
+    """Keep and evaluate all weights that gem-miner has not frozen out, exactly its density at the
+    end, and not only those among them whose score rounds to 1, which it trained with."""
 
     def __post_init__(self) -> None:
         settings.known("method", self.method, METHODS)

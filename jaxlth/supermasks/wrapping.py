@@ -131,17 +131,20 @@ def drawn(
 def found(network: Network, chosen: SupermaskSettings) -> masks.Mask:
     """Return the mask that a supermask has come to, an ordinary one of the network within.
 
-    For edge-popup it is exact in each layer. For gem-miner it is exact at the end of training;
-    evaluations saw what of it rounds to 1. For bernoulli it is the mask that evaluations drew, or
-    where they took expectations, what is kept with a probability above 1/2.
+    It is the mask that evaluations see; of bernoulli, where they take expectations, what is kept
+    with a probability above 1/2. For edge-popup the density is exact in each layer; gem-miner keeps
+    at most its density at the end of training, and exactly that with `restore`.
 
     Args:
       network: of the supermask.
       chosen: its settings.
     """
+    scores, frozen = network.params["scores"], network.stats
+    if chosen.at_test == "expected":
+        return jax.tree.map(lambda score: score > 0, scores)
     if chosen.method == "gem-miner" and chosen.restore:
-        return network.stats.live
-    return _kept_at_test(network, chosen)
+        return frozen.live
+    return masking.kept(chosen, scores, frozen.live, key=_drawing(frozen, "test"))
 
 
 def weights(network: Network, chosen: SupermaskSettings) -> masks.Params:
@@ -229,19 +232,10 @@ def _drawing(frozen: Frozen, purpose: str = "train") -> jax.Array:
     return keys.fold(keys.substream(key, purpose), frozen.passes)
 
 
-def _kept_at_test(network: Network, chosen: SupermaskSettings) -> masks.Mask:
-    scores, frozen = network.params["scores"], network.stats
-    if chosen.at_test == "expected":
-        return jax.tree.map(lambda score: score > 0, scores)
-    return masking.kept(chosen, scores, frozen.live, key=_drawing(frozen, "test"))
-
-
 def _tested(network: Network, chosen: SupermaskSettings) -> Network:
     """Return the network within as evaluations see it."""
     scores, frozen = network.params["scores"], network.stats
     if chosen.at_test == "expected":
         soft = masking.soft(chosen, scores, None)
         return Network(masking.scaled(frozen.weights, soft, rescale=chosen.rescale), frozen.stats)
-    return Network(
-        masks.apply(weights(network, chosen), _kept_at_test(network, chosen)), frozen.stats
-    )
+    return Network(masks.apply(weights(network, chosen), found(network, chosen)), frozen.stats)
