@@ -102,7 +102,10 @@ def common(network: Network, scale: str, replicates: int, data_dir: str | None) 
                 name="cifar10", data_dir=data_dir, examples=examples, held_out_test=0.1
             ),
             "model": ModelSettings(name="conv-2"),
-            "training": TrainingSettings(epochs=epochs),
+            # Else evaluations would take longer than so short a training.
+            "training": TrainingSettings(
+                epochs=epochs, evaluate_every=epochs, train_examples=2_000
+            ),
             "replicates": replicates,
         }
     if scale == "smoke":
