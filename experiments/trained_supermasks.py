@@ -127,10 +127,12 @@ def of_part(
     part: Part, shared: dict[str, Any], scale: str, out: str
 ) -> list[cli.TrainMask | cli.Early]:
     """Return the commands of a part: masks and then weights trained for the same time each."""
-    densities = DENSITIES[scale]
+    densities, convolutional = DENSITIES[scale], shared["model"].name == "conv-2"
+    weights = OptimizerSettings(lr=2e-4) if convolutional else OptimizerSettings()
     if part == "scores":
         tickets = EarlySettings(
             **shared,
+            optimizer=weights,
             scores=("magnitude", "snip", "synflow"),
             schedules=("ums", "iss"),
             densities=densities,
@@ -148,6 +150,7 @@ def of_part(
         optimizer=optimizer,
         densities=() if part == "bernoulli" else densities,
         finetune=shared["training"].epochs,
+        finetune_lr=weights.lr,
         controls=("shuffled", "reinitialized"),
     )
     if part != "gem-miner":
