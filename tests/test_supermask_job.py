@@ -455,3 +455,15 @@ def test_on_mnist_masked_networks_are_better_than_chance(tmp_path):
     record = made(chosen, tmp_path).record(choices.thresholds(0))
     assert record["test_accuracy"] > 0.2
     assert 0.6 < record["curve"]["density"][0] < 0.95
+
+
+def test_biases_are_masked_where_asked_and_empty_no_layer(tmp_path):
+    run = made(change(TINY, mask_biases=True, sizes=(), replicates=1), tmp_path)
+    curve = run.record(choices.thresholds(0))["curve"]
+    for name in ("Dense_0", "Dense_1", "Dense_2"):
+        assert curve[f"layer_densities.{name}/bias"] == [1, 0, 0, 0]  # they are 0 before training
+    assert curve["emptied"][:2] == ["", ""]
+    assert curve["emptied"][-1] == "Dense_0/kernel Dense_1/kernel Dense_2/kernel"
+    mask = run.load(choices.ticket(0), "mask")
+    assert masks.size(mask) == 64 * 12 + 12 + 12 * 6 + 6 + 6 * 10 + 10
+    assert same(supermask.find(run, 0).mask, mask)
