@@ -6,7 +6,7 @@ loss than the dense network, and than dense networks of other widths of its size
 
     python experiments/supermask_tickets.py --scale smoke                       # two minutes
     python experiments/supermask_tickets.py --scale cpu --data-dir DIR          # 20 minutes
-    python experiments/supermask_tickets.py --scale paper --data-dir DIR        # an hour, two cores
+    python experiments/supermask_tickets.py --scale paper --data-dir DIR        # half an hour
     python experiments/supermask_tickets.py --scale paper --choose-on test      # likewise
 
 The paper chooses the step to stop at and the threshold on its test examples: `--choose-on test`
