@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from jaxlth import graphs, masks, separation, settings, store, tickets
+from jaxlth import graphs, masks, separation, store, tickets
 from jaxlth.cli import stored
 from jaxlth.cli.commands import TOLERANCE, Figure
 from jaxlth.graphs.categories import PRUNED
@@ -110,10 +110,10 @@ def _of_separation(frame: pd.DataFrame, path: pathlib.Path) -> _Pruned:
 
 def _of_tickets(frame: pd.DataFrame, path: pathlib.Path) -> _Pruned:
     """Return the tickets of a run of IMP of its first replicate, all its outputs one task."""
-    about = store.about_run(path)
-    chosen = settings.from_dict(tickets.ImpSettings, about["settings"])
-    shape, classes = tuple(about["facts"]["shape"]), about["facts"]["classes"]
-    pruning = tickets.pruning(chosen, shape=shape, classes=classes)
+    run = store.look(path)
+    chosen, images = tickets.described(run, tickets.ImpSettings)
+    shape, classes = images["shape"], images["classes"]
+    pruning = tickets.pruning(chosen, **images)
     require(
         not pruning.model.convolutional,
         f"The kinds network and pixels draw perceptrons; the run {path.name} is of "
@@ -123,7 +123,7 @@ def _of_tickets(frame: pd.DataFrame, path: pathlib.Path) -> _Pruned:
     rows = rows[
         (rows["control"] == tickets.TICKET) & (rows["replicate"] == rows["replicate"].min())
     ]
-    replicate, job = int(rows["replicate"].iloc[0]), tickets.Job(pruning, store.look(path))
+    replicate, job = int(rows["replicate"].iloc[0]), tickets.Job(pruning, run)
     every = {level: job.mask(level, replicate) for level in sorted(rows["level"])}
     task = graphs.Task(tuple(range(math.prod(shape))), tuple(range(classes)))
     tasks = {chosen.data.name: task}
