@@ -345,7 +345,7 @@ def test_what_is_found_of_a_run_is_what_its_networks_started_from(done, monkeypa
         params, mask = parts(run, wanted, 1)
         assert same(trees.named(start.mask), mask)
         assert_still(params, under(trees.named(start.network.params), mask))
-    with pytest.raises(ValueError, match="has no density_0.5/edge-popup/replicate_2; it has"):
+    with pytest.raises(ValueError, match="has no density_0.5/edge-popup/replicate_2; `jaxlth results`"):
         mask_training.find(run, EDGE_POPUP, 2)
 
 

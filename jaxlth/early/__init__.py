@@ -23,7 +23,7 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from jaxlth import settings, tickets, work
+from jaxlth import tickets, work
 from jaxlth.data import DataError, Dataset, Info, Split
 from jaxlth.early import choices
 from jaxlth.early.choices import (
@@ -137,11 +137,7 @@ def find(run: Run, density: float, method: Method, replicate: int) -> Start:
       ValueError: the run has no such ticket.
     """
     name = unit(density, method, replicate)
-    settings.require(
-        run.has(name),
-        f"The run {run.path.name} has no {name}; it has methods and densities as "
-        "`jaxlth results` shows them.",
-    )
+    tickets.must_have(run, name)
     problem = _again(run, method)
     job = Job(problem, run)
     network = job.network(job.keep(density, method), method, replicate)

@@ -130,11 +130,7 @@ def find(run: Run, wanted: Wanted, replicate: int) -> Start:
     """
     chosen, images = tickets.described(run, MaskTrainingSettings)
     name = wanted.unit(replicate)
-    settings.require(
-        run.has(name),
-        f"The run {run.path.name} has no {name}; it has methods and densities as "
-        "`jaxlth results` shows them.",
-    )
+    tickets.must_have(run, name)
     return _start(tickets.subject(chosen, **images), run, wanted, replicate)
 
 

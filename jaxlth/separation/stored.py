@@ -34,7 +34,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     """
     chosen, images = tickets.described(run, SeparationSettings)
     name = tickets.unit(level, control, replicate)
-    settings.require(run.has(name), f"The run {run.path.name} has no {name}.")
+    tickets.must_have(run, name)
     found = pruning(chosen, **images)
     own = dataclasses.replace(found, chosen=imp(chosen))
     return tickets.Job(own, run).start(level, control, replicate)

@@ -141,10 +141,7 @@ def find(run: Run, replicate: int) -> Start:
       ValueError: the run has no such ticket.
     """
     chosen, images = tickets.described(run, SupermaskSettings)
-    settings.require(
-        run.has(choices.ticket(replicate)),
-        f"The run {run.path.name} has no ticket of replicate {replicate}.",
-    )
+    tickets.must_have(run, choices.ticket(replicate))
     return Job(subject(chosen, **images), run).ticket(replicate)
 
 

@@ -39,7 +39,7 @@ from jaxlth.tickets.problem import (
     subject,
     total,
 )
-from jaxlth.tickets.stored import described, has_all
+from jaxlth.tickets.stored import described, has_all, must_have
 from jaxlth.work import Ask, Course, Progress, Start
 
 __all__ = [
@@ -66,6 +66,7 @@ __all__ = [
     "imp",
     "kept_by_level",
     "label",
+    "must_have",
     "plan",
     "posed",
     "prepare",
@@ -164,11 +165,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     chosen, images = described(run, ImpSettings)
     settings.known("control", control, (TICKET, *CONTROLS))
     name = unit(level, control, replicate)
-    settings.require(
-        run.has(name),
-        f"The run {run.path.name} has no {name}; it has levels and replicates as "
-        "`jaxlth results` shows them.",
-    )
+    must_have(run, name)
     return Job(pruning(chosen, **images), run).start(level, control, replicate)
 
 

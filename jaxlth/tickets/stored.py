@@ -20,6 +20,16 @@ def has_all(path: pathlib.Path, enough: Callable[[Run], bool]) -> bool:
     return hosts.by_lead(lambda: path.exists() and enough(store.look(path)))
 
 
+def must_have(run: Run, unit: str) -> None:
+    """Ask for a unit of a run that somebody names.
+
+    Raises:
+      ValueError: the run has no such unit.
+    """
+    message = f"The run {run.path.name} has no {unit}; `jaxlth results` shows what it has."
+    settings.require(run.has(unit), message)
+
+
 def described(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
     """Return the settings of a run, and `shape` and `classes` of its images.
 

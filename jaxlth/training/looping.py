@@ -23,13 +23,6 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
     order_of = layout.map(trainer.order, (None, 0, None))
     one = layout.map(trainer.step, (0, 0, None, 0, 0, None), donate=True)
 
-    tallied = summing(layout)(lambda trees, batch, norms: trainer.tally(*trees, batch, norms))
-
-    def evaluate(networks: Any, masks: Any, split: Split, norms: Any) -> Evaluation:
-        sums = tallied((networks, masks), split, norms)
-        tasks = evaluation.labels_each(split)
-        return layout.put(evaluation.divided(sums, len(split.labels), tasks=tasks))
-
     def advance(states: Any, masks: Any, dataset: Dataset, keys: Any, begin: Any, end: Any) -> Any:
         per_epoch = len(dataset.train.labels) // trainer.batch_size
         order = None
@@ -39,17 +32,13 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
             states = one(states, masks, dataset, order, keys, np.int32(step))
         return states
 
-    def some(dataset: Dataset) -> Split:
-        return spaced(dataset.train, train_examples)
-
-    measure, finish = judged(trainer, layout, evaluate, some)
-    return Compiled(
-        layout=layout,
+    return compiled(
+        trainer,
+        layout,
         advance=advance,
-        measure=measure,
-        finish=finish,
-        some=some,
         summing=summing(layout),
+        sizes=lambda split: (len(split.labels), evaluation.labels_each(split)),
+        some=lambda dataset: spaced(dataset.train, train_examples),
     )
 
 
@@ -78,22 +67,33 @@ def summing(layout: Layout) -> Callable[[Tally], Callable[..., Any]]:
     return of
 
 
-def judged(
+def compiled(
     trainer: Trainer,
     layout: Layout,
-    evaluate: Callable[[Any, Any, Any, Any], Evaluation],
+    *,
+    advance: Callable[..., Any],
+    summing: Callable[[Tally], Callable[..., Any]],
+    sizes: Callable[[Any], tuple[int, int]],
     some: Callable[[Any], Any],
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return `measure` and `finish` of a `Compiled` whose evaluations are loops.
+) -> Compiled:
+    """Return a `Compiled` whose evaluations are loops.
 
     Args:
       trainer: the training.
       layout: how networks are placed.
-      evaluate: (networks, masks, split, (mean, std)) -> Evaluation, placed by the layout.
+      advance: see `Compiled`.
+      summing: likewise.
+      sizes: split -> how many examples it has, and labels each.
       some: data set -> the examples of its training split that `finish` evaluates networks on.
     """
     judge = layout.map(trainer.judge, (0, 0, 0, None, None))
     keep = layout.map(trainer.finish, (0,))
+    tallied = summing(lambda trees, batch, norms: trainer.tally(*trees, batch, norms))
+
+    def evaluate(networks: Any, masks: Any, split: Any, norms: Any) -> Evaluation:
+        sums = tallied((networks, masks), split, norms)
+        examples, tasks = sizes(split)
+        return layout.put(evaluation.divided(sums, examples, tasks=tasks))
 
     def measure(states: Any, masks: Any, dataset: Any, step: Any, since: Any) -> Any:
         networks, norms = states.network, (dataset.mean, dataset.std)
@@ -106,7 +106,14 @@ def judged(
         networks, norms = keep(states), (dataset.mean, dataset.std)
         return networks, evaluate(networks, masks, some(dataset), norms)
 
-    return measure, finish
+    return Compiled(
+        layout=layout,
+        advance=advance,
+        measure=measure,
+        finish=finish,
+        some=some,
+        summing=summing,
+    )
 
 
 def spaced(train: Split, most: int) -> Split:

@@ -5,6 +5,7 @@ own devices, and evaluations sum over all of them.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -15,7 +16,6 @@ from jaxlth import keys as keys_lib
 from jaxlth.data import Split, Streamed, StreamSettings, encoded, sources, streamed, workers
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
-from jaxlth.training.evaluation import Evaluation
 from jaxlth.training.execution import AXIS, Compiled, Layout, Tally
 from jaxlth.training.train import Trainer
 
@@ -92,12 +92,6 @@ def functions(
 
         return sums
 
-    tallied = summing(lambda trees, batch, norms: trainer.tally(*trees, batch, norms))
-
-    def evaluate(networks: Any, masks: Any, source: encoded.Source, norms: Any) -> Evaluation:
-        sums = tallied((networks, masks), source, norms)
-        return layout.put(evaluation.divided(sums, source.examples))
-
     def opened(
         data: Streamed, keys: jax.Array, end: int
     ) -> contextlib.AbstractContextManager[Feed]:
@@ -128,13 +122,12 @@ def functions(
     def some(data: Streamed) -> encoded.Source:
         return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
 
-    measure, finish = looping.judged(trainer, layout, evaluate, some)
-    return Compiled(
-        layout=layout,
+    called = looping.compiled(
+        trainer,
+        layout,
         advance=advance,
-        measure=measure,
-        finish=finish,
-        some=some,
         summing=summing,
-        opened=opened,
+        sizes=lambda source: (source.examples, 1),
+        some=some,
     )
+    return dataclasses.replace(called, opened=opened)
