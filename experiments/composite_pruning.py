@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from jaxlth import cli, early, masks, store, tickets, trees
+from jaxlth import cli, early, masks, settings, store, tickets, trees
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, meta
 from jaxlth.report import comparisons, figures, views
@@ -37,13 +37,14 @@ from jaxlth.report import meta as meta_report
 from jaxlth.tickets import ImpSettings
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
-Part = Literal["schedules", "stacks", "weights", "all", "meta", "trainings"]
+Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, FOUR))
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
 FEW = (0.015, 0.005)
 LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
 TRAININGS = (1, 2, 3, 5)
+WEIGHTS = ("standard", "bimodal", "snip", "grasp", "synflow")
 BASELINE = "snip-ums"
 OWN = {"magnitude": "iss", "snip": "uss", "grasp": "uss", "synflow": "ums"}  # as published
 BEST = {"uss": "synflow-ums", "ums": "synflow-ums", "iss": "magnitude-iss", "ims": "magnitude-iss"}
@@ -64,8 +65,9 @@ def main(
     Args:
       scale: how much of the study: smoke, cpu or paper.
       parts: schedules (each score by each schedule), stacks (of two scores), weights (scores as
-        initial weights), all (stacks on scores as weights), meta (learned scores), trainings (IMP
-        to the lowest density in few trainings, each of which removes as many weights).
+        initial weights), initial (dense networks on these, Table 5.4), all (stacks on scores as
+        weights, beside IMP), meta (learned scores), trainings (IMP to the lowest density in few
+        trainings, each of which removes as many weights).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
@@ -82,14 +84,21 @@ def main(
                 imp_in(count, shared, out)
         else:
             cli.trained(cli.Early(job=of_part(part, shared, scale), out=out))
+        if part == "all":
+            imp = of_part("schedules", shared, scale)
+            imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iss",))
+            cli.trained(cli.Early(job=imp, out=out))
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
-    report_on_trainings(shared, out, folder)
-    for name, report_of in {"schedules": report_on, "meta": report_on_meta}.items():
+    found = report_on_trainings(shared, out, folder)
+    reports = {"schedules": report_on} | ({"meta": report_on_meta} if shared.replicates > 1 else {})
+    for name, report_of in reports.items():
         chosen = of_part(name, shared, scale)
         run = store.folder(out, chosen, job="early", label=early.label(chosen))
         if run.exists():
             report_of(run, chosen, folder)
+            found = True
+    settings.require(found, f"There is no run of this study in {out} to draw.")
     print(f"tables and figures: {folder}")
     return 0
 
@@ -128,15 +137,22 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
             else ("uss", "ums", "iss", "ims"),
         },
         "stacks": {"scores": STACKS, "schedules": ("ums",)},
-        "weights": {"scores": FOUR, "schedules": ("ums",), "weights": early.WEIGHTS},
-        "all": {"scores": STACKS, "schedules": ("ums",), "weights": early.WEIGHTS},
+        "weights": {"scores": FOUR, "schedules": ("ums",), "weights": WEIGHTS},
+        "initial": {  # with one ticket each, since a run asks for some
+            "scores": ("magnitude",),
+            "schedules": ("ums",),
+            "densities": (max(shared.densities),),
+            "weights": WEIGHTS,
+        },
+        "all": {"scores": STACKS, "schedules": ("ums",), "weights": WEIGHTS},
         # In a run of its own where fewer weights are learned from.
         "meta": {
             "scores": ("synflow", "magnitude", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("uss", "ims"),
             "meta_weights": None if scale == "paper" else 50_000,
             "meta_density": min(shared.densities),
-            "meta_replicates": min(2, shared.replicates - 1),
+            "meta_replicates": max(1, min(2, shared.replicates - 1)),
+            "weights": WEIGHTS if scale == "paper" else ("standard",),
         },
     }[part]
     return dataclasses.replace(shared, **asked)
@@ -176,8 +192,12 @@ def of_imp(count: int, shared: EarlySettings) -> ImpSettings:
     )
 
 
-def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -> None:
-    """Write the accuracy of IMP at the lowest density by the number of trainings before it."""
+def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -> bool:
+    """Write the accuracy of IMP at the lowest density by the number of trainings before it.
+
+    Returns:
+      Whether there is any.
+    """
     rows = []
     for count in TRAININGS:
         chosen = of_imp(count, shared)
@@ -190,6 +210,7 @@ def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -
         found = pd.DataFrame(rows)
         found.round(5).to_csv(folder / "trainings.csv", index=False)
         print(found.round(4).to_string(index=False))
+    return bool(rows)
 
 
 def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
@@ -215,6 +236,10 @@ def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) ->
         rows = frame.assign(first=first_of_stack)[chosen_rows]
         if asked.get(name, True) and (rows["level"] > 0).any():
             figures.save(report.accuracy(rows, panel=panel, line=line), folder / f"{name}.png")
+    on_weights = frame[(frame["level"] == 0) & frame["weights"].isin(WEIGHTS)]
+    if on_weights["weights"].nunique() > 1:
+        table = on_weights.groupby("weights", sort=False)[["test_accuracy", "steps"]].mean()
+        table.round(5).to_csv(folder / "table_5-4.csv")
     compare(frame, folder)
     rank(frame, folder, baseline)
     look_at(store.look(run), chosen, folder)
@@ -232,8 +257,12 @@ def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         f"{score}-{schedule}": reference for score in single for schedule, reference in BEST.items()
     }
     standard = {
-        f"{score}-ums-on-{weights}": f"{score}-ums" for score in FOUR for weights in early.WEIGHTS
+        f"{score}-ums-on-{weights}": f"{score}-ums" for score in FOUR for weights in WEIGHTS
     }
+    positive = {f"grasp-magnitude-{schedule}": f"grasp-{schedule}" for schedule in BEST}
+    dense = {early.dense_name(weights): "dense" for weights in WEIGHTS}
+    table = against_others(frame, own | standard | positive | dense)
+    table.round(5).to_csv(folder / "comparisons.csv", index=False)
     drawn = {
         "figure_5-4": (own, "score", "schedule"),
         "figure_5-5": (best, "schedule", "score"),
@@ -244,6 +273,19 @@ def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         if comparisons.changes(frame, against)["change"].notna().any():
             figure = comparisons.change(frame, against, panel=panel, line=line)
             figures.save(figure, folder / f"{name}.png")
+
+
+def against_others(frame: pd.DataFrame, against: dict[str, str]) -> pd.DataFrame:
+    """Return mean accuracies of methods and of others, by density, and p of Welch's test."""
+    values, rows = report.values(frame), []
+    for (method, density), found in values.items():
+        of = against.get(method, method)
+        other = values.get((of, density), np.array([]))
+        if of != method and len(other):
+            means = {"mean": found.mean(), "other": other.mean()}
+            which = {"method": method, "against": of, "density": density}
+            rows.append(which | means | {"p": report.welch(found, other)})
+    return pd.DataFrame(rows)
 
 
 def rank(frame: pd.DataFrame, folder: pathlib.Path, baseline: str | None) -> None:
@@ -337,8 +379,11 @@ def report_on_meta(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Pat
     summary = report.summary(store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss")
     summary.drop(columns="matches").round(5).to_csv(folder / "meta_methods.csv", index=False)
     print(report.wide(summary).to_string(na_rep=""))
-    upfront = store.table([run]).query("schedule in ('none', 'uss')")
-    figures.save(report.accuracy(upfront, line="score"), folder / "figure_5-9.png")
+    upfront = store.table([run]).query("schedule == 'uss' and weights == 'standard'")
+    against = dict.fromkeys(upfront["control"], "magnitude-uss")
+    del against["magnitude-uss"]
+    figure = comparisons.change(upfront, against, panel="schedule", line="score")
+    figures.save(figure, folder / "figure_5-9.png")
     if "losses" in learned:
         losses = learned.dropna(subset="losses").groupby("model", sort=False)["losses"].agg(list)
         others = quality.drop(index=losses.index)["mse_train"]

@@ -10,7 +10,8 @@ scores find better tickets, which depend on both more.
 
 Runs are kept in --out and go on where they were stopped; the tables and figures made of them are
 written to --results. `--draw` makes only these, from the runs that are there. LeNet is trained as
-in `composite_pruning.py`, whose runs it shares; at the scale cpu Conv-2 on 5000 images, 250 steps.
+in `composite_pruning.py`, whose runs it shares. At the scale cpu networks for CIFAR-10 see a part
+of it in short trainings (`SHORT`), two replicates: ResNet-20 takes XX minutes, VGG-16 XX.
 conv-2-digits is Conv-2 on the digits of scikit-learn, in minutes.
 
 Expected (section 5.7): on ResNet-20, VGG-16 and ResNet-18 shuffling and drawing anew change nothing
@@ -29,17 +30,32 @@ import pandas as pd
 from composite_pruning import lenet
 
 from jaxlth import cli, early, masks, store, tickets, trees
+from jaxlth import settings as checks
 from jaxlth.early import EarlySettings
 from jaxlth.models import ModelSettings
 from jaxlth.report import early as report
 from jaxlth.report import figures, views
+from jaxlth.tickets import ImpSettings
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
 Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
 Part = Literal["ablations", "variants", "steps"]
 BENCHMARKS = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
-DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.1, 0.02), "conv-2": (0.05,)}
+BEST = (  # as in Figure 5-10, beside what all are short of
+    "magnitude-uss",
+    "snip-uss",
+    "grasp-magnitude-uss",
+    "synflow-ums-shuffled",
+    "random-uss",
+    "magnitude-after",
+)
+DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.1, 0.02)}
+SHORT = {  # at the scale cpu: steps, images, batch, densities
+    "conv-2": (250, 5_000, 60, (0.05,)),
+    "resnet-20": (1_000, 10_000, 32, (0.086,)),
+    "vgg-16": (250, 10_000, 32, (0.055,)),
+}
 OTHERS = (0.8, 0.512, 0.328, 0.21, 0.134, 0.086, 0.055)
 STEPS = {"smoke": (0, 20), "cpu": (0, 50, 200, 800), "paper": (0, 250, 1000, 4000, 16000, 32000)}
 
@@ -76,6 +92,7 @@ def main(
                 print(f"== {network}, {part}", flush=True)
                 cli.trained(cli.Early(job=chosen, out=out))
         run = store.folder(out, shared, job="early", label=early.label(shared))
+        checks.require(run.exists(), f"There is no run of {network} in {out} to draw.")
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
         frame = of_this_study(store.table([run]), shared)
@@ -102,20 +119,36 @@ def settings(network: str, scale: str, *, data_dir: str | None) -> EarlySettings
         )
     else:
         chosen = tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale)
-        training, data = chosen.training, chosen.data
-        if scale == "cpu" and network == "conv-2":
-            training = dataclasses.replace(training, steps=250, evaluate_every=125.0)
-            data = dataclasses.replace(data, examples=5000)
+        if scale == "cpu":
+            chosen = shortened(chosen, network)
         shared = EarlySettings(
-            data=dataclasses.replace(data, data_dir=data_dir),
+            data=dataclasses.replace(chosen.data, data_dir=data_dir),
             model=chosen.model,
-            training=training,
+            training=chosen.training,
             optimizer=chosen.optimizer,
             replicates=chosen.replicates,
         )
+    densities = DENSITIES.get(network, OTHERS)
     if scale == "smoke":
-        return dataclasses.replace(shared, densities=(0.1,))
-    return dataclasses.replace(shared, densities=DENSITIES.get(network, OTHERS))
+        densities = (0.1,)
+    elif scale == "cpu" and network in SHORT:
+        densities = SHORT[network][-1]
+    return dataclasses.replace(shared, densities=densities)
+
+
+def shortened(chosen: ImpSettings, network: str) -> ImpSettings:
+    """Return a benchmark on a part of CIFAR-10, with its rate lowered at the same shares."""
+    steps, examples, batch_size, _ = SHORT[network]
+    training, optimizer = chosen.training, chosen.optimizer
+    milestones = tuple(round(at * steps / training.steps) for at in optimizer.milestones)
+    return dataclasses.replace(
+        chosen,
+        data=dataclasses.replace(chosen.data, examples=examples),
+        training=dataclasses.replace(
+            training, steps=steps, batch_size=batch_size, evaluate_every=steps / 2
+        ),
+        optimizer=dataclasses.replace(optimizer, milestones=milestones),
+    )
 
 
 def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list[EarlySettings]:
@@ -137,6 +170,7 @@ def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list
         asked = [{"scores": scores, "references": ("ltr",)} | common]
         if scale != "smoke":
             asked.append({"scores": ("synflow",), "schedules": ("ums",)} | common)
+            asked.append({"scores": ("random",)} | common | {"ablations": ("none",)})
     else:
         few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
@@ -178,6 +212,24 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         figures.save(report.steps(found), folder / "figure_5-14.png")
     plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]
     figures.save(report.layers(plain), folder / "figure_5-11.png")
+    draw_variants(found[found["prune_step"] == 0], folder)
+
+
+def draw_variants(found: pd.DataFrame, folder: pathlib.Path) -> None:
+    """Draw SNIP in rounds, the readings of GraSP and the best variants, if they are there."""
+    found = found.assign(which="the best variants")
+    dense, plain = found["level"] == 0, found["ablation"] == "none"
+    snip = found["score"] == "snip"
+    grasp = found["score"].isin(("grasp", "grasp-lowest", "grasp-magnitude"))
+    drawn = {
+        "figure_5-7": (snip & plain, {"panel": "score", "line": "schedule"}),
+        "figure_5-8": (snip, {"panel": "method", "line": "ablation"}),
+        "figure_5-9": (grasp & plain, {"line": "score"}),
+        "figure_5-10": (found["control"].isin(BEST), {"panel": "which", "line": "control"}),
+    }
+    asked = {"snip ums", "grasp-magnitude uss"} <= set(found["method"])
+    for name, (rows, options) in drawn.items() if asked else ():
+        figures.save(report.accuracy(found[dense | rows], **options), folder / f"{name}.png")
 
 
 def sparsest(run: store.Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ WANTED = {
     "small-initial-small-final": [-3.0, -2.0, -0.75],
     "magnitude-increase": [2.0, -1.0, 0.25],
     "movement": [4.0, 1.0, 0.25],
+    "large-final-same-sign": [-math.inf, 1.0, 0.75],
 }
 
 

@@ -89,7 +89,7 @@ class EarlySettings:
     (inverted)."""
     weights: tuple[str, ...] = settings.outside(("standard",))
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
-    scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow)."""
+    scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
     prune_steps: tuple[int, ...] = settings.outside((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation. The whole training follows."""

@@ -14,7 +14,7 @@ import numpy as np
 from jaxlth import masks
 
 MODE = 0.9  # of each of the two modes, in standard deviations of the layer (ours)
-FROM_SCORES = ("snip", "grasp", "synflow")
+FROM_SCORES = ("snip", "grasp", "synflow", "magnitude")
 WEIGHTS = ("standard", "bimodal", *FROM_SCORES)
 
 

@@ -24,8 +24,8 @@ class Job:
         self.chosen: EarlySettings = problem.subject.chosen
         self.run = run
         self._problem = problem
-        self._model, self._dense = problem.subject.model, problem.subject.dense
-        self._init = jax.jit(self._model.init)
+        self._dense = problem.subject.dense
+        self._init = jax.jit(problem.subject.model.init)
         self._score = functools.cache(self._built)
         self.initial = functools.cache(self._initial)
         self.mask = functools.lru_cache(maxsize=16)(self._mask)
@@ -107,9 +107,16 @@ class Job:
             everyone = range(self.chosen.replicates)
             return all(self.trained_before(source, each, number=last) for each in everyone)
         if method.schedule not in choices.TRAINED:
-            return True
-        unit = self._before(method, replicate, number)
-        return self.run.has(unit) and self.run.record(unit)["nan_step"] is None
+            rewound = choices.dense(method.weights, replicate)
+            return not method.step or self._finite(rewound, until=method.step)
+        return self._finite(self._before(method, replicate, number))
+
+    def _finite(self, unit: str, *, until: int | None = None) -> bool:
+        """Return whether a network is there and has not diverged, up to a step of its training."""
+        if not self.run.has(unit):
+            return False
+        lost = self.run.record(unit)["nan_step"]
+        return lost is None or (until is not None and until < lost)
 
     # How many weights are kept.
 
@@ -131,16 +138,16 @@ class Job:
         while density >= least:
             levels, density = levels + 1, density * (1 - fraction)
         times = {"levels": levels, "fraction": fraction}
-        if self.chosen.scope == "global":
-            found: list[Keep] = list(prune.keep_counts(masks.size(self._dense), **times))
-            return found
-        layers = trees.named(self._dense)
+        layers, whole = trees.named(self._dense), self.chosen.scope == "global"
         try:
+            if whole:
+                return [*prune.keep_counts(masks.size(self._dense), **times)]
             counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
         except ValueError as error:
+            what = "the network" if whole else "a layer"
             raise ValueError(
-                f"`density` {least:g} is too low for iss and ims with the scope layerwise: a layer "
-                "would lose nothing, or everything, on the way."
+                f"`density` {least:g} is too low for iss and ims, which prune {fraction:g} of what "
+                f"is left each time: {what} would lose nothing, or everything, on the way."
             ) from error
         return [
             {name: count[level] for name, count in counts.items()} for level in range(levels + 1)
@@ -307,12 +314,10 @@ class Job:
     def _found(self, name: str, mask: masks.Mask, known: scoring.Known) -> Any:
         """Return scores of a network."""
         with scoring.precision(choices.parts(name)):
-            return jax.device_get(jax.jit(self._score(name, False))(mask, known))
+            return scoring.evaluated(self._score(name, False), mask, known)
 
     def _built(self, name: str, inverted: bool) -> scoring.Score:
-        chunk = self.chosen.chunk
-        shape = self._problem.info.shape
-        return scoring.build(name, self._model, shape, inverted=inverted, chunk=chunk)
+        return self._problem.score(name, inverted=inverted, chunk=self.chosen.chunk)
 
     def _load(self, unit: str) -> Network:
         return self.run.load(unit, "network", self._problem.subject.like)

@@ -25,7 +25,7 @@ class Job:
         self._keep = tickets.kept_by_level(choices.imp(self.chosen, 0), self._dense)
         self._init = jax.jit(problem.subject.model.init)
         self._select = jax.jit(problem.subject.by_magnitude)
-        self._score = functools.cache(self._built)
+        self._score = functools.cache(problem.score)
         self.start = functools.lru_cache(maxsize=2 * self.chosen.replicates)(self._start)
 
     def check(self) -> None:
@@ -148,11 +148,6 @@ class Job:
 
     def _examples(self, replicate: int) -> Any:
         return self._problem.examples(replicate, per_class=self.chosen.per_class)
-
-    def _built(self, name: str) -> scoring.Score:
-        return scoring.build(
-            name, self._problem.subject.model, self._problem.info.shape, chunk=None
-        )
 
     def _order(self, replicate: int, level: int) -> jax.Array:
         return keys.fold(keys.stream(self.chosen.seed, replicate, "order"), level)

@@ -75,6 +75,11 @@ def same_sign(score: Any, initial: Any, final: Any) -> Any:
     )
 
 
+def large_final_same_sign(initial: Any, final: Any) -> Any:
+    """Return |final|, and minus infinity where training changed the sign."""
+    return same_sign(large_final(initial, final), initial, final)
+
+
 CRITERIA = {
     "large-final": large_final,
     "small-final": small_final,
@@ -84,4 +89,5 @@ CRITERIA = {
     "small-initial-small-final": small_initial_small_final,
     "magnitude-increase": magnitude_increase,
     "movement": movement,
+    "large-final-same-sign": large_final_same_sign,
 }

@@ -36,7 +36,7 @@ class Job(tickets.Job):
         super().__init__(pruning, run)
         self._tasks = [graphs.Task(*task) for task in data.tasks(problem.info)]
         self._names = names(problem.info.name)
-        self._score = functools.cache(self._built)
+        self._score = functools.cache(problem.score)
         self._by_task = jax.jit(self._summed)
 
     def ask(self, level: int, control: str, replicate: int, *, dilation: float = 1.0) -> Ask:
@@ -100,10 +100,6 @@ class Job(tickets.Job):
         """Return the categories of the weights of each tensor that may be pruned."""
         every = dict(zip(graphs.kernels(found.wiring), found.weights, strict=True))
         return {name: every[name] for name in trees.names(self._problem.subject.dense)}
-
-    def _built(self, name: str) -> scoring.Score:
-        model, shape = self._problem.subject.model, self._problem.info.shape
-        return scoring.build(name, model, shape, chunk=None)
 
     def _measured(self, made: Start) -> Mapping[str, Any]:
         """Return what a network's graph says, and its errors on the test split task by task."""

@@ -13,6 +13,7 @@ import optax
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees, work
 from jaxlth.data import Dataset, Info, augment
 from jaxlth.models import BatchAxis, Model, Network
+from jaxlth.tickets import scoring
 from jaxlth.tickets.choices import ImpSettings
 from jaxlth.training import execution, losses, optimizers, train
 from jaxlth.training.evaluation import Seen
@@ -220,6 +221,18 @@ class Problem(Generic[S]):
         chosen = self.subject.chosen.data
         return Seen(self.subject.model, data.NORMALIZERS[chosen.normalize], self.info.tasks)
 
+    def score(
+        self, name: str, *, inverted: bool = False, chunk: int | None = None
+    ) -> scoring.Score:
+        """Return a score of networks such as the subject's; see `scoring.build`."""
+        info, chosen = self.info, self.subject.chosen.model
+        model, wide = (
+            models.build(each, shape=info.shape, classes=info.classes)
+            for each in (chosen, dataclasses.replace(chosen, dtype="float32"))
+        )
+        options = {"wide": wide, "inverted": inverted, "chunk": chunk}
+        return scoring.build(name, model, info.shape, **options)
+
     @functools.cached_property
     def mean(self) -> np.ndarray:
         """The mean input of the training set, (1, height, width, channels); zeros for none."""
@@ -242,7 +255,7 @@ class Problem(Generic[S]):
         if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
             return self.mean, np.zeros(1, np.int32)
         key = keys.stream(self.subject.chosen.seed, replicate, "examples")
-        least = int(np.bincount(dataset.train.labels).min())
+        least = int(np.bincount(dataset.train.labels, minlength=self.info.classes).min())
         settings.require(
             per_class <= least,
             f"`per_class` must be at most {least}, the training examples of the rarest class; got "

@@ -2,13 +2,14 @@
 
 Data-aware scores see batch norm in training mode, with the statistics of their batch, as published;
 SynFlow with the running statistics, as in its authors' code: at initialisation those change
-nothing, and the learned scales and shifts count with their magnitudes. Beside its authors' input of
-ones SynFlow takes one image, or the mean image of the training set (Bolwerk 2021, section 3.1).
+nothing, and the learned scales and shifts count with their magnitudes. Running means keep their
+signs, where that code takes magnitudes (ours). Beside its authors' input of ones SynFlow takes one
+image, or the mean image of the training set (Bolwerk 2021, section 3.1).
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -62,14 +63,39 @@ def parts(score: str, *, known: Iterable[str] = SCORES) -> tuple[str, ...]:
     return settings.known("score", first, STACKED), settings.known("score", second, STACKED)
 
 
-def precision(names: Iterable[str]) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which scores are compiled: float64 where SynFlow is among them."""
-    wide = any(name in SYNFLOW for name in names)
-    return selection.float64() if wide else contextlib.nullcontext()
+@contextlib.contextmanager
+def precision(names: Iterable[str]) -> Iterator[None]:
+    """Compile scores as they need it within this context: SynFlow in float64, on the host of a TPU.
+
+    Raises:
+      ValueError: the host of a TPU is hidden from JAX.
+    """
+    with contextlib.ExitStack() as stack:
+        if any(name in SYNFLOW for name in names):
+            if jax.default_backend() == "tpu":  # it has no float64
+                stack.enter_context(jax.default_device(_host()))
+            stack.enter_context(selection.float64())
+        yield
+
+
+def _host() -> Any:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError as error:
+        raise ValueError(
+            "SynFlow is computed in float64 on the host, which JAX_PLATFORMS hides; set it to "
+            "tpu,cpu or leave it unset."
+        ) from error
 
 
 def build(
-    name: str, model: Model, shape: tuple[int, ...], *, inverted: bool = False, chunk: int | None
+    name: str,
+    model: Model,
+    shape: tuple[int, ...],
+    *,
+    wide: Model | None = None,
+    inverted: bool = False,
+    chunk: int | None,
 ) -> Score:
     """Return a score as a function; ask for it once, and what JAX compiles of it is kept.
 
@@ -77,10 +103,14 @@ def build(
       name: a score, or two joined by "+".
       model: of the networks that will be scored.
       shape: (height, width, channels) of an image.
+      wide: the same, computing in the types of parameters and inputs, for SynFlow; `model` if None.
       inverted: whether the least important are to be kept.
       chunk: examples whose gradient is taken at once.
     """
-    functions = [_plain(part, model, shape, chunk) for part in parts(name)]
+    functions = [
+        _plain(part, (wide or model) if part in SYNFLOW else model, shape, chunk)
+        for part in parts(name)
+    ]
 
     def score(mask: masks.Mask, known: Known) -> Any:
         found = functions[0](mask, known)
@@ -134,10 +164,46 @@ def pruned(
       keep: what the last round keeps.
       rounds: their number.
       spacing: how counts fall.
+
+    Raises:
+      ValueError: a score is not a number, or a stack scores all weights alike, at first.
     """
     keeps = falling(before, keep, rounds=rounds, spacing=spacing)
     with precision(names):
+        _check(evaluated(score, before, known), before, tuple(names))
         return jax.device_get(prune.in_rounds(score, before, keeps=keeps, args=(known,)))
+
+
+def evaluated(score: Score, mask: masks.Mask, known: Known) -> Any:
+    """Return the scores of a network, in NumPy; within the `precision` that they need."""
+    return jax.device_get(jax.jit(score)(mask, known))
+
+
+def _check(found: Any, before: masks.Mask, names: tuple[str, ...]) -> None:
+    """Raise ValueError where scores do not say which weights to keep.
+
+    A single score that is the same for all weights is none of these: it is that of a network which
+    training has left without a path, and the first weights are kept.
+    """
+    by_name = trees.named(found)
+    values = np.concatenate([by_name[name][mask] for name, mask in trees.named(before).items()])
+    lost, name = int(np.sum(np.isnan(values))), "+".join(names)
+    settings.require(
+        not lost,
+        f"The score {name} is not a number for {lost} of {len(values)} weights, so it does not say "
+        f"which to keep.{_too_large(names)}",
+    )
+    settings.require(
+        len(names) == 1 or len(values) < 2 or bool(values.min() < values.max()),
+        f"The score {name} is {values[:1].sum():g} for all {len(values)} weights, so it does not "
+        f"say which to keep.{_too_large(names)}",
+    )
+
+
+def _too_large(names: tuple[str, ...]) -> str:
+    if len(names) == 1:
+        return ""
+    return f" The scores of {names[0]} may be too large, or too small, to be weights here."
 
 
 def published_rounds(name: str) -> int:

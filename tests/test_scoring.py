@@ -1,0 +1,163 @@
+"""Scores by name as jobs take them: where they are computed, and what they refuse to prune by."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlth import early, masks, store
+from jaxlth.data import DataSettings
+from jaxlth.early import EarlySettings
+from jaxlth.models import ModelSettings, Network
+from jaxlth.tickets import scoring
+from jaxlth.training import OptimizerSettings, TrainingSettings
+
+PARAMS = {"kernel": np.array([[3.0, -1.0], [0.5, 2.0]], np.float32)}
+DENSE = masks.dense(PARAMS)
+KNOWN = scoring.Known(Network(PARAMS, {}), PARAMS, None, jax.random.key(0))
+
+
+def chosen(**others):
+    common = {
+        "model": ModelSettings(name="mlp", hidden=(8,)),
+        "training": TrainingSettings(steps=20, batch_size=50),
+        "replicates": 1,
+        "rounds": 3,
+    }
+    return EarlySettings(**common | others)
+
+
+def pruned(found, names=("snip",), keep=2):
+    def score(mask, known):
+        return {"kernel": jnp.asarray(found, known.network.params["kernel"].dtype)}
+
+    options = {"keep": keep, "rounds": 1, "spacing": "exponential"}
+    return scoring.pruned(score, names, DENSE, KNOWN, **options)["kernel"].tolist()
+
+
+def mask_of(problem, score, known):
+    made = problem.score(score)
+    dense = problem.subject.dense
+    options = {"keep": 100, "rounds": 3, "spacing": "exponential"}
+    return scoring.pruned(made, (score,), dense, known, **options)
+
+
+def known_of(problem):
+    network = jax.device_get(problem.subject.model.init(jax.random.key(1)))
+    batch = problem.examples(0, per_class=2)
+    return scoring.Known(network, network.params, batch, jax.random.key(0), problem.mean)
+
+
+def test_scores_that_are_not_numbers_are_refused():
+    with pytest.raises(ValueError, match="snip is not a number for 1 of 4 weights") as caught:
+        pruned([[1.0, np.nan], [2.0, 3.0]])
+    assert "weights here" not in str(caught.value)
+    with pytest.raises(ValueError, match="synflow.snip is not a number.* of synflow may be too"):
+        pruned([[1.0, np.nan], [2.0, 3.0]], ("synflow", "snip"))
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf])
+def test_a_stack_that_scores_all_weights_alike_is_refused(value):
+    with pytest.raises(ValueError, match=f"synflow.grasp is {value:g} for all 4 weights"):
+        pruned(np.full((2, 2), value), ("synflow", "grasp"))
+
+
+def test_where_a_single_score_is_the_same_for_all_the_first_weights_are_kept():
+    assert pruned(np.zeros((2, 2))) == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize(
+    ("model", "stack"), [("conv-4", "synflow+snip"), ("resnet-20", "synflow+synflow")]
+)
+@pytest.mark.slow
+def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
+    data = DataSettings(name="synthetic", examples=200)
+    settings = chosen(model=ModelSettings(name=model), data=data, scores=(stack,))
+    problem = early.prepare(settings)
+    dense, known = problem.subject.dense, known_of(problem)
+    options = {"keep": 100, "rounds": 1, "spacing": "linear"}
+    with pytest.raises(ValueError, match="may be too large"):
+        scoring.pruned(problem.score(stack), scoring.parts(stack), dense, known, **options)
+
+
+def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
+    problem = early.prepare(chosen(scores=("synflow",)))
+    known = known_of(problem)
+    wanted = mask_of(problem, "synflow", known)
+    devices, places = jax.local_devices, []
+
+    def local_devices(*, backend=None):
+        places.append(backend)
+        return devices(backend=backend)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"platform": "tpu"})()])
+    monkeypatch.setattr(jax, "local_devices", local_devices)
+    found = mask_of(problem, "synflow", known)
+    assert places == ["cpu"]
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, wanted))
+    places.clear()
+    mask_of(problem, "snip", known)
+    assert places == []
+
+
+def test_a_hidden_host_is_told_of(monkeypatch):
+    def none(*, backend):
+        raise RuntimeError(f"Unknown backend {backend}")
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(jax, "local_devices", none)
+    with pytest.raises(ValueError, match="JAX_PLATFORMS hides"), scoring.precision(("synflow",)):
+        pass
+
+
+def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
+    problems = [
+        early.prepare(chosen(model=ModelSettings(name="mlp", hidden=(8,), dtype=dtype)))
+        for dtype in ("bfloat16", "float32")
+    ]
+    known = known_of(problems[1])
+    found = [mask_of(problem, "synflow", known) for problem in problems]
+    assert jax.tree.all(jax.tree.map(np.array_equal, *found))
+    snip = [
+        jax.jit(problem.score("snip"))(problem.subject.dense, known)["Dense_0"]["kernel"]
+        for problem in problems
+    ]
+    assert not np.array_equal(*snip)  # of what is trained, in bfloat16
+
+
+def test_a_class_without_examples_is_refused_whichever_it_is():
+    data = DataSettings(name="digits", examples=30)
+    problem = early.prepare(
+        chosen(data=data, seed=117, training=TrainingSettings(steps=1, batch_size=5))
+    )
+    assert 9 not in problem.placed.dataset.train.labels  # the highest: nothing counts up to it
+    with pytest.raises(ValueError, match="`per_class` must be at most 0"):
+        problem.examples(0, per_class=1)
+
+
+def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
+    settings = chosen(
+        optimizer=OptimizerSettings(optimizer="sgd", lr=1e30), prune_steps=(0, 15), densities=(0.3,)
+    )
+    problem = early.prepare(settings)
+    with store.open_run(tmp_path, settings, job="early", label="test") as run:
+        for _ in early.early(problem, run, checkpoint_seconds=60):
+            pass
+        (dense,) = (
+            record for unit, record in run.records() if "/dense/" in unit and "density" in unit
+        )
+        assert 0 < dense["nan_step"] <= 15
+        units = [unit for unit, _ in run.records()]
+        assert "density_0.3/snip-uss/replicate_0" in units
+        assert not any("at-15" in unit for unit in units)
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(tmp_path, scope):
+    settings = chosen(schedules=("iss",), densities=(0.3,), prune_fraction=1e-4, scope=scope)
+    problem = early.prepare(settings)
+    with store.open_run(tmp_path, settings, job="early", label="test") as run:
+        made = early.Job(problem, run)
+        with pytest.raises(ValueError, match="`density` 0.3 is too low for iss and ims, which"):
+            made.check()
