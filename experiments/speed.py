@@ -197,7 +197,7 @@ def level_parts(
 
 
 def early_pruning(network: Any, mask: Any, dataset: data.Dataset) -> dict[str, Callable[[], Any]]:
-    """Return pruning at initialisation, compiled anew each time: as a job does it, once."""
+    """Return pruning at initialisation, everything compiled anew: as a job does it, once."""
     model = models.build(ModelSettings(), shape=dataset.train.images.shape[1:], classes=10)
     images = data.normalize(dataset.train.images[:100], dataset.mean, dataset.std)
     batch = images, dataset.train.labels[:100]
@@ -207,6 +207,7 @@ def early_pruning(network: Any, mask: Any, dataset: data.Dataset) -> dict[str, C
     counts = prune.round_counts(masks.size(dense), keep=masks.size(dense) // 100, rounds=100)
 
     def snip() -> Any:
+        jax.clear_caches()
         score = jax.jit(
             lambda params: scores.snip(
                 lambda params, x: model.apply(network._replace(params=params), x, True)[0],
@@ -218,6 +219,8 @@ def early_pruning(network: Any, mask: Any, dataset: data.Dataset) -> dict[str, C
         return prune.global_topk(score(network.params), mask, keep=masks.size(mask) // 100)
 
     def synflow() -> Any:
+        jax.clear_caches()
+
         def score(mask: Any) -> Any:
             return scores.synflow(
                 lambda params, x: resnet.apply(large._replace(params=params), x, False)[0],
