@@ -27,6 +27,10 @@ Kind = Literal[
     "early-stopping",
     "dilation",
     "layers",
+    "units",
+    "overlap",
+    "weights",
+    "steps",
     "instability",
     "error",
     "interpolation",
@@ -207,9 +211,16 @@ class Results:
     """With json, csv or --file: a row for each evaluation during training instead."""
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
+    baseline: str | None = None
+    """A method of `jaxlth early` or `train-mask`, such as snip-ums: also print p of Welch's t-test
+    of each method against it."""
 
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
+        require(
+            self.baseline is None or (self.format == "table" and self.file is None),
+            "`--baseline` belongs to the table; leave out --format and --file.",
+        )
         require(not (self.all and self.runs), "Name runs or give --all, not both.")
         require(
             not self.curves or self.file is not None or self.format != "table",
@@ -238,7 +249,9 @@ class Figure:
     """What to draw: accuracy by density, on the test set (accuracy) or the training set
     (train-accuracy); test accuracy through training (training); step and accuracy of least
     validation loss (early-stopping); length of training that reaches the dense accuracy
-    (dilation); what `jaxlth early` and `train-mask` keep of each layer (layers). Of `jaxlth
+    (dilation). Of `jaxlth early` and `train-mask`: what is kept of each layer (layers), how sparse
+    units are (units), what masks share (overlap); of `jaxlth early`, the sparsest tickets' weights
+    before and after training (weights), accuracy by the step that is pruned at (steps). Of `jaxlth
     instability`, by the step that twins start from: error barrier between them (instability), their
     error (error), other distances (distances), where they start (start); the error along the lines
     (interpolation), the barrier through training (throughout); the step from which networks are

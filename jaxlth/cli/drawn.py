@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from jaxlth import graphs, masks, separation, store, tickets
-from jaxlth.cli import stored
+from jaxlth.cli import looked, stored
 from jaxlth.cli.commands import TOLERANCE, Figure
 from jaxlth.graphs.categories import PRUNED
 from jaxlth.report import early, figures, learning, levels, pictures, pixels, twins
@@ -186,10 +186,26 @@ def _of_imp(draw: Callable[..., Any], **how: Any) -> Draw:
     return lambda frame, _path, _command: draw(stored.undilated(frame), **how)
 
 
-_EARLY: dict[str, Draw] = {
+def _looked(draw: Callable[[pd.DataFrame, pathlib.Path], Any]) -> Draw:
+    """Return what draws the tickets of a run."""
+    return lambda frame, path, _command: draw(frame, path)
+
+
+def _steps(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
+    require(
+        bool((frame["prune_step"] > 0).any()),
+        f"The run {path.name} has no ticket pruned after initialisation; `jaxlth early "
+        "--prune-steps 0 100` trains some.",
+    )
+    return early.steps(frame)
+
+
+_OF_METHODS: dict[str, Draw] = {
     "accuracy": _of(early.accuracy),
     "train-accuracy": _of(early.accuracy, metric="train_accuracy"),
     "layers": _of(early.layers),
+    "units": _looked(looked.units),
+    "overlap": _looked(looked.overlap),
 }
 KINDS: Mapping[str, Mapping[str, Draw]] = {  # of each job
     "imp": {
@@ -201,8 +217,8 @@ KINDS: Mapping[str, Mapping[str, Draw]] = {  # of each job
         "network": functools.partial(_network, _of_tickets),
         "pixels": functools.partial(_pixels, _of_tickets),
     },
-    "early": _EARLY,
-    "train-mask": _EARLY,
+    "early": _OF_METHODS | {"weights": _looked(looked.weights), "steps": _steps},
+    "train-mask": _OF_METHODS,
     "instability": {
         "instability": _of(twins.instability),
         "error": _of(twins.error),

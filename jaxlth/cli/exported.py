@@ -65,9 +65,7 @@ def _of_level(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any
 def _of_early(command: Export, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
     """Return a ticket of a run of `jaxlth early`, and what its file says of it."""
     row = _row(command, path)
-    which = early.Method(
-        row["score"], row["schedule"], row["ablation"], row["weights"], int(row["prune_step"])
-    )
+    which = stored.method(row)
     start = early.find(store.look(path), row["density"], which, command.replicate)
     return start, {"method": command.method}
 

@@ -1,13 +1,16 @@
 """`jaxlth results`, `list`: what is made of stored runs."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.table import Table
 
 from jaxlth import store
 from jaxlth.cli.commands import List, Results
+from jaxlth.early import Method
 from jaxlth.report import (
     early,
     formats,
@@ -29,7 +32,11 @@ def results(command: Results) -> int:
         for path in paths:
             if len(paths) > 1:
                 print(path.name)
-            print_summary(trained(path), command.tolerance, path)
+            frame = trained(path)
+            tests = [] if command.baseline is None else [_tests(frame, path, command.baseline)]
+            print_summary(frame, command.tolerance, path)
+            for table in tests:
+                Console(highlight=False).print(table)
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
     if command.file is not None:
@@ -54,6 +61,17 @@ def list_runs(command: List) -> int:
 def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> None:
     """Print table and sentence of the run in a folder."""
     SUMMARIES[known_job(job(path))](Console(highlight=False), frame, tolerance, path)
+
+
+def _tests(frame: pd.DataFrame, path: pathlib.Path, baseline: str) -> Table:
+    """Return the tests of methods of a run against the baseline."""
+    require(
+        job(path) in TESTED,
+        f"`--baseline` is a method of `jaxlth {' or '.join(TESTED)}`; {path.name} is a run of "
+        f"`jaxlth {job(path)}`.",
+    )
+    known("baseline", baseline, sorted(set(frame["control"])))
+    return early.render_tests(early.summary(frame, tolerance=0, baseline=baseline), baseline)
 
 
 def known_job(name: str) -> str:
@@ -107,6 +125,7 @@ def _of_supermask(
     print(supermask.sentence(frame, found))
 
 
+TESTED = ("early", "train-mask")
 SUMMARIES: dict[str, Callable[..., None]] = {  # of each job, what prints table and sentence
     "imp": _of_imp,
     "early": _of_early,
@@ -115,6 +134,12 @@ SUMMARIES: dict[str, Callable[..., None]] = {  # of each job, what prints table 
     "supermask": _of_supermask,
     "train-mask": _of_early,
 }
+
+
+def method(row: Mapping[Any, Any]) -> Method:
+    """Return the method of a ticket, a row of a run of `jaxlth early`."""
+    names = ("score", "schedule", "ablation", "weights")
+    return Method(*(row[name] for name in names), step=int(row["prune_step"]))
 
 
 def undilated(frame: pd.DataFrame) -> pd.DataFrame:

@@ -132,6 +132,23 @@ def render(summary: pd.DataFrame, *, tolerance: float) -> Table:
     return table
 
 
+def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
+    """Return the p of a summary made with `baseline` as a table for a terminal."""
+    table = tables.plain(f"p of Welch's t-test against {baseline}, two-sided, of its replicates.")
+    table.add_column("method", overflow="fold")
+    found = summary[summary["control"] != baseline]
+    found = found.pivot(index="control", columns="density", values="p")
+    found = found.loc[[name for name in dict.fromkeys(summary["control"]) if name in found.index]]
+    found = found.dropna(axis=1, how="all").dropna(how="all")
+    densities = sorted(found.columns, reverse=True)
+    for density in densities:
+        table.add_column(f"{stored.percent(density)} %", justify="right", no_wrap=True)
+    for method, row in found.iterrows():
+        cells = ["-" if pd.isna(row[each]) else f"{row[each]:.2g}" for each in densities]
+        table.add_row(str(method), *cells)
+    return table
+
+
 def sentence(summary: pd.DataFrame) -> str:
     """Return in one sentence which method is best at each density.
 
