@@ -11,7 +11,7 @@ scores find better tickets, which depend on both more.
 Runs are kept in --out and go on where they were stopped; the tables and figures made of them are
 written to --results. `--draw` makes only these, from the runs that are there. LeNet is trained as
 in `composite_pruning.py`, whose runs it shares. At the scale cpu networks for CIFAR-10 see a part
-of it in short trainings (`SHORT`), two replicates: ResNet-20 takes XX minutes, VGG-16 XX.
+of it in short trainings (`SHORT`), two replicates: ResNet-20 takes half an hour, VGG-16 two hours.
 conv-2-digits is Conv-2 on the digits of scikit-learn, in minutes.
 
 Expected (section 5.7): on ResNet-20, VGG-16 and ResNet-18 shuffling and drawing anew change nothing

@@ -12,10 +12,12 @@ import pytest
 import tiny
 from scipy import special
 
-from jaxlth import cli, early, masks, prune, store, trees
+from jaxlth import cli, early, keys, masks, models, prune, store, tickets, trees
+from jaxlth.cli import looked
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta
 from jaxlth.models import ModelSettings
+from jaxlth.models.resnet import ResNet
 from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
@@ -24,7 +26,10 @@ from jaxlth.training import TrainingSettings
 
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
 TINY += ["--rounds", "3", "--replicates", "1"]
-STACKS = ("grasp+magnitude", "synflow+snip")
+SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
+FOUR = ("magnitude", "snip", "grasp", "synflow")
+REPEATED = ("snip", "grasp", "synflow", "synflow+snip")  # other scores once weights are pruned
+BY_SHAPE = ("erdos-renyi", "erdos-renyi-kernel")  # smart-ratio is for convolutions
 NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)
 UPFRONT = [score for score in scoring.SCORES if score not in NOT_UPFRONT]
 
@@ -42,30 +47,56 @@ def chosen(**others):
     return EarlySettings(**(common | others))
 
 
-@contextlib.contextmanager
-def job(settings, out):
-    """Give the job of a run whose dense networks and links are made up, not trained."""
-    problem = early.prepare(settings)
-    with store.open_run(out, settings, job="early", label="test") as run:
-        made = Job(problem, run)
-        rng = np.random.default_rng(0)
-        start = made.initial("standard", 0)
-        trained = jax.tree.map(
-            lambda w: (w + 0.3 * rng.standard_normal(w.shape) * w.std()).astype(w.dtype), start
+class Kept:
+    """What a run's folder keeps, as far as a job looks at it, in memory: written in no time."""
+
+    def __init__(self):
+        self.units = {}
+
+    def save(self, unit, arrays, record):
+        self.units[unit] = arrays, record
+
+    def has(self, unit):
+        return unit in self.units
+
+    def record(self, unit):
+        return self.units[unit][1]
+
+    def load(self, unit, name, _like=None):
+        return self.units[unit][0][name]
+
+
+def job(settings):
+    """Return the job of a run whose dense networks and links are made up, not trained.
+
+    Each is its initial network with noise added, and links keep what chance gave them: so it shows,
+    for every score, from which network and within which mask a ticket is pruned.
+    """
+    problem, run = early.prepare(settings), Kept()
+    made = Job(problem, run)
+    rng = np.random.default_rng(0)
+
+    def trained(weights, replicate):
+        return jax.tree.map(
+            lambda w: (w + 0.3 * rng.standard_normal(w.shape) * w.std()).astype(w.dtype),
+            made.initial(weights, replicate),
         )
-        record = {"nan_step": None}
-        run.save(choices.dense("standard", 0), {"network": trained}, record)
-        chains = [m for m in early.methods(settings) if m.schedule in choices.ITERATIVE]
-        for method in chains:
-            tickets = {early.unit(d, method, 0): made.keep(d, method) for d in settings.densities}
-            links = {choices.link(n, method, 0): keep for n, keep in enumerate(made.links())}
-            for unit, keep in (links | tickets).items() if method == method.source else ():
-                select = prune.global_topk if isinstance(keep, int) else prune.layerwise_topk
-                sign = -1 if method.ablation == "inverted" else 1
-                score = jax.tree.map(lambda w, sign=sign: sign * abs(w), trained.params)
-                mask = select(score, made._dense, keep=keep)
-                run.save(unit, {"network": trained, "mask": mask}, record)
-        yield made
+
+    record = {"nan_step": None}
+    for which in choices.dense_networks(settings):
+        run.save(choices.dense(*which), {"network": trained(*which)}, record)
+    chains = [m for m in early.methods(settings) if m.schedule in choices.ITERATIVE]
+    chains = [method for method in chains if method == method.source]
+    for method, replicate in itertools.product(chains, range(settings.replicates)):
+        chance = jax.tree.map(lambda w: rng.random(w.shape), made.initial("standard", 0).params)
+        links = {choices.link(n, method, replicate): keep for n, keep in enumerate(made.links())}
+        asked = {early.unit(d, method, replicate): made.keep(d, method) for d in settings.densities}
+        for unit, keep in (links | asked).items():
+            select = prune.global_topk if isinstance(keep, int) else prune.layerwise_topk
+            mask = select(chance, problem.subject.dense, keep=keep)
+            network = trained(method.weights, replicate)
+            run.save(unit, {"network": network, "mask": mask}, record)
+    return made
 
 
 def counts(mask):
@@ -73,7 +104,7 @@ def counts(mask):
 
 
 def check_contract(made, settings, methods):
-    """Check what all methods keep: exact counts, nested in density, changed as told."""
+    """Check what all methods keep: exact counts, of what was kept before, changed as told."""
     for method in methods:
         before = None
         for density in sorted(settings.densities, reverse=True):
@@ -95,16 +126,28 @@ def check_contract(made, settings, methods):
                 assert same(start.mask, own.mask), method
                 assert not same(start.network, own.network), method
             elif method.ablation == "inverted":
+                assert same(start.network, own.network), method
                 overlap = float(masks.jaccard(start.mask, own.mask))
                 # Of two masks by chance density / (2 - density) is shared.
                 assert overlap < density / (2 - density) + 0.1, method
-            upfront = method.schedule not in choices.ITERATIVE
-            if before is not None and method.ablation != "shuffled" and upfront:
-                at_once = method.schedule != "ums"
-                inside = jax.tree.map(lambda a, b: bool(np.all(~a | b)), start.mask, before)
-                exact = at_once and method.score not in scoring.AT_RANDOM
-                assert not exact or all(jax.tree.leaves(inside)), method
+            if method.ablation == "shuffled":
+                continue
+            if method.schedule in choices.ITERATIVE:
+                assert inside(start.mask, kept_before(made, made.place(keep, method), method))
+            elif method.schedule != "ums" and method.score not in scoring.AT_RANDOM:
+                assert before is None or inside(start.mask, before), method
             before = start.mask
+
+
+def kept_before(made, number, method):
+    """Return the mask that the `number`th network of a chain, of iss or ims, is pruned from."""
+    return made.run.load(made.ask_link(number - 1, method.source, 0).unit, "mask")
+
+
+def inside(inner, outer):
+    """Return whether one mask keeps nothing that the other has pruned."""
+    outer = trees.named(outer)
+    return all(not np.any(leaf & ~outer[name]) for name, leaf in trees.named(inner).items())
 
 
 def same(a, b):
@@ -114,56 +157,198 @@ def same(a, b):
 
 @pytest.mark.parametrize(
     ("scope", "scores"),
-    [("global", (*UPFRONT, *STACKS)), ("layerwise", ("random", "snip", "synflow"))],
+    [("global", (*UPFRONT, "grasp+magnitude")), ("layerwise", ("random", "snip", "synflow"))],
     ids=["global", "layerwise"],
 )
-def test_every_score_schedule_and_ablation_keeps_what_it_promises(tmp_path, scope, scores):
+def test_every_score_schedule_and_ablation_keeps_what_it_promises(scope, scores):
     settings = chosen(
         scores=scores,
         densities=(0.3, 0.1),
-        schedules=("uss", "ums", "iss", "ims", "after", "ltr"),
+        schedules=SCHEDULES,
         ablations=early.ABLATIONS,
         scope=scope,
     )
-    with job(settings, tmp_path) as made:
-        check_contract(made, settings, early.methods(settings))
+    check_contract(job(settings), settings, early.methods(settings))
 
 
-def test_criteria_of_zhou_score_what_training_changed(tmp_path):
+def test_criteria_of_zhou_score_what_training_changed():
     settings = chosen(
-        scores=scoring.BEFORE_AND_AFTER, schedules=("iss", "after", "ltr"), ablations=("none",)
+        scores=scoring.BEFORE_AND_AFTER,
+        schedules=choices.TRAINED,
+        ablations=early.ABLATIONS,
+        densities=(0.3, 0.1),
     )
-    with job(settings, tmp_path) as made:
-        check_contract(made, settings, early.methods(settings))
-        first, last = Method("large-initial", "ltr"), Method("magnitude", "uss")
-        found = [made.start(made.keep(0.3, m), m, 0).mask for m in (first, last)]
-        assert same(*found)
+    made = job(settings)
+    check_contract(made, settings, early.methods(settings))
+    first, last = Method("large-initial", "ltr"), Method("magnitude", "uss")
+    found = [made.start(made.keep(0.3, m), m, 0).mask for m in (first, last)]
+    assert same(*found)
 
 
-def test_layers_by_shape_are_random_within_and_exact(tmp_path):
-    settings = chosen(scores=scoring.AT_RANDOM[:2], ablations=("none", "shuffled"))
-    with job(settings, tmp_path) as made:
-        check_contract(made, settings, early.methods(settings))
+def test_layers_by_shape_are_random_within_and_exact():
+    # Inverted is the other end of the same random numbers: other weights, as many of each layer.
+    settings = chosen(scores=BY_SHAPE, ablations=early.ABLATIONS)
+    check_contract(job(settings), settings, early.methods(settings))
+
+
+def test_every_stack_of_two_scores_keeps_what_it_promises():
+    pairs = list(itertools.product(FOUR, FOUR))
+    settings = chosen(
+        scores=(*FOUR, *(f"{first}+{second}" for first, second in pairs)),
+        densities=(0.3, 0.1),
+        schedules=("uss", "ums"),
+        ablations=("none", "shuffled"),
+    )
+    # Of magnitudes in the place of weights both see what they saw of the weights.
+    alike = {("magnitude", "magnitude"), ("magnitude", "synflow")}
+    made = job(settings)
+    check_contract(made, settings, early.methods(settings))
+    for first, second in pairs:
+        both, last = Method(f"{first}+{second}", "uss"), Method(second, "uss")
+        found = [made.start(made.keep(0.3, method), method, 0).mask for method in (both, last)]
+        assert same(*found) == ((first, second) in alike), both
+
+
+def test_tickets_of_all_initial_weights_keep_what_is_promised():
+    settings = chosen(
+        scores=("snip", "magnitude"),
+        weights=early.WEIGHTS,
+        densities=(0.3, 0.1),
+        schedules=("ums", "iss", "ltr"),
+        ablations=early.ABLATIONS,
+    )
+    made = job(settings)
+    check_contract(made, settings, early.methods(settings))
+    for weights in initial.FROM_SCORES:  # anew are scores too
+        anew = Method("snip", "ums", "reinitialized", weights)
+        drawn = made.start(made.keep(0.1, anew), anew, 0).network.params
+        assert max(np.abs(leaf["kernel"]).max() for leaf in drawn.values()) == 1
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+def test_every_link_is_pruned_from_the_network_before_it(scope):
+    scores = ("magnitude", "snip", "grasp", "synflow", "synflow+snip")
+    settings = chosen(scores=scores, schedules=choices.ITERATIVE, scope=scope)
+    made = job(settings)
+    links = made.links()
+    assert len(links) > 3
+    for method, number in itertools.product(early.methods(settings), range(1, len(links))):
+        mask = made.ask_link(number, method, 0).start().mask
+        before = kept_before(made, number, method)
+        assert tickets.total(counts(mask)) == tickets.total(links[number]), method
+        assert scope == "global" or counts(mask) == links[number], method
+        assert inside(mask, before), method
+        assert masks.kept(mask) < masks.kept(before), method
+
+
+@pytest.mark.parametrize("schedule", choices.ITERATIVE)
+def test_magnitude_between_trainings_is_imp(schedule):
+    made = job(chosen(scores=("magnitude",), schedules=(schedule,)))
+    method = Method("magnitude", schedule)
+    for number in range(2, len(made.links())):
+        ask, before = (made.ask_link(each, method, 0) for each in (number, number - 1))
+        mask = trees.named(made.run.load(before.unit, "mask"))
+        params = trees.named(made.run.load(before.unit, "network").params)
+        left = np.concatenate([np.abs(params[name])[mask[name]] for name in mask])
+        least = np.sort(left)[-made.links()[number]]
+        kept = trees.named(ask.start().mask)
+        for name in mask:
+            assert np.array_equal(kept[name], mask[name] & (np.abs(params[name]) >= least))
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+@pytest.mark.parametrize("name", ["magnitude", *REPEATED])
+def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
+    settings = chosen(scores=(name,), schedules=("uss", "ums"), rounds=4, scope=scope)
+    made = job(settings)
+    problem, seen = early.prepare(settings), []
+    score = scoring.build(name, problem.subject.model, problem.info.shape, chunk=None)
+
+    def watched(mask, known):
+        jax.debug.callback(seen.append, mask, ordered=True)
+        return score(mask, known)
+
+    network, batch = made.initial("standard", 0), problem.examples(0, per_class=10)
+    key = keys.stream(settings.seed, 0, "score")
+    last = scoring.pruned(
+        watched,
+        scoring.parts(name),
+        problem.subject.dense,
+        scoring.Known(network, network.params, batch, key),
+        keep=made.keep(0.1, Method(name, "ums")),
+        rounds=settings.rounds,
+        spacing=settings.spacing,
+    )
+    jax.effects_barrier()
+    methods = Method(name, "uss"), Method(name, "ums")
+    at_once, rounds = (made.start(made.keep(0.1, m), m, 0).mask for m in methods)
+    shares = {float(masks.kept(mask) / masks.size(mask)): mask for mask in (*seen, last)}
+    assert list(shares) == pytest.approx([0.1 ** (n / 4) for n in range(5)], abs=0.01)
+    for before, after in itertools.pairwise(shares.values()):
+        assert inside(after, before)
+    assert same(rounds, last)
+    assert same(rounds, at_once) == (name not in REPEATED)
+
+
+def test_learned_scores_keep_what_is_promised():
+    learned = ("meta-linear", "meta-sgd", "meta-tree", "meta-forest", "meta-linear-10")
+    settings = chosen(
+        scores=("synflow", *learned),
+        schedules=("uss", "ims"),
+        ablations=early.ABLATIONS,
+        densities=(0.3, 0.1),
+        meta_density=0.3,
+        meta_replicates=1,
+        replicates=2,
+    )
+    made = job(settings)
+    check_contract(made, settings, [m for m in early.methods(settings) if m.score in learned])
+
+
+def small_resnet(chosen, classes, layers):
+    """Return a ResNet of one block with 364 weights, which compiles in seconds."""
+    return ResNet((1,), 4, classes, layers)
+
+
+def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "resnet-small", small_resnet)
+    settings = chosen(
+        model=ModelSettings(name="resnet-small"),
+        scores=(*FOUR, "grasp-magnitude", "random"),
+        densities=(0.2,),
+        schedules=SCHEDULES,
+        ablations=early.ABLATIONS,
+    )
+    by_shape = dataclasses.replace(settings, scores=scoring.AT_RANDOM, schedules=("uss",))
+    methods = [*early.methods(settings), *early.methods(by_shape)]
+    check_contract(job(settings), settings, methods)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "by_shape"), [("resnet-20", "smart-ratio"), ("conv-2", "erdos-renyi-kernel")]
+    ("model", "by_shape"),
+    [
+        ("conv-2", "erdos-renyi-kernel"),
+        ("resnet-20", "smart-ratio"),
+        ("vgg-11", "erdos-renyi-kernel"),
+    ],
 )
-def test_networks_with_convolutions_keep_what_is_promised(tmp_path, model, by_shape):
+def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
     settings = chosen(
         model=ModelSettings(name=model),
         data=DataSettings(name="synthetic", examples=500),
         scores=("magnitude", "snip", "grasp", "synflow", "synflow+magnitude", by_shape),
-        ablations=early.ABLATIONS[:3],
-        densities=(0.3, 0.05),
+        ablations=early.ABLATIONS,
+        densities=(0.05,),
+        per_class=2,
     )
-    with job(settings, tmp_path) as made:
-        check_contract(made, settings, early.methods(settings))
-        inverted = Method("snip", "uss", "inverted")
+    made = job(settings)
+    check_contract(made, settings, early.methods(settings))
+    for score in ("snip", "synflow"):
+        inverted, plain = Method(score, "uss", "inverted"), Method(score, "uss")
         keep = made.keep(0.05, inverted)
-        own = made.start(keep, Method("snip", "uss"), 0).mask
-        assert float(masks.jaccard(made.start(keep, inverted, 0).mask, own)) < 0.05
+        found = [made.start(keep, method, 0).mask for method in (inverted, plain)]
+        assert float(masks.jaccard(*found)) < 0.05
 
 
 def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
@@ -185,77 +370,77 @@ def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
         assert set(seen) == {name != "synflow"}
 
 
-def test_a_stack_scores_the_first_scores_and_ends_on_the_weights(tmp_path):
+def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
     settings = chosen(scores=("grasp+magnitude", "grasp-magnitude", "snip", "snip+magnitude"))
-    with job(settings, tmp_path) as made:
-        found = {
-            score: made.start(made.keep(0.1, m), m, 0)
-            for score in settings.scores
-            for m in [Method(score, "uss")]
-        }
+    made = job(settings)
+    found = {
+        score: made.start(made.keep(0.1, m), m, 0)
+        for score in settings.scores
+        for m in [Method(score, "uss")]
+    }
     # The magnitude of what is at least 0 changes nothing; that of GraSP is another score.
     assert same(found["snip"].mask, found["snip+magnitude"].mask)
     assert same(found["grasp+magnitude"].mask, found["grasp-magnitude"].mask)
     assert same(found["grasp+magnitude"].network, found["snip"].network)
 
 
-def test_rounds_change_nothing_where_scores_stay_what_they_are(tmp_path):
+def test_rounds_change_nothing_where_scores_stay_what_they_are():
     scores = ("magnitude", "magnitude-unit-variance", "random")
     settings = chosen(scores=scores, schedules=("uss", "ums"), ablations=("none", "inverted"))
-    with job(settings, tmp_path) as made:
-        for score, ablation in itertools.product(scores, settings.ablations):
-            at_once, rounds = (Method(score, each, ablation) for each in settings.schedules)
-            for density in settings.densities:
-                keep = made.keep(density, at_once)
-                assert same(made.start(keep, at_once, 0), made.start(keep, rounds, 0)), score
+    made = job(settings)
+    for score, ablation in itertools.product(scores, settings.ablations):
+        at_once, rounds = (Method(score, each, ablation) for each in settings.schedules)
+        for density in settings.densities:
+            keep = made.keep(density, at_once)
+            assert same(made.start(keep, at_once, 0), made.start(keep, rounds, 0)), score
 
 
-def test_magnitude_at_unit_variance_prunes_all_layers_alike(tmp_path):
+def test_magnitude_at_unit_variance_prunes_all_layers_alike():
     settings = chosen(scores=("magnitude", "magnitude-unit-variance"), densities=(0.2,))
-    with job(settings, tmp_path) as made:
-        densities = {
-            score: masks.layer_densities(made.start(made.keep(0.2, m), m, 0).mask)
-            for score in settings.scores
-            for m in [Method(score, "uss")]
-        }
+    made = job(settings)
+    densities = {
+        score: masks.layer_densities(made.start(made.keep(0.2, m), m, 0).mask)
+        for score in settings.scores
+        for m in [Method(score, "uss")]
+    }
     plain, unit = (list(densities[score].values()) for score in settings.scores)
     assert plain[1] > 2 * plain[0]
     assert unit == pytest.approx([0.2, 0.2], abs=0.06)
 
 
-def test_scores_as_weights_keep_signs_and_lie_within_one(tmp_path):
+def test_scores_as_weights_keep_signs_and_lie_within_one():
     settings = chosen(weights=early.WEIGHTS)
-    with job(settings, tmp_path) as made:
-        standard = made.initial("standard", 0).params["Dense_0"]
-        for weights in initial.FROM_SCORES:
-            params = made.initial(weights, 0).params
-            largest = max(np.abs(leaf["kernel"]).max() for leaf in params.values())
-            assert largest == 1
-            drawn = params["Dense_0"]["kernel"]
-            set_ = drawn != 0
-            assert set_.any()
-            assert np.array_equal(np.sign(drawn)[set_], np.sign(standard["kernel"])[set_])
-            assert np.array_equal(params["Dense_0"]["bias"], standard["bias"])
-        two = made.initial("bimodal", 0).params["Dense_0"]["kernel"]
+    made = job(settings)
+    standard = made.initial("standard", 0).params["Dense_0"]
+    for weights in initial.FROM_SCORES:
+        params = made.initial(weights, 0).params
+        largest = max(np.abs(leaf["kernel"]).max() for leaf in params.values())
+        assert largest == 1
+        drawn = params["Dense_0"]["kernel"]
+        set_ = drawn != 0
+        assert set_.any()
+        assert np.array_equal(np.sign(drawn)[set_], np.sign(standard["kernel"])[set_])
+        assert np.array_equal(params["Dense_0"]["bias"], standard["bias"])
+    two = made.initial("bimodal", 0).params["Dense_0"]["kernel"]
     assert two.std() == pytest.approx(standard["kernel"].std(), rel=0.1)
     middle = np.abs(two) < 0.3 * two.std()
     assert middle.mean() < 0.12 < (np.abs(standard["kernel"]) < 0.3 * two.std()).mean()
 
 
-def test_examples_are_of_each_class_and_differ_by_replicate(tmp_path):
-    with job(chosen(per_class=3, replicates=2), tmp_path) as made:
-        images, labels = made._drawn(0)
-        assert np.bincount(labels).tolist() == [3] * 10
-        assert images.shape == (30, 8, 8, 1)
-        assert not np.array_equal(images, made._drawn(1)[0])
+def test_examples_are_of_each_class_and_differ_by_replicate():
+    made = job(chosen(per_class=3, replicates=2))
+    images, labels = made._drawn(0)
+    assert np.bincount(labels).tolist() == [3] * 10
+    assert images.shape == (30, 8, 8, 1)
+    assert not np.array_equal(images, made._drawn(1)[0])
 
 
-def test_chunks_give_the_scores_of_the_whole_batch(tmp_path):
+def test_chunks_give_the_scores_of_the_whole_batch():
     found = []
     for chunk in (None, 5):
-        with job(chosen(chunk=chunk, scores=("grasp",)), tmp_path / str(chunk)) as made:
-            method = Method("grasp", "uss")
-            found.append(made.start(made.keep(0.3, method), method, 0).mask)
+        made = job(chosen(chunk=chunk, scores=("grasp",)))
+        method = Method("grasp", "uss")
+        found.append(made.start(made.keep(0.3, method), method, 0).mask)
     assert float(masks.jaccard(*found)) > 0.97
 
 
@@ -307,8 +492,7 @@ def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
     wide, narrow = (run.load(early.unit(d, method, 0), "mask") for d in (0.5, 0.2))
     between = run.load(choices.link(2, method, 0), "mask")
     for outer, inner in ((wide, between), (between, narrow)):
-        inside = jax.tree.map(lambda a, b: bool(np.all(~a | b)), inner, outer)
-        assert all(jax.tree.leaves(inside))
+        assert inside(inner, outer)
     assert not run.has(choices.link(1, method, 0))  # at 50 % the ticket is the link
 
 
@@ -343,10 +527,68 @@ def test_the_same_command_computes_nothing_and_more_extends(done):
 def test_results_and_figures_of_a_run(done, tmp_path):
     path = done[0]
     assert "snip-ums-shuffled-at-5" in printed("results", str(path))
-    for kind in ("accuracy", "layers"):
+    for kind in ("accuracy", "layers", "units", "overlap", "weights", "steps"):
         file = tmp_path / f"{kind}.png"
         printed("figure", str(path), "--kind", kind, "--file", str(file))
         assert file.stat().st_size > 10_000
+
+
+def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
+    path = done[0]
+    run, frame, seen = store.look(path), store.table([path]), {}
+    for name in ("units", "similarity", "histograms"):
+        monkeypatch.setattr(views, name, lambda found, name=name: seen.update({name: found}))
+    for draw in (looked.units, looked.overlap, looked.weights):
+        draw(frame, path)
+    sparsest = {row.control: row.unit for row in frame.itertuples() if "density_0.2/" in row.unit}
+    assert all(set(found) == set(sparsest) for found in seen.values())
+    for control, unit in sparsest.items():
+        mask = trees.named(run.load(unit, "mask"))
+        columns = np.concatenate([leaf.mean(axis=0) for leaf in mask.values()])
+        assert np.allclose(seen["units"][control], columns)
+        before, after = seen["histograms"][control]
+        trained = trees.named(run.load(unit, "network")["params"])
+        assert np.array_equal(after, np.concatenate([trained[name][mask[name]] for name in mask]))
+        assert before.shape == after.shape
+        assert not np.array_equal(before, after)
+    one, other = "snip-ums", "magnitude-ltr"
+    shared = float(masks.jaccard(*(run.load(sparsest[each], "mask") for each in (one, other))))
+    assert seen["similarity"].loc[one, other] == pytest.approx(shared)
+
+
+def test_methods_are_tested_against_a_baseline(tmp_path):
+    printed(
+        *TINY[:-1], "3", "--score", "snip", "random", "--density", "0.5", "--out", str(tmp_path)
+    )
+    (info,) = store.runs(tmp_path)
+    values = report.values(store.table([info.path]))
+    p = report.welch(values["random-uss", 0.5], values["snip-uss", 0.5])
+    text = printed("results", str(info.path), "--baseline", "snip-uss")
+    tests = text[text.rindex("method") :]
+    assert "against snip-uss" in tests
+    assert f"random-uss {p:.2g}" in " ".join(tests.split())
+    assert "dense" not in tests
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--baseline", "snip"], "Did you mean 'snip-"),
+        (["--baseline", "snip-ums", "--format", "csv"], "leave out --format"),
+    ],
+)
+def test_a_baseline_that_is_none_is_one_line(done, words, said, capsys):
+    assert cli.main(["results", str(done[0]), *words]) == 2
+    printed_before, message = capsys.readouterr()
+    assert said in message
+    assert message.count("\n") == 1
+    assert not printed_before
+
+
+def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys):
+    printed(*TINY, "--density", "0.5", "--out", str(tmp_path))
+    assert cli.main(["figure", "--out", str(tmp_path), "--kind", "steps"]) == 2
+    assert "--prune-steps 0 100" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

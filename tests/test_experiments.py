@@ -137,6 +137,11 @@ def test_cifar_speed_prints_its_table(tmp_path):
             {f"figure_5-{number}" for number in (1, 2, 3, 4, 5, 6, "7a", "7b", 8, 9)},
         ),
         (
+            "composite_pruning.py",
+            ("stacks", "weights"),
+            {f"figure_5-{number}" for number in (1, 2, 3, 5, 10, 11, 12, 13, 14)},
+        ),
+        (
             "pruning_at_init.py",
             ("ablations", "steps"),
             {"figure_5-5", "figure_5-6", "figure_5-11", "figure_5-14"},
@@ -154,6 +159,35 @@ def test_studies_of_early_pruning_draw_from_what_is_stored(
     (table,) = (tmp_path / "results").rglob("methods.csv")
     assert pd.read_csv(table)["mean"].between(0, 1).all()
     again = study(name, "--draw", *place, cwd=tmp_path)
+    assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
+    assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_imp_in_few_trainings_ends_at_one_density_and_trains_nothing_again(tmp_path, real_data):
+    place = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    study("composite_pruning.py", "--parts", "trainings", *place, cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "results" / "smoke" / "trainings.csv")
+    assert table["trainings"].tolist() == [1, 2]
+    assert table["density"].tolist() == pytest.approx([0.1, 0.1], abs=1e-4)
+    assert table["count"].tolist() == [2, 2]
+    stored = records(tmp_path / "runs")
+    assert len(stored) == 2 * (2 + 3)  # replicates, networks of one and of two trainings
+    study("composite_pruning.py", "--parts", "trainings", *place, cwd=tmp_path)
+    assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.slow
+def test_variants_of_scores_are_compared_on_the_digits_and_train_nothing_again(tmp_path):
+    arguments = ["--networks", "conv-2-digits", "--parts", "variants", "--replicates", "1"]
+    arguments += ["--results", str(tmp_path / "results")]
+    printed = study("pruning_at_init.py", *arguments, cwd=tmp_path)
+    methods = pd.read_csv(tmp_path / "results" / "smoke" / "conv-2-digits" / "methods.csv")
+    scores = ("grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random")
+    assert {f"{score}-uss" for score in scores} <= set(methods["control"])
+    stored = records(tmp_path / "runs")
+    again = study("pruning_at_init.py", "--draw", *arguments, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
     assert records(tmp_path / "runs") == stored
 

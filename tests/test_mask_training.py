@@ -345,7 +345,7 @@ def test_what_is_found_of_a_run_is_what_its_networks_started_from(done, monkeypa
         params, mask = parts(run, wanted, 1)
         assert same(trees.named(start.mask), mask)
         assert_still(params, under(trees.named(start.network.params), mask))
-    with pytest.raises(ValueError, match="has no density_0.5/edge-popup/replicate_2; `jaxlth results`"):
+    with pytest.raises(ValueError, match="has no density_0.5/edge-popup/replicate_2; `jaxlth"):
         mask_training.find(run, EDGE_POPUP, 2)
 
 
@@ -494,7 +494,7 @@ def test_results_have_a_row_for_each_network(done, method):
         assert (row["kept"] == row["prunable"]) == dense
 
 
-@pytest.mark.parametrize("kind", ["accuracy", "train-accuracy", "layers"])
+@pytest.mark.parametrize("kind", ["accuracy", "train-accuracy", "layers", "units", "overlap"])
 def test_figures_are_drawn_from_the_stored_run(done, tmp_path, kind):
     for method in COMMANDS:
         run, _ = done(method)
@@ -561,7 +561,7 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
     run, _ = done("gem-miner")
     assert cli.main(["figure", str(run.path), "--kind", "training"]) == 2
     message = capsys.readouterr().err
-    assert "of `jaxlth train-mask` there are accuracy, train-accuracy, layers." in message
+    assert "of `jaxlth train-mask` there are accuracy, train-accuracy, layers, units" in message
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def results(command: Results) -> int:
             print_summary(frame, command.tolerance, path)
             for table in tests:
                 Console(highlight=False).print(table)
+                print(f"Two-sided p of Welch's t-test against {command.baseline}.")
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
     if command.file is not None:

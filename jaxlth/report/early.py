@@ -134,7 +134,7 @@ def render(summary: pd.DataFrame, *, tolerance: float) -> Table:
 
 def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
     """Return the p of a summary made with `baseline` as a table for a terminal."""
-    table = tables.plain(f"p of Welch's t-test against {baseline}, two-sided, of its replicates.")
+    table = tables.plain("")
     table.add_column("method", overflow="fold")
     found = summary[summary["control"] != baseline]
     found = found.pivot(index="control", columns="density", values="p")

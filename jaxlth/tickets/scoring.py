@@ -170,13 +170,20 @@ def pruned(
     """
     keeps = falling(before, keep, rounds=rounds, spacing=spacing)
     with precision(names):
-        _check(evaluated(score, before, known), before, tuple(names))
-        return jax.device_get(prune.in_rounds(score, before, keeps=keeps, args=(known,)))
+        found = evaluated(score, before, known)
+        _check(found, before, tuple(names))
+        left = prune.in_rounds(_given, before, keeps=keeps[:1], args=(found,))
+        return jax.device_get(prune.in_rounds(score, left, keeps=keeps[1:], args=(known,)))
 
 
 def evaluated(score: Score, mask: masks.Mask, known: Known) -> Any:
     """Return the scores of a network, in NumPy; within the `precision` that they need."""
     return jax.device_get(jax.jit(score)(mask, known))
+
+
+def _given(_mask: masks.Mask, found: Any) -> Any:
+    """Return scores that are there: of a first round, after they have been looked at."""
+    return found
 
 
 def _check(found: Any, before: masks.Mask, names: tuple[str, ...]) -> None:
