@@ -536,6 +536,7 @@ def test_results_and_figures_of_a_run(done, tmp_path):
 def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     path = done[0]
     run, frame, seen = store.look(path), store.table([path]), {}
+    frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
     for name in ("units", "similarity", "histograms"):
         monkeypatch.setattr(views, name, lambda found, name=name: seen.update({name: found}))
     for draw in (looked.units, looked.overlap, looked.weights):
