@@ -248,7 +248,7 @@ def steps(results: pd.DataFrame) -> Figure:
     with matplotlib.rc_context(drawing.LOOK):
         figure, all_axes = drawing.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
-            for ablation in dict.fromkeys(pruned["ablation"]):
+            for ablation in dict.fromkeys(later["ablation"]):
                 of = pruned[(pruned["method"] == name) & (pruned["ablation"] == ablation)]
                 by = 100 * stored.survived(of, "test_accuracy")
                 points = by.groupby(of["prune_step"]).agg(["mean", "min", "max"])
