@@ -39,7 +39,7 @@ from jaxlth.tickets import ImpSettings
 from jaxlth.training import OptimizerSettings, TrainingSettings
 
 Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
-Part = Literal["ablations", "variants", "steps"]
+Part = Literal["ablations", "variants", "steps", "after"]
 BENCHMARKS = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 BEST = (  # as in Figure 5-10, beside what all are short of
@@ -76,7 +76,8 @@ def main(
       scale: how much of the study: smoke, cpu or paper.
       networks: which networks.
       parts: ablations (shuffled, drawn anew, inverted; Figure 5-5), variants (SNIP in rounds, other
-        readings of GraSP; Figures 5-7 to 5-10), steps (pruning later; Figures 5-12 and 5-14).
+        readings of GraSP; Figures 5-7 to 5-10), steps (pruning later; Figures 5-12 and 5-14), after
+        (scores of trained networks; Figure 5-13).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the data sets; $JAXLTH_DATA by default.
@@ -171,6 +172,9 @@ def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list
         if scale != "smoke":
             asked.append({"scores": ("synflow",), "schedules": ("ums",)} | common)
             asked.append({"scores": ("random",)} | common | {"ablations": ("none",)})
+    elif part == "after":
+        scores = FOUR[:2] if scale == "smoke" else FOUR
+        asked = [{"scores": scores, "schedules": ("after",), "ablations": ablations}]
     else:
         few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
@@ -202,12 +206,17 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     summary.round(5).to_csv(folder / "methods.csv", index=False)
     print(summary.round(4).to_string(index=False, na_rep=""))
     found = frame.assign(method=frame["score"] + " " + frame["schedule"])
-    changed = found[found["prune_step"] == 0]
+    trained = (found["schedule"] == "after") & (found["score"] != "magnitude")
+    changed = found[(found["prune_step"] == 0) & ~trained]
     ablated = set(changed.loc[changed["ablation"] != "none", "method"]) | {"none none"}
     changed = changed[changed["method"].isin(ablated)]
     if (changed["level"] > 0).any():
         figure = report.accuracy(changed, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-5.png")
+    if trained.any():
+        rows = found[(found["level"] == 0) | (found["schedule"] == "after")]
+        figure = report.accuracy(rows, panel="method", line="ablation")
+        figures.save(figure, folder / "figure_5-13.png")
     if (frame["prune_step"] > 0).any():
         figures.save(report.steps(found), folder / "figure_5-14.png")
     plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]

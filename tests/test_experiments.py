@@ -143,8 +143,8 @@ def test_cifar_speed_prints_its_table(tmp_path):
         ),
         (
             "pruning_at_init.py",
-            ("ablations", "steps"),
-            {"figure_5-5", "figure_5-6", "figure_5-11", "figure_5-14"},
+            ("ablations", "steps", "after"),
+            {"figure_5-5", "figure_5-6", "figure_5-11", "figure_5-13", "figure_5-14"},
         ),
     ],
 )
