@@ -208,15 +208,16 @@ def early_pruning(network: Any, mask: Any, dataset: data.Dataset) -> dict[str, C
 
     def snip() -> Any:
         jax.clear_caches()
-        score = jax.jit(
-            lambda params: scores.snip(
+
+        def score(mask: Any) -> Any:
+            return scores.snip(
                 lambda params, x: model.apply(network._replace(params=params), x, True)[0],
-                params,
+                network.params,
                 mask,
                 batch,
             )
-        )
-        return prune.global_topk(score(network.params), mask, keep=masks.size(mask) // 100)
+
+        return prune.in_rounds(score, mask, keeps=[masks.size(mask) // 100])
 
     def synflow() -> Any:
         jax.clear_caches()

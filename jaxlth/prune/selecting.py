@@ -108,8 +108,9 @@ def in_rounds(
     """
     among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
     by_layer = bool(keeps) and isinstance(keeps[0], Mapping)
-    limits = {n: int(jnp.sum(live)) for n, live in among.items()} if by_layer else None
-    limit = int(masks.kept(mask))
+    # Counted in NumPy, for which nothing is compiled.
+    counts = {name: int(np.asarray(live).sum()) for name, live in among.items()}
+    limits, limit = counts if by_layer else None, sum(counts.values())
     for each in keeps:
         if isinstance(each, Mapping):
             _layer_counts(among, each)
