@@ -324,15 +324,14 @@ def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None
         unit = early.unit(density, method, 0)
         if method.score == "random" or not run.has(unit):
             continue
-        mask = trees.named(run.load(unit, "mask"))
-        kept[str(method)] = [np.asarray(leaf) for leaf in mask.values()]
+        mask = run.load(unit, "mask")
+        kept[str(method)] = [np.asarray(leaf) for leaf in trees.named(mask).values()]
         if OWN.get(method.score) == method.schedule:
-            trained = trees.named(run.load(unit, "network")["params"])
-            before, after = (
-                np.concatenate([np.asarray(of[name])[mask[name]] for name in mask])
-                for of in (trees.named(initial), trained)
+            trained = run.load(unit, "network")["params"]
+            weights[str(method)] = (
+                masks.kept_values(initial, mask),
+                masks.kept_values(trained, mask),
             )
-            weights[str(method)] = before, after
     if not weights:
         return
     shared = views.jaccard(kept)

@@ -235,6 +235,26 @@ def unit_densities(mask: Mask) -> dict[str, np.ndarray]:
     }
 
 
+def kept_values(tree: Any, mask: Mask) -> np.ndarray:
+    """Return a tree's numbers where a mask keeps, one tensor's after the other's; concrete only.
+
+    Args:
+      tree: parameters or scores; what is never pruned is left out.
+      mask: which of them.
+
+    Returns:
+      (kept(mask),), in the order of `jax.tree.leaves`.
+
+    Example:
+      >>> mask = {"w": jnp.array([[True, False]]), "b": None}
+      >>> kept_values({"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([5.0])}, mask)
+      array([3.], dtype=float32)
+    """
+    named = trees.named(tree)
+    found = [np.asarray(named[name])[np.asarray(leaf)] for name, leaf in trees.named(mask).items()]
+    return np.concatenate(found)
+
+
 def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
     """Return a random mask that keeps as many weights in each tensor as `mask` does.
 

@@ -157,7 +157,10 @@ def same(a, b):
 
 @pytest.mark.parametrize(
     ("scope", "scores"),
-    [("global", (*UPFRONT, "grasp+magnitude")), ("layerwise", ("random", "snip", "synflow"))],
+    [
+        ("global", (*UPFRONT, "grasp+magnitude", "synflow+snip")),
+        ("layerwise", ("random", "snip", "synflow")),
+    ],
     ids=["global", "layerwise"],
 )
 def test_every_score_schedule_and_ablation_keeps_what_it_promises(scope, scores):
@@ -339,8 +342,7 @@ def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
         data=DataSettings(name="synthetic", examples=500),
         scores=("magnitude", "snip", "grasp", "synflow", "synflow+magnitude", by_shape),
         ablations=early.ABLATIONS,
-        densities=(0.05,),
-        per_class=2,
+        densities=(0.3, 0.05),
     )
     made = job(settings)
     check_contract(made, settings, early.methods(settings))

@@ -561,7 +561,10 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
     run, _ = done("gem-miner")
     assert cli.main(["figure", str(run.path), "--kind", "training"]) == 2
     message = capsys.readouterr().err
-    assert "of `jaxlth train-mask` there are accuracy, train-accuracy, layers, units" in message
+    assert (
+        "of `jaxlth train-mask` there are accuracy, train-accuracy, layers, units, overlap."
+        in message
+    )
 
 
 @pytest.mark.parametrize(

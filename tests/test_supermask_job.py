@@ -269,7 +269,7 @@ def test_where_every_threshold_empties_a_layer_there_is_no_ticket(tmp_path):
     report.render(found, curves, split="validation")
     for part in report.drawable(frame):
         report.figure(frame, curves, part, split="validation")
-    with pytest.raises(ValueError, match="has no training_ticket.ticket.replicate_0"):
+    with pytest.raises(ValueError, match="has no training_ticket/ticket/replicate_0;"):
         supermask.find(run, 0)
 
 

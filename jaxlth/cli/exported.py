@@ -9,7 +9,6 @@ import pandas as pd
 from jaxlth import early, mask_training, masks, separation, store, supermask, tickets
 from jaxlth.cli import stored
 from jaxlth.cli.commands import Export
-from jaxlth.report import early as report
 from jaxlth.settings import known, require
 from jaxlth.store import exchange
 from jaxlth.work import Start
@@ -95,9 +94,7 @@ def _row(command: Export, path: pathlib.Path) -> pd.Series:
             f"A ticket of {path.name}, a run of `jaxlth {stored.job(path)}`, is named by --density "
             "and --method; `jaxlth results` lists them."
         )
-    rows = report.tickets(stored.trained(path))
-    rows = rows[rows["level"] > 0]
-    require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")
+    rows = stored.pruned(stored.trained(path), path)
     known("method", method, dict.fromkeys(rows["control"]))
     rows = rows[rows["control"] == method]
     _check_density(density, rows["density"], f"{method} of {path.name}")

@@ -11,9 +11,7 @@ import pandas as pd
 
 from jaxlth import early, masks, store, trees
 from jaxlth.cli import stored
-from jaxlth.report import early as report
 from jaxlth.report import views
-from jaxlth.settings import require
 
 
 def units(frame: pd.DataFrame, path: pathlib.Path) -> Any:
@@ -39,13 +37,11 @@ def weights(frame: pd.DataFrame, path: pathlib.Path) -> Any:
     run, found = store.look(path), {}
     for _, row in _sparsest(frame, path).iterrows():
         start = early.find(run, row["density"], stored.method(row), int(row["replicate"]))
-        mask = trees.named(start.mask)
-        pair = (start.network.params, run.load(row["unit"], "network")["params"])
-        before, after = (
-            np.concatenate([np.asarray(of[name])[mask[name]] for name in mask])
-            for of in map(trees.named, pair)
+        trained = run.load(row["unit"], "network")["params"]
+        found[row["control"]] = (
+            masks.kept_values(start.network.params, start.mask),
+            masks.kept_values(trained, start.mask),
         )
-        found[row["control"]] = before, after
     return views.histograms(found)
 
 
@@ -56,9 +52,7 @@ def _masks(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, masks.Mask]:
 
 
 def _sparsest(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
-    rows = report.tickets(frame)
-    rows = rows[rows["level"] > 0]
-    require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")
+    rows = stored.pruned(frame, path)
     rows = rows[rows["density"] == rows["density"].min()]
     rows = rows[rows["replicate"] == rows["replicate"].min()]
     return rows.sort_values("control")

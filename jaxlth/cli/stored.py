@@ -33,10 +33,10 @@ def results(command: Results) -> int:
             if len(paths) > 1:
                 print(path.name)
             frame = trained(path)
-            tests = [] if command.baseline is None else [_tests(frame, path, command.baseline)]
+            tests = None if command.baseline is None else _tests(frame, path, command.baseline)
             print_summary(frame, command.tolerance, path)
-            for table in tests:
-                Console(highlight=False).print(table)
+            if tests is not None:
+                Console(highlight=False).print(tests)
                 print(f"Two-sided p of Welch's t-test against {command.baseline}.")
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
@@ -135,6 +135,18 @@ SUMMARIES: dict[str, Callable[..., None]] = {  # of each job, what prints table 
     "supermask": _of_supermask,
     "train-mask": _of_early,
 }
+
+
+def pruned(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
+    """Return the tickets of a run of methods, of its table of results.
+
+    Raises:
+      ValueError: there are none.
+    """
+    rows = early.tickets(frame)
+    rows = rows[rows["level"] > 0]
+    require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")
+    return rows
 
 
 def method(row: Mapping[Any, Any]) -> Method:

@@ -192,8 +192,7 @@ def _check(found: Any, before: masks.Mask, names: tuple[str, ...]) -> None:
     A single score that is the same for all weights is none of these: it is that of a network which
     training has left without a path, and the first weights are kept.
     """
-    by_name = trees.named(found)
-    values = np.concatenate([by_name[name][mask] for name, mask in trees.named(before).items()])
+    values = masks.kept_values(found, before)
     lost, name = int(np.sum(np.isnan(values))), "+".join(names)
     settings.require(
         not lost,
