@@ -206,15 +206,16 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     summary.round(5).to_csv(folder / "methods.csv", index=False)
     print(summary.round(4).to_string(index=False, na_rep=""))
     found = frame.assign(method=frame["score"] + " " + frame["schedule"])
-    trained = (found["schedule"] == "after") & (found["score"] != "magnitude")
-    changed = found[(found["prune_step"] == 0) & ~trained]
+    trained, every = of_trained(found), found
+    found = found[~trained]  # Figure 5-13 has these
+    changed = found[found["prune_step"] == 0]
     ablated = set(changed.loc[changed["ablation"] != "none", "method"]) | {"none none"}
     changed = changed[changed["method"].isin(ablated)]
     if (changed["level"] > 0).any():
         figure = report.accuracy(changed, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-5.png")
     if trained.any():
-        rows = found[(found["level"] == 0) | (found["schedule"] == "after")]
+        rows = every[(every["level"] == 0) | (every["schedule"] == "after")]
         figure = report.accuracy(rows, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-13.png")
     if (frame["prune_step"] > 0).any():
@@ -222,6 +223,11 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]
     figures.save(report.layers(plain), folder / "figure_5-11.png")
     draw_variants(found[found["prune_step"] == 0], folder)
+
+
+def of_trained(frame: pd.DataFrame) -> pd.Series:
+    """Return which rows are of scores of trained networks, the benchmark by magnitude aside."""
+    return (frame["schedule"] == "after") & (frame["score"] != "magnitude")
 
 
 def draw_variants(found: pd.DataFrame, folder: pathlib.Path) -> None:
@@ -245,7 +251,7 @@ def sparsest(run: store.Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the densities of units of the first replicate's sparsest tickets, pruned at step 0."""
     rows = report.tickets(frame)
     rows = rows[(rows["replicate"] == 0) & (rows["prune_step"] == 0) & (rows["level"] > 0)]
-    rows = rows[rows["density"] == rows["density"].min()]
+    rows = rows[(rows["density"] == rows["density"].min()) & ~of_trained(rows)]
     shuffled_synflow = (rows["score"] == "synflow") & (rows["ablation"] == "shuffled")
     rows = rows[(rows["ablation"] == "none") | shuffled_synflow]
     return {
