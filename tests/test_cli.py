@@ -17,6 +17,7 @@ import matplotlib.figure
 import pandas as pd
 import pytest
 from tiny import COMMAND as TINY
+from tiny import printed
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
@@ -29,14 +30,6 @@ from jaxlth.training import optimizers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 240  # seconds that a busy machine may take
-
-
-def printed(*arguments):
-    """Return the output of a command that must succeed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
 
 
 def help_of(command, monkeypatch):

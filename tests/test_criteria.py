@@ -1,8 +1,11 @@
 """Zhou's criteria, and how many weights each layer keeps before any is scored."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxlth import keys, masks, models, prune, scores, trees
@@ -38,9 +41,13 @@ def test_final_magnitudes_can_be_weighed():
     assert both["w"].tolist() == [-1.5, -2.0, -0.5]
 
 
+@functools.cache
 def conv_net():
+    """Return random parameters of the shapes of ResNet-20."""
     model = models.build(ModelSettings(name="resnet-20"), shape=(32, 32, 3), classes=10)
-    return model.init(keys.stream(0, 0, "initialization")).params
+    network = jax.eval_shape(model.init, keys.stream(0, 0, "initialization"))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), network.params)
 
 
 @pytest.mark.parametrize("keep", [270_896, 135_448, 27_090, 1_355, 22])

@@ -1,8 +1,6 @@
 """Pruning early: what each method keeps, what a run trains, what the command says."""
 
-import contextlib
 import dataclasses
-import io
 import itertools
 
 import jax
@@ -11,6 +9,7 @@ import pandas as pd
 import pytest
 import tiny
 from scipy import special
+from tiny import printed, same
 
 from jaxlth import cli, early, keys, masks, models, prune, store, tickets, trees
 from jaxlth.cli import looked
@@ -148,11 +147,6 @@ def inside(inner, outer):
     """Return whether one mask keeps nothing that the other has pruned."""
     outer = trees.named(outer)
     return all(not np.any(leaf & ~outer[name]) for name, leaf in trees.named(inner).items())
-
-
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize(
@@ -447,13 +441,6 @@ def test_chunks_give_the_scores_of_the_whole_batch():
         method = Method("grasp", "uss")
         found.append(made.start(made.keep(0.3, method), method, 0).mask)
     assert float(masks.jaccard(*found)) > 0.97
-
-
-def printed(*arguments):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
 
 
 EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]

@@ -370,11 +370,13 @@ def test_scores_of_gradients_under_jit_and_vmap_equal_a_loop(score):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(pruned))
 
 
-@pytest.mark.parametrize("name", ["lenet-300-100", "resnet-20"])
+@pytest.mark.parametrize(
+    "name", ["lenet-300-100", pytest.param("resnet-20", marks=pytest.mark.slow)]
+)
 def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
     shape = (28, 28, 1) if name.startswith("lenet") else (32, 32, 3)
     model = models.build(ModelSettings(name=name), shape=shape, classes=10)
-    state = model.init(keys.stream(0, 0, "initialization"))
+    state = jax.jit(model.init)(keys.stream(0, 0, "initialization"))
     mask = masks.dense(state.params)
 
     def train_mode(params, inputs):

@@ -43,7 +43,7 @@ def mask_of(problem, score, known):
 
 
 def known_of(problem):
-    network = jax.device_get(problem.subject.model.init(jax.random.key(1)))
+    network = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(1)))
     batch = problem.examples(0, per_class=2)
     return scoring.Known(network, network.params, batch, jax.random.key(0), problem.mean)
 

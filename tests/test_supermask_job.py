@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import same, times
 
 from jaxlth import cli, data, masks, store, supermask
 from jaxlth.data import DataSettings
@@ -59,15 +60,6 @@ def made(chosen, out):
     with opened(chosen, out) as (problem, run):
         whole(problem, run)
     return store.look(run.path)
-
-
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
-
-
-def times(path):
-    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
 
 
 def job_of(chosen, run):
@@ -235,7 +227,7 @@ def test_curves_and_table_have_every_threshold_and_network(finished):
 def test_all_networks_at_once_give_what_each_gives_alone():
     """On an accelerator all go through one program side by side."""
     problem, course = supermask.prepare(TINY), supermask.prepare(TINY).course()
-    init = jax.device_get(problem.subject.model.init(jax.random.key(0)))
+    init = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(0)))
     starts = [
         Start(init, supermask.keeping(init.params, init.params, problem.subject.dense, t))
         for t in (0.0, 0.1, 0.2)

@@ -1,10 +1,14 @@
 """Tiny data, networks and groups of them, so that tests of training compile fast."""
 
+import contextlib
+import io
+import pathlib
+
 import jax
 import networkx as nx
 import numpy as np
 
-from jaxlth import graphs, keys, masks, models
+from jaxlth import cli, graphs, keys, masks, models, store
 from jaxlth.data import Dataset, Split
 from jaxlth.training import OptimizerSettings, fit, optimizers, train
 
@@ -90,6 +94,31 @@ class Group:
 
     def take(self, placed):
         return self.layout.take(placed, self.count)
+
+
+def printed(*words):
+    """Return the output of a command that must succeed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main([str(word) for word in words]) == 0
+    return out.getvalue()
+
+
+def only_run(out, job=None):
+    """Return the one run in a folder, or the one of a job, for reading."""
+    (info,) = [info for info in store.runs(out) if job in (None, info.job)]
+    return store.look(info.path)
+
+
+def times(path):
+    """Return when each artifact of the runs in a folder was stored."""
+    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
+
+
+def same(a, b):
+    """Return whether two trees have the same leaves, bit by bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def assert_same(a, b):
