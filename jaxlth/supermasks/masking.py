@@ -26,7 +26,7 @@ def initial(chosen: SupermaskSettings, weights: masks.Params, *, key: jax.Array)
         return jax.tree.map(lambda u: jnp.full_like(u, chosen.initial_score), drawn)
     if chosen.method == "gem-miner":
         return drawn
-    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(u.size // u.shape[-1]), drawn)
+    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(max(1, math.prod(u.shape[:-1]))), drawn)
 
 
 def soft(chosen: SupermaskSettings, scores: masks.Params, live: masks.Mask | None) -> masks.Params:
@@ -152,9 +152,9 @@ def factor(part: jax.Array) -> jax.Array:
 
 
 def _least(scores: jax.Array, among: jax.Array) -> jax.Array:
-    return jnp.min(jnp.where(among, scores, jnp.inf))
+    return jnp.min(jnp.where(among, scores, jnp.inf), initial=jnp.inf)
 
 
 def _count(chosen: SupermaskSettings, size: int) -> int:
-    """Return the number of weights that the density keeps of so many, at least one."""
-    return max(1, round(Fraction(repr(float(chosen.density or 0))) * size))
+    """Return the number of weights that the density keeps of so many, at least one if any."""
+    return min(size, max(1, round(Fraction(repr(float(chosen.density or 0))) * size)))
