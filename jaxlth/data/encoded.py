@@ -45,11 +45,11 @@ def check_several_classes(source: Source, *, name: str) -> None:
     """Check that examples are of two classes or more; the first two that differ suffice.
 
     Raises:
-      DataError: all are of one class.
+      DataError: all are of one class, or a label is none of the classes.
     """
-    first = source.read(0)[1]
+    first = _read(source, 0)[1]
     # From the end, since folders are in the order of their classes.
-    if all(source.read(number)[1] == first for number in range(source.examples - 1, 0, -1)):
+    if all(_read(source, number)[1] == first for number in range(source.examples - 1, 0, -1)):
         labels = np.full(source.examples, first)
         sources.check_several_classes(labels, name=name)
 
@@ -76,12 +76,7 @@ def load(
     """
     reason = ""
     for at in range(number, number + (source.examples if skip_broken else 1)):
-        content, label = source.read(at % source.examples)
-        if not 0 <= label < source.classes:
-            raise sources.DataError(
-                f"{source.where(at % source.examples)}: label {label} lies outside"
-                f" 0..{source.classes - 1}; the data are damaged or unlabelled."
-            )
+        content, label = _read(source, at % source.examples)
         try:
             image = crops.decode(content)
             pixels = crop(image)
@@ -108,6 +103,17 @@ def load(
     raise sources.DataError(
         f"{source.where(number)} {reason}, or let `skip_broken` take the next image instead."
     )
+
+
+def _read(source: Source, number: int) -> tuple[bytes, int]:
+    """Return an image's file and its label, which is checked."""
+    content, label = source.read(number)
+    if not 0 <= label < source.classes:
+        raise sources.DataError(
+            f"{source.where(number)}: label {label} lies outside 0..{source.classes - 1}; the data"
+            " are damaged or unlabelled."
+        )
+    return content, label
 
 
 def _tell_large(image: crops.Image, where: str) -> None:
