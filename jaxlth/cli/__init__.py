@@ -5,16 +5,14 @@ $JAXLTH_TRACEBACK=1 shows where a mistake arose. What takes seconds to import is
 command that needs it, within `guarded`, so that Ctrl-C is answered from the first moment.
 """
 
-import contextlib
 import importlib
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlth import __version__
-from jaxlth.cli import signals
+from jaxlth.cli import notices, signals
 
 if TYPE_CHECKING:
     from jaxlth.cli.commands import (
@@ -98,7 +96,7 @@ def guarded(function: Callable[[], int]) -> int:
     Returns:
       The exit code of the function, 2 after a mistake, 130 after an interruption.
     """
-    with signals.obeyed(), _warnings_in_a_line():
+    with notices.in_a_line(), signals.obeyed():
         try:
             return function()
         except BrokenPipeError:
@@ -140,27 +138,6 @@ def _run(arguments: list[str]) -> int:
         commands.Export: exported.export,
     }
     return run[type(command)](command)
-
-
-@contextlib.contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    """Show what the library warns of without the line of code that does."""
-    plain = warnings.formatwarning
-
-    def formatted(
-        message: Warning | str, category: type[Warning], *where: Any, **line: str | None
-    ) -> str:
-        if category.__name__ == "DecompressionBombWarning":
-            return ""  # Pillow's, which does not name the image; ours does
-        if category.__module__.partition(".")[0] != __name__.partition(".")[0]:
-            return plain(message, category, *where, **line)
-        return f"jaxlth: warning: {' '.join(str(message).split())}\n"
-
-    warnings.formatwarning = formatted  # unlike `showwarning`, it leaves recorded warnings alone
-    try:
-        yield
-    finally:
-        warnings.formatwarning = plain
 
 
 def _is_mistake(error: Exception) -> bool:
