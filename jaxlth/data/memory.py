@@ -26,7 +26,7 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
     """Return a data set; see `data.load`. Examples stay in the order of their publisher."""
     with warnings.catch_warnings():
         if chosen.held_out_test:  # what is wrong with published test images does not matter then
-            warnings.simplefilter("ignore", sources.DataWarning)
+            warnings.simplefilter("ignore", sources.ShortTestWarning)
         published = _read(chosen)
     rows = choices.drawn_rows(chosen, len(published.train.labels), seed=seed)
 
@@ -34,6 +34,7 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
         return Split(published.train.images[rows], published.train.labels[rows])
 
     train = of(rows.train)
+    sources.check_several_classes(train.labels, name=chosen.name, tasks=chosen.names)
     validation = of(rows.validation) if len(rows.validation) else None
     test = of(rows.test) if len(rows.test) else published.test
     per_pixel = chosen.normalize == PER_PIXEL

@@ -20,6 +20,10 @@ class DataError(ValueError):
 
 
 class DataWarning(UserWarning):
+    """A data set is read, but not all of it, or it is not what its name says."""
+
+
+class ShortTestWarning(DataWarning):
     """The published test images are not all there."""
 
 
@@ -109,6 +113,30 @@ def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path)
         )
 
 
+def check_several_classes(labels: np.ndarray, *, name: str, tasks: tuple[str, ...] = ()) -> None:
+    """Check that there is something to tell apart: two classes among training labels, or more.
+
+    A network of one class is always right, and so is every ticket of it.
+
+    Args:
+      labels: (n,) or (n, tasks) of the examples that are trained on.
+      name: of the data set, for the message.
+      tasks: names of the sets that lie side by side, likewise.
+
+    Raises:
+      DataError: all examples are of one class.
+    """
+    columns = labels.reshape(len(labels), -1).T
+    for column, task in zip(columns, tasks or (name,), strict=True):
+        if (column == column[0]).all():
+            beside = "" if task == name else f" of {name}"
+            raise DataError(
+                f"`data`: all {len(column)} training images of {task}{beside} are of class"
+                f" {column[0]}; a network can learn nothing from one class: choose a set of two or"
+                " more, or train on more `examples`."
+            )
+
+
 def held_out(
     count: int, share: float, *, seed: int, name: str, purpose: str = "validation"
 ) -> np.ndarray:
@@ -157,7 +185,7 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
       key: of the draw.
 
     Raises:
-      ValueError: a class has fewer examples; the message names it.
+      ValueError: a class has fewer examples, which the message names; or there are several tasks.
 
     Example:
       >>> split = Split(np.zeros((4, 1, 1, 1), np.uint8), np.array([1, 0, 1, 1]))
@@ -166,6 +194,11 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
     """
     settings.require(count >= 1, f"`count` must be at least 1; got {count}.")
     settings.require(len(split.labels) > 0, "`split` has no examples.")
+    settings.require(
+        np.ndim(split.labels) == 1,
+        "`split` must have one label for each example, of shape (n,), not one for each task; got"
+        f" labels of shape {np.shape(split.labels)}: draw of the sets of a+b one by one.",
+    )
     order = np.asarray(jax.random.permutation(key, len(split.labels)))
     classes, sizes = np.unique(split.labels, return_counts=True)
     settings.require(

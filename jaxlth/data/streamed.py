@@ -51,6 +51,7 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Streamed]:
     check_hosts(hosts.gathered(np.array([[published.examples, test.examples]])))
     rows = choices.drawn_rows(chosen, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
+    encoded.check_several_classes(train, name=chosen.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None
     test = encoded.part(published, rows.test) if len(rows.test) else test
     info = Info(
