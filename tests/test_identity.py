@@ -179,6 +179,14 @@ def test_identifying_builds_nothing(tmp_path):
             digest(name, tmp_path / "nothing")
 
 
+def test_hosts_with_other_data_are_named():
+    own = digest("moons", None)
+    assert identity.of_hosts(own) == [own]
+    identity.check_hosts([own, own])
+    with pytest.raises(data.DataError, match=f"Host 0 .* digest {own}, but host 2 of 0123; give"):
+        identity.check_hosts([own, own, "0123"])
+
+
 # Runs
 
 

@@ -91,21 +91,24 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> bytes:
     return repr([(os.path.basename(path), os.path.getsize(path)) for path in paths]).encode()
 
 
-def check_hosts(digest: str) -> None:
-    """Check that all hosts have read the same data; each of them calls this.
+def of_hosts(digest: str) -> list[str]:
+    """Return the digests of all hosts, each of which calls this with its own."""
+    own = np.frombuffer(bytes.fromhex(digest), np.uint8)
+    return [row.tobytes().hex() for row in hosts.gathered(own[None])]
+
+
+def check_hosts(digests: Sequence[str]) -> None:
+    """Check that all hosts have read the same data.
 
     Raises:
       DataError: they have not.
     """
-    digests = hosts.gathered(np.frombuffer(bytes.fromhex(digest), np.uint8)[None])
-    differing = np.flatnonzero((digests != digests[0]).any(axis=1))
-    if differing.size:
-        host = differing[0]
-        first, other = (digests[place].tobytes().hex() for place in (0, host))
-        raise sources.DataError(
-            f"Host 0 has read data of digest {first}, but host {host} of {other}; give all hosts"
-            " the same files."
-        )
+    for host, digest in enumerate(digests):
+        if digest != digests[0]:
+            raise sources.DataError(
+                f"Host 0 has read data of digest {digests[0]}, but host {host} of {digest}; give"
+                " all hosts the same files."
+            )
 
 
 def _started() -> "hashlib.blake2b":

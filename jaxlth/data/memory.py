@@ -26,7 +26,7 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
     """Return a data set; see `data.load`. Examples stay in the order of their publisher."""
     published = _read(chosen)
     digest = _digest(published, chosen)
-    identity.check_hosts(digest)
+    identity.check_hosts(identity.of_hosts(digest))
     rows = choices.drawn_rows(chosen, len(published.train.labels), seed=seed)
 
     def of(rows: np.ndarray) -> Split:

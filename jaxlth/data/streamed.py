@@ -59,7 +59,7 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Streamed]:
     published, test = _read(chosen)
     check_hosts(hosts.gathered(np.array([[published.examples, test.examples]])))
     digest = _digest(published, test, chosen)
-    identity.check_hosts(digest)
+    identity.check_hosts(identity.of_hosts(digest))
     rows = choices.drawn_rows(chosen, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None
