@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import tomli_w
 
 S = TypeVar("S")
+LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
 
 
 def outside(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
@@ -149,6 +150,34 @@ def digest(settings: Any) -> str:
     """
     text = json.dumps(changed(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def file_name(name: str, marked: str) -> str:
+    """Return a name of a file or folder, "NAME-MARKED", with NAME cut where it is too long.
+
+    Args:
+      name: the readable part.
+      marked: a digest that tells files apart, whatever is cut.
+
+    Example:
+      >>> file_name("digits-mlp", "0123abcd"), len(file_name(300 * "é", "0123abcd").encode())
+      ('digits-mlp-0123abcd', 255)
+    """
+    left = LONGEST_NAME - 1 - len(marked.encode())
+    # What is left of a character that the cut goes through is left out.
+    return f"{name.encode()[:left].decode(errors='ignore')}-{marked}"
+
+
+def bounded(name: str) -> str:
+    """Return a name that a file or folder can have: the name itself, or its beginning and a digest.
+
+    Example:
+      >>> bounded("size_8-6"), bounded("size_" + "-".join(200 * ["10"]))[-12:]
+      ('size_8-6', '0-1-1f639acb')
+    """
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return file_name(name, hashlib.sha256(name.encode()).hexdigest()[:8])
 
 
 def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> list[str]:

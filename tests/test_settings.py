@@ -223,3 +223,13 @@ def _in_digest(chosen, within=""):
         elif not field.metadata.get("outside"):
             found[f"{within}{field.name}"] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def test_names_of_files_are_bounded_in_bytes_and_short_ones_stay():
+    assert settings.bounded("size_300-100") == "size_300-100"
+    assert settings.bounded(255 * "x") == 255 * "x"
+    long = [settings.bounded("size_" + "-".join(200 * ["10"]) + end) for end in ("", "-10")]
+    assert [len(name.encode()) for name in long] == [255, 255]
+    assert long[0][:-8] == long[1][:-8]
+    assert long[0] != long[1]
+    assert settings.file_name(200 * "ä", "12") == 126 * "ä" + "-12"

@@ -106,6 +106,37 @@ def test_golden_name_of_a_folder(tmp_path):
         assert run.path.name == "imp-digits-lenet-1391dc1f"
 
 
+LONG = {
+    "a path": "folder-/mnt/" + 10 * "project-with-a-long-name/" + "imagenet-lenet-300-100",
+    "widths": "digits-mlp" + 200 * "-10",
+    "pieces": "+".join(100 * ["moons"]) + "-mlp-4",
+    "other letters": 100 * "данные",  # two bytes each
+    "cut within a letter": "x" + 100 * "データ",  # three bytes each
+}
+
+
+@pytest.mark.parametrize("label", LONG.values(), ids=LONG)
+def test_a_label_too_long_for_a_folder_is_cut_and_the_digest_tells_runs_apart(tmp_path, label):
+    names = set()
+    for seed in (1, 2):
+        settings = Settings(seed=seed)
+        with store.open_run(tmp_path, settings, job="imp", label=label) as run:
+            assert run.path.parent == tmp_path
+            assert 250 < len(run.path.name.encode()) <= 255
+            assert run.path.name.startswith("imp-" + label[:5].replace("-/", "-"))
+            assert run.path.name.endswith(f"-{settings_lib.digest(settings)}")
+            assert store.about_run(run.path)["label"] == label
+            names.add(run.path.name)
+        assert store.folder(tmp_path, settings, job="imp", label=label) == run.path
+    assert len(names) == 2
+
+
+def test_the_longest_name_that_a_folder_can_have_stays_whole(tmp_path):
+    whole = store.folder(tmp_path, Settings(), job="imp", label=242 * "x").name
+    assert whole == f"imp-{242 * 'x'}-{settings_lib.digest(Settings())}"
+    assert len(whole) == 255
+
+
 def test_folder_holds_settings_and_versions(tmp_path):
     settings = Settings(optimizer=Optimizer(lr=0.5), data_dir="here")
     with open_run(tmp_path, settings) as run:

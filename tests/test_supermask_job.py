@@ -459,3 +459,11 @@ def test_biases_are_masked_where_asked_and_empty_no_layer(tmp_path):
     mask = run.load(choices.ticket(0), "mask")
     assert masks.size(mask) == 64 * 12 + 12 + 12 * 6 + 6 + 6 * 10 + 10
     assert same(supermask.find(run, 0).mask, mask)
+
+
+def test_a_unit_of_many_layers_has_a_name_that_a_folder_can_have():
+    size = "-".join(200 * ["10"])
+    chosen = change(TINY, model=ModelSettings(name="mlp", hidden=200 * (10,)), sizes=())
+    (name,) = {unit.split("/")[0] for unit in supermask.units(chosen) if "size_10-10" in unit}
+    assert len(name) == 255
+    assert name.startswith(f"size_{size[:200]}")

@@ -23,6 +23,7 @@ from jaxlth import (
 )
 from jaxlth.cli import drawn, signals, stored
 from jaxlth.cli.commands import Early, Imp, Instability, Separation, Supermask, TrainMask
+from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
 from jaxlth.tickets import ImpSettings, Problem
@@ -86,6 +87,7 @@ def trained(command: Trains) -> int:
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
     """
+    workers.end_if_unguarded()
     _check_places(command)
     _use_cores(command.devices)
     if command.distributed:
@@ -96,7 +98,8 @@ def trained(command: Trains) -> int:
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, chosen, **name)
         problem = None if job.complete(chosen, folder) else job.prepare(chosen)
-        run = store.open_run(command.out, chosen, **name, wait=command.wait)
+        data = _identified(chosen, console) if problem is None else problem.identity
+        run = store.open_run(command.out, chosen, **name, wait=command.wait, data=data)
     with run:
         place, told = run.url or stored.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
@@ -105,6 +108,18 @@ def trained(command: Trains) -> int:
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
             hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
+
+
+def _identified(chosen: Any, console: Console) -> Identity | None:
+    """Return what tells the data of a finished run from others, if they are there to be read."""
+    if directory(chosen.data) is None:
+        return None
+    try:
+        return hosts.by_lead(lambda: identify(chosen.data))
+    except DataError as error:
+        words = f"The run is finished; whether these are its data was not looked at: {error}"
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
+        return None
 
 
 def staged(chosen: ImpSettings, out: str) -> pathlib.Path:

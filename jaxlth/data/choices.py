@@ -24,6 +24,7 @@ SOURCES = {
     "cifar100": functools.partial(cifar.read, name="cifar100"),
 }
 PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
+MADE_HERE = ("digits", "synthetic", "synthetic_320", *points.NAMES)  # read from no directory
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
 AND = "+"  # between the names of sets side by side
 NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))

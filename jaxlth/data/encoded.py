@@ -24,6 +24,7 @@ class Source(NamedTuple):
     classes: int
     read: Callable[[int], tuple[bytes, int]]  # number -> (an image's file, label)
     where: Callable[[int], str]  # number -> what a message calls the example
+    listing: Callable[[], bytes] = bytes  # what is known of all examples and files, parts aside
 
 
 def part(source: Source, rows: np.ndarray) -> Source:

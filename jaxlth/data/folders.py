@@ -181,6 +181,7 @@ def _source(folder: pathlib.Path, listed: Listed, classes: int) -> encoded.Sourc
         classes=classes,
         read=functools.partial(_read, str(folder), files, labels),
         where=functools.partial(_where, str(folder), files),
+        listing=functools.partial(_listing, str(folder), files, labels),
     )
 
 
@@ -195,6 +196,15 @@ def _read(folder: str, files: np.ndarray, labels: np.ndarray, number: int) -> tu
 
 def _where(folder: str, files: np.ndarray, number: int) -> str:
     return os.path.join(folder, os.fsdecode(files[number]))
+
+
+def _listing(folder: str, files: np.ndarray, labels: np.ndarray) -> bytes:
+    paths = [_where(folder, files, number) for number in range(len(files))]
+    try:
+        sizes = np.array([os.path.getsize(path) for path in paths], np.int64)
+    except OSError as error:
+        raise _unreadable(error.filename or folder, error) from error
+    return b"".join(array.tobytes() for array in (files, sizes, labels))
 
 
 def _unreadable(path: str | pathlib.Path, error: OSError) -> sources.DataError:

@@ -27,10 +27,22 @@ def locate(data_dir: str | None, *, name: str) -> pathlib.Path:
     Raises:
       DataError: as `read`.
     """
-    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = directory(data_dir)
     folder = find(pathlib.Path(root).expanduser(), name) or _build(root, name)
     _check_format(folder)
     return folder
+
+
+def directory(data_dir: str | None) -> str:
+    """Return where prepared sets are: the directory given, or that of tensorflow-datasets."""
+    return data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+
+
+def check_prepared(data_dir: str | None, *, name: str) -> None:
+    """Raise DataError unless a set is prepared: where it is not to be built."""
+    root = pathlib.Path(directory(data_dir)).expanduser()
+    if find(root, name) is None:
+        raise sources.DataError(f"There is no prepared data set {name} in {root}.")
 
 
 def find(root: pathlib.Path, name: str) -> pathlib.Path | None:

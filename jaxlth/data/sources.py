@@ -60,6 +60,7 @@ class Info:
     test: int
     tasks: tuple[int, ...] = ()  # outputs of each task; not given, one task has them all
     widths: tuple[int, ...] = ()  # columns of the image that belong to each, likewise
+    digest: str = dataclasses.field(default="", compare=False)  # of what it holds, `identity` says
 
     def __post_init__(self) -> None:
         """Fill in the one task, and check that several share out all columns and outputs."""

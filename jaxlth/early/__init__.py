@@ -136,6 +136,7 @@ def find(run: Run, density: float, method: Method, replicate: int) -> Start:
 
     Raises:
       DataError: the data are needed and missing or damaged.
+      StoreError: the data are needed, and others than those of the run.
       ValueError: the run has no such ticket.
     """
     name = unit(density, method, replicate)
@@ -156,11 +157,13 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
     if method.weights not in scoring.SEES_DATA:
         return _without_data(chosen, **images)
     try:
-        return prepare(chosen)
+        problem = prepare(chosen)
     except DataError as error:
         raise DataError(
             f"The tickets of {method} start from scores of training examples. {error}"
         ) from error
+    tickets.check_data(run, problem.identity)
+    return problem
 
 
 def _without_data(

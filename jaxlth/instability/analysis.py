@@ -96,15 +96,20 @@ class Analysis:
             self._adopt(snapshot, step, state, {})
 
     def _adopt(self, unit: str, step: int, its_unit: str, record: dict[str, Any]) -> None:
-        """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs."""
+        """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
+
+        Nothing comes from a run of other data, or of data that it does not identify.
+        """
         asked = choices.imp(self.chosen, step)
         label = tickets.label(self.chosen)
         folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
         if self.run.has(unit) or not hosts.by_lead(folder.exists):
             return
         found = store.look(folder)
-        differing = settings.differences(store.about_run(folder)["settings"], asked)
-        if differing or not found.has(its_unit):
+        about = store.about_run(folder)
+        differing = settings.differences(about["settings"], asked)
+        same_data = store.facts.same_data(about.get("facts", {}), self._problem.identity)
+        if differing or not same_data or not found.has(its_unit):
             return
         its_record = found.record(its_unit)
         trees = {"network": found.load(its_unit, "network", self._problem.subject.like)}

@@ -25,7 +25,7 @@ The folders live on a local or mounted disk: the lock and the promise to survive
 works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.store.mirror`.
 """
 
-from jaxlth.store import exchange, tensorboard
+from jaxlth.store import exchange, facts, tensorboard
 from jaxlth.store.bucket import at as reach
 from jaxlth.store.bucket import is_remote
 from jaxlth.store.exchange import export_ticket, load_ticket
@@ -45,6 +45,7 @@ __all__ = [
     "exchange",
     "export_results",
     "export_ticket",
+    "facts",
     "folder",
     "is_remote",
     "load_ticket",

@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 import jax
 
 from jaxlth import settings as settings_lib
-from jaxlth.store import files
+from jaxlth.data import Identity
+from jaxlth.store import facts, files
 from jaxlth.store.files import StoreError
 
 PACKAGES = ("jaxlth", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -33,11 +34,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return files.read_json(folder / ABOUT, remedy=MEND)
 
 
-def describe(path: pathlib.Path, settings: Any, *, job: str, label: str) -> None:
+def describe(
+    path: pathlib.Path, settings: Any, *, job: str, label: str, data: Identity | None = None
+) -> None:
     """Write settings and circumstances of a run, or compare them with those that are there.
 
     Raises:
-      StoreError: the run was made with other defaults, or the folder cannot be written.
+      StoreError: the run was made with other defaults or data, or the folder cannot be written.
     """
     now = _environment()
     if (path / ABOUT).exists():
@@ -61,6 +64,7 @@ def describe(path: pathlib.Path, settings: Any, *, job: str, label: str) -> None
         "changed": settings_lib.changed(settings),
         "settings": settings_lib.to_dict(settings),
         "environments": environments,
+        "facts": facts.joined(path, about.get("facts", {}), facts.of_data(data)),
     }
     text = settings_lib.to_toml(settings)
     if new != about or not (path / SETTINGS).exists():

@@ -153,7 +153,7 @@ def ticket(replicate: int) -> str:
 
 def size(which: str, replicate: int) -> str:
     """Return the name of the unit of a dense network that tickets are compared with."""
-    return f"size_{which}/dense/replicate_{replicate}"
+    return f"{settings.bounded(f'size_{which}')}/dense/replicate_{replicate}"
 
 
 def units(chosen: SupermaskSettings) -> list[str]:

@@ -151,6 +151,11 @@ class Problem(Generic[S]):
     info: Info
     placed: work.Placed
 
+    @property
+    def identity(self) -> data.Identity:
+        """What tells the data from others of the same name."""
+        return data.Identity(self.info.digest, data.directory(self.subject.chosen.data))
+
     def course(
         self,
         *,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jaxlth import hosts, settings, store
+from jaxlth.data import Identity
 from jaxlth.store import Run
 
 C = TypeVar("C")
@@ -28,6 +29,16 @@ def must_have(run: Run, unit: str) -> None:
     """
     message = f"The run {run.path.name} has no {unit}; `jaxlth results` shows what it has."
     settings.require(run.has(unit), message)
+
+
+def check_data(run: Run, data: Identity) -> None:
+    """Check that data, which somebody has read to look at a run, are those of the run.
+
+    Raises:
+      StoreError: they are not.
+    """
+    known = store.about_run(run.path).get("facts", {})
+    store.facts.joined(run.path, known, store.facts.of_data(data))
 
 
 def described(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
