@@ -132,6 +132,10 @@ class DataSettings:
             _check_name(name, within=self.name)
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
         settings_lib.known("augment", self.augment, AUGMENTATIONS)
+        settings_lib.require(
+            self.data_dir is None or self.data_dir.strip() != "",
+            f"`data_dir` must be a path; got {self.data_dir!r}.",
+        )
         for field in ("validation", "held_out_test"):
             share = getattr(self, field)
             settings_lib.require(

@@ -14,6 +14,7 @@ import re
 import urllib.error
 import urllib.request
 
+from jaxlth import paths
 from jaxlth.data import sources
 
 FORMAT = "array_record"
@@ -28,7 +29,8 @@ def locate(data_dir: str | None, *, name: str) -> pathlib.Path:
       DataError: as `read`.
     """
     root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    folder = find(pathlib.Path(root).expanduser(), name) or _build(root, name)
+    base = pathlib.Path(paths.expand(root, setting="--data-dir"))
+    folder = find(base, name) or _build(base, name)
     _check_format(folder)
     return folder
 
@@ -95,11 +97,10 @@ def _check_format(folder: pathlib.Path) -> None:
         )
 
 
-def _build(root: str, name: str) -> pathlib.Path:
+def _build(base: pathlib.Path, name: str) -> pathlib.Path:
     """Download and prepare a set, where TensorFlow is installed; return its directory."""
     import tensorflow_datasets as tfds  # takes a second to import, and only these sets need it
 
-    base = pathlib.Path(root).expanduser()
     names = tfds.list_builders(with_community_datasets=False)
     short = name.partition("/")[0].partition(":")[0]
     close = difflib.get_close_matches(short, names, n=1)

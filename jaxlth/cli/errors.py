@@ -1,0 +1,140 @@
+"""What is told of an error: a line of a mistake or of trouble outside, a traceback of a defect.
+
+A mistake of the user is told by the message of its exception. So is what other packages, files and
+devices raise. Any other exception is a defect of jaxlth, whose traceback is needed to mend it.
+"""
+
+import concurrent.futures
+import contextlib
+import dis
+import lzma
+import os
+import pathlib
+import pickle
+import struct
+import subprocess
+import sys
+import tarfile
+import types
+import zipfile
+import zlib
+from typing import Any
+
+from jaxlth.cli import backends
+
+REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
+SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
+LONGEST = 900  # characters of a line
+OUTPUT = "standard output"
+OUTSIDE = (  # exceptions of damaged files and of machines that are too small
+    *(RecursionError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(struct.error, pickle.PickleError),
+    *(subprocess.SubprocessError, concurrent.futures.BrokenExecutor),
+)
+PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+INSTALLED = ("site-packages", "dist-packages")  # folders of other packages
+
+
+def told(error: Exception) -> str | None:
+    """Return the line that tells of an error; None of a defect of jaxlth."""
+    text = _text(error)
+    if type(error).__module__.partition(".")[0] == PACKAGE.name:
+        return text
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return f"There is not enough memory for this: {text or 'Python got no more'}. {SHOWN}"
+    if isinstance(error, ValueError | TypeError | OSError):
+        return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
+    if words := backends.complaint(error):
+        return words
+    if package := _package(error):
+        return f"{package}: {type(error).__name__}: {text} {SHOWN}"
+    return None
+
+
+def tell(words: str) -> None:
+    """Print one line on stderr, of bounded length, whatever the words hold."""
+    words = " ".join(words.split())
+    if len(words) > LONGEST:
+        words = f"{words[: 2 * LONGEST // 3]} ... {words[-LONGEST // 3 :]}"
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+    try:
+        print(f"jaxlth: {line}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # nobody listens
+        silence(sys.stderr)
+
+
+def open_streams() -> None:
+    """Give Python standard streams where the process was started without."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
+def flush_output() -> None:
+    """Write out what was printed.
+
+    Raises:
+      OSError: standard output cannot be written; nothing more is written to it.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        silence(sys.stdout)
+        raise OSError(error.errno, error.strerror, OUTPUT) from error
+
+
+def silence(stream: Any) -> None:
+    """Let a stream that cannot be written lead nowhere, so that Python's end does not fail."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(str(error.filename))}: {error.strerror}."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _frames(error: Exception) -> list[types.TracebackType]:
+    """Return the traceback, the place where the error was raised first, Python's own aside."""
+    frames, at = [], error.__traceback__
+    while at is not None:
+        frames.insert(0, at)
+        at = at.tb_next
+    return [frame for frame in frames if _place(frame) is not None]
+
+
+def _place(at: types.TracebackType) -> str | None:
+    """Return the package of a line of a traceback, "" for a program; None for Python itself."""
+    file, name = pathlib.Path(at.tb_frame.f_code.co_filename), at.tb_frame.f_globals["__name__"]
+    top = name.partition(".")[0]
+    if file.is_relative_to(PACKAGE):
+        return PACKAGE.name
+    if set(INSTALLED) & set(file.parts):
+        return top
+    return None if top in sys.stdlib_module_names and top != "__main__" else ""
+
+
+def _package(error: Exception) -> str | None:
+    """Return what other package raised an error, "Python" for its own; None of a defect."""
+    owner = type(error).__module__.partition(".")[0]
+    if isinstance(error, ImportError):
+        return None if (error.name or "").startswith(PACKAGE.name) else error.name or "import"
+    if owner not in ("builtins", "__main__") and owner not in sys.stdlib_module_names:
+        return owner
+    place = next(map(_place, _frames(error)), "")
+    if place in ("", PACKAGE.name):
+        return "Python" if isinstance(error, OUTSIDE) else None
+    return place
+
+
+def _is_raised_here(error: Exception) -> bool:
+    """Return whether an error was raised on purpose, by a statement of jaxlth or of a program."""
+    for at in _frames(error)[:1]:
+        code = at.tb_frame.f_code.co_code
+        return (
+            _place(at) in ("", PACKAGE.name)
+            and at.tb_next is None
+            and (code[at.tb_lasti] == dis.opmap["RAISE_VARARGS"])
+        )
+    return False
