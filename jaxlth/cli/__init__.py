@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlth import __version__
-from jaxlth.cli import backends, errors, signals
+from jaxlth.cli import backends, errors, signals, words
 
 if TYPE_CHECKING:
     from jaxlth.cli.commands import (
@@ -52,7 +52,6 @@ __all__ = [
 MISTAKEN = 2
 INTERRUPTED = 130
 NARROWEST, WIDEST = 40, 1000  # columns
-VERSION = ("--version", "-V")
 _PUBLIC = {
     "commands": (
         *("COMMANDS", "TOLERANCE"),
@@ -70,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: words of a command line; if None, those of this process, which ends at once when
         interrupted.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    code = guarded(lambda: _run(words))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code = guarded(lambda: _run(given))
     return code if arguments is not None else unhindered(code)
 
 
@@ -98,14 +97,11 @@ def guarded(function: Callable[[], int]) -> int:
     Returns:
       The exit code of the function, 2 after a mistake, 130 after an interruption.
     """
-    errors.open_streams()
     _fit_width()
-    with signals.obeyed():
+    with errors.streams(), signals.obeyed():
         try:
             backends.check_flags()
-            code = function()
-            errors.flush_output()
-            return code
+            return _finished(function)
         except KeyboardInterrupt as stop:
             signals.ignore()
             errors.tell(str(stop) or "interrupted.")
@@ -123,7 +119,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _run(arguments: list[str]) -> int:
-    if set(VERSION) & set(arguments):
+    if words.asks_version(arguments):
         print(f"jaxlth {__version__}")
         return 0
     from jaxlth.cli import commands, drawn, exported, find, parsing, stored
@@ -144,18 +140,27 @@ def _run(arguments: list[str]) -> int:
     return run[type(command)](command)
 
 
+def _finished(function: Callable[[], int]) -> int:
+    """Return the exit code of a function, once what it printed is written out."""
+    try:
+        code = function()
+    except SystemExit as ended:  # of the help
+        if isinstance(ended.__context__, BrokenPipeError):  # rich ends so
+            raise ended.__context__ from None
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
 def _answered(error: Exception) -> int:
     """Tell of an error and return the exit code.
 
     Raises:
       Exception: the error, where its traceback is asked for or needed.
     """
-    try:
-        errors.flush_output()
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError) and error.filename == errors.OUTPUT:
         return 0  # who reads has enough
-    except OSError as unwritable:
-        error = unwritable if isinstance(error, OSError) else error
     line = errors.told(error)
     if line is None:
         error.add_note(errors.REPORT)

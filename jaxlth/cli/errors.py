@@ -18,13 +18,14 @@ import tarfile
 import types
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from jaxlth.cli import backends
 
 REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
 SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
-LONGEST = 900  # characters of a line
+LONGEST, WORD = 900, 300  # characters of a line, of a word in it
 OUTPUT = "standard output"
 OUTSIDE = (  # exceptions of damaged files and of machines that are too small
     *(RecursionError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
@@ -53,46 +54,79 @@ def told(error: Exception) -> str | None:
 
 def tell(words: str) -> None:
     """Print one line on stderr, of bounded length, whatever the words hold."""
-    words = " ".join(words.split())
-    if len(words) > LONGEST:
-        words = f"{words[: 2 * LONGEST // 3]} ... {words[-LONGEST // 3 :]}"
+    words = _cut(" ".join(_cut(word, WORD) for word in words.split()), LONGEST)
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+    print(f"jaxlth: {line}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def streams() -> Iterator[None]:
+    """Give Python standard streams that say so, or do without, where they cannot be written."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = Stream(sys.stdout, name=OUTPUT)
+    sys.stderr = Stream(sys.stderr, name=None)
     try:
-        print(f"jaxlth: {line}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):  # nobody listens
-        silence(sys.stderr)
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
-def open_streams() -> None:
-    """Give Python standard streams where the process was started without."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+class Stream:
+    """A standard stream whose failures are known as such.
 
-
-def flush_output() -> None:
-    """Write out what was printed.
-
-    Raises:
-      OSError: standard output cannot be written; nothing more is written to it.
+    Attributes:
+      stream: where to write; other methods and attributes are its own.
+      name: of the stream, for its errors; None drops what cannot be written, for no training is to
+        end for want of its progress.
     """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        silence(sys.stdout)
-        raise OSError(error.errno, error.strerror, OUTPUT) from error
 
+    def __init__(self, stream: Any, *, name: str | None) -> None:
+        """Take the place of a stream, or of None, which a process that was started without has."""
+        self.stream = stream or open(os.devnull, "w")  # noqa: SIM115
+        self.name = name
 
-def silence(stream: Any) -> None:
-    """Let a stream that cannot be written lead nowhere, so that Python's end does not fail."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    def write(self, text: str) -> int:
+        """Write text."""
+        with self._named():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is buffered."""
+        with self._named():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._close()
+            if self.name is not None:
+                raise OSError(error.errno, error.strerror, self.name) from error
+
+    def _close(self) -> None:
+        """Lead the stream nowhere, so that Python can end without another failure."""
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the stream has under a name."""
+        return getattr(self.stream, name)
 
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(str(error.filename))}: {error.strerror}."
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return a text without its middle, if it is too long."""
+    half = longest // 3
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
 
 
 def _frames(error: Exception) -> list[types.TracebackType]:
