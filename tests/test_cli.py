@@ -17,6 +17,7 @@ import matplotlib.figure
 import pandas as pd
 import pytest
 from tiny import COMMAND as TINY
+from tiny import once
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
@@ -35,7 +36,7 @@ def printed(*arguments):
     """Return the output of a command that must succeed."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
+        assert cli.main(once(arguments)) == 0
     return out.getvalue()
 
 
@@ -141,7 +142,7 @@ def _until_it_waits(process):
     pytest.fail(f"it does not wait: {process.communicate()}")
 
 
-LONG = [*TINY, "--steps", "200000"]
+LONG = once([*TINY, "--steps", "200000"])
 
 
 def test_a_signal_while_training_compiles_saves_once_there_is_something_to_save(
@@ -190,7 +191,7 @@ def test_a_signal_with_the_last_network_claims_no_checkpoint(tmp_path, capfd, mo
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(store.Run, "save", saved)
-    assert cli.main([*TINY, "--levels", "0", "--out", str(tmp_path)]) == 130
+    assert cli.main(once([*TINY, "--levels", "0", "--out", str(tmp_path)])) == 130
     (line,) = interrupted(capfd)
     assert "what was stored before is in" in line
     assert len(list(tmp_path.rglob("record.json"))) == 1

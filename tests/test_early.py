@@ -452,7 +452,7 @@ def test_chunks_give_the_scores_of_the_whole_batch():
 def printed(*arguments):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
+        assert cli.main(tiny.once(arguments)) == 0
     return out.getvalue()
 
 
@@ -621,7 +621,7 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
     ],
 )
 def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
-    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    assert cli.main(tiny.once([*TINY, *words, "--out", str(tmp_path)])) == 2
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1

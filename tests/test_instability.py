@@ -33,7 +33,7 @@ def printed(*arguments):
     """Return the output of a command that must succeed."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
+        assert cli.main(tiny.once(arguments)) == 0
     return out.getvalue()
 
 
@@ -464,7 +464,7 @@ def test_estimated_statistics_are_those_of_training_examples():
     ],
 )
 def test_mistakes_are_one_line(words, message, tmp_path, capsys):
-    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    assert cli.main(tiny.once([*TINY, *words, "--out", str(tmp_path)])) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1

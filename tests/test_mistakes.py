@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from tiny import COMMAND as TINY
+from tiny import once
 
 from jaxlth import cli, store, tickets
 
@@ -94,7 +95,7 @@ def emptied(finished, tmp_path):
 def complaint(arguments, capfd):
     """Return the one line that a mistaken command prints."""
     capfd.readouterr()
-    assert cli.main(arguments) == 2
+    assert cli.main(once(arguments)) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -118,7 +119,7 @@ def test_a_mistake_is_one_helpful_line(mistake, capfd, tmp_path):
         ("[training]\nstep = 3", "`steps`"),
         ('levels = "three"', "`levels`"),
         ('scope = "globl"', "Did you mean 'global'?"),
-        ("[optimizer]\nlr = -1.0", "`lr`"),
+        ("[optimizer]\nlr = -1.0", "`optimizer.lr`"),
         ("levels = ", "not valid TOML"),
     ],
 )
@@ -163,7 +164,7 @@ def test_a_damaged_network_is_named_and_trained_again_alone(capfd):
     assert "only this network" in line
 
     shutil.rmtree(unit)
-    assert cli.main(deeper) == 0
+    assert cli.main(once(deeper)) == 0
     again = json.loads((unit / "record.json").read_text())
     assert _numbers(again) == _numbers(record)
     assert (info.path / tickets.unit(0, "ticket", 0) / "record.json").read_bytes() == other
@@ -272,7 +273,7 @@ def test_a_mistake_in_a_study_is_one_line_and_leaves_nothing(arguments, words, t
 
 
 def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
-    assert cli.main([*TINY, "--levels", "0"]) == 0
+    assert cli.main(once([*TINY, "--levels", "0"])) == 0
     capfd.readouterr()
     (info,) = store.runs("runs")
     dense = info.path / tickets.unit(0, "ticket", 0)

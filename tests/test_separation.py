@@ -12,6 +12,7 @@ import jax
 import networkx as nx
 import numpy as np
 import pytest
+import tiny
 
 from jaxlth import cli, data, graphs, masks, separation, store, tickets, work
 from jaxlth.data import DataSettings
@@ -126,7 +127,7 @@ def printed(*arguments):
     """Return the output of a command that must succeed."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
+        assert cli.main(tiny.once(arguments)) == 0
     return out.getvalue()
 
 
@@ -425,7 +426,7 @@ def test_what_cannot_be_is_refused_before_training(chosen, message):
 
 def test_a_mistake_is_one_line(tmp_path, capsys):
     words = [*COMMAND, "--data", "digits", "--out", str(tmp_path)]
-    assert cli.main(words) == 2
+    assert cli.main(tiny.once(words)) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said == ["jaxlth: `data` must be sets side by side, such as moons+circles; got digits."]
     assert not list(tmp_path.iterdir())

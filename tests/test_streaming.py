@@ -319,7 +319,7 @@ TINY += ["--steps", "6", "--batch-size", "4", "--replicates", "1", "--controls"]
 
 
 def command(root, out, *more):
-    return cli.main([*TINY, "--data-dir", str(root), "--out", str(out), *more])
+    return cli.main(tiny.once([*TINY, "--data-dir", str(root), "--out", str(out), *more]))
 
 
 def stored(out):

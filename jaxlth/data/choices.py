@@ -162,6 +162,12 @@ class DataSettings:
             not (self.streamed and self.normalize == PER_PIXEL),
             f"`normalize` {PER_PIXEL} needs all images in memory, and {self.name} is streamed.",
         )
+        settings_lib.effective(
+            self.stream,
+            "statistics_images",
+            self.normalize == type(self).normalize,
+            f"with `normalize` {self.normalize}, which uses no statistics",
+        )
         mixing = {self.normalize, self.augment} - {"statistics", PER_PIXEL, "unit-range", "none"}
         settings_lib.require(
             not mixing or (len(self.names) == 1 and self.name not in points.NAMES),

@@ -160,6 +160,7 @@ class EarlySettings:
             f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
         )
         self._check_scores()
+        self._check_effects()
 
     def _check_scores(self) -> None:
         """Refuse scores that a schedule, or the data, cannot give."""
@@ -205,6 +206,26 @@ class EarlySettings:
             not (self.data.streamed and sees),
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
+
+    def _check_effects(self) -> None:
+        """Refuse settings that no score and no schedule reads."""
+        schedules = {*self.schedules, *self.references}
+        scored = {part for score in self.scores for part in parts(score)}
+        learned = not scored.isdisjoint(LEARNED)
+        seeing = learned or not {*scored, *self.weights}.isdisjoint(scoring.OF_EXAMPLES)
+        at_once = f"on the schedules {settings.in_a_row(sorted(schedules))}"
+        unseen = f"on the scores {settings.in_a_row(self.scores)}"
+        by_layer = scored <= set(AT_RANDOM) and not self.references
+        for names, condition, where in (
+            (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
+            (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
+            (("prune_steps",), schedules != {"after"}, at_once),
+            (("per_class", "chunk"), seeing, unseen),
+            (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
+            (("scope",), not by_layer, unseen),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
 
 
 def parts(score: str) -> tuple[str, ...]:

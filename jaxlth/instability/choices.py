@@ -151,11 +151,7 @@ class InstabilitySettings:
         )
         self._belongs("levels", self.levels, OF_IMP)
         self._belongs("density", self.densities, PRUNED_AT_STEP)
-        networks = settings.in_a_row(self.networks)
-        settings.require(
-            self.rounds is None or bool(self.densities),
-            f"`rounds` {self.rounds} has no effect on the networks {networks}.",
-        )
+        self._check_effects()
         settings.require(
             not (self.data.streamed and self.estimate_statistics),
             "`estimate_statistics` needs data in memory; streamed data cannot give the examples.",
@@ -165,6 +161,20 @@ class InstabilitySettings:
             not (self.data.streamed and sees),
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
         )
+
+    def _check_effects(self) -> None:
+        """Refuse settings that no network of those asked for reads."""
+        asked, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
+        found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
+        for names, condition in (
+            (("prune_fraction", "one_shot"), found),
+            (("scope", "leave_out"), found or scored),
+            (("rounds",), scored),
+            (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
+        settings.effective(self, "lengths", self.steps_k != (0,), "where step 0 is the only step")
 
     def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
         """Raise ValueError unless sizes are given just where networks need them."""

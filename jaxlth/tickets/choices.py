@@ -41,9 +41,9 @@ class ImpSettings:
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
-    """Controls trained beside each ticket: reinitialized (its mask, new weights), shuffled (its
-    weights, its mask shuffled within each layer), random (new weights, as many kept anywhere),
-    random-layerwise (new weights, as many kept in each layer)."""
+    """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
+    shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
+    anywhere), random-layerwise (new weights, as many kept in each layer)."""
     control_levels: tuple[int, ...] = settings.outside(())
     """Levels at which controls are trained; all of them if none is given."""
     dilations: tuple[float, ...] = settings.outside(())
@@ -94,6 +94,7 @@ class ImpSettings:
             "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
             "one of them out.",
         )
+        settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
         if self.compact:
             check_compact(self)
 
@@ -122,7 +123,7 @@ def check_training(chosen: Any) -> None:
     """Raise ValueError unless what every job's settings have fits together.
 
     Args:
-      chosen: settings with `data`, `training`, `replicates` and `seed`.
+      chosen: settings with `data`, `model`, `training`, `replicates` and `seed`.
     """
     _at_least("replicates", chosen.replicates, 1)
     settings.require(
@@ -136,6 +137,12 @@ def check_training(chosen: Any) -> None:
         chosen.data.validation > 0
         or (chosen.training.patience is None and chosen.training.keep == "last"),
         "`patience` and `keep` best need a validation split; `validation` is 0.",
+    )
+    settings.effective(
+        chosen.training,
+        "synchronized_statistics",
+        models.has_batch_norm(chosen.model.name),
+        f"on {chosen.model.name}, which has no batch norm",
     )
 
 
