@@ -61,7 +61,9 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
 def effective(settings: Any, name: str, condition: bool, where: str) -> None:
     """Raise ValueError where a setting differs from its default though nothing reads it.
 
-    Such a setting would give the same results another name.
+    Such a setting would give the same results another name. Where what reads it lies outside the
+    digest, and may be asked for later, classes of settings check that in `check_effects`, which the
+    command line calls for a new run, and not on construction.
 
     Args:
       settings: a class of settings.

@@ -125,13 +125,9 @@ def _run(arguments: list[str]) -> int:
     from jaxlth.cli import commands, drawn, exported, find, parsing, stored
 
     command = parsing.parse(arguments)
+    if isinstance(command, find.Trains):
+        return find.trained(command, strict=True)
     run: dict[type, Callable[[Any], int]] = {
-        commands.Imp: find.trained,
-        commands.Early: find.trained,
-        commands.Instability: find.trained,
-        commands.Separation: find.trained,
-        commands.Supermask: find.trained,
-        commands.TrainMask: find.trained,
         commands.Results: stored.results,
         commands.Figure: drawn.figure,
         commands.List: stored.list_runs,

@@ -72,9 +72,10 @@ class StreamSettings:
             ("crop_ratio", np.finfo(float).max, "two ratios, 0 < least <= largest"),
         ):
             given = getattr(self, field)
+            shown = " ".join(f"{number:g}" for number in given) or "nothing"
             settings_lib.require(
                 len(given) == 2 and 0 < given[0] <= given[1] <= most,
-                f"`{field}` must be {rule}; got {' '.join(f'{each:g}' for each in given)}.",
+                f"`{field}` must be {rule}; got {shown}.",
             )
         for field, least in (("statistics_images", 1), ("workers", 0), ("ahead", 0)):
             value = getattr(self, field)
@@ -161,12 +162,6 @@ class DataSettings:
         settings_lib.require(
             not (self.streamed and self.normalize == PER_PIXEL),
             f"`normalize` {PER_PIXEL} needs all images in memory, and {self.name} is streamed.",
-        )
-        settings_lib.effective(
-            self.stream,
-            "statistics_images",
-            self.normalize == type(self).normalize,
-            f"with `normalize` {self.normalize}, which uses no statistics",
         )
         mixing = {self.normalize, self.augment} - {"statistics", PER_PIXEL, "unit-range", "none"}
         settings_lib.require(

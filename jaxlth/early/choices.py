@@ -160,7 +160,6 @@ class EarlySettings:
             f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
         )
         self._check_scores()
-        self._check_effects()
 
     def _check_scores(self) -> None:
         """Refuse scores that a schedule, or the data, cannot give."""
@@ -207,8 +206,9 @@ class EarlySettings:
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
 
-    def _check_effects(self) -> None:
-        """Refuse settings that no score and no schedule reads."""
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no score and no schedule reads."""
+        tickets.check_effects(self)
         schedules = {*self.schedules, *self.references}
         scored = {part for score in self.scores for part in parts(score)}
         learned = not scored.isdisjoint(LEARNED)

@@ -151,7 +151,11 @@ class InstabilitySettings:
         )
         self._belongs("levels", self.levels, OF_IMP)
         self._belongs("density", self.densities, PRUNED_AT_STEP)
-        self._check_effects()
+        networks = settings.in_a_row(self.networks)
+        settings.require(
+            self.rounds is None or bool(self.densities),
+            f"`rounds` {self.rounds} has no effect on the networks {networks}.",
+        )
         settings.require(
             not (self.data.streamed and self.estimate_statistics),
             "`estimate_statistics` needs data in memory; streamed data cannot give the examples.",
@@ -162,14 +166,14 @@ class InstabilitySettings:
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
         )
 
-    def _check_effects(self) -> None:
-        """Refuse settings that no network of those asked for reads."""
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no network of those asked for reads."""
+        tickets.check_effects(self)
         asked, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
         found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
         for names, condition in (
             (("prune_fraction", "one_shot"), found),
             (("scope", "leave_out"), found or scored),
-            (("rounds",), scored),
             (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
         ):
             for name in names:

@@ -120,6 +120,10 @@ class MaskTrainingSettings:
         if self.finetune:
             finetuning(self)
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        tickets.check_effects(self)
+
 
 def masked(chosen: MaskTrainingSettings) -> list[Wanted]:
     """Return the networks whose masks are trained, the sparsest last."""

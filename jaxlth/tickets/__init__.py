@@ -15,6 +15,7 @@ from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
     ImpSettings,
     check_compact,
+    check_effects,
     check_training,
     dilated,
     label,
@@ -57,6 +58,7 @@ __all__ = [
     "Trainings",
     "begin",
     "check_compact",
+    "check_effects",
     "check_training",
     "complete",
     "described",

@@ -94,9 +94,13 @@ class ImpSettings:
             "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
             "one of them out.",
         )
-        settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
         if self.compact:
             check_compact(self)
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        check_effects(self)
+        settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
 
 
 def check_compact(chosen: Any) -> None:
@@ -123,7 +127,7 @@ def check_training(chosen: Any) -> None:
     """Raise ValueError unless what every job's settings have fits together.
 
     Args:
-      chosen: settings with `data`, `model`, `training`, `replicates` and `seed`.
+      chosen: settings with `data`, `training`, `replicates` and `seed`.
     """
     _at_least("replicates", chosen.replicates, 1)
     settings.require(
@@ -137,6 +141,21 @@ def check_training(chosen: Any) -> None:
         chosen.data.validation > 0
         or (chosen.training.patience is None and chosen.training.keep == "last"),
         "`patience` and `keep` best need a validation split; `validation` is 0.",
+    )
+
+
+def check_effects(chosen: Any) -> None:
+    """Raise ValueError where a setting that every job has is given though nothing reads it.
+
+    Args:
+      chosen: settings with `data`, `model` and `training`.
+    """
+    normalize = chosen.data.normalize
+    settings.effective(
+        chosen.data.stream,
+        "statistics_images",
+        normalize == type(chosen.data).normalize,
+        f"with `normalize` {normalize}, which uses no statistics",
     )
     settings.effective(
         chosen.training,
