@@ -7,6 +7,7 @@ command that needs it, within `guarded`, so that Ctrl-C is answered from the fir
 
 import contextlib
 import importlib
+import logging
 import os
 import shutil
 import sys
@@ -98,6 +99,7 @@ def guarded(function: Callable[[], int]) -> int:
       The exit code of the function, 2 after a mistake, 130 after an interruption.
     """
     _fit_width()
+    logging.getLogger("matplotlib").addFilter(_is_news)
     with errors.streams(), signals.obeyed():
         try:
             backends.check_flags()
@@ -164,6 +166,12 @@ def _answered(error: Exception) -> int:
         raise error
     errors.tell(line)
     return MISTAKEN
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a message of matplotlib is not that it makes do without a home directory."""
+    text = record.getMessage()
+    return "temporary cache directory" not in text and "mkdir -p failed" not in text
 
 
 def _fit_width() -> None:
