@@ -416,7 +416,8 @@ def test_a_setting_without_effect_that_names_a_run_extends_it(capfd):
     words = ["early", "--rounds", "2", *NOWHERE]
     assert "`rounds` 2 has no effect on the schedules uss." in complaint(words, capfd)
     job = parsing.parse([*words, "--schedule", "ums"]).job
-    store.folder("runs", job, job="early", label=tickets.label(job)).mkdir(parents=True)
+    with store.open_run("runs", job, job="early", label=tickets.label(job)):
+        pass
     assert "There is no data directory nowhere" in complaint(words, capfd)
 
 

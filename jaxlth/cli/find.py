@@ -99,7 +99,7 @@ def trained(command: Trains, *, strict: bool = False) -> int:
     name = {"job": job.name, "label": tickets.label(chosen)}
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, chosen, **name)
-        if strict and not folder.exists():
+        if strict and not hosts.by_lead(folder.exists):
             chosen.check_effects()
         problem = None if job.complete(chosen, folder) else job.prepare(chosen)
         run = store.open_run(command.out, chosen, **name, wait=command.wait)
