@@ -63,12 +63,13 @@ def tell(words: str) -> None:
 def streams() -> Iterator[None]:
     """Give Python standard streams that say so, or do without, where they cannot be written."""
     before = sys.stdout, sys.stderr
-    sys.stdout = Stream(sys.stdout, name=OUTPUT)
-    sys.stderr = Stream(sys.stderr, name=None)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:  # for a process that was started without
+        sys.stdout = Stream(sys.stdout or nowhere, name=OUTPUT)
+        sys.stderr = Stream(sys.stderr or nowhere, name=None)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 class Stream:
@@ -81,9 +82,8 @@ class Stream:
     """
 
     def __init__(self, stream: Any, *, name: str | None) -> None:
-        """Take the place of a stream, or of None, which a process that was started without has."""
-        self.stream = stream or open(os.devnull, "w")  # noqa: SIM115
-        self.name = name
+        """Take the place of a stream."""
+        self.stream, self.name = stream, name
 
     def write(self, text: str) -> int:
         """Write text."""
