@@ -535,9 +535,10 @@ def test_an_error_of_another_package_is_one_line(name, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError(), "There is not enough memory for this: MemoryError."),
+        (MemoryError(), "There is not enough memory for this: MemoryError ("),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nmore"), "There is not enough mem"),
         (jax.errors.JaxRuntimeError("INTERNAL: it broke"), "jax: JaxRuntimeError: INTERNAL: it"),
+        (OverflowError("Python int too large"), "Python: OverflowError: Python int too large"),
         (OSError(28, "No space left on device"), "jaxlth: No space left on device."),
         (PermissionError(13, "Permission denied", "/a/b"), "jaxlth: /a/b: Permission denied."),
         (ModuleNotFoundError("No module named 'x'", name="x"), "x: ModuleNotFoundError: No mod"),

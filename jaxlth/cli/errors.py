@@ -27,9 +27,9 @@ REPORT = "This is a defect of jaxlth: please report it, with these lines and the
 SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
 LONGEST, WORD = 900, 300  # characters of a line, of a word in it
 OUTPUT = "standard output"
-OUTSIDE = (  # exceptions of damaged files and of machines that are too small
+OUTSIDE = (  # exceptions of damaged files, of numbers too large, of machines too small
     *(RecursionError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
-    *(struct.error, pickle.PickleError),
+    *(struct.error, pickle.PickleError, OverflowError),
     *(subprocess.SubprocessError, concurrent.futures.BrokenExecutor),
 )
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ def told(error: Exception) -> str | None:
     if type(error).__module__.partition(".")[0] == PACKAGE.name:
         return text
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
-        return f"There is not enough memory for this: {text or 'Python got no more'}. {SHOWN}"
+        return f"There is not enough memory for this: {text} {SHOWN}"
     if isinstance(error, ValueError | TypeError | OSError):
         return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
     if words := backends.complaint(error):
@@ -133,15 +133,15 @@ def _frames(error: Exception) -> list[types.TracebackType]:
     """Return the traceback, the place where the error was raised first, Python's own aside."""
     frames, at = [], error.__traceback__
     while at is not None:
-        frames.insert(0, at)
+        frames.append(at)
         at = at.tb_next
-    return [frame for frame in frames if _place(frame) is not None]
+    return [frame for frame in reversed(frames) if _place(frame) is not None]
 
 
 def _place(at: types.TracebackType) -> str | None:
     """Return the package of a line of a traceback, "" for a program; None for Python itself."""
-    file, name = pathlib.Path(at.tb_frame.f_code.co_filename), at.tb_frame.f_globals["__name__"]
-    top = name.partition(".")[0]
+    file = pathlib.Path(at.tb_frame.f_code.co_filename)
+    top = at.tb_frame.f_globals.get("__name__", "").partition(".")[0]
     if file.is_relative_to(PACKAGE):
         return PACKAGE.name
     if set(INSTALLED) & set(file.parts):
@@ -164,11 +164,7 @@ def _package(error: Exception) -> str | None:
 
 def _is_raised_here(error: Exception) -> bool:
     """Return whether an error was raised on purpose, by a statement of jaxlth or of a program."""
-    for at in _frames(error)[:1]:
-        code = at.tb_frame.f_code.co_code
-        return (
-            _place(at) in ("", PACKAGE.name)
-            and at.tb_next is None
-            and (code[at.tb_lasti] == dis.opmap["RAISE_VARARGS"])
-        )
-    return False
+    at = next(iter(_frames(error)), None)
+    if at is None or at.tb_next is not None or _place(at) not in ("", PACKAGE.name):
+        return False
+    return at.tb_frame.f_code.co_code[at.tb_lasti] == dis.opmap["RAISE_VARARGS"]
