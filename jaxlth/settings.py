@@ -6,21 +6,25 @@ default leaves the digests of old runs alone. Fields made with `outside` (levels
 hardware) never enter the digest: asking for more of them extends a run instead of starting another.
 """
 
+import codecs
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import json
 import pathlib
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import tomli_w
 
 S = TypeVar("S")
 LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
+LARGEST = 1_000_000  # bytes of a file of settings
 
 
 def outside(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
@@ -55,6 +59,49 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
 
 
+def effective(settings: Any, name: str, condition: bool, where: str) -> None:
+    """Raise ValueError where a setting differs from its default though nothing reads it.
+
+    Such a setting would give the same results another name. Where what reads it lies outside the
+    digest, and may be asked for later, classes of settings check that in `check_effects`, which the
+    command line calls for a new run, and not on construction.
+
+    Args:
+      settings: a class of settings.
+      name: of the setting.
+      condition: whether something reads it.
+      where: where it has no effect, as the end of the message.
+    """
+    value = getattr(settings, name)
+    shown = in_a_row(value) if isinstance(value, tuple) else value
+    require(
+        condition or value == getattr(type(settings), name),
+        f"`{name}`{'' if isinstance(value, bool) else f' {shown}'} has no effect {where}.",
+    )
+
+
+@contextlib.contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """Give settings the names that a person knows them by, in the errors raised within.
+
+    Args:
+      names: a setting as messages have it in backticks -> its other name.
+
+    Example:
+      >>> with renamed({"lr": "finetune_lr"}):
+      ...     require(False, "`lr` must be above 0.")
+      Traceback (most recent call last):
+      ...
+      ValueError: `finetune_lr` must be above 0.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        kind = type(error) if type(error) in (ValueError, TypeError) else ValueError
+        text = re.sub(r"`(\w+)`", lambda word: f"`{names.get(word[1], word[1])}`", str(error))
+        raise kind(text) from error
+
+
 def each_once(setting: str, values: Iterable[object], *, empty: bool = False) -> None:
     """Raise ValueError unless no value comes twice, and there is one unless `empty` allows none."""
     values = tuple(values)
@@ -86,8 +133,9 @@ def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str |
       >>> closest("levls", ["levels", "replicates"])
       'levels'
     """
-    close = difflib.get_close_matches(str(value), list(options), n=1, cutoff=cutoff)
-    return close[0] if close else None
+    lowered = {option.casefold(): option for option in reversed(list(options))}
+    close = difflib.get_close_matches(str(value).casefold(), lowered, n=1, cutoff=cutoff)
+    return lowered[close[0]] if close else None
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -118,7 +166,8 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
             values[key] = from_dict(kind, value, within=f"{where}.")  # type: ignore[arg-type]
         else:
             values[key] = _as_kind(where, kind, value)
-    return cls(**values)
+    with renamed({name: f"{within}{name}" for name in names}):
+        return cls(**values)
 
 
 def changed(settings: Any) -> dict[str, Any]:
@@ -200,22 +249,42 @@ def to_toml(settings: Any) -> str:
 
 
 def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
-    """Return settings of class `cls` from a TOML file.
+    """Return settings of class `cls` from a TOML file, which may begin with a byte-order mark.
 
     Raises:
       ValueError: the file is not TOML, or holds settings that `from_dict` refuses.
       TypeError: a value is of another kind than its field.
       OSError: the file cannot be read.
     """
-    data = pathlib.Path(path).read_bytes()
+    text = _text(pathlib.Path(path))
     try:
-        mapping = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return from_dict(cls, tomllib.loads(text))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply for a file of settings.") from error
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
-    try:
-        return from_dict(cls, mapping)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{path}: {error}") from error
+
+
+def _text(path: pathlib.Path) -> str:
+    """Return the text of a file of settings; of a larger file no more is read than is allowed."""
+    require(
+        not path.is_dir(), f"{path} is a folder; a run has its settings in settings.toml there."
+    )
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    require(
+        len(content) <= LARGEST,
+        f"{path} is no file of settings, which has at most {LARGEST:,} bytes.",
+    )
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    require(not content.startswith(marks), f"{path} is written in UTF-16; save it as UTF-8.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML, whose text is UTF-8: {error}.") from error
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -252,13 +321,20 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
             inner = typing.get_args(option)[0]
             return tuple(_as_kind(where, inner, item) for item in value)
         if origin is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            return _as_float(where, value)
         if isinstance(origin, type) and isinstance(value, origin):
             if origin is int and isinstance(value, bool):
                 continue
             return value
     named = " or ".join(getattr(option, "__name__", str(option)) for option in options)
     raise TypeError(f"`{where}` must be of kind {named}; got {value!r}.")
+
+
+def _as_float(where: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"`{where}` must be at most 1.8e308; got {value}.") from error
 
 
 def _is_union(kind: Any) -> bool:

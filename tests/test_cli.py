@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import re
 import shutil
 import signal
@@ -12,16 +13,20 @@ import subprocess
 import sys
 import time
 import typing
+import zipfile
 
+import jax
 import matplotlib.figure
 import pandas as pd
+import PIL.Image
 import pytest
+import rich.console
 from tiny import COMMAND as TINY
-from tiny import printed
+from tiny import once, printed
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
-from jaxlth.cli import options, signals
+from jaxlth.cli import errors, options, signals
 from jaxlth.cli.commands import COMMANDS, TOLERANCE, Kind
 from jaxlth.report import formats
 from jaxlth.store import lock
@@ -134,7 +139,7 @@ def _until_it_waits(process):
     pytest.fail(f"it does not wait: {process.communicate()}")
 
 
-LONG = [*TINY, "--steps", "200000"]
+LONG = once([*TINY, "--steps", "200000"])
 
 
 def test_a_signal_while_training_compiles_saves_once_there_is_something_to_save(
@@ -183,7 +188,7 @@ def test_a_signal_with_the_last_network_claims_no_checkpoint(tmp_path, capfd, mo
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(store.Run, "save", saved)
-    assert cli.main([*TINY, "--levels", "0", "--out", str(tmp_path)]) == 130
+    assert cli.main(once([*TINY, "--levels", "0", "--out", str(tmp_path)])) == 130
     (line,) = interrupted(capfd)
     assert "what was stored before is in" in line
     assert len(list(tmp_path.rglob("record.json"))) == 1
@@ -376,3 +381,213 @@ def test_the_help_names_every_value_of_an_option(option, monkeypatch):
 def paragraph_of(option, text):
     """Return what the help says of an option."""
     return re.search(rf" {option} (.*?\(default: .*?\))", text)[1]
+
+
+# ---- what the terminal and the environment are like
+
+
+@pytest.mark.parametrize("columns", ["0", "abc", "-5", "1", "10", "", "9" * 30])
+def test_any_width_of_the_terminal_shows_the_table_and_the_help(columns, finished, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = ["--out", str(finished.parent)]
+    plain = printed("results", *out)
+    monkeypatch.setenv("COLUMNS", columns)
+    told = printed("results", *out)
+    assert "Winning tickets match" in " ".join(told.split())
+    if columns not in ("1", "10", "9" * 30):
+        assert told == plain
+    assert "ticket" in told.split()
+    widest = max(map(len, told.splitlines()))
+    assert 30 < widest <= cli.WIDEST
+    with contextlib.redirect_stdout(io.StringIO()) as text, pytest.raises(SystemExit):
+        cli.main(["list", "--help"])
+    assert "--out" in text.getvalue()
+
+
+def test_a_width_that_can_be_used_is_used(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "63")
+    cli.guarded(lambda: 0)
+    assert os.environ["COLUMNS"] == "63"
+
+
+@pytest.mark.parametrize("words", [["-V"], ["imp", "--version"], ["imp", "--lr", "x", "-V"]])
+def test_the_version_is_told_wherever_it_is_asked_for(words):
+    assert printed(*words) == f"jaxlth {jaxlth.__version__}\n"
+
+
+def program(code, **environment):
+    """Return what a program says that is guarded as the command is."""
+    start = f"import os, sys\nfrom jaxlth import cli\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", start],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+
+
+DEVICES = """
+def devices():
+    import jax
+    return len(jax.devices()) - 1
+sys.exit(cli.guarded(devices))
+"""
+
+
+@pytest.mark.parametrize(
+    ("platforms", "reason"),
+    [
+        ("cuda", ": "),
+        ("nope", "'nope' is not in the list of known backends"),
+        ("cpu,", "'' is not in the list of known backends"),
+        ("CPU", "'CPU' is not in the list of known backends"),
+    ],
+)
+def test_a_backend_that_is_not_there_is_a_line_that_names_the_variable(platforms, reason):
+    done = program(DEVICES, JAX_PLATFORMS=platforms)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"jaxlth: JAX cannot start the backend of JAX_PLATFORMS={platforms}: ")
+    assert reason in line
+    assert line.endswith("or set it to a backend that is installed, such as cpu.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--xla_no_such_flag=1", "Unknown flag in XLA_FLAGS: --xla_no_such_flag=1."),
+        ("nowhere", 'Could not open file "nowhere"'),
+    ],
+)
+def test_flags_at_which_xla_aborts_are_a_line(flags, words, monkeypatch, capfd):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert cli.main(["list"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("jaxlth: `$XLA_FLAGS` would end this process: ")
+    assert words in line
+
+
+def test_flags_that_xla_knows_are_none(monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    assert cli.main(["list"]) == 0
+
+
+# ---- errors that others raise
+
+
+def raising(error):
+    """Return a function that raises an error of Python itself or of another package."""
+
+    def function():
+        raise error
+
+    return function
+
+
+def read(reader, content, tmp_path):
+    """Return a function that reads a file which it cannot read."""
+
+    def function():
+        (tmp_path / "file").write_bytes(content)
+        reader(tmp_path / "file")
+        return 0
+
+    return function
+
+
+def load_pickle(path):
+    return pickle.loads(path.read_bytes())
+
+
+OF_OTHERS = {  # what cannot be read, by whom, and what is told
+    "zip": (zipfile.ZipFile, b"no zip", "Python: BadZipFile: File is not a zip file"),
+    "pickle": (load_pickle, b"no pickle", "Python: UnpicklingError: "),
+    "short pickle": (load_pickle, b"", "Python: EOFError: Ran out of input"),
+    "image": (PIL.Image.open, b"no image", "cannot identify image file"),
+    "table": (pd.read_csv, b"", "No columns to parse from file"),
+    "text": (lambda path: path.read_text(), b"\xff", "can't decode byte 0xff"),
+    "nested": (lambda path: json.loads(path.read_text()), b"[" * 99999, "Python: RecursionError: "),
+    "folder": (lambda path: os.listdir(path), b"", "file: Not a directory."),
+    "key": (lambda path: pd.DataFrame({"a": [1]})["b"], b"", "pandas: KeyError: 'b'"),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_an_error_of_another_package_is_one_line(name, tmp_path, capfd):
+    reader, content, words = OF_OTHERS[name]
+    assert cli.guarded(read(reader, content, tmp_path)) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("jaxlth: ")
+    assert words in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "There is not enough memory for this: MemoryError ("),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nmore"), "There is not enough mem"),
+        (jax.errors.JaxRuntimeError("INTERNAL: it broke"), "jax: JaxRuntimeError: INTERNAL: it"),
+        (OverflowError("Python int too large"), "Python: OverflowError: Python int too large"),
+        (OSError(28, "No space left on device"), "jaxlth: No space left on device."),
+        (PermissionError(13, "Permission denied", "/a/b"), "jaxlth: /a/b: Permission denied."),
+        (ModuleNotFoundError("No module named 'x'", name="x"), "x: ModuleNotFoundError: No mod"),
+        (store.StoreError("the run is damaged"), "jaxlth: the run is damaged\n"),
+        (ValueError("a\n\x1b[31m  b"), "jaxlth: a \\x1b[31m b\n"),
+    ],
+)
+def test_an_error_is_told_in_one_line_without_its_line_breaks(error, words, capfd):
+    assert cli.guarded(raising(error)) == 2
+    told = capfd.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a"), AttributeError("b"), AssertionError(), ImportError(name="jaxlth.x")]
+)
+def test_a_defect_shows_its_traceback_and_how_to_report_it(error):
+    with pytest.raises(type(error)) as caught:
+        cli.guarded(raising(error))
+    assert caught.value.__notes__ == [errors.REPORT]
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "code"),
+    [
+        ("stdout", "jaxlth: standard output: No space left on device.\n", 2),
+        ("stderr", "", 0),
+    ],
+)
+def test_a_full_disk_behind_a_stream_is_told_or_does_not_matter(file, words, code, monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, file, full)
+
+        def talk():
+            print("much", file=getattr(sys, file), flush=True)
+            return 0
+
+        assert cli.guarded(talk) == code
+    assert told.getvalue() == words
+    assert getattr(sys, file) is full
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        for talk in (print, rich.console.Console(file=None).print):
+            assert cli.guarded(lambda talk=talk: talk("much", end="\n" * 99999) or 0) == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_process_without_streams_works(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["list", "--out", str(tmp_path)]) == 0
+    assert cli.main(["lst"]) == 2

@@ -24,7 +24,7 @@ from jaxlth.tickets import scoring
 from jaxlth.training import TrainingSettings
 
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
-TINY += ["--rounds", "3", "--replicates", "1"]
+TINY += ["--replicates", "1"]
 SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 REPEATED = ("snip", "grasp", "synflow", "synflow+snip")  # other scores once weights are pruned
@@ -445,7 +445,7 @@ def test_chunks_give_the_scores_of_the_whole_batch():
 
 EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]
 EVERYTHING += ["0.2", "--ablation", "none", "shuffled", "--references", "after", "ltr"]
-EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5"]
+EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5", "--rounds", "3"]
 STORED = {  # the same as settings
     **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
     **{"prune_steps": (0, 5), "references": ("after", "ltr"), "ablations": ("none", "shuffled")},
@@ -510,7 +510,8 @@ def test_the_same_command_computes_nothing_and_more_extends(done):
     again = printed(*EVERYTHING, "--out", str(path.parent))
     assert again == text
     before = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
-    printed(*TINY, "--score", "magnitude", "--prune-fraction", "0.5", "--out", str(path.parent))
+    same = ["--rounds", "3", "--prune-fraction", "0.5", "--out", str(path.parent)]
+    printed(*TINY, "--score", "magnitude", *same)
     after = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
@@ -608,7 +609,7 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
     ],
 )
 def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
-    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    assert cli.main(tiny.once([*TINY, *words, "--out", str(tmp_path)])) == 2
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
@@ -700,6 +701,7 @@ def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
 
 LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]
 LEARNED += ["--schedule", "uss", "ims", "--density", "0.3", "--meta-density", "0.3"]
+LEARNED += ["--rounds", "3"]
 
 
 def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(tmp_path):

@@ -451,7 +451,7 @@ def test_estimated_statistics_are_those_of_training_examples():
     ],
 )
 def test_mistakes_are_one_line(words, message, tmp_path, capsys):
-    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    assert cli.main(tiny.once([*TINY, *words, "--out", str(tmp_path)])) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1

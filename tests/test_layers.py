@@ -16,6 +16,7 @@ PACKAGE = ROOT / "jaxlth"
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
     ("trees", "roles", "labels", "keys", "settings", "selection", "hosts"),
+    ("paths",),
     ("masks",),
     ("scores", "prune"),
     ("models", "data"),

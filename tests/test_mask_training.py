@@ -586,7 +586,7 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(words, said, tmp_path, capsys):
     words = [*SHORT, "--hidden", "12", "--steps", "20", *words, "--out", str(tmp_path)]
-    assert cli.main(words) == 2
+    assert cli.main(tiny.once(words)) == 2
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1

@@ -11,8 +11,10 @@ import sys
 
 import pytest
 from tiny import COMMAND as TINY
+from tiny import once
 
 from jaxlth import cli, store, tickets
+from jaxlth.cli import parsing
 
 MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
@@ -94,7 +96,7 @@ def emptied(finished, tmp_path):
 def complaint(arguments, capfd):
     """Return the one line that a mistaken command prints."""
     capfd.readouterr()
-    assert cli.main(arguments) == 2
+    assert cli.main(once(arguments)) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -118,7 +120,7 @@ def test_a_mistake_is_one_helpful_line(mistake, capfd, tmp_path):
         ("[training]\nstep = 3", "`steps`"),
         ('levels = "three"', "`levels`"),
         ('scope = "globl"', "Did you mean 'global'?"),
-        ("[optimizer]\nlr = -1.0", "`lr`"),
+        ("[optimizer]\nlr = -1.0", "`optimizer.lr`"),
         ("levels = ", "not valid TOML"),
     ],
 )
@@ -163,7 +165,7 @@ def test_a_damaged_network_is_named_and_trained_again_alone(capfd):
     assert "only this network" in line
 
     shutil.rmtree(unit)
-    assert cli.main(deeper) == 0
+    assert cli.main(once(deeper)) == 0
     again = json.loads((unit / "record.json").read_text())
     assert _numbers(again) == _numbers(record)
     assert (info.path / tickets.unit(0, "ticket", 0) / "record.json").read_bytes() == other
@@ -272,7 +274,7 @@ def test_a_mistake_in_a_study_is_one_line_and_leaves_nothing(arguments, words, t
 
 
 def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
-    assert cli.main([*TINY, "--levels", "0"]) == 0
+    assert cli.main(once([*TINY, "--levels", "0"])) == 0
     capfd.readouterr()
     (info,) = store.runs("runs")
     dense = info.path / tickets.unit(0, "ticket", 0)
@@ -288,3 +290,240 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
     assert before == {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
     assert cli.main(TINY) == 0  # once there is room again
     assert store.look(info.path).has(tickets.unit(1, "ticket", 0))
+
+
+# ---- options that come twice
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["imp", "--settings", "a.toml", "--settings", "b.toml"], "--settings"),
+        (["imp", "--settings=a.toml", "--settings", "a.toml"], "--settings"),
+        (["early", "--benchmark", "mnist_lenet_300_100", "--benchmark=x"], "--benchmark"),
+        (["imp", "--keep", "stream:nope", "--keep", "last"], "--keep"),
+        (["separation", "--lr", "1", "--lr=2"], "--lr"),
+        (["supermask", "--batch_size", "5", "--batch-size", "6"], "--batch-size"),
+        (["instability", "--one-shot", "--no-one-shot"], "--one-shot"),
+        (["train-mask", "--hidden", "8", "--epochs", "1", "--hidden", "6"], "--hidden"),
+        (["results", "--all", "--all"], "--all"),
+        (["figure", "--kind", "training", "--kind", "layers"], "--kind"),
+        (["list", "--out", "a", "--out=b"], "--out"),
+        (["export", "a.npz", "--level", "1", "--level", "2"], "--level"),
+    ],
+)
+def test_an_option_that_comes_twice_is_refused(arguments, option, capfd):
+    assert cli.main(arguments) == 2
+    told = capfd.readouterr().err
+    assert told == f"jaxlth: `{option}` is given 2 times; give it once.\n"
+
+
+def study(scale: str = "smoke", out: str = "runs", *, draw: bool = False) -> int:
+    """Do a study.
+
+    Args:
+      scale: how much.
+      out: where.
+      draw: whether to draw.
+    """
+    print(scale, out, draw)
+    return 0
+
+
+def call(monkeypatch, *words):
+    """Return the exit code of a program that is called with the words of a command line."""
+    monkeypatch.setattr(sys, "argv", ["study.py", *words])
+    return cli.guarded(lambda: cli.call(study))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "a", "--scale", "b"], "`--scale` is given 2 times"),
+        (["--draw", "--no-draw"], "`--draw` is given 2 times"),
+        (["--out", "~nobody-of-that-name"], "`--out` is ~nobody-of-that-name, but"),
+        (["--out="], "`--out` must be a path; got ''."),
+        (["--SCALE", "cpu"], "Did you mean --scale?"),
+    ],
+)
+def test_a_program_answers_as_a_command_does(words, message, monkeypatch, capfd):
+    assert call(monkeypatch, *words) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert message in line
+
+
+def test_a_program_gets_paths_as_they_are_meant_and_tells_its_version(monkeypatch, capfd):
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    assert call(monkeypatch, "--out", "$SCRATCH/a", "--draw") == 0
+    assert capfd.readouterr().out == "smoke /scratch/a True\n"
+    assert call(monkeypatch, "--draw", "--version") == 0
+    assert capfd.readouterr().out.startswith("jaxlth ")
+
+
+# ---- options without effect, over all commands
+
+NOWHERE = ["--data", "mnist", "--data-dir", "nowhere"]  # where what is accepted ends
+IDLE = [  # a command, the words without effect, the words at which they have one
+    ("early", ["--meta-density", "0.1"], None),
+    ("early", ["--meta-replicates", "1"], None),
+    ("early", ["--meta-weights", "9"], None),
+    ("early", ["--rounds", "5"], ["--schedule", "uss", "ums"]),
+    ("early", ["--rounds", "5"], ["--schedule", "ims"]),
+    ("early", ["--spacing", "linear"], ["--schedule", "ums"]),
+    ("early", ["--prune-fraction", "0.5"], ["--schedule", "iss"]),
+    ("early", ["--schedule", "after", "--prune-steps", "5"], ["--references", "ltr"]),
+    ("early", ["--score", "magnitude", "--per-class", "3"], ["--weights", "snip"]),
+    ("early", ["--score", "synflow-mean", "--chunk", "2"], ["--score", "synflow", "grasp"]),
+    ("early", ["--score", "synflow-image", "--per-class", "3"], ["--score", "synflow+snip"]),
+    ("early", ["--score", "smart-ratio", "--scope", "layerwise"], ["--references", "after"]),
+    ("instability", ["--one-shot"], ["--networks", "ticket", "--levels", "1"]),
+    ("instability", ["--prune-fraction", "0.5"], ["--networks", "random", "--levels", "1"]),
+    ("instability", ["--scope", "layerwise"], ["--networks", "synflow", "--density", "0.1"]),
+    ("instability", ["--leave-out", "*/x"], ["--networks", "synflow", "--density", "0.1"]),
+    ("instability", ["--per-class", "3"], ["--networks", "snip", "--density", "0.1"]),
+    ("instability", ["--lengths", "whole"], ["--steps-k", "0", "9"]),
+    ("imp", ["--control-levels", "3", "--controls"], ["--controls", "random"]),
+    ("imp", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
+    ("train-mask", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
+    ("supermask", ["--no-synchronized-statistics"], ["--model", "resnet-20", "--hidden"]),
+    ("separation", ["--no-synchronized-statistics"], None),
+    ("separation", ["--tolerance", "0.1"], None),
+    ("supermask", ["--tolerance", "0.1"], None),
+]
+
+
+@pytest.mark.parametrize(("command", "words", "more"), IDLE)
+def test_an_option_without_effect_is_refused_and_with_effect_accepted(command, words, more, capfd):
+    place = ["--data-dir", "nowhere"] if command == "separation" else NOWHERE
+    line = complaint([command, *words, *place], capfd)
+    assert " has no effect " in line
+    assert len(line) < 150
+    if more is not None:
+        line = complaint([command, *words, *more, *NOWHERE], capfd)
+        assert "There is no data directory nowhere" in line
+
+
+def test_settings_of_a_stream_without_effect_are_refused(capfd):
+    words = ["imp", "--data", "folder:x", "--statistics-images", "5"]
+    assert "no folder" in complaint(words, capfd)
+    line = complaint([*words, "--normalize", "unit-range"], capfd)
+    assert "`statistics_images` 5 has no effect with `normalize` unit-range" in line
+
+
+def test_a_setting_without_effect_that_names_a_run_extends_it(capfd):
+    words = ["early", "--rounds", "2", *NOWHERE]
+    assert "`rounds` 2 has no effect on the schedules uss." in complaint(words, capfd)
+    job = parsing.parse([*words, "--schedule", "ums"]).job
+    with store.open_run("runs", job, job="early", label=tickets.label(job)):
+        pass
+    assert "There is no data directory nowhere" in complaint(words, capfd)
+
+
+@pytest.mark.parametrize("more", [["--format", "csv"], ["--file", "a.csv"]])
+def test_a_tolerance_without_a_table_is_refused(more, capfd):
+    assert "`tolerance` 0.1 has no effect" in complaint(
+        ["results", "--tolerance", "0.1", *more], capfd
+    )
+
+
+# ---- names as they are typed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train-mask", "--score-l1", "1"], "`--score-l1` belongs to the method gem-miner"),
+        (["train-mask", "--score-l2", "1"], "`--score-l2` belongs to the method gem-miner"),
+        (["train-mask", "--frozen-weights", "scaled"], "`--frozen-weights` scaled needs"),
+        (
+            ["train-mask", "--finetune", "1", "--finetune-optimizer", "adm"],
+            "`finetune_optimizer` has no value 'adm'. Did you mean 'adam'?",
+        ),
+        (["train-mask", "--finetune", "1", "--finetune-lr", "-1"], "`finetune_lr` must be above"),
+        (["imp", "--lr-schedule", "cosin"], "`--lr-schedule` has no value 'cosin'. Did you mean"),
+        (["imp", "--l1", "-1"], "`l1` must be at least 0"),
+        (["early", "--schedule", "cosin"], "`schedule` has no value 'cosin'."),
+        (["IMP"], "Did you mean 'imp'?"),
+        (["version"], "Did you mean '--version'?"),
+        (["--lr", "1", "imp"], "Give a command before the option --lr."),
+        (["imp", "--LR", "1"], "Did you mean --lr?"),
+        (["imp", "-lr", "1"], "Did you mean --lr?"),
+        (["imp", "\N{EM DASH}lr", "1"], "Options begin with two hyphens: --lr; got"),
+        (["imp", "--optimizer", "SGD"], "Did you mean 'sgd'?"),
+        (["imp", "--scope", "GLOBAL"], "Did you mean 'global'?"),
+        (["results", "--format", "JSON"], "Did you mean 'json'?"),
+        (["imp", "--controls", "none", "random"], "`--controls` none stands for no value; got"),
+        (
+            ["imp", "--dilations", "1", "None"],
+            "`--dilations` none stands for no value; got 1 None.",
+        ),
+        (["imp", "--tensorboard", ""], "`--tensorboard` must be a path; got ''."),
+        (["imp", "--tensorboard="], "`--tensorboard` must be a path; got ''."),
+        (["export", ""], "`FILE` must be a path; got ''."),
+        (["results", ""], "`RUN` must be a path; got ''."),
+        (["list", "--out", "$NO_SUCH_NAME"], "$NO_SUCH_NAME is not set."),
+        (["imp", "--data", "a\n\x1b[31mb"], r"`data` has no value 'a\n\x1b[31mb'."),
+        (["imp", "--data", "\udcff"], r"'\udcff' is not text in UTF-8."),
+    ],
+)
+def test_a_message_has_the_name_that_was_typed(arguments, words, capfd):
+    assert words in complaint(arguments, capfd)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}"],
+        ["imp", "{}"],
+        ["imp", "--{}"],
+        ["imp", "--lr", "{}"],
+        ["imp", "--data", "{}"],
+        ["imp", "--settings", "{}"],
+        ["list", "--out", "{}"],
+        ["results", "{}"],
+    ],
+)
+@pytest.mark.parametrize("long", ["x" * 1_000_000, "x " * 500_000], ids=["word", "words"])
+def test_a_value_of_a_million_characters_is_not_echoed_whole(arguments, long, capfd):
+    line = complaint([word.format(long) for word in arguments], capfd)
+    assert len(line) < 1000
+    assert "xxx" in line or "x x" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["--controls", "none"], "controls", ()),
+        (["--controls", "None"], "controls", ()),
+        (["--dilations", "none"], "dilations", ()),
+        (["--leave-out", "none"], "leave_out", ()),
+        (["--controls", "random"], "controls", ("random",)),
+    ],
+)
+def test_none_stands_for_an_empty_list(words, name, value):
+    assert getattr(parsing.parse(["imp", *words]).job, name) == value
+
+
+def test_none_that_is_a_value_of_a_list_stays_one():
+    assert parsing.parse(["early", "--ablation", "none"]).job.ablations == ("none",)
+    assert parsing.parse(["early", "--ablation", "none", "shuffled"]).job.ablations == (
+        "none",
+        "shuffled",
+    )
+
+
+def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.toml").write_text("\ufefflevels = 5\n", encoding="utf-8")
+    asked = ["--out=~/a", "--data-dir", "$HOME/b", "--tensorboard", "~/c"]
+    command = parsing.parse(["imp", "--settings=~/mine.toml", *asked])
+    assert command.job.levels == 5
+    assert command.settings == f"{tmp_path}/mine.toml"
+    assert (command.out, command.job.data.data_dir) == (f"{tmp_path}/a", f"{tmp_path}/b")
+    assert command.tensorboard == f"{tmp_path}/c"
+    assert parsing.parse(["results", "~/d"]).runs == (f"{tmp_path}/d",)
+    assert parsing.parse(["figure", "--file", "~/e.png"]).file == f"{tmp_path}/e.png"
+    assert parsing.parse(["export", "~/f.npz", "--run", "~/g"]).file == f"{tmp_path}/f.npz"
+    assert parsing.parse(["export", "~/f.npz", "--run", "~/g"]).run == f"{tmp_path}/g"

@@ -11,6 +11,7 @@ import jax
 import networkx as nx
 import numpy as np
 import pytest
+import tiny
 from tiny import printed, same
 
 from jaxlth import cli, data, graphs, masks, separation, store, tickets, work
@@ -412,7 +413,7 @@ def test_what_cannot_be_is_refused_before_training(chosen, message):
 
 def test_a_mistake_is_one_line(tmp_path, capsys):
     words = [*COMMAND, "--data", "digits", "--out", str(tmp_path)]
-    assert cli.main(words) == 2
+    assert cli.main(tiny.once(words)) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said == ["jaxlth: `data` must be sets side by side, such as moons+circles; got digits."]
     assert not list(tmp_path.iterdir())

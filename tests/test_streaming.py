@@ -319,7 +319,7 @@ TINY += ["--steps", "6", "--batch-size", "4", "--replicates", "1", "--controls"]
 
 
 def command(root, out, *more):
-    return cli.main([*TINY, "--data-dir", str(root), "--out", str(out), *more])
+    return cli.main(tiny.once([*TINY, "--data-dir", str(root), "--out", str(out), *more]))
 
 
 def test_the_command_finds_tickets_and_the_second_time_computes_nothing(root, tmp_path, capsys):

@@ -12,7 +12,7 @@ from jaxlth.instability import InstabilitySettings
 from jaxlth.mask_training import MaskTrainingSettings
 from jaxlth.report import formats
 from jaxlth.separation import SeparationSettings
-from jaxlth.settings import known, require
+from jaxlth.settings import effective, known, require
 from jaxlth.supermask import SupermaskSettings
 from jaxlth.tickets import BENCHMARKS, ImpSettings
 
@@ -93,6 +93,12 @@ class Training:
         require(
             self.benchmark is not None or self.scale == "paper",
             f"`--scale` {self.scale} needs `--benchmark`, which it shortens.",
+        )
+        effective(
+            self,
+            "tolerance",
+            not isinstance(self, Separation | Supermask),
+            "on `jaxlth separation` and `supermask`, whose sentences have none",
         )
         require(
             self.checkpoint_seconds > 0,
@@ -220,6 +226,12 @@ class Results:
         require(
             self.baseline is None or (self.format == "table" and self.file is None),
             "`--baseline` belongs to the table; leave out --format and --file.",
+        )
+        effective(
+            self,
+            "tolerance",
+            self.format == "table" and self.file is None,
+            "but in the table; leave out --format and --file",
         )
         require(not (self.all and self.runs), "Name runs or give --all, not both.")
         require(

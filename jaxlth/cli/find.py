@@ -81,8 +81,12 @@ JOBS: dict[type, Job] = {
 }
 
 
-def trained(command: Trains) -> int:
+def trained(command: Trains, *, strict: bool = False) -> int:
     """Train what a run lacks of what a command asks for, and print what was found.
+
+    Args:
+      command: what is asked for.
+      strict: whether to refuse settings that nothing reads, unless they name a run that is there.
 
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
@@ -97,6 +101,8 @@ def trained(command: Trains) -> int:
     name = {"job": job.name, "label": tickets.label(chosen)}
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, chosen, **name)
+        if strict and not hosts.by_lead(folder.exists):
+            chosen.check_effects()
         problem = None if job.complete(chosen, folder) else job.prepare(chosen)
         data = _identified(chosen, console) if problem is None else problem.identity
         run = store.open_run(command.out, chosen, **name, wait=command.wait, data=data)

@@ -73,9 +73,10 @@ class StreamSettings:
             ("crop_ratio", np.finfo(float).max, "two ratios, 0 < least <= largest"),
         ):
             given = getattr(self, field)
+            shown = " ".join(f"{number:g}" for number in given) or "nothing"
             settings_lib.require(
                 len(given) == 2 and 0 < given[0] <= given[1] <= most,
-                f"`{field}` must be {rule}; got {' '.join(f'{each:g}' for each in given)}.",
+                f"`{field}` must be {rule}; got {shown}.",
             )
         for field, least in (("statistics_images", 1), ("workers", 0), ("ahead", 0)):
             value = getattr(self, field)
@@ -133,6 +134,10 @@ class DataSettings:
             _check_name(name, within=self.name)
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
         settings_lib.known("augment", self.augment, AUGMENTATIONS)
+        settings_lib.require(
+            self.data_dir is None or self.data_dir.strip() != "",
+            f"`data_dir` must be a path; got {self.data_dir!r}.",
+        )
         for field in ("validation", "held_out_test"):
             share = getattr(self, field)
             settings_lib.require(

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from jaxlth import paths
 from jaxlth.data import encoded, image_files, sources
 from jaxlth.data.image_files import LeftOut
 
@@ -39,7 +40,8 @@ def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.So
     Raises:
       DataError: a folder is missing, cannot be read, or holds no image.
     """
-    root = pathlib.Path(data_dir or ".").expanduser() / name
+    base = pathlib.Path(paths.expand(data_dir or ".", setting="--data-dir"))
+    root = base / paths.expand(name, setting="--data")
     for needed in (root, root / TRAIN, root / TEST):
         if not needed.is_dir():
             raise sources.DataError(

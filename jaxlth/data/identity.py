@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth import hosts
+from jaxlth import hosts, paths
 from jaxlth.data import choices, encoded, lookup, sources
 from jaxlth.data.choices import DataSettings
 
@@ -41,12 +41,16 @@ def directory(chosen: DataSettings) -> str | None:
         return None
     prefix, colon, name = files[0].partition(":")
     if prefix == "folder":
-        root = pathlib.Path(chosen.directory or ".") / name
+        root = _expanded(chosen) / paths.expand(name, setting="--data")
     elif colon:
-        root = pathlib.Path(lookup.directory(chosen.directory))
+        root = lookup.directory(chosen.directory)
     else:
-        root = pathlib.Path(chosen.directory or ".")
-    return str(root.expanduser().absolute())
+        root = _expanded(chosen)
+    return str(root.absolute())
+
+
+def _expanded(chosen: DataSettings) -> pathlib.Path:
+    return pathlib.Path(paths.expand(chosen.directory or ".", setting="--data-dir"))
 
 
 def of_arrays(splits: Sequence[sources.Split], *, classes: int) -> str:

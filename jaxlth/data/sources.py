@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxlth import keys, settings
+from jaxlth import keys, paths, settings
 
 
 class DataError(ValueError):
@@ -87,7 +87,7 @@ def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:
     """
     if data_dir is None:
         raise DataError(f"The data set `{name}` is read from a directory: {how}")
-    found = pathlib.Path(data_dir).expanduser()
+    found = pathlib.Path(paths.expand(data_dir, setting="--data-dir"))
     if not found.is_dir():
         raise DataError(f"There is no data directory {found} to read `{name}` from: {how}")
     return found

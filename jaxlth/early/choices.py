@@ -206,6 +206,27 @@ class EarlySettings:
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no score and no schedule reads."""
+        tickets.check_effects(self)
+        schedules = {*self.schedules, *self.references}
+        scored = {part for score in self.scores for part in parts(score)}
+        learned = not scored.isdisjoint(LEARNED)
+        seeing = learned or not {*scored, *self.weights}.isdisjoint(scoring.OF_EXAMPLES)
+        at_once = f"on the schedules {settings.in_a_row(sorted(schedules))}"
+        unseen = f"on the scores {settings.in_a_row(self.scores)}"
+        by_layer = scored <= set(AT_RANDOM) and not self.references
+        for names, condition, where in (
+            (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
+            (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
+            (("prune_steps",), schedules != {"after"}, at_once),
+            (("per_class", "chunk"), seeing, unseen),
+            (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
+            (("scope",), not by_layer, unseen),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
+
 
 def parts(score: str) -> tuple[str, ...]:
     """Return the one or two scores that a name stands for; see `scoring.parts`."""

@@ -166,6 +166,20 @@ class InstabilitySettings:
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
         )
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no network of those asked for reads."""
+        tickets.check_effects(self)
+        asked, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
+        found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
+        for names, condition in (
+            (("prune_fraction", "one_shot"), found),
+            (("scope", "leave_out"), found or scored),
+            (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
+        settings.effective(self, "lengths", self.steps_k != (0,), "where step 0 is the only step")
+
     def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
         """Raise ValueError unless sizes are given just where networks need them."""
         asked = [network for network in self.networks if network in networks]

@@ -120,6 +120,10 @@ class MaskTrainingSettings:
         if self.finetune:
             finetuning(self)
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        tickets.check_effects(self)
+
 
 def masked(chosen: MaskTrainingSettings) -> list[Wanted]:
     """Return the networks whose masks are trained, the sparsest last."""
@@ -166,5 +170,7 @@ def finetuning(chosen: MaskTrainingSettings) -> tuple[TrainingSettings, Optimize
     length = chosen.finetune
     in_steps = chosen.training.steps is not None
     times = {"steps": max(1, round(length))} if in_steps else {"epochs": length}
-    optimizer = OptimizerSettings(optimizer=chosen.finetune_optimizer, lr=chosen.finetune_lr)
-    return dataclasses.replace(chosen.training, **times), optimizer
+    own = {"optimizer": "finetune_optimizer", "lr": "finetune_lr"}
+    with settings.renamed(own | dict.fromkeys(("steps", "epochs"), "finetune")):
+        optimizer = OptimizerSettings(optimizer=chosen.finetune_optimizer, lr=chosen.finetune_lr)
+        return dataclasses.replace(chosen.training, **times), optimizer

@@ -32,6 +32,7 @@ __all__ = [
     "Network",
     "any_width",
     "build",
+    "has_batch_norm",
     "label",
     "wiring",
 ]
@@ -107,7 +108,7 @@ class ModelSettings:
             f"`fc_layers` belongs to vgg-11, vgg-16 and vgg-19; {self.name} has its own layers.",
         )
         settings.require(
-            self.name.startswith(_WITH_BATCH_NORM) or self.norm_scale == "uniform",
+            has_batch_norm(self.name) or self.norm_scale == "uniform",
             f"`norm_scale` belongs to models with batch norm; {self.name} has none.",
         )
 
@@ -171,6 +172,11 @@ def build(
         auxiliary=auxiliary if isinstance(module, InceptionV3) else None,
         convolutional=not isinstance(module, MLP),
     )
+
+
+def has_batch_norm(name: str) -> bool:
+    """Return whether the network of a name has batch norm."""
+    return name.startswith(_WITH_BATCH_NORM)
 
 
 def label(chosen: ModelSettings) -> str:

@@ -103,6 +103,10 @@ class SeparationSettings:
         )
         imp(self)
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        imp(self).check_effects()
+
 
 def imp(chosen: SeparationSettings) -> ImpSettings:
     """Return the settings of IMP that find the same tickets where weights are pruned by magnitude.

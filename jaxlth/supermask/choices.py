@@ -80,6 +80,10 @@ class SupermaskSettings:
         )
         self._check_sizes()
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        tickets.check_effects(self)
+
     def _check_sizes(self) -> None:
         settings.each_once("sizes", self.sizes, empty=True)
         if not self.sizes:

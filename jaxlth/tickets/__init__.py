@@ -15,6 +15,7 @@ from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
     ImpSettings,
     check_compact,
+    check_effects,
     check_training,
     dilated,
     label,
@@ -58,6 +59,7 @@ __all__ = [
     "begin",
     "check_compact",
     "check_data",
+    "check_effects",
     "check_training",
     "complete",
     "described",

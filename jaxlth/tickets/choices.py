@@ -41,9 +41,9 @@ class ImpSettings:
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
-    """Controls trained beside each ticket: reinitialized (its mask, new weights), shuffled (its
-    weights, its mask shuffled within each layer), random (new weights, as many kept anywhere),
-    random-layerwise (new weights, as many kept in each layer)."""
+    """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
+    shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
+    anywhere), random-layerwise (new weights, as many kept in each layer)."""
     control_levels: tuple[int, ...] = settings.outside(())
     """Levels at which controls are trained; all of them if none is given."""
     dilations: tuple[float, ...] = settings.outside(())
@@ -97,6 +97,11 @@ class ImpSettings:
         if self.compact:
             check_compact(self)
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        check_effects(self)
+        settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
+
 
 def check_compact(chosen: Any) -> None:
     """Raise ValueError where smaller networks would not be trained as the whole ones are.
@@ -136,6 +141,27 @@ def check_training(chosen: Any) -> None:
         chosen.data.validation > 0
         or (chosen.training.patience is None and chosen.training.keep == "last"),
         "`patience` and `keep` best need a validation split; `validation` is 0.",
+    )
+
+
+def check_effects(chosen: Any) -> None:
+    """Raise ValueError where a setting that every job has is given though nothing reads it.
+
+    Args:
+      chosen: settings with `data`, `model` and `training`.
+    """
+    normalize = chosen.data.normalize
+    settings.effective(
+        chosen.data.stream,
+        "statistics_images",
+        normalize == type(chosen.data).normalize,
+        f"with `normalize` {normalize}, which uses no statistics",
+    )
+    settings.effective(
+        chosen.training,
+        "synchronized_statistics",
+        models.has_batch_norm(chosen.model.name),
+        f"on {chosen.model.name}, which has no batch norm",
     )
 
 

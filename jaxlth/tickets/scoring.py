@@ -35,7 +35,8 @@ Spacing = Literal["exponential", "linear"]
 Score = Callable[[masks.Mask, Known], Any]  # (mask, known) -> tree of floats like the parameters
 
 SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
-SEES_DATA = ("snip", "grasp", "grasp-lowest", "grasp-magnitude", *SYNFLOW[1:])
+OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
+SEES_DATA = (*OF_EXAMPLES, *SYNFLOW[1:])
 BEFORE_AND_AFTER = tuple(CRITERIA)
 AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
 AT_A_STEP = ("magnitude", "magnitude-unit-variance", "random", "synflow", *SEES_DATA)
