@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import pathlib
 import tomllib
 import types
@@ -18,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import tomli_w
+
+from jaxlth import ranges
 
 S = TypeVar("S")
 
@@ -51,7 +54,9 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     meant = [close] if close else []
     meant += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
-    raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
+    raise ValueError(
+        f"`{setting}` has no value {ranges.shown(value)}.{hint} Known: {_listed(options)}."
+    )
 
 
 def each_once(setting: str, values: Iterable[object], *, empty: bool = False) -> None:
@@ -113,7 +118,9 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise TypeError(f"`{where}` must be a table of settings; got {value!r}.")
+                raise TypeError(
+                    f"`{where}` must be a table of settings; got {ranges.shown(value)}."
+                )
             values[key] = from_dict(kind, value, within=f"{where}.")  # type: ignore[arg-type]
         else:
             values[key] = _as_kind(where, kind, value)
@@ -180,8 +187,10 @@ def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
     """
     data = pathlib.Path(path).read_bytes()
     try:
-        mapping = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        mapping = tomllib.loads(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is not valid TOML: it is nested too deep.") from error
+    except ValueError as error:  # of bytes, of TOML, of numbers with too many digits
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
     try:
         return from_dict(cls, mapping)
@@ -223,13 +232,21 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
             inner = typing.get_args(option)[0]
             return tuple(_as_kind(where, inner, item) for item in value)
         if origin is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            return _as_float(value)
         if isinstance(origin, type) and isinstance(value, origin):
             if origin is int and isinstance(value, bool):
                 continue
             return value
     named = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise TypeError(f"`{where}` must be of kind {named}; got {value!r}.")
+    raise TypeError(f"`{where}` must be of kind {named}; got {ranges.shown(value)}.")
+
+
+def _as_float(value: int) -> float:
+    """Return a whole number as a float, infinite where it is too large to be one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_union(kind: Any) -> bool:

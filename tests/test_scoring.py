@@ -154,10 +154,7 @@ def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
 
 
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
-def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(tmp_path, scope):
+def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(scope):
     settings = chosen(schedules=("iss",), densities=(0.3,), prune_fraction=1e-4, scope=scope)
-    problem = early.prepare(settings)
-    with store.open_run(tmp_path, settings, job="early", label="test") as run:
-        made = early.Job(problem, run)
-        with pytest.raises(ValueError, match="`density` 0.3 is too low for iss and ims, which"):
-            made.check()
+    with pytest.raises(ValueError, match="`density` 0.3 is too low for iss and ims, which"):
+        early.prepare(settings)

@@ -13,8 +13,10 @@ from jaxlth import settings, work
 from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
+    LEVELS,
     ImpSettings,
     check_compact,
+    check_networks,
     check_training,
     dilated,
     label,
@@ -27,6 +29,7 @@ from jaxlth.tickets.choices import (
 from jaxlth.tickets.compaction import Compaction, Group, Trainings
 from jaxlth.tickets.controls import CONTROLS, TICKET
 from jaxlth.tickets.job import Job
+from jaxlth.tickets.machine import check_memory
 from jaxlth.tickets.problem import (
     Keep,
     Problem,
@@ -45,6 +48,7 @@ from jaxlth.work import Ask, Course, Progress, Start
 __all__ = [
     "BENCHMARKS",
     "CONTROLS",
+    "LEVELS",
     "TICKET",
     "Compaction",
     "Group",
@@ -57,6 +61,8 @@ __all__ = [
     "Trainings",
     "begin",
     "check_compact",
+    "check_memory",
+    "check_networks",
     "check_training",
     "complete",
     "described",
