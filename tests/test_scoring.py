@@ -129,7 +129,12 @@ def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
 def test_a_class_without_examples_is_refused_whichever_it_is():
     data = DataSettings(name="digits", examples=30)
     problem = early.prepare(
-        chosen(data=data, seed=117, training=TrainingSettings(steps=1, batch_size=5))
+        chosen(
+            data=data,
+            seed=117,
+            scores=("magnitude",),
+            training=TrainingSettings(steps=1, batch_size=5),
+        )
     )
     assert 9 not in problem.placed.dataset.train.labels  # the highest: nothing counts up to it
     with pytest.raises(ValueError, match="`per_class` must be at most 0"):

@@ -42,11 +42,11 @@ class StreamSettings:
     resize_to: Annotated[int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image")] = 256
     """Shorter side that test images of these are resized to before their middle is cropped."""
 
-    crop_area: Annotated[tuple[float, float], ranges.between(0, 1, ends="(]")] = (0.08, 1.0)
+    crop_area: Annotated[tuple[float, float], ranges.Range()] = (0.08, 1.0)
     """Least and largest area of their training crops, as a share of the image."""
 
     crop_ratio: Annotated[
-        tuple[float, float], ranges.above(0, most=SIDE, why="an image of one row")
+        tuple[float, float], ranges.Range(most=SIDE, why="an image of one row")
     ] = (3 / 4, 4 / 3)
     """Least and largest width / height of their training crops."""
 
@@ -77,13 +77,13 @@ class StreamSettings:
             "`image_size` must be at least 1 and at most `resize_to`, which it is cropped from;"
             f" got {self.image_size} and {self.resize_to}.",
         )
-        for field, rule in (
-            ("crop_area", "two shares of the image, 0 < least <= largest <= 1"),
-            ("crop_ratio", "two ratios, 0 < least <= largest"),
+        for field, most, rule in (
+            ("crop_area", 1, "two shares of the image, 0 < least <= largest <= 1"),
+            ("crop_ratio", SIDE, "two ratios, 0 < least <= largest"),
         ):
             given = getattr(self, field)
             settings_lib.require(
-                len(given) == 2 and given[0] <= given[1],
+                len(given) == 2 and 0 < given[0] <= given[1] <= most,
                 f"`{field}` must be {rule}; got {' '.join(f'{each:g}' for each in given)}.",
             )
 

@@ -11,6 +11,7 @@ from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.supermasks import SupermaskRule
 from jaxlth.training import OptimizerSettings, TrainingSettings, optimizers
+from jaxlth.training.choices import MOST_STEPS
 
 UNTRAINED, FINETUNED = "untrained", "finetuned"  # what becomes of the weights that a mask keeps
 DENSE = "dense"
@@ -71,7 +72,9 @@ class MaskTrainingSettings:
     ] = settings.outside(())
     """Shares of the weights that masks of edge-popup and gem-miner keep, in (0, 1]; bernoulli finds
     its own."""
-    finetune: Annotated[float, ranges.at_least(0)] = 0.0
+    finetune: Annotated[
+        float, ranges.at_least(0, most=MOST_STEPS, why="a step counter has 32 bits")
+    ] = 0.0
     """Length of a training, after that of the masks, of the weights that they keep, in the same
     unit: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
     none."""

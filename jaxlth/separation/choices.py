@@ -35,7 +35,7 @@ class SeparationSettings:
     """Share of the surviving weights that each level prunes, in (0, 1)."""
     target: Annotated[int | None, ranges.at_least(1)] = None
     """Weights kept at the last level, in place of --prune-fraction."""
-    counts: Annotated[tuple[int, ...], ranges.at_least(1)] = ()
+    counts: Annotated[tuple[int, ...], ranges.Range()] = ()
     """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
     score: str = "magnitude"
     """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
