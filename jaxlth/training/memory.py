@@ -102,14 +102,20 @@ def of_training(
 
 
 def of_stream(chosen: StreamSettings, training: TrainingSettings) -> list[Need]:
-    """Return what reading streamed images needs on the host: 3 bytes a pixel."""
-    image = 3 * chosen.image_size**2
-    batch = training.batch_size * image
+    """Return what reading streamed images needs on the host: 3 bytes a pixel.
+
+    The option that batches grow with is the one that is the most times its default.
+    """
+    image, batch = 3 * chosen.image_size**2, training.batch_size
+    times = {
+        "image_size": (chosen.image_size / StreamSettings.image_size) ** 2,
+        "batch_size": batch / TrainingSettings.batch_size,
+        "ahead": chosen.ahead / StreamSettings.ahead,
+    }
+    option = max(times, key=lambda name: times[name])
     return [
         Need("resize_to", "a resized image", 3 * chosen.resize_to**2),
-        Need("image_size", "images for the statistics", 50 * image),
-        Need("batch_size", "a batch of images", batch),
-        Need("ahead", "batches ahead", chosen.ahead * batch),
+        Need(option, "batches of images", (1 + chosen.ahead) * batch * image),
     ]
 
 
