@@ -36,7 +36,7 @@ from jaxlth import supermasks as supermasks_lib
 from jaxlth.cli.commands import COMMANDS, Training
 
 SHORT, LONG = 60, 2000  # cases
-SECONDS = 20  # that a case may take; on a busy machine, most take hundredths
+SECONDS = 60  # that a case may take; on a busy machine, most take hundredths
 NOWHERE = ["--leave-out", "no-such-weight"]
 SMALL = [
     "--model",
@@ -59,7 +59,20 @@ BASES = [  # tiny runs of each command that trains
     [*EARLY, "--schedule", "iss"],
     [*EARLY[:-4], "--score", "synflow", "--schedule", "ums", "--rounds", "2", "--density", "0.5"],
     ["instability", *SMALL, "--data", "digits", "--twins", "2", "--points", "2"],
-    ["instability", *SMALL, "--data", "digits", "--networks", "ticket", "--levels", "1"],
+    [
+        "instability",
+        *SMALL,
+        "--data",
+        "digits",
+        "--networks",
+        "ticket",
+        "--levels",
+        "1",
+        "--twins",
+        "2",
+        "--points",
+        "2",
+    ],
     ["separation", *SMALL, "--data", "moons+circles", "--levels", "0"],
     ["supermask", *SMALL, "--data", "moons", "--thresholds", "0", "--sizes", "3"],
     MASK,
