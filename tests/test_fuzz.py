@@ -11,6 +11,7 @@ import io
 import os
 import pathlib
 import random
+import shutil
 import signal
 import threading
 import time
@@ -337,6 +338,7 @@ def run(words):
 
 def problem(case):
     """Return what is wrong with how a case ends, None if nothing is."""
+    shutil.rmtree("runs", ignore_errors=True)
     if case.file is not None:
         pathlib.Path("odd.toml").write_bytes(case.file)
     try:
@@ -348,6 +350,8 @@ def problem(case):
     lines = err.splitlines()
     if code == 2 and not (len(lines) == 1 and lines[0].startswith("jaxlth: ")):
         return f"{len(lines)} lines: {err[:300]}"
+    if code == 2 and pathlib.Path("runs").exists():
+        return f"refused after a run was begun: {err[:300]}"
     return None
 
 

@@ -148,7 +148,7 @@ def _is_mistake(error: Exception) -> bool:
 
 def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}."
+        return " ".join(f"{error.filename}: {error.strerror}.".split())  # a name may have two lines
     return " ".join(str(error).split())
 
 

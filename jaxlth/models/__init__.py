@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Params = Any
+MOST_LAYERS = 1000  # hidden ones of an mlp
 
 
 class Network(NamedTuple):
@@ -92,6 +93,11 @@ class ModelSettings:
         settings.known("initializer", self.initializer, INITIALIZERS)
         settings.known("norm_scale", self.norm_scale, get_args(NormScale))
         settings.known("dtype", self.dtype, get_args(Dtype))
+        settings.require(
+            len(self.hidden) <= MOST_LAYERS,
+            f"`hidden` must be at most {MOST_LAYERS} widths, as each layer is compiled; got "
+            f"{len(self.hidden)}.",
+        )
         settings.require(
             self.name == "mlp" or not self.hidden,
             f"`hidden` belongs to the model mlp; {self.name} has its own widths.",

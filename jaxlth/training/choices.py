@@ -27,7 +27,8 @@ class TrainingSettings:
     batch_size: Annotated[int, ranges.above(0)] = 60
     """Examples per step; what is left of an epoch is dropped."""
     evaluate_every: Annotated[float | None, ranges.above(0)] = None
-    """Time between evaluations, in the unit of the length; a twentieth of it by default."""
+    """Time between evaluations, in the unit of the length: whole steps, or epochs and parts of
+    them. A twentieth of the length by default."""
     patience: Annotated[float | None, ranges.above(0)] = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
     keep: Keep = "last"
