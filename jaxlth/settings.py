@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 
 import tomli_w
 
+from jaxlth import ranges
+
 S = TypeVar("S")
 LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
 LARGEST = 1_000_000  # bytes of a file of settings
@@ -56,7 +58,9 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     meant = [close] if close else []
     meant += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
-    raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
+    raise ValueError(
+        f"`{setting}` has no value {ranges.shown(value)}.{hint} Known: {_listed(options)}."
+    )
 
 
 def effective(settings: Any, name: str, condition: bool, where: str) -> None:
@@ -162,7 +166,9 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise TypeError(f"`{where}` must be a table of settings; got {value!r}.")
+                raise TypeError(
+                    f"`{where}` must be a table of settings; got {ranges.shown(value)}."
+                )
             values[key] = from_dict(kind, value, within=f"{where}.")  # type: ignore[arg-type]
         else:
             values[key] = _as_kind(where, kind, value)
@@ -327,14 +333,16 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
                 continue
             return value
     named = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise TypeError(f"`{where}` must be of kind {named}; got {value!r}.")
+    raise TypeError(f"`{where}` must be of kind {named}; got {ranges.shown(value)}.")
 
 
 def _as_float(where: str, value: int) -> float:
     try:
         return float(value)
     except OverflowError as error:
-        raise ValueError(f"`{where}` must be at most 1.8e308; got {value}.") from error
+        raise ValueError(
+            f"`{where}` must be at most 1.8e308; got {ranges.shown(value)}."
+        ) from error
 
 
 def _is_union(kind: Any) -> bool:

@@ -7,6 +7,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import tiny
 from tiny import only_run, printed, same, times
 
 from jaxlth import cli, keys, masks, prune, settings, store, tickets, trees

@@ -13,7 +13,7 @@ import pytest
 from tiny import COMMAND as TINY
 from tiny import once
 
-from jaxlth import cli, store, tickets
+from jaxlth import cli, separation, settings, store, tickets
 from jaxlth.cli import parsing
 
 MISTAKES = {  # arguments -> words that the message must hold
@@ -78,6 +78,66 @@ LONG = {  # messages of more than a line's 200 characters, and how long they may
 }
 
 
+DIGITS = ["--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
+EDGE_POPUP = ["train-mask", *DIGITS, "--method", "edge-popup", "--density", "0.5"]
+IN_EPOCHS = [
+    "imp",
+    "--model",
+    "mlp",
+    "--hidden",
+    "8",
+    "--epochs",
+    "2",
+    "--levels",
+    "0",
+    "--controls",
+]
+FOLDER = ["imp", "--data", "folder:pictures"]
+OUT_OF_BOUNDS = [  # arguments -> words that the message must hold, before anything is done
+    ([*EDGE_POPUP, "--finetune", "inf"], "`finetune` must be at least 0; got inf. It must be fi"),
+    ([*EDGE_POPUP, "--finetune", "0.4"], "`finetune` must be a whole number of steps, as the le"),
+    ([*EDGE_POPUP, "--finetune", "1e39"], "`finetune` must be at most 2000000000 (a step count"),
+    ([*EDGE_POPUP, "--finetune", "9", "--finetune-lr", "1e39"], "`finetune_lr` must be at most"),
+    ([*EDGE_POPUP[:-1], "0.0001"], "0.0001 keeps none of the 80 weights of the layer Dense_1/ke"),
+    ([*EDGE_POPUP[:-1], "1e-300"], "`density` 1e-300 keeps none of the 80 weights of the layer"),
+    (["instability", *DIGITS, "--compare-every", "inf"], "`compare_every` must be above 0; got"),
+    (["instability", *DIGITS, "--compare-every", "0.4"], "`compare_every` must be a whole number"),
+    (["instability", *DIGITS, "--points", "1000000000"], "`points` must be at most 100000 (a n"),
+    (["instability", *DIGITS, "--twins", "100000"], "`twins` must be at most 1000 (all pairs of"),
+    (["instability", *DIGITS, "--steps", "1000000", "--compare-every", "1"], "a run holds 10000"),
+    (["early", *DIGITS, "--density", "1e-300"], "`density` 1e-300 keeps 0 of 592 weights, fewer"),
+    (["early", *DIGITS, "--score", "synflow", "--rounds", "1000000"], "`rounds` must be at most"),
+    (["early", *DIGITS, "--schedule", "iss", "--prune-fraction", "1e-12"], "too low for iss and i"),
+    (["supermask", *DIGITS, "--thresholds", "1e308"], "`thresholds` must be at most 3.4e+38, as"),
+    (["supermask", *DIGITS, "--thresholds", "0.1", "0.1000000001"], "`thresholds` must be finite"),
+    (["supermask", *DIGITS, "--sizes", "99999999999"], "`sizes` must be widths of hidden layers"),
+    (["supermask", *DIGITS, "--sizes", "999999999"], "`sizes` must be smaller: weights, gradient"),
+    ([*TINY, "--dilations", "inf"], "`dilations` must be above 0; got inf. It must be finite."),
+    ([*TINY, "--dilations", "1.001"], "`dilations` must differ by a step at least; 1 and 1.001"),
+    ([*TINY, "--evaluate-every", "0.4"], "`evaluate_every` must be a whole number of steps"),
+    ([*TINY, "--patience", "2.5"], "`patience` must be a whole number of steps, as the length of"),
+    ([*TINY, "--warmup", "0.4"], "`warmup` must be a whole number of steps, as the length of trai"),
+    ([*IN_EPOCHS, "--evaluate-every", "0.001"], "`evaluate_every` must make at least one step;"),
+    ([*IN_EPOCHS, "--warmup", "0.001"], "`warmup` must make at least one step; got 0.001 epochs."),
+    (["imp", "--epochs", "1e12"], "`epochs` must make at most 2000000000 steps (a step counter h"),
+    (["imp", "--steps", "3000000000"], "`steps` must be at most 2000000000 (a step counter has 32"),
+    (["imp", "--steps", "2000000000", "--evaluate-every", "1"], "at most 1000000 evaluations; got"),
+    (["imp", "--train-examples", "9223372036854775808"], "`train_examples` must be at most 21474"),
+    (["imp", "--levels", "1000000"], "`levels` must be at most 1000 (each level trains all netwo"),
+    (["imp", "--replicates", "100000000"], "`replicates` must be smaller: 100000000 make 39000000"),
+    (["imp", "--devices", "10000000000"], "`devices` must be at most 1024 (each has threads of i"),
+    (["imp", "--model", "mlp", "--hidden", "100000000"], "`hidden` must be smaller: weights, grad"),
+    (["imp", "--lr", "1e39"], "`lr` must be at most 3.4e+38, as training computes in 32 bits; got"),
+    (["imp", "--lr", "1e-60"], "`lr` must be at least 1.2e-38, as training computes in 32 bits; g"),
+    (["imp", "--batch-size", "90", "--batch-devices", "9"], "at most the number of devices, 2; g"),
+    ([*FOLDER, "--resize-to", "1000000"], "`resize_to` must be at most 65535 (the side of a JPEG"),
+    ([*FOLDER, "--image-size", "60000", "--resize-to", "60000"], "`image_size` must be smaller: "),
+    ([*FOLDER, "--batch-size", "2000000000"], "`batch_size` must be smaller: batches of images t"),
+    ([*FOLDER, "--workers", "100000"], "`workers` must be at most 1024 (processes of one host);"),
+    ([*FOLDER, "--crop-ratio", "1", "1e308"], "`crop_ratio` must be at most 65535 (an image of o"),
+]
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -113,9 +173,25 @@ def test_a_mistake_is_one_helpful_line(mistake, capfd, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("arguments", "words"), OUT_OF_BOUNDS)
+def test_what_no_machine_can_do_is_refused_before_anything_is_done(
+    arguments, words, capfd, tmp_path
+):
+    line = complaint(arguments, capfd)
+    assert words in line
+    assert len(line) < 200, line
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("a = " + "[" * 5000 + "]" * 5000, "nested"),
+        ("seed = " + "9" * 5000, "digits"),
+        ("[optimizer]\nlr = " + "9" * 400, "`lr` must be above 0; got inf"),
+        ("[training]\nepochs = inf", "`epochs` must be above 0; got inf. It must be finite."),
+        ("[training]\nsteps = 20\nevaluate_every = 0.4", "whole number of steps"),
+        ("[training]\nsteps = 20\nepochs = 2.0", "leave out one of them"),
         ("levls = 3", "`levels`"),
         ("[training]\nstep = 3", "`steps`"),
         ('levels = "three"', "`levels`"),
@@ -527,3 +603,62 @@ def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):
     assert parsing.parse(["figure", "--file", "~/e.png"]).file == f"{tmp_path}/e.png"
     assert parsing.parse(["export", "~/f.npz", "--run", "~/g"]).file == f"{tmp_path}/f.npz"
     assert parsing.parse(["export", "~/f.npz", "--run", "~/g"]).run == f"{tmp_path}/g"
+
+
+# One of the two that give the length of training replaces the default of the other.
+
+
+def training_of(*words):
+    command = parsing.parse(list(words))
+    return command.job.training.steps, command.job.training.epochs
+
+
+@pytest.mark.parametrize("command", ["imp", "early", "instability", "separation", "supermask"])
+def test_steps_and_epochs_replace_each_other_in_every_command(command):
+    assert training_of(command, "--steps", "60") == (60, 40.0)
+    assert training_of(command, "--epochs", "2.5") == (None, 2.5)
+    assert training_of(command, "--epochs=40") == (None, 40.0)
+    assert training_of(command, "--steps", "none", "--epochs", "3") == (None, 3.0)
+
+
+@pytest.mark.parametrize("benchmark", ["mnist_lenet_300_100", "cifar_vgg16_low"])
+def test_epochs_replace_the_steps_of_a_benchmark(benchmark):
+    assert training_of("imp", "--benchmark", benchmark, "--epochs", "40") == (None, 40.0)
+    assert training_of("imp", "--benchmark", benchmark, "--steps", "9") == (9, 40.0)
+    assert training_of("early", "--benchmark", benchmark, "--epochs", "2") == (None, 2.0)
+
+
+def test_steps_replace_the_epochs_of_a_settings_file_and_the_other_way_round(tmp_path):
+    (tmp_path / "epochs.toml").write_text("[training]\nepochs = 7.0\nbatch_size = 9")
+    (tmp_path / "steps.toml").write_text("[training]\nsteps = 70")
+    assert training_of("imp", "--settings", "epochs.toml", "--steps", "5") == (5, 40.0)
+    assert training_of("imp", "--settings", "steps.toml", "--epochs", "5") == (None, 5.0)
+    assert training_of("separation", "--settings", "steps.toml") == (70, 40.0)
+    assert training_of("separation", "--settings", "epochs.toml") == (None, 7.0)
+    kept = parsing.parse(["imp", "--settings", "epochs.toml", "--steps", "5"]).job.training
+    assert kept.batch_size == 9
+
+
+def test_steps_and_epochs_together_are_refused(capfd):
+    for words in (["--steps", "60", "--epochs", "3000"], ["--epochs=40", "--steps=60"]):
+        line = complaint(["separation", *words], capfd)
+        assert "`--steps` and `--epochs` both give the length of training; give one." in line
+
+
+def test_a_run_of_steps_and_one_of_epochs_keep_their_folders():
+    chosen = parsing.parse(["separation", "--steps", "60"]).job
+    assert settings.changed(chosen)["training"] == {
+        "steps": 60,
+        "batch_size": 64,
+        "evaluate_every": 1,
+        "patience": 30,
+    }
+    assert settings.digest(parsing.parse(["separation"]).job) == settings.digest(
+        separation.SeparationSettings()
+    )
+
+
+def test_times_in_the_unit_of_a_benchmark_are_named_where_the_length_has_another(capfd):
+    line = complaint(["imp", "--benchmark", "cifar_vgg16_low", "--epochs", "2"], capfd)
+    assert "`milestones` must come before the end of training, 2; got 32000." in line
+    assert "Times are in epochs, as the length is." in line

@@ -255,13 +255,26 @@ def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_froz
 # Masks.
 
 
-@pytest.mark.parametrize("density", [1e-4, 0.1, 0.37, 1.0])
-def test_edge_popup_keeps_the_same_share_of_each_layer_at_least_one(density):
+@pytest.mark.parametrize("density", [0.01, 0.1, 0.37, 1.0])
+def test_edge_popup_keeps_the_same_share_of_each_layer(density):
     chosen = SupermaskSettings(method="edge-popup", density=density)
     found = supermasks.found(drawn(supermask(EDGE_POPUP)), chosen)
     counts = {leaf: int(jnp.sum(keep)) for leaf, keep in trees.named(found).items()}
     expected = {"Dense_0/kernel": 128, "Dense_1/kernel": 96}
-    assert counts == {leaf: max(1, round(density * size)) for leaf, size in expected.items()}
+    assert counts == {leaf: round(density * size) for leaf, size in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("method", "density", "what"),
+    [
+        ("edge-popup", 0.005, "96 weights of the layer Dense_1/kernel; 0.01 keeps one."),
+        ("gem-miner", 0.002, "224 weights of the network; 0.0045 keeps one."),
+    ],
+)
+def test_a_density_that_keeps_no_weight_is_refused(method, density, what):
+    chosen = SupermaskSettings(method=method, density=density)
+    with pytest.raises(ValueError, match=f"`density` {density} keeps none of the {what}"):
+        drawn(supermask(chosen))
 
 
 def test_ties_of_edge_popup_go_to_the_lower_position():

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxlth import ranges
 from jaxlth.early import EarlySettings
 from jaxlth.instability import InstabilitySettings
 from jaxlth.mask_training import MaskTrainingSettings
@@ -68,7 +69,9 @@ class Training:
     (smoke)."""
     wait: bool = False
     """Wait while another process works on the same run."""
-    devices: int | None = None
+    devices: Annotated[
+        int | None, ranges.at_least(1, most=1024, why="each has threads of its own")
+    ] = None
     """Number of devices to train on; on CPU, of networks trained side by side (convolutional ones
     train one after another, on all cores). All devices, or all cores, if not given."""
     checkpoint_seconds: float = 60.0
@@ -104,10 +107,7 @@ class Training:
             self.checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {self.checkpoint_seconds:g}.",
         )
-        require(
-            self.devices is None or self.devices >= 1,
-            f"`devices` must be at least 1; got {self.devices}.",
-        )
+        ranges.check(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From the words of a command line to a command; and what to say of wrong words."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import io
@@ -17,6 +18,7 @@ from jaxlth import __version__, paths, settings, tickets
 from jaxlth.cli import options, words
 from jaxlth.cli.commands import COMMANDS, Scale, Training
 from jaxlth.tickets import ImpSettings
+from jaxlth.training import with_length
 
 DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
 
@@ -113,6 +115,20 @@ def _check_command(name: str) -> None:
 
 
 def _defaults(kind: type[Training], arguments: list[str]) -> Training:
+    """Return the defaults of a command; the length of training that is given replaces another."""
+    defaults: Any = _named_defaults(kind, arguments)
+    given = {name: words.value(f"--{name}", arguments) for name in ("steps", "epochs")}
+    names = [name for name, text in given.items() if text not in (None, options.NONE)]
+    settings.require(
+        len(names) < 2, "`--steps` and `--epochs` both give the length of training; give one."
+    )
+    if not names:
+        return defaults
+    training = with_length(defaults.job.training, names[0])
+    return dataclasses.replace(defaults, job=dataclasses.replace(defaults.job, training=training))
+
+
+def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
     """Return the defaults of a command: those of the settings file or benchmark that is named."""
     path, name = words.value("--settings", arguments), words.value("--benchmark", arguments)
     job = type(kind().job)  # pyright: ignore[reportAttributeAccessIssue]

@@ -43,6 +43,7 @@ from jaxlth.early.choices import (
 from jaxlth.early.choices import dense as dense_unit
 from jaxlth.early.initial import WEIGHTS
 from jaxlth.early.job import Job
+from jaxlth.early.kept import Kept
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, Subject, label, scoring
 from jaxlth.work import Ask, Progress, Start
@@ -78,6 +79,7 @@ def prepare(chosen: EarlySettings) -> Problem[Subject]:
     """
     problem = tickets.posed(chosen, tickets.subject)
     problem.check_steps("prune_steps", chosen.prune_steps)
+    Kept(problem).check()
     return problem
 
 
@@ -93,13 +95,9 @@ def early(
 
     Yields:
       Progress, about once a second.
-
-    Raises:
-      ValueError: a density keeps too little, or a class has too few examples.
     """
     chosen, job = problem.subject.chosen, Job(problem, run)
     wanted, course = methods(chosen), problem.course()
-    job.check()
     tickets.begin(problem, run, units(chosen))
     train = tickets.trains(
         problem, run, lambda: units(chosen), checkpoint_seconds=checkpoint_seconds

@@ -12,7 +12,7 @@ from jaxlth import hosts, landscape, masks, settings, store, tickets, work
 from jaxlth.instability import choices
 from jaxlth.instability.choices import OF_IMP, Subject
 from jaxlth.instability.comparing import Line
-from jaxlth.instability.job import Job, described, lost
+from jaxlth.instability.job import Job, compared_every, described, lost
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.tickets import Problem
@@ -28,12 +28,11 @@ class Analysis:
         self.chosen = problem.subject.chosen
         self.run = run
         self._job = Job(problem, run)
-        self._job.check()
         self._problem, self._course = problem, problem.course()
         self._checkpoint_seconds = checkpoint_seconds
         self._at_start = functools.lru_cache(maxsize=8)(self._errors_at_start)
         self._left = self._missing()  # networks and comparisons still to be made, at most
-        self._every = _every(self.chosen, self._course.plan.steps_per_epoch)
+        self._every = compared_every(self.chosen, self._course.plan.steps_per_epoch)
         self._line = Line(
             problem,
             self._course,
@@ -281,14 +280,6 @@ class Analysis:
     ) -> Progress:
         done = () if finished is None else (finished,)
         return Progress((unit,), points, self.chosen.points, 0, done, self._left)
-
-
-def _every(chosen: Any, steps_per_epoch: int) -> int | None:
-    """Return the steps between comparisons in training, None for none."""
-    if chosen.compare_every is None:
-        return None
-    unit = steps_per_epoch if chosen.training.steps is None else 1
-    return max(1, round(chosen.compare_every * unit))
 
 
 def _counts(mask: masks.Mask) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def _resized(problem: Problem[Subject], size: str) -> Problem[Subject]:
     chosen = problem.subject.chosen
     if size == baseline(chosen):
         return problem
-    info = problem.info
-    smaller = subject(choices.sized(chosen, size), shape=info.shape, classes=info.classes)
+    info, own = problem.info, choices.sized(chosen, size)
+    tickets.check_memory(own, info, problem.placed.dataset, option="sizes")
+    smaller = subject(own, shape=info.shape, classes=info.classes)
     return dataclasses.replace(problem, subject=smaller)

@@ -46,7 +46,8 @@ def wrap(
       prunable: parameters -> the mask that keeps all weights that have a score.
 
     Raises:
-      ValueError: gem-miner has no `steps`, or too few for its prunings.
+      ValueError: gem-miner has no `steps`, or too few for its prunings. `init` raises where the
+        density keeps no weight of a layer, or none at all.
     """
     if chosen.method == "gem-miner":
         settings.require(
@@ -58,6 +59,7 @@ def wrap(
         within = drawn(model, chosen, key=key, prunable=prunable)
         dense = prunable(within.params)
         settings.require(masks.size(dense) > 0, "`prunable` must keep a weight; it keeps none.")
+        masking.check_density(chosen, dense)
         scores = masking.initial(
             chosen, masks.prunable(within.params, dense), key=keys.substream(key, "scores")
         )

@@ -13,9 +13,11 @@ from jaxlth import settings, store, work
 from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
+    LEVELS,
     ImpSettings,
     check_compact,
     check_effects,
+    check_networks,
     check_training,
     dilated,
     label,
@@ -28,6 +30,7 @@ from jaxlth.tickets.choices import (
 from jaxlth.tickets.compaction import Compaction, Group, Trainings
 from jaxlth.tickets.controls import CONTROLS, TICKET
 from jaxlth.tickets.job import Job
+from jaxlth.tickets.machine import check_memory
 from jaxlth.tickets.problem import (
     Keep,
     Problem,
@@ -46,6 +49,7 @@ from jaxlth.work import Ask, Course, Progress, Start
 __all__ = [
     "BENCHMARKS",
     "CONTROLS",
+    "LEVELS",
     "TICKET",
     "Compaction",
     "Group",
@@ -60,6 +64,8 @@ __all__ = [
     "check_compact",
     "check_data",
     "check_effects",
+    "check_memory",
+    "check_networks",
     "check_training",
     "complete",
     "described",
