@@ -158,7 +158,7 @@ def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> 
         if field.metadata.get("outside") or field.name not in stored:
             continue
         value, old, where = getattr(wanted, field.name), stored[field.name], within + field.name
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
             found += differences(old, value, within=f"{where}.")
         elif old != (list(value) if isinstance(value, tuple) else value):
             found.append(f"`{where}`: {old!r}, not {value!r}")

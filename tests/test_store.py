@@ -26,7 +26,7 @@ import pytest
 import jaxlth
 from jaxlth import settings as settings_lib
 from jaxlth import store
-from jaxlth.store import StoreError
+from jaxlth.store import StoreError, about
 
 SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
 
@@ -110,10 +110,10 @@ def test_folder_holds_settings_and_versions(tmp_path):
     settings = Settings(optimizer=Optimizer(lr=0.5), data_dir="here")
     with open_run(tmp_path, settings) as run:
         assert settings_lib.read_toml(Settings, run.path / "settings.toml") == settings
-        about = json.loads((run.path / "run.json").read_text())
-    assert about["settings"] == settings_lib.to_dict(settings)
-    assert about["job"] == "imp"
-    assert about["environments"][0]["versions"]["jax"] == jax.__version__
+        story = json.loads((run.path / "run.json").read_text())
+    assert story["settings"] == settings_lib.to_dict(settings)
+    assert story["job"] == "imp"
+    assert story["environments"][0]["versions"]["jax"] == jax.__version__
 
 
 def test_asking_for_more_extends_the_run_and_less_keeps_the_larger_request(tmp_path):
@@ -136,9 +136,9 @@ def test_opening_a_run_again_changes_no_file(tmp_path, run):
 
 def test_a_default_that_changed_since_is_an_error_that_names_it(tmp_path):
     with open_run(tmp_path) as run:
-        about = json.loads((run.path / "run.json").read_text())
-    about["settings"]["optimizer"]["lr"] = 0.3
-    (run.path / "run.json").write_text(json.dumps(about))
+        story = about.read(run.path)
+    story["settings"]["optimizer"]["lr"] = 0.3
+    about.write(run.path, story)
     with pytest.raises(StoreError, match=r"`optimizer\.lr`: 0\.3, not 0\.1.*--out"):
         open_run(tmp_path)
     with pytest.raises(StoreError, match=r"optimizer\.lr"):  # and not that it is held

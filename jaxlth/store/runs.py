@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from jaxlth import hosts
 from jaxlth import settings as settings_lib
-from jaxlth.store import about, bucket, files, lock, mirror, reading, results, units
+from jaxlth.store import about, bucket, damage, files, lock, mirror, reading, results, units
 from jaxlth.store.files import StoreError
 from jaxlth.store.mirror import Mirror
 
@@ -337,17 +337,18 @@ class Run:
 def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
     """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
 
-    Where `out` is a bucket, `path` is a folder from which the run there can be read.
+    Where `out` is a bucket, `path` is a folder from which the run there can be read. Runs that are
+    damaged are left out, and named in the log.
 
     Raises:
-      StoreError: the file `run.json` of a run is damaged, or the bucket cannot be used.
+      StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
     """
     if bucket.is_remote(out):
-        found = [_info(seen) for seen in reading.glance(out)]
+        found = damage.of_whole(reading.glance(out), _info)
     else:
         folder = pathlib.Path(out).absolute()
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        found = [_info(_seen(path)) for path in paths if (path / about.ABOUT).exists()]
+        found = damage.of_whole(filter(_may_be_run, paths), lambda path: _info(_seen(path)))
     return sorted(found, key=lambda info: info.created)
 
 
@@ -363,6 +364,11 @@ def _info(seen: reading.Seen) -> RunInfo:
     state = "running" if seen.is_held else "finished" if done else "interrupted"
     job, label, created = (story[name] for name in ("job", "label", "created"))
     return RunInfo(seen.path, job, label, state, seen.finished, asked, seen.bytes, created)
+
+
+def _may_be_run(path: pathlib.Path) -> bool:
+    """Return whether a path is the folder of a run, or a link to one that is not there."""
+    return about.is_run(path) or (path.is_symlink() and not path.exists())
 
 
 def _seen(path: pathlib.Path) -> reading.Seen:

@@ -1,0 +1,111 @@
+"""Orbax as this library uses it: named trees of NumPy arrays, errors in one line.
+
+Orbax raises what goes wrong, and its threads tell of it besides: in the log of absl, and, from
+callbacks that outlive the event loop they belong to, as exceptions that Python can only print. A
+full disk gave two dozen tracebacks that way. They are kept quiet, since the error says it all.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth.store.files import StoreError, unwritable
+
+
+def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write named trees of arrays to a new folder.
+
+    Raises:
+      StoreError: it cannot be written.
+    """
+    checkpointer, args = _orbax()
+    try:
+        with _alone_tells():
+            checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
+    except Exception as error:  # tensorstore reports a full disk as a ValueError
+        raise unwritable(folder, _cause(error)) from error
+
+
+def restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) -> dict[str, Any]:
+    """Return arrays of a tree that `save` wrote, by the names of its leaves.
+
+    Raises:
+      StoreError: something is missing or damaged; the message ends with `remedy`.
+    """
+    checkpointer, args = _orbax()
+    wanted = args.PyTreeRestore(
+        item={name: dict.fromkeys(leaves, 0)},
+        restore_args={name: dict.fromkeys(leaves, _as_numpy())},
+        partial_restore=True,
+    )
+    try:
+        with _alone_tells():
+            return checkpointer.restore(folder.absolute(), args=wanted)[name]
+    except Exception as error:  # whatever a damaged file makes orbax or tensorstore say
+        raise StoreError(f"{folder} is damaged ({_first_line(error)}). {remedy}") from error
+
+
+@functools.cache
+def _orbax() -> tuple[Any, Any]:
+    # Orbax takes half a second to import, which listing runs and showing a table need not wait for.
+    # One checkpointer serves the whole process; uncompressed, since weights hardly compress. It
+    # waits for no other process: only the first one reads and writes.
+    import orbax.checkpoint as ocp
+
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix="jaxlth"
+    )
+    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
+    logging.getLogger("absl").addFilter(_is_news)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone), ocp.args
+
+
+def _as_numpy() -> Any:
+    import orbax.checkpoint as ocp
+
+    return ocp.RestoreArgs(restore_type=np.ndarray)
+
+
+@contextlib.contextmanager
+def _alone_tells() -> Iterator[None]:
+    """Have an error told by who raises it alone, also later on: callbacks come when they like."""
+    tell = sys.unraisablehook
+
+    def hook(lost: Any) -> None:
+        if not (
+            isinstance(lost.exc_value, RuntimeError) and "loop is closed" in f"{lost.exc_value}"
+        ):
+            tell(lost)
+
+    sys.unraisablehook = hook
+    yield  # after an error the hook stays
+    if sys.unraisablehook is hook:
+        sys.unraisablehook = tell
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a message is not of an exception in a thread that orbax waits for."""
+    return "_SignalingThread" not in str(record.msg)
+
+
+def _cause(error: Exception) -> str:
+    """Return the error of the operating system behind one of tensorstore, or its first line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
