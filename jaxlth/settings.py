@@ -167,7 +167,7 @@ def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> 
 
 def to_toml(settings: Any) -> str:
     """Return settings as TOML text; what is None is left out."""
-    return tomli_w.dumps(_without_none(to_dict(settings)))
+    return tomli_w.dumps(without_none(to_dict(settings)))
 
 
 def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
@@ -202,9 +202,10 @@ def _listed(names: list[str], *, width: int = 100) -> str:
     return ", ".join(fitting) + (f" and {more} more" if more else "")
 
 
-def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings less those that are None, which TOML cannot say."""
     return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
+        key: without_none(value) if isinstance(value, Mapping) else value
         for key, value in mapping.items()
         if value is not None
     }

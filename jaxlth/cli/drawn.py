@@ -42,8 +42,8 @@ def last(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, Any]:
     if job == "separation":
         return {"separation": levels.overview(frame)}
     if job == "supermask":
-        parts = [part for part in masked.drawable(frame) if part in SUPERMASK]
-        return {"supermask": _supermask(*parts)(frame, path, Figure())} if parts else {}
+        drawable = set(SUPERMASK) & set(masked.drawable(frame))
+        return {"supermask": _supermask(*SUPERMASK)(frame, path, Figure())} if drawable else {}
     if job in ("early", "train-mask"):
         return {"accuracy": early.accuracy(frame)} if (frame["level"] > 0).any() else {}
     return {"accuracy": figures.accuracy(stored.undilated(frame))}
@@ -176,11 +176,12 @@ def _asked(seen: _Pruned, command: Figure) -> dict[int, masks.Mask]:
 
 
 def _supermask(*parts: str) -> Draw:
-    """Return what draws parts of the report of a run of supermask, side by side."""
+    """Return what draws parts of the report of a run of supermask, those there are, in a row."""
 
     def draw(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
-        split = stored.setting(path, "choose_on")
-        return masked.figure(frame, store.curves([path]), *parts, split=split)
+        split, drawable = stored.setting(path, "choose_on"), masked.drawable(frame)
+        there = [part for part in parts if part in drawable]
+        return masked.figure(frame, store.curves([path]), *there or parts, split=split)
 
     return draw
 

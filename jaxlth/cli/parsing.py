@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import settings, tickets
+from jaxlth import settings, store, tickets
 from jaxlth.cli import options
 from jaxlth.cli.commands import COMMANDS, Scale, Training
 from jaxlth.tickets import ImpSettings
@@ -112,6 +112,7 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
             bool(path) and not path.startswith("--"),
             "`--settings` needs the name of a TOML file, such as settings.toml in a run's folder.",
         )
+        store.check_settings(path)
         return kind(job=settings.read_toml(job, path), settings=path)  # pyright: ignore[reportCallIssue]
     if name is not None:
         chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]

@@ -26,7 +26,7 @@ works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.stor
 """
 
 from jaxlth.store import damage, exchange, tensorboard
-from jaxlth.store.about import is_run, understood
+from jaxlth.store.about import check_settings, is_run, understood
 from jaxlth.store.bucket import at as reach
 from jaxlth.store.bucket import is_remote
 from jaxlth.store.exchange import export_ticket, load_ticket
@@ -42,6 +42,7 @@ __all__ = [
     "RunInfo",
     "StoreError",
     "about_run",
+    "check_settings",
     "curves",
     "damage",
     "exchange",

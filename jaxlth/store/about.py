@@ -13,6 +13,7 @@ import pathlib
 import platform
 import socket
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
@@ -86,6 +87,30 @@ def understood(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             f"not understood by jaxlth {__version__}: {lacking.rstrip('.')}. Read this run "
             "with the version that made it."
         ) from error
+
+
+def check_settings(path: str | os.PathLike[str]) -> None:
+    """Raise if a file is the `settings.toml` of a run and differs from what the run was made with.
+
+    Copies in other places may say what they like.
+
+    Raises:
+      StoreError: it differs, or the `run.json` beside it is damaged.
+    """
+    file = pathlib.Path(path).absolute()
+    if file.name != SETTINGS or not is_run(file.parent):
+        return
+    content = files.read_bytes(file, remedy="", largest=LARGEST)
+    try:
+        said = tomllib.loads(content.decode())
+    except ValueError:
+        said = None
+    if said != settings_lib.without_none(read(file.parent)["settings"]):
+        raise StoreError(
+            f"{file} is damaged or was changed: it differs from the settings in {ABOUT} beside it. "
+            "Settings of your own belong into another folder; the command of this run writes this "
+            "file again."
+        )
 
 
 def made_by(story: Mapping[str, Any]) -> str:
