@@ -7,6 +7,7 @@ leaf, and the CRC-32 of all bytes.
 """
 
 import pathlib
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxlth import trees
-from jaxlth.store import checkpointer
+from jaxlth.store import checkpointer, files
 from jaxlth.store.files import StoreError
 
 Description = dict[str, Any]  # {"crc32": int, "leaves": {name: [kind, shape] | None}}
@@ -75,15 +76,8 @@ def check_files(folder: pathlib.Path, expected: Mapping[str, int], *, remedy: st
       StoreError: a file is missing, damaged or cannot be read; the message names it.
     """
     for name, crc in expected.items():
-        try:
-            whole = zlib.crc32((folder / name).read_bytes()) == crc
-        except FileNotFoundError as error:
-            raise StoreError(f"{folder / name} is missing. {remedy}") from error
-        except OSError as error:
-            raise StoreError(
-                f"{folder / name} cannot be read: {error.strerror}. {remedy}"
-            ) from error
-        if not whole:
+        content = files.read_bytes(folder / name, remedy=remedy, largest=sys.maxsize)
+        if zlib.crc32(content) != crc:
             raise StoreError(f"{folder / name} is damaged (its checksum is wrong). {remedy}")
 
 

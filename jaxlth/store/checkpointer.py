@@ -1,24 +1,27 @@
 """Orbax as this library uses it: named trees of NumPy arrays, errors in one line.
 
-Orbax raises what goes wrong, and its threads tell of it besides: in the log of absl, and, from
-callbacks that outlive the event loop they belong to, as exceptions that Python can only print. A
-full disk gave two dozen tracebacks that way. They are kept quiet, since the error says it all.
+Orbax raises what goes wrong, and its threads tell of it besides: in the logs of absl and asyncio,
+and, from callbacks that outlive the event loop they belong to, as exceptions that Python can only
+print. A full disk gave two dozen tracebacks that way. They are kept quiet, since the error says it.
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxlth.store.files import StoreError, unwritable
+from jaxlth.store.files import StoreError, unreadable, unwritable
+
+DESCRIPTORS = 32  # open files that reading or writing trees takes at most, and then some
 
 
 def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None:
@@ -29,10 +32,12 @@ def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None
     """
     checkpointer, args = _orbax()
     try:
+        _check_descriptors(folder.parent)
         with _alone_tells():
             checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
     except Exception as error:  # tensorstore reports a full disk as a ValueError
-        raise unwritable(folder, _cause(error)) from error
+        code = _os_error(error)
+        raise unwritable(folder, os.strerror(code) if code else _first_line(error)) from error
 
 
 def restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) -> dict[str, Any]:
@@ -48,9 +53,13 @@ def restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) 
         partial_restore=True,
     )
     try:
+        _check_descriptors(folder.parent)
         with _alone_tells():
             return checkpointer.restore(folder.absolute(), args=wanted)[name]
     except Exception as error:  # whatever a damaged file makes orbax or tensorstore say
+        code = _os_error(error)
+        if code not in (None, errno.ENOENT):
+            raise unreadable(folder, os.strerror(code)) from error
         raise StoreError(f"{folder} is damaged ({_first_line(error)}). {remedy}") from error
 
 
@@ -66,7 +75,8 @@ def _orbax() -> tuple[Any, Any]:
         primary_host=me, active_processes={me}, barrier_sync_key_prefix="jaxlth"
     )
     handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
-    logging.getLogger("absl").addFilter(_is_news)
+    for log in ("absl", "asyncio"):
+        logging.getLogger(log).addFilter(_is_news)
     return ocp.Checkpointer(handler, multiprocessing_options=alone), ocp.args
 
 
@@ -80,30 +90,45 @@ def _as_numpy() -> Any:
 def _alone_tells() -> Iterator[None]:
     """Have an error told by who raises it alone, also later on: callbacks come when they like."""
     tell = sys.unraisablehook
-
-    def hook(lost: Any) -> None:
-        if not (
-            isinstance(lost.exc_value, RuntimeError) and "loop is closed" in f"{lost.exc_value}"
-        ):
-            tell(lost)
-
-    sys.unraisablehook = hook
+    sys.unraisablehook = _Quiet(tell.tell if isinstance(tell, _Quiet) else tell)
     yield  # after an error the hook stays
-    if sys.unraisablehook is hook:
-        sys.unraisablehook = tell
+    sys.unraisablehook = tell
+
+
+class _Quiet(NamedTuple):
+    """A hook for lost exceptions that keeps quiet about those of callbacks that come too late."""
+
+    tell: Callable[[Any], Any]  # the hook before it
+
+    def __call__(self, lost: Any) -> None:
+        """Tell of an exception unless it is one of those."""
+        if str(lost.exc_value) != "Event loop is closed":
+            self.tell(lost)
+
+
+def _check_descriptors(folder: pathlib.Path) -> None:
+    """Raise OSError unless this process may open as many files more as orbax needs at once."""
+    taken = []
+    try:
+        while len(taken) < DESCRIPTORS:
+            taken.append(os.open(folder, os.O_RDONLY))
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a message is not of an exception in a thread that orbax waits for."""
-    return "_SignalingThread" not in str(record.msg)
+    """Return whether a message is not of an error that who waits for orbax is told as well."""
+    lost = "never retrieved" in str(record.msg) and "tensorstore" in str(record.msg)
+    return not lost and "_SignalingThread" not in str(record.msg)
 
 
-def _cause(error: Exception) -> str:
-    """Return the error of the operating system behind one of tensorstore, or its first line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+def _os_error(error: Exception) -> int | None:
+    """Return the number of the error of the operating system behind one of tensorstore."""
+    if isinstance(error, OSError):
+        return error.errno
     code = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(code[1])) if code else _first_line(error)
+    return int(code[1]) if code else None
 
 
 def _first_line(error: Exception) -> str:

@@ -37,6 +37,14 @@ def unwritable(path: str | os.PathLike[str], why: str) -> StoreError:
     )
 
 
+def unreadable(path: str | os.PathLike[str], why: str) -> StoreError:
+    """Return the error that `path` cannot be read, though it may well be whole."""
+    return StoreError(
+        f"{path} cannot be read: {why}. It may well be whole: make it readable, then run the same "
+        "command again."
+    )
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Put a file in its place at once, so that it is never seen half written.
 
@@ -80,7 +88,7 @@ def read_bytes(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> by
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing. {remedy}") from error
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}. {remedy}") from error
+        raise unreadable(path, error.strerror or str(error)) from error
 
 
 def read_json(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> dict[str, Any]:

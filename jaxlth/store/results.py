@@ -34,7 +34,7 @@ def mend(path: pathlib.Path, finished: Iterable[str]) -> None:
     """
     lines, finished = _lines(path), list(finished)
     whole = {unit: line for unit, line in lines if unit in finished}
-    if set(whole) == set(finished) and len(whole) == len({unit for unit, _ in lines}):
+    if set(whole) == set(finished) and len(whole) == len(lines):
         return
     missing = iter([unit for unit in finished if unit not in whole])
     places = dict.fromkeys(unit if unit in whole else next(missing, None) for unit, _ in lines)

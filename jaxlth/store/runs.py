@@ -348,13 +348,19 @@ def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
     else:
         folder = pathlib.Path(out).absolute()
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        found = damage.of_whole(filter(_may_be_run, paths), lambda path: _info(_seen(path)))
+        found = damage.of_whole(filter(_may_be_run, paths), _info_of)
     return sorted(found, key=lambda info: info.created)
 
 
 def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
     return units.records(reading.local(path))
+
+
+def _info_of(path: pathlib.Path) -> RunInfo:
+    about.read(path)  # before anything else: it says best what is wrong
+    finished = len(units.finished(path))
+    return _info(reading.Seen(path, finished, _bytes(path), lock.is_held(path)))
 
 
 def _info(seen: reading.Seen) -> RunInfo:
@@ -369,10 +375,6 @@ def _info(seen: reading.Seen) -> RunInfo:
 def _may_be_run(path: pathlib.Path) -> bool:
     """Return whether a path is the folder of a run, or a link to one that is not there."""
     return about.is_run(path) or (path.is_symlink() and not path.exists())
-
-
-def _seen(path: pathlib.Path) -> reading.Seen:
-    return reading.Seen(path, len(units.finished(path)), _bytes(path), lock.is_held(path))
 
 
 def _bytes(path: pathlib.Path) -> int:
