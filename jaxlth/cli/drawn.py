@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from jaxlth import graphs, masks, separation, store, tickets
-from jaxlth.cli import looked, stored
+from jaxlth.cli import looked, notices, stored
 from jaxlth.cli.commands import TOLERANCE, Figure
 from jaxlth.graphs.categories import PRUNED
 from jaxlth.report import early, figures, learning, levels, pictures, pixels, twins
@@ -21,6 +21,7 @@ SUPERMASK = ("accuracies", "training")  # parts of the figure that a run of supe
 Draw = Callable[[pd.DataFrame, pathlib.Path, Figure], Any]  # (table, folder of the run, command)
 
 
+@notices.printed()
 def figure(command: Figure) -> int:
     """Draw a figure."""
     if command.file is not None:
@@ -85,10 +86,10 @@ def _dilation(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
 
 
 def _training(frame: pd.DataFrame, path: pathlib.Path, command: Figure) -> Any:
-    densities = stored.undilated(frame).groupby("level")["density"].first().to_dict()
-    return figures.training(
-        store.curves([path]), levels=command.levels or None, densities=densities
-    )
+    rows, curves = stored.undilated(frame), store.curves([path])
+    densities = rows.groupby("level")["density"].first().to_dict()
+    curves = curves[curves["unit"].isin(rows["unit"])]
+    return figures.training(curves, levels=command.levels or None, densities=densities)
 
 
 def _onset(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:

@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 
 from jaxlth import early, mask_training, masks, separation, store, supermask, tickets
-from jaxlth.cli import stored
+from jaxlth.cli import notices, stored
 from jaxlth.cli.commands import Export
 from jaxlth.settings import known, require
 from jaxlth.store import exchange
 from jaxlth.work import Start
 
 
+@notices.printed()
 def export(command: Export) -> int:
     """Write a ticket to a file."""
     require(

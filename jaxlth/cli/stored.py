@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxlth import store
+from jaxlth.cli import notices
 from jaxlth.cli.commands import List, Results
 from jaxlth.early import Method
 from jaxlth.report import (
@@ -25,6 +26,7 @@ from jaxlth.report import (
 from jaxlth.settings import known, require
 
 
+@notices.printed()
 def results(command: Results) -> int:
     """Print stored results, or write them to a file."""
     paths = chosen_runs(command.runs, command.out, everything=command.all)
@@ -55,6 +57,7 @@ def _print(command: Results, path: pathlib.Path, *, named: bool) -> None:
         print(f"Two-sided p of Welch's t-test against {command.baseline}.")
 
 
+@notices.printed()
 def list_runs(command: List) -> int:
     """List runs."""
     found = store.runs(command.out)
