@@ -242,7 +242,7 @@ def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> 
         if field.metadata.get("outside") or field.name not in stored:
             continue
         value, old, where = getattr(wanted, field.name), stored[field.name], within + field.name
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
             found += differences(old, value, within=f"{where}.")
         elif old != (list(value) if isinstance(value, tuple) else value):
             found.append(f"`{where}`: {old!r}, not {value!r}")
@@ -251,7 +251,7 @@ def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> 
 
 def to_toml(settings: Any) -> str:
     """Return settings as TOML text; what is None is left out."""
-    return tomli_w.dumps(_without_none(to_dict(settings)))
+    return tomli_w.dumps(without_none(to_dict(settings)))
 
 
 def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
@@ -306,9 +306,10 @@ def _listed(names: list[str], *, width: int = 100) -> str:
     return ", ".join(fitting) + (f" and {more} more" if more else "")
 
 
-def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings less those that are None, which TOML cannot say."""
     return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
+        key: without_none(value) if isinstance(value, Mapping) else value
         for key, value in mapping.items()
         if value is not None
     }

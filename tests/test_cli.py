@@ -29,7 +29,7 @@ from jaxlth import cli, data, models, settings, store, tickets
 from jaxlth.cli import errors, options, signals
 from jaxlth.cli.commands import COMMANDS, TOLERANCE, Kind
 from jaxlth.report import formats
-from jaxlth.store import lock
+from jaxlth.store import about, lock
 from jaxlth.tickets import ImpSettings
 from jaxlth.training import optimizers
 
@@ -591,3 +591,169 @@ def test_a_process_without_streams_works(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stderr", None)
     assert cli.main(["list", "--out", str(tmp_path)]) == 0
     assert cli.main(["lst"]) == 2
+
+
+# ---- damaged runs beside whole ones
+
+
+@pytest.fixture
+def both(finished, tmp_path):
+    """A folder with a whole run and one whose `run.json` is damaged, and what is said of that."""
+    runs = tmp_path / "runs"
+    for name in ("imp-good", "imp-bad"):
+        shutil.copytree(finished, runs / name)
+    (runs / "imp-bad" / "run.json").write_text("{")
+    return runs, f"jaxlth: left out: {runs}/imp-bad/run.json is damaged"
+
+
+def said(capfd, *words):
+    """Return exit code, output and the lines of errors of a command."""
+    code = cli.main(list(map(str, words)))
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err
+    return code, out, err.splitlines()
+
+
+def test_a_damaged_run_hides_no_other(both, tmp_path, capfd):
+    runs, warning = both
+    file = tmp_path / "file"
+    for words, shown in [
+        (["list"], "imp-good"),
+        (["results"], "inning tickets"),
+        (["results", "--all"], "inning tickets"),
+        (["results", "imp-bad", "imp-good"], "inning tickets"),
+        (["results", "--all", "--format", "csv"], "imp-good,level_01"),
+        (["results", runs / "imp-bad", runs / "imp-good", "--format", "json"], "imp-good"),
+        (["figure", "--file", f"{file}.svg"], "file.svg"),
+        (["figure", "imp-bad", "imp-good", "--file", f"{file}.svg"], "file.svg"),
+        (["export", f"{file}.npz"], "file.npz"),
+    ]:
+        code, out, (line,) = said(capfd, *words, "--out", runs)
+        assert code == 0, words
+        assert shown in out, words
+        assert "imp-bad" not in out, words
+        assert line.startswith(warning), words
+    assert store.load_ticket(f"{file}.npz").metadata["run"] == "imp-good"
+
+
+def test_a_damaged_run_that_alone_is_asked_for_is_a_mistake_in_one_line(both, tmp_path, capfd):
+    runs, warning = both
+    line_of = warning.replace("left out: ", "")
+    for name in ("imp-bad", runs / "imp-bad"):
+        for words in (
+            ["results", name],
+            ["results", name, "--format", "csv"],
+            ["figure", name, "--file", tmp_path / "file.svg"],
+            ["export", tmp_path / "file.npz", "--run", name],
+        ):
+            code, out, (line,) = said(capfd, *words, "--out", runs)
+            assert (code, out) == (2, "")
+            assert line.startswith(line_of)
+    for words in (["results", "imp-good"], ["results", runs / "imp-good", "--format", "csv"]):
+        code, _, lines = said(capfd, *words, "--out", runs)
+        assert (code, lines) == (0, [])  # whoever names a run hears nothing of others
+    shutil.rmtree(runs / "imp-good")
+    for words in (["list"], ["results"], ["results", "--all"]):
+        code, out, (line,) = said(capfd, *words, "--out", runs)
+        assert (code, out) == (2, "")
+        assert line.startswith(line_of)
+
+
+def test_an_unfinished_run_and_a_damaged_record_hide_no_other_run(both, capfd, tmp_path):
+    runs, _ = both
+    shutil.rmtree(runs / "imp-bad")
+    for name in ("imp-empty", "imp-torn"):
+        shutil.copytree(runs / "imp-good", runs / name)
+    shutil.rmtree(runs / "imp-empty" / "level_00")
+    shutil.rmtree(runs / "imp-empty" / "level_01")
+    record = runs / "imp-torn" / "level_01/ticket/replicate_0/record.json"
+    record.write_text(record.read_text()[:-30])
+    for words in (
+        ["results", "--all"],
+        ["figure", "imp-empty", "imp-torn", "imp-good", "--file", tmp_path / "file.svg"],
+    ):
+        code, out, lines = said(capfd, *words, "--out", runs)
+        assert code == 0
+        assert "imp-empty" not in out
+        assert "imp-torn" not in out
+        damaged, empty = sorted(lines)
+        assert damaged.startswith(f"jaxlth: left out: {record} is damaged")
+        assert empty.startswith("jaxlth: left out: The run imp-empty has no finished network")
+
+
+@pytest.mark.parametrize("left", [["lock"], ["lock", "settings.toml"], []])
+def test_a_run_killed_before_it_had_its_run_json_goes_on(finished, left, tmp_path):
+    path = tmp_path / finished.name
+    path.mkdir()
+    for name in left:
+        shutil.copy(finished / name, path)
+    printed(*TINY, "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    assert (info.path, info.state) == (path, "finished")
+
+
+def test_a_damaged_run_json_is_made_again_once_it_is_deleted(finished, tmp_path, capfd):
+    path = tmp_path / finished.name
+    shutil.copytree(finished, path)
+    (path / "run.json").write_text("{")
+    code, _, (line,) = said(capfd, *TINY, "--out", tmp_path)
+    assert code == 2
+    assert line.endswith(
+        "Delete this file and give the command of the run again: its results are still there."
+    )
+    (path / "run.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
+    printed(*TINY, "--out", str(tmp_path))
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    again, whole = store.about_run(path), store.about_run(finished)
+    for name in ("settings", "facts", "planned", "job", "label", "changed"):
+        assert again[name] == whole[name]
+    for kind in ("pixels", "accuracy"):
+        printed("figure", str(path), "--kind", kind)
+
+
+def test_a_changed_settings_file_of_a_run_is_refused_and_a_copy_is_not(finished, tmp_path, capfd):
+    path = tmp_path / finished.name
+    shutil.copytree(finished, path)
+    file = path / "settings.toml"
+    file.write_text(file.read_text().replace("steps = 20", "steps = 60"))
+    out = ["--out", tmp_path / "others"]
+    code, _, (line,) = said(capfd, "imp", "--settings", file, *out)
+    assert code == 2
+    assert line.startswith(f"jaxlth: {file} is damaged or was changed")
+    copy = shutil.copy(file, tmp_path)
+    code, _, _ = said(capfd, "imp", "--settings", copy, *out)
+    assert code == 0
+    (info,) = store.runs(tmp_path / "others")
+    assert store.about_run(info.path)["settings"]["training"]["steps"] == 60
+
+
+def test_settings_that_this_version_does_not_know_are_named(finished, tmp_path, capfd):
+    path = tmp_path / "imp-newer"
+    shutil.copytree(finished, path)
+    story = about.read(path)
+    story["environments"][0]["versions"]["jaxlth"] = "9.9"
+    story["settings"]["thaw"] = 3
+    about.write(path, story)
+    for words in (["figure", path, "--kind", "network"], ["export", tmp_path / "file.npz"]):
+        code, _, (line,) = said(capfd, *words, "--out", tmp_path)
+        assert code == 2
+        assert line.startswith(f"jaxlth: {path}/run.json was made by jaxlth 9.9 and is not")
+        assert "There is no setting `thaw`" in line
+    assert said(capfd, "results", path)[0] == 0  # which does not need them
+    del story["settings"]["rewind_step"]
+    about.write(path, story)
+    code, _, (line,) = said(capfd, "results", path)
+    assert code == 2
+    assert "it has no entry 'rewind_step'" in line
+
+
+def test_the_training_figure_shows_the_networks_that_were_not_dilated(finished, tmp_path):
+    out = ["--out", str(tmp_path)]
+    printed(*TINY, "--dilations", "0.5", *out)
+    (info,) = store.runs(tmp_path)
+    files = []
+    for path in (finished, info.path):
+        files.append(tmp_path / f"{path.parent.name}.svg")
+        printed("figure", str(path), "--kind", "training", "--file", str(files[-1]))
+    assert files[0].read_bytes() == files[1].read_bytes()

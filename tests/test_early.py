@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 
 import jax
 import numpy as np
@@ -20,6 +21,7 @@ from jaxlth.models.resnet import ResNet
 from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
+from jaxlth.store import about
 from jaxlth.tickets import scoring
 from jaxlth.training import TrainingSettings
 
@@ -658,8 +660,8 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(t
     changed = methods[1]._replace(ablation="reinitialized")
     start = made.start(made.keep(0.1, changed), changed, 0)
     assert same(early.find(run, 0.1, changed, 0), start)
-    about = info.path / "run.json"
-    about.write_text(about.read_text().replace('"digits"', '"mnist"'))
+    story = json.dumps(about.read(info.path)).replace('"digits"', '"mnist"')
+    about.write(info.path, json.loads(story))
     early.find(run, 0.1, methods[2], 0)
     with pytest.raises(ValueError, match="snip-uss-on-snip start from scores of training examples"):
         early.find(run, 0.1, methods[1], 0)

@@ -6,6 +6,8 @@ import io
 import itertools
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -467,3 +469,45 @@ def test_a_unit_of_many_layers_has_a_name_that_a_folder_can_have():
     (name,) = {unit.split("/")[0] for unit in supermask.units(chosen) if "size_10-10" in unit}
     assert len(name) == 255
     assert name.startswith(f"size_{size[:200]}")
+
+
+# What is drawn of an interrupted run.
+
+
+def interrupted(run, tmp_path, *kinds):
+    """Return the folder of a copy of a run in which only units of these kinds are finished."""
+    path = tmp_path / run.path.name
+    shutil.copytree(run.path, path)
+    for unit, record in run.records():
+        if record["kind"] not in kinds:
+            (path / unit / "record.json").unlink()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "drawn", "lacking"),
+    [
+        (["long"], [], "accuracies"),
+        (["long", "short"], ["stopping"], "accuracies"),
+        (["long", "short", "thresholds"], ["stopping", "thresholds", "supermask"], "training"),
+        (["baseline"], ["supermask", "sizes"], "long"),
+    ],
+)
+def test_an_interrupted_run_is_drawn_as_far_as_it_goes(
+    finished, kinds, drawn, lacking, tmp_path, capfd
+):
+    path = interrupted(finished[0], tmp_path, *kinds)
+    for kind in ("supermask", "stopping", "thresholds", "sizes"):
+        file = tmp_path / f"{kind}.svg"
+        code = cli.main(["figure", str(path), "--kind", kind, "--file", str(file)])
+        said = capfd.readouterr().err
+        if kind in drawn:
+            assert (code, said) == (0, "")
+            assert file.exists()
+        elif kind != "stopping":
+            assert code == 2
+            assert re.fullmatch("jaxlth: `results` have no network of the kind .* yet .*\n", said)
+            assert not file.exists()
+    frame, curves = store.table([path]), store.curves([path])
+    with pytest.raises(ValueError, match=f"the panel {lacking} draws"):
+        report.figure(frame, curves, lacking, split="validation")

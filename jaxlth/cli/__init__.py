@@ -100,7 +100,7 @@ def guarded(function: Callable[[], int]) -> int:
     """
     _fit_width()
     logging.getLogger("matplotlib").addFilter(_is_news)
-    with errors.streams(), notices.in_a_line(), signals.obeyed():
+    with errors.streams(), notices.shown(), signals.obeyed():
         try:
             backends.check_flags()
             return _finished(function)

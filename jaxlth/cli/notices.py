@@ -1,14 +1,16 @@
-"""What the command line shows of warnings: those of the library are one line, as its errors are."""
+"""What the library tells of besides results, on stderr: its warnings and its log, a line each."""
 
 import contextlib
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 
 @contextlib.contextmanager
-def in_a_line() -> Iterator[None]:
-    """Show what the library warns of without the line of code that does.
+def shown() -> Iterator[None]:
+    """Show warnings and log of the library in the form of its errors.
 
     Pillow's warning of images of many pixels is not shown: it does not name the image, and the
     library's own does.
@@ -24,8 +26,12 @@ def in_a_line() -> Iterator[None]:
             return plain(message, category, *where, **line)
         return f"jaxlth: warning: {' '.join(str(message).split())}\n"
 
+    log, handler = logging.getLogger("jaxlth"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("jaxlth: %(message)s"))
     warnings.formatwarning = formatted  # unlike `showwarning`, it leaves recorded warnings alone
+    log.addHandler(handler)
     try:
         yield
     finally:
+        log.removeHandler(handler)
         warnings.formatwarning = plain

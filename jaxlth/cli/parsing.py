@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import __version__, paths, settings, tickets
+from jaxlth import __version__, paths, settings, store, tickets
 from jaxlth.cli import options, words
 from jaxlth.cli.commands import COMMANDS, Scale, Training
 from jaxlth.tickets import ImpSettings
@@ -138,6 +138,7 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
             "`--settings` needs the name of a TOML file, such as settings.toml in a run's folder.",
         )
         path = paths.expand(path, setting="--settings")
+        store.check_settings(path)
         return kind(job=settings.read_toml(job, path), settings=path)  # pyright: ignore[reportCallIssue]
     if name is not None:
         chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]

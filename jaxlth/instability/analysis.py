@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import pathlib
 from collections.abc import Generator
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxlth.instability.comparing import Line
 from jaxlth.instability.job import Job, compared_every, described, lost
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.tickets import Problem
+from jaxlth.tickets import ImpSettings, Problem
 from jaxlth.work import Ask, Progress, Start
 
 
@@ -102,20 +103,33 @@ class Analysis:
         asked = choices.imp(self.chosen, step)
         label = tickets.label(self.chosen)
         folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
-        if self.run.has(unit) or not hosts.by_lead(folder.exists):
+        if self.run.has(unit) or not hosts.by_lead(lambda: store.is_run(folder)):
             return
-        found = store.look(folder)
+        try:
+            whole = self._read(folder, asked, its_unit)
+        except store.StoreError as error:  # then it is trained here
+            store.damage.name(error)
+            return
+        if whole is not None:
+            trees, its_record = whole
+            self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
+
+    def _read(
+        self, folder: pathlib.Path, asked: ImpSettings, unit: str
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
+        run = store.look(folder)
         about = store.about_run(folder)
         differing = settings.differences(about["settings"], asked)
         same_data = store.facts.same_data(about.get("facts", {}), self._problem.identity)
-        if differing or not same_data or not found.has(its_unit):
-            return
-        its_record = found.record(its_unit)
-        trees = {"network": found.load(its_unit, "network", self._problem.subject.like)}
-        if not its_record.get("snapshot"):
-            trees["mask"] = found.load(its_unit, "mask", self._problem.subject.dense)
-        its_record.pop("dilation", None)
-        self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
+        if differing or not same_data or not run.has(unit):
+            return None
+        record = run.record(unit)
+        trees = {"network": run.load(unit, "network", self._problem.subject.like)}
+        if not record.get("snapshot"):
+            trees["mask"] = run.load(unit, "mask", self._problem.subject.dense)
+        record.pop("dilation", None)
+        return trees, record
 
     def _replicates(self) -> range:
         return range(self.chosen.replicates)

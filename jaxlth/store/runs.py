@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from jaxlth import hosts
 from jaxlth import settings as settings_lib
 from jaxlth.data import Identity, workers
-from jaxlth.store import about, bucket, files, lock, mirror, reading, results, units
+from jaxlth.store import about, bucket, damage, files, lock, mirror, reading, results, units
 from jaxlth.store import facts as facts_lib
 from jaxlth.store.files import StoreError
 from jaxlth.store.mirror import Mirror
@@ -351,23 +351,30 @@ class Run:
 def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
     """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
 
-    Where `out` is a bucket, `path` is a folder from which the run there can be read.
+    Where `out` is a bucket, `path` is a folder from which the run there can be read. Runs that are
+    damaged are left out, and named in the log.
 
     Raises:
-      StoreError: the file `run.json` of a run is damaged, or the bucket cannot be used.
+      StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
     """
     if bucket.is_remote(out):
-        found = [_info(seen) for seen in reading.glance(out)]
+        found = damage.of_whole(reading.glance(out), _info)
     else:
         folder = pathlib.Path(out).absolute()
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        found = [_info(_seen(path)) for path in paths if (path / about.ABOUT).exists()]
+        found = damage.of_whole(filter(_may_be_run, paths), _info_of)
     return sorted(found, key=lambda info: info.created)
 
 
 def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
     return units.records(reading.local(path))
+
+
+def _info_of(path: pathlib.Path) -> RunInfo:
+    about.read(path)  # before anything else: it says best what is wrong
+    finished = len(units.finished(path))
+    return _info(reading.Seen(path, finished, _bytes(path), lock.is_held(path)))
 
 
 def _info(seen: reading.Seen) -> RunInfo:
@@ -379,8 +386,9 @@ def _info(seen: reading.Seen) -> RunInfo:
     return RunInfo(seen.path, job, label, state, seen.finished, asked, seen.bytes, created)
 
 
-def _seen(path: pathlib.Path) -> reading.Seen:
-    return reading.Seen(path, len(units.finished(path)), _bytes(path), lock.is_held(path))
+def _may_be_run(path: pathlib.Path) -> bool:
+    """Return whether a path is the folder of a run, or a link to one that is not there."""
+    return about.is_run(path) or (path.is_symlink() and not path.exists())
 
 
 def _bytes(path: pathlib.Path) -> int:
