@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -27,7 +28,7 @@ from jaxlth.store import files
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
-_HASHED = {"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
+_HASHED: dict[Any, Any] = {"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
 # What would make two files of one figure differ, by format.
 _STAMPS: dict[str, dict[str, None]] = {
     ".png": {},

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxlth import data, graphs, settings, store, tickets
 from jaxlth.data import Info
@@ -53,10 +53,11 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
     )
     chosen, images = tickets.described(run, SeparationSettings)
     with store.understood(run.path) as about:
-        parts = {name: tuple(about["facts"][name]) for name in ("tasks", "widths")}
+        tasks, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
+        parts: dict[str, Any] = {"tasks": tasks, "widths": widths}
         info = Info(name=chosen.data.name, **images, **parts, train=0, validation=0, test=0)
         owners = [graphs.Task(*task) for task in data.tasks(info)]
-        tasks = dict(zip(names(info.name), owners, strict=True))
+        owned = dict(zip(names(info.name), owners, strict=True))
     subject = tickets.subject(chosen, **images)
     units = [name for name, _ in run.records()]
     found, level = {}, 0
@@ -65,4 +66,4 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         found[level] = Start(network, run.load(unit, "mask", subject.dense))
         level += 1
     settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
-    return Pruned(tasks, info.shape, found)
+    return Pruned(owned, info.shape, found)
