@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 WIDTH = 1024  # images lie in rows of this many, so that counts add up in two stages
-MANY = 64  # arrays from which on their parts are cut out on the host
+MANY = 32  # arrays from which on their parts are cut out on the host
 
 
 @contextlib.contextmanager
