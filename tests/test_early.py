@@ -974,3 +974,10 @@ def test_the_learning_curve_is_a_mean_over_replicates_beside_other_models():
     assert lines["meta-mlp"] == pytest.approx([0.3, 0.15])
     assert lines["meta-linear"][0] == 1e-3
     assert "meta-tree" not in lines
+
+
+@pytest.mark.parametrize(("kept", "told"), [(0.0101, 0.01), (0.0034, 0.0034), (0.034, 0.034)])
+def test_the_density_that_is_kept_is_told_where_another_was_asked_for(kept, told):
+    unit = "density_0.01/edge-popup/replicate_0"
+    row = {"unit": [unit], "control": ["edge-popup"], "density": [kept], "link": [False]}
+    assert report.tickets(pd.DataFrame(row))["density"].tolist() == [told]
