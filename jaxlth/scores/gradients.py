@@ -155,7 +155,7 @@ def _loss(
         inputs, labels = batch
         logits = apply_fn(_pruned(params, mask), inputs)
         # Of bfloat16 logits divided by 200 little would be left.
-        wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        wide = logits.astype(selection.widest([logits]))
         likelihoods = jax.nn.log_softmax(wide / temperature)
         return -jnp.mean(jnp.take_along_axis(likelihoods, labels[:, None], axis=-1))
 
