@@ -16,6 +16,7 @@ looks whether the loss is finite.
 import contextlib
 import importlib.util
 import itertools
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -23,10 +24,9 @@ from unittest import mock
 import jax
 import numpy as np
 import optax
-import tyro
 from timing import interleaved
 
-from jaxlth import data, keys, masks, models
+from jaxlth import cli, data, keys, masks, models
 from jaxlth.data import augment
 from jaxlth.models import ModelSettings, convolution
 from jaxlth.training import OptimizerSettings, execution, fit, optimizers, train
@@ -49,7 +49,7 @@ def main(
     networks: tuple[str, ...] = ("resnet-20", "vgg-16", "conv-4"),
     batch_size: int = 128,
     rounds: int = 7,
-) -> None:
+) -> int:
     """Measure and print.
 
     Args:
@@ -72,6 +72,7 @@ def main(
         for name, seconds in taken.items():
             ratio = seconds / taken["bare JAX"]
             print(f"| {network} | {name} | {1000 * seconds:.0f} ms | {ratio:.2f} |", flush=True)
+    return 0
 
 
 def bare(network: str, batch_size: int, *, own: bool) -> Callable[[], Any]:
@@ -235,4 +236,4 @@ TORCH = {"resnet-20": torch_resnet, "vgg-16": torch_vgg, "conv-4": torch_conv}
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

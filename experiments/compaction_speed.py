@@ -11,13 +11,13 @@ level, in training and in inference. Printed are medians of the rounds and ratio
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from timing import interleaved
 
 from jaxlth import cli, graphs, masks, store, tickets
@@ -28,7 +28,7 @@ from jaxlth.training import TrainingSettings
 STEPS = 100  # of training in one turn
 
 
-def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, rounds: int = 5) -> None:
+def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, rounds: int = 5) -> int:
     """Measure and print.
 
     Args:
@@ -78,6 +78,7 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
             f"{taken['masked inference'] / taken['compact inference']:.2f} |",
             flush=True,
         )
+    return 0
 
 
 def training(group: Group) -> Callable[[], Any]:
@@ -119,4 +120,4 @@ def shape(params: Any) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

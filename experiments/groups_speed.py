@@ -10,13 +10,13 @@ of the rounds, steps of all networks of a group together.
 """
 
 import os
+import sys
 
 import jax
 import numpy as np
-import tyro
 from timing import interleaved
 
-from jaxlth import data, keys, masks, models
+from jaxlth import cli, data, keys, masks, models
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.training import OptimizerSettings, execution, optimizers, train
@@ -29,7 +29,7 @@ def main(
     steps: int = 300,
     rounds: int = 5,
     side_by_side: tuple[int, ...] = (1, 2, 4, 8),
-) -> None:
+) -> int:
     """Measure and print.
 
     Args:
@@ -65,7 +65,8 @@ def main(
     for name, (devices, each) in groups.items():
         rate, faster = devices * each * steps / taken[name], devices * each * alone / taken[name]
         print(f"| {name} | {rate:.0f} | {faster:.2f} |")
+    return 0
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

@@ -7,26 +7,29 @@ Claim: with the settings of Frankle 2023, Table 4.1, a dense network on MNIST en
     python experiments/lenet_pytorch.py --data-dir DIR      # a minute a seed on one core
 """
 
+import importlib.util
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
-from jaxlth import data
+from jaxlth import cli, data
 from jaxlth.data import DataSettings
 
 if TYPE_CHECKING:
     torch: Any
-else:
+elif importlib.util.find_spec("torch"):
     import torch
+else:
+    torch = None
 
 BATCH, LR = 60, 12e-4
 
 
 def main(
     data_dir: str | None = None, seeds: tuple[int, ...] = (0, 1, 2), steps: int = 24_000
-) -> None:
+) -> int:
     """Train and print the test accuracy in percent, twenty times and at the end.
 
     Args:
@@ -34,6 +37,8 @@ def main(
       seeds: of PyTorch's generator, one for each network.
       steps: length of training.
     """
+    if torch is None:
+        raise ValueError("This needs PyTorch: pip install torch.")
     _, found = data.load(DataSettings(name="mnist", data_dir=data_dir, validation=0.0), seed=0)
     train, test = (tensors(split, found) for split in (found.train, found.test))
     for seed in seeds:
@@ -41,6 +46,7 @@ def main(
         accuracies = trained(train, test, steps)
         listed = " ".join(f"{accuracy:.2f}" for accuracy in accuracies)
         print(f"seed {seed}: {accuracies[-1]:.2f} at the end; before: {listed}", flush=True)
+    return 0
 
 
 def tensors(split: data.Split, found: data.Dataset) -> tuple[Any, Any]:
@@ -76,4 +82,4 @@ def trained(train: tuple[Any, Any], test: tuple[Any, Any], steps: int) -> list[f
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

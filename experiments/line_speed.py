@@ -10,39 +10,37 @@ Variants take turns within one process; printed are medians of the rounds and ra
 
 import itertools
 import os
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from timing import interleaved
 
-from jaxlth import data, instability, keys, landscape, masks
+from jaxlth import cli, instability, keys, landscape, masks
 from jaxlth.data import DataSettings
 from jaxlth.instability import InstabilitySettings
 from jaxlth.instability.comparing import Line
 from jaxlth.training import evaluation
 
-POINTS = 30
 
-
-def main(data_dir: str | None = None, rounds: int = 7) -> None:
+def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     """Measure and print.
 
     Args:
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
+      points: of the line, ends included.
       rounds: how often the variants take turns.
     """
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command does
     # As many examples of training as of testing: half of a job's time is that of the bare loop.
     chosen = InstabilitySettings(data=DataSettings(name="mnist", data_dir=data_dir))
     problem = instability.prepare(chosen)
-    dataset, model = problem.placed.dataset, problem.subject.model
-    a, b = (model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
+    dataset, seen = problem.placed.dataset, problem.seen
+    a, b = (seen.model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
     mask = masks.dense(a.params)
-    normalize = data.NORMALIZERS[chosen.data.normalize]
     norms = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)
-    inputs = normalize(jnp.asarray(dataset.test.images), *norms)
+    inputs = seen.normalize(jnp.asarray(dataset.test.images), *norms)
     ready = jnp.reshape(inputs, (len(inputs), -1)), jnp.asarray(dataset.test.labels)
     test = jax.device_put(dataset.test)
 
@@ -59,14 +57,14 @@ def main(data_dir: str | None = None, rounds: int = 7) -> None:
     def along(a, b, test, norms):
         def error(network):
             sums = evaluation.scanned(
-                lambda batch: evaluation.tally(model, network, mask, batch, norms, normalize), test
+                lambda batch: evaluation.tally(seen, network, mask, batch, norms), test
             )
             return 1 - sums.right / len(ready[1])
 
-        return landscape.errors_along(error, a, b, points=POINTS)
+        return landscape.errors_along(error, a, b, points=points)
 
-    line = Line(problem, problem.course(), points=POINTS, estimate=False)
-    places = np.linspace(0, 1, POINTS, dtype=np.float32)
+    line = Line(problem, problem.course(), points=points, estimate=False)
+    places = landscape.alphas(points)
     variants = {
         "barest loop": lambda: np.array([bare(each, a, b, *ready) for each in places]),
         "landscape.errors_along": lambda: along(a, b, test, norms),
@@ -83,7 +81,8 @@ def main(data_dir: str | None = None, rounds: int = 7) -> None:
     for name, seconds in taken.items():
         ratio = seconds / images[name] / (taken["barest loop"] / 10_000)
         print(f"| {name} | {seconds:.2f} s | {images[name]} | {ratio:.2f} |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

@@ -11,11 +11,12 @@ compiler for a slice that is not there; printed is what it says of one chip's me
 """
 
 import dataclasses
+import importlib.util
 import os
+import sys
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compiler is asked for by name below
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask what it is
@@ -23,7 +24,7 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask w
 import jax
 from jax.experimental import topologies
 
-from jaxlth import masks, models, tickets
+from jaxlth import cli, masks, models, tickets
 from jaxlth.data import Split
 from jaxlth.models import BatchAxis
 from jaxlth.training import execution, optimizers, train
@@ -54,7 +55,7 @@ def main(
     slices: tuple[Literal["v5e-8", "v4-8"], ...] = ("v5e-8", "v4-8"),
     dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16"),
     batch_size: int = BATCH,
-) -> None:
+) -> int:
     """Compile and print.
 
     Args:
@@ -62,12 +63,15 @@ def main(
       dtypes: what layers compute in.
       batch_size: images per step, over all devices.
     """
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError("This needs the TPU's compiler: pip install 'jax[tpu]'.")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for name in slices:
         for dtype in dtypes:
             row = planned(SLICES[name], dtype, batch_size)
             cells = " | ".join(f"{bytes_ / MIB:.0f}" for bytes_ in row[1:])
             print(f"| {name} | {row[0]} | {dtype} | {cells} | {SLICES[name].memory} |", flush=True)
+    return 0
 
 
 def planned(chosen: Slice, dtype: Any, batch_size: int) -> list[int]:
@@ -119,4 +123,4 @@ def size(tree: Any) -> int:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

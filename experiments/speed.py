@@ -27,10 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from timing import interleaved
 
-from jaxlth import data, keys, masks, models, prune, scores, store, tickets, training
+from jaxlth import cli, data, keys, masks, models, prune, scores, store, tickets, training
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.tickets import ImpSettings
@@ -44,7 +43,7 @@ VGG16 += [(512, 512)] * 5
 
 def main(
     data_dir: str | None = None, steps: int = 1000, rounds: int = 7, whole: bool = False
-) -> None:
+) -> int:
     """Measure and print.
 
     Args:
@@ -80,6 +79,7 @@ def main(
     print(f"| a level of `jaxlth imp` besides training | {1000 * seconds:.0f} ms |", flush=True)
     if whole:
         print(f"\n{whole_run(data_dir)}")
+    return 0
 
 
 def optimizer() -> optax.GradientTransformationExtraArgs:
@@ -290,4 +290,4 @@ def whole_run(data_dir: str | None) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

@@ -13,6 +13,7 @@ meanwhile, as in `training.streaming`.
 
 import itertools
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -115,4 +116,4 @@ def waiting(source: Any, count: int, steps: int, batch_size: int, step_seconds: 
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.unhindered(cli.guarded(lambda: cli.call(main))))
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

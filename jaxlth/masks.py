@@ -224,7 +224,7 @@ def density(mask: Mask) -> jax.Array:
     """
     if size(mask) == 0:
         raise ValueError("`mask` has no prunable weight, so it has no density.")
-    return kept(mask) / jnp.float32(size(mask))
+    return kept(mask).astype(jnp.float32) / size(mask)
 
 
 def layer_densities(mask: Mask) -> dict[str, float]:
@@ -338,4 +338,5 @@ def jaccard(a: Mask, b: Mask) -> jax.Array:
     trees.check_same(a, b)
     both = kept(jax.tree.map(jnp.logical_and, a, b))
     either = kept(jax.tree.map(jnp.logical_or, a, b))
-    return jnp.where(either == 0, 1.0, both / jnp.maximum(either, 1).astype(jnp.float32))
+    share = both.astype(jnp.float32) / jnp.maximum(either, 1).astype(jnp.float32)
+    return jnp.where(either == 0, 1.0, share)

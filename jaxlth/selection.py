@@ -39,6 +39,15 @@ def float64() -> Iterator[None]:
         yield
 
 
+def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
+    """Return the widest type of arrays of floats, at least float32.
+
+    A user's `jax_numpy_dtype_promotion="strict"` would refuse to say.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(jnp.float32, *arrays)
+
+
 def largest(
     values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
 ) -> list[jax.Array]:
@@ -110,7 +119,7 @@ def _selected(
     values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
 ) -> jax.Array:
     """Return `largest` of all arrays one after the other, filled up with False."""
-    dtype = jnp.result_type(jnp.float32, *values)
+    dtype = widest(values)
     images = _rows(_image(_flat(values, dtype), _flat(among, jnp.bool_)))
     keep = jnp.clip(keep, 0, _count(images > 0)).astype(jnp.int32)
     least = _least(images, keep)
@@ -149,7 +158,7 @@ def _count_in_rows(condition: jax.Array) -> jax.Array:
 
 
 def _count(condition: jax.Array) -> jax.Array:
-    return jnp.sum(_count_in_rows(condition))
+    return jnp.sum(_count_in_rows(condition), dtype=jnp.int32)
 
 
 def _least(images: jax.Array, keep: jax.Array) -> jax.Array:
@@ -161,12 +170,13 @@ def _least(images: jax.Array, keep: jax.Array) -> jax.Array:
 def _end_of_ties(ties: jax.Array, places: jax.Array) -> jax.Array:
     """Return a position before which exactly `places` of the ties lie."""
     in_rows = _count_in_rows(ties)
-    rows, columns = jnp.arange(ties.shape[0]), jnp.arange(WIDTH)
+    rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in (ties.shape[0], WIDTH))
 
     def fits(end: jax.Array) -> jax.Array:
         row, column = end // WIDTH, end % WIDTH
-        before = jnp.sum(jnp.where(rows < row, in_rows, 0))
-        return before + jnp.sum(ties[row] & (columns < column)) <= places
+        before = jnp.sum(jnp.where(rows < row, in_rows, 0), dtype=jnp.int32)
+        within = jnp.sum(ties[row] & (columns < column), dtype=jnp.int32)
+        return before + within <= places
 
     return _largest_number(ties.size.bit_length(), np.int32(0), fits)
 

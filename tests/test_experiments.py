@@ -1,16 +1,29 @@
-"""Each study runs at its smallest scale, twice, the second time training nothing."""
+"""Each study runs at its smallest scale, twice, the second time training nothing.
 
+Each benchmark runs with few rounds. Every script of the folder has its test here.
+"""
+
+import ast
+import functools
+import importlib.util
 import os
 import pathlib
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import pandas as pd
 import pytest
 
+from jaxlth import cli
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+EXPERIMENTS = ROOT / "experiments"
+SCRIPTS = sorted(path.name for path in EXPERIMENTS.glob("*.py") if '"__main__"' in path.read_text())
 
 
 def study(name: str | pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
@@ -277,3 +290,117 @@ def test_compaction_speed_measures_every_level(tmp_path, real_data):
     rows = [line for line in printed.splitlines() if re.match(r"\| \d", line)]
     assert [row.split("|")[1].strip() for row in rows] == ["0", "1", "2"]
     assert rows[0].split("|")[3].strip() == "784 x 300 x 100 x 10"
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_groups_speed_compares_groups_of_networks(tmp_path, real_data):
+    small = ["--steps", "20", "--rounds", "1", "--side-by-side", "1", "2"]
+    printed = study("groups_speed.py", *small, "--data-dir", str(real_data), cwd=tmp_path)
+    assert len(re.findall(r"^\| .* core.* \| \d+ \| \d+\.\d\d \|$", printed, re.MULTILINE)) == 3
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_line_speed_finds_the_errors_of_the_barest_loop_in_every_way(tmp_path, real_data):
+    small = ["--points", "3", "--rounds", "1", "--data-dir", str(real_data)]
+    printed = study("line_speed.py", *small, cwd=tmp_path)  # it compares the errors itself
+    rows = re.findall(r"^\| (.*) \| \d+\.\d\d s \| (\d+) \| ", printed, re.MULTILINE)
+    assert [int(images) for _, images in rows] == [10_000, 10_000, 20_000]
+
+
+@pytest.mark.slow
+def test_supermask_tickets_draws_its_figures_and_trains_nothing_again(tmp_path):
+    arguments = ["--replicates", "1", "--no-search", "--results", str(tmp_path / "results")]
+    printed = study("supermask_tickets.py", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke" / "validation"
+    assert {path.stem for path in folder.glob("*.png")} >= {"figure_1", "figure_2", "figure_3"}
+    numbers = pd.read_csv(folder / "numbers.csv").set_index("number")["mean"]
+    assert numbers["untrained accuracy at the best t"] > 20  # ten classes
+    stored = records(tmp_path / "runs")
+    again = study("supermask_tickets.py", "--draw", *arguments, cwd=tmp_path)
+    assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
+    assert records(tmp_path / "runs") == stored
+
+
+def refused(name: str, *arguments: str, cwd: pathlib.Path) -> str:
+    """The one line that a script ends with where it cannot run."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXPERIMENTS / name), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "JAXLTH_DATA"} | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["compaction_speed.py", "groups_speed.py", "line_speed.py", "speed.py"]
+)
+def test_a_benchmark_without_data_says_so_in_one_line(name, tmp_path):
+    assert "give the option `--data-dir DIR`" in refused(name, cwd=tmp_path)
+    assert "Did you mean --rounds?" in refused(name, "--round", "1", cwd=tmp_path)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_lenet_in_pytorch_prints_its_accuracies_or_that_it_needs_pytorch(tmp_path, real_data):
+    small = ["--steps", "20", "--seeds", "0", "--data-dir", str(real_data)]
+    if importlib.util.find_spec("torch") is None:
+        line = "jaxlth: This needs PyTorch: pip install torch."
+        assert refused("lenet_pytorch.py", *small, cwd=tmp_path) == line
+    else:
+        printed = study("lenet_pytorch.py", *small, cwd=tmp_path)
+        assert re.fullmatch(r"seed 0: [\d.]+ at the end; before:( [\d.]+){20}\n", printed)
+
+
+@pytest.mark.slow
+def test_memory_plan_prints_its_table_or_that_it_needs_the_compiler_of_tpus(tmp_path):
+    small = ["--slices", "v4-8", "--dtypes", "bfloat16", "--batch-size", "4"]
+    if importlib.util.find_spec("libtpu") is None:
+        line = "jaxlth: This needs the TPU's compiler: pip install 'jax[tpu]'."
+        assert refused("memory_plan.py", *small, cwd=tmp_path) == line
+    else:
+        printed = study("memory_plan.py", *small, cwd=tmp_path)
+        assert re.search(r"^\| v4-8 \| 4 \| bfloat16 \| .* \| 32768 \|$", printed, re.MULTILINE)
+
+
+def test_every_script_of_the_folder_has_a_test_here():
+    tree = ast.parse(pathlib.Path(__file__).read_text())
+    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert set(SCRIPTS) - named == set()
+
+
+def commands() -> list[str]:
+    """The commands of scripts that the README of experiments and the scripts themselves name."""
+    readme = (EXPERIMENTS / "README.md").read_text().replace("\n", " ")
+    named = re.findall(r"`(python experiments/[^`]+|\.\.\. [^`]+)`", readme)
+    for place, command in enumerate(named):  # "..." stands for the script of the row above
+        if command.startswith("... "):
+            named[place] = f"{' '.join(named[place - 1].split()[:2])} {command[4:]}"
+    for name in SCRIPTS:
+        text = (EXPERIMENTS / name).read_text()
+        named += re.findall(r"^    (python experiments/.*?)(?:  +#.*)?$", text, re.MULTILINE)
+    return named
+
+
+@functools.cache
+def entry(script: str):
+    """The function `main` of a script, which is not run."""
+    with mock.patch.object(sys, "path", [str(EXPERIMENTS), *sys.path]), mock.patch.dict(os.environ):
+        return runpy.run_path(str(EXPERIMENTS / script))["main"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_command_that_is_named_has_the_options_of_its_script(script, monkeypatch):
+    main = entry(script)
+    own = [shlex.split(line) for line in commands() if line.split()[1] == f"experiments/{script}"]
+    assert own
+    for _, _, *options in own:
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        assert cli.call(functools.wraps(main)(lambda *_, **__: 0)) == 0, options

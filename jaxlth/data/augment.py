@@ -42,13 +42,14 @@ def flip_crop(images: jax.Array, *, key: jax.Array, pad: int = 4) -> jax.Array:
     """
     count, height, width, channels = images.shape
     flip_key, crop_key = jax.random.split(key)
-    flips = jax.random.bernoulli(flip_key, shape=(count,))
-    offsets = jax.random.randint(crop_key, (count, 2), 0, 2 * pad + 1)
+    # Types are named, so that the draws are the same in JAX's x64 mode.
+    flips = jax.random.bernoulli(flip_key, jnp.float32(0.5), (count,))
+    offsets = jax.random.randint(crop_key, (count, 2), 0, 2 * pad + 1, jnp.int32)
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
     # Slices, not a gather of pixels: as fast on CPU, and TPUs copy slices but gather one by one.
     def crop(image: jax.Array, flip: jax.Array, offset: jax.Array) -> jax.Array:
-        cut = jax.lax.dynamic_slice(image, (*offset, 0), (height, width, channels))
+        cut = jax.lax.dynamic_slice(image, (*offset, jnp.int32(0)), (height, width, channels))
         return jnp.where(flip, cut[:, ::-1], cut)
 
     return jax.vmap(crop)(padded, flips, offsets)

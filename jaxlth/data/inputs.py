@@ -20,7 +20,9 @@ def normalize(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
       >>> normalize(images, jnp.array([3.0]), jnp.array([2.0])).tolist()
       [[-1.0], [1.0]]
     """
-    return (images.astype(jnp.float32) - mean) / jnp.where(std == 0, 1, std)
+    images = images.astype(jnp.float32)
+    mean, std = (_beside(images, statistic) for statistic in (mean, std))
+    return (images - mean) / jnp.where(std == 0, 1, std)
 
 
 def unit_norm(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
@@ -64,6 +66,12 @@ def unit_range(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """
     del mean, std
     return images.astype(jnp.float32) / 255
+
+
+def _beside(images: jax.Array, statistic: jax.Array) -> jax.Array:
+    """Return a statistic in float32, with as many dimensions as the images have."""
+    statistic = jnp.asarray(statistic, jnp.float32)
+    return jnp.expand_dims(statistic, tuple(range(images.ndim - statistic.ndim)))
 
 
 PER_PIXEL = "per-pixel"  # what is measured of the training images differs, not what is done by it

@@ -47,7 +47,7 @@ class MLP:
     """Widths 64 and 32, ReLU, a sigmoid at the end; mean squared error, SGD at 0.001."""
 
     def __init__(self, seed: int) -> None:
-        self._key = jax.random.key(seed)
+        self._key = jax.random.key(seed, impl="threefry2x32")
         self._params: Any = None
         self.losses: list[float] = []
 
@@ -58,14 +58,18 @@ class MLP:
         batch = min(BATCH, len(targets))
         epochs = jax.random.split(order, EPOCHS)
         self._params, losses = _trained(
-            params, jnp.asarray(inputs), jnp.asarray(targets), epochs, batch
+            params,
+            jnp.asarray(inputs, jnp.float32),
+            jnp.asarray(targets, jnp.float32),
+            epochs,
+            batch,
         )
         self.losses = np.asarray(losses, float).tolist()
         return self
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Return (n,) in (0, 1)."""
-        return np.asarray(jax.jit(_Net().apply)(self._params, jnp.asarray(inputs)))
+        return np.asarray(jax.jit(_Net().apply)(self._params, jnp.asarray(inputs, jnp.float32)))
 
 
 class _Net(nn.Module):
@@ -89,8 +93,9 @@ def _trained(
             return jnp.mean(jnp.square(_Net().apply(params, inputs[at]) - targets[at]))  # pyright: ignore
 
         found, slope = jax.value_and_grad(loss)(params)
-        updates, opt = optimizer.update(slope, opt)
-        return (optax.apply_updates(params, updates), opt), found
+        with jax.numpy_dtype_promotion("standard"):  # which optax takes for granted
+            updates, opt = optimizer.update(slope, opt)
+            return (optax.apply_updates(params, updates), opt), found
 
     def epoch(carry: Any, key: jax.Array) -> Any:
         count = len(targets) // batch

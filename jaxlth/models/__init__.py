@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tyro
 from flax import linen as nn
 
-from jaxlth import ranges, settings
+from jaxlth import ranges, selection, settings
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
 from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
@@ -188,7 +188,7 @@ def label(chosen: ModelSettings) -> str:
 
 
 def _at_least_float32(logits: jax.Array) -> jax.Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits.astype(selection.widest([logits]))
 
 
 Make = Callable[[ModelSettings, int, Layers], nn.Module]  # (settings, classes, layers) -> module

@@ -83,7 +83,8 @@ def same_sign(score: Any, initial: Any, final: Any) -> Any:
             raise TypeError(f"Signs need real weights; leaf {name!r} is {jnp.result_type(leaf)}.")
     kept = _map(lambda i, f: jnp.sign(i) == jnp.sign(f), initial, final)
     trees.check_same(score, initial, a_name="score", b_name="initial")
-    return jax.tree.map(lambda s, same: jnp.where(same, s, -jnp.inf), score, kept)
+    with jax.debug_infs(False):  # these are meant
+        return jax.tree.map(lambda s, same: jnp.where(same, s, -jnp.inf), score, kept)
 
 
 def _map(criterion: Callable[[jax.Array, jax.Array], jax.Array], initial: Any, final: Any) -> Any:

@@ -174,7 +174,7 @@ def _loss(
         logits = apply_fn(_pruned(params, mask), inputs)
         label_values.check(known, logits.shape[-1], argument="batch[1]")
         # Of bfloat16 logits divided by 200 little would be left.
-        wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        wide = logits.astype(selection.widest([logits]))
         likelihoods = jax.nn.log_softmax(wide / temperature)
         return -jnp.mean(jnp.take_along_axis(likelihoods, labels[:, None], axis=-1))
 

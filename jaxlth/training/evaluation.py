@@ -73,7 +73,7 @@ def tally(
       norms: mean and standard deviation.
     """
     found, right = _counted(seen, network, mask, batch, norms)
-    return Tally(jnp.sum(found), jnp.sum(right))
+    return Tally(jnp.sum(found), jnp.sum(right, dtype=jnp.int32))
 
 
 def by_task(
@@ -82,7 +82,8 @@ def by_task(
     """Return the sums of one batch for each task, (tasks,) each; see `tally`."""
     found, right = _counted(seen, network, mask, batch, norms)
     shape = (-1, max(1, len(seen.tasks)))
-    return Tally(jnp.sum(found.reshape(shape), axis=0), jnp.sum(right.reshape(shape), axis=0))
+    losses_of, right_of = found.reshape(shape), right.reshape(shape)
+    return Tally(jnp.sum(losses_of, axis=0), jnp.sum(right_of, axis=0, dtype=jnp.int32))
 
 
 def apart(
@@ -103,7 +104,7 @@ def apart(
         differing = jnp.any(differing, axis=-1)
         gaps, counts = jnp.sum(jnp.where(counts, gaps, 0), axis=-1), jnp.any(counts, axis=-1)
     squares = jnp.where(counts, jnp.square(gaps), 0)
-    return Apart(jnp.sum(differing), jnp.sum(squares))
+    return Apart(jnp.sum(differing, dtype=jnp.int32), jnp.sum(squares))
 
 
 def moments(
@@ -156,7 +157,7 @@ def mean(sums: Tally, count: int, *, tasks: int = 1) -> Evaluation:
     # Behind the barrier, or XLA multiplies by 1 / count and 1.0 comes out as 0.99999994.
     divisor = jax.lax.optimization_barrier(jnp.float32(count))
     labels = divisor if tasks == 1 else jax.lax.optimization_barrier(jnp.float32(count * tasks))
-    return Evaluation(sums.loss / divisor, sums.right / labels)
+    return Evaluation(sums.loss / divisor, sums.right.astype(jnp.float32) / labels)
 
 
 def total(sums: Iterable[S]) -> S:

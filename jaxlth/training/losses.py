@@ -63,12 +63,17 @@ def each(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
 def guesses(logits: jax.Array, tasks: Tasks = ()) -> jax.Array:
     """Return the label that each example is taken for, (n,) or for several tasks (n, tasks)."""
     if one_of_classes(tasks):
-        return jnp.argmax(logits, -1)
+        return _highest(logits)
     found = [
-        (part[:, 0] > 0).astype(int) if part.shape[-1] == 1 else jnp.argmax(part, -1)
+        (part[:, 0] > 0).astype(jnp.int32) if part.shape[-1] == 1 else _highest(part)
         for part in _parts(logits, tasks)
     ]
     return found[0] if len(found) == 1 else jnp.stack(found, axis=-1)
+
+
+def _highest(logits: jax.Array) -> jax.Array:
+    """Return the place of the highest logit of each example, of the type that labels have."""
+    return jnp.argmax(logits, -1).astype(jnp.int32)
 
 
 def one_of_classes(tasks: Tasks) -> bool:

@@ -1,7 +1,8 @@
 """Optimisers and learning-rate schedules, by name.
 
 The rate follows the training step, handed to `update` as `step=`, and not the optimiser's own
-count: rewinding starts a fresh optimiser in the middle of a schedule.
+count: rewinding starts a fresh optimiser in the middle of a schedule. Optax mixes types, in Adam
+and in its schedules: it computes under JAX's standard promotion here, whatever a user has set.
 """
 
 import collections
@@ -116,8 +117,10 @@ def schedule(
 
     def rate(step: jax.Array) -> jax.Array:
         # The first step is not wasted on a rate of 0. Drops count from step 0, as published.
-        ramp = jnp.minimum(1.0, (jnp.asarray(step) + 1) / max(1, warmup))
-        return jnp.asarray(after(step) * ramp, jnp.float32)
+        # In float32 under x64 too, or the rate would round in another way there.
+        with jax.numpy_dtype_promotion("standard"), jax.enable_x64(False):
+            ramp = jnp.minimum(1.0, (jnp.asarray(step) + 1) / max(1, warmup))
+            return jnp.asarray(after(step) * ramp, jnp.float32)
 
     return rate
 
@@ -141,7 +144,8 @@ def build(chosen: OptimizerSettings, rate: Schedule) -> optax.GradientTransforma
         rule = optax.chain(rule, decay) if decoupled else optax.chain(decay, rule)
 
     def update(gradients, state, params=None, *, step, **_unused):
-        updates, state = rule.update(gradients, state, params)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = rule.update(gradients, state, params)
         scale = -rate(step)
         return jax.tree.map(lambda update: scale.astype(update.dtype) * update, updates), state
 

@@ -68,7 +68,7 @@ def judge(
     broken = ~all_finite(state.network)
     if validation is not None:
         broken = broken | ~jnp.isfinite(validation.loss)
-    measured = Measured(state.loss_sum / (step - since), validation, test)
+    measured = Measured(state.loss_sum / jnp.asarray(step - since, jnp.float32), validation, test)
     going = state.stopped_step == NEVER
     best = state.best
     if validation is not None:

@@ -88,7 +88,7 @@ def make(
     def start(network: Network, mask: masks.Mask) -> State:
         network = network._replace(params=masks.apply(network.params, mask))
         never = jnp.asarray(NEVER, jnp.int32)
-        worst = jnp.asarray(jnp.inf, jnp.float32)
+        worst = jnp.asarray(jnp.finfo(jnp.float32).max)  # no infinity, which `debug_infs` refuses
         return State(
             network=network,
             opt=optimizer.init(network.params),
@@ -114,8 +114,9 @@ def make(
         (loss, stats), gradients = found
         loss, gradients = share.mean((loss, gradients))
         stats = model.shared(stats, share.mean)
-        updates, opt = optimizer.update(gradients, state.opt, state.network.params, step=step)
-        params = optax.apply_updates(state.network.params, updates)
+        with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
+            updates, opt = optimizer.update(gradients, state.opt, state.network.params, step=step)
+            params = optax.apply_updates(state.network.params, updates)
         first_nan = (state.nan_step == NEVER) & ~jnp.isfinite(loss)
         return state._replace(
             network=Network(params, stats),
@@ -205,4 +206,4 @@ def shuffled(key: jax.Array, count: int) -> jax.Array:
     One sort by 32 random bits: half the time of `jax.random.permutation`, which sorts twice; ties,
     one pair among 60,000 numbers in every other epoch, keep their order.
     """
-    return jnp.argsort(jax.random.bits(key, (count,)))
+    return jnp.argsort(jax.random.bits(key, (count,), jnp.uint32))
