@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlth import __version__
-from jaxlth.cli import notices, signals
+from jaxlth.cli import signals, warning_lines
 
 if TYPE_CHECKING:
     from jaxlth.cli.commands import (
@@ -96,7 +96,7 @@ def guarded(function: Callable[[], int]) -> int:
     Returns:
       The exit code of the function, 2 after a mistake, 130 after an interruption.
     """
-    with notices.in_a_line(), signals.obeyed():
+    with warning_lines.shown(), signals.obeyed():
         try:
             return function()
         except BrokenPipeError:

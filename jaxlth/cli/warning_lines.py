@@ -7,7 +7,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def in_a_line() -> Iterator[None]:
+def shown() -> Iterator[None]:
     """Show what the library warns of without the line of code that does.
 
     Pillow's warning of images of many pixels is not shown: it does not name the image, and the
