@@ -129,6 +129,12 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        for field, text in (("data", self.name), ("data_dir", self.data_dir or "")):
+            settings_lib.require(
+                _is_unicode(text),
+                f"`{field}` must be a name in UTF-8, as settings are stored; got {text!r}. Rename"
+                " the folder.",
+            )
         for name in self.names:
             _check_name(name, within=self.name)
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
@@ -243,6 +249,15 @@ def _check_name(name: str, *, within: str) -> None:
         f"`data`: {name} is streamed; only sets in memory, such as mnist and tfds:NAME, can lie"
         " side by side.",
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether text is that, and not a path of bytes that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _given(chosen: Any) -> list[str]:

@@ -13,7 +13,7 @@ and that file is put there last. So a job asks `run.has(unit)` and computes what
 A run folder holds
 
     settings.toml           all settings, to be given back as a settings file
-    run.json                job, settings, versions, machines
+    run.json                job, settings, versions, machines, which data (`jaxlth.store.facts`)
     lock                    who works here now
     results.jsonl           a line for each finished unit, as they finish; the records are the truth
     UNIT/record.json        numbers of a finished unit, with checksums
