@@ -165,6 +165,12 @@ def test_a_file_of_a_stream_beyond_the_sample_counts_by_its_name_and_size(tmp_pa
     assert len(found) == 3
 
 
+@pytest.mark.parametrize("change", [{"name": "folder:s\udcff"}, {"data_dir": "s\udcff"}])
+def test_a_directory_that_settings_cannot_name_is_refused(change):
+    with pytest.raises(ValueError, match=r"must be a name in UTF-8.*s\\udcff'\. Rename"):
+        data.DataSettings(**change)
+
+
 @pytest.mark.parametrize("name", ["digits", "moons", "moons+circles"])
 def test_sets_made_on_the_fly_have_a_digest_and_no_directory(name):
     found = data.identify(settings(name, None))

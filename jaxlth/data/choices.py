@@ -136,6 +136,12 @@ class DataSettings:
     def __post_init__(self) -> None:
         """Check the fields."""
         ranges.check(self)
+        for field, text in (("data", self.name), ("data_dir", self.data_dir or "")):
+            settings_lib.require(
+                _is_unicode(text),
+                f"`{field}` must be a name in UTF-8, as settings are stored; got {text!r}. Rename"
+                " the folder.",
+            )
         for name in self.names:
             _check_name(name, within=self.name)
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
@@ -244,6 +250,15 @@ def _check_name(name: str, *, within: str) -> None:
         f"`data`: {name} is streamed; only sets in memory, such as mnist and tfds:NAME, can lie"
         " side by side.",
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether text is that, and not a path of bytes that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _given(chosen: Any) -> list[str]:

@@ -1,9 +1,10 @@
 """What tells a data set from another one of the same name: a digest of what it holds.
 
 Of sets in memory that is every image and every label; of streams it is names and sizes of their
-files, the labels where these are known without reading, and the content of `SAMPLE` images of a
-split, evenly spaced. Published test images count unless others are held out for them. Directories
-do not count: a copy of a data set is the same data set.
+files (of folders, at most `folders.MEASURED` sizes a split), the labels where these are known
+without reading, and the content of `SAMPLE` images of a split, evenly spaced. Published test images
+count unless others are held out for them. Directories do not count: a copy of a data set is the
+same data set.
 """
 
 import hashlib

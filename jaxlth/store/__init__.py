@@ -13,7 +13,7 @@ and that file is put there last. So a job asks `run.has(unit)` and computes what
 A run folder holds
 
     settings.toml           all settings, to be given back as a settings file
-    run.json                job, settings, versions, machines, with a checksum
+    run.json                job, settings, versions, machines, data, with a checksum
     lock                    who works here now
     results.jsonl           a line with a checksum for each finished unit, made from its record
     UNIT/record.json        numbers of a finished unit, with checksums
