@@ -12,19 +12,21 @@ import pytest
 from jaxlth import cli, store
 from jaxlth.cli import drawn
 
-SHARED = "--batch-size 50 --devices 2 --replicates 2"
+SHARED = "--batch-size 50 --devices 2"
 JOBS = {
-    "imp": "--model mlp --hidden 8 --steps 20 --levels 2 --controls random --rewind-step 5 "
-    "--dilations 0.5 2",
-    "early": "--model mlp --hidden 8 --steps 20 --rounds 3 --score snip magnitude --schedule ums "
-    "--density 0.5 0.2 --ablation none shuffled --references after ltr --prune-steps 0 5",
-    "instability": "--model mlp --hidden 8 --steps 20 --twins 2 --points 3 --steps-k 0 10 "
-    "--networks dense ticket random --levels 1 --compare-every 0.5",
-    "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 1 --counts 60 30 16 "
-    "--stop never",
-    "supermask": "--hidden 12 6 --steps 40 --evaluate-every 10 --thresholds 0 0.1 0.5 --sizes 5",
-    "train-mask": "--model mlp --hidden 8 --steps 20 --evaluate-every 5 --method edge-popup "
-    "--density 0.5 --finetune 10 --controls reinitialized",
+    "imp": "--model mlp --hidden 8 --steps 20 --replicates 2 --levels 2 --controls random "
+    "--rewind-step 5 --dilations 0.5 2",
+    "early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 --score snip magnitude "
+    "--schedule ums --density 0.5 0.2 --ablation none shuffled --references after ltr "
+    "--prune-steps 0 5",
+    "instability": "--model mlp --hidden 8 --steps 20 --replicates 1 --twins 2 --points 3 "
+    "--steps-k 10 --networks dense ticket --levels 1 --compare-every 0.5",
+    "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 1 --replicates 2 "
+    "--counts 60 30 16 --stop never",
+    "supermask": "--hidden 12 6 --steps 40 --replicates 2 --evaluate-every 10 "
+    "--thresholds 0 0.1 0.5 --sizes 5",
+    "train-mask": "--model mlp --hidden 8 --steps 20 --replicates 2 --evaluate-every 5 "
+    "--method edge-popup --density 0.5 --finetune 10 --controls reinitialized",
 }
 EXPORTS = {
     "early": ["--density", "0.5", "--method", "snip-ums"],
