@@ -53,8 +53,9 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
     )
     chosen, images = tickets.described(run, SeparationSettings)
     with store.understood(run.path) as about:
-        parts = {name: tuple(about["facts"][name]) for name in ("tasks", "widths")}
-        info = Info(name=chosen.data.name, **images, **parts, train=0, validation=0, test=0)
+        parts, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
+        none = {"train": 0, "validation": 0, "test": 0}  # examples, which nothing here needs
+        info = Info(name=chosen.data.name, **images, tasks=parts, widths=widths, **none)
         owners = [graphs.Task(*task) for task in data.tasks(info)]
         tasks = dict(zip(names(info.name), owners, strict=True))
     subject = tickets.subject(chosen, **images)
