@@ -35,7 +35,7 @@ EXPORTS = {
 }
 CLEAR = (  # what may be said of a run that is not far enough
     r"has no finished network yet; the command that made it goes on\.",
-    r"has no ticket (yet|pruned)",
+    r"ha(s|ve) no ticket (yet|pruned)",
     r"has no dilations;",
     r"There is no level 1 of the ticket of .*; trained: 0\.",
     r"has no \S*/?ticket/replicate_0; `jaxlth results` shows",

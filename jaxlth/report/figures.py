@@ -12,7 +12,6 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -28,7 +27,6 @@ from jaxlth.store import files
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
-_HASHED: dict[Any, Any] = {"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
 # What would make two files of one figure differ, by format.
 _STAMPS: dict[str, dict[str, None]] = {
     ".png": {},
@@ -187,7 +185,8 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     check(path)
     path = pathlib.Path(path)
     part = path.with_name(f".{path.name}.part")
-    with files.writing(path), matplotlib.rc_context(_HASHED):
+    same = matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42})
+    with files.writing(path), same:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             stamps = _STAMPS[path.suffix]

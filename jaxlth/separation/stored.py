@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxlth import data, graphs, settings, store, tickets
 from jaxlth.data import Info
@@ -53,11 +53,11 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
     )
     chosen, images = tickets.described(run, SeparationSettings)
     with store.understood(run.path) as about:
-        tasks, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
-        parts: dict[str, Any] = {"tasks": tasks, "widths": widths}
-        info = Info(name=chosen.data.name, **images, **parts, train=0, validation=0, test=0)
+        parts, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
+        none = {"train": 0, "validation": 0, "test": 0}  # examples, which nothing here needs
+        info = Info(name=chosen.data.name, **images, tasks=parts, widths=widths, **none)
         owners = [graphs.Task(*task) for task in data.tasks(info)]
-        owned = dict(zip(names(info.name), owners, strict=True))
+        tasks = dict(zip(names(info.name), owners, strict=True))
     subject = tickets.subject(chosen, **images)
     units = [name for name, _ in run.records()]
     found, level = {}, 0
@@ -66,4 +66,4 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         found[level] = Start(network, run.load(unit, "mask", subject.dense))
         level += 1
     settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
-    return Pruned(owned, info.shape, found)
+    return Pruned(tasks, info.shape, found)
