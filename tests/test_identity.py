@@ -386,5 +386,5 @@ def test_a_ticket_whose_start_needs_data_is_not_made_of_others(tmp_path):
         run.note({"shape": [4, 3, 1], "classes": 10})
         run.save(early.unit(0.5, method, 0), {"mask": {}}, {})
     write_mnist(tmp_path / "one", change="image")
-    with pytest.raises(store.StoreError, match="was made with the data in"):
+    with pytest.raises(data.DataError, match="start from scores .* was made with the data in"):
         early.find(run, 0.5, method, 0)

@@ -44,7 +44,7 @@ from jaxlth.early.choices import dense as dense_unit
 from jaxlth.early.initial import WEIGHTS
 from jaxlth.early.job import Job
 from jaxlth.early.kept import Kept
-from jaxlth.store import Run
+from jaxlth.store import Run, StoreError
 from jaxlth.tickets import Problem, Subject, label, scoring
 from jaxlth.work import Ask, Progress, Start
 
@@ -133,8 +133,7 @@ def find(run: Run, density: float, method: Method, replicate: int) -> Start:
     The data are read only where that network's weights are scores of training examples.
 
     Raises:
-      DataError: the data are needed and missing or damaged.
-      StoreError: the data are needed, and others than those of the run.
+      DataError: the data are needed, and missing, damaged, or others than those of the run.
       ValueError: the run has no such ticket.
     """
     name = unit(density, method, replicate)
@@ -156,11 +155,11 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
         return _without_data(chosen, **images)
     try:
         problem = prepare(chosen)
-    except DataError as error:
+        tickets.check_data(run, problem.identity)
+    except (DataError, StoreError) as error:
         raise DataError(
             f"The tickets of {method} start from scores of training examples. {error}"
         ) from error
-    tickets.check_data(run, problem.identity)
     return problem
 
 
