@@ -23,7 +23,6 @@ from matplotlib.ticker import FixedLocator
 from jaxlth.report import controls, drawing
 from jaxlth.report import results as stored
 from jaxlth.report.curves import training
-from jaxlth.store import files
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
@@ -182,6 +181,8 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     Raises:
       StoreError: the file cannot be written.
     """
+    from jaxlth.store import files  # which imports JAX, and figures need none to be drawn
+
     check(path)
     path = pathlib.Path(path)
     part = path.with_name(f".{path.name}.part")
