@@ -86,6 +86,12 @@ def trained(command: Trains) -> int:
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
     """
+    # A run's numbers follow from its settings alone, and not from what a user has set of JAX.
+    with jax.enable_x64(False), jax.threefry_partitionable(True), jax.transfer_guard("allow"):
+        return _trained(command)
+
+
+def _trained(command: Trains) -> int:
     _check_places(command)
     _use_cores(command.devices)
     if command.distributed:
