@@ -97,7 +97,8 @@ def main(
         problem = tickets.posed(chosen, tickets.subject)
         problem.subject.check_pruned(density)
         label = tickets.label(chosen)
-        with store.open_run(out, chosen, job="dynamic", label=label) as run:
+        data = problem.identity
+        with store.open_run(out, chosen, job="dynamic", label=label, data=data) as run:
             for replicate in range(chosen.replicates):
                 print(f"== first mask by {each}, replicate {replicate}", flush=True)
                 rows += Dynamic(problem, run, replicate).all()

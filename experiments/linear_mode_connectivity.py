@@ -121,7 +121,7 @@ def of_part(part: Part, shared: InstabilitySettings, *, levels: int) -> Instabil
         },
         "whole": {"lengths": ("remaining", "whole")},
         "throughout": {
-            "compare_every": length / (20 if length > 100 else 3),
+            "compare_every": round(length / (20 if length > 100 else 3)),
             "networks": ("dense", "ticket"),
             "levels": (levels,),
         },

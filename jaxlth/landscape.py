@@ -24,7 +24,9 @@ def interpolate(a: Any, b: Any, alpha: float | jax.Array) -> Any:
     """Return the point of the line between two networks: (1 - alpha) a + alpha b, leaf by leaf.
 
     It is `a` at 0 and `b` at 1 to the bit, and where both are equal their common value everywhere:
-    what is pruned in both stays exactly 0. Leaves of whole numbers are those of the nearer end.
+    what is pruned in both stays exactly 0, and infinities in both stay. Between finite ends all is
+    finite. Types narrower than float32 are computed in it, and rounded once. Leaves of whole
+    numbers are those of the nearer end.
 
     Args:
       a: a tree of arrays.
@@ -39,16 +41,25 @@ def interpolate(a: Any, b: Any, alpha: float | jax.Array) -> Any:
       {'w': Array([0.25, 4.  ], dtype=float32)}
     """
     trees.check_same(a, b)
-    nearer = jnp.asarray(alpha) < 0.5
+    return jax.tree.map(lambda x, y: _point(x, y, jnp.asarray(alpha)), a, b)
 
-    def point(x: jax.Array, y: jax.Array) -> jax.Array:
-        x, y = jnp.asarray(x), jnp.asarray(y)
-        if not jnp.issubdtype(x.dtype, jnp.inexact):
-            return jnp.where(nearer, x, y)
-        at = jnp.asarray(alpha, x.dtype)
-        return jnp.where(nearer, x + at * (y - x), y - (1 - at) * (y - x))
 
-    return jax.tree.map(point, a, b)
+def _point(x: jax.Array, y: jax.Array, alpha: jax.Array) -> jax.Array:
+    """Return (1 - alpha) x + alpha y of two arrays."""
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    nearer, dtype = alpha < 0.5, jnp.result_type(x, y)
+    end = jnp.where(nearer, x, y)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return end
+    wide_x, wide_y = (trees.at_least_float32(z.astype(dtype)) for z in (x, y))
+    at, apart = alpha.astype(jnp.finfo(wide_x.dtype).dtype), wide_y - wide_x
+    between = jnp.where(nearer, wide_x + at * apart, wide_y - (1 - at) * apart)
+    # A difference may overflow where the mean does not. Elsewhere ends and equal numbers come out
+    # to the bit, but for -0, and with the gradients that they have on a line.
+    lost, is_end = ~jnp.isfinite(apart), (alpha == 0) | (alpha == 1)
+    between = jnp.where(lost, (1 - at) * wide_x + at * wide_y, between).astype(dtype)
+    exact = (lost & (is_end | (x == y))) | (is_end & (end == 0) & jnp.signbit(end.real))
+    return jnp.where(exact, end, between)
 
 
 def alphas(points: int) -> np.ndarray:
@@ -130,7 +141,7 @@ def barrier(errors: jax.Array) -> jax.Array:
     errors = jnp.asarray(errors)
     if errors.ndim != 1 or errors.size < 2:
         raise ValueError(f"`errors` must be of shape (points,), 2 at least; got {errors.shape}.")
-    return jnp.max(errors) - (errors[0] + errors[-1]) / 2
+    return jnp.max(errors) - (errors[0] / 2 + errors[-1] / 2)
 
 
 def average(networks: Sequence[Any]) -> Any:
@@ -153,13 +164,20 @@ def average(networks: Sequence[Any]) -> Any:
     """
 
     def mean(leaf: jax.Array) -> jax.Array:
-        return jnp.mean(leaf, axis=0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[0]
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf[0]
+        whole = jnp.mean(leaf, axis=0)
+        # The sum may overflow where the mean does not.
+        return jnp.where(jnp.isfinite(whole), whole, jnp.sum(leaf / len(leaf), axis=0))
 
     return jax.tree.map(mean, trees.stack(networks))
 
 
 def l2_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
     """Return the Euclidean distance between the weights of two networks.
+
+    Numbers that are equal in both are at distance 0, infinities too; of complex numbers the
+    magnitude of the difference counts. Computed in float32, or float64 where a leaf has 64 bits.
 
     Args:
       a: a tree of arrays.
@@ -179,12 +197,14 @@ def l2_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
     References:
       Frankle 2023, section 4.1.5.
     """
-    a, b = _masked(a, b, mask)
-    return _norm(jax.tree.map(jnp.subtract, a, b))
+    a, b, dtype = _masked(a, b, mask)
+    return _norm([_apart(x, y, dtype) for x, y in zip(a, b, strict=True)], dtype)
 
 
 def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
     """Return 1 - cosine of the angle between the weights of two networks, as vectors.
+
+    Complex numbers count as two real ones, as in `l2_distance`, whose precision it has.
 
     Args:
       a: a tree of arrays, not all of them 0.
@@ -192,7 +212,7 @@ def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Ar
       mask: a mask for both, to leave pruned weights out; None to take them as they are.
 
     Returns:
-      A scalar in [0, 2]; NaN where one of the networks has only zeros.
+      A scalar in [0, 2]; NaN where one of the networks has only zeros, or an infinity.
 
     Raises:
       ValueError: the trees differ; the message names the first leaf that does.
@@ -205,11 +225,12 @@ def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Ar
     References:
       Frankle 2023, section 4.1.5.
     """
-    a, b = _masked(a, b, mask)
+    a, b, dtype = _masked(a, b, mask)
+    a, b = (_in_range([_as_float(leaf, dtype) for leaf in leaves], dtype) for leaves in (a, b))
     # Half the squared distance of unit vectors: 1 - a.b would lose all digits of a small angle.
-    norms = _norm(a), _norm(b)
-    apart = jax.tree.map(lambda x, y: x / norms[0] - y / norms[1], a, b)
-    return jnp.square(_norm(apart)) / 2
+    lengths = _norm(a, dtype), _norm(b, dtype)
+    apart = [x / lengths[0] - y / lengths[1] for x, y in zip(a, b, strict=True)]
+    return jnp.square(_norm(apart, dtype)) / 2
 
 
 def classification_differences(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -265,21 +286,65 @@ def loss_l2_distance(a: jax.Array, b: jax.Array) -> jax.Array:
         raise ValueError(
             f"`a` and `b` must be losses of one shape (n,); got {np.shape(a)} and {np.shape(b)}."
         )
-    return jnp.sqrt(jnp.sum(jnp.square(jnp.asarray(a) - jnp.asarray(b))))
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    dtype = _precision([a, b])
+    apart = _apart(a, b, dtype)
+    total, tiny = jnp.sum(jnp.square(apart)), jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps
+    # Scaled only where squares overflow, or lose what they have below the smallest number.
+    safe = jnp.isfinite(total) & (total > tiny)
+    return jnp.where(safe, jnp.sqrt(total), _norm([apart], dtype))
 
 
-def _masked(a: Any, b: Any, mask: masks.Mask | None) -> tuple[Any, Any]:
-    """Return two trees of one structure as float32 arrays, under the mask if there is one."""
+def _masked(
+    a: Any, b: Any, mask: masks.Mask | None
+) -> tuple[list[jax.Array], list[jax.Array], jax.typing.DTypeLike]:
+    """Return the leaves of two trees, under a mask if there is one, and the type to compute in."""
     trees.check_same(a, b)
     if mask is not None:
         a, b = masks.apply(a, mask), masks.apply(b, mask)
-    a, b = (jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree) for tree in (a, b))
-    return a, b
+    a, b = ([jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (a, b))
+    return a, b, _precision([*a, *b])
 
 
-def _norm(tree: Any) -> jax.Array:
+def _precision(leaves: Sequence[jax.Array]) -> jax.typing.DTypeLike:
+    """Return float64 where a leaf has numbers of 64 bits, as in JAX's x64 mode, else float32."""
+    wide = (jnp.float64, jnp.complex128, jnp.int64, jnp.uint64)
+    return jnp.float64 if any(leaf.dtype in wide for leaf in leaves) else jnp.float32
+
+
+def _apart(x: jax.Array, y: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Return the difference of two arrays up to its sign; 0 where they are equal, as infinities."""
+    if x.dtype == y.dtype and jnp.issubdtype(x.dtype, jnp.integer):
+        # Exact before it is rounded: the bits of a difference that wraps are those of an unsigned.
+        apart = jnp.where(x > y, x - y, y - x)
+        return apart.view(f"uint{8 * x.dtype.itemsize}").astype(dtype)
+    wide_x, wide_y = _as_float(x, dtype), _as_float(y, dtype)
+    return jnp.where(wide_x == wide_y, 0, wide_x - wide_y)
+
+
+def _as_float(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Return an array in the type to compute in, or the complex one of its precision."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return x.astype(jnp.complex128 if dtype == jnp.float64 else jnp.complex64)
+    return x.astype(dtype)
+
+
+def _in_range(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> list[jax.Array]:
+    """Return arrays times a power of two, mostly 1, so that their norm does not overflow."""
+    most, power = _most(leaves, dtype), 2.0 ** (jnp.finfo(dtype).maxexp // 2)
+    is_small = (most > 0) & (most < 1 / power)
+    factor = jnp.where(most > power, 1 / power, jnp.where(is_small, power, 1)).astype(dtype)
+    return [leaf * factor for leaf in leaves]
+
+
+def _most(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Return the largest magnitude of all leaves, 0 where there is none."""
+    return jnp.max(jnp.array([0.0, *(jnp.max(jnp.abs(x), initial=0.0) for x in leaves)], dtype))
+
+
+def _norm(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
     """Return the Euclidean norm of all leaves together, each scaled so that nothing overflows."""
-    leaves = jax.tree.leaves(tree)
-    most = jnp.max(jnp.array([0.0, *(jnp.max(jnp.abs(leaf), initial=0.0) for leaf in leaves)]))
-    scale = jnp.where(most > 0, most, 1)
-    return scale * jnp.sqrt(sum(jnp.sum(jnp.square(leaf / scale)) for leaf in leaves))
+    most = _most(leaves, dtype)
+    scale = jnp.where((most > 0) & jnp.isfinite(most), most, 1)
+    squares = [jnp.sum(jnp.square(jnp.abs(leaf) / scale)) for leaf in leaves]
+    return scale * jnp.sqrt(sum(squares, start=jnp.zeros((), dtype)))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import keys, selection, trees
+from jaxlth import keys, roles, selection, trees
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any
@@ -25,18 +25,24 @@ Mask: TypeAlias = Any
 def is_kernel(name: str, leaf: Any) -> bool:
     """Return whether a leaf holds weights of connections, by its name and number of dimensions.
 
-    A leaf whose last name is "kernel", as Flax says, is prunable. One whose last name ends in
-    "bias", "scale" or "embedding" is not. Any other is prunable if it has two or more dimensions,
-    so that {"w1": matrix, "b1": vector} needs no names to be agreed on.
+    A leaf whose last name is "kernel", as Flax says, is prunable. One that is by its name a bias,
+    the scale or offset of a norm, or a table of embeddings, tokens or positions is not, whatever
+    its dimensions; `roles` has the words, those of Flax, Haiku and Equinox. Any other is prunable
+    if it has two or more dimensions, so that {"w1": matrix, "b1": vector} needs no names to be
+    agreed on. The name of a box that holds a single array, such as the "value" of `nnx.Param`, does
+    not count.
 
     Example:
       >>> is_kernel("Dense_0/kernel", jnp.ones((3, 2))), is_kernel("b1", jnp.ones(2))
       (True, False)
+      >>> is_kernel("norm/weight", jnp.ones((3, 2))), is_kernel("norm/bias/value", jnp.ones((3, 2)))
+      (False, False)
     """
-    last = name.split("/")[-1]
-    if last.endswith(("bias", "scale", "embedding")):
-        return False
-    return last == "kernel" or np.ndim(leaf) >= 2
+    return _holds_connections(roles.role(name), leaf)
+
+
+def _holds_connections(role: roles.Role | None, leaf: Any) -> bool:
+    return role == "kernel" or (role is None and np.ndim(leaf) >= 2)
 
 
 def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -> Mask:
@@ -44,7 +50,9 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
 
     Args:
       params: Parameters of any structure; leaves may be arrays or `jax.ShapeDtypeStruct`.
-      prunable: (name of the leaf such as "Dense_0/kernel", leaf) -> whether it may be pruned.
+      prunable: (name of the leaf such as "Dense_0/kernel", leaf) -> whether it may be pruned. By
+        default `is_kernel`; and where modules are containers, as in Equinox, the name of their
+        class counts as well: the `weight` of a `LayerNorm` is none.
 
     Returns:
       A tree like `params`: all True where `prunable` holds, `None` elsewhere.
@@ -53,11 +61,25 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
       >>> dense({"w1": jnp.zeros((1, 2)), "b1": jnp.zeros(2)})
       {'b1': None, 'w1': Array([[ True,  True]], dtype=bool)}
     """
+    names = {roles.unboxed(name) for name in trees.names(params)}
+
+    def is_prunable(path: tuple[Any, ...], leaf: Any) -> bool:
+        if prunable is not is_kernel:
+            return prunable(trees.name(path), leaf)
+        role = roles.role(trees.name(path), module=_module(params, path), beside=names)
+        return _holds_connections(role, leaf)
 
     def leaf_mask(path: tuple[Any, ...], leaf: Any) -> jax.Array | None:
-        return jnp.ones(np.shape(leaf), bool) if prunable(trees.name(path), leaf) else None
+        return jnp.ones(np.shape(leaf), bool) if is_prunable(path, leaf) else None
 
     return jax.tree_util.tree_map_with_path(leaf_mask, params)
+
+
+def _module(params: Params, path: tuple[Any, ...]) -> str:
+    """Return the name of the class that has a leaf, or a box around it, as its attribute."""
+    nodes = trees.nodes(params, path)
+    inner = [n for n, k in zip(nodes, path, strict=False) if trees.name((k,)) not in roles.BOXES]
+    return type(inner[-1]).__name__ if inner else ""
 
 
 def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
@@ -82,7 +104,7 @@ def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
     """
     if isinstance(leave_out, str):
         raise TypeError(f"`leave_out` must be a sequence of patterns; got the text {leave_out!r}.")
-    names = _names_with_none(mask)
+    names = trees.names_with_none(mask)
     for pattern in leave_out:
         if not fnmatch.filter(names, pattern):
             prunable = list(trees.named(mask)) or names
@@ -148,7 +170,7 @@ def check(tree: Any, mask: Mask, *, name: str = "tree") -> None:
       ValueError: the trees do not fit; the message names the first leaf that does not.
       TypeError: a leaf of the mask is not boolean.
     """
-    ours, theirs = _names_with_none(tree), _names_with_none(mask)
+    ours, theirs = (dict.fromkeys(trees.names_with_none(each)) for each in (tree, mask))
     for leaf in [*ours, *theirs]:
         if leaf not in ours or leaf not in theirs:
             has, lacks = (name, "mask") if leaf in ours else ("mask", name)
@@ -166,6 +188,7 @@ def check(tree: Any, mask: Mask, *, name: str = "tree") -> None:
             raise TypeError(
                 f"Leaf {leaf!r} of `mask` must be boolean; got {jnp.result_type(keep)}."
             )
+    trees.check_containers(tree, mask, a_name=name, b_name="mask")
 
 
 def size(mask: Mask) -> int:
@@ -207,17 +230,21 @@ def density(mask: Mask) -> jax.Array:
 def layer_densities(mask: Mask) -> dict[str, float]:
     """Return kept / prunable of each prunable tensor, by name; needs concrete arrays.
 
+    A tensor without elements has no density and is left out.
+
     Example:
       >>> layer_densities({"w": jnp.array([[True, False]]), "b": None})
       {'w': 0.5}
     """
-    return {name: int(np.sum(leaf)) / np.size(leaf) for name, leaf in trees.named(mask).items()}
+    named = trees.named(mask).items()
+    return {name: int(np.sum(leaf)) / np.size(leaf) for name, leaf in named if np.size(leaf)}
 
 
 def unit_densities(mask: Mask) -> dict[str, np.ndarray]:
     """Return kept / prunable of the weights into each unit, by tensor; needs concrete arrays.
 
-    Units lie along the last axis: neurons of a dense layer, channels of a convolution.
+    Units lie along the last axis: neurons of a dense layer, channels of a convolution. A tensor
+    without elements is left out.
 
     Returns:
       {name of tensor: (units,) float64}.
@@ -232,6 +259,7 @@ def unit_densities(mask: Mask) -> dict[str, np.ndarray]:
     return {
         name: np.asarray(leaf, np.float64).reshape(-1, np.shape(leaf)[-1]).mean(axis=0)
         for name, leaf in trees.named(mask).items()
+        if np.size(leaf)
     }
 
 
@@ -243,16 +271,22 @@ def kept_values(tree: Any, mask: Mask) -> np.ndarray:
       mask: which of them.
 
     Returns:
-      (kept(mask),), in the order of `jax.tree.leaves`.
+      (kept(mask),), in the order of `jax.tree.leaves`; float32 where nothing is prunable.
+
+    Raises:
+      ValueError: the trees do not fit; the message names the first leaf that does not.
+      TypeError: a leaf of the mask is not boolean.
 
     Example:
       >>> mask = {"w": jnp.array([[True, False]]), "b": None}
       >>> kept_values({"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([5.0])}, mask)
       array([3.], dtype=float32)
     """
-    named = trees.named(tree)
-    found = [np.asarray(named[name])[np.asarray(leaf)] for name, leaf in trees.named(mask).items()]
-    return np.concatenate(found)
+    leaves = jax.tree.leaves(prunable(tree, mask))
+    values = [
+        np.asarray(x)[np.asarray(k)] for x, k in zip(leaves, jax.tree.leaves(mask), strict=True)
+    ]
+    return np.concatenate(values) if values else np.zeros(0, np.float32)
 
 
 def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
@@ -306,9 +340,3 @@ def jaccard(a: Mask, b: Mask) -> jax.Array:
     either = kept(jax.tree.map(jnp.logical_or, a, b))
     share = both.astype(jnp.float32) / jnp.maximum(either, 1).astype(jnp.float32)
     return jnp.where(either == 0, 1.0, share)
-
-
-def _names_with_none(tree: Any) -> dict[str, None]:
-    """Return the names of the leaves, those that are `None` among them, as an ordered set."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)
-    return dict.fromkeys(trees.name(path) for path, _ in leaves)

@@ -7,13 +7,17 @@ the last places go by position, found from counts of ties.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 WIDTH = 1024  # images lie in rows of this many, so that counts add up in two stages
+MANY = 32  # arrays from which on their parts are cut out on the host
 
 
 @contextlib.contextmanager
@@ -44,7 +48,6 @@ def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
         return jnp.result_type(jnp.float32, *arrays)
 
 
-@jax.jit
 def largest(
     values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
 ) -> list[jax.Array]:
@@ -68,22 +71,66 @@ def largest(
       >>> found[0].tolist()
       [False, True, False]
     """
+    shapes = [np.shape(value) for value in values]
+    if not values or len(values) < MANY or not _on_one_device([*values, *among, keep]):
+        return _parts(values, among, keep)
+    selected = _joined(values, among, keep)
+    # XLA compiles a program for each part that is cut out, which for many is most of the time.
+    parts = _cut(np.asarray(selected), shapes)
+    return jax.device_put(parts, selected.sharding if selected.committed else None)
+
+
+def _on_one_device(arrays: Sequence[Any]) -> bool:
+    """Return whether all arrays have values now, and none is spread over several devices."""
+    return not any(
+        isinstance(array, jax.core.Tracer)
+        or (isinstance(array, jax.Array) and len(array.sharding.device_set) > 1)
+        for array in arrays
+    )
+
+
+@jax.jit
+def _parts(
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
+) -> list[jax.Array]:
     if not values:
         return []
+    return _cut(_selected(values, among, keep), [np.shape(value) for value in values])
+
+
+@jax.jit
+def _joined(
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
+) -> jax.Array:
+    return _selected(values, among, keep)
+
+
+def _cut(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+    """Return the arrays of these shapes that lie one after the other at the start of a flat one."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        flat[start:end].reshape(shape)
+        for start, end, shape in zip(starts, ends, shapes, strict=True)
+    ]
+
+
+def _selected(
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
+) -> jax.Array:
+    """Return `largest` of all arrays one after the other, filled up with False."""
     dtype = widest(values)
     images = _rows(_image(_flat(values, dtype), _flat(among, jnp.bool_)))
     keep = jnp.clip(keep, 0, _count(images > 0)).astype(jnp.int32)
     least = _least(images, keep)
     end = _end_of_ties(images == least, keep - _count(images > least))
     positions = jax.lax.iota(jnp.int32, images.size).reshape(images.shape)
-    chosen = ((images > least) | ((images == least) & (positions < end))).reshape(-1)
-    ends = np.cumsum([np.size(value) for value in values])
-    parts = jnp.split(chosen[: ends[-1]], ends[:-1])
-    return [part.reshape(np.shape(value)) for part, value in zip(parts, values, strict=True)]
+    return ((images > least) | ((images == least) & (positions < end))).reshape(-1)
 
 
 def _flat(arrays: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
-    return jnp.concatenate([jnp.ravel(array).astype(dtype) for array in arrays])
+    # One operation, where `jnp.concatenate` would make a tree of them.
+    return jax.lax.concatenate([jnp.ravel(array).astype(dtype) for array in arrays], 0)
 
 
 def _image(values: jax.Array, live: jax.Array) -> jax.Array:
@@ -100,8 +147,9 @@ def _image(values: jax.Array, live: jax.Array) -> jax.Array:
 
 
 def _rows(images: jax.Array) -> jax.Array:
-    """Return (rows, WIDTH), the images filled up with 0, which is never selected."""
-    return jnp.pad(images, (0, -images.size % WIDTH)).reshape(-1, WIDTH)
+    """Return (rows, WIDTH), one row at least, filled up with 0, which is never selected."""
+    rows = max(1, -(-images.size // WIDTH))
+    return jnp.pad(images, (0, rows * WIDTH - images.size)).reshape(rows, WIDTH)
 
 
 def _count_in_rows(condition: jax.Array) -> jax.Array:

@@ -6,20 +6,27 @@ default leaves the digests of old runs alone. Fields made with `outside` (levels
 hardware) never enter the digest: asking for more of them extends a run instead of starting another.
 """
 
+import codecs
+import contextlib
 import dataclasses
 import difflib
 import hashlib
 import json
 import pathlib
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import tomli_w
 
+from jaxlth import ranges
+
 S = TypeVar("S")
+LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
+LARGEST = 1_000_000  # bytes of a file of settings
 
 
 def outside(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
@@ -51,7 +58,52 @@ def known(setting: str, value: str, options: Iterable[str]) -> str:
     meant = [close] if close else []
     meant += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
     hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
-    raise ValueError(f"`{setting}` has no value {value!r}.{hint} Known: {_listed(options)}.")
+    raise ValueError(
+        f"`{setting}` has no value {ranges.shown(value)}.{hint} Known: {_listed(options)}."
+    )
+
+
+def effective(settings: Any, name: str, condition: bool, where: str) -> None:
+    """Raise ValueError where a setting differs from its default though nothing reads it.
+
+    Such a setting would give the same results another name. Where what reads it lies outside the
+    digest, and may be asked for later, classes of settings check that in `check_effects`, which the
+    command line calls for a new run, and not on construction.
+
+    Args:
+      settings: a class of settings.
+      name: of the setting.
+      condition: whether something reads it.
+      where: where it has no effect, as the end of the message.
+    """
+    value = getattr(settings, name)
+    shown = in_a_row(value) if isinstance(value, tuple) else value
+    require(
+        condition or value == getattr(type(settings), name),
+        f"`{name}`{'' if isinstance(value, bool) else f' {shown}'} has no effect {where}.",
+    )
+
+
+@contextlib.contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """Give settings the names that a person knows them by, in the errors raised within.
+
+    Args:
+      names: a setting as messages have it in backticks -> its other name.
+
+    Example:
+      >>> with renamed({"lr": "finetune_lr"}):
+      ...     require(False, "`lr` must be above 0.")
+      Traceback (most recent call last):
+      ...
+      ValueError: `finetune_lr` must be above 0.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        kind = type(error) if type(error) in (ValueError, TypeError) else ValueError
+        text = re.sub(r"`(\w+)`", lambda word: f"`{names.get(word[1], word[1])}`", str(error))
+        raise kind(text) from error
 
 
 def each_once(setting: str, values: Iterable[object], *, empty: bool = False) -> None:
@@ -85,8 +137,9 @@ def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str |
       >>> closest("levls", ["levels", "replicates"])
       'levels'
     """
-    close = difflib.get_close_matches(str(value), list(options), n=1, cutoff=cutoff)
-    return close[0] if close else None
+    lowered = {option.casefold(): option for option in reversed(list(options))}
+    close = difflib.get_close_matches(str(value).casefold(), lowered, n=1, cutoff=cutoff)
+    return lowered[close[0]] if close else None
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
@@ -113,11 +166,14 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, Mapping):
-                raise TypeError(f"`{where}` must be a table of settings; got {value!r}.")
+                raise TypeError(
+                    f"`{where}` must be a table of settings; got {ranges.shown(value)}."
+                )
             values[key] = from_dict(kind, value, within=f"{where}.")  # type: ignore[arg-type]
         else:
             values[key] = _as_kind(where, kind, value)
-    return cls(**values)
+    with renamed({name: f"{within}{name}" for name in names}):
+        return cls(**values)
 
 
 def changed(settings: Any) -> dict[str, Any]:
@@ -151,6 +207,34 @@ def digest(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def file_name(name: str, marked: str) -> str:
+    """Return a name of a file or folder, "NAME-MARKED", with NAME cut where it is too long.
+
+    Args:
+      name: the readable part.
+      marked: a digest that tells files apart, whatever is cut.
+
+    Example:
+      >>> file_name("digits-mlp", "0123abcd"), len(file_name(300 * "é", "0123abcd").encode())
+      ('digits-mlp-0123abcd', 255)
+    """
+    left = LONGEST_NAME - 1 - len(marked.encode())
+    # What is left of a character that the cut goes through is left out.
+    return f"{name.encode()[:left].decode(errors='ignore')}-{marked}"
+
+
+def bounded(name: str) -> str:
+    """Return a name that a file or folder can have: the name itself, or its beginning and a digest.
+
+    Example:
+      >>> bounded("size_8-6"), bounded("size_" + "-".join(200 * ["10"]))[-12:]
+      ('size_8-6', '0-1-1f639acb')
+    """
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return file_name(name, hashlib.sha256(name.encode()).hexdigest()[:8])
+
+
 def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> list[str]:
     """Return "field: stored value, not wanted value" for each field in the digest that differs."""
     found = []
@@ -158,7 +242,7 @@ def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> 
         if field.metadata.get("outside") or field.name not in stored:
             continue
         value, old, where = getattr(wanted, field.name), stored[field.name], within + field.name
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
             found += differences(old, value, within=f"{where}.")
         elif old != (list(value) if isinstance(value, tuple) else value):
             found.append(f"`{where}`: {old!r}, not {value!r}")
@@ -167,26 +251,46 @@ def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> 
 
 def to_toml(settings: Any) -> str:
     """Return settings as TOML text; what is None is left out."""
-    return tomli_w.dumps(_without_none(to_dict(settings)))
+    return tomli_w.dumps(without_none(to_dict(settings)))
 
 
 def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
-    """Return settings of class `cls` from a TOML file.
+    """Return settings of class `cls` from a TOML file, which may begin with a byte-order mark.
 
     Raises:
       ValueError: the file is not TOML, or holds settings that `from_dict` refuses.
       TypeError: a value is of another kind than its field.
       OSError: the file cannot be read.
     """
-    data = pathlib.Path(path).read_bytes()
+    text = _text(pathlib.Path(path))
     try:
-        mapping = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return from_dict(cls, tomllib.loads(text))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply for a file of settings.") from error
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}.") from error
-    try:
-        return from_dict(cls, mapping)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{path}: {error}") from error
+
+
+def _text(path: pathlib.Path) -> str:
+    """Return the text of a file of settings; of a larger file no more is read than is allowed."""
+    require(
+        not path.is_dir(), f"{path} is a folder; a run has its settings in settings.toml there."
+    )
+    with path.open("rb") as file:
+        content = file.read(LARGEST + 1)
+    require(
+        len(content) <= LARGEST,
+        f"{path} is no file of settings, which has at most {LARGEST:,} bytes.",
+    )
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    require(not content.startswith(marks), f"{path} is written in UTF-16; save it as UTF-8.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML, whose text is UTF-8: {error}.") from error
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -202,9 +306,10 @@ def _listed(names: list[str], *, width: int = 100) -> str:
     return ", ".join(fitting) + (f" and {more} more" if more else "")
 
 
-def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings less those that are None, which TOML cannot say."""
     return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
+        key: without_none(value) if isinstance(value, Mapping) else value
         for key, value in mapping.items()
         if value is not None
     }
@@ -223,13 +328,22 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
             inner = typing.get_args(option)[0]
             return tuple(_as_kind(where, inner, item) for item in value)
         if origin is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
+            return _as_float(where, value)
         if isinstance(origin, type) and isinstance(value, origin):
             if origin is int and isinstance(value, bool):
                 continue
             return value
     named = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise TypeError(f"`{where}` must be of kind {named}; got {value!r}.")
+    raise TypeError(f"`{where}` must be of kind {named}; got {ranges.shown(value)}.")
+
+
+def _as_float(where: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(
+            f"`{where}` must be at most 1.8e308; got {ranges.shown(value)}."
+        ) from error
 
 
 def _is_union(kind: Any) -> bool:

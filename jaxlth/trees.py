@@ -47,6 +47,27 @@ def name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def nodes(tree: Any, path: tuple[Any, ...]) -> list[Any]:
+    """Return the containers on a JAX key path, from the tree itself down to that of the leaf.
+
+    Containers whose keys do not say how to reach their parts end the list.
+
+    Example:
+      >>> nodes({"a": [1.0]}, (jax.tree_util.DictKey("a"), jax.tree_util.SequenceKey(0)))
+      [{'a': [1.0]}, [1.0]]
+    """
+    way = [tree]
+    for key in path[:-1]:
+        try:
+            if isinstance(key, jax.tree_util.GetAttrKey):
+                way.append(getattr(way[-1], key.name))
+            else:
+                way.append(way[-1][key.key if hasattr(key, "key") else key.idx])
+        except (AttributeError, LookupError, TypeError):
+            break
+    return way
+
+
 def size(tree: Any) -> int:
     """Return the number of array elements in all leaves together.
 
@@ -84,11 +105,92 @@ def check_same(a: Any, b: Any, *, a_name: str = "a", b_name: str = "b") -> None:
             raise ValueError(
                 f"Leaf {leaf!r} has shape {ours} in `{a_name}` but {theirs} in `{b_name}`."
             )
-    if jax.tree.structure(a) != jax.tree.structure(b):
-        raise ValueError(
-            f"`{a_name}` and `{b_name}` name their leaves alike but differ in their containers: "
-            f"{jax.tree.structure(a)} and {jax.tree.structure(b)}."
-        )
+    check_containers(a, b, a_name=a_name, b_name=b_name)
+
+
+def check_containers(a: Any, b: Any, *, a_name: str = "a", b_name: str = "b") -> None:
+    """Raise unless two trees with leaves of the same names hold them in containers of one kind.
+
+    JAX maps over two trees together only if they have the same containers: a dictionary is no
+    `FrozenDict`, and a list that a checkpoint gives back is no longer the tuple that it was. Here
+    `None` counts as a leaf and stands for any other.
+
+    Args:
+      a: A tree.
+      b: The tree to compare with it.
+      a_name: What the message calls `a`, an argument's name for instance.
+      b_name: What the message calls `b`.
+
+    Raises:
+      ValueError: they differ; the message names the containers and the first leaf within.
+
+    Example:
+      >>> check_containers({"w": [1.0]}, {"w": (1.0,)}, a_name="params",
+      ...                  b_name="mask")  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      ValueError: `params` and `mask` differ in their containers: the container of leaf 'w/0' ...
+    """
+    structures = [jax.tree.structure(tree, is_leaf=_is_none) for tree in (a, b)]
+    if structures[0] == structures[1]:
+        return
+    before, *nodes = _first_difference(*structures)
+    tree = a if nodes[0].num_leaves else b
+    inside = names_with_none(tree)[before] if any(n.num_leaves for n in nodes) else None
+    where = "a container without leaves" if inside is None else f"the container of leaf {inside!r}"
+    first, second = (_kind(node) for node in nodes)
+    apart = f"is {first} in `{a_name}` but {second} in `{b_name}`"
+    if first == second:
+        apart = f"is {first} in both, with other keys or other static fields"
+    raise ValueError(
+        f"`{a_name}` and `{b_name}` differ in their containers: {where} {apart}. "
+        "Give both the same containers."
+    )
+
+
+def names_with_none(tree: Any) -> list[str]:
+    """Return the names of the leaves, those that are `None` among them.
+
+    Example:
+      >>> names_with_none({"kernel": 1.0, "bias": None})
+      ['bias', 'kernel']
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
+    return [name(path) for path, _ in leaves]
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
+
+
+def _first_difference(a: Any, b: Any) -> tuple[int, Any, Any]:
+    """Return the number of leaves before the first two nodes that differ, and these nodes."""
+    before = 0
+    if a.node_data() == b.node_data() and len(a.children()) == len(b.children()):
+        for left, right in zip(a.children(), b.children(), strict=True):
+            if left != right:
+                within, *nodes = _first_difference(left, right)
+                return before + within, nodes[0], nodes[1]
+            before += left.num_leaves
+    return 0, a, b
+
+
+def _kind(node: Any) -> str:
+    """Return what a node of a structure is, with its article."""
+    data = node.node_data()
+    word = "leaf" if data is None else data[0].__name__
+    return f"{'an' if word[0] in 'AEIOUaeiou' else 'a'} {word}"
+
+
+def at_least_float32(leaf: Any) -> jax.Array:
+    """Return an array of floats in float32 if its type is narrower, else as it is.
+
+    Example:
+      >>> [at_least_float32(jnp.ones(2, kind)).dtype.name for kind in (jnp.bfloat16, jnp.int32)]
+      ['float32', 'int32']
+    """
+    array = jnp.asarray(leaf)
+    is_float = jnp.issubdtype(array.dtype, jnp.inexact)
+    return array.astype(jnp.float32) if is_float and jnp.finfo(array.dtype).bits < 32 else array
 
 
 def stack(trees: Sequence[Any]) -> Any:

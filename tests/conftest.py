@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import tempfile
 
+import compiled
 import pytest
 
 # Before JAX and matplotlib are imported, and inherited by the processes that tests start.
@@ -13,14 +14,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Tests compile the same programs again and again: each once is enough, for their processes too.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    cache = tempfile.mkdtemp(prefix="jaxlth-tests-")
-    atexit.register(shutil.rmtree, cache, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+# A process of pytest-xdist inherits the folder of the process that started it, and has its own.
+PROGRAMS = None
+if os.environ.get("JAX_COMPILATION_CACHE_DIR") == os.environ.get("JAXLTH_TESTS_PROGRAMS"):
+    PROGRAMS = pathlib.Path(tempfile.mkdtemp(prefix="jaxlth-tests-"))
+    atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
+    compiled.begin(PROGRAMS)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["JAXLTH_TESTS_PROGRAMS"] = str(PROGRAMS)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-import jax
+import jax  # noqa: E402
 
 # Two, so that any test can map over devices. Processes that tests start have one, as users do.
 jax.config.update("jax_num_cpu_devices", 2)
@@ -33,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("data"):
             item.add_marker(skip)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if PROGRAMS is not None:
+        compiled.end(PROGRAMS)
+        if not hasattr(session.config, "workerinput"):  # the last of all processes
+            compiled.bound()
 
 
 @pytest.fixture

@@ -198,6 +198,58 @@ def test_a_pickle_of_other_data_is_refused(found):
         cifar.pickled(pickle.dumps(found, 2), label=b"labels")
 
 
+PICKLED = [case for case in CASES if case[1].folder.endswith(("-py", "-python"))]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(("name", "version"), PICKLED, ids=["cifar10", "cifar100"])
+def test_pickles_of_python_3_with_text_keys_are_read(tmp_path, name, version, protocol):
+    files, train, test = content(name, version)
+    as_text = {
+        file: pickle.dumps(
+            {key.decode(): value for key, value in pickles.read(whole).items()}, protocol
+        )
+        for file, whole in files.items()
+    }
+    write(tmp_path, as_text)
+    _, found = load(name, tmp_path)
+    for split, (images, labels) in ((found.train, train), (found.test, test)):
+        np.testing.assert_array_equal(split.images, images)
+        np.testing.assert_array_equal(split.labels, labels)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 256, 2**40])
+def test_a_pickle_with_a_label_outside_the_classes_is_named_with_both(tmp_path, label):
+    name, version = PICKLED[0]
+    files = content(name, version)[0]
+    images, labels = examples(UNIT, classes=10, seed=0)
+    planes = images.transpose(0, 3, 1, 2).reshape(UNIT, -1)
+    found = {b"data": planes, b"labels": [*labels.tolist()[:-1], label]}
+    file = version.train[1]
+    write(tmp_path, {**files, file: pickle.dumps(found, 2)})
+    message = rf"holds label {label} of example {UNIT - 1}, outside 0\.\.9"
+    with pytest.raises(data.DataError, match=message) as caught:
+        load(name, tmp_path)
+    one_line(caught, tmp_path / file)
+
+
+def test_a_pickle_whose_labels_are_no_whole_numbers_is_refused():
+    found = {b"data": np.zeros((1, 3072), np.uint8), b"labels": [1.5]}
+    with pytest.raises(ValueError, match="it holds labels of type float64, not whole numbers"):
+        cifar.pickled(pickle.dumps(found, 2), label=b"labels")
+
+
+@pytest.mark.parametrize(("name", "version"), CASES, ids=NAMES)
+def test_cifar_of_one_class_is_refused(tmp_path, name, version):
+    files = content(name, version)[0]
+    kind = cifar.SETS[name]
+    images, _ = examples(UNIT * kind.units, classes=2, seed=0)
+    part = encoded(images, np.full(len(images), 4, np.uint8), name=name, version=version)
+    write(tmp_path, {**files, **dict.fromkeys(version.train, part)})
+    with pytest.raises(data.DataError, match=f"all 40 training images of {name} are of class 4"):
+        load(name, tmp_path)
+
+
 # Damaged files
 
 

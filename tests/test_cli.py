@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import re
 import shutil
 import signal
@@ -12,31 +13,28 @@ import subprocess
 import sys
 import time
 import typing
+import zipfile
 
+import jax
 import matplotlib.figure
 import pandas as pd
+import PIL.Image
 import pytest
+import rich.console
 from tiny import COMMAND as TINY
+from tiny import once, printed
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
-from jaxlth.cli import options, signals
+from jaxlth.cli import errors, options, signals
 from jaxlth.cli.commands import COMMANDS, TOLERANCE, Kind
 from jaxlth.report import formats
-from jaxlth.store import lock
+from jaxlth.store import about, lock
 from jaxlth.tickets import ImpSettings
 from jaxlth.training import optimizers
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 240  # seconds that a busy machine may take
-
-
-def printed(*arguments):
-    """Return the output of a command that must succeed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
 
 
 def help_of(command, monkeypatch):
@@ -141,7 +139,7 @@ def _until_it_waits(process):
     pytest.fail(f"it does not wait: {process.communicate()}")
 
 
-LONG = [*TINY, "--steps", "200000"]
+LONG = once([*TINY, "--steps", "200000"])
 
 
 def test_a_signal_while_training_compiles_saves_once_there_is_something_to_save(
@@ -190,7 +188,7 @@ def test_a_signal_with_the_last_network_claims_no_checkpoint(tmp_path, capfd, mo
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(store.Run, "save", saved)
-    assert cli.main([*TINY, "--levels", "0", "--out", str(tmp_path)]) == 130
+    assert cli.main(once([*TINY, "--levels", "0", "--out", str(tmp_path)])) == 130
     (line,) = interrupted(capfd)
     assert "what was stored before is in" in line
     assert len(list(tmp_path.rglob("record.json"))) == 1
@@ -383,3 +381,379 @@ def test_the_help_names_every_value_of_an_option(option, monkeypatch):
 def paragraph_of(option, text):
     """Return what the help says of an option."""
     return re.search(rf" {option} (.*?\(default: .*?\))", text)[1]
+
+
+# ---- what the terminal and the environment are like
+
+
+@pytest.mark.parametrize("columns", ["0", "abc", "-5", "1", "10", "", "9" * 30])
+def test_any_width_of_the_terminal_shows_the_table_and_the_help(columns, finished, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = ["--out", str(finished.parent)]
+    plain = printed("results", *out)
+    monkeypatch.setenv("COLUMNS", columns)
+    told = printed("results", *out)
+    assert "Winning tickets match" in " ".join(told.split())
+    if columns not in ("1", "10", "9" * 30):
+        assert told == plain
+    assert "ticket" in told.split()
+    widest = max(map(len, told.splitlines()))
+    assert 30 < widest <= cli.WIDEST
+    with contextlib.redirect_stdout(io.StringIO()) as text, pytest.raises(SystemExit):
+        cli.main(["list", "--help"])
+    assert "--out" in text.getvalue()
+
+
+def test_a_width_that_can_be_used_is_used(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "63")
+    cli.guarded(lambda: 0)
+    assert os.environ["COLUMNS"] == "63"
+
+
+@pytest.mark.parametrize("words", [["-V"], ["imp", "--version"], ["imp", "--lr", "x", "-V"]])
+def test_the_version_is_told_wherever_it_is_asked_for(words):
+    assert printed(*words) == f"jaxlth {jaxlth.__version__}\n"
+
+
+def program(code, **environment):
+    """Return what a program says that is guarded as the command is."""
+    start = f"import os, sys\nfrom jaxlth import cli\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", start],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+
+
+DEVICES = """
+def devices():
+    import jax
+    return len(jax.devices()) - 1
+sys.exit(cli.guarded(devices))
+"""
+
+
+@pytest.mark.parametrize(
+    ("platforms", "reason"),
+    [
+        ("cuda", ": "),
+        ("nope", "'nope' is not in the list of known backends"),
+        ("cpu,", "'' is not in the list of known backends"),
+        ("CPU", "'CPU' is not in the list of known backends"),
+    ],
+)
+def test_a_backend_that_is_not_there_is_a_line_that_names_the_variable(platforms, reason):
+    done = program(DEVICES, JAX_PLATFORMS=platforms)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"jaxlth: JAX cannot start the backend of JAX_PLATFORMS={platforms}: ")
+    assert reason in line
+    assert line.endswith("or set it to a backend that is installed, such as cpu.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--xla_no_such_flag=1", "Unknown flag in XLA_FLAGS: --xla_no_such_flag=1."),
+        ("nowhere", 'Could not open file "nowhere"'),
+    ],
+)
+def test_flags_at_which_xla_aborts_are_a_line(flags, words, monkeypatch, capfd):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert cli.main(["list"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("jaxlth: `$XLA_FLAGS` would end this process: ")
+    assert words in line
+
+
+def test_flags_that_xla_knows_are_none(monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    assert cli.main(["list"]) == 0
+
+
+# ---- errors that others raise
+
+
+def raising(error):
+    """Return a function that raises an error of Python itself or of another package."""
+
+    def function():
+        raise error
+
+    return function
+
+
+def read(reader, content, tmp_path):
+    """Return a function that reads a file which it cannot read."""
+
+    def function():
+        (tmp_path / "file").write_bytes(content)
+        reader(tmp_path / "file")
+        return 0
+
+    return function
+
+
+def load_pickle(path):
+    return pickle.loads(path.read_bytes())
+
+
+OF_OTHERS = {  # what cannot be read, by whom, and what is told
+    "zip": (zipfile.ZipFile, b"no zip", "Python: BadZipFile: File is not a zip file"),
+    "pickle": (load_pickle, b"no pickle", "Python: UnpicklingError: "),
+    "short pickle": (load_pickle, b"", "Python: EOFError: Ran out of input"),
+    "image": (PIL.Image.open, b"no image", "cannot identify image file"),
+    "table": (pd.read_csv, b"", "No columns to parse from file"),
+    "text": (lambda path: path.read_text(), b"\xff", "can't decode byte 0xff"),
+    "nested": (lambda path: json.loads(path.read_text()), b"[" * 99999, "Python: RecursionError: "),
+    "folder": (lambda path: os.listdir(path), b"", "file: Not a directory."),
+    "key": (lambda path: pd.DataFrame({"a": [1]})["b"], b"", "pandas: KeyError: 'b'"),
+}
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
+def test_an_error_of_another_package_is_one_line(name, tmp_path, capfd):
+    reader, content, words = OF_OTHERS[name]
+    assert cli.guarded(read(reader, content, tmp_path)) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("jaxlth: ")
+    assert words in line
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "There is not enough memory for this: MemoryError ("),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GB\nmore"), "There is not enough mem"),
+        (jax.errors.JaxRuntimeError("INTERNAL: it broke"), "jax: JaxRuntimeError: INTERNAL: it"),
+        (OverflowError("Python int too large"), "Python: OverflowError: Python int too large"),
+        (OSError(28, "No space left on device"), "jaxlth: No space left on device."),
+        (PermissionError(13, "Permission denied", "/a/b"), "jaxlth: /a/b: Permission denied."),
+        (ModuleNotFoundError("No module named 'x'", name="x"), "x: ModuleNotFoundError: No mod"),
+        (store.StoreError("the run is damaged"), "jaxlth: the run is damaged\n"),
+        (ValueError("a\n\x1b[31m  b"), "jaxlth: a \\x1b[31m b\n"),
+    ],
+)
+def test_an_error_is_told_in_one_line_without_its_line_breaks(error, words, capfd):
+    assert cli.guarded(raising(error)) == 2
+    told = capfd.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a"), AttributeError("b"), AssertionError(), ImportError(name="jaxlth.x")]
+)
+def test_a_defect_shows_its_traceback_and_how_to_report_it(error):
+    with pytest.raises(type(error)) as caught:
+        cli.guarded(raising(error))
+    assert caught.value.__notes__ == [errors.REPORT]
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "code"),
+    [
+        ("stdout", "jaxlth: standard output: No space left on device.\n", 2),
+        ("stderr", "", 0),
+    ],
+)
+def test_a_full_disk_behind_a_stream_is_told_or_does_not_matter(file, words, code, monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", told)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, file, full)
+
+        def talk():
+            print("much", file=getattr(sys, file), flush=True)
+            return 0
+
+        assert cli.guarded(talk) == code
+    assert told.getvalue() == words
+    assert getattr(sys, file) is full
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        for talk in (print, rich.console.Console(file=None).print):
+            assert cli.guarded(lambda talk=talk: talk("much", end="\n" * 99999) or 0) == 0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_process_without_streams_works(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["list", "--out", str(tmp_path)]) == 0
+    assert cli.main(["lst"]) == 2
+
+
+# ---- damaged runs beside whole ones
+
+
+@pytest.fixture
+def both(finished, tmp_path):
+    """A folder with a whole run and one whose `run.json` is damaged, and what is said of that."""
+    runs = tmp_path / "runs"
+    for name in ("imp-good", "imp-bad"):
+        shutil.copytree(finished, runs / name)
+    (runs / "imp-bad" / "run.json").write_text("{")
+    return runs, f"jaxlth: left out: {runs}/imp-bad/run.json is damaged"
+
+
+def said(capfd, *words):
+    """Return exit code, output and the lines of errors of a command."""
+    code = cli.main(list(map(str, words)))
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err
+    return code, out, err.splitlines()
+
+
+def test_a_damaged_run_hides_no_other(both, tmp_path, capfd):
+    runs, warning = both
+    file = tmp_path / "file"
+    for words, shown in [
+        (["list"], "imp-good"),
+        (["results"], "inning tickets"),
+        (["results", "--all"], "inning tickets"),
+        (["results", "imp-bad", "imp-good"], "inning tickets"),
+        (["results", "--all", "--format", "csv"], "imp-good,level_01"),
+        (["results", runs / "imp-bad", runs / "imp-good", "--format", "json"], "imp-good"),
+        (["figure", "--file", f"{file}.svg"], "file.svg"),
+        (["figure", "imp-bad", "imp-good", "--file", f"{file}.svg"], "file.svg"),
+        (["export", f"{file}.npz"], "file.npz"),
+    ]:
+        code, out, (line,) = said(capfd, *words, "--out", runs)
+        assert code == 0, words
+        assert shown in out, words
+        assert "imp-bad" not in out, words
+        assert line.startswith(warning), words
+    assert store.load_ticket(f"{file}.npz").metadata["run"] == "imp-good"
+
+
+def test_a_damaged_run_that_alone_is_asked_for_is_a_mistake_in_one_line(both, tmp_path, capfd):
+    runs, warning = both
+    line_of = warning.replace("left out: ", "")
+    for name in ("imp-bad", runs / "imp-bad"):
+        for words in (
+            ["results", name],
+            ["results", name, "--format", "csv"],
+            ["figure", name, "--file", tmp_path / "file.svg"],
+            ["export", tmp_path / "file.npz", "--run", name],
+        ):
+            code, out, (line,) = said(capfd, *words, "--out", runs)
+            assert (code, out) == (2, "")
+            assert line.startswith(line_of)
+    for words in (["results", "imp-good"], ["results", runs / "imp-good", "--format", "csv"]):
+        code, _, lines = said(capfd, *words, "--out", runs)
+        assert (code, lines) == (0, [])  # whoever names a run hears nothing of others
+    shutil.rmtree(runs / "imp-good")
+    for words in (["list"], ["results"], ["results", "--all"]):
+        code, out, (line,) = said(capfd, *words, "--out", runs)
+        assert (code, out) == (2, "")
+        assert line.startswith(line_of)
+
+
+def test_an_unfinished_run_and_a_damaged_record_hide_no_other_run(both, capfd, tmp_path):
+    runs, _ = both
+    shutil.rmtree(runs / "imp-bad")
+    for name in ("imp-empty", "imp-torn"):
+        shutil.copytree(runs / "imp-good", runs / name)
+    shutil.rmtree(runs / "imp-empty" / "level_00")
+    shutil.rmtree(runs / "imp-empty" / "level_01")
+    record = runs / "imp-torn" / "level_01/ticket/replicate_0/record.json"
+    record.write_text(record.read_text()[:-30])
+    for words in (
+        ["results", "--all"],
+        ["figure", "imp-empty", "imp-torn", "imp-good", "--file", tmp_path / "file.svg"],
+    ):
+        code, out, lines = said(capfd, *words, "--out", runs)
+        assert code == 0
+        assert "imp-empty" not in out
+        assert "imp-torn" not in out
+        damaged, empty = sorted(lines)
+        assert damaged.startswith(f"jaxlth: left out: {record} is damaged")
+        assert empty.startswith("jaxlth: left out: The run imp-empty has no finished network")
+
+
+@pytest.mark.parametrize("left", [["lock"], ["lock", "settings.toml"], []])
+def test_a_run_killed_before_it_had_its_run_json_goes_on(finished, left, tmp_path):
+    path = tmp_path / finished.name
+    path.mkdir()
+    for name in left:
+        shutil.copy(finished / name, path)
+    printed(*TINY, "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    assert (info.path, info.state) == (path, "finished")
+
+
+def test_a_damaged_run_json_is_made_again_once_it_is_deleted(finished, tmp_path, capfd):
+    path = tmp_path / finished.name
+    shutil.copytree(finished, path)
+    (path / "run.json").write_text("{")
+    code, _, (line,) = said(capfd, *TINY, "--out", tmp_path)
+    assert code == 2
+    assert line.endswith(
+        "Delete this file and give the command of the run again: its results are still there."
+    )
+    (path / "run.json").unlink()
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
+    printed(*TINY, "--out", str(tmp_path))
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    again, whole = store.about_run(path), store.about_run(finished)
+    for name in ("settings", "facts", "planned", "job", "label", "changed"):
+        assert again[name] == whole[name]
+    for kind in ("pixels", "accuracy"):
+        printed("figure", str(path), "--kind", kind)
+
+
+def test_a_changed_settings_file_of_a_run_is_refused_and_a_copy_is_not(finished, tmp_path, capfd):
+    path = tmp_path / finished.name
+    shutil.copytree(finished, path)
+    file = path / "settings.toml"
+    file.write_text(file.read_text().replace("steps = 20", "steps = 60"))
+    out = ["--out", tmp_path / "others"]
+    code, _, (line,) = said(capfd, "imp", "--settings", file, *out)
+    assert code == 2
+    assert line.startswith(f"jaxlth: {file} is damaged or was changed")
+    copy = shutil.copy(file, tmp_path)
+    code, _, _ = said(capfd, "imp", "--settings", copy, *out)
+    assert code == 0
+    (info,) = store.runs(tmp_path / "others")
+    assert store.about_run(info.path)["settings"]["training"]["steps"] == 60
+
+
+def test_settings_that_this_version_does_not_know_are_named(finished, tmp_path, capfd):
+    path = tmp_path / "imp-newer"
+    shutil.copytree(finished, path)
+    story = about.read(path)
+    story["environments"][0]["versions"]["jaxlth"] = "9.9"
+    story["settings"]["thaw"] = 3
+    about.write(path, story)
+    for words in (["figure", path, "--kind", "network"], ["export", tmp_path / "file.npz"]):
+        code, _, (line,) = said(capfd, *words, "--out", tmp_path)
+        assert code == 2
+        assert line.startswith(f"jaxlth: {path}/run.json was made by jaxlth 9.9 and is not")
+        assert "There is no setting `thaw`" in line
+    assert said(capfd, "results", path)[0] == 0  # which does not need them
+    del story["settings"]["rewind_step"]
+    about.write(path, story)
+    code, _, (line,) = said(capfd, "results", path)
+    assert code == 2
+    assert "it has no entry 'rewind_step'" in line
+
+
+def test_the_training_figure_shows_the_networks_that_were_not_dilated(finished, tmp_path):
+    out = ["--out", str(tmp_path)]
+    printed(*TINY, "--dilations", "0.5", *out)
+    (info,) = store.runs(tmp_path)
+    files = []
+    for path in (finished, info.path):
+        files.append(tmp_path / f"{path.parent.name}.svg")
+        printed("figure", str(path), "--kind", "training", "--file", str(files[-1]))
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -1,8 +1,11 @@
 """Zhou's criteria, and how many weights each layer keeps before any is scored."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxlth import keys, masks, models, prune, scores, trees
@@ -38,9 +41,13 @@ def test_final_magnitudes_can_be_weighed():
     assert both["w"].tolist() == [-1.5, -2.0, -0.5]
 
 
+@functools.cache
 def conv_net():
+    """Return random parameters of the shapes of ResNet-20."""
     model = models.build(ModelSettings(name="resnet-20"), shape=(32, 32, 3), classes=10)
-    return model.init(keys.stream(0, 0, "initialization")).params
+    network = jax.eval_shape(model.init, keys.stream(0, 0, "initialization"))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), network.params)
 
 
 @pytest.mark.parametrize("keep", [270_896, 135_448, 27_090, 1_355, 22])
@@ -114,3 +121,26 @@ def test_smart_ratio_refuses_what_it_cannot_share_out():
     matrices = masks.dense({"a": jnp.ones((4, 4))})
     with pytest.raises(ValueError, match="networks with convolutions"):
         prune.smart_ratio(matrices, keep=9, order="a")
+
+
+def test_criteria_of_complex_weights_take_magnitudes_and_signs_refuse_them():
+    initial, final = {"w": jnp.array([3 + 4j])}, {"w": jnp.array([3 - 4j])}
+    assert criteria.movement(initial, final)["w"].tolist() == [8.0]
+    assert criteria.magnitude_increase(initial, final)["w"].tolist() == [0.0]
+    with pytest.raises(TypeError, match="Signs need real weights; leaf 'w' is complex64"):
+        criteria.large_final_same_sign(initial, final)
+
+
+def test_a_movement_in_float16_does_not_overflow():
+    low, high = {"w": jnp.array([-6e4], jnp.float16)}, {"w": jnp.array([6e4], jnp.float16)}
+    assert criteria.movement(low, high)["w"].tolist() == [2 * float(high["w"][0])]
+
+
+@pytest.mark.parametrize(
+    "name", ["movement", "magnitude-increase", "large-initial-large-final", "large-final-same-sign"]
+)
+def test_criteria_of_trees_that_differ_name_the_leaf(name):
+    with pytest.raises(ValueError, match="leaf 'w/0' is a list in `initial` but a tuple in `final"):
+        criteria.CRITERIA[name]({"w": [jnp.ones(2)]}, {"w": (jnp.ones(2),)})
+    with pytest.raises(ValueError, match="'w' has shape"):
+        criteria.CRITERIA[name]({"w": jnp.ones(2)}, {"w": jnp.ones(3)})

@@ -552,3 +552,82 @@ def test_a_class_with_too_few_examples_is_named():
         data.of_each_class(split, 3, key=jax.random.key(0))
     with pytest.raises(ValueError, match="`count` must be at least 1"):
         data.of_each_class(split, 0, key=jax.random.key(0))
+
+
+def test_examples_of_each_class_of_several_tasks_are_refused():
+    split = data.Split(np.zeros((4, 1, 1, 1), np.uint8), np.zeros((4, 2), np.int32))
+    with pytest.raises(
+        ValueError, match=r"`split` must have one label .* shape \(4, 2\)"
+    ) as caught:
+        data.of_each_class(split, 1, key=jax.random.key(0))
+    assert "\n" not in str(caught.value)
+
+
+# One class
+
+
+def one_class_of_mnist(root):
+    write(write_idx(root / "mnist"), LABELS, idx(np.full(20, 7, np.uint8)))
+    return {"name": "mnist", "data_dir": str(root)}
+
+
+def one_class_of_a_prepared_set(root):
+    write_prepared(root, label=2)
+    return {"name": "tfds:tiny", "data_dir": str(root)}
+
+
+def one_class_of_a_stream(root):
+    write_prepared(root, label=2)
+    stream = data.StreamSettings(image_size=3, resize_to=3)
+    return {"name": "stream:tiny", "data_dir": str(root), "stream": stream}
+
+
+ONE_CLASS = {
+    "idx": (one_class_of_mnist, "all 20 training images of mnist are of class 7"),
+    "idx beside another": (
+        lambda root: one_class_of_mnist(root) | {"name": "fashion_mnist+mnist"},
+        "all 20 training images of mnist of fashion_mnist.mnist are of class 7",
+    ),
+    "prepared": (one_class_of_a_prepared_set, "all 20 training images of tfds:tiny are of class 2"),
+    "stream": (one_class_of_a_stream, "all 20 training images of stream:tiny are of class 2"),
+    "points": (
+        lambda root: {"name": "moons", "examples": 1},
+        "all 1 training images of moons are of class",
+    ),
+    "points side by side": (
+        lambda root: {"name": "moons+circles", "examples": 1},
+        "all 1 training images of moons of moons.circles are of class",
+    ),
+    "few examples": (
+        lambda root: {"name": "digits", "examples": 1},
+        "all 1 training images of digits are of class",
+    ),
+    "few left": (
+        lambda root: {"name": "digits", "validation": 1437 / 1438},
+        "all 1 training images of digits are of class",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_CLASS)
+def test_training_images_of_one_class_are_refused_in_one_line(tmp_path, kind):
+    make, message = ONE_CLASS[kind]
+    write_idx(tmp_path / "fashion_mnist")
+    settings = data.DataSettings(**{"validation": 0.0} | make(tmp_path))
+    with pytest.raises(data.DataError, match=f"^`data`: {message}.*two or more") as caught:
+        data.load(settings, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_classes_of_many_are_enough(tmp_path):
+    write(write_idx(tmp_path / "mnist"), LABELS, idx(np.array([7] * 19 + [3], np.uint8)))
+    assert set(load("mnist", tmp_path, validation=0)[1].train.labels.tolist()) == {3, 7}
+
+
+@pytest.mark.parametrize("label", [2**32 + 1, 3, -(2**32)])
+@pytest.mark.parametrize("name", ["tfds:tiny", "stream:tiny"])
+def test_labels_of_prepared_sets_are_checked_before_they_are_shortened(tmp_path, name, label):
+    write_prepared(tmp_path, label=label)
+    settings = data.DataSettings(name=name, data_dir=str(tmp_path), validation=0)
+    with pytest.raises(data.DataError, match=rf"label {label} .*lies outside 0\.\.2"):
+        data.load(settings, seed=0)

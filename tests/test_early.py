@@ -1,9 +1,8 @@
 """Pruning early: what each method keeps, what a run trains, what the command says."""
 
-import contextlib
 import dataclasses
-import io
 import itertools
+import json
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 import pytest
 import tiny
 from scipy import special
+from tiny import printed, same
 
 from jaxlth import cli, early, keys, masks, models, prune, store, tickets, trees
 from jaxlth.cli import looked
@@ -21,11 +21,12 @@ from jaxlth.models.resnet import ResNet
 from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
+from jaxlth.store import about
 from jaxlth.tickets import scoring
 from jaxlth.training import TrainingSettings
 
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
-TINY += ["--rounds", "3", "--replicates", "1"]
+TINY += ["--replicates", "1"]
 SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 REPEATED = ("snip", "grasp", "synflow", "synflow+snip")  # other scores once weights are pruned
@@ -148,11 +149,6 @@ def inside(inner, outer):
     """Return whether one mask keeps nothing that the other has pruned."""
     outer = trees.named(outer)
     return all(not np.any(leaf & ~outer[name]) for name, leaf in trees.named(inner).items())
-
-
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize(
@@ -449,16 +445,9 @@ def test_chunks_give_the_scores_of_the_whole_batch():
     assert float(masks.jaccard(*found)) > 0.97
 
 
-def printed(*arguments):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
-
-
 EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]
 EVERYTHING += ["0.2", "--ablation", "none", "shuffled", "--references", "after", "ltr"]
-EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5"]
+EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5", "--rounds", "3"]
 STORED = {  # the same as settings
     **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
     **{"prune_steps": (0, 5), "references": ("after", "ltr"), "ablations": ("none", "shuffled")},
@@ -523,7 +512,8 @@ def test_the_same_command_computes_nothing_and_more_extends(done):
     again = printed(*EVERYTHING, "--out", str(path.parent))
     assert again == text
     before = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
-    printed(*TINY, "--score", "magnitude", "--prune-fraction", "0.5", "--out", str(path.parent))
+    same = ["--rounds", "3", "--prune-fraction", "0.5", "--out", str(path.parent)]
+    printed(*TINY, "--score", "magnitude", *same)
     after = {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
@@ -621,7 +611,7 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
     ],
 )
 def test_a_mistake_is_one_line(words, said, tmp_path, capsys):
-    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    assert cli.main(tiny.once([*TINY, *words, "--out", str(tmp_path)])) == 2
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
@@ -670,8 +660,8 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(t
     changed = methods[1]._replace(ablation="reinitialized")
     start = made.start(made.keep(0.1, changed), changed, 0)
     assert same(early.find(run, 0.1, changed, 0), start)
-    about = info.path / "run.json"
-    about.write_text(about.read_text().replace('"digits"', '"mnist"'))
+    story = json.dumps(about.read(info.path)).replace('"digits"', '"mnist"')
+    about.write(info.path, json.loads(story))
     early.find(run, 0.1, methods[2], 0)
     with pytest.raises(ValueError, match="snip-uss-on-snip start from scores of training examples"):
         early.find(run, 0.1, methods[1], 0)
@@ -713,6 +703,7 @@ def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
 
 LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]
 LEARNED += ["--schedule", "uss", "ims", "--density", "0.3", "--meta-density", "0.3"]
+LEARNED += ["--rounds", "3"]
 
 
 def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(tmp_path):
@@ -983,3 +974,10 @@ def test_the_learning_curve_is_a_mean_over_replicates_beside_other_models():
     assert lines["meta-mlp"] == pytest.approx([0.3, 0.15])
     assert lines["meta-linear"][0] == 1e-3
     assert "meta-tree" not in lines
+
+
+@pytest.mark.parametrize(("kept", "told"), [(0.0101, 0.01), (0.0034, 0.0034), (0.034, 0.034)])
+def test_the_density_that_is_kept_is_told_where_another_was_asked_for(kept, told):
+    unit = "density_0.01/edge-popup/replicate_0"
+    row = {"unit": [unit], "control": ["edge-popup"], "density": [kept], "link": [False]}
+    assert report.tickets(pd.DataFrame(row))["density"].tolist() == [told]

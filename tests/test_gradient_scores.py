@@ -370,11 +370,13 @@ def test_scores_of_gradients_under_jit_and_vmap_equal_a_loop(score):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(pruned))
 
 
-@pytest.mark.parametrize("name", ["lenet-300-100", "resnet-20"])
+@pytest.mark.parametrize(
+    "name", ["lenet-300-100", pytest.param("resnet-20", marks=pytest.mark.slow)]
+)
 def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
     shape = (28, 28, 1) if name.startswith("lenet") else (32, 32, 3)
     model = models.build(ModelSettings(name=name), shape=shape, classes=10)
-    state = model.init(keys.stream(0, 0, "initialization"))
+    state = jax.jit(model.init)(keys.stream(0, 0, "initialization"))
     mask = masks.dense(state.params)
 
     def train_mode(params, inputs):
@@ -422,3 +424,102 @@ def test_synflow_in_rounds_takes_networks_with_max_pooling():
     at_once = prune.global_topk(score(mask), mask, keep=10)
     in_rounds = prune.in_rounds(score, mask, keeps=[10])
     assert jax.tree.all(jax.tree.map(np.array_equal, at_once, in_rounds))
+
+
+@pytest.mark.parametrize(
+    ("labels", "label"), [([0, 1, 2, 1, 0, 9], 9), ([0, -1, 2, 1, 1, 1], -1), ([255] * 6, 255)]
+)
+@pytest.mark.parametrize("score", [scores.snip, scores.grasp])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_labels_that_are_no_class_are_refused_and_named(score, labels, label, chunk):
+    apply_fn, params = network()
+    words = rf"`batch\[1\]` must lie in 0..{WIDTHS[-1] - 1}, one of .* got the label {label}"
+    with pytest.raises(ValueError, match=words):
+        score(apply_fn, params, masks.dense(params), (batch()[0], np.array(labels)), chunk=chunk)
+
+
+def test_labels_of_unknown_values_pass_under_jit():
+    apply_fn, params = network()
+    inputs, labels = batch()
+    mask = masks.dense(params)
+    scored = jax.jit(lambda labels: scores.snip(apply_fn, params, mask, (inputs, labels)))
+    expected = scores.snip(apply_fn, params, mask, (inputs, labels))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), scored(labels), expected)
+
+
+def complex_pair():
+    """Return a complex weight's network and the same one of two real weights, with a batch."""
+    random = np.random.default_rng(2)
+    real, imaginary = random.normal(size=(2, 3, 4)).astype(np.float32)
+    one, both = {"w": real + 1j * imaginary}, {"re": real, "im": imaginary}
+
+    def of_parts(params, inputs):
+        # |x w|^2 of each class: the angle of w matters between its rows.
+        return (inputs @ params["re"]) ** 2 + (inputs @ params["im"]) ** 2
+
+    def of_complex(params, inputs):
+        return of_parts({"re": params["w"].real, "im": params["w"].imag}, inputs)
+
+    data = random.normal(size=(5, 3)).astype(np.float32), np.array([0, 1, 2, 3, 0])
+    return (of_complex, one), (of_parts, both), data
+
+
+def test_scores_of_complex_weights_are_those_of_their_two_parts_together():
+    (of_complex, one), (of_parts, both), data = complex_pair()
+
+    def loss(params):
+        logs = jax.nn.log_softmax(of_parts(params, data[0]))
+        return -jnp.mean(logs[jnp.arange(5), data[1]])
+
+    gradient = jax.grad(loss)(both)
+    snip = scores.snip(of_complex, one, masks.dense(one), data)["w"]
+    change = gradient["re"] * both["re"] + gradient["im"] * both["im"]
+    np.testing.assert_allclose(snip, abs(change), rtol=1e-4)
+    grasp = scores.grasp(of_complex, one, masks.dense(one), data)["w"]
+    parts = scores.grasp(of_parts, both, masks.dense(both), data)
+    np.testing.assert_allclose(grasp, parts["re"] + parts["im"], rtol=1e-3, atol=1e-9)
+
+
+def test_synflow_and_magnitude_of_complex_weights_are_those_of_their_magnitudes():
+    one = {"w": jnp.array([[3 + 4j, -2j]])}
+    assert scores.magnitude(one)["w"].tolist() == [[5.0, 2.0]]
+    found = scores.synflow(lambda p, x: x @ p["w"], one, masks.dense(one), jnp.ones((1, 1)))
+    assert found["w"].tolist() == [[5.0, 2.0]]
+
+
+def test_products_of_float16_gradients_and_weights_do_not_vanish():
+    params = {"w": jnp.array([[1e-4, -1e-4]], jnp.float16)}
+    data = np.full((1, 1), 1e-3, np.float16), np.array([0])
+    found = scores.snip(lambda p, x: x @ p["w"], params, masks.dense(params), data)["w"]
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, 0.5e-3 * 1e-4, rtol=0.01)
+
+
+@pytest.mark.parametrize("labels", [[], [0]])
+def test_inputs_without_an_array_are_refused(labels):
+    with pytest.raises(ValueError, match="must be inputs and as many whole-numbered labels; got 0"):
+        scores.snip(lambda p, x: x, {}, {}, ({}, np.array(labels, int)))
+
+
+def test_scores_of_tensors_without_elements_are_empty_and_change_no_other():
+    apply_fn, params = network()
+    more = params | {"x": np.ones((0, 3), np.float32)}
+    for score in (scores.snip, scores.grasp):
+        found = score(apply_fn, more, masks.dense(more), batch())
+        expected = score(apply_fn, params, masks.dense(params), batch())
+        assert found.pop("x").shape == (0, 3)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_mask_in_other_containers_names_the_leaf():
+    with pytest.raises(ValueError, match="leaf '0' is a list in `params` but a tuple in `mask`"):
+        scores.snip(lambda p, x: x @ p[0], [jnp.ones((1, 2))], (None,), (jnp.ones((1, 1)), [0]))
+
+
+def test_a_score_in_chunks_is_the_same_without_jit():
+    params, data = {"w": jnp.array([[1.0, -1.0]])}, (jnp.ones((2, 1)), jnp.array([0, 0]))
+    mask = masks.dense(params)
+    make = lambda: scores.snip(lambda p, x: x @ p["w"], params, mask, data, chunk=1)  # noqa: E731
+    expected = make()["w"]
+    with jax.disable_jit():
+        np.testing.assert_allclose(make()["w"], expected, rtol=1e-5)

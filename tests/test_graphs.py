@@ -390,3 +390,16 @@ def test_a_zombie_without_a_bias_to_go_to_is_refused():
     del params["Dense_1"]["bias"], mask["Dense_1"]["bias"]
     with pytest.raises(ValueError, match="'Dense_1/kernel' has no bias"):
         graphs.compact(params, mask, fold=True)
+
+
+@pytest.mark.parametrize("shapes", [{"w1": (0, 4), "w2": (4, 2)}, {"w1": (3, 0), "w2": (0, 2)}])
+@pytest.mark.parametrize("wiring", [None, [[((0,), "w1")], [((1,), "w2")]]])
+def test_a_layer_without_units_is_refused_and_named(shapes, wiring):
+    params = {name: np.ones(shape) for name, shape in shapes.items()}
+    with pytest.raises(ValueError, match="at least one unit to at least one; 'w1' is"):
+        graphs.categories(params, masks.dense(params), wiring)
+
+
+def test_a_network_and_a_mask_in_other_containers_name_the_leaf():
+    with pytest.raises(ValueError, match="leaf '0' is a list in `params` but a tuple in `mask`"):
+        graphs.categories([np.ones((2, 2))], (np.ones((2, 2), bool),))

@@ -1,7 +1,5 @@
 """IMP from the command line to stored tickets, on a tiny network."""
 
-import contextlib
-import io
 import itertools
 import json
 import pathlib
@@ -9,6 +7,8 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+import tiny
+from tiny import only_run, printed, same, times
 
 from jaxlth import cli, keys, masks, prune, settings, store, tickets, trees
 from jaxlth.report import learning
@@ -16,24 +16,6 @@ from jaxlth.tickets import CONTROLS, ImpSettings
 
 TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY += ["--levels", "2", "--replicates", "2"]
-
-
-def run(*arguments):
-    """Return the output of a command that must succeed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
-
-
-def only_run(out):
-    (info,) = store.runs(out)
-    return store.look(info.path)
-
-
-def stored(path):
-    """Return the time each unit was stored."""
-    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
 
 
 def trained(run, level, control="ticket", replicate=0):
@@ -44,18 +26,12 @@ def mask(run, level, control="ticket", replicate=0):
     return run.load(tickets.unit(level, control, replicate), "mask")
 
 
-def same(a, b):
-    return all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run with every control, and what the command printed."""
     out = tmp_path_factory.mktemp("finished")
-    printed = run(*TINY, "--controls", *CONTROLS, "--out", str(out))
-    return out, printed
+    output = printed(*TINY, "--controls", *CONTROLS, "--out", str(out))
+    return out, output
 
 
 @pytest.mark.parametrize(
@@ -83,27 +59,27 @@ def test_stages_ask_for_ever_more_and_for_nothing_else(asked, stages):
 
 
 def test_it_prints_table_sentence_and_files(finished):
-    _, printed = finished
-    assert "64 %" in printed
-    assert "matches the dense network" in printed
+    _, output = finished
+    assert "64 %" in output
+    assert "matches the dense network" in output
     for line in ("figure:", "table:", "run:"):
-        (named,) = [row.split()[-1] for row in printed.splitlines() if row.startswith(line)]
+        (named,) = [row.split()[-1] for row in output.splitlines() if row.startswith(line)]
         assert pathlib.Path(named).exists()
 
 
 def test_called_again_it_trains_nothing_and_prints_the_same(finished):
-    out, printed = finished
-    before = stored(out)
-    assert run(*TINY, "--controls", *CONTROLS, "--out", str(out)) == printed
-    assert stored(out) == before
+    out, output = finished
+    before = times(out)
+    assert printed(*TINY, "--controls", *CONTROLS, "--out", str(out)) == output
+    assert times(out) == before
 
 
 def test_its_settings_file_finds_the_same_run(finished):
-    out, printed = finished
-    before = stored(out)
+    out, output = finished
+    before = times(out)
     file = only_run(out).path / "settings.toml"
-    assert run("imp", "--settings", str(file), "--out", str(out)) == printed
-    assert stored(out) == before
+    assert printed("imp", "--settings", str(file), "--out", str(out)) == output
+    assert times(out) == before
 
 
 def test_levels_keep_exact_counts_and_are_nested(finished):
@@ -190,44 +166,44 @@ def test_controls_draw_from_streams_of_their_own(finished):
 
 
 def test_more_levels_replicates_and_controls_extend_a_run(tmp_path):
-    run(*TINY, "--levels", "1", "--replicates", "1", "--controls", "--out", str(tmp_path))
-    before = stored(tmp_path)
+    printed(*TINY, "--levels", "1", "--replicates", "1", "--controls", "--out", str(tmp_path))
+    before = times(tmp_path)
     assert len(before) == 2
-    run(*TINY, "--controls", "random", "--control-levels", "2", "--out", str(tmp_path))
-    after = stored(tmp_path)
+    printed(*TINY, "--controls", "random", "--control-levels", "2", "--out", str(tmp_path))
+    after = times(tmp_path)
     assert len(after) == 2 * (1 + 2) + 2
     assert all(after[file] == time for file, time in before.items())
 
 
 def test_results_have_a_row_with_every_number_for_every_network(finished):
     out, _ = finished
-    rows = json.loads(run("results", "--format", "json", "--out", str(out)))
+    rows = json.loads(printed("results", "--format", "json", "--out", str(out)))
     assert len(rows) == 2 * (1 + 2 * (1 + len(CONTROLS)))
     wanted = {"level", "density", "kept", "test_accuracy", "test_loss", "best_step", "control"}
     assert all(wanted | {"replicate"} <= row.keys() for row in rows)
-    lines = run("results", "--format", "csv", "--out", str(out)).splitlines()
+    lines = printed("results", "--format", "csv", "--out", str(out)).splitlines()
     assert len(lines) == len(rows) + 1
-    curves = json.loads(run("results", "--format", "json", "--curves", "--out", str(out)))
+    curves = json.loads(printed("results", "--format", "json", "--curves", "--out", str(out)))
     assert {row["step"] for row in curves} == set(range(2, 31, 2))
 
 
 @pytest.mark.parametrize("kind", ["accuracy", "train-accuracy", "training", "early-stopping"])
 def test_every_kind_of_figure_is_drawn(finished, kind, tmp_path):
     file = tmp_path / "figure.png"
-    run("figure", "--kind", kind, "--file", str(file), "--out", str(finished[0]))
+    printed("figure", "--kind", kind, "--file", str(file), "--out", str(finished[0]))
     assert file.stat().st_size > 10_000
 
 
 def test_list_shows_state_progress_and_size(finished):
-    printed = run("list", "--out", str(finished[0]))
-    assert "finished" in printed
-    assert "22/22" in printed
-    assert "B" in printed
+    output = printed("list", "--out", str(finished[0]))
+    assert "finished" in output
+    assert "22/22" in output
+    assert "B" in output
 
 
 def test_an_exported_ticket_comes_back(finished, tmp_path):
     out, file = finished[0], tmp_path / "ticket.safetensors"
-    run("export", str(file), "--level", "2", "--replicate", "1", "--out", str(out))
+    printed("export", str(file), "--level", "2", "--replicate", "1", "--out", str(out))
     found = store.load_ticket(file)
     ticket = tickets.find(only_run(out), 2, "ticket", 1)
     assert same(found.params, ticket.network.params)
@@ -246,8 +222,8 @@ def test_a_ticket_is_found_without_its_data(finished, monkeypatch):
 
 def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_path):
     short = [*TINY, "--levels", "1", "--replicates", "1", "--controls"]
-    run(*short, "--rewind-step", "7", "--out", str(tmp_path / "rewound"))
-    run(*short, "--out", str(tmp_path / "plain"))
+    printed(*short, "--rewind-step", "7", "--out", str(tmp_path / "rewound"))
+    printed(*short, "--out", str(tmp_path / "plain"))
     rewound, plain = (only_run(tmp_path / name) for name in ("rewound", "plain"))
     assert same(trained(rewound, 0), trained(plain, 0))
     snapshot = rewound.load(tickets.rewound(0), "network")
@@ -255,7 +231,7 @@ def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_p
     assert not same(snapshot, tickets.find(plain, 0, "ticket", 0).network)
     assert rewound.record(tickets.unit(1, "ticket", 0))["start_step"] == 7
     assert len(store.table([rewound.path])) == 2
-    run(
+    printed(
         *TINY,
         "--levels",
         "0",
@@ -271,7 +247,7 @@ def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_p
 
 def test_a_network_that_stopped_before_the_rewind_step_is_what_tickets_restart_from(tmp_path):
     stopping = ["--evaluate-every", "1", "--patience", "1", "--lr", "0.5", "--rewind-step", "25"]
-    run(*TINY, *stopping, "--controls", "--replicates", "1", "--out", str(tmp_path))
+    printed(*TINY, *stopping, "--controls", "--replicates", "1", "--out", str(tmp_path))
     look = only_run(tmp_path)
     assert look.record(tickets.unit(0, "ticket", 0))["stopped_step"] < 25
     assert same(look.load(tickets.rewound(0), "network"), trained(look, 0))
@@ -287,7 +263,7 @@ def test_a_network_that_stopped_before_the_rewind_step_is_what_tickets_restart_f
     ],
 )
 def test_trained_weights_go_on_where_they_are_not_rewound(tmp_path, more, before):
-    run(*TINY, "--controls", "--replicates", "1", *more, "--out", str(tmp_path))
+    printed(*TINY, "--controls", "--replicates", "1", *more, "--out", str(tmp_path))
     look = only_run(tmp_path)
     for level, pruned in before.items():
         start = tickets.find(look, level, "ticket", 0).network
@@ -295,7 +271,7 @@ def test_trained_weights_go_on_where_they_are_not_rewound(tmp_path, more, before
 
 
 def test_one_shot_masks_come_from_the_dense_network(tmp_path):
-    run(*TINY, "--one-shot", "--controls", "--replicates", "1", "--out", str(tmp_path))
+    printed(*TINY, "--one-shot", "--controls", "--replicates", "1", "--out", str(tmp_path))
     look = only_run(tmp_path)
     dense = trained(look, 0)
     params = dense["params"] if isinstance(dense, dict) else dense[0]
@@ -306,25 +282,25 @@ def test_one_shot_masks_come_from_the_dense_network(tmp_path):
 
 def test_layerwise_scope_prunes_each_layer_alike_and_a_tensor_can_be_left_out(tmp_path):
     arguments = ["--controls", "--replicates", "1", "--levels", "1"]
-    run(*TINY, *arguments, "--scope", "layerwise", "--out", str(tmp_path / "layers"))
+    printed(*TINY, *arguments, "--scope", "layerwise", "--out", str(tmp_path / "layers"))
     densities = masks.layer_densities(mask(only_run(tmp_path / "layers"), 1))
     assert all(abs(density - 0.8) < 0.01 for density in densities.values())
-    run(*TINY, *arguments, "--leave-out", "Dense_1/*", "--out", str(tmp_path / "left"))
+    printed(*TINY, *arguments, "--leave-out", "Dense_1/*", "--out", str(tmp_path / "left"))
     assert list(masks.layer_densities(mask(only_run(tmp_path / "left"), 1))) == ["Dense_0/kernel"]
 
 
 def test_it_stops_at_a_density_and_at_lost_accuracy(tmp_path):
     arguments = ["--controls", "--replicates", "1", "--levels", "6"]
-    run(*TINY, *arguments, "--stop-density", "0.65", "--out", str(tmp_path / "density"))
-    assert len(stored(tmp_path / "density")) == 3
+    printed(*TINY, *arguments, "--stop-density", "0.65", "--out", str(tmp_path / "density"))
+    assert len(times(tmp_path / "density")) == 3
     lost = ["--stop-lost-accuracy", "0.2", "--prune-fraction", "0.9", "--levels", "2"]
-    run(*TINY, *arguments, *lost, "--out", str(tmp_path / "lost"))
-    assert len(stored(tmp_path / "lost")) == 2
+    printed(*TINY, *arguments, *lost, "--out", str(tmp_path / "lost"))
+    assert len(times(tmp_path / "lost")) == 2
 
 
 def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_path):
     arguments = ["--levels", "1", "--controls", "--dilations", "0.1", "4.0"]
-    run(*TINY, *arguments, "--out", str(tmp_path))
+    printed(*TINY, *arguments, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)
     table = store.table([info.path])
     least = learning.least_dilations(table)
@@ -334,41 +310,37 @@ def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_pat
         mine = table[(table["level"] == row.level) & (table["replicate"] == row.replicate)]
         enough = mine[mine["test_accuracy"] >= dense]["dilation"]
         assert row.d_star == enough.min() or (np.isnan(row.d_star) and enough.empty)
-    before = stored(tmp_path)
-    run(*TINY, *arguments, "--out", str(tmp_path))
-    assert stored(tmp_path) == before
+    before = times(tmp_path)
+    printed(*TINY, *arguments, "--out", str(tmp_path))
+    assert times(tmp_path) == before
 
 
 def test_a_replicate_that_diverges_is_told_with_its_step(tmp_path, capfd):
     arguments = ["--optimizer", "sgd", "--lr", "1e9", "--levels", "1", "--out", str(tmp_path)]
-    assert cli.main([*TINY, *arguments]) == 0
+    assert cli.main(tiny.once([*TINY, *arguments])) == 0
     told = capfd.readouterr().err
     assert "the loss is not finite from step" in " ".join(told.split())
 
 
 def test_the_number_of_compilations_does_not_grow_with_the_levels(tmp_path):
-    def compilations(levels):
-        seen = []
+    compiled = []
 
-        def listen(name, seconds, **_):
-            if name == "/jax/core/compile/backend_compile_duration":
-                seen.append(seconds)
+    def listen(name, seconds, **_):
+        if name == "/jax/core/compile/backend_compile_duration":
+            compiled.append(seconds)
 
-        jax.clear_caches()
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        arguments = [
-            "--levels",
-            str(levels),
-            "--controls",
-            "random",
-            "--out",
-            str(tmp_path / f"{levels}"),
-        ]
-        run(*TINY, *arguments)
+    def compilations(levels, name):
+        compiled.clear()
+        words = ["--levels", str(levels), "--controls", "random", "--out", str(tmp_path / name)]
+        printed(*TINY, *words)
+        return len(compiled)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        compilations(2, "first")  # it compiles besides what all runs of the process share
+        few, many = compilations(2, "few"), compilations(10, "many")
+    finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-        return len(seen)
-
-    few, many = compilations(2), compilations(10)
     assert few == many > 0
 
 
@@ -388,10 +360,10 @@ def test_order_streams_differ_by_level_and_replicate():
 
 
 def test_event_files_for_tensorboard_are_written_on_request(finished, tmp_path):
-    out, printed = finished
+    out, output = finished
     events = tmp_path / "events"
     asked = [*TINY, "--controls", *CONTROLS, "--out", str(out), "--tensorboard", str(events)]
-    assert run(*asked) == f"{printed}events: {events}\n"
+    assert printed(*asked) == f"{output}events: {events}\n"
     folders = {str(file.parent.relative_to(events)) for file in events.rglob("events.out.*")}
     path = only_run(out).path
     assert folders == {f"{path.name}/{unit}" for unit, _ in only_run(out).records()}

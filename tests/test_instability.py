@@ -2,8 +2,7 @@
 
 import contextlib
 import dataclasses
-import io
-import pathlib
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from tiny import printed, same, times
 
 from jaxlth import cli, data, instability, landscape, masks, store, tickets, work
 from jaxlth import settings as settings_lib
@@ -29,26 +29,7 @@ NETWORKS = ["--networks", "dense", "ticket", "reinitialized", "synflow-mean", "s
 NETWORKS += ["--levels", "2", "--density", "0.2", "--rounds", "3", "--per-class", "2"]
 
 
-def printed(*arguments):
-    """Return the output of a command that must succeed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
-
-
-def only_run(out, job="instability"):
-    (info,) = [info for info in store.runs(out) if info.job == job]
-    return store.look(info.path)
-
-
-def times(path):
-    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
-
-
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
+only_run = functools.partial(tiny.only_run, job="instability")
 
 
 def chosen(**others):
@@ -260,7 +241,7 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     ask += ["--levels", "2", "--steps-k", "10"]
     printed(*ask, "--out", str(own))
     printed(*imp, "--out", str(taken))
-    found = only_run(taken, "imp")
+    found = only_run(taken, job="imp")
     printed(*ask, "--out", str(taken))
     level = choices.level(10, 1, 0)
     assert "adopted" in only_run(taken).record(level)
@@ -269,10 +250,16 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     assert same(only_run(own).load(level, "network"), ticket)
     dense = choices.dense(0)
     assert "adopted" in only_run(taken).record(dense)
-    assert same(only_run(own).load(dense, "network"), only_run(taken).load(dense, "network"))
+    assert same(
+        only_run(own).load(dense, "network"),
+        only_run(taken).load(dense, "network"),
+    )
     state = choices.snapshot(10, 0)
     assert "adopted" in only_run(taken).record(state)
-    assert same(only_run(own).load(state, "network"), only_run(taken).load(state, "network"))
+    assert same(
+        only_run(own).load(state, "network"),
+        only_run(taken).load(state, "network"),
+    )
     file = taken / "figure.png"
     run = str(only_run(taken).path)
     printed("figure", run, "--kind", "distances", "--file", str(file))
@@ -464,7 +451,7 @@ def test_estimated_statistics_are_those_of_training_examples():
     ],
 )
 def test_mistakes_are_one_line(words, message, tmp_path, capsys):
-    assert cli.main([*TINY, *words, "--out", str(tmp_path)]) == 2
+    assert cli.main(tiny.once([*TINY, *words, "--out", str(tmp_path)])) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1

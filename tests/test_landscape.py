@@ -206,3 +206,129 @@ def test_sums_over_batches_are_the_distances_of_outputs(pair):
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+FLOATS = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 0.5, 0.9, 1.0])
+def test_infinities_in_both_stay_and_ends_are_kept_to_the_bit(kind, alpha):
+    a = {"w": jnp.array([0.0, -np.inf, np.inf, -0.0, 1.0, np.nan, -np.inf]).astype(kind)}
+    b = {"w": jnp.array([0.0, -np.inf, np.inf, 1.0, np.inf, 2.0, np.inf]).astype(kind)}
+    found = np.asarray(landscape.interpolate(a, b, alpha)["w"])
+    assert found.dtype == kind
+    if alpha in (0, 1):
+        assert found.tobytes() == np.asarray((a, b)[int(alpha)]["w"]).tobytes()
+    np.testing.assert_array_equal(found[:3], np.asarray(a["w"][:3]))
+    if 0 < alpha < 1:
+        assert np.isinf(found[4])
+        assert np.isnan(found[5:]).all()  # no number lies between
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_between_finite_ends_all_is_finite(kind):
+    most = jnp.finfo(kind).max
+    low, high = jnp.array([-most], kind), jnp.array([most], kind)
+    expected = [float(most) * part for part in (-1, -0.5, 0, 0.5, 1)]
+    found = [landscape.interpolate(low, high, alpha)[0].real for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    np.testing.assert_allclose(np.array(found, float), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("kind", [jnp.float16, jnp.bfloat16])
+def test_narrow_types_are_rounded_once(kind):
+    x, y = (np.random.default_rng(seed).normal(size=99).astype(kind) for seed in (0, 1))
+    at = landscape.alphas(30)[7]
+    exact = (1 - float(at)) * x.astype(float) + float(at) * y.astype(float)
+    found = np.asarray(landscape.interpolate(x, y, at)).astype(float)
+    # Half a unit in the last place, and the rounding of float32.
+    np.testing.assert_allclose(found, exact, rtol=float(jnp.finfo(kind).eps) / 2 * 1.001, atol=1e-7)
+
+
+def test_lines_of_float32_have_the_bits_that_they_had():
+    x, y = (np.random.default_rng(seed).normal(size=999).astype(np.float32) for seed in (0, 1))
+    for at in landscape.alphas(7)[1:-1]:
+        old = jax.jit(
+            lambda x, y, at: jnp.where(at < 0.5, x + at * (y - x), y - (1 - at) * (y - x))
+        )
+        new = jax.jit(landscape.interpolate)
+        np.testing.assert_array_equal(new(x, y, at), old(x, y, at))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_gradients_along_a_line_are_the_weights_of_its_ends_where_both_are_equal_too(alpha):
+    ends = jnp.array([0.0, 2.0]), jnp.array([0.0, 5.0])
+    by_a, by_b = jax.grad(lambda a, b: jnp.sum(landscape.interpolate(a, b, alpha)), (0, 1))(*ends)
+    assert (by_a.tolist(), by_b.tolist()) == ([1 - alpha] * 2, [alpha] * 2)
+
+
+def test_an_average_of_large_numbers_is_finite():
+    most = float(jnp.finfo(jnp.float32).max)
+    found = landscape.average([{"w": np.array([most, np.inf], np.float32)}] * 3)["w"]
+    np.testing.assert_allclose(found, [most, np.inf], rtol=1e-6)
+
+
+def test_a_barrier_of_large_float16_errors_is_never_negative():
+    assert float(landscape.barrier(jnp.array([6e4, 6e4, 6e4], jnp.float16))) == 0
+
+
+def test_distances_are_computed_in_float64_where_numbers_are():
+    with jax.enable_x64(True):
+        a, b = {"w": jnp.array([1.0, 1.0])}, {"w": jnp.array([1.0, 1.0 + 1e-12])}
+        assert landscape.l2_distance(a, b).dtype == jnp.float64
+        assert float(landscape.l2_distance(a, b)) == pytest.approx(1e-12, rel=1e-3)
+        assert float(landscape.cosine_distance(a, b)) == pytest.approx(0.25e-24 / 2, rel=1e-3)
+        losses = landscape.loss_l2_distance(a["w"], b["w"])
+        assert float(losses) == pytest.approx(1e-12, rel=1e-3)
+        single = {"w": jnp.ones(2, jnp.float32)}
+        assert landscape.l2_distance(single, single).dtype == jnp.float32
+
+
+def test_distances_of_complex_weights_are_those_of_two_real_ones():
+    a, b = {"w": jnp.array([3 + 4j, 1j])}, {"w": jnp.array([0j, 1.0])}
+    real = [{"w": jnp.stack([p["w"].real, p["w"].imag])} for p in (a, b)]
+    for distance in (landscape.l2_distance, landscape.cosine_distance):
+        assert float(distance(a, b)) == pytest.approx(float(distance(*real)), rel=1e-6)
+    assert float(landscape.l2_distance(a, b)) == pytest.approx(27**0.5)
+
+
+def test_distances_of_whole_numbers_are_exact_before_they_are_rounded():
+    a, b = {"n": jnp.array([2**24 + 1, -(2**31)])}, {"n": jnp.array([2**24, 2**31 - 1])}
+    assert float(landscape.l2_distance(a, b)) == pytest.approx(2**32, rel=1e-6)
+    a, b = {"n": jnp.array([2**24 + 1])}, {"n": jnp.array([2**24])}
+    assert float(landscape.l2_distance(a, b)) == 1
+    small, large = {"n": np.array([3], np.uint8)}, {"n": np.array([5], np.uint8)}
+    assert float(landscape.l2_distance(small, large)) == 2
+
+
+def test_distances_do_not_overflow_nor_vanish_and_equal_infinities_are_at_none():
+    a, b = {"w": np.array([3e38, -np.inf, 0.0])}, {"w": np.array([0.0, -np.inf, 3e38])}
+    with np.errstate(all="ignore"):
+        assert float(landscape.l2_distance(a, a)) == 0
+    assert float(landscape.l2_distance({"w": np.array([np.inf])}, {"w": np.ones(1)})) == np.inf
+    a, b = {"w": np.full(4, 3e38)}, {"w": np.array([3e38, 3e38, 3e38, -3e38])}
+    assert float(landscape.cosine_distance(a, b)) == pytest.approx(0.5, rel=1e-5)
+    for scale in (1e-30, 1.0, 1e30):
+        losses = np.array([3.0, 0.0]) * scale, np.array([0.0, 4.0]) * scale
+        assert float(landscape.loss_l2_distance(*losses)) == pytest.approx(5 * scale, rel=1e-5)
+    wide = jnp.array([300.0, 0.0], jnp.float16), jnp.array([0.0, 400.0], jnp.float16)
+    assert float(landscape.loss_l2_distance(*wide)) == 500
+
+
+def test_leaves_without_elements_change_nothing():
+    a, b = ({"w": np.full(2, x), "e": np.ones((0, 3))} for x in (1.0, 2.0))
+    assert landscape.interpolate(a, b, 0.5)["w"].tolist() == [1.5, 1.5]
+    assert landscape.average([a, b])["e"].shape == (0, 3)
+    assert float(landscape.l2_distance(a, b)) == pytest.approx(2**0.5)
+    assert float(landscape.l2_distance({}, {})) == 0
+    assert landscape.errors_along(lambda w: jnp.mean(w["w"]), a, b, points=3).tolist() == [
+        1,
+        1.5,
+        2,
+    ]
+
+
+def test_lines_and_distances_of_other_containers_name_the_leaf():
+    for function in (landscape.l2_distance, lambda a, b: landscape.interpolate(a, b, 0.5)):
+        with pytest.raises(ValueError, match="leaf 'w/0' is a list in `a` but a tuple in `b`"):
+            function({"w": [1.0]}, {"w": (1.0,)})

@@ -15,7 +15,9 @@ PACKAGE = ROOT / "jaxlth"
 
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
-    ("trees", "keys", "settings", "selection", "hosts"),
+    ("ranges",),
+    ("trees", "roles", "labels", "keys", "settings", "selection", "hosts"),
+    ("paths",),
     ("masks",),
     ("scores", "prune"),
     ("models", "data"),
@@ -32,7 +34,8 @@ LAYERS = (
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 # Public functions for anybody's parameters, and what they stand on.
-FUNCTIONAL = ("trees", "keys", "selection", "masks", "scores", "prune", "landscape", "graphs")
+FUNCTIONAL = ("trees", "roles", "labels", "keys", "selection", "masks", "scores", "prune")
+FUNCTIONAL += ("landscape", "graphs")
 NOT_FUNCTIONAL = {"flax", "orbax", "tyro", "tensorflow_datasets", "pandas", "matplotlib", "rich"}
 NOT_FUNCTIONAL |= {"etils", "safetensors", "os", "pathlib", "shutil", "tempfile"}  # the disk
 OUTSIDE = {"experiments", "tests", "tpu"}

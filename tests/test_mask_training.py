@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import io
 import json
 import shutil
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from tiny import printed, times
 
 from jaxlth import (
     cli,
@@ -58,13 +58,6 @@ def change(of, **others):
 
 def tuned(wanted, control="ticket"):
     return wanted._replace(schedule=FINETUNED, control=control)
-
-
-def printed(*words):
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main([str(word) for word in words]) == 0
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +132,6 @@ def contents(path):
     """Return the bytes of all that a run keeps of its networks, by file."""
     files = [file for file in path.glob("density_*/**/*") if file.is_file()]
     return {file.relative_to(path): file.read_bytes() for file in files}
-
-
-def times(path):
-    return {file: file.stat().st_mtime_ns for file in path.rglob("record.json")}
 
 
 # What is found.
@@ -597,7 +586,7 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
 )
 def test_a_mistake_is_one_line_before_anything_is_trained(words, said, tmp_path, capsys):
     words = [*SHORT, "--hidden", "12", "--steps", "20", *words, "--out", str(tmp_path)]
-    assert cli.main(words) == 2
+    assert cli.main(tiny.once(words)) == 2
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1

@@ -1,9 +1,13 @@
 import collections
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
+from flax import nnx
+from flax.core import freeze
 
 from jaxlth import keys, masks, trees
 
@@ -244,3 +248,190 @@ def test_unit_densities_are_those_of_each_output():
     kernel[0, 0, :, 2] = True
     found = masks.unit_densities({"conv": kernel, "bias": None})
     assert found["conv"].tolist() == [0, 1, 1 / 9, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("Dense_0/kernel/value", (3, 4), True),  # boxes
+        ("Embed_0/embedding/value", (10, 4), False),
+        ("norm/scale/raw_value", (3, 4), False),
+        ("value/kernel", (3, 2, 4), True),  # attention
+        ("value/bias/value", (2, 4), False),
+        ("query/w", (3, 4), True),
+        ("mlp/~/linear_0/w", (3, 4), True),  # Haiku
+        ("mlp/~/linear_0/b", (3, 4), False),
+        ("conv2_d/b", (4, 1, 1), False),
+        ("layer_norm/offset", (3, 4), False),
+        ("batch_norm/scale", (1, 1, 1, 4), False),
+        ("embed/embeddings", (10, 4), False),
+        ("layers/0/weight", (3, 4), True),  # Equinox
+        ("layers/0/bias", (4, 1, 1), False),
+        ("norm/weight", (3, 4), False),
+        ("blocks/norm1/weight", (3, 4), False),
+        ("ln_f/weight", (3, 4), False),
+        ("wte/weight", (10, 4), False),
+        ("token_embedding/weight", (10, 4), False),
+        ("patch_embed/weight", (8, 3, 4, 4), True),
+        ("pre_norm/proj/weight", (3, 4), True),
+        ("gru/weight_hh", (6, 2), True),
+        ("gru/bias_n", (3, 2), False),
+        ("cls", (1, 1, 4), False),  # tokens and positions
+        ("cls_token", (1, 1, 4), False),
+        ("pos_embed", (1, 10, 4), False),
+        ("position_table", (10, 4), False),
+        ("cls/weight", (3, 4), True),
+        ("lora_a/value", (3, 2), True),
+        ("lora_b/value", (2, 4), True),
+        ("embed_w", (10, 4), False),
+        ("query_b", (2, 4), False),
+        ("norm/mean", (3, 4), False),
+    ],
+)
+def test_names_of_every_library_tell_kernels_from_biases_scales_and_tables(name, shape, expected):
+    assert masks.is_kernel(name, np.ones(shape)) is expected
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Linear:
+    """A module with the attributes that Equinox's has."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class LayerNorm(Linear):
+    """A module with the attributes that Equinox's has."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Embedding(Linear):
+    """A module with the attributes that Equinox's has."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Block:
+    embed: Embedding
+    layers: list
+    norm: LayerNorm
+
+
+def test_the_same_network_has_the_same_mask_in_four_libraries():
+    """Three blocks stacked, so that biases and scales have two dimensions."""
+    kernel, bias, table = np.ones((3, 4, 4)), np.ones((3, 4)), np.ones((3, 9, 4))
+
+    class Net(nnx.Module):
+        def __init__(self):
+            self.embed = nnx.Embed(9, 4, rngs=nnx.Rngs(0))
+            self.dense = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+            self.norm = nnx.LayerNorm(4, rngs=nnx.Rngs(0))
+
+    state = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), nnx.state(Net(), nnx.Param))
+    linen = {
+        "embed": {"embedding": nn.Partitioned(table, (None, "a", "b"))},
+        "dense": {"kernel": nn.Partitioned(kernel, (None, "a", "b")), "bias": bias},
+        "norm": {"scale": bias, "bias": bias},
+    }
+    haiku = {
+        "net/~/embed": {"embeddings": table},
+        "net/~/linear": {"w": kernel, "b": bias},
+        "net/~/layer_norm": {"scale": bias, "offset": bias},
+    }
+    equinox = Block(Embedding(table, None), [Linear(kernel, bias)], LayerNorm(bias, bias))
+    names = [
+        list(masks.layer_densities(masks.dense(tree)))
+        for tree in (state, linen, freeze(linen), haiku, equinox)
+    ]
+    boxed = ["dense/kernel/value"]
+    assert names == [boxed, boxed, boxed, ["net/~/linear/w"], ["layers/0/weight"]]
+
+
+def test_the_class_of_a_module_tells_a_scale_in_a_row_of_layers():
+    square = np.ones((4, 4))
+    row = [Linear(square, np.ones(4)), LayerNorm(square, square)]
+    assert trees.names(masks.dense({"layers": row})) == ["layers/0/weight"]
+    assert trees.names(masks.dense(LayerNorm(square, square))) == []
+    everything = masks.dense(LayerNorm(square, square), prunable=lambda name, leaf: True)
+    assert trees.names(everything) == ["weight", "bias"]
+
+
+def test_a_matrix_b_is_a_bias_beside_a_w_and_not_after_an_a():
+    matrix = np.ones((3, 4))
+    assert trees.names(masks.dense({"w": matrix, "b": matrix})) == ["w"]
+    assert trees.names(masks.dense({"a": matrix, "b": matrix})) == ["a", "b"]
+    assert trees.names(masks.dense({"w": [matrix], "b": [matrix]})) == ["w/0"]
+
+
+def test_a_tensor_without_elements_has_no_weights_and_no_density():
+    params = {"a": np.ones((0, 3)), "b": np.ones((3, 2)), "c": np.ones((3, 0))}
+    mask = masks.dense(params)
+    assert masks.size(mask) == int(masks.kept(mask)) == 6
+    assert masks.layer_densities(mask) == {"b": 1.0}
+    assert list(masks.unit_densities(mask)) == ["b"]
+    assert masks.kept_values(params, mask).shape == (6,)
+    for control in CONTROLS.values():
+        changed = control(mask, key=jax.random.key(0))
+        masks.check(params, changed)
+        assert changed["b"].all()
+
+
+@pytest.mark.parametrize("params", [{"a": np.ones((0, 3))}, {}, {"b": np.ones(2)}])
+def test_trees_without_weights_go_through_everything_but_a_density(params):
+    mask = masks.dense(params)
+    assert masks.layer_densities(mask) == masks.unit_densities(mask) == {}
+    assert masks.kept_values(params, mask).shape == (0,)
+    assert float(masks.jaccard(mask, mask)) == 1
+    for control in CONTROLS.values():
+        masks.check(params, control(mask, key=jax.random.key(0)))
+    with pytest.raises(ValueError, match="no prunable weight"):
+        masks.density(mask)
+
+
+@pytest.mark.parametrize(
+    ("params", "mask", "message"),
+    [
+        (
+            freeze({"a": {"w": np.ones(2)}}),
+            {"a": {"w": np.ones(2, bool)}},
+            "container of leaf 'a/w' is a FrozenDict in `params` but a dict in `mask`",
+        ),
+        (
+            {"a": None, "b": (np.ones(2),)},
+            {"a": None, "b": [np.ones(2, bool)]},
+            "leaf 'b/0' is a tuple in `params` but a list in `mask`",
+        ),
+        (
+            Layer(np.ones(2), np.ones(3)),
+            {"w": np.ones(2, bool), "b": None},
+            "leaf 'w' is a Layer in `params` but a dict in `mask`",
+        ),
+        (
+            {"x": {}, "y": np.ones(2)},
+            {"x": (), "y": np.ones(2, bool)},
+            "a container without leaves is a dict in `params` but a tuple in `mask`",
+        ),
+    ],
+)
+def test_containers_that_differ_are_named(params, mask, message):
+    with pytest.raises(ValueError, match=message):
+        masks.apply(params, mask)
+    with pytest.raises(ValueError, match=message.replace("params", "tree")):
+        masks.kept_values(params, mask)
+
+
+def test_kept_values_of_a_tree_that_does_not_fit_name_the_leaf():
+    with pytest.raises(ValueError, match="`mask` has a leaf 'w' that `tree` lacks"):
+        masks.kept_values({}, {"w": np.ones(2, bool)})
+
+
+def test_masks_are_the_same_without_jit():
+    mask, key = {"w": np.array([[True, False, True]])}, jax.random.key(3)
+    for control in CONTROLS.values():
+        expected = control(mask, key=key)
+        with jax.disable_jit():
+            assert same(control(mask, key=key), expected)

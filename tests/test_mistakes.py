@@ -11,8 +11,10 @@ import sys
 
 import pytest
 from tiny import COMMAND as TINY
+from tiny import once
 
-from jaxlth import cli, store, tickets
+from jaxlth import cli, separation, settings, store, tickets
+from jaxlth.cli import parsing
 
 MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
@@ -76,6 +78,66 @@ LONG = {  # messages of more than a line's 200 characters, and how long they may
 }
 
 
+DIGITS = ["--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
+EDGE_POPUP = ["train-mask", *DIGITS, "--method", "edge-popup", "--density", "0.5"]
+IN_EPOCHS = [
+    "imp",
+    "--model",
+    "mlp",
+    "--hidden",
+    "8",
+    "--epochs",
+    "2",
+    "--levels",
+    "0",
+    "--controls",
+]
+FOLDER = ["imp", "--data", "folder:pictures"]
+OUT_OF_BOUNDS = [  # arguments -> words that the message must hold, before anything is done
+    ([*EDGE_POPUP, "--finetune", "inf"], "`finetune` must be at least 0; got inf. It must be fi"),
+    ([*EDGE_POPUP, "--finetune", "0.4"], "`finetune` must be a whole number of steps, as the le"),
+    ([*EDGE_POPUP, "--finetune", "1e39"], "`finetune` must be at most 2000000000 (a step count"),
+    ([*EDGE_POPUP, "--finetune", "9", "--finetune-lr", "1e39"], "`finetune_lr` must be at most"),
+    ([*EDGE_POPUP[:-1], "0.0001"], "0.0001 keeps none of the 80 weights of the layer Dense_1/ke"),
+    ([*EDGE_POPUP[:-1], "1e-300"], "`density` 1e-300 keeps none of the 80 weights of the layer"),
+    (["instability", *DIGITS, "--compare-every", "inf"], "`compare_every` must be above 0; got"),
+    (["instability", *DIGITS, "--compare-every", "0.4"], "`compare_every` must be a whole number"),
+    (["instability", *DIGITS, "--points", "1000000000"], "`points` must be at most 100000 (a n"),
+    (["instability", *DIGITS, "--twins", "100000"], "`twins` must be at most 1000 (all pairs of"),
+    (["instability", *DIGITS, "--steps", "1000000", "--compare-every", "1"], "a run holds 10000"),
+    (["early", *DIGITS, "--density", "1e-300"], "`density` 1e-300 keeps 0 of 592 weights, fewer"),
+    (["early", *DIGITS, "--score", "synflow", "--rounds", "1000000"], "`rounds` must be at most"),
+    (["early", *DIGITS, "--schedule", "iss", "--prune-fraction", "1e-12"], "too low for iss and i"),
+    (["supermask", *DIGITS, "--thresholds", "1e308"], "`thresholds` must be at most 3.4e+38, as"),
+    (["supermask", *DIGITS, "--thresholds", "0.1", "0.1000000001"], "`thresholds` must be finite"),
+    (["supermask", *DIGITS, "--sizes", "99999999999"], "`sizes` must be widths of hidden layers"),
+    (["supermask", *DIGITS, "--sizes", "999999999"], "`sizes` must be smaller: weights, gradient"),
+    ([*TINY, "--dilations", "inf"], "`dilations` must be above 0; got inf. It must be finite."),
+    ([*TINY, "--dilations", "1.001"], "`dilations` must differ by a step at least; 1 and 1.001"),
+    ([*TINY, "--evaluate-every", "0.4"], "`evaluate_every` must be a whole number of steps"),
+    ([*TINY, "--patience", "2.5"], "`patience` must be a whole number of steps, as the length of"),
+    ([*TINY, "--warmup", "0.4"], "`warmup` must be a whole number of steps, as the length of trai"),
+    ([*IN_EPOCHS, "--evaluate-every", "0.001"], "`evaluate_every` must make at least one step;"),
+    ([*IN_EPOCHS, "--warmup", "0.001"], "`warmup` must make at least one step; got 0.001 epochs."),
+    (["imp", "--epochs", "1e12"], "`epochs` must make at most 2000000000 steps (a step counter h"),
+    (["imp", "--steps", "3000000000"], "`steps` must be at most 2000000000 (a step counter has 32"),
+    (["imp", "--steps", "2000000000", "--evaluate-every", "1"], "at most 1000000 evaluations; got"),
+    (["imp", "--train-examples", "9223372036854775808"], "`train_examples` must be at most 21474"),
+    (["imp", "--levels", "1000000"], "`levels` must be at most 1000 (each level trains all netwo"),
+    (["imp", "--replicates", "100000000"], "`replicates` must be smaller: 100000000 make 39000000"),
+    (["imp", "--devices", "10000000000"], "`devices` must be at most 1024 (each has threads of i"),
+    (["imp", "--model", "mlp", "--hidden", "100000000"], "`hidden` must be smaller: weights, grad"),
+    (["imp", "--lr", "1e39"], "`lr` must be at most 3.4e+38, as training computes in 32 bits; got"),
+    (["imp", "--lr", "1e-60"], "`lr` must be at least 1.2e-38, as training computes in 32 bits; g"),
+    (["imp", "--batch-size", "90", "--batch-devices", "9"], "at most the number of devices, 2; g"),
+    ([*FOLDER, "--resize-to", "1000000"], "`resize_to` must be at most 65535 (the side of a JPEG"),
+    ([*FOLDER, "--image-size", "60000", "--resize-to", "60000"], "`image_size` must be smaller: "),
+    ([*FOLDER, "--batch-size", "2000000000"], "`batch_size` must be smaller: batches of images t"),
+    ([*FOLDER, "--workers", "100000"], "`workers` must be at most 1024 (processes of one host);"),
+    ([*FOLDER, "--crop-ratio", "1", "1e308"], "`crop_ratio` must be at most 65535 (an image of o"),
+]
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -94,7 +156,7 @@ def emptied(finished, tmp_path):
 def complaint(arguments, capfd):
     """Return the one line that a mistaken command prints."""
     capfd.readouterr()
-    assert cli.main(arguments) == 2
+    assert cli.main(once(arguments)) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -111,14 +173,30 @@ def test_a_mistake_is_one_helpful_line(mistake, capfd, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("arguments", "words"), OUT_OF_BOUNDS)
+def test_what_no_machine_can_do_is_refused_before_anything_is_done(
+    arguments, words, capfd, tmp_path
+):
+    line = complaint(arguments, capfd)
+    assert words in line
+    assert len(line) < 200, line
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("a = " + "[" * 5000 + "]" * 5000, "nested"),
+        ("seed = " + "9" * 5000, "digits"),
+        ("[optimizer]\nlr = " + "9" * 400, "`lr` must be above 0; got inf"),
+        ("[training]\nepochs = inf", "`epochs` must be above 0; got inf. It must be finite."),
+        ("[training]\nsteps = 20\nevaluate_every = 0.4", "whole number of steps"),
+        ("[training]\nsteps = 20\nepochs = 2.0", "leave out one of them"),
         ("levls = 3", "`levels`"),
         ("[training]\nstep = 3", "`steps`"),
         ('levels = "three"', "`levels`"),
         ('scope = "globl"', "Did you mean 'global'?"),
-        ("[optimizer]\nlr = -1.0", "`lr`"),
+        ("[optimizer]\nlr = -1.0", "`optimizer.lr`"),
         ("levels = ", "not valid TOML"),
     ],
 )
@@ -163,7 +241,7 @@ def test_a_damaged_network_is_named_and_trained_again_alone(capfd):
     assert "only this network" in line
 
     shutil.rmtree(unit)
-    assert cli.main(deeper) == 0
+    assert cli.main(once(deeper)) == 0
     again = json.loads((unit / "record.json").read_text())
     assert _numbers(again) == _numbers(record)
     assert (info.path / tickets.unit(0, "ticket", 0) / "record.json").read_bytes() == other
@@ -272,7 +350,7 @@ def test_a_mistake_in_a_study_is_one_line_and_leaves_nothing(arguments, words, t
 
 
 def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
-    assert cli.main([*TINY, "--levels", "0"]) == 0
+    assert cli.main(once([*TINY, "--levels", "0"])) == 0
     capfd.readouterr()
     (info,) = store.runs("runs")
     dense = info.path / tickets.unit(0, "ticket", 0)
@@ -288,3 +366,299 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
     assert before == {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
     assert cli.main(TINY) == 0  # once there is room again
     assert store.look(info.path).has(tickets.unit(1, "ticket", 0))
+
+
+# ---- options that come twice
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["imp", "--settings", "a.toml", "--settings", "b.toml"], "--settings"),
+        (["imp", "--settings=a.toml", "--settings", "a.toml"], "--settings"),
+        (["early", "--benchmark", "mnist_lenet_300_100", "--benchmark=x"], "--benchmark"),
+        (["imp", "--keep", "stream:nope", "--keep", "last"], "--keep"),
+        (["separation", "--lr", "1", "--lr=2"], "--lr"),
+        (["supermask", "--batch_size", "5", "--batch-size", "6"], "--batch-size"),
+        (["instability", "--one-shot", "--no-one-shot"], "--one-shot"),
+        (["train-mask", "--hidden", "8", "--epochs", "1", "--hidden", "6"], "--hidden"),
+        (["results", "--all", "--all"], "--all"),
+        (["figure", "--kind", "training", "--kind", "layers"], "--kind"),
+        (["list", "--out", "a", "--out=b"], "--out"),
+        (["export", "a.npz", "--level", "1", "--level", "2"], "--level"),
+    ],
+)
+def test_an_option_that_comes_twice_is_refused(arguments, option, capfd):
+    assert cli.main(arguments) == 2
+    told = capfd.readouterr().err
+    assert told == f"jaxlth: `{option}` is given 2 times; give it once.\n"
+
+
+def study(scale: str = "smoke", out: str = "runs", *, draw: bool = False) -> int:
+    """Do a study.
+
+    Args:
+      scale: how much.
+      out: where.
+      draw: whether to draw.
+    """
+    print(scale, out, draw)
+    return 0
+
+
+def call(monkeypatch, *words):
+    """Return the exit code of a program that is called with the words of a command line."""
+    monkeypatch.setattr(sys, "argv", ["study.py", *words])
+    return cli.guarded(lambda: cli.call(study))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "a", "--scale", "b"], "`--scale` is given 2 times"),
+        (["--draw", "--no-draw"], "`--draw` is given 2 times"),
+        (["--out", "~nobody-of-that-name"], "`--out` is ~nobody-of-that-name, but"),
+        (["--out="], "`--out` must be a path; got ''."),
+        (["--SCALE", "cpu"], "Did you mean --scale?"),
+    ],
+)
+def test_a_program_answers_as_a_command_does(words, message, monkeypatch, capfd):
+    assert call(monkeypatch, *words) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert message in line
+
+
+def test_a_program_gets_paths_as_they_are_meant_and_tells_its_version(monkeypatch, capfd):
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    assert call(monkeypatch, "--out", "$SCRATCH/a", "--draw") == 0
+    assert capfd.readouterr().out == "smoke /scratch/a True\n"
+    assert call(monkeypatch, "--draw", "--version") == 0
+    assert capfd.readouterr().out.startswith("jaxlth ")
+
+
+# ---- options without effect, over all commands
+
+NOWHERE = ["--data", "mnist", "--data-dir", "nowhere"]  # where what is accepted ends
+IDLE = [  # a command, the words without effect, the words at which they have one
+    ("early", ["--meta-density", "0.1"], None),
+    ("early", ["--meta-replicates", "1"], None),
+    ("early", ["--meta-weights", "9"], None),
+    ("early", ["--rounds", "5"], ["--schedule", "uss", "ums"]),
+    ("early", ["--rounds", "5"], ["--schedule", "ims"]),
+    ("early", ["--spacing", "linear"], ["--schedule", "ums"]),
+    ("early", ["--prune-fraction", "0.5"], ["--schedule", "iss"]),
+    ("early", ["--schedule", "after", "--prune-steps", "5"], ["--references", "ltr"]),
+    ("early", ["--score", "magnitude", "--per-class", "3"], ["--weights", "snip"]),
+    ("early", ["--score", "synflow-mean", "--chunk", "2"], ["--score", "synflow", "grasp"]),
+    ("early", ["--score", "synflow-image", "--per-class", "3"], ["--score", "synflow+snip"]),
+    ("early", ["--score", "smart-ratio", "--scope", "layerwise"], ["--references", "after"]),
+    ("instability", ["--one-shot"], ["--networks", "ticket", "--levels", "1"]),
+    ("instability", ["--prune-fraction", "0.5"], ["--networks", "random", "--levels", "1"]),
+    ("instability", ["--scope", "layerwise"], ["--networks", "synflow", "--density", "0.1"]),
+    ("instability", ["--leave-out", "*/x"], ["--networks", "synflow", "--density", "0.1"]),
+    ("instability", ["--per-class", "3"], ["--networks", "snip", "--density", "0.1"]),
+    ("instability", ["--lengths", "whole"], ["--steps-k", "0", "9"]),
+    ("imp", ["--control-levels", "3", "--controls"], ["--controls", "random"]),
+    ("imp", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
+    ("train-mask", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
+    ("supermask", ["--no-synchronized-statistics"], ["--model", "resnet-20", "--hidden"]),
+    ("separation", ["--no-synchronized-statistics"], None),
+    ("separation", ["--tolerance", "0.1"], None),
+    ("supermask", ["--tolerance", "0.1"], None),
+]
+
+
+@pytest.mark.parametrize(("command", "words", "more"), IDLE)
+def test_an_option_without_effect_is_refused_and_with_effect_accepted(command, words, more, capfd):
+    place = ["--data-dir", "nowhere"] if command == "separation" else NOWHERE
+    line = complaint([command, *words, *place], capfd)
+    assert " has no effect " in line
+    assert len(line) < 150
+    if more is not None:
+        line = complaint([command, *words, *more, *NOWHERE], capfd)
+        assert "There is no data directory nowhere" in line
+
+
+def test_settings_of_a_stream_without_effect_are_refused(capfd):
+    words = ["imp", "--data", "folder:x", "--statistics-images", "5"]
+    assert "no folder" in complaint(words, capfd)
+    line = complaint([*words, "--normalize", "unit-range"], capfd)
+    assert "`statistics_images` 5 has no effect with `normalize` unit-range" in line
+
+
+def test_a_setting_without_effect_that_names_a_run_extends_it(capfd):
+    words = ["early", "--rounds", "2", *NOWHERE]
+    assert "`rounds` 2 has no effect on the schedules uss." in complaint(words, capfd)
+    job = parsing.parse([*words, "--schedule", "ums"]).job
+    with store.open_run("runs", job, job="early", label=tickets.label(job)):
+        pass
+    assert "There is no data directory nowhere" in complaint(words, capfd)
+
+
+@pytest.mark.parametrize("more", [["--format", "csv"], ["--file", "a.csv"]])
+def test_a_tolerance_without_a_table_is_refused(more, capfd):
+    assert "`tolerance` 0.1 has no effect" in complaint(
+        ["results", "--tolerance", "0.1", *more], capfd
+    )
+
+
+# ---- names as they are typed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train-mask", "--score-l1", "1"], "`--score-l1` belongs to the method gem-miner"),
+        (["train-mask", "--score-l2", "1"], "`--score-l2` belongs to the method gem-miner"),
+        (["train-mask", "--frozen-weights", "scaled"], "`--frozen-weights` scaled needs"),
+        (
+            ["train-mask", "--finetune", "1", "--finetune-optimizer", "adm"],
+            "`finetune_optimizer` has no value 'adm'. Did you mean 'adam'?",
+        ),
+        (["train-mask", "--finetune", "1", "--finetune-lr", "-1"], "`finetune_lr` must be above"),
+        (["imp", "--lr-schedule", "cosin"], "`--lr-schedule` has no value 'cosin'. Did you mean"),
+        (["imp", "--l1", "-1"], "`l1` must be at least 0"),
+        (["early", "--schedule", "cosin"], "`schedule` has no value 'cosin'."),
+        (["IMP"], "Did you mean 'imp'?"),
+        (["version"], "Did you mean '--version'?"),
+        (["--lr", "1", "imp"], "Give a command before the option --lr."),
+        (["imp", "--LR", "1"], "Did you mean --lr?"),
+        (["imp", "-lr", "1"], "Did you mean --lr?"),
+        (["imp", "\N{EM DASH}lr", "1"], "Options begin with two hyphens: --lr; got"),
+        (["imp", "--optimizer", "SGD"], "Did you mean 'sgd'?"),
+        (["imp", "--scope", "GLOBAL"], "Did you mean 'global'?"),
+        (["results", "--format", "JSON"], "Did you mean 'json'?"),
+        (["imp", "--controls", "none", "random"], "`--controls` none stands for no value; got"),
+        (
+            ["imp", "--dilations", "1", "None"],
+            "`--dilations` none stands for no value; got 1 None.",
+        ),
+        (["imp", "--tensorboard", ""], "`--tensorboard` must be a path; got ''."),
+        (["imp", "--tensorboard="], "`--tensorboard` must be a path; got ''."),
+        (["export", ""], "`FILE` must be a path; got ''."),
+        (["results", ""], "`RUN` must be a path; got ''."),
+        (["list", "--out", "$NO_SUCH_NAME"], "$NO_SUCH_NAME is not set."),
+        (["imp", "--data", "a\n\x1b[31mb"], r"`data` has no value 'a\n\x1b[31mb'."),
+        (["imp", "--data", "\udcff"], r"'\udcff' is not text in UTF-8."),
+    ],
+)
+def test_a_message_has_the_name_that_was_typed(arguments, words, capfd):
+    assert words in complaint(arguments, capfd)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}"],
+        ["imp", "{}"],
+        ["imp", "--{}"],
+        ["imp", "--lr", "{}"],
+        ["imp", "--data", "{}"],
+        ["imp", "--settings", "{}"],
+        ["list", "--out", "{}"],
+        ["results", "{}"],
+    ],
+)
+@pytest.mark.parametrize("long", ["x" * 1_000_000, "x " * 500_000], ids=["word", "words"])
+def test_a_value_of_a_million_characters_is_not_echoed_whole(arguments, long, capfd):
+    line = complaint([word.format(long) for word in arguments], capfd)
+    assert len(line) < 1000
+    assert "xxx" in line or "x x" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["--controls", "none"], "controls", ()),
+        (["--controls", "None"], "controls", ()),
+        (["--dilations", "none"], "dilations", ()),
+        (["--leave-out", "none"], "leave_out", ()),
+        (["--controls", "random"], "controls", ("random",)),
+    ],
+)
+def test_none_stands_for_an_empty_list(words, name, value):
+    assert getattr(parsing.parse(["imp", *words]).job, name) == value
+
+
+def test_none_that_is_a_value_of_a_list_stays_one():
+    assert parsing.parse(["early", "--ablation", "none"]).job.ablations == ("none",)
+    assert parsing.parse(["early", "--ablation", "none", "shuffled"]).job.ablations == (
+        "none",
+        "shuffled",
+    )
+
+
+def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.toml").write_text("\ufefflevels = 5\n", encoding="utf-8")
+    asked = ["--out=~/a", "--data-dir", "$HOME/b", "--tensorboard", "~/c"]
+    command = parsing.parse(["imp", "--settings=~/mine.toml", *asked])
+    assert command.job.levels == 5
+    assert command.settings == f"{tmp_path}/mine.toml"
+    assert (command.out, command.job.data.data_dir) == (f"{tmp_path}/a", f"{tmp_path}/b")
+    assert command.tensorboard == f"{tmp_path}/c"
+    assert parsing.parse(["results", "~/d"]).runs == (f"{tmp_path}/d",)
+    assert parsing.parse(["figure", "--file", "~/e.png"]).file == f"{tmp_path}/e.png"
+    assert parsing.parse(["export", "~/f.npz", "--run", "~/g"]).file == f"{tmp_path}/f.npz"
+    assert parsing.parse(["export", "~/f.npz", "--run", "~/g"]).run == f"{tmp_path}/g"
+
+
+# One of the two that give the length of training replaces the default of the other.
+
+
+def training_of(*words):
+    command = parsing.parse(list(words))
+    return command.job.training.steps, command.job.training.epochs
+
+
+@pytest.mark.parametrize("command", ["imp", "early", "instability", "separation", "supermask"])
+def test_steps_and_epochs_replace_each_other_in_every_command(command):
+    assert training_of(command, "--steps", "60") == (60, 40.0)
+    assert training_of(command, "--epochs", "2.5") == (None, 2.5)
+    assert training_of(command, "--epochs=40") == (None, 40.0)
+    assert training_of(command, "--steps", "none", "--epochs", "3") == (None, 3.0)
+
+
+@pytest.mark.parametrize("benchmark", ["mnist_lenet_300_100", "cifar_vgg16_low"])
+def test_epochs_replace_the_steps_of_a_benchmark(benchmark):
+    assert training_of("imp", "--benchmark", benchmark, "--epochs", "40") == (None, 40.0)
+    assert training_of("imp", "--benchmark", benchmark, "--steps", "9") == (9, 40.0)
+    assert training_of("early", "--benchmark", benchmark, "--epochs", "2") == (None, 2.0)
+
+
+def test_steps_replace_the_epochs_of_a_settings_file_and_the_other_way_round(tmp_path):
+    (tmp_path / "epochs.toml").write_text("[training]\nepochs = 7.0\nbatch_size = 9")
+    (tmp_path / "steps.toml").write_text("[training]\nsteps = 70")
+    assert training_of("imp", "--settings", "epochs.toml", "--steps", "5") == (5, 40.0)
+    assert training_of("imp", "--settings", "steps.toml", "--epochs", "5") == (None, 5.0)
+    assert training_of("separation", "--settings", "steps.toml") == (70, 40.0)
+    assert training_of("separation", "--settings", "epochs.toml") == (None, 7.0)
+    kept = parsing.parse(["imp", "--settings", "epochs.toml", "--steps", "5"]).job.training
+    assert kept.batch_size == 9
+
+
+def test_steps_and_epochs_together_are_refused(capfd):
+    for words in (["--steps", "60", "--epochs", "3000"], ["--epochs=40", "--steps=60"]):
+        line = complaint(["separation", *words], capfd)
+        assert "`--steps` and `--epochs` both give the length of training; give one." in line
+
+
+def test_a_run_of_steps_and_one_of_epochs_keep_their_folders():
+    chosen = parsing.parse(["separation", "--steps", "60"]).job
+    assert settings.changed(chosen)["training"] == {
+        "steps": 60,
+        "batch_size": 64,
+        "evaluate_every": 1,
+        "patience": 30,
+    }
+    assert settings.digest(parsing.parse(["separation"]).job) == settings.digest(
+        separation.SeparationSettings()
+    )
+
+
+def test_times_in_the_unit_of_a_benchmark_are_named_where_the_length_has_another(capfd):
+    line = complaint(["imp", "--benchmark", "cifar_vgg16_low", "--epochs", "2"], capfd)
+    assert "`milestones` must come before the end of training, 2; got 32000." in line
+    assert "Times are in epochs, as the length is." in line

@@ -120,7 +120,8 @@ def test_biases_start_at_zero_and_every_layer_and_key_has_its_own_weights():
         ({"name": "resnet-18-modifid"}, "Did you mean 'resnet-18-modified'?"),
         ({"name": "MLP"}, "Known: lenet-300-100, mlp, conv-2, conv-4, conv-6, conv-8, resnet-20,"),
         ({"initializer": "kaiming_normal"}, "Did you mean 'kaiming-normal'?"),
-        ({"name": "mlp", "hidden": (3, 0)}, "`hidden` must be widths of at least 1; got (3, 0)."),
+        ({"name": "mlp", "hidden": (3, 0)}, "`hidden` must be at least 1; got 0."),
+        ({"name": "mlp", "hidden": (2,) * 1001}, "`hidden` must be at most 1000 widths, as each"),
         ({"hidden": (3,)}, "`hidden` belongs to the model mlp; lenet-300-100 has its own widths."),
         ({"name": "vgg-16", "fc_layers": 3}, "`fc_layers` must be 1 or 2; got 3."),
         (

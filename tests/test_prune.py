@@ -1,6 +1,7 @@
 import collections
 import itertools
 import math
+import time
 
 import hypothesis
 import hypothesis.extra.numpy as arrays
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import masks, prune, trees
+from jaxlth import masks, prune, selection, trees
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {
@@ -399,3 +400,126 @@ def test_any_three_of_a_trajectory_or_all_four_give_it_back(size, levels, data):
 def test_a_trajectory_that_cannot_be_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         prune.trajectory(**given)
+
+
+# --------------------------------------------------- many tensors, empty ones, other containers
+
+
+def many(count):
+    """Return scores with many ties of so many tensors, and a mask with some weights pruned."""
+    generator = np.random.default_rng(0)
+    values = [generator.integers(-9, 10, (2, 3 + i % 2)).astype(np.float32) for i in range(count)]
+    return values, [generator.random(value.shape) < 0.7 for value in values]
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """Cut parts out on the host from eight tensors on, so that little is compiled."""
+    monkeypatch.setattr(selection, "MANY", 8)
+
+
+@pytest.mark.parametrize("count", [7, 8, 30])
+def test_many_tensors_are_selected_as_by_a_stable_sort(few_are_many, count):
+    scores, mask = many(count)
+    kept = int(flat(mask).sum())
+    for keep in (0, kept // 2, kept):
+        pruned = prune.global_topk(scores, mask, keep=keep)
+        masks.check(scores, pruned)
+        np.testing.assert_array_equal(flat(pruned), reference(flat(scores), flat(mask), keep))
+
+
+def test_many_tensors_are_selected_alike_under_jit_and_vmap_and_with_a_traced_count(few_are_many):
+    scores, mask = many(8)
+    expected = flat(prune.global_topk(scores, mask, keep=20))
+    traced = jax.jit(lambda keep: prune.global_topk(scores, mask, keep=keep))
+    np.testing.assert_array_equal(flat(traced(20)), expected)
+    both = jax.vmap(lambda keep: prune.global_topk(scores, mask, keep=keep))(jnp.array([20, 7]))
+    np.testing.assert_array_equal(flat([leaf[0] for leaf in both]), expected)
+
+
+def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
+    monkeypatch.setattr(selection, "_parts", None)  # the program with a result for each
+    scores, mask = many(selection.MANY)
+    with jax.log_compiles():
+        pruned = prune.global_topk(scores, mask, keep=100)
+        prune.global_topk(scores, mask, keep=99)
+    programs = [line for line in caplog.messages if line.startswith("Compiling")]
+    assert len(programs) == 1
+    assert all(isinstance(leaf, jax.Array) for leaf in pruned)
+
+
+def test_many_tensors_on_a_device_of_their_own_stay_there(few_are_many):
+    scores, mask = many(8)
+    other = jax.devices()[1]
+    pruned = prune.global_topk(jax.device_put(scores, other), mask, keep=20)
+    assert {leaf.device for leaf in pruned} == {other}
+    np.testing.assert_array_equal(flat(pruned), flat(prune.global_topk(scores, mask, keep=20)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "seconds"), [(150, 3), (1000, 15)])
+def test_the_first_call_on_many_tensors_compiles_in_seconds(count, seconds):
+    scores, mask = many(count)
+    enabled = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        start = time.process_time()
+        jax.block_until_ready(prune.global_topk(scores, mask, keep=count))
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+    assert time.process_time() - start < seconds
+
+
+EMPTY = {"a": np.ones((0, 3)), "b": np.arange(6.0).reshape(3, 2), "c": np.ones((3, 0))}
+
+
+def test_tensors_without_elements_change_nothing_in_pruning():
+    mask = masks.dense(EMPTY)
+    for pruned in (
+        prune.global_topk(EMPTY, mask, keep=2),
+        prune.layerwise_topk(EMPTY, mask, keep={"a": 0, "b": 2, "c": 0}),
+        prune.in_rounds(lambda mask: EMPTY, mask, keeps=[4, 2]),
+    ):
+        masks.check(EMPTY, pruned)
+        assert flat(pruned).tolist() == [False] * 4 + [True] * 2
+    assert flat(prune.layerwise_topk(EMPTY, mask, keep=0.5)).sum() == 3
+    assert prune.erdos_renyi(mask, keep=3) == {"a": 0, "b": 3, "c": 0}
+    with pytest.raises(ValueError, match="at most the 6 prunable weights; got 7"):
+        prune.erdos_renyi(mask, keep=7)
+
+
+def test_smart_ratio_gives_a_tensor_without_elements_none():
+    shapes = {"a": (3, 3, 1, 2), "b": (3, 3, 2, 0), "c": (5, 2), "d": (0, 2)}
+    mask = masks.dense({name: np.ones(shape) for name, shape in shapes.items()})
+    counts = prune.smart_ratio(mask, keep=12, order=list(shapes))
+    assert counts == {"a": 9, "b": 0, "c": 3, "d": 0}
+
+
+@pytest.mark.parametrize("scores", [{}, {"w": np.ones((0, 3))}, {"b": np.ones(2)}])
+def test_trees_without_weights_are_pruned_to_themselves(scores):
+    mask = masks.dense(scores)
+    for pruned in (
+        prune.global_topk(scores, mask, keep=0),
+        prune.layerwise_topk(scores, mask, keep=0.5),
+        prune.in_rounds(lambda mask: scores, mask, keeps=[0]),
+    ):
+        masks.check(scores, pruned)
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.0"):
+        prune.global_topk(scores, mask, keep=1)
+
+
+def test_scores_in_other_containers_name_the_leaf(pruner):
+    mask = {"a": [np.ones(2, bool)]}
+    with pytest.raises(ValueError, match="leaf 'a/0' is a tuple in `scores` but a list in `mask`"):
+        pruner({"a": (np.ones(2),)}, mask, 1)
+
+
+def test_pruning_is_the_same_without_jit():
+    scores, mask = {"w": np.array([[1.0, 3.0, 2.0]], np.float32)}, {"w": np.ones((1, 3), bool)}
+    with jax.disable_jit():
+        for pruned in (
+            prune.global_topk(scores, mask, keep=2),
+            prune.layerwise_topk(scores, mask, keep={"w": 2}),
+            prune.in_rounds(lambda mask: scores, mask, keeps=[2]),
+        ):
+            assert pruned["w"].tolist() == [[False, True, True]]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import io
 import itertools
 import pathlib
 import struct
@@ -12,6 +11,8 @@ import jax
 import networkx as nx
 import numpy as np
 import pytest
+import tiny
+from tiny import printed, same
 
 from jaxlth import cli, data, graphs, masks, separation, store, tickets, work
 from jaxlth.data import DataSettings
@@ -91,11 +92,6 @@ def times(run):
     return {file: file.stat().st_mtime_ns for file in pathlib.Path(run.path).rglob("record.json")}
 
 
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
-
-
 def within(sparser, denser):
     """Return whether all that a mask keeps is kept by another."""
     pairs = zip(jax.tree.leaves(sparser), jax.tree.leaves(denser), strict=True)
@@ -120,14 +116,6 @@ def inactive(mask):
     of = graphs.categories(mask, mask).weights
     place = graphs.CATEGORIES.index("inactive")
     return jax.tree.unflatten(jax.tree.structure(mask), [each == place for each in of])
-
-
-def printed(*arguments):
-    """Return the output of a command that must succeed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +413,7 @@ def test_what_cannot_be_is_refused_before_training(chosen, message):
 
 def test_a_mistake_is_one_line(tmp_path, capsys):
     words = [*COMMAND, "--data", "digits", "--out", str(tmp_path)]
-    assert cli.main(words) == 2
+    assert cli.main(tiny.once(words)) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said == ["jaxlth: `data` must be sets side by side, such as moons+circles; got digits."]
     assert not list(tmp_path.iterdir())
@@ -436,7 +424,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
 
 def drawn(problem, seed=0):
     """Return a network as if trained: drawn anew."""
-    return jax.device_get(problem.subject.model.init(jax.random.key(seed)))
+    return jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(seed)))
 
 
 def measured(made, problem, mask):

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import os
 from typing import Literal
 
 import hypothesis
@@ -223,3 +224,92 @@ def _in_digest(chosen, within=""):
         elif not field.metadata.get("outside"):
             found[f"{within}{field.name}"] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def test_names_of_files_are_bounded_in_bytes_and_short_ones_stay():
+    assert settings.bounded("size_300-100") == "size_300-100"
+    assert settings.bounded(255 * "x") == 255 * "x"
+    long = [settings.bounded("size_" + "-".join(200 * ["10"]) + end) for end in ("", "-10")]
+    assert [len(name.encode()) for name in long] == [255, 255]
+    assert long[0][:-8] == long[1][:-8]
+    assert long[0] != long[1]
+    assert settings.file_name(200 * "ä", "12") == 126 * "ä" + "-12"
+
+
+# ---- files of settings as editors and accidents write them
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    path = tmp_path / "tea.toml"
+    path.write_bytes(b"\xef\xbb\xbfminutes = 4\n")
+    assert settings.read_toml(Tea, path) == Tea(minutes=4)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("minutes = 4".encode("utf-16"), "is written in UTF-16; save it as UTF-8."),
+        (b"# caf\xe9\nminutes = 4", "is not valid TOML, whose text is UTF-8"),
+        (b"a = " + b"[" * 500 + b"]" * 500, "is nested too deeply"),
+        (b"a = " + b"{b = " * 500 + b"1" + b"}" * 500, "is nested too deeply"),
+        (b"[" + b".".join([b"a"] * 500) + b"]", "There is no setting `a`"),
+        (b"minutes = " + b"1" * 5000, "tea.toml: Exceeds the limit"),
+        (b"sugar = " + b"1" * 400, "`sugar` must be at most 1.8e308; got 111"),
+        (b"minutes = 1979-05-27", "`minutes` must be of kind int; got datetime.date"),
+        (b"[milk]\nshare = 'x'", "`milk.share` must be of kind float; got 'x'"),
+    ],
+)
+def test_a_file_that_holds_no_settings_says_why_with_its_name(tmp_path, content, words):
+    path = tmp_path / "tea.toml"
+    path.write_bytes(content)
+    with pytest.raises((ValueError, TypeError), match=r"tea\.toml") as caught:
+        settings.read_toml(Tea, path)
+    assert words in str(caught.value)
+
+
+def test_no_more_of_a_large_file_is_read_than_settings_take(tmp_path):
+    path = tmp_path / "tea.toml"
+    path.touch()
+    os.truncate(path, 100_000_000_000)
+    for large in (path, "/dev/zero"):
+        with pytest.raises(ValueError, match=f"{large} .* has at most 1,000,000 bytes"):
+            settings.read_toml(Tea, large)
+
+
+def test_a_folder_is_no_file_of_settings(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path} is a folder; a run has its settings in sett"):
+        settings.read_toml(Tea, tmp_path)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pot:
+    tea: Tea = Tea()
+
+
+def test_a_value_of_a_table_is_refused_under_its_whole_name():
+    with pytest.raises(ValueError, match=r"^`tea\.minutes` must be positive; got -1\.$"):
+        settings.from_dict(Pot, {"tea": {"minutes": -1}})
+
+
+def test_another_name_is_given_in_backticks_only_and_by_the_same_kind_of_error():
+    with (
+        pytest.raises(TypeError, match=r"^`cups of tea` of `milk`, not tea$"),
+        settings.renamed({"tea": "cups of tea"}),
+    ):
+        raise TypeError("`tea` of `milk`, not tea")
+
+
+@pytest.mark.parametrize(("typed", "close"), [("GREEN", "green"), ("Green", "green"), ("x", None)])
+def test_upper_case_is_close_to_lower_case(typed, close):
+    assert settings.closest(typed, ["black", "green"]) == close
+
+
+def test_a_setting_has_no_effect_only_where_it_differs_from_its_default():
+    settings.effective(Tea(minutes=4), "minutes", True, "on iced tea")
+    settings.effective(Tea(), "minutes", False, "on iced tea")
+    with pytest.raises(ValueError, match=r"^`minutes` 4 has no effect on iced tea\.$"):
+        settings.effective(Tea(minutes=4), "minutes", False, "on iced tea")
+    with pytest.raises(ValueError, match=r"^`steps` 1 2 has no effect on iced tea\.$"):
+        settings.effective(Tea(steps=(1, 2)), "steps", False, "on iced tea")
+    with pytest.raises(ValueError, match=r"^`skimmed` has no effect on black tea\.$"):
+        settings.effective(Milk(skimmed=True), "skimmed", False, "on black tea")

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -26,7 +27,7 @@ import pytest
 import jaxlth
 from jaxlth import settings as settings_lib
 from jaxlth import store
-from jaxlth.store import StoreError
+from jaxlth.store import StoreError, about
 
 SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
 
@@ -106,14 +107,45 @@ def test_golden_name_of_a_folder(tmp_path):
         assert run.path.name == "imp-digits-lenet-1391dc1f"
 
 
+LONG = {
+    "a path": "folder-/mnt/" + 10 * "project-with-a-long-name/" + "imagenet-lenet-300-100",
+    "widths": "digits-mlp" + 200 * "-10",
+    "pieces": "+".join(100 * ["moons"]) + "-mlp-4",
+    "other letters": 100 * "данные",  # two bytes each
+    "cut within a letter": "x" + 100 * "データ",  # three bytes each
+}
+
+
+@pytest.mark.parametrize("label", LONG.values(), ids=LONG)
+def test_a_label_too_long_for_a_folder_is_cut_and_the_digest_tells_runs_apart(tmp_path, label):
+    names = set()
+    for seed in (1, 2):
+        settings = Settings(seed=seed)
+        with store.open_run(tmp_path, settings, job="imp", label=label) as run:
+            assert run.path.parent == tmp_path
+            assert 250 < len(run.path.name.encode()) <= 255
+            assert run.path.name.startswith("imp-" + label[:5].replace("-/", "-"))
+            assert run.path.name.endswith(f"-{settings_lib.digest(settings)}")
+            assert store.about_run(run.path)["label"] == label
+            names.add(run.path.name)
+        assert store.folder(tmp_path, settings, job="imp", label=label) == run.path
+    assert len(names) == 2
+
+
+def test_the_longest_name_that_a_folder_can_have_stays_whole(tmp_path):
+    whole = store.folder(tmp_path, Settings(), job="imp", label=242 * "x").name
+    assert whole == f"imp-{242 * 'x'}-{settings_lib.digest(Settings())}"
+    assert len(whole) == 255
+
+
 def test_folder_holds_settings_and_versions(tmp_path):
     settings = Settings(optimizer=Optimizer(lr=0.5), data_dir="here")
     with open_run(tmp_path, settings) as run:
         assert settings_lib.read_toml(Settings, run.path / "settings.toml") == settings
-        about = json.loads((run.path / "run.json").read_text())
-    assert about["settings"] == settings_lib.to_dict(settings)
-    assert about["job"] == "imp"
-    assert about["environments"][0]["versions"]["jax"] == jax.__version__
+        story = json.loads((run.path / "run.json").read_text())
+    assert story["settings"] == settings_lib.to_dict(settings)
+    assert story["job"] == "imp"
+    assert story["environments"][0]["versions"]["jax"] == jax.__version__
 
 
 def test_asking_for_more_extends_the_run_and_less_keeps_the_larger_request(tmp_path):
@@ -136,9 +168,9 @@ def test_opening_a_run_again_changes_no_file(tmp_path, run):
 
 def test_a_default_that_changed_since_is_an_error_that_names_it(tmp_path):
     with open_run(tmp_path) as run:
-        about = json.loads((run.path / "run.json").read_text())
-    about["settings"]["optimizer"]["lr"] = 0.3
-    (run.path / "run.json").write_text(json.dumps(about))
+        story = about.read(run.path)
+    story["settings"]["optimizer"]["lr"] = 0.3
+    about.write(run.path, story)
     with pytest.raises(StoreError, match=r"`optimizer\.lr`: 0\.3, not 0\.1.*--out"):
         open_run(tmp_path)
     with pytest.raises(StoreError, match=r"optimizer\.lr"):  # and not that it is held
@@ -780,3 +812,327 @@ def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(StoreError, match=r"pip install jaxlth\[tensorboard\]"):
         store.write_events(run.path, tmp_path)
+
+
+# Damaged runs among others
+
+
+def pair(out):
+    """Return the folders of a whole run and of one that a test is to damage."""
+    paths = []
+    for seed in (0, 1):
+        with open_run(out, Settings(seed=seed, levels=60)) as opened:
+            opened.save(UNIT, {}, RECORD)
+            opened.plan(1)
+            paths.append(opened.path)
+    return paths
+
+
+def rewritten(change):
+    """Return what replaces `run.json` by JSON that differs, without a checksum."""
+
+    def act(file):
+        story = about.read(file.parent)
+        change(story)
+        file.write_text(json.dumps(story))
+
+    return act
+
+
+def set_to(name, value):
+    return rewritten(lambda story: story.update({name: value}))
+
+
+def huge(file):
+    with open(file, "wb") as opened:
+        opened.truncate(2**40)  # takes no room
+
+
+def replaced_by(make):
+    def act(file):
+        file.unlink()
+        make(file)
+
+    return act
+
+
+DAMAGE = {
+    "empty": lambda file: file.write_text(""),
+    "torn": lambda file: file.write_text(file.read_text()[:-40]),
+    "no table": lambda file: file.write_text("[1, 2]"),
+    "no text": lambda file: file.write_bytes(b"\xff\xfe{}"),
+    "deep": lambda file: file.write_text('{"job":' * 60 + "1" + "}" * 60),
+    "deeper": lambda file: file.write_text("[" * 100_000),
+    "huge": huge,
+    "pipe": replaced_by(os.mkfifo),
+    "folder": replaced_by(lambda file: file.mkdir()),
+    "link to nothing": replaced_by(lambda file: file.symlink_to("nowhere")),
+    "link to itself": replaced_by(lambda file: file.symlink_to(file.name)),
+    "another setting": lambda file: file.write_text(file.read_text().replace("60", "20")),
+    "no job": rewritten(lambda story: story.pop("job")),
+    "no label": rewritten(lambda story: story.pop("label")),
+    "no date": rewritten(lambda story: story.pop("created")),
+    "no plan": rewritten(lambda story: story.pop("planned")),
+    "no settings": rewritten(lambda story: story.pop("settings")),
+    "date of another kind": set_to("created", 2026),
+    "plan of another kind": set_to("planned", "two"),
+    "plan that is none": set_to("planned", True),
+    "list for settings": set_to("settings", []),
+    "list for what changed": set_to("changed", [1]),
+    "list for facts": set_to("facts", []),
+    "table for environments": set_to("environments", {}),
+    "nothing for settings": set_to("settings", None),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_run_is_named_and_the_others_are_told_of(how, tmp_path, caplog):
+    good, bad = pair(tmp_path)
+    DAMAGE[how](bad / "run.json")
+    for told in (
+        lambda: [info.path for info in store.runs(tmp_path)] == [good],
+        lambda: list(store.table([bad, good])["run"]) == [good.name],
+        lambda: set(store.curves([bad, good])["run"]) == {good.name},
+    ):
+        caplog.clear()
+        assert told()
+        (line,) = caplog.messages
+        assert line.startswith(f"left out: {bad}/run.json ")
+        assert "\n" not in line
+    shutil.rmtree(good)
+    for ask in (store.runs, lambda _: store.table(bad), lambda _: store.look(bad)):
+        with pytest.raises(StoreError, match=re.escape(f"{bad}/run.json ")):
+            ask(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.json", ""])
+def test_a_run_that_may_not_be_read_is_named(name, caplog):
+    with tempfile.TemporaryDirectory() as out:  # in no folder that only its owner may enter
+        os.chmod(out, 0o755)
+        good, bad = pair(pathlib.Path(out))
+        os.chmod(bad / name, 0)
+        with unprivileged():
+            (info,) = store.runs(out)
+        os.chmod(bad / name, 0o700)
+    assert info.path == good
+    (line,) = caplog.messages
+    assert line.startswith(f"left out: {bad}/run.json cannot be read: Permission denied.")
+
+
+@contextlib.contextmanager
+def unprivileged():
+    """Be nobody for a while, if this is root, who may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_link_to_a_run_that_is_away_is_named_and_strangers_are_not(tmp_path, caplog):
+    good, away = pair(tmp_path)
+    shutil.rmtree(away)
+    away.symlink_to(tmp_path / "unmounted")
+    (tmp_path / "stray").mkdir()
+    (tmp_path / "file").write_text("")
+    assert [info.path for info in store.runs(tmp_path)] == [good]
+    (line,) = caplog.messages
+    assert line == f"left out: {away} is no folder of a run: it has no file run.json."
+
+
+def test_a_run_with_a_damaged_record_is_left_out_of_a_table_of_several(tmp_path, caplog):
+    good, bad = pair(tmp_path)
+    damaged(bad / UNIT / "record.json", "flipped")
+    assert list(store.table([bad, good])["run"]) == [good.name]
+    assert f"left out: {bad}/{UNIT}/record.json is damaged" in caplog.text
+    assert len(store.runs(tmp_path)) == 2  # a list reads no records
+
+
+def test_a_run_of_an_earlier_version_opens_and_gets_its_checksums(tmp_path, caplog):
+    path, _ = pair(tmp_path)
+    story = json.loads((path / "run.json").read_text())
+    line = json.loads((path / "results.jsonl").read_text())
+    texts = [(path / name).read_text() for name in ("run.json", "results.jsonl")]
+    del story["crc32"], line["crc32"]
+    (path / "run.json").write_text(json.dumps(story, indent=2) + "\n")
+    (path / "results.jsonl").write_text(json.dumps(line) + "\n")
+    assert store.about_run(path) == story
+    assert len(store.runs(tmp_path)) == 2
+    with open_run(tmp_path, Settings(levels=60)) as opened:
+        assert opened.has(UNIT)
+    assert [(path / name).read_text() for name in ("run.json", "results.jsonl")] == texts
+    assert not caplog.messages
+
+
+def test_no_flipped_bit_of_run_json_changes_what_is_read(tmp_path):
+    path, _ = pair(tmp_path)
+    file, chance = path / "run.json", random.Random(0)
+    whole, story = file.read_bytes(), about.read(path)
+    refused = 0
+    for _ in range(150):
+        place, bit = chance.randrange(len(whole)), 1 << chance.randrange(8)
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            # Blanks between entries say nothing; without its name the checksum is another entry.
+            read = about.read(path)
+            assert {name: read[name] for name in story} == story
+        except StoreError:
+            refused += 1
+    assert refused > 110
+
+
+@pytest.mark.parametrize("how", ["torn", "flipped", "lost", "foreign", "twice", "empty"])
+def test_lines_of_results_are_made_again_from_the_records(tmp_path, run, how):
+    for name in ("a", "b", "c"):
+        run.save(name, {}, RECORD)
+    run.close()
+    path = run.path / "results.jsonl"
+    whole = path.read_text()
+    first, second, third = whole.splitlines(keepends=True)
+    path.write_text(
+        {
+            "torn": whole[:-20],
+            "flipped": first + second.replace("0.25", "0.75") + third,
+            "lost": first + "\n" + third,
+            "foreign": first + second + '{"unit": "elsewhere"}\n' + third,
+            "twice": whole + third,
+            "empty": "",
+        }[how]
+    )
+    open_run(tmp_path).close()
+    assert path.read_text() == whole
+
+
+def test_results_that_are_no_file_are_an_error_that_says_what_to_do(tmp_path, run):
+    run.close()
+    (run.path / "results.jsonl").mkdir()
+    with pytest.raises(StoreError, match=r"results\.jsonl is damaged.*Delete this file"):
+        open_run(tmp_path)
+
+
+def test_the_settings_file_of_a_run_is_checked_and_written_again(tmp_path):
+    path, _ = pair(tmp_path)
+    file = path / "settings.toml"
+    whole = file.read_text()
+    store.check_settings(file)
+    for text in (whole.replace("60", "20"), whole[:-9], ""):
+        file.write_text(text)
+        with pytest.raises(StoreError, match=r"settings\.toml is damaged or was changed"):
+            store.check_settings(file)
+        copy = tmp_path / "settings.toml"
+        copy.write_text(text)
+        store.check_settings(copy)  # anybody's own
+        open_run(tmp_path, Settings(levels=60)).close()
+        assert file.read_text() == whole
+
+
+def test_a_damaged_lock_names_nobody(tmp_path, run):
+    lock = run.path / "lock"
+    lock.write_text(lock.read_text().replace(f'"pid": {os.getpid()}', '"pid": 1'))
+    with pytest.raises(StoreError, match="is held by another process"):
+        open_run(tmp_path)
+
+
+def test_what_a_run_of_another_version_says_is_one_error(tmp_path):
+    path, _ = pair(tmp_path)
+    story = about.read(path)
+    about.write(path, story | {"environments": [{"versions": {"jaxlth": "7.1"}}]})
+    for look_up, lacking in [
+        (lambda story: story["settings"]["thaw"], "it has no entry 'thaw'"),
+        (lambda story: settings_lib.from_dict(Optimizer, story["settings"]), "There is no setting"),
+    ]:
+        with (
+            pytest.raises(StoreError, match=rf"run\.json was made by jaxlth 7\.1 .*{lacking}"),
+            store.understood(path) as read,
+        ):
+            look_up(read)
+
+
+@pytest.mark.parametrize("name", ["record.json", "arrays/_METADATA"])
+def test_a_flipped_bit_in_a_checkpoint_is_found(run, name):
+    run.checkpoint(UNIT, 10, train_state(10), {"best": [10, None]})
+    damaged(run.path / UNIT / "checkpoint_000000" / name, "flipped")
+    with pytest.raises(StoreError, match=r"is damaged.*checkpoint_000000 and run the same"):
+        run.latest(UNIT, train_state(0))
+
+
+# More of disks that do not cooperate
+
+
+def test_too_many_open_files_and_a_lost_folder_are_one_error_each(run, capfd):
+    run.save(UNIT, {"params": PARAMS}, RECORD)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    with open(os.devnull) as last:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(last.fileno() + 2, used), limits[1]))
+        try:
+            with pytest.raises(StoreError, match="cannot be written: Too many open files"):
+                run.save("new", {"params": PARAMS}, RECORD)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
+    shutil.rmtree(run.path)
+    run.path.write_text("")  # whatever took its place
+    for store_it in (
+        lambda: run.save("new", {"params": PARAMS}, RECORD),
+        lambda: run.checkpoint("new", 1, PARAMS, {}),
+    ):
+        with pytest.raises(StoreError, match="cannot be written: Not a directory"):
+            store_it()
+    assert capfd.readouterr().err == ""
+
+
+FULL = """
+    import dataclasses, pathlib, subprocess, sys
+    import numpy as np
+    from jaxlth import store
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Settings:
+        seed: int = 0
+
+    out = pathlib.Path(sys.argv[1])
+    chance = np.random.default_rng(0)
+    tree = {f"leaf_{number}": chance.normal(size=3000) for number in range(6)}
+    for size in sys.argv[2:]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", out], check=True)
+        saved = 0
+        try:
+            with store.open_run(out, Settings(), job="imp", label="full") as run:
+                while True:
+                    run.save(f"unit_{saved}", {"params": tree, "more": tree}, {"number": saved})
+                    saved += 1
+        except store.StoreError as error:
+            print("error:", error)
+        for number in range(saved):
+            loaded = run.load(f"unit_{number}", "params", tree)
+            assert all((loaded[name] == tree[name]).all() for name in tree)
+        subprocess.run(["umount", "-l", out], check=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_no_traceback(tmp_path):
+    allowed = ["unshare", "--map-root-user", "--mount"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*allowed, "true"], check=False).returncode
+    ):
+        pytest.skip("mounts are not allowed here")
+    (tmp_path / "full.py").write_text(textwrap.dedent(FULL))
+    (tmp_path / "disk").mkdir()
+    sizes = ["4k", "20k", "100k", "200k", "500k", "520k", "540k", "600k", "640k", "700k"]
+    done = subprocess.run(
+        [*allowed, sys.executable, str(tmp_path / "full.py"), str(tmp_path / "disk"), *sizes],
+        env=os.environ | {"PYTHONPATH": SOURCE, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(sizes)
+    for line in lines:
+        assert "cannot be written: No space left on device. Free disk space" in line

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_data import write_prepared
 
-from jaxlth import data, keys, settings
+from jaxlth import cli, data, keys, settings, store, tickets
 from jaxlth.data import batches, crops, encoded, folders, streamed, workers
 
 ORDER, CROPS = (keys.stream(0, 0, purpose) for purpose in ("order", "augmentation"))
@@ -606,6 +607,108 @@ def test_what_a_worker_finds_wrong_is_said_in_one_line(tmp_path):
     assert not multiprocessing.active_children()
 
 
+def killed(number):
+    """Return a batch, or end as a worker does that is killed, by the number's signal."""
+    if number:
+        os.kill(os.getpid(), number)
+    return data.Split(np.zeros((2, 2)), np.zeros(2))
+
+
+KILLED = {
+    signal.SIGKILL: ("by SIGKILL", "memory runs out", "`--workers`", "`--batch-size`"),
+    signal.SIGBUS: ("shared memory", "/dev/shm", "--shm-size", "`--workers`"),
+    signal.SIGSEGV: ("by SIGSEGV", "`--workers 0`"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", KILLED)
+def test_a_worker_that_is_killed_is_told_in_one_line(how):
+    batches_of = workers.make(functools.partial(_times, how, killed), 0, 4, workers=2)
+    with pytest.raises(data.DataError) as caught:
+        list(batches_of)
+    one_line(caught, *KILLED[how])
+
+
+def _times(factor, function, number):
+    return function(factor * (number == 1))
+
+
+@pytest.mark.parametrize("how", KILLED)
+def test_each_signal_is_explained_with_its_remedy(how):
+    for part in KILLED[how]:
+        assert part in workers.explained(-how)
+
+
+def test_a_worker_without_room_in_shared_memory_says_so(tmp_path):
+    workers.check_room(1, folder=str(tmp_path))
+    workers.check_room(10**18, folder=str(tmp_path / "nothing"))  # as where there is no /dev/shm
+    with pytest.raises(data.DataError, match=r"no room for a batch of 10+\.0 MB in") as caught:
+        workers.check_room(10**18, folder=str(tmp_path))
+    one_line(caught, tmp_path, "MB left of", "--shm-size", "`--workers`")
+
+
+UNGUARDED = """
+import sys
+from jaxlth import data
+
+stream = data.StreamSettings(image_size=6, resize_to=8, workers=2)
+chosen = data.DataSettings(name="folder:set", data_dir=sys.argv[1], validation=0, stream=stream)
+try:
+    data.load(chosen, seed=0)
+except data.DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
+    write_folders(tmp_path / "set")
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (found.returncode, found.stderr) == (0, "")
+    (line,) = found.stdout.splitlines()
+    assert line.startswith("Workers import the main script, and it began its work anew in them: ")
+    assert f"""{tmp_path / "script.py"} behind `if __name__ == "__main__":`""" in line
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda out: workers.end_if_unguarded(),
+        lambda out: next(workers.make(killed, 0, 1, workers=0)),
+        lambda out: store.open_run(out, tickets.ImpSettings(), job="imp", label="x"),
+        lambda out: cli.main(["imp", "--out", out]),
+    ],
+)
+def test_a_worker_that_imports_the_main_script_ends_where_work_begins(begin, monkeypatch, tmp_path):
+    class Ended(BaseException):
+        pass
+
+    def end(code):
+        raise Ended(code)
+
+    process = types.SimpleNamespace(name="grain-process-prefetch 0", _inheriting=True)
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: process)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(Ended, match=str(workers.UNGUARDED)):
+        begin(str(tmp_path))
+    assert not list(tmp_path.iterdir())
+    process.name = "MainProcess"  # of somebody else's
+    workers.end_if_unguarded()
+    process.name, process._inheriting = "grain-process-prefetch 0", False
+    workers.end_if_unguarded()
+
+
+def test_a_program_that_is_no_file_is_told_to_be_one(monkeypatch):
+    main = types.ModuleType("__main__")
+    main.__file__ = "<stdin>"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(data.DataError, match="<stdin> is no file: write the program to one, or"):
+        next(workers.make(killed, 0, 1, workers=1))
+
+
 @pytest.mark.slow
 def test_a_stream_that_is_left_early_ends_its_workers(pictures):
     found = streamed.training(
@@ -681,6 +784,11 @@ def test_two_hosts_take_the_halves_of_a_batch_and_compare_their_files(tmp_path):
     other = write_folders(tmp_path / "two/set", train=(3, 4, 2)).parent
     for line in on_two_hosts(root, other):
         assert line.startswith("Host 0 has 10 training and 5 test images, but host 1 9 and 5")
+    changed = write_folders(tmp_path / "three/set").parent
+    (changed / "set/train/c0/0.JPEG").write_bytes(jpeg(9))
+    for line in on_two_hosts(root, changed):
+        assert line.startswith("Host 0 has read data of digest ")
+        assert line.endswith("; give all hosts the same files.")
 
 
 PROGRAM = """

@@ -2,7 +2,6 @@
 
 import copy
 import multiprocessing
-import pathlib
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tiny
+from tiny import times
 
 from jaxlth import cli, data, keys, models, store, tickets, training
 from jaxlth.data import DataSettings, Split, StreamSettings, batches, crops
@@ -319,20 +319,16 @@ TINY += ["--steps", "6", "--batch-size", "4", "--replicates", "1", "--controls"]
 
 
 def command(root, out, *more):
-    return cli.main([*TINY, "--data-dir", str(root), "--out", str(out), *more])
-
-
-def stored(out):
-    return {path: path.stat().st_mtime_ns for path in pathlib.Path(out).rglob("record.json")}
+    return cli.main(tiny.once([*TINY, "--data-dir", str(root), "--out", str(out), *more]))
 
 
 def test_the_command_finds_tickets_and_the_second_time_computes_nothing(root, tmp_path, capsys):
     assert command(root, tmp_path) == 0
-    first, files = capsys.readouterr().out, stored(tmp_path)
+    first, files = capsys.readouterr().out, times(tmp_path)
     assert len(files) == 2
     assert command(root, tmp_path, "--workers", "3", "--data-dir", "nowhere") == 0
     assert capsys.readouterr().out == first
-    assert stored(tmp_path) == files
+    assert times(tmp_path) == files
     (info,) = store.runs(tmp_path)
     assert info.path.name.startswith("imp-folder-set-mlp-8")
 
@@ -342,10 +338,10 @@ def test_the_command_trains_a_convolutional_network(tmp_path):
     root = write(tmp_path / "data" / "set", size=20).parent
     words = ["--model", "conv-2", "--hidden", "--image-size", "16", "--resize-to", "18"]
     assert command(root, tmp_path / "runs", *words, "--statistics-images", "100") == 0
-    files = stored(tmp_path / "runs")
+    files = times(tmp_path / "runs")
     assert len(files) == 2
     assert command(root, tmp_path / "runs", *words, "--statistics-images", "100") == 0
-    assert stored(tmp_path / "runs") == files
+    assert times(tmp_path / "runs") == files
 
 
 def test_a_broken_image_is_named_in_one_line_or_skipped(tmp_path, capsys):

@@ -6,6 +6,8 @@ import io
 import itertools
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import same, times
 
 from jaxlth import cli, data, masks, store, supermask
 from jaxlth.data import DataSettings
@@ -59,15 +62,6 @@ def made(chosen, out):
     with opened(chosen, out) as (problem, run):
         whole(problem, run)
     return store.look(run.path)
-
-
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(x, y) for x, y in pairs)
-
-
-def times(path):
-    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
 
 
 def job_of(chosen, run):
@@ -235,7 +229,7 @@ def test_curves_and_table_have_every_threshold_and_network(finished):
 def test_all_networks_at_once_give_what_each_gives_alone():
     """On an accelerator all go through one program side by side."""
     problem, course = supermask.prepare(TINY), supermask.prepare(TINY).course()
-    init = jax.device_get(problem.subject.model.init(jax.random.key(0)))
+    init = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(0)))
     starts = [
         Start(init, supermask.keeping(init.params, init.params, problem.subject.dense, t))
         for t in (0.0, 0.1, 0.2)
@@ -467,3 +461,53 @@ def test_biases_are_masked_where_asked_and_empty_no_layer(tmp_path):
     mask = run.load(choices.ticket(0), "mask")
     assert masks.size(mask) == 64 * 12 + 12 + 12 * 6 + 6 + 6 * 10 + 10
     assert same(supermask.find(run, 0).mask, mask)
+
+
+def test_a_unit_of_many_layers_has_a_name_that_a_folder_can_have():
+    size = "-".join(200 * ["10"])
+    chosen = change(TINY, model=ModelSettings(name="mlp", hidden=200 * (10,)), sizes=())
+    (name,) = {unit.split("/")[0] for unit in supermask.units(chosen) if "size_10-10" in unit}
+    assert len(name) == 255
+    assert name.startswith(f"size_{size[:200]}")
+
+
+# What is drawn of an interrupted run.
+
+
+def interrupted(run, tmp_path, *kinds):
+    """Return the folder of a copy of a run in which only units of these kinds are finished."""
+    path = tmp_path / run.path.name
+    shutil.copytree(run.path, path)
+    for unit, record in run.records():
+        if record["kind"] not in kinds:
+            (path / unit / "record.json").unlink()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kinds", "drawn", "lacking"),
+    [
+        (["long"], [], "accuracies"),
+        (["long", "short"], ["stopping"], "accuracies"),
+        (["long", "short", "thresholds"], ["stopping", "thresholds", "supermask"], "training"),
+        (["baseline"], ["supermask", "sizes"], "long"),
+    ],
+)
+def test_an_interrupted_run_is_drawn_as_far_as_it_goes(
+    finished, kinds, drawn, lacking, tmp_path, capfd
+):
+    path = interrupted(finished[0], tmp_path, *kinds)
+    for kind in ("supermask", "stopping", "thresholds", "sizes"):
+        file = tmp_path / f"{kind}.svg"
+        code = cli.main(["figure", str(path), "--kind", kind, "--file", str(file)])
+        said = capfd.readouterr().err
+        if kind in drawn:
+            assert (code, said) == (0, "")
+            assert file.exists()
+        elif kind != "stopping":
+            assert code == 2
+            assert re.fullmatch("jaxlth: `results` have no network of the kind .* yet .*\n", said)
+            assert not file.exists()
+    frame, curves = store.table([path]), store.curves([path])
+    with pytest.raises(ValueError, match=f"the panel {lacking} draws"):
+        report.figure(frame, curves, lacking, split="validation")

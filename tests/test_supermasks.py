@@ -255,13 +255,26 @@ def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_froz
 # Masks.
 
 
-@pytest.mark.parametrize("density", [1e-4, 0.1, 0.37, 1.0])
-def test_edge_popup_keeps_the_same_share_of_each_layer_at_least_one(density):
+@pytest.mark.parametrize("density", [0.01, 0.1, 0.37, 1.0])
+def test_edge_popup_keeps_the_same_share_of_each_layer(density):
     chosen = SupermaskSettings(method="edge-popup", density=density)
     found = supermasks.found(drawn(supermask(EDGE_POPUP)), chosen)
     counts = {leaf: int(jnp.sum(keep)) for leaf, keep in trees.named(found).items()}
     expected = {"Dense_0/kernel": 128, "Dense_1/kernel": 96}
-    assert counts == {leaf: max(1, round(density * size)) for leaf, size in expected.items()}
+    assert counts == {leaf: round(density * size) for leaf, size in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("method", "density", "what"),
+    [
+        ("edge-popup", 0.005, "96 weights of the layer Dense_1/kernel; 0.01 keeps one."),
+        ("gem-miner", 0.002, "224 weights of the network; 0.0045 keeps one."),
+    ],
+)
+def test_a_density_that_keeps_no_weight_is_refused(method, density, what):
+    chosen = SupermaskSettings(method=method, density=density)
+    with pytest.raises(ValueError, match=f"`density` {density} keeps none of the {what}"):
+        drawn(supermask(chosen))
 
 
 def test_ties_of_edge_popup_go_to_the_lower_position():
@@ -534,3 +547,60 @@ def test_a_network_without_prunable_weights_is_refused():
     )
     with pytest.raises(ValueError, match="`prunable` must keep a weight"):
         drawn(model)
+
+
+def plain(shapes):
+    """Return the model of a linear map whose parameters have other leaves beside it."""
+
+    def init(key):
+        weights = {name: jax.random.normal(key, shape) for name, shape in shapes.items()}
+        return Network(weights, {})
+
+    def apply(network, inputs, train):
+        return inputs @ network.params["w"], network.stats
+
+    return models.Model(init=init, apply=apply)
+
+
+METHODS = {
+    "bernoulli": SupermaskSettings(method="bernoulli"),
+    "edge-popup": SupermaskSettings(method="edge-popup", density=0.5),
+    "gem-miner": SupermaskSettings(method="gem-miner", density=0.5, prunings=2),
+}
+
+
+@pytest.mark.parametrize("chosen", METHODS.values(), ids=METHODS)
+def test_leaves_without_elements_change_nothing_in_a_supermask(chosen):
+    model = supermasks.wrap(plain({"w": (3, 2), "x": (3, 0), "y": (0, 2)}), chosen, steps=10)
+    network = model.init(keys.stream(0, 0, "initialization"))
+    logits, stats = model.apply(network, jnp.ones((1, 3)), True)
+    found = supermasks.found(network._replace(stats=stats), chosen)
+    assert logits.shape == (1, 2)
+    assert found["x"].shape == (3, 0)
+    if chosen.method == "edge-popup":
+        assert int(found["w"].sum()) == 3
+
+
+@pytest.mark.parametrize("chosen", METHODS.values(), ids=METHODS)
+def test_a_supermask_is_the_same_without_jit(chosen):
+    model = supermasks.wrap(plain({"w": (3, 2)}), chosen, steps=10)
+    network = model.init(keys.stream(0, 0, "initialization"))
+    expected = supermasks.found(network, chosen)
+    logits, _ = jax.jit(model.apply, static_argnums=2)(network, jnp.ones((1, 3)), True)
+    with jax.disable_jit():
+        tiny.assert_same(supermasks.found(network, chosen), expected)
+        found, _ = model.apply(network, jnp.ones((1, 3)), True)
+    np.testing.assert_allclose(found, logits, rtol=1e-6)
+
+
+def test_frozen_biases_are_0_and_scales_1_by_the_names_of_other_libraries():
+    shapes = {"w": (3, 2), "linear/b": (2,), "norm/weight": (2,), "norm/offset": (2,)}
+    drawn = supermasks.drawn(plain(shapes), METHODS["bernoulli"], key=jax.random.key(0)).params
+    assert drawn["linear/b"].tolist() == drawn["norm/offset"].tolist() == [0, 0]
+    assert drawn["norm/weight"].tolist() == [1, 1]
+
+
+def test_rescaling_under_a_mask_in_other_containers_names_the_leaf():
+    chosen = SupermaskSettings(method="bernoulli", rescale=True)
+    with pytest.raises(ValueError, match="leaf '0' is a list in `params` but a tuple in `mask`"):
+        supermasks.rescaled([jnp.ones(2)], (jnp.ones(2, bool),), chosen)

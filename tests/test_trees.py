@@ -76,3 +76,25 @@ def test_stack_and_unstack_refuse_what_has_no_common_axis():
         trees.unstack({"a": np.ones((2, 1)), "b": np.ones(3)})
     with pytest.raises(ValueError, match="leading axis"):
         trees.unstack({"a": np.float32(1)})
+
+
+def test_containers_are_told_apart_by_the_first_leaf_within():
+    same = {"a": [1.0, None], "b": Layer(1.0, None)}
+    trees.check_containers(same, {"a": [None, 2.0], "b": Layer(None, None)})
+    with pytest.raises(ValueError, match="leaf 'b/weights' is a Layer in `old` but a tuple in `n"):
+        trees.check_containers(same, same | {"b": (1.0, None)}, a_name="old", b_name="new")
+    with pytest.raises(ValueError, match="leaf 'a/1' is a leaf in `old` but a list in `new`"):
+        trees.check_containers(same, same | {"a": [1.0, [2.0]]}, a_name="old", b_name="new")
+    with pytest.raises(ValueError, match="is a dict in both, with other keys or other static fie"):
+        trees.check_containers({"a": {"x": 1.0}}, {"a": {"y": 1.0}})
+
+
+def test_trees_to_stack_in_other_containers_name_the_leaf():
+    with pytest.raises(ValueError, match=r"'a/0' is a list in `trees\[0\]` but a tuple in `trees"):
+        trees.stack([{"a": [1.0]}, {"a": (1.0,)}])
+
+
+def test_nodes_are_the_containers_on_a_path():
+    tree = {"a": [Layer(1.0, 2.0)]}
+    ((path, _), _) = jax.tree_util.tree_leaves_with_path(tree)
+    assert trees.nodes(tree, path) == [tree, tree["a"], tree["a"][0]]

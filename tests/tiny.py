@@ -1,10 +1,14 @@
 """Tiny data, networks and groups of them, so that tests of training compile fast."""
 
+import contextlib
+import io
+import pathlib
+
 import jax
 import networkx as nx
 import numpy as np
 
-from jaxlth import graphs, keys, masks, models
+from jaxlth import cli, graphs, keys, masks, models, store
 from jaxlth.data import Dataset, Split
 from jaxlth.training import OptimizerSettings, fit, optimizers, train
 
@@ -13,6 +17,18 @@ SHAPE, CLASSES = (2, 2, 1), 3
 # A run of two networks, in a second: words of the command line, to be followed by controls.
 COMMAND = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
 COMMAND += ["--levels", "1", "--replicates", "1", "--controls"]
+
+
+def once(words):
+    """Return the words of a command line, of an option that comes twice with the last values."""
+    groups = []
+    for word in words:
+        if word.startswith("--") or not groups:
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    last = {group[0].partition("=")[0]: group for group in groups}
+    return [word for group in groups if last[group[0].partition("=")[0]] is group for word in group]
 
 
 def split(count, *, seed, shape=SHAPE):
@@ -90,6 +106,31 @@ class Group:
 
     def take(self, placed):
         return self.layout.take(placed, self.count)
+
+
+def printed(*words):
+    """Return the output of a command that must succeed."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(once([str(word) for word in words])) == 0
+    return out.getvalue()
+
+
+def only_run(out, job=None):
+    """Return the one run in a folder, or the one of a job, for reading."""
+    (info,) = [info for info in store.runs(out) if job in (None, info.job)]
+    return store.look(info.path)
+
+
+def times(path):
+    """Return when each artifact of the runs in a folder was stored."""
+    return {file: file.stat().st_mtime_ns for file in pathlib.Path(path).rglob("record.json")}
+
+
+def same(a, b):
+    """Return whether two trees have the same leaves, bit by bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def assert_same(a, b):

@@ -5,14 +5,17 @@ $JAXLTH_TRACEBACK=1 shows where a mistake arose. What takes seconds to import is
 command that needs it, within `guarded`, so that Ctrl-C is answered from the first moment.
 """
 
+import contextlib
 import importlib
+import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlth import __version__
-from jaxlth.cli import signals
+from jaxlth.cli import backends, errors, notices, signals, words
 
 if TYPE_CHECKING:
     from jaxlth.cli.commands import (
@@ -49,6 +52,7 @@ __all__ = [
 
 MISTAKEN = 2
 INTERRUPTED = 130
+NARROWEST, WIDEST = 40, 1000  # columns
 _PUBLIC = {
     "commands": (
         *("COMMANDS", "TOLERANCE"),
@@ -66,11 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: words of a command line; if None, those of this process, which ends at once when
         interrupted.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--version"]:
-        print(f"jaxlth {__version__}")
-        return 0
-    code = guarded(lambda: _run(words))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code = guarded(lambda: _run(given))
     return code if arguments is not None else unhindered(code)
 
 
@@ -80,8 +81,9 @@ def unhindered(code: int) -> int:
     Python's own end waits for threads of JAX that still compile, for minutes at times, or crashes.
     """
     if code == INTERRUPTED:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody reads
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     return code
 
@@ -96,21 +98,18 @@ def guarded(function: Callable[[], int]) -> int:
     Returns:
       The exit code of the function, 2 after a mistake, 130 after an interruption.
     """
-    with signals.obeyed():
+    _fit_width()
+    logging.getLogger("matplotlib").addFilter(_is_news)
+    with errors.streams(), notices.shown(), signals.obeyed():
         try:
-            return function()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-            return 0
+            backends.check_flags()
+            return _finished(function)
         except KeyboardInterrupt as stop:
             signals.ignore()
-            _tell(str(stop) or "interrupted.")
+            errors.tell(str(stop) or "interrupted.")
             return INTERRUPTED
         except Exception as error:
-            if os.environ.get("JAXLTH_TRACEBACK") or not _is_mistake(error):
-                raise
-            _tell(_in_words(error))
-            return MISTAKEN
+            return _answered(error)
 
 
 def __getattr__(name: str) -> Any:
@@ -122,16 +121,15 @@ def __getattr__(name: str) -> Any:
 
 
 def _run(arguments: list[str]) -> int:
+    if words.asks_version(arguments):
+        print(f"jaxlth {__version__}")
+        return 0
     from jaxlth.cli import commands, drawn, exported, find, parsing, stored
 
     command = parsing.parse(arguments)
+    if isinstance(command, find.Trains):
+        return find.trained(command, strict=True)
     run: dict[type, Callable[[Any], int]] = {
-        commands.Imp: find.trained,
-        commands.Early: find.trained,
-        commands.Instability: find.trained,
-        commands.Separation: find.trained,
-        commands.Supermask: find.trained,
-        commands.TrainMask: find.trained,
         commands.Results: stored.results,
         commands.Figure: drawn.figure,
         commands.List: stored.list_runs,
@@ -140,17 +138,45 @@ def _run(arguments: list[str]) -> int:
     return run[type(command)](command)
 
 
-def _is_mistake(error: Exception) -> bool:
-    from jaxlth.store import StoreError
+def _finished(function: Callable[[], int]) -> int:
+    """Return the exit code of a function, once what it printed is written out."""
+    try:
+        code = function()
+    except SystemExit as ended:  # of the help
+        if isinstance(ended.__context__, BrokenPipeError):  # rich ends so
+            raise ended.__context__ from None
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
 
-    return isinstance(error, (ValueError, TypeError, OSError, StoreError))
+
+def _answered(error: Exception) -> int:
+    """Tell of an error and return the exit code.
+
+    Raises:
+      Exception: the error, where its traceback is asked for or needed.
+    """
+    if isinstance(error, BrokenPipeError) and error.filename == errors.OUTPUT:
+        return 0  # who reads has enough
+    line = errors.told(error)
+    if line is None:
+        error.add_note(errors.REPORT)
+    if line is None or os.environ.get("JAXLTH_TRACEBACK"):
+        raise error
+    errors.tell(line)
+    return MISTAKEN
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}."
-    return " ".join(str(error).split())
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a message of matplotlib is not that it makes do without a home directory."""
+    text = record.getMessage()
+    return "temporary cache directory" not in text and "mkdir -p failed" not in text
 
 
-def _tell(words: str) -> None:
-    print(f"jaxlth: {words}", file=sys.stderr)
+def _fit_width() -> None:
+    """Bound the width of what is printed: at $COLUMNS=0 and the like nothing is seen of it."""
+    columns = shutil.get_terminal_size().columns  # of the terminal, where $COLUMNS is no width
+    fitting = min(max(columns, NARROWEST), WIDEST)
+    if "COLUMNS" in os.environ or fitting != columns:
+        os.environ["COLUMNS"] = str(fitting)

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxlth import ranges
 from jaxlth.early import EarlySettings
 from jaxlth.instability import InstabilitySettings
 from jaxlth.mask_training import MaskTrainingSettings
 from jaxlth.report import formats
 from jaxlth.separation import SeparationSettings
-from jaxlth.settings import known, require
+from jaxlth.settings import effective, known, require
 from jaxlth.supermask import SupermaskSettings
 from jaxlth.tickets import BENCHMARKS, ImpSettings
 
@@ -68,7 +69,9 @@ class Training:
     (smoke)."""
     wait: bool = False
     """Wait while another process works on the same run."""
-    devices: int | None = None
+    devices: Annotated[
+        int | None, ranges.at_least(1, most=1024, why="each has threads of its own")
+    ] = None
     """Number of devices to train on; on CPU, of networks trained side by side (convolutional ones
     train one after another, on all cores). All devices, or all cores, if not given."""
     checkpoint_seconds: float = 60.0
@@ -94,14 +97,17 @@ class Training:
             self.benchmark is not None or self.scale == "paper",
             f"`--scale` {self.scale} needs `--benchmark`, which it shortens.",
         )
+        effective(
+            self,
+            "tolerance",
+            not isinstance(self, Separation | Supermask),
+            "on `jaxlth separation` and `supermask`, whose sentences have none",
+        )
         require(
             self.checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {self.checkpoint_seconds:g}.",
         )
-        require(
-            self.devices is None or self.devices >= 1,
-            f"`devices` must be at least 1; got {self.devices}.",
-        )
+        ranges.check(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,6 +226,12 @@ class Results:
         require(
             self.baseline is None or (self.format == "table" and self.file is None),
             "`--baseline` belongs to the table; leave out --format and --file.",
+        )
+        effective(
+            self,
+            "tolerance",
+            self.format == "table" and self.file is None,
+            "but in the table; leave out --format and --file",
         )
         require(not (self.all and self.runs), "Name runs or give --all, not both.")
         require(

@@ -26,8 +26,10 @@ def figure(command: Figure) -> int:
     if command.file is not None:
         figures.check(command.file)
     paths = stored.chosen_runs(command.runs, command.out)
-    file = pathlib.Path(command.file or paths[0] / f"{command.kind}.png")
-    figures.save(_draw(command, paths), file)
+    _check_kind(command, paths)
+    frames = dict(store.damage.of_whole(paths, _with_table, errors=(ValueError,)))
+    file = pathlib.Path(command.file or next(iter(frames)) / f"{command.kind}.png")
+    figures.save(_draw(command, frames), file)
     print(file)
     return 0
 
@@ -40,16 +42,21 @@ def last(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, Any]:
     if job == "separation":
         return {"separation": levels.overview(frame)}
     if job == "supermask":
-        parts = [part for part in masked.drawable(frame) if part in SUPERMASK]
-        return {"supermask": _supermask(*parts)(frame, path, Figure())} if parts else {}
+        drawable = set(SUPERMASK) & set(masked.drawable(frame))
+        return {"supermask": _supermask(*SUPERMASK)(frame, path, Figure())} if drawable else {}
     if job in ("early", "train-mask"):
         return {"accuracy": early.accuracy(frame)} if (frame["level"] > 0).any() else {}
     return {"accuracy": figures.accuracy(stored.undilated(frame))}
 
 
-def _draw(command: Figure, paths: list[pathlib.Path]) -> Any:
-    jobs = {path: stored.job(path) for path in paths}
-    for job in jobs.values():
+def _with_table(path: pathlib.Path) -> tuple[pathlib.Path, pd.DataFrame]:
+    return path, stored.trained(path)
+
+
+def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
+    """Raise ValueError unless runs of these jobs, and so many, are drawn by the kind asked for."""
+    jobs = [stored.job(path) for path in paths]
+    for job in jobs:
         kinds = KINDS[stored.known_job(job)]
         others = [name for name, known in KINDS.items() if command.kind in known]
         require(
@@ -57,14 +64,16 @@ def _draw(command: Figure, paths: list[pathlib.Path]) -> Any:
             f"The kind {command.kind} draws runs of `jaxlth {' and '.join(others)}`; of "
             f"`jaxlth {job}` there are {', '.join(kinds)}.",
         )
-    frames = {name: stored.trained(path) for name, path in zip(_names(paths), paths, strict=True)}
-    if len(paths) > 1:
-        others = [job for job in jobs.values() if job != "imp"]
-        require(not others, f"Runs of `jaxlth {' '.join(others[:1])}` are drawn one at a time.")
-        runs = {name: stored.undilated(frame) for name, frame in frames.items()}
-        return figures.accuracy_of(runs)
-    (frame,) = frames.values()
-    return KINDS[jobs[paths[0]]][command.kind](frame, paths[0], command)
+    others = [job for job in jobs if job != "imp"] if len(paths) > 1 else []
+    require(not others, f"Runs of `jaxlth {' '.join(others[:1])}` are drawn one at a time.")
+
+
+def _draw(command: Figure, frames: Mapping[pathlib.Path, pd.DataFrame]) -> Any:
+    if len(frames) > 1:
+        tables = [stored.undilated(frame) for frame in frames.values()]
+        return figures.accuracy_of(dict(zip(_names(list(frames)), tables, strict=True)))
+    ((path, frame),) = frames.items()
+    return KINDS[stored.job(path)][command.kind](frame, path, command)
 
 
 def _dilation(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
@@ -76,14 +85,14 @@ def _dilation(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
 
 
 def _training(frame: pd.DataFrame, path: pathlib.Path, command: Figure) -> Any:
-    densities = stored.undilated(frame).groupby("level")["density"].first().to_dict()
-    return figures.training(
-        store.curves([path]), levels=command.levels or None, densities=densities
-    )
+    rows, curves = stored.undilated(frame), store.curves([path])
+    densities = rows.groupby("level")["density"].first().to_dict()
+    curves = curves[curves["unit"].isin(rows["unit"])]
+    return figures.training(curves, levels=command.levels or None, densities=densities)
 
 
 def _onset(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
-    threshold = store.about_run(path)["settings"]["threshold"]
+    threshold = stored.setting(path, "threshold")
     return twins.onsets(frame, threshold=threshold, tolerance=TOLERANCE)
 
 
@@ -167,11 +176,12 @@ def _asked(seen: _Pruned, command: Figure) -> dict[int, masks.Mask]:
 
 
 def _supermask(*parts: str) -> Draw:
-    """Return what draws parts of the report of a run of supermask, side by side."""
+    """Return what draws parts of the report of a run of supermask, those there are, in a row."""
 
     def draw(frame: pd.DataFrame, path: pathlib.Path, _command: Figure) -> Any:
-        split = store.about_run(path)["settings"]["choose_on"]
-        return masked.figure(frame, store.curves([path]), *parts, split=split)
+        split, drawable = stored.setting(path, "choose_on"), masked.drawable(frame)
+        there = [part for part in parts if part in drawable]
+        return masked.figure(frame, store.curves([path]), *there or parts, split=split)
 
     return draw
 

@@ -23,6 +23,7 @@ from jaxlth import (
 )
 from jaxlth.cli import drawn, signals, stored
 from jaxlth.cli.commands import Early, Imp, Instability, Separation, Supermask, TrainMask
+from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
 from jaxlth.tickets import ImpSettings, Problem
@@ -80,18 +81,23 @@ JOBS: dict[type, Job] = {
 }
 
 
-def trained(command: Trains) -> int:
+def trained(command: Trains, *, strict: bool = False) -> int:
     """Train what a run lacks of what a command asks for, and print what was found.
+
+    Args:
+      command: what is asked for.
+      strict: whether to refuse settings that nothing reads, unless they name a run that is there.
 
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
     """
+    workers.end_if_unguarded()
     # A run's numbers follow from its settings alone, and not from what a user has set of JAX.
     with jax.enable_x64(False), jax.threefry_partitionable(True), jax.transfer_guard("allow"):
-        return _trained(command)
+        return _trained(command, strict=strict)
 
 
-def _trained(command: Trains) -> int:
+def _trained(command: Trains, *, strict: bool) -> int:
     _check_places(command)
     _use_cores(command.devices)
     if command.distributed:
@@ -101,8 +107,11 @@ def _trained(command: Trains) -> int:
     name = {"job": job.name, "label": tickets.label(chosen)}
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, chosen, **name)
+        if strict and not hosts.by_lead(folder.exists):
+            chosen.check_effects()
         problem = None if job.complete(chosen, folder) else job.prepare(chosen)
-        run = store.open_run(command.out, chosen, **name, wait=command.wait)
+        data = _identified(chosen, console) if problem is None else problem.identity
+        run = store.open_run(command.out, chosen, **name, wait=command.wait, data=data)
     with run:
         place, told = run.url or stored.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
@@ -111,6 +120,18 @@ def _trained(command: Trains) -> int:
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
             hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
+
+
+def _identified(chosen: Any, console: Console) -> Identity | None:
+    """Return what tells the data of a finished run from others, if they are there to be read."""
+    if directory(chosen.data) is None:
+        return None
+    try:
+        return hosts.by_lead(lambda: identify(chosen.data))
+    except DataError as error:
+        words = f"The run is finished; whether these are its data was not looked at: {error}"
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
+        return None
 
 
 def staged(chosen: ImpSettings, out: str) -> pathlib.Path:

@@ -9,10 +9,11 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import pathlib
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -23,7 +24,7 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, early, instability, models, settings, tickets
+from jaxlth import data, early, instability, models, paths, settings, tickets
 from jaxlth.separation import choices
 from jaxlth.training import optimizers
 
@@ -54,7 +55,8 @@ METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("run", "runs"), "RUN"),
     "sizes": "WIDTHS",
 }
-NONE = "none"  # takes back what a settings file says
+PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
+NONE = "none"  # takes back what a settings file says; in a list, the only word: no value
 NO_DEFAULT: Any = tyro.MISSING_NONPROP
 
 
@@ -102,20 +104,33 @@ def _struct(info: Any) -> StructConstructorSpec | None:
 
 def _maker(cls: Any) -> Callable[..., Any]:
     """Return the class as a function whose errors are mistakes of the user."""
+    names = _other_names(cls)
 
     @functools.wraps(cls, updated=())  # tyro takes the description from it
     def make(**values: Any) -> Any:
         try:
-            return cls(**values)
+            with settings.renamed(names):
+                return cls(**values)
         except (ValueError, TypeError) as error:
             raise Mistake(str(error)) from error
 
     return make
 
 
+def _other_names(cls: Any) -> dict[str, str]:
+    """Return the options of a class whose names are not those of their fields."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    options = {
+        field.name: _typed(field.name, hints[field.name]) for field in dataclasses.fields(cls)
+    }
+    own = {option.removeprefix("--").replace("-", "_") for option in options.values()}
+    return {name: option for name, option in options.items() if name not in own}
+
+
 def _readable(name: str, kind: Any, default: Any) -> Any:
     """Return the kind of a field with a reader of its words; flags stay as they are."""
-    bare, option = _bare(kind), _typed(name, kind)
+    bare = _bare(kind)
+    option = METAVARS[name] if _is_positional(kind) else _typed(name, kind)
     if bare is bool:
         return kind
     several = typing.get_origin(bare) is tuple
@@ -125,19 +140,19 @@ def _readable(name: str, kind: Any, default: Any) -> Any:
         (inner,) = (each for each in typing.get_args(inner) if each is not types.NoneType)
     metavar, read = _reader(name, option, inner)
 
-    def one(word: str) -> Any:
+    def single(word: str) -> Any:
         return None if optional and word.lower() == NONE else read(word)
 
-    def apart(words: list[str]) -> list[str]:
-        """Return numbers one by one, also those of a list with commas."""
-        if inner not in (int, float):
-            return words
-        return [word for words in words for word in words.strip(",").split(",")]
+    def several_of(words: list[str]) -> tuple[Any, ...]:
+        """Return the values of a list, in which numbers may have commas between them."""
+        if inner in (int, float):
+            words = [word for text in words for word in text.strip(",").split(",")]
+        return () if _is_none(option, words) else tuple(map(single, words))
 
     spec: Any = PrimitiveConstructorSpec(
         nargs="*" if several else 1,
         metavar=_repeated(metavar, _is_positional(kind)) if several else metavar,
-        instance_from_str=lambda words: tuple(map(one, apart(words))) if several else one(words[0]),
+        instance_from_str=several_of if several else lambda words: single(words[0]),
         is_instance=lambda value: True,
         str_from_instance=lambda value: [str(v) for v in (value if several else [value])],
     )
@@ -156,7 +171,43 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
     if typing.get_origin(kind) is Literal:
         options = typing.get_args(kind)
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
-    return METAVARS.get(name, "NAME"), str
+    metavar = METAVARS.get(name, "NAME")
+    read = functools.partial(_path, option) if metavar in PLACES else str
+    return metavar, read
+
+
+def _path(option: str, word: str) -> str:
+    try:
+        return paths.expand(word, setting=option)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+
+
+def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a program, those that are paths as `paths.expand` gives them.
+
+    Raises:
+      Mistake: a path is none.
+    """
+    found = dict(values)
+    for name, value in values.items():
+        if value is not None and (METAVARS.get(name) in PLACES or isinstance(value, pathlib.Path)):
+            path = _path(f"--{name.replace('_', '-')}", str(value))
+            found[name] = type(value)(path)
+    return found
+
+
+def _is_none(option: str, words: list[str]) -> bool:
+    """Return whether the words of a list stand for no value, where none is no value of it.
+
+    Raises:
+      Mistake: "none" stands among others.
+    """
+    if NONE in VALUES.get(option.removeprefix("--"), ()) or NONE not in map(str.lower, words):
+        return False
+    if len(words) > 1:
+        raise Mistake(f"`{option}` {NONE} stands for no value; got {settings.in_a_row(words)}.")
+    return True
 
 
 def _number(option: str, kind: Callable[[str], Any], what: str, word: str) -> Any:

@@ -1,6 +1,7 @@
 """From the words of a command line to a command; and what to say of wrong words."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import io
@@ -13,10 +14,13 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import settings, tickets
-from jaxlth.cli import options
+from jaxlth import __version__, paths, settings, store, tickets
+from jaxlth.cli import options, words
 from jaxlth.cli.commands import COMMANDS, Scale, Training
 from jaxlth.tickets import ImpSettings
+from jaxlth.training import with_length
+
+DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
 
 
 def parse(arguments: list[str]) -> Any:
@@ -28,6 +32,7 @@ def parse(arguments: list[str]) -> Any:
     name = next(iter(arguments), "")
     _check_command(name)
     kind = COMMANDS.get(name)
+    words.check(arguments, () if kind is None else options.names(kind))
     defaults: dict[str, Any] = {}
     if kind is not None and issubclass(kind, Training):
         defaults[name] = _defaults(kind, arguments[1:])
@@ -54,14 +59,18 @@ def call(function: Callable[..., int]) -> int:
     Raises:
       ValueError: an option is wrong.
     """
+    if words.asks_version(sys.argv[1:]):
+        print(f"jaxlth {__version__}")
+        return 0
+    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(function).parameters]
+    words.check(sys.argv[1:], [*known, *(name.replace("--", "--no-") for name in known)])
 
     @functools.wraps(function)
     def later(*positional: Any, **named: Any) -> Callable[[], int]:
-        return functools.partial(function, *positional, **named)
+        return functools.partial(function, *positional, **options.expanded(named))
 
     chosen, unknown = _read(later, sys.argv[1:])
     if unknown:
-        known = [f"--{name.replace('_', '-')}" for name in inspect.signature(function).parameters]
         close = settings.closest(unknown[0], known)
         hint = f"Did you mean {close}?" if close else "--help lists the options."
         raise ValueError(f"There is no option {unknown[0]}. {hint}")
@@ -98,24 +107,42 @@ def _check_command(name: str) -> None:
     commands = f"The commands are {', '.join(COMMANDS)}; `jaxlth --help` explains them."
     if not name:
         raise ValueError(f"Give a command. {commands}")
-    close = settings.closest(name, COMMANDS)
+    if name.startswith("-"):
+        raise ValueError(f"Give a command before the option {name}. {commands}")
+    close = settings.closest(name, [*COMMANDS, "--help", *words.VERSION[:1]])
     hint = f" Did you mean {close!r}?" if close else ""
     raise ValueError(f"There is no command {name!r}.{hint} {commands}")
 
 
 def _defaults(kind: type[Training], arguments: list[str]) -> Training:
+    """Return the defaults of a command; the length of training that is given replaces another."""
+    defaults: Any = _named_defaults(kind, arguments)
+    given = {name: words.value(f"--{name}", arguments) for name in ("steps", "epochs")}
+    names = [name for name, text in given.items() if text not in (None, options.NONE)]
+    settings.require(
+        len(names) < 2, "`--steps` and `--epochs` both give the length of training; give one."
+    )
+    if not names:
+        return defaults
+    training = with_length(defaults.job.training, names[0])
+    return dataclasses.replace(defaults, job=dataclasses.replace(defaults.job, training=training))
+
+
+def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
     """Return the defaults of a command: those of the settings file or benchmark that is named."""
-    path, name = _value("--settings", arguments), _value("--benchmark", arguments)
+    path, name = words.value("--settings", arguments), words.value("--benchmark", arguments)
     job = type(kind().job)  # pyright: ignore[reportAttributeAccessIssue]
     if path is not None:
         settings.require(
-            bool(path) and not path.startswith("--"),
+            bool(path.strip()) and not path.startswith("--"),
             "`--settings` needs the name of a TOML file, such as settings.toml in a run's folder.",
         )
+        path = paths.expand(path, setting="--settings")
+        store.check_settings(path)
         return kind(job=settings.read_toml(job, path), settings=path)  # pyright: ignore[reportCallIssue]
     if name is not None:
         chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
-        scale = _value("--scale", arguments) or "paper"
+        scale = words.value("--scale", arguments) or "paper"
         scaled = tickets.scaled(chosen, settings.known("scale", scale, get_args(Scale)))
         return kind(job=_of_kind(job, scaled), benchmark=name)  # pyright: ignore[reportCallIssue]
     return kind()
@@ -130,19 +157,13 @@ def _of_kind(job: type, chosen: ImpSettings) -> Any:
     return job(**{name: getattr(chosen, name) for name in common})
 
 
-def _value(option: str, arguments: list[str]) -> str | None:
-    """Return the word that follows an option, "" if none does; None if it is not given."""
-    for position, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == option:
-            return value if equals else next(iter(arguments[position + 1 :]), "")
-    return None
-
-
 def _complaint(command: str, word: str) -> str:
     """Return what to say of a word that a command does not know."""
-    if not word.startswith("-"):
+    dashed = DASHES.sub("--", word)
+    if not dashed.startswith("-"):
         return f"`jaxlth {command}` does not know what to do with {word!r}."
+    if dashed != word and not word.startswith("-"):
+        return f"Options begin with two hyphens: {dashed}; got {word!r}."
     option, known = word.partition("=")[0].replace("_", "-"), list(options.names(COMMANDS[command]))
     close = settings.closest(option, known)
     others = [name for name in COMMANDS if option in options.names(COMMANDS[name])]

@@ -1,5 +1,6 @@
 """`jaxlth results`, `list`: what is made of stored runs."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,22 +23,14 @@ from jaxlth.report import (
     tables,
 )
 from jaxlth.settings import known, require
-from jaxlth.store import RunInfo
 
 
 def results(command: Results) -> int:
     """Print stored results, or write them to a file."""
     paths = chosen_runs(command.runs, command.out, everything=command.all)
     if command.format == "table" and command.file is None:
-        for path in paths:
-            if len(paths) > 1:
-                print(path.name)
-            frame = trained(path)
-            tests = None if command.baseline is None else _tests(frame, path, command.baseline)
-            print_summary(frame, command.tolerance, path)
-            if tests is not None:
-                Console(highlight=False).print(tests)
-                print(f"Two-sided p of Welch's t-test against {command.baseline}.")
+        show = functools.partial(_print, command, named=len(paths) > 1)
+        store.damage.of_whole(paths, show, errors=(ValueError,))
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
     if command.file is not None:
@@ -47,6 +40,19 @@ def results(command: Results) -> int:
     write = formats.to_json if command.format == "json" else formats.to_csv
     print(write(frame).rstrip("\n"))
     return 0
+
+
+def _print(command: Results, path: pathlib.Path, *, named: bool) -> None:
+    """Print table and sentence of a run, below its name where there are several."""
+    frame = trained(path)
+    known_job(job(path))
+    tests = None if command.baseline is None else _tests(frame, path, command.baseline)
+    if named:
+        print(path.name)
+    print_summary(frame, command.tolerance, path)
+    if tests is not None:
+        Console(highlight=False).print(tests)
+        print(f"Two-sided p of Welch's t-test against {command.baseline}.")
 
 
 def list_runs(command: List) -> int:
@@ -104,7 +110,7 @@ def _of_early(console: Console, frame: pd.DataFrame, tolerance: float, _: pathli
 def _of_instability(
     console: Console, frame: pd.DataFrame, tolerance: float, path: pathlib.Path
 ) -> None:
-    threshold = store.about_run(path)["settings"]["threshold"]
+    threshold = setting(path, "threshold")
     found = instability.summary(frame, threshold=threshold, tolerance=tolerance)
     console.print(instability.render(found, threshold=threshold, tolerance=tolerance))
     print(instability.sentence(found))
@@ -120,7 +126,7 @@ def _of_separation(
 def _of_supermask(
     console: Console, frame: pd.DataFrame, _tolerance: float, path: pathlib.Path
 ) -> None:
-    curves, split = store.curves([path]), store.about_run(path)["settings"]["choose_on"]
+    curves, split = store.curves([path]), setting(path, "choose_on")
     found = supermask.summary(frame, curves, split=split)
     console.print(supermask.render(found, curves, split=split))
     print(supermask.sentence(frame, found))
@@ -185,28 +191,52 @@ def job(path: pathlib.Path) -> str:
 
 def _rewind_step(path: pathlib.Path) -> int | None:
     """Return the step whose weights the tickets of a run restart from, None if they do not."""
-    chosen = store.about_run(path)["settings"]
-    return chosen["rewind_step"] if chosen["after_pruning"] == "rewind" else None
+    return setting(path, "rewind_step") if setting(path, "after_pruning") == "rewind" else None
+
+
+def setting(path: pathlib.Path, name: str) -> Any:
+    """Return a setting of the run in a folder.
+
+    Raises:
+      StoreError: the run does not have it, as one of another version may not.
+    """
+    with store.understood(path) as about:
+        return about["settings"][name]
 
 
 def chosen_runs(names: Sequence[str], out: str, *, everything: bool = False) -> list[pathlib.Path]:
-    """Return the folders of the runs named, each once, of all, or of the newest."""
-    if names and all(map(store.is_remote, names)):
-        return [store.look(name).path for name in names]
-    found: dict[str, RunInfo] = {info.path.name: info for info in store.runs(out)}
+    """Return the folders of the runs named, each once, of all, or of the newest.
+
+    Damaged ones are named on stderr and left out.
+
+    Raises:
+      StoreError: all of them are damaged.
+      ValueError: there are no runs, or none of such a name.
+    """
     if not names:
-        require(bool(found), f"There are no runs in {out!r}; make one with: jaxlth imp")
-        infos = list(found.values())
+        infos = store.runs(out)
+        require(bool(infos), f"There are no runs in {out!r}; make one with: jaxlth imp")
         return [info.path for info in (infos if everything else infos[-1:])]
-    paths = []
-    for name in names:
-        if pathlib.Path(name).is_dir():
-            store.about_run(name)  # raises unless it is the folder of a run
-            paths.append(pathlib.Path(name))
-        else:
-            require(bool(found), f"There is no folder {name!r}, and there are no runs in {out!r}.")
-            paths.append(found[known("run", name, found)].path)
+    paths = store.damage.of_whole([_named(name, out) for name in names], _whole)
     return list({path.resolve(): path for path in paths}.values())
+
+
+def _named(name: str, out: str) -> str | pathlib.Path:
+    """Return the folder or the address of the run that a word of the command line names."""
+    if store.is_remote(name) or pathlib.Path(name).is_dir():
+        return name
+    inside = pathlib.Path(out) / name
+    if not store.is_remote(out) and store.is_run(inside):
+        return inside
+    found = {info.path.name: info.path for info in store.runs(out)}
+    require(bool(found), f"There is no folder {name!r}, and there are no runs in {out!r}.")
+    return found[known("run", name, found)]
+
+
+def _whole(path: str | pathlib.Path) -> pathlib.Path:
+    """Return the folder of a run; StoreError says that it is damaged, or none."""
+    run = store.look(path)
+    return run.path if store.is_remote(path) else pathlib.Path(path)
 
 
 def trained(path: pathlib.Path) -> pd.DataFrame:

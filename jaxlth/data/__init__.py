@@ -10,6 +10,7 @@ memory may lie side by side; each is a task then, with inputs and outputs of its
 from jaxlth.data import memory, streamed
 from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.choices import NAMES, NORMALIZERS, SOURCES, DataSettings, StreamSettings
+from jaxlth.data.identity import Identity, directory
 from jaxlth.data.inputs import normalize, unit_norm
 from jaxlth.data.memory import Dataset
 from jaxlth.data.side_by_side import tasks
@@ -24,10 +25,13 @@ __all__ = [
     "DataError",
     "DataSettings",
     "Dataset",
+    "Identity",
     "Info",
     "Split",
     "StreamSettings",
     "Streamed",
+    "directory",
+    "identify",
     "load",
     "normalize",
     "of_each_class",
@@ -56,3 +60,18 @@ def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset | Streamed
     """
     read = streamed.load if settings.streamed else memory.load
     return read(settings, seed=seed)
+
+
+def identify(settings: DataSettings) -> Identity:
+    """Return what tells a data set from another one of its name; nothing is built or drawn.
+
+    Raises:
+      DataError: the data set is missing, not prepared yet, or damaged.
+
+    Example:
+      >>> info, _ = load(DataSettings(name="moons"), seed=0)
+      >>> identify(DataSettings(name="moons")) == Identity(info.digest, None)
+      True
+    """
+    of = streamed.digest if settings.streamed else memory.digest
+    return Identity(of(settings), directory(settings))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
+from jaxlth import ranges
 from jaxlth import settings as settings_lib
 from jaxlth.data import cifar, digits, idx, points, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
@@ -24,8 +25,11 @@ SOURCES = {
     "cifar100": functools.partial(cifar.read, name="cifar100"),
 }
 PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
+MADE_HERE = ("digits", "synthetic", "synthetic_320", *points.NAMES)  # read from no directory
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
 AND = "+"  # between the names of sets side by side
+SIDE = 65_535  # of a JPEG image, in pixels
+MOST_PROCESSES, MOST_AHEAD = 1024, 1000
 NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
 
 
@@ -33,53 +37,56 @@ NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
 class StreamSettings:
     """How images of stream:NAME and folder:NAME are cropped, and by whom they are decoded."""
 
-    image_size: int = 224
+    image_size: Annotated[int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image")] = 224
     """Height and width of the images that the network sees, for stream:NAME and folder:NAME."""
 
-    resize_to: int = 256
+    resize_to: Annotated[int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image")] = 256
     """Shorter side that test images of these are resized to before their middle is cropped."""
 
-    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_area: Annotated[tuple[float, float], ranges.Range()] = (0.08, 1.0)
     """Least and largest area of their training crops, as a share of the image."""
 
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_ratio: Annotated[
+        tuple[float, float], ranges.Range(most=SIDE, why="an image of one row")
+    ] = (3 / 4, 4 / 3)
     """Least and largest width / height of their training crops."""
 
     flip: bool = True
     """Whether their training crops are mirrored with probability 1/2."""
 
-    statistics_images: int = 1000
+    statistics_images: Annotated[int, ranges.at_least(1)] = 1000
     """Training images of which their mean and standard deviation are measured."""
 
     skip_broken: bool = False
     """Whether the next image takes the place of one that cannot be decoded."""
 
-    workers: int = settings_lib.outside(0)
+    workers: Annotated[
+        int, ranges.at_least(0, most=MOST_PROCESSES, why="processes of one host")
+    ] = settings_lib.outside(0)
     """Processes that decode, on each host; 0 decodes in the process that trains."""
 
-    ahead: int = settings_lib.outside(2)
+    ahead: Annotated[int, ranges.at_least(0, most=MOST_AHEAD, why="batches held in memory")] = (
+        settings_lib.outside(2)
+    )
     """Batches that are sent to the devices before they are needed."""
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        ranges.check(self)
         settings_lib.require(
-            1 <= self.image_size <= self.resize_to,
+            self.image_size <= self.resize_to,
             "`image_size` must be at least 1 and at most `resize_to`, which it is cropped from;"
             f" got {self.image_size} and {self.resize_to}.",
         )
         for field, most, rule in (
-            ("crop_area", 1.0, "two shares of the image, 0 < least <= largest <= 1"),
-            ("crop_ratio", np.finfo(float).max, "two ratios, 0 < least <= largest"),
+            ("crop_area", 1, "two shares of the image, 0 < least <= largest <= 1"),
+            ("crop_ratio", SIDE, "two ratios, 0 < least <= largest"),
         ):
             given = getattr(self, field)
+            shown = " ".join(f"{number:g}" for number in given) or "nothing"
             settings_lib.require(
                 len(given) == 2 and 0 < given[0] <= given[1] <= most,
-                f"`{field}` must be {rule}; got {' '.join(f'{each:g}' for each in given)}.",
-            )
-        for field, least in (("statistics_images", 1), ("workers", 0), ("ahead", 0)):
-            value = getattr(self, field)
-            settings_lib.require(
-                value >= least, f"`{field}` must be at least {least}; got {value}."
+                f"`{field}` must be {rule}; got {shown}.",
             )
 
 
@@ -104,14 +111,14 @@ class DataSettings:
     not set either, tfds:NAME and stream:NAME are read from $TFDS_DATA_DIR or ~/tensorflow_datasets.
     Digits need none."""
 
-    validation: float = 0.1
+    validation: Annotated[float, ranges.between(0, 1, ends="[)")] = 0.1
     """Share of the training set kept for validation, from 0 (no validation) to less than 1."""
 
-    held_out_test: float = 0.0
+    held_out_test: Annotated[float, ranges.between(0, 1, ends="[)")] = 0.0
     """Share of the training set kept for testing in place of the published test images, from 0
     (those are used) to less than 1."""
 
-    examples: int | None = None
+    examples: Annotated[int | None, ranges.at_least(1)] = None
     """Images to train on, drawn from what is left of the training set; all if not given."""
 
     normalize: str = "statistics"
@@ -128,19 +135,20 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        ranges.check(self)
+        for field, text in (("data", self.name), ("data_dir", self.data_dir or "")):
+            settings_lib.require(
+                _is_unicode(text),
+                f"`{field}` must be a name in UTF-8, as settings are stored; got {text!r}. Rename"
+                " the folder.",
+            )
         for name in self.names:
             _check_name(name, within=self.name)
         settings_lib.known("normalize", self.normalize, NORMALIZERS)
         settings_lib.known("augment", self.augment, AUGMENTATIONS)
-        for field in ("validation", "held_out_test"):
-            share = getattr(self, field)
-            settings_lib.require(
-                0 <= share < 1,
-                f"`{field}`, a share of the training set, must lie in [0, 1); got {share}.",
-            )
         settings_lib.require(
-            self.examples is None or self.examples >= 1,
-            f"`examples` must be at least 1; got {self.examples}.",
+            self.data_dir is None or self.data_dir.strip() != "",
+            f"`data_dir` must be a path; got {self.data_dir!r}.",
         )
         # A setting without effect would give the same results another name.
         given = [] if self.streamed else _given(self.stream)
@@ -242,6 +250,15 @@ def _check_name(name: str, *, within: str) -> None:
         f"`data`: {name} is streamed; only sets in memory, such as mnist and tfds:NAME, can lie"
         " side by side.",
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether text is that, and not a path of bytes that are none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _given(chosen: Any) -> list[str]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth.data import pickles, sources
+from jaxlth.data import pickles, published, sources
 
 UNIT = 10_000  # images in a file of CIFAR-10 and in both test files; CIFAR-100 trains on five units
 PIXELS = 3 * 32 * 32
@@ -53,8 +53,8 @@ def read(data_dir: str | None, *, name: str) -> sources.Published:
       name: "cifar10" or "cifar100".
 
     Raises:
-      DataError: no directory is given, a file is missing or damaged, or a pickle holds more than
-        data.
+      DataError: no directory is given, a file is missing or damaged, a pickle holds more than data,
+        or files are those of another set; see `published.check`.
     """
     kind = SETS[name]
     version, place, files = _find(data_dir, name)
@@ -70,6 +70,8 @@ def read(data_dir: str | None, *, name: str) -> sources.Published:
     ]
     train = sources.Split(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     test = _split(files, version.test, version, kind, place=place, count=UNIT, short=True)
+    paths = [place / file for file in (*version.train, version.test)]
+    published.check(name, zip(paths, [part.labels for part in (*parts, test)], strict=True))
     return sources.Published(train=train, test=test, classes=kind.classes)
 
 
@@ -90,26 +92,38 @@ def binary(content: bytes, *, labels: int) -> tuple[np.ndarray, np.ndarray]:
     return records[:, labels:], records[:, labels - 1]
 
 
-def pickled(content: bytes, *, label: bytes) -> tuple[np.ndarray, np.ndarray]:
+def pickled(content: bytes, *, label: bytes, classes: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels (n, 3072) and labels (n,) of a file of the python version, both uint8.
 
     Args:
-      content: a pickle of {b"data": array, label: list of numbers, ...}.
+      content: a pickle of {b"data": array, label: list of numbers, ...}; keys may be text, as where
+        Python 3 wrote it.
       label: key of the labels.
+      classes: labels run from 0 to classes - 1.
 
     Raises:
-      ValueError: it is no such pickle, or asks for more than data need.
+      ValueError: it is no such pickle, asks for more than data need, or has another label.
     """
     try:
-        found = pickles.read(content)
-        pixels, labels = found[b"data"], np.array(found[label], np.uint8)
+        found = {_as_bytes(key): value for key, value in pickles.read(content).items()}
+        pixels, labels = found[b"data"], np.array(found[label])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"it is no pickle of images ({error})") from error
     if np.shape(pixels) != (labels.size, PIXELS) or labels.ndim != 1:
         raise ValueError(
             f"it holds pixels of shape {np.shape(pixels)} and labels of {labels.shape}"
         )
-    return pixels, labels
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"it holds labels of type {labels.dtype}, not whole numbers")
+    if (wrong := np.flatnonzero((labels < 0) | (labels >= classes))).size:
+        raise ValueError(
+            f"it holds label {labels[wrong[0]]} of example {wrong[0]}, outside 0..{classes - 1}"
+        )
+    return pixels, labels.astype(np.uint8)
+
+
+def _as_bytes(key: object) -> object:
+    return key.encode() if isinstance(key, str) else key
 
 
 SETS = {
@@ -130,7 +144,7 @@ SETS = {
                 archive="cifar-10-python.tar.gz",
                 train=tuple(f"data_batch_{number}" for number in range(1, 6)),
                 test="test_batch",
-                parse=lambda content: pickled(content, label=b"labels"),
+                parse=lambda content: pickled(content, label=b"labels", classes=10),
             ),
         ),
     ),
@@ -151,7 +165,7 @@ SETS = {
                 archive="cifar-100-python.tar.gz",
                 train=("train",),
                 test="test",
-                parse=lambda content: pickled(content, label=b"fine_labels"),
+                parse=lambda content: pickled(content, label=b"fine_labels", classes=100),
             ),
         ),
     ),
@@ -177,7 +191,7 @@ def _split(
         warnings.warn(
             f"{path} holds {len(labels)} of the {count} test images of {kind.title}: accuracies on"
             " them are coarser than, and not comparable with, published ones.",
-            sources.DataWarning,
+            sources.ShortTestWarning,
             stacklevel=2,
         )
     elif len(labels) != count:

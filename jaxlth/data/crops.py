@@ -5,12 +5,16 @@ References:
   He et al. 2016, Deep Residual Learning for Image Recognition, section 3.4 (test crops).
 """
 
+import contextlib
 import io
 import math
 from typing import TypeAlias
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
+
+from jaxlth.data import brightness
 
 Image: TypeAlias = PIL.Image.Image
 ATTEMPTS = 10  # to find a crop within the image
@@ -18,18 +22,33 @@ BLACK = PIL.Image.new("RGB", (1, 1))
 DRAWS = 4 * ATTEMPTS + 1  # numbers that a random crop uses
 
 
-def decode(content: bytes) -> Image:
-    """Return an image of any format that Pillow knows, in RGB.
+def decode(content: bytes, mode: str = "RGB") -> Image:
+    """Return an image of any format that Pillow reads, as it is meant to be seen.
+
+    It is upright: turned and mirrored as its EXIF orientation says. More than 8 bits a channel are
+    scaled to 0..255 (Pillow itself keeps the upper 8 bits of coloured images of 16). Transparent
+    pixels lie on white, in palettes as in channels, so that colours that nobody sees do not count.
+    Of several frames or pages it is the first.
+
+    Args:
+      content: the image's file.
+      mode: "RGB", "L", or "RGBA", which alone keeps transparency as it is.
 
     Raises:
+      UnsupportedError: it has more pixels than Pillow decodes, or pixels of an unknown range.
       ValueError: it is no image, or a broken one.
     """
     try:
         image = PIL.Image.open(io.BytesIO(content))
         image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return _in_mode(brightness.eight_bits(_upright(image)), mode)
+    except brightness.UnsupportedError:
+        raise
     except PIL.UnidentifiedImageError as error:
         raise ValueError("it is no image that Pillow knows") from error
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        words = str(error).partition(", could be")[0]  # size and limit, before Pillow's guess
+        raise brightness.UnsupportedError(f"{words}; make it smaller") from error
     except Exception as error:  # decoders raise errors of any kind for damaged files
         text = str(error).strip() or type(error).__name__
         raise ValueError(text.splitlines()[0].rstrip(".")) from error
@@ -99,6 +118,31 @@ def center_crop(image: Image, *, size: int, shorter: int) -> np.ndarray:
         image = image.resize(resized, PIL.Image.Resampling.BILINEAR)
     left, top = ((side - size) // 2 for side in resized)
     return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _upright(image: Image) -> Image:
+    """Return an image turned as its EXIF says; what EXIF cannot be read says nothing."""
+    with contextlib.suppress(Exception):  # of a part of the file that the pixels do not need
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _in_mode(image: Image, mode: str) -> Image:
+    """Return an image of 8 bits a channel in a mode, on white unless that mode has transparency."""
+    if image.has_transparency_data:
+        image = _with_alpha(image)
+        if mode != "RGBA":
+            white = PIL.Image.new("RGBA", image.size, "white")
+            image = PIL.Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _with_alpha(image: Image) -> Image:
+    if image.mode == "RGB":
+        clear = image.info["transparency"]
+        if max(clear) > 255:  # of 16 bits, of which Pillow reads the upper 8
+            image.info["transparency"] = tuple(value >> 8 for value in clear)
+    return image.convert("RGBA")
 
 
 def _box(

@@ -1,8 +1,9 @@
 """Folders of images, a folder for each class: ImageNet as it is unpacked, and TinyImageNet.
 
-DIR/train/CLASS/ holds the images of a class, or DIR/train/CLASS/images/. The test images are in
-DIR/val, the published validation images: in folders of the same classes, or in DIR/val/images with
-DIR/val/val_annotations.txt, whose lines are FILE, tab, CLASS. Classes are numbered by name.
+DIR/train/CLASS/ holds the images of a class, in subfolders or not. The test images are in DIR/val,
+the published validation images: in folders of the same classes, or in DIR/val/images with
+DIR/val/val_annotations.txt, whose lines are FILE, tab, CLASS. Classes are numbered by name. Every
+file that Pillow decodes is read; one warning counts and names what is left out.
 
 References:
   Russakovsky et al. 2015, ImageNet Large Scale Visual Recognition Challenge.
@@ -12,14 +13,21 @@ References:
 import functools
 import os
 import pathlib
+import unicodedata
+import warnings
+from collections.abc import Iterable
 
 import numpy as np
 
-from jaxlth.data import encoded, sources
+from jaxlth import paths
+from jaxlth.data import encoded, image_files, sources
+from jaxlth.data.image_files import LeftOut
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 TRAIN, TEST = "train", "val"
 ANNOTATIONS = "val_annotations.txt"
+OUTSIDE = "beside the folders of classes"
+UNNAMED = f"not in {ANNOTATIONS}"
+MEASURED = 100_000  # files of a split whose sizes are looked up, evenly spaced; disks may be far
 Listed = list[tuple[bytes, int]]  # file, relative to the folder of the split, and label
 
 
@@ -33,7 +41,8 @@ def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.So
     Raises:
       DataError: a folder is missing, cannot be read, or holds no image.
     """
-    root = pathlib.Path(data_dir or ".").expanduser() / name
+    base = pathlib.Path(paths.expand(data_dir or ".", setting="--data-dir"))
+    root = base / paths.expand(name, setting="--data")
     for needed in (root, root / TRAIN, root / TEST):
         if not needed.is_dir():
             raise sources.DataError(
@@ -41,71 +50,129 @@ def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.So
                 f" {root}/{TEST}/CLASS/: give the directory of {name} with `--data-dir DIR`."
             )
     try:
-        classes = {each: label for label, each in enumerate(_folders(root / TRAIN))}
-        train = _of_classes(root / TRAIN, classes)
-        annotations = root / TEST / ANNOTATIONS
-        if annotations.is_file():
-            test = _annotated(annotations, classes)
-        else:
-            test = _of_classes(root / TEST, classes)
+        classes = {_form(each): label for label, each in enumerate(_folders(root / TRAIN))}
+        train, left_out = _of_classes(root / TRAIN, classes)
+        annotated = (root / TEST / ANNOTATIONS).is_file()
+        test, more = (_annotated if annotated else _of_classes)(root / TEST, classes)
     except OSError as error:
         raise _unreadable(error.filename or root, error) from error
+    _warn(root, [*left_out, *more], classes, {label for _, label in test})
     count = len(classes)
     return _source(root / TRAIN, train, count), _source(root / TEST, test, count)
 
 
 def _folders(split: pathlib.Path) -> list[str]:
+    """Return the folders of classes, in the order of their names."""
     with os.scandir(split) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
     if not names:
         raise sources.DataError(f"{split} holds no folder; needed is one for each class of images.")
+    by_form: dict[str, str] = {}
+    for name in names:
+        other = by_form.setdefault(_form(name), name)
+        if other != name:
+            raise sources.DataError(
+                f"{split} holds two folders of the class {_form(name)}, whose names differ only in"
+                f" their Unicode form: {other!a} and {name!a}; move all images into one."
+            )
     return names
 
 
-def _of_classes(split: pathlib.Path, classes: dict[str, int]) -> Listed:
-    found: Listed = []
-    for name in _folders(split):
-        if name not in classes:
-            raise sources.DataError(
-                f"{split / name} is the folder of a class that {split.parent / TRAIN} lacks;"
-                " remove it or add the training images."
-            )
-        inner = f"{name}/images" if (split / name / "images").is_dir() else name
-        files = _images(split / inner)
-        if not files:
-            raise sources.DataError(
-                f"{split / inner} holds no image ({', '.join(SUFFIXES)}); fetch the class again or"
-                " remove its folder."
-            )
-        label = classes[name]
-        found += [(os.fsencode(f"{inner}/{file}"), label) for file in files]
-    return found
+def _form(name: str) -> str:
+    """Return a name in the one of several Unicode forms that are written alike."""
+    return unicodedata.normalize("NFC", name)
 
 
-def _annotated(path: pathlib.Path, classes: dict[str, int]) -> Listed:
+def _of_classes(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, list[LeftOut]]:
+    """Return the images in folders of classes, and what is left out of the split."""
+    labels = {name: _label(split, name, classes) for name in _folders(split)}
+    listing = image_files.below(split)
+    inside = [path for path in listing.images if "/" in path]
+    listed = [(os.fsencode(path), labels[path.partition("/")[0]]) for path in inside]
+    left_out = [LeftOut(path, OUTSIDE) for path in listing.images if "/" not in path]
+    left_out += [each for each in listing.left_out if not _is_boxes(each.path)]
+    empty = labels.keys() - {path.partition("/")[0] for path in inside}
+    for name in sorted(empty):
+        others = [each for each in left_out if each.path.startswith(f"{name}/")]
+        told = f" ({image_files.summary(others)})" if others else ""
+        raise sources.DataError(
+            f"{split / name} holds no image{told}; fetch the class again or remove its folder."
+        )
+    return listed, _within(split, left_out)
+
+
+def _label(split: pathlib.Path, name: str, classes: dict[str, int]) -> int:
+    if _form(name) in classes:
+        return classes[_form(name)]
+    alike = [each for each in classes if each.casefold() == _form(name).casefold()]
+    told = f" (it has {alike[0]})" if alike else ""
+    raise sources.DataError(
+        f"{split / name} is the folder of a class that {split.parent / TRAIN} lacks{told};"
+        " remove it or add the training images."
+    )
+
+
+def _is_boxes(path: str) -> bool:
+    """Return whether a file is TinyImageNet's list of boxes of a class, a part of it as published.
+
+    Example:
+      >>> _is_boxes("n01443537/n01443537_boxes.txt"), _is_boxes("n01443537/other_boxes.txt")
+      (True, False)
+    """
+    name, _, file = path.partition("/")
+    return file == f"{name}_boxes.txt"
+
+
+def _annotated(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, list[LeftOut]]:
+    """Return the images that TinyImageNet's annotations name, and what else the split holds."""
+    path, listing = split / ANNOTATIONS, image_files.below(split)
+    there = {*listing.images, *(each.path for each in listing.left_out)}
+    there -= {each.path for each in listing.left_out if each.reason in image_files.UNREADABLE}
     lines = path.read_text(errors="replace").splitlines()
-    found: Listed = []
+    listed: Listed = []
     for number, line in enumerate(filter(str.strip, lines), 1):
         file, _, rest = line.partition("\t")
-        name = rest.partition("\t")[0]
+        name = _form(rest.partition("\t")[0])
         if name not in classes or pathlib.Path(file).name != file:
             raise sources.DataError(
                 f"{path}, line {number}: {line[:60]!r} is not a file, a tab and a class of"
-                f" {path.parent.parent / TRAIN}; fetch this file again."
+                f" {split.parent / TRAIN}; fetch this file again."
             )
-        found.append((os.fsencode(f"images/{file}"), classes[name]))
-    if not found:
+        if f"images/{file}" not in there:
+            raise sources.DataError(
+                f"{path}, line {number}: there is no file {split / 'images' / file}; fetch the"
+                " images again."
+            )
+        listed.append((os.fsencode(f"images/{file}"), classes[name]))
+    if not listed:
         raise sources.DataError(f"{path} names no image; fetch this file again.")
-    return found
+    named = {ANNOTATIONS, *(os.fsdecode(file) for file, _ in listed)}
+    everything = [*(LeftOut(file, UNNAMED) for file in listing.images), *listing.left_out]
+    return listed, _within(split, [each for each in everything if each.path not in named])
 
 
-def _images(folder: pathlib.Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(SUFFIXES) and entry.name[0] != "." and entry.is_file()
+def _within(split: pathlib.Path, left_out: Iterable[LeftOut]) -> list[LeftOut]:
+    return [LeftOut(f"{split.name}/{path}", reason) for path, reason in left_out]
+
+
+def _warn(
+    root: pathlib.Path, left_out: list[LeftOut], classes: dict[str, int], tested: set[int]
+) -> None:
+    """Say in one warning what of a set is not read, and which of its classes are doubtful."""
+    told = [image_files.summary(left_out)] if left_out else []
+    untested = [name for name, label in classes.items() if label not in tested]
+    if untested:
+        told.append(
+            f"{TEST} has no image of {len(untested)} of {len(classes)} classes"
+            f" ({image_files.few(untested)}), of which accuracies say nothing"
         )
+    by_case: dict[str, str] = {}
+    alike = [name for name in classes if by_case.setdefault(name.casefold(), name) != name]
+    if alike:
+        pairs = [f"{by_case[name.casefold()]} and {name}" for name in alike]
+        told.append(f"classes differ only in the case of their names ({image_files.few(pairs)})")
+    if told:
+        warnings.warn(f"{root}: {'; '.join(told)}.", sources.DataWarning, stacklevel=3)
 
 
 def _source(folder: pathlib.Path, listed: Listed, classes: int) -> encoded.Source:
@@ -117,6 +184,7 @@ def _source(folder: pathlib.Path, listed: Listed, classes: int) -> encoded.Sourc
         classes=classes,
         read=functools.partial(_read, str(folder), files, labels),
         where=functools.partial(_where, str(folder), files),
+        listing=functools.partial(_listing, str(folder), files, labels),
     )
 
 
@@ -131,6 +199,16 @@ def _read(folder: str, files: np.ndarray, labels: np.ndarray, number: int) -> tu
 
 def _where(folder: str, files: np.ndarray, number: int) -> str:
     return os.path.join(folder, os.fsdecode(files[number]))
+
+
+def _listing(folder: str, files: np.ndarray, labels: np.ndarray) -> bytes:
+    root = os.fsencode(folder)
+    measured = files[sources.spaced(len(files), MEASURED)].tolist()
+    try:
+        sizes = np.array([os.stat(os.path.join(root, file)).st_size for file in measured], np.int64)
+    except OSError as error:
+        raise _unreadable(os.fsdecode(error.filename or folder), error) from error
+    return b"".join(array.tobytes() for array in (files, sizes, labels))
 
 
 def _unreadable(path: str | pathlib.Path, error: OSError) -> sources.DataError:

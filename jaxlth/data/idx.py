@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from jaxlth.data import sources
+from jaxlth.data import published, sources
 
 CLASSES = 10
 UINT8 = 0x08
@@ -38,10 +38,13 @@ def read(data_dir: str | None, *, name: str) -> sources.Published:
       name: "mnist" or "fashion_mnist"; also the name of the folder.
 
     Raises:
-      DataError: no directory is given, a file is missing, damaged or does not fit the others.
+      DataError: no directory is given, a file is missing, damaged or does not fit the others, or
+        files are those of another set; see `published.check`.
     """
     folder = _folder(data_dir, name)
     train, test = (_split(folder, name, *files) for files in FILES.values())
+    paths = [_path(folder, name, labels) for _, labels in FILES.values()]
+    published.check(name, zip(paths, (train.labels, test.labels), strict=True))
     return sources.Published(train=train, test=test, classes=CLASSES)
 
 

@@ -14,6 +14,7 @@ import re
 import urllib.error
 import urllib.request
 
+from jaxlth import paths
 from jaxlth.data import sources
 
 FORMAT = "array_record"
@@ -27,10 +28,23 @@ def locate(data_dir: str | None, *, name: str) -> pathlib.Path:
     Raises:
       DataError: as `read`.
     """
-    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    folder = find(pathlib.Path(root).expanduser(), name) or _build(root, name)
+    base = directory(data_dir)
+    folder = find(base, name) or _build(base, name)
     _check_format(folder)
     return folder
+
+
+def directory(data_dir: str | None) -> pathlib.Path:
+    """Return where prepared sets are: the directory given, or that of tensorflow-datasets."""
+    root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(paths.expand(root, setting="--data-dir"))
+
+
+def check_prepared(data_dir: str | None, *, name: str) -> None:
+    """Raise DataError unless a set is prepared: where it is not to be built."""
+    root = directory(data_dir)
+    if find(root, name) is None:
+        raise sources.DataError(f"There is no prepared data set {name} in {root}.")
 
 
 def find(root: pathlib.Path, name: str) -> pathlib.Path | None:
@@ -95,11 +109,10 @@ def _check_format(folder: pathlib.Path) -> None:
         )
 
 
-def _build(root: str, name: str) -> pathlib.Path:
+def _build(base: pathlib.Path, name: str) -> pathlib.Path:
     """Download and prepare a set, where TensorFlow is installed; return its directory."""
     import tensorflow_datasets as tfds  # takes a second to import, and only these sets need it
 
-    base = pathlib.Path(root).expanduser()
     names = tfds.list_builders(with_community_datasets=False)
     short = name.partition("/")[0].partition(":")[0]
     close = difflib.get_close_matches(short, names, n=1)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth.data import choices, prepared, side_by_side, sources
+from jaxlth.data import choices, identity, lookup, prepared, side_by_side, sources
 from jaxlth.data.choices import PREPARED, DataSettings
 from jaxlth.data.inputs import PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
@@ -24,16 +24,16 @@ class Dataset(NamedTuple):
 
 def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
     """Return a data set; see `data.load`. Examples stay in the order of their publisher."""
-    with warnings.catch_warnings():
-        if chosen.held_out_test:  # what is wrong with published test images does not matter then
-            warnings.simplefilter("ignore", sources.DataWarning)
-        published = _read(chosen)
+    published = _read(chosen)
+    digest = _digest(published, chosen)
+    identity.check_hosts(identity.of_hosts(digest))
     rows = choices.drawn_rows(chosen, len(published.train.labels), seed=seed)
 
     def of(rows: np.ndarray) -> Split:
         return Split(published.train.images[rows], published.train.labels[rows])
 
     train = of(rows.train)
+    sources.check_several_classes(train.labels, name=chosen.name, tasks=chosen.names)
     validation = of(rows.validation) if len(rows.validation) else None
     test = of(rows.test) if len(rows.test) else published.test
     per_pixel = chosen.normalize == PER_PIXEL
@@ -48,6 +48,7 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
         test=len(test.labels),
         tasks=published.tasks,
         widths=published.widths,
+        digest=digest,
     )
     return info, Dataset(train, validation, test, mean, std)
 
@@ -78,8 +79,24 @@ def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.n
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
+def digest(chosen: DataSettings) -> str:
+    """Return the digest of a data set; see `data.identify`."""
+    for name in chosen.names:
+        if name.startswith(PREPARED):
+            lookup.check_prepared(chosen.directory, name=name.removeprefix(PREPARED))
+    return _digest(_read(chosen), chosen)
+
+
+def _digest(published: sources.Published, chosen: DataSettings) -> str:
+    used = (published.train,) if chosen.held_out_test else (published.train, published.test)
+    return identity.of_arrays(used, classes=published.classes)
+
+
 def _read(chosen: DataSettings) -> sources.Published:
-    sets = [_published(name, chosen.directory) for name in chosen.names]
+    with warnings.catch_warnings():
+        if chosen.held_out_test:  # what is wrong with published test images does not matter then
+            warnings.simplefilter("ignore", sources.ShortTestWarning)
+        sets = [_published(name, chosen.directory) for name in chosen.names]
     return sets[0] if len(sets) == 1 else side_by_side.joined(chosen.names, sets)
 
 

@@ -53,6 +53,13 @@ class _Array:
         return np.frombuffer(self.values, np.uint8).reshape(self.shape, order=order)
 
 
+def _from_buffer(values: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    """Return the array that protocol 5 writes as its bytes."""
+    array = _Array()
+    array.shape, array.kind, array.fortran, array.values = shape, kind, order == "F", bytes(values)
+    return array
+
+
 class _Kind(list):
     """Stands in for an array's type while it is unpickled."""
 
@@ -62,11 +69,11 @@ class _Kind(list):
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            module = "multiarray"
+        module = module.removeprefix("numpy.core.").removeprefix("numpy._core.")
         # New functions each time, since a pickle may set attributes of what it gets.
         parts: dict[str, Callable[..., Any] | None] = {
             "multiarray._reconstruct": lambda *_: _Array(),
+            "numeric._frombuffer": _from_buffer,
             "numpy.ndarray": None,
             "numpy.dtype": lambda kind, *_: _Kind([kind]),
             "_codecs.encode": lambda text, _: text.encode("latin1"),

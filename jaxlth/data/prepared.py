@@ -6,15 +6,13 @@ happens only where TensorFlow is installed.
 
 import contextlib
 import functools
-import io
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 
-from jaxlth.data import lookup, sources
+from jaxlth.data import crops, lookup, sources
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels -> Pillow's name of such pixels
 BLOCK = 1000  # records read at once
@@ -98,7 +96,7 @@ def _arrays_of(folder: pathlib.Path) -> sources.Published:
         records = found.records(split)
         arrays = _arrays(records, found.image, found.label, channels, where=where)
         sources.check_labels(arrays.labels, classes=found.classes, where=where)
-        return arrays
+        return arrays._replace(labels=arrays.labels.astype(np.int32))
 
     train, test = read_split("train"), read_split(found.test)
     return sources.Published(train=train, test=test, classes=found.classes)
@@ -136,7 +134,7 @@ def _arrays(records: Any, image: str, label: str, channels: int, *, where: str) 
         raise sources.DataError(f"{where} holds no example; choose another set.")
     first = _pixels(records[0][image], channels)
     images = np.empty((len(records), *first.shape), np.uint8)
-    labels = np.empty(len(records), np.int32)
+    labels = np.empty(len(records), np.int64)  # 32 bits would bring large ones back into range
     for start in range(0, len(records), BLOCK):
         block = records.__getitems__(list(range(start, min(start + BLOCK, len(records)))))
         for index, record in enumerate(block, start):
@@ -152,9 +150,5 @@ def _arrays(records: Any, image: str, label: str, channels: int, *, where: str) 
 
 def _pixels(encoded: bytes, channels: int) -> np.ndarray:
     """Return (height, width, channels) uint8."""
-    try:
-        with PIL.Image.open(io.BytesIO(encoded)) as image:
-            pixels = np.asarray(image.convert(MODES[channels]))
-    except PIL.UnidentifiedImageError as error:
-        raise ValueError("an example holds no image") from error
+    pixels = np.asarray(crops.decode(encoded, MODES[channels]))
     return pixels.reshape(*pixels.shape[:2], channels)

@@ -4,7 +4,7 @@ import functools
 import pathlib
 from typing import Any
 
-from jaxlth.data import encoded, lookup, prepared, sources
+from jaxlth.data import encoded, identity, lookup, prepared, sources
 
 
 def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.Source]:
@@ -44,11 +44,13 @@ def _source(folder: pathlib.Path, found: prepared.Opened, split: str) -> encoded
         )
     if not (count := found.info.splits[split].num_examples):
         raise sources.DataError(f"{folder} ({split}) holds no example; choose another set.")
+    listing = identity.files(found.info.splits[split].filepaths)
     return encoded.Source(
         examples=count,
         classes=found.classes,
         read=functools.partial(_read, folder, split),
         where=functools.partial(_where, folder, split),
+        listing=functools.partial(bytes, listing),
     )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxlth import keys, settings
+from jaxlth import keys, paths, settings
 
 
 class DataError(ValueError):
@@ -20,6 +20,10 @@ class DataError(ValueError):
 
 
 class DataWarning(UserWarning):
+    """A data set is read, but not all of it, or it is not what its name says."""
+
+
+class ShortTestWarning(DataWarning):
     """The published test images are not all there."""
 
 
@@ -56,6 +60,7 @@ class Info:
     test: int
     tasks: tuple[int, ...] = ()  # outputs of each task; not given, one task has them all
     widths: tuple[int, ...] = ()  # columns of the image that belong to each, likewise
+    digest: str = dataclasses.field(default="", compare=False)  # of what it holds, `identity` says
 
     def __post_init__(self) -> None:
         """Fill in the one task, and check that several share out all columns and outputs."""
@@ -82,7 +87,7 @@ def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:
     """
     if data_dir is None:
         raise DataError(f"The data set `{name}` is read from a directory: {how}")
-    found = pathlib.Path(data_dir).expanduser()
+    found = pathlib.Path(paths.expand(data_dir, setting="--data-dir"))
     if not found.is_dir():
         raise DataError(f"There is no data directory {found} to read `{name}` from: {how}")
     return found
@@ -107,6 +112,30 @@ def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path)
             f" ({wrong.size} such labels); the data are damaged or unlabelled: fetch them again"
             " or choose another set."
         )
+
+
+def check_several_classes(labels: np.ndarray, *, name: str, tasks: tuple[str, ...] = ()) -> None:
+    """Check that there is something to tell apart: two classes among training labels, or more.
+
+    A network of one class is always right, and so is every ticket of it.
+
+    Args:
+      labels: (n,) or (n, tasks) of the examples that are trained on.
+      name: of the data set, for the message.
+      tasks: names of the sets that lie side by side, likewise.
+
+    Raises:
+      DataError: all examples are of one class.
+    """
+    columns = labels.reshape(len(labels), -1).T
+    for column, task in zip(columns, tasks or (name,), strict=True):
+        if (column == column[0]).all():
+            beside = "" if task == name else f" of {name}"
+            raise DataError(
+                f"`data`: all {len(column)} training images of {task}{beside} are of class"
+                f" {column[0]}; a network can learn nothing from one class: choose a set of two or"
+                " more, or train on more `examples`."
+            )
 
 
 def held_out(
@@ -157,7 +186,7 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
       key: of the draw.
 
     Raises:
-      ValueError: a class has fewer examples; the message names it.
+      ValueError: a class has fewer examples, which the message names; or there are several tasks.
 
     Example:
       >>> split = Split(np.zeros((4, 1, 1, 1), np.uint8), np.array([1, 0, 1, 1]))
@@ -166,6 +195,11 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
     """
     settings.require(count >= 1, f"`count` must be at least 1; got {count}.")
     settings.require(len(split.labels) > 0, "`split` has no examples.")
+    settings.require(
+        np.ndim(split.labels) == 1,
+        "`split` must have one label for each example, of shape (n,), not one for each task; got"
+        f" labels of shape {np.shape(split.labels)}: draw of the sets of a+b one by one.",
+    )
     order = np.asarray(jax.random.permutation(key, len(split.labels)))
     classes, sizes = np.unique(split.labels, return_counts=True)
     settings.require(

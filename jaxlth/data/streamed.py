@@ -17,7 +17,17 @@ import jax
 import numpy as np
 
 from jaxlth import hosts
-from jaxlth.data import batches, choices, crops, encoded, folders, records, sources
+from jaxlth.data import (
+    batches,
+    choices,
+    crops,
+    encoded,
+    folders,
+    identity,
+    lookup,
+    records,
+    sources,
+)
 from jaxlth.data.batches import Shard
 from jaxlth.data.choices import DataSettings, StreamSettings
 from jaxlth.data.sources import Info
@@ -46,11 +56,13 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Streamed]:
       DataError: the data set is missing or damaged, or hosts have different ones.
       ValueError: a share held out leaves a split without any example.
     """
-    kind, _, name = chosen.name.partition(":")
-    published, test = READERS[kind](chosen.directory, name=name)
+    published, test = _read(chosen)
     check_hosts(hosts.gathered(np.array([[published.examples, test.examples]])))
+    digest = _digest(published, test, chosen)
+    identity.check_hosts(identity.of_hosts(digest))
     rows = choices.drawn_rows(chosen, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
+    encoded.check_several_classes(train, name=chosen.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None
     test = encoded.part(published, rows.test) if len(rows.test) else test
     info = Info(
@@ -60,8 +72,26 @@ def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Streamed]:
         train=train.examples,
         validation=len(rows.validation),
         test=test.examples,
+        digest=digest,
     )
     return info, Streamed(train, validation, test, *statistics(train, chosen.stream))
+
+
+def digest(chosen: DataSettings) -> str:
+    """Return the digest of a data set; see `data.identify`."""
+    kind, _, name = chosen.name.partition(":")
+    if kind == "stream":
+        lookup.check_prepared(chosen.directory, name=name)
+    return _digest(*_read(chosen), chosen)
+
+
+def _read(chosen: DataSettings) -> tuple[encoded.Source, encoded.Source]:
+    kind, _, name = chosen.name.partition(":")
+    return READERS[kind](chosen.directory, name=name)
+
+
+def _digest(train: encoded.Source, test: encoded.Source, chosen: DataSettings) -> str:
+    return identity.of_sources((train,) if chosen.held_out_test else (train, test))
 
 
 def training(

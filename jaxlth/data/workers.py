@@ -1,7 +1,9 @@
 """Processes that make batches, and batches on their way to the devices.
 
 Workers import the main module, as `multiprocessing` has it: a script that uses them keeps its work
-behind `if __name__ == "__main__":`. They end with their parent, however that ends.
+behind `if __name__ == "__main__":`. They end with their parent, however that ends. They hand their
+batches over in shared memory, which the system counts apart from other memory and may limit; where
+it ends, the system kills the worker that writes to it.
 """
 
 import collections
@@ -9,7 +11,10 @@ import dataclasses
 import gc
 import multiprocessing
 import os
+import re
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
@@ -19,6 +24,9 @@ import numpy as np
 from jaxlth.data import sources
 
 T = TypeVar("T")
+SHARED = "/dev/shm"  # where Linux has shared memory
+MORE_ROOM = "Make it larger (docker run --shm-size=2g), or give fewer `--workers`, 0 for none."
+UNGUARDED = 78  # exit code of a worker that found itself at the work of the main script
 
 
 def ahead(batches: Iterable[T], *, put: Callable[[T], Any], depth: int) -> Iterator[Any]:
@@ -54,7 +62,9 @@ class _Steps:
         return self.end - self.begin
 
     def __getitem__(self, at: int) -> sources.Split:
-        return self.batch(self.begin + at)
+        made = self.batch(self.begin + at)
+        check_room(made.images.nbytes + made.labels.nbytes)
+        return made
 
 
 def make(
@@ -67,11 +77,16 @@ def make(
       begin: first number.
       end: number after the last one.
       workers: processes that make whole batches, in turn; 0 for this one.
+
+    Raises:
+      DataError: a worker was killed or could not start; the message says why, and what to do.
     """
+    end_if_unguarded()
     workers = min(workers, end - begin)
     if workers < 1:
         yield from map(batch, range(begin, end))
         return
+    _check_main()
     import grain  # takes a second or two to import, and only workers need it
     from absl import flags
 
@@ -81,13 +96,106 @@ def make(
     at_once = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(num_workers=workers)
     made: Any = iter(steps.to_iter_dataset(at_once).mp_prefetch(options, _start_worker))
+    arrays = None
     try:
-        for images, labels in made:
-            yield sources.Split(np.asarray(images), np.asarray(labels))
+        while (arrays := _next(made)) is not None:
+            images, labels = map(np.asarray, arrays)
+            yield sources.Split(images, labels)
     finally:
         made.close()
-        made = images = labels = None
+        made = arrays = images = labels = None
         gc.collect()  # grain leaves the last batches in cycles, and they stay in shared memory
+
+
+def end_if_unguarded() -> None:
+    """End this process if it is a worker that is importing the main script.
+
+    Called where work begins: a script without `if __name__ == "__main__":` would do all of it again
+    in each of its workers. Its parent says so.
+    """
+    process = multiprocessing.current_process()
+    is_worker = process.name.startswith("grain-process-prefetch")
+    if is_worker and getattr(process, "_inheriting", False):  # as multiprocessing itself asks
+        os._exit(UNGUARDED)
+
+
+def _check_main() -> None:
+    """Raise DataError where the main script is no file, which workers could not import."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is not None and getattr(main, "__spec__", None) is None and not os.path.exists(path):
+        raise sources.DataError(
+            f"Workers import the main script, but {path} is no file: write the program to one, or"
+            " give `--workers 0`."
+        )
+
+
+def _next(made: Iterator[Any]) -> Any:
+    """Return the next batch, None at the end.
+
+    Raises:
+      DataError: a worker has ended, or there is no shared memory.
+    """
+    try:
+        return next(made, None)
+    except OSError as error:  # what reads files says DataError
+        raise sources.DataError(
+            f"Workers cannot use shared memory, {SHARED}: {error.strerror or error}. {MORE_ROOM}"
+        ) from error
+    except RuntimeError as error:
+        ended = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+        if ended is None:
+            raise
+        raise sources.DataError(explained(int(ended[1]))) from error
+
+
+def explained(code: int) -> str:
+    """Return why a worker has ended, in one line, and what to do.
+
+    Args:
+      code: its exit code; less than 0 is a signal, as `multiprocessing` has it.
+
+    Example:
+      >>> explained(-9)[:45]
+      'A worker was killed by SIGKILL, as happens wh'
+    """
+    script = getattr(sys.modules["__main__"], "__file__", "the main script")
+    guard = f'keep the work of {script} behind `if __name__ == "__main__":`, or give `--workers 0`.'
+    if code == -signal.SIGBUS:
+        return f"A worker was killed for lack of shared memory, {SHARED}. {MORE_ROOM}"
+    if code == -signal.SIGKILL:
+        return (
+            "A worker was killed by SIGKILL, as happens where memory runs out. Give fewer"
+            " `--workers`, a smaller `--batch-size`, or more memory."
+        )
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"A worker was killed by {name}. Try `--workers 0`, which decodes in this process."
+    if code == UNGUARDED:
+        return f"Workers import the main script, and it began its work anew in them: {guard}"
+    return (
+        f"A worker ended with exit code {code}; what it printed says why. Workers import the main"
+        f" script: {guard}"
+    )
+
+
+def check_room(size: int, *, folder: str = SHARED) -> None:
+    """Check that shared memory has room for so many bytes.
+
+    A worker that writes beyond its end is killed, and can say nothing; two of them at once may
+    still be.
+
+    Raises:
+      DataError: it has not.
+    """
+    if not os.path.isdir(folder):  # not Linux
+        return
+    usage = shutil.disk_usage(folder)
+    if usage.free < size:
+        raise sources.DataError(
+            f"A worker has no room for a batch of {size / 1e6:.1f} MB in shared memory: {folder}"
+            f" has {usage.free / 1e6:.1f} MB left of {usage.total / 1e6:.1f} MB. {MORE_ROOM}"
+        )
 
 
 def _start_worker(index: int, count: int) -> None:

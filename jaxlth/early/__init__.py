@@ -43,7 +43,8 @@ from jaxlth.early.choices import (
 from jaxlth.early.choices import dense as dense_unit
 from jaxlth.early.initial import WEIGHTS
 from jaxlth.early.job import Job
-from jaxlth.store import Run
+from jaxlth.early.kept import Kept
+from jaxlth.store import Run, StoreError
 from jaxlth.tickets import Problem, Subject, label, scoring
 from jaxlth.work import Ask, Progress, Start
 
@@ -78,6 +79,7 @@ def prepare(chosen: EarlySettings) -> Problem[Subject]:
     """
     problem = tickets.posed(chosen, tickets.subject)
     problem.check_steps("prune_steps", chosen.prune_steps)
+    Kept(problem).check()
     return problem
 
 
@@ -93,13 +95,9 @@ def early(
 
     Yields:
       Progress, about once a second.
-
-    Raises:
-      ValueError: a density keeps too little, or a class has too few examples.
     """
     chosen, job = problem.subject.chosen, Job(problem, run)
     wanted, course = methods(chosen), problem.course()
-    job.check()
     tickets.begin(problem, run, units(chosen))
     train = tickets.trains(
         problem, run, lambda: units(chosen), checkpoint_seconds=checkpoint_seconds
@@ -135,7 +133,7 @@ def find(run: Run, density: float, method: Method, replicate: int) -> Start:
     The data are read only where that network's weights are scores of training examples.
 
     Raises:
-      DataError: the data are needed and missing or damaged.
+      DataError: the data are needed, and missing, damaged, or others than those of the run.
       ValueError: the run has no such ticket.
     """
     name = unit(density, method, replicate)
@@ -156,11 +154,13 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
     if method.weights not in scoring.SEES_DATA:
         return _without_data(chosen, **images)
     try:
-        return prepare(chosen)
-    except DataError as error:
+        problem = prepare(chosen)
+        tickets.check_data(run, problem.identity)
+    except (DataError, StoreError) as error:
         raise DataError(
             f"The tickets of {method} start from scores of training examples. {error}"
         ) from error
+    return problem
 
 
 def _without_data(

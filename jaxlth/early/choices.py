@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 import tyro
 
-from jaxlth import settings, tickets
+from jaxlth import ranges, settings, tickets
 from jaxlth.data import DataSettings
 from jaxlth.early.initial import WEIGHTS
 from jaxlth.early.meta import NAMES as LEARNED
@@ -77,8 +77,8 @@ class EarlySettings:
     """When is pruned: before training, at once (uss) or in --rounds (ums); after each of several
     trainings, rewinding, at once (iss) or in rounds (ims); after training, the trained weights
     trained again (after) or rewound (ltr)."""
-    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density")] = settings.outside(
-        (0.1,)
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
+        settings.outside((0.1,))
     )
     """Shares of the weights that tickets keep, in (0, 1)."""
     ablations: Annotated[tuple[str, ...], tyro.conf.arg(name="ablation")] = settings.outside(
@@ -90,38 +90,39 @@ class EarlySettings:
     weights: tuple[str, ...] = settings.outside(("standard",))
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
     scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
-    prune_steps: tuple[int, ...] = settings.outside((0,))
+    prune_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation. The whole training follows."""
     references: tuple[str, ...] = settings.outside(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (ltr). They undergo the ablations too."""
-    rounds: int = 100
+    rounds: Annotated[int, scoring.ROUNDS] = 100
     """Rounds of scoring and pruning of the schedules ums and ims."""
     spacing: Spacing = "exponential"
     """How densities fall from round to round: by a factor, or by an amount."""
-    per_class: int = 10
+    per_class: Annotated[int, ranges.at_least(1)] = 10
     """Training examples of each class that scores see, as one batch."""
-    chunk: int | None = None
+    chunk: Annotated[int | None, ranges.at_least(1)] = None
     """Examples whose gradient is taken at once, to save memory; all if none is given."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
-    meta_density: float = 0.005
+    meta_density: Annotated[float, ranges.between(0, 1)] = 0.005
     """Density of the synflow-ims tickets that scores such as meta-mlp learn from."""
-    meta_replicates: int = 2
+    meta_replicates: Annotated[int, ranges.at_least(1)] = 2
     """Other replicates that they learn from, the first ones."""
-    meta_weights: int | None = None
+    meta_weights: Annotated[int | None, ranges.at_least(1)] = None
     """Weights that they learn from, drawn from all weights of these; all if not given."""
-    prune_fraction: float = 0.2
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that iss and ims prune after each training, in (0, 1)."""
-    replicates: int = settings.outside(3)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
-    seed: int = 0
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         tickets.check_training(self)
         settings.each_once("score", self.scores)
         for score in self.scores:
@@ -138,28 +139,20 @@ class EarlySettings:
         settings.known("scope", self.scope, get_args(Scope))
         settings.known("spacing", self.spacing, get_args(Spacing))
         settings.each_once("density", self.densities)
-        settings.require(
-            all(0 < density < 1 for density in self.densities),
-            f"`density` must lie between 0 and 1; got {settings.in_a_row(self.densities)}.",
-        )
         settings.each_once("prune_steps", self.prune_steps)
-        settings.require(
-            all(step >= 0 for step in self.prune_steps),
-            f"`prune_steps` must be at least 0; got {settings.in_a_row(self.prune_steps)}.",
-        )
-        for name in ("rounds", "per_class", "meta_replicates"):
-            value = getattr(self, name)
-            settings.require(value >= 1, f"`{name}` must be at least 1; got {value}.")
-        for name in ("chunk", "meta_weights"):
-            value = getattr(self, name)
-            settings.require(
-                value is None or value >= 1, f"`{name}` must be at least 1; got {value}."
-            )
-        settings.require(
-            0 < self.prune_fraction < 1,
-            f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
-        )
+        self._check_networks()
         self._check_scores()
+
+    def _check_networks(self) -> None:
+        tickets.check_networks(
+            replicates=self.replicates,
+            score=len(self.scores) + len(self.references),
+            schedule=len(self.schedules),
+            ablation=len(self.ablations),
+            weights=len(self.weights),
+            prune_steps=len(self.prune_steps),
+            density=len(self.densities),
+        )
 
     def _check_scores(self) -> None:
         """Refuse scores that a schedule, or the data, cannot give."""
@@ -205,6 +198,27 @@ class EarlySettings:
             not (self.data.streamed and sees),
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no score and no schedule reads."""
+        tickets.check_effects(self)
+        schedules = {*self.schedules, *self.references}
+        scored = {part for score in self.scores for part in parts(score)}
+        learned = not scored.isdisjoint(LEARNED)
+        seeing = learned or not {*scored, *self.weights}.isdisjoint(scoring.OF_EXAMPLES)
+        at_once = f"on the schedules {settings.in_a_row(sorted(schedules))}"
+        unseen = f"on the scores {settings.in_a_row(self.scores)}"
+        by_layer = scored <= set(AT_RANDOM) and not self.references
+        for names, condition, where in (
+            (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
+            (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
+            (("prune_steps",), schedules != {"after"}, at_once),
+            (("per_class", "chunk"), seeing, unseen),
+            (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
+            (("scope",), not by_layer, unseen),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
 
 
 def parts(score: str) -> tuple[str, ...]:

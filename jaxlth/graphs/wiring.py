@@ -91,6 +91,7 @@ def widths(params: Any, wiring: Wiring) -> tuple[int, ...]:
     for name in kernels(wiring):
         if len(shapes[name]) not in (2, 4):
             raise ValueError(f"{name!r} has {len(shapes[name])} dimensions; a kernel has 2 or 4.")
+        _check_units(name, shapes[name])
     first = [shapes[e.kernel][-2] for layer in layers for e in layer if e.kernel and not any(e[0])]
     if not first:
         raise ValueError("`wiring` must have a kernel that leads from layer 0 alone, the inputs.")
@@ -112,6 +113,14 @@ def widths(params: Any, wiring: Wiring) -> tuple[int, ...]:
                     f"{each.kernel or f'layers {each.sources}'!r} leads to {units}."
                 )
     return tuple(found)
+
+
+def _check_units(name: str, shape: tuple[int, ...]) -> None:
+    """Raise if a kernel leads from no unit or to none."""
+    if 0 in shape:
+        raise ValueError(
+            f"A kernel must lead from at least one unit to at least one; {name!r} is {shape}."
+        )
 
 
 def _fits(shape: tuple[int, ...], inputs: int) -> bool:
@@ -146,6 +155,8 @@ def _chain(leaves: dict[str, Any], prunable: list[str]) -> Checked:
         raise ValueError("`params` have no kernel, a leaf of two dimensions.")
     if any(dimensions[name] == 4 for name in names):
         _check_plain(names, leaves)
+    for name in names:
+        _check_units(name, np.shape(leaves[name]))
     for before, after in itertools.pairwise(names):
         units, inputs = np.shape(leaves[before])[-1], np.shape(leaves[after])[-2]
         flat = dimensions[before] == 4 and dimensions[after] == 2 and inputs % units == 0

@@ -23,7 +23,7 @@ from jaxlth import tickets
 from jaxlth.instability import choices
 from jaxlth.instability.analysis import Analysis
 from jaxlth.instability.choices import DENSE, NETWORKS, InstabilitySettings, Subject
-from jaxlth.instability.job import lost
+from jaxlth.instability.job import check, lost
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, label
 from jaxlth.work import Progress
@@ -50,6 +50,7 @@ def prepare(chosen: InstabilitySettings) -> Problem[tickets.Subject]:
     """
     problem = tickets.posed(chosen, tickets.subject)
     problem.check_steps("steps_k", chosen.steps_k)
+    check(problem)
     return problem
 
 
@@ -65,9 +66,6 @@ def instability(
 
     Yields:
       Progress, about once a second.
-
-    Raises:
-      ValueError: a density keeps too little, or a class has too few examples.
     """
     chosen = problem.subject.chosen
     analysis = Analysis(problem, run, checkpoint_seconds=checkpoint_seconds)

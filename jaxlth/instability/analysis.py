@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import pathlib
 from collections.abc import Generator
 from typing import Any
 
@@ -12,10 +13,10 @@ from jaxlth import hosts, landscape, masks, settings, store, tickets, work
 from jaxlth.instability import choices
 from jaxlth.instability.choices import OF_IMP, Subject
 from jaxlth.instability.comparing import Line
-from jaxlth.instability.job import Job, described, lost
+from jaxlth.instability.job import Job, compared_every, described, lost
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.tickets import Problem
+from jaxlth.tickets import ImpSettings, Problem
 from jaxlth.work import Ask, Progress, Start
 
 
@@ -28,12 +29,11 @@ class Analysis:
         self.chosen = problem.subject.chosen
         self.run = run
         self._job = Job(problem, run)
-        self._job.check()
         self._problem, self._course = problem, problem.course()
         self._checkpoint_seconds = checkpoint_seconds
         self._at_start = functools.lru_cache(maxsize=8)(self._errors_at_start)
         self._left = self._missing()  # networks and comparisons still to be made, at most
-        self._every = _every(self.chosen, self._course.plan.steps_per_epoch)
+        self._every = compared_every(self.chosen, self._course.plan.steps_per_epoch)
         self._line = Line(
             problem,
             self._course,
@@ -96,22 +96,40 @@ class Analysis:
             self._adopt(snapshot, step, state, {})
 
     def _adopt(self, unit: str, step: int, its_unit: str, record: dict[str, Any]) -> None:
-        """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs."""
+        """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
+
+        Nothing comes from a run of other data, or of data that it does not identify.
+        """
         asked = choices.imp(self.chosen, step)
         label = tickets.label(self.chosen)
         folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
-        if self.run.has(unit) or not hosts.by_lead(folder.exists):
+        if self.run.has(unit) or not hosts.by_lead(lambda: store.is_run(folder)):
             return
-        found = store.look(folder)
-        differing = settings.differences(store.about_run(folder)["settings"], asked)
-        if differing or not found.has(its_unit):
+        try:
+            whole = self._read(folder, asked, its_unit)
+        except store.StoreError as error:  # then it is trained here
+            store.damage.name(error)
             return
-        its_record = found.record(its_unit)
-        trees = {"network": found.load(its_unit, "network", self._problem.subject.like)}
-        if not its_record.get("snapshot"):
-            trees["mask"] = found.load(its_unit, "mask", self._problem.subject.dense)
-        its_record.pop("dilation", None)
-        self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
+        if whole is not None:
+            trees, its_record = whole
+            self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
+
+    def _read(
+        self, folder: pathlib.Path, asked: ImpSettings, unit: str
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
+        run = store.look(folder)
+        about = store.about_run(folder)
+        differing = settings.differences(about["settings"], asked)
+        same_data = store.facts.same_data(about.get("facts", {}), self._problem.identity)
+        if differing or not same_data or not run.has(unit):
+            return None
+        record = run.record(unit)
+        trees = {"network": run.load(unit, "network", self._problem.subject.like)}
+        if not record.get("snapshot"):
+            trees["mask"] = run.load(unit, "mask", self._problem.subject.dense)
+        record.pop("dilation", None)
+        return trees, record
 
     def _replicates(self) -> range:
         return range(self.chosen.replicates)
@@ -276,14 +294,6 @@ class Analysis:
     ) -> Progress:
         done = () if finished is None else (finished,)
         return Progress((unit,), points, self.chosen.points, 0, done, self._left)
-
-
-def _every(chosen: Any, steps_per_epoch: int) -> int | None:
-    """Return the steps between comparisons in training, None for none."""
-    if chosen.compare_every is None:
-        return None
-    unit = steps_per_epoch if chosen.training.steps is None else 1
-    return max(1, round(chosen.compare_every * unit))
 
 
 def _counts(mask: masks.Mask) -> dict[str, Any]:

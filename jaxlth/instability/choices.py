@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 import tyro
 
-from jaxlth import settings, tickets
+from jaxlth import ranges, settings, tickets
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.tickets import CONTROLS, TICKET, ImpSettings, scoring
@@ -21,6 +21,9 @@ DENSE, REMAINING = "dense", "remaining"
 OF_IMP = (TICKET, *CONTROLS)
 PRUNED_AT_STEP = tuple(name for name in scoring.AT_A_STEP if name not in OF_IMP)
 NETWORKS = (DENSE, *OF_IMP, *PRUNED_AT_STEP)
+LEVELS = dataclasses.replace(tickets.LEVELS, least=1)
+TWINS = ranges.at_least(2, most=1000, why="all pairs of them are compared")
+POINTS = ranges.at_least(2, most=100_000, why="a network is evaluated at each of them")
 
 
 class Subject(NamedTuple):
@@ -66,24 +69,26 @@ class InstabilitySettings:
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    steps_k: tuple[int, ...] = settings.outside((0,))
+    steps_k: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
     networks: tuple[str, ...] = settings.outside((DENSE,))
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
     step (ticket), their controls (reinitialized, shuffled, random, random-layerwise), or what a
     score prunes there, at once or in --rounds."""
-    levels: tuple[int, ...] = settings.outside(())
+    levels: Annotated[tuple[int, ...], LEVELS] = settings.outside(())
     """Levels of IMP whose tickets and controls are asked for."""
-    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density")] = settings.outside(())
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
+        settings.outside(())
+    )
     """Shares of the weights that scores keep, in (0, 1)."""
-    twins: int = settings.outside(3)
+    twins: Annotated[int, TWINS] = settings.outside(3)
     """Copies of each network, at least 2; all pairs of them are compared."""
     lengths: tuple[Length, ...] = settings.outside((REMAINING,))
     """How long twins are trained: the steps that remain (remaining), or all steps, the learning
     rate starting anew (whole)."""
-    compare_every: float | None = settings.outside(None)
+    compare_every: Annotated[float | None, ranges.above(0)] = settings.outside(None)
     """Compare twins in training too, so often, in the unit of its length."""
-    points: int = settings.outside(30)
+    points: Annotated[int, POINTS] = settings.outside(30)
     """Points on the line between two networks, both ends included."""
     estimate_statistics: bool = settings.outside(False)
     """Take batch statistics anew on training examples at each point of a line, instead of
@@ -91,9 +96,9 @@ class InstabilitySettings:
     search: Search = settings.outside("all")
     """Analyse all steps, one after another until the first of --networks is stable (first), or find
     that step by bisection."""
-    threshold: float = settings.outside(0.02)
+    threshold: Annotated[float, ranges.between(0, 1)] = settings.outside(0.02)
     """Instability below which a network is stable, in (0, 1)."""
-    prune_fraction: float = 0.2
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
     one_shot: bool = False
     """Prune the dense network to each level's density at once."""
@@ -101,17 +106,18 @@ class InstabilitySettings:
     """Compare the weights of the whole network, or prune each layer alike."""
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
-    rounds: int | None = None
+    rounds: Annotated[int | None, scoring.ROUNDS] = None
     """Rounds of scoring and pruning, for scores; if not given as published: 100 for SynFlow, else
     1."""
-    per_class: int = 10
+    per_class: Annotated[int, ranges.at_least(1)] = 10
     """Training examples of each class that scores see, as one batch."""
-    replicates: int = settings.outside(3)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
-    seed: int = 0
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         tickets.check_training(self)
         for name, values, known in (
             ("networks", self.networks, NETWORKS),
@@ -125,30 +131,7 @@ class InstabilitySettings:
         settings.each_once("density", self.densities, empty=True)
         settings.known("search", self.search, get_args(Search))
         settings.known("scope", self.scope, get_args(Scope))
-        for name, least in (("twins", 2), ("points", 2), ("rounds", 1), ("per_class", 1)):
-            value = getattr(self, name)
-            settings.require(
-                value is None or value >= least, f"`{name}` must be at least {least}; got {value}."
-            )
-        settings.require(
-            all(step >= 0 for step in self.steps_k),
-            f"`steps_k` must be at least 0; got {settings.in_a_row(self.steps_k)}.",
-        )
-        settings.require(
-            self.compare_every is None or self.compare_every > 0,
-            f"`compare_every` must be above 0; got {self.compare_every}.",
-        )
-        for name in ("threshold", "prune_fraction"):
-            value = getattr(self, name)
-            settings.require(0 < value < 1, f"`{name}` must lie between 0 and 1; got {value}.")
-        settings.require(
-            all(0 < density < 1 for density in self.densities),
-            f"`density` must lie between 0 and 1; got {settings.in_a_row(self.densities)}.",
-        )
-        settings.require(
-            all(level >= 1 for level in self.levels),
-            f"`levels` must be at least 1; got {settings.in_a_row(self.levels)}.",
-        )
+        check_networks(self)
         self._belongs("levels", self.levels, OF_IMP)
         self._belongs("density", self.densities, PRUNED_AT_STEP)
         networks = settings.in_a_row(self.networks)
@@ -166,6 +149,20 @@ class InstabilitySettings:
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
         )
 
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no network of those asked for reads."""
+        tickets.check_effects(self)
+        asked, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
+        found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
+        for names, condition in (
+            (("prune_fraction", "one_shot"), found),
+            (("scope", "leave_out"), found or scored),
+            (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
+        settings.effective(self, "lengths", self.steps_k != (0,), "where step 0 is the only step")
+
     def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
         """Raise ValueError unless sizes are given just where networks need them."""
         asked = [network for network in self.networks if network in networks]
@@ -179,6 +176,24 @@ class InstabilitySettings:
             f"`{name}` {settings.in_a_row(values)} has no effect on the networks "
             f"{settings.in_a_row(self.networks)}.",
         )
+
+
+def check_networks(chosen: InstabilitySettings, *, comparisons: int = 1) -> None:
+    """Raise ValueError where settings ask for more twins and comparisons than a run holds.
+
+    Args:
+      chosen: the settings.
+      comparisons: times that each pair of twins is compared.
+    """
+    tickets.check_networks(
+        replicates=chosen.replicates,
+        steps_k=len(chosen.steps_k),
+        networks=len(chosen.networks),
+        levels=max(len(chosen.levels), len(chosen.densities), 1),
+        lengths=len(chosen.lengths),
+        twins=chosen.twins * (chosen.twins + 1) // 2,
+        compare_every=comparisons,
+    )
 
 
 def imp(chosen: InstabilitySettings, step: int) -> ImpSettings:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxlth import keys, masks, settings, tickets
+from jaxlth import keys, masks, settings, tickets, training
 from jaxlth.instability import choices
 from jaxlth.instability.choices import DENSE, OF_IMP, InstabilitySettings, Subject
 from jaxlth.models import Network
@@ -27,17 +27,6 @@ class Job:
         self._select = jax.jit(problem.subject.by_magnitude)
         self._score = functools.cache(problem.score)
         self.start = functools.lru_cache(maxsize=2 * self.chosen.replicates)(self._start)
-
-    def check(self) -> None:
-        """Raise ValueError where something asked for cannot be, before anything is trained."""
-        for density in self.chosen.densities:
-            self._problem.subject.check_pruned(density)
-        if set(self.chosen.networks) & set(scoring.SEES_DATA):
-            self._examples(0)
-        settings.require(
-            not self.chosen.estimate_statistics or bool(jax.tree.leaves(self._like.stats)),
-            "`estimate_statistics` has no effect on a network without batch norm.",
-        )
 
     # What is asked for.
 
@@ -151,6 +140,34 @@ class Job:
 
     def _order(self, replicate: int, level: int) -> jax.Array:
         return keys.fold(keys.stream(self.chosen.seed, replicate, "order"), level)
+
+
+def check(problem: Problem[tickets.Subject]) -> None:
+    """Raise ValueError where something asked for cannot be, before anything is trained."""
+    subject = problem.subject
+    chosen: InstabilitySettings = subject.chosen
+    problem.check_classes("Networks are compared by their classes on")
+    tickets.kept_by_level(choices.imp(chosen, 0), subject.dense)
+    for density in chosen.densities:
+        subject.check_pruned(density)
+    if set(chosen.networks) & set(scoring.SEES_DATA):
+        problem.examples(0, per_class=chosen.per_class)
+    settings.require(
+        not chosen.estimate_statistics or bool(jax.tree.leaves(subject.like.stats)),
+        "`estimate_statistics` has no effect on a network without batch norm.",
+    )
+    plan = problem.plan(1.0)
+    every = compared_every(chosen, plan.steps_per_epoch)
+    choices.check_networks(chosen, comparisons=1 + plan.steps // every if every else 1)
+
+
+def compared_every(chosen: InstabilitySettings, steps_per_epoch: int) -> int | None:
+    """Return the steps between comparisons in training, None for none."""
+    if chosen.compare_every is None:
+        return None
+    training.check_whole("compare_every", chosen.compare_every, chosen.training)
+    unit = steps_per_epoch if chosen.training.steps is None else 1
+    return training.time_in_steps("compare_every", chosen.compare_every, per_unit=unit)
 
 
 def lost(run: Run, chosen: InstabilitySettings, subject: Subject, replicate: int) -> bool:

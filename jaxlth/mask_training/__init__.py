@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from jaxlth import keys, masks, settings, supermasks, tickets
+from jaxlth import keys, masks, supermasks, tickets, training
 from jaxlth.mask_training import choices
 from jaxlth.mask_training.choices import (
     DENSE,
@@ -57,12 +57,19 @@ def prepare(chosen: MaskTrainingSettings) -> Problem[Subject]:
     problem = tickets.posed(chosen, tickets.subject)
     for _, rule in choices.rules(chosen):
         _wrapped(problem, rule)
-    in_epochs, per_epoch = chosen.training.steps is None, problem.plan(1.0).steps_per_epoch
-    settings.require(
-        not (in_epochs and chosen.finetune) or round(chosen.finetune * per_epoch) >= 1,
-        f"`finetune` must make at least one step; got {chosen.finetune:g} epochs.",
-    )
+    if chosen.finetune:
+        per_epoch = problem.plan(1.0).steps_per_epoch if chosen.training.steps is None else 1
+        training.time_in_steps("finetune", chosen.finetune, per_unit=per_epoch)
+        _finetuned(problem).plan(1.0)  # raises where it has too many steps or evaluations
     return problem
+
+
+def _finetuned(problem: Problem[Subject]) -> Problem[Subject]:
+    """Return the problem of training the weights after the masks."""
+    chosen: MaskTrainingSettings = problem.subject.chosen
+    length, optimizer = choices.finetuning(chosen)
+    own = dataclasses.replace(chosen, training=length, optimizer=optimizer)
+    return dataclasses.replace(problem, subject=dataclasses.replace(problem.subject, chosen=own))
 
 
 def train_masks(
@@ -90,10 +97,7 @@ def train_masks(
         change = functools.partial(supermasks.optimizer, rule)
         yield from trained(asks, within.course(change=change))
     if chosen.finetune:
-        training, optimizer = choices.finetuning(chosen)
-        own = dataclasses.replace(chosen, training=training, optimizer=optimizer)
-        subject = dataclasses.replace(problem.subject, chosen=own)
-        again = dataclasses.replace(problem, subject=subject)
+        again = _finetuned(problem)
         asks = [
             _ask_weights(again.subject, run, wanted, replicate)
             for wanted in choices.finetuned(chosen)

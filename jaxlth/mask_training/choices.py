@@ -6,11 +6,12 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from jaxlth import settings, supermasks, tickets
+from jaxlth import ranges, settings, supermasks, tickets, training
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.supermasks import SupermaskRule
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerSettings, TrainingSettings, optimizers
+from jaxlth.training.choices import MOST_STEPS
 
 UNTRAINED, FINETUNED = "untrained", "finetuned"  # what becomes of the weights that a mask keeps
 DENSE = "dense"
@@ -66,26 +67,32 @@ class MaskTrainingSettings:
     supermask: SupermaskRule = SupermaskRule()
     training: TrainingSettings = TrainingSettings()
     optimizer: OptimizerSettings = OptimizerSettings(lr=0.1)
-    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density")] = settings.outside(())
+    densities: Annotated[
+        tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1, ends="(]")
+    ] = settings.outside(())
     """Shares of the weights that masks of edge-popup and gem-miner keep, in (0, 1]; bernoulli finds
     its own."""
-    finetune: float = 0.0
+    finetune: Annotated[
+        float, ranges.at_least(0, most=MOST_STEPS, why="a step counter has 32 bits")
+    ] = 0.0
     """Length of a training, after that of the masks, of the weights that they keep, in the same
-    unit; beside it dense networks are trained. 0 for none."""
+    unit: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
+    none."""
     finetune_optimizer: str = OptimizerSettings().optimizer
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
-    finetune_lr: float = OptimizerSettings().lr
+    finetune_lr: Annotated[float, ranges.above(0, single=True)] = OptimizerSettings().lr
     """Its learning rate, which stays constant."""
     controls: tuple[str, ...] = settings.outside(())
     """Controls to train as long: reinitialized, shuffled, random, random-layerwise."""
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
-    replicates: int = settings.outside(3)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
-    seed: int = 0
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         tickets.check_training(self)
         free = self.supermask.method == "bernoulli"
         settings.require(
@@ -96,9 +103,6 @@ class MaskTrainingSettings:
         settings.each_once("density", self.densities, empty=True)
         for density in self.densities:
             self.supermask.at(density)
-        settings.require(
-            self.finetune >= 0, f"`finetune` must be at least 0; got {self.finetune:g}."
-        )
         settings.each_once("controls", self.controls, empty=True)
         for control in self.controls:
             settings.known("controls", control, tickets.CONTROLS)
@@ -117,8 +121,18 @@ class MaskTrainingSettings:
             not gem_miner or self.training.keep == "last",
             "`keep` best would take gem-miner as it was before it is down to its density.",
         )
+        controls = 2 + len(self.controls) if self.finetune else 1
+        tickets.check_networks(
+            replicates=self.replicates, density=1 + len(self.densities), controls=controls
+        )
+        settings.known("finetune_optimizer", self.finetune_optimizer, optimizers.RULES)
+        training.check_whole("finetune", self.finetune, self.training)
         if self.finetune:
             finetuning(self)
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        tickets.check_effects(self)
 
 
 def masked(chosen: MaskTrainingSettings) -> list[Wanted]:
@@ -165,6 +179,8 @@ def finetuning(chosen: MaskTrainingSettings) -> tuple[TrainingSettings, Optimize
     """
     length = chosen.finetune
     in_steps = chosen.training.steps is not None
-    times = {"steps": max(1, round(length))} if in_steps else {"epochs": length}
-    optimizer = OptimizerSettings(optimizer=chosen.finetune_optimizer, lr=chosen.finetune_lr)
-    return dataclasses.replace(chosen.training, **times), optimizer
+    times = {"steps": round(length)} if in_steps else {"epochs": length}
+    own = {"optimizer": "finetune_optimizer", "lr": "finetune_lr"}
+    with settings.renamed(own | dict.fromkeys(("steps", "epochs"), "finetune")):
+        optimizer = OptimizerSettings(optimizer=chosen.finetune_optimizer, lr=chosen.finetune_lr)
+        return dataclasses.replace(chosen.training, **times), optimizer

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tyro
 from flax import linen as nn
 
-from jaxlth import selection, settings
+from jaxlth import ranges, selection, settings
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
 from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
@@ -32,11 +32,13 @@ __all__ = [
     "Network",
     "any_width",
     "build",
+    "has_batch_norm",
     "label",
     "wiring",
 ]
 
 Params = Any
+MOST_LAYERS = 1000  # hidden ones of an mlp
 
 
 class Network(NamedTuple):
@@ -75,9 +77,9 @@ class ModelSettings:
 
     name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
     """Network, such as lenet-300-100, resnet-20, vgg-16; or mlp with the widths of --hidden."""
-    hidden: tuple[int, ...] = ()
+    hidden: Annotated[tuple[int, ...], ranges.at_least(1)] = ()
     """Widths of the hidden layers of an mlp, input side first."""
-    fc_layers: int = 1
+    fc_layers: Annotated[int, ranges.at_least(1)] = 1
     """Dense layers of a VGG, the classifier among them: 1 or 2."""
     initializer: str = "kaiming-normal"
     """Distribution of the initial weights; biases start at zero."""
@@ -87,13 +89,15 @@ class ModelSettings:
     """What the network computes in; its parameters are float32 in any case."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         settings.known("model", self.name, MODELS)
         settings.known("initializer", self.initializer, INITIALIZERS)
         settings.known("norm_scale", self.norm_scale, get_args(NormScale))
         settings.known("dtype", self.dtype, get_args(Dtype))
         settings.require(
-            all(width >= 1 for width in self.hidden),
-            f"`hidden` must be widths of at least 1; got {self.hidden}.",
+            len(self.hidden) <= MOST_LAYERS,
+            f"`hidden` must be at most {MOST_LAYERS} widths, as each layer is compiled; got "
+            f"{len(self.hidden)}.",
         )
         settings.require(
             self.name == "mlp" or not self.hidden,
@@ -107,7 +111,7 @@ class ModelSettings:
             f"`fc_layers` belongs to vgg-11, vgg-16 and vgg-19; {self.name} has its own layers.",
         )
         settings.require(
-            self.name.startswith(_WITH_BATCH_NORM) or self.norm_scale == "uniform",
+            has_batch_norm(self.name) or self.norm_scale == "uniform",
             f"`norm_scale` belongs to models with batch norm; {self.name} has none.",
         )
 
@@ -173,6 +177,11 @@ def build(
         auxiliary=auxiliary if isinstance(module, InceptionV3) else None,
         convolutional=not isinstance(module, MLP),
     )
+
+
+def has_batch_norm(name: str) -> bool:
+    """Return whether the network of a name has batch norm."""
+    return name.startswith(_WITH_BATCH_NORM)
 
 
 def label(chosen: ModelSettings) -> str:

@@ -40,8 +40,11 @@ def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str
         if len(shape) < 2:
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
     used = {name: shape if kernel else shape[-2:] for name, shape in shapes.items()}
-    weights = {name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items()}
-    return _shared_out({name: math.prod(shape) for name, shape in shapes.items()}, weights, keep)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    weights = {
+        name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items() if sizes[name]
+    }
+    return _shared_out(sizes, weights, keep)
 
 
 def smart_ratio(
@@ -91,7 +94,7 @@ def smart_ratio(
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     weights = {}
     for place, name in enumerate(order, start=1):
-        if len(shapes[name]) > 2:
+        if len(shapes[name]) > 2 and sizes[name]:
             left = len(order) - place + 1
             weights[name] = Fraction(left**2 + left, place**2 if damped else 1)
     if not weights:
@@ -111,15 +114,19 @@ def smart_ratio(
 def _shared_out(
     sizes: Mapping[str, int], weights: Mapping[str, Fraction], keep: int
 ) -> dict[str, int]:
-    """Return counts that add up to `keep`, densities as the weights: all, where more than all."""
+    """Return counts that add up to `keep`, densities as the weights: all, where more than all.
+
+    A tensor without elements keeps 0 and needs no weight.
+    """
     keep, size = whole("keep", keep, 1), sum(sizes.values())
     if keep > size:
         raise ValueError(f"`keep` must be at most the {size} prunable weights; got {keep}.")
-    full: set[str] = set()
+    full = {name for name in sizes if not sizes[name]}
     while True:
         rest = keep - sum(sizes[name] for name in full)
         parts = {name: weights[name] * sizes[name] for name in sizes if name not in full}
-        wanted = {name: part * rest / sum(parts.values()) for name, part in parts.items()}
+        whole_part = sum(parts.values())
+        wanted = {name: part * rest / whole_part for name, part in parts.items()}
         over = {name for name, count in wanted.items() if count > sizes[name]}
         if not over:
             break

@@ -108,8 +108,7 @@ def in_rounds(
     """
     among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
     by_layer = bool(keeps) and isinstance(keeps[0], Mapping)
-    # Counted in NumPy, for which nothing is compiled.
-    counts = {name: int(np.asarray(live).sum()) for name, live in among.items()}
+    counts = {name: _count(live) for name, live in among.items()}
     limits, limit = counts if by_layer else None, sum(counts.values())
     for each in keeps:
         if isinstance(each, Mapping):
@@ -191,9 +190,17 @@ def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> N
         raise TypeError(f"`{argument}` must be a whole number of weights; got {keep!r}.")
     if isinstance(keep, jax.core.Tracer):
         return
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(mask))
-    limit = masks.size(mask) if traced else int(masks.kept(mask))
+    leaves = jax.tree.leaves(mask)
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    limit = masks.size(mask) if traced else sum(_count(leaf) for leaf in leaves)
     if not 0 <= keep <= limit:
         raise ValueError(
             f"`{argument}` must lie in 0..{limit}, what the {within} keeps; got {int(keep)}."
         )
+
+
+def _count(live: Any) -> int:
+    """Return how many are True; in NumPy, for which nothing is compiled, if all are at hand."""
+    if getattr(live, "is_fully_addressable", True):
+        return int(np.count_nonzero(np.asarray(live)))
+    return int(jnp.sum(live))

@@ -26,15 +26,17 @@ MOST = 12  # lines of a panel
 def tickets(results: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the networks that were asked for: links aside, densities as asked.
 
-    Where none was asked for, or fewer weights are kept, it is the mean over replicates, to three
-    digits.
+    Where none was asked for, or other numbers of weights are kept, it is the mean over replicates,
+    to three digits.
     """
     rows = results[~results["link"].astype(bool)].copy()
     name = rows["unit"].str.extract(r"^density_([^/]+)/")[0]
     asked, own = pd.to_numeric(name, errors="coerce"), rows["density"].astype(float)
     means = own.groupby([rows["control"], name]).transform("mean")
     return rows.assign(
-        density=asked.where(means >= 0.95 * asked, means.map("{:.3g}".format).astype(float))
+        density=asked.where(
+            means.between(0.95 * asked, 1.05 * asked), means.map("{:.3g}".format).astype(float)
+        )
     )
 
 

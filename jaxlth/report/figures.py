@@ -9,6 +9,7 @@ References:
 """
 
 import math
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +23,7 @@ from matplotlib.ticker import FixedLocator
 from jaxlth.report import controls, drawing
 from jaxlth.report import results as stored
 from jaxlth.report.curves import training
+from jaxlth.store import files
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
@@ -174,13 +176,24 @@ def check(path: str | pathlib.Path) -> None:
 def save(figure: Figure, path: str | pathlib.Path) -> None:
     """Write a figure as PNG (200 dots an inch), PDF or SVG, by the suffix of `path`.
 
-    The same figure always gives the same bytes. Folders are made where they are missing.
+    The same figure always gives the same bytes. The file is replaced at once, so that it is never
+    seen half written. Folders are made where they are missing.
+
+    Raises:
+      StoreError: the file cannot be written.
     """
     check(path)
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}):
-        figure.savefig(path, dpi=200, metadata=_STAMPS[path.suffix])
+    part = path.with_name(f".{path.name}.part")
+    same = matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42})
+    with files.writing(path), same:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stamps = _STAMPS[path.suffix]
+            figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=stamps)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _mark_missing(

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from jaxlth.report import controls, drawing, tables
+from jaxlth.settings import require
 
 JOB = "supermask"
 KINDS = ("ticket", "thresholds", "baseline", "size", "short", "long")  # of networks, as listed
@@ -207,6 +208,13 @@ def figure(
     Raises:
       ValueError: the run has no network yet of which a part tells.
     """
+    drawn = drawable(results)
+    for part in parts:
+        require(
+            part in drawn,
+            f"`results` have no network of the kind {' or '.join(sorted(_OF[part]))} yet that did "
+            f"not diverge; the panel {part} draws those.",
+        )
     seen = _Seen(networks(results, curves, split=split), curves, split, groups)
     with matplotlib.rc_context(drawing.LOOK):
         made, panels = drawing.new_figure(panels=len(parts))

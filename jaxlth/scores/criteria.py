@@ -1,16 +1,20 @@
 """Scores of weights from where they began and where training took them.
 
 Each takes the initial and the final parameters, trees of the same shapes, and returns a tree of
-floats like them; the higher, the more a weight is worth keeping.
+floats like them; the higher, the more a weight is worth keeping. Of complex weights the magnitudes
+count; criteria of signs refuse them.
 
 References:
   Zhou et al. 2019, Deconstructing Lottery Tickets, Figure 3; Burger 2024, section 2.2.1.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxlth import trees
 
 
 def large_final(_initial: Any, final: Any) -> Any:
@@ -41,22 +45,22 @@ def large_initial_large_final(initial: Any, final: Any, *, alpha: float = 1.0) -
       final: parameters after it.
       alpha: above 0; weighs the final magnitude, which training changes in scale.
     """
-    return jax.tree.map(lambda i, f: jnp.minimum(alpha * jnp.abs(f), jnp.abs(i)), initial, final)
+    return _map(lambda i, f: jnp.minimum(alpha * jnp.abs(f), jnp.abs(i)), initial, final)
 
 
 def small_initial_small_final(initial: Any, final: Any, *, alpha: float = 1.0) -> Any:
     """Return -max(alpha |final|, |initial|): small both before and after."""
-    return jax.tree.map(lambda i, f: -jnp.maximum(alpha * jnp.abs(f), jnp.abs(i)), initial, final)
+    return _map(lambda i, f: -jnp.maximum(alpha * jnp.abs(f), jnp.abs(i)), initial, final)
 
 
 def magnitude_increase(initial: Any, final: Any) -> Any:
     """Return |final| - |initial|."""
-    return jax.tree.map(lambda i, f: jnp.abs(f) - jnp.abs(i), initial, final)
+    return _map(lambda i, f: jnp.abs(f) - jnp.abs(i), initial, final)
 
 
 def movement(initial: Any, final: Any) -> Any:
     """Return |final - initial|."""
-    return jax.tree.map(lambda i, f: jnp.abs(f - i), initial, final)
+    return _map(lambda i, f: jnp.abs(f - i), initial, final)
 
 
 def same_sign(score: Any, initial: Any, final: Any) -> Any:
@@ -65,18 +69,36 @@ def same_sign(score: Any, initial: Any, final: Any) -> Any:
     Such weights are kept only where there are too few others, the lowest positions first. Zhou et
     al. give them 0, which under scores above 0 selects the same.
 
+    Raises:
+      TypeError: weights are complex, and have no sign.
+      ValueError: the trees differ; the message names the first leaf that does.
+
     Example:
       >>> initial, final = {"w": jnp.array([1.0, -1.0])}, {"w": jnp.array([2.0, 3.0])}
       >>> same_sign(large_final(initial, final), initial, final)["w"].tolist()
       [2.0, -inf]
     """
+    for name, leaf in [*trees.named(initial).items(), *trees.named(final).items()]:
+        if jnp.iscomplexobj(leaf):
+            raise TypeError(f"Signs need real weights; leaf {name!r} is {jnp.result_type(leaf)}.")
+    kept = _map(lambda i, f: jnp.sign(i) == jnp.sign(f), initial, final)
+    trees.check_same(score, initial, a_name="score", b_name="initial")
     with jax.debug_infs(False):  # these are meant
-        return jax.tree.map(
-            lambda s, i, f: jnp.where(jnp.sign(i) == jnp.sign(f), s, -jnp.inf),
-            score,
-            initial,
-            final,
-        )
+        return jax.tree.map(lambda s, same: jnp.where(same, s, -jnp.inf), score, kept)
+
+
+def _map(criterion: Callable[[jax.Array, jax.Array], jax.Array], initial: Any, final: Any) -> Any:
+    """Return the criterion of each leaf, of types narrower than float32 computed in float32.
+
+    Raises:
+      ValueError: the trees differ; the message names the first leaf that does.
+    """
+    trees.check_same(initial, final, a_name="initial", b_name="final")
+    return jax.tree.map(
+        lambda i, f: criterion(trees.at_least_float32(i), trees.at_least_float32(f)),
+        initial,
+        final,
+    )
 
 
 def large_final_same_sign(initial: Any, final: Any) -> Any:

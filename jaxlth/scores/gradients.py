@@ -5,6 +5,10 @@ the mask allows to be pruned; pruned weights and tensors that are never pruned g
 the business of `apply_fn`: SNIP and GraSP are published with the statistics of the batch (training
 mode), SynFlow's code with running statistics, which change nothing at initialisation.
 
+A complex weight counts as its two real parts together, and its score is real. Types narrower than
+float32 are multiplied in it. Labels outside 0..classes-1 are refused where their values are known:
+within a `jax.jit` of your own they are not, and JAX drops such examples or wraps around there.
+
 References:
   Lee et al. 2019, SNIP; Wang et al. 2020, Picking Winning Tickets Before Training by Preserving
   Gradient Flow; Tanaka et al. 2020, Pruning neural networks without any data by iteratively
@@ -15,9 +19,12 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
-from jaxlth import masks, selection
+from jaxlth import labels as label_values
+from jaxlth import masks, selection, trees
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
@@ -41,7 +48,8 @@ def snip(
       A tree like `params`.
 
     Raises:
-      ValueError: `chunk` does not divide the batch, labels do not fit, or the trees do not.
+      ValueError: `chunk` does not divide the batch, a label is no class, or shapes or trees do
+        not fit.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0]])}
@@ -50,9 +58,9 @@ def snip(
       [[0.11900000274181366, 0.11900000274181366]]
     """
     batch = _checked(batch)
-    gradient = jax.grad(_loss(apply_fn, mask, temperature=1.0))
+    gradient = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=1.0))
     found = _mean(lambda each: gradient(params, each), batch, chunk)
-    return jax.tree.map(lambda w, g: jnp.abs(g * w), params, found)
+    return jax.tree.map(lambda w, g: jnp.abs(_product(g, w)), params, found)
 
 
 def grasp(
@@ -82,16 +90,18 @@ def grasp(
       A tree like `params`; signed.
 
     Raises:
-      ValueError: `chunk` does not divide the batch, labels do not fit, or the trees do not.
+      ValueError: `chunk` does not divide the batch, a label is no class, or shapes or trees do
+        not fit.
     """
     batch = _checked(batch)
-    gradient = jax.grad(_loss(apply_fn, mask, temperature=temperature))
+    gradient = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=temperature))
     found = _mean(lambda each: gradient(params, each), batch, chunk)
+    uphill = jax.tree.map(jnp.conj, found)  # what JAX calls gradient is its conjugate
 
     def product(each: Batch) -> Any:
-        return jax.jvp(lambda at: gradient(at, each), (params,), (found,))[1]
+        return jax.jvp(lambda at: gradient(at, each), (params,), (uphill,))[1]
 
-    return jax.tree.map(jnp.multiply, params, _mean(product, batch, chunk))
+    return jax.tree.map(_product, params, _mean(product, batch, chunk))
 
 
 def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
@@ -125,7 +135,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
       [[2.0, 3.0]]
     """
     with selection.float64():
-        wide = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w).astype(jnp.float64)), params)
+        wide = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w)).astype(jnp.float64), params)
         ones = jnp.asarray(inputs).astype(jnp.float64)
 
         def flow(at: Any) -> jax.Array:
@@ -148,12 +158,21 @@ def _pruned(params: Any, mask: masks.Mask) -> Any:
     )
 
 
+def _product(gradient: jax.Array, weight: jax.Array) -> jax.Array:
+    """Return what a step along a weight changes to first order, real if the weight is not."""
+    return jnp.real(trees.at_least_float32(gradient) * trees.at_least_float32(weight))
+
+
 def _loss(
-    apply_fn: ApplyFn, mask: masks.Mask, *, temperature: float
+    apply_fn: ApplyFn, mask: masks.Mask, *, labels: jax.Array, temperature: float
 ) -> Callable[[Any, Batch], jax.Array]:
+    """Return (params, batch) -> mean cross-entropy; `labels` are those of all batches."""
+    known = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
+
     def loss(params: Any, batch: Batch) -> jax.Array:
         inputs, labels = batch
         logits = apply_fn(_pruned(params, mask), inputs)
+        label_values.check(known, logits.shape[-1], argument="batch[1]")
         # Of bfloat16 logits divided by 200 little would be left.
         wide = logits.astype(selection.widest([logits]))
         likelihoods = jax.nn.log_softmax(wide / temperature)
@@ -165,7 +184,7 @@ def _loss(
 def _checked(batch: Batch) -> Batch:
     """Return a batch of arrays whose labels are whole numbers, one an example."""
     inputs, labels = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
-    count = jax.tree.leaves(inputs)[0].shape[0]
+    count = next((len(leaf) for leaf in jax.tree.leaves(inputs) if np.ndim(leaf)), 0)
     if labels.shape != (count,) or not count or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
             f"`batch` must be inputs and as many whole-numbered labels; got {count} inputs and "

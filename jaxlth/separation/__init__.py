@@ -72,9 +72,7 @@ def separation(
       Progress, about once a second.
     """
     chosen, job = problem.subject.chosen, Job(problem, run)
-    info = problem.info
-    run.note({name: getattr(info, name) for name in ("shape", "classes", "tasks", "widths")})
-    tickets.plan(run, job.first_asked())
+    tickets.begin(problem, run, job.first_asked())
     trainings = tickets.Trainings(problem)
     for level in range(job.levels + 1):
         going = [each for each in range(chosen.replicates) if job.goes_on(level, each)]

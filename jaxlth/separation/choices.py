@@ -1,9 +1,9 @@
 """The settings of separation, and the settings of IMP that they stand for."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from jaxlth import settings, tickets
+from jaxlth import ranges, settings, tickets
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.tickets import ImpSettings, scoring
@@ -29,13 +29,13 @@ class SeparationSettings:
         epochs=3000.0, batch_size=64, evaluate_every=1, patience=30
     )
     optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3)
-    levels: int = 9
+    levels: Annotated[int, tickets.LEVELS] = 9
     """Prunings; level 0 is the dense network."""
-    prune_fraction: float = 0.32
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.32
     """Share of the surviving weights that each level prunes, in (0, 1)."""
-    target: int | None = None
+    target: Annotated[int | None, ranges.at_least(1)] = None
     """Weights kept at the last level, in place of --prune-fraction."""
-    counts: tuple[int, ...] = ()
+    counts: Annotated[tuple[int, ...], ranges.Range()] = ()
     """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
     score: str = "magnitude"
     """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
@@ -46,7 +46,7 @@ class SeparationSettings:
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     alive: bool = False
     """Prune inactive weights, on which no output depends, before any other."""
-    rewind_step: int = 0
+    rewind_step: Annotated[int, ranges.at_least(0)] = 0
     """Step of the dense training whose state tickets restart from; 0 is initialisation."""
     after_pruning: AfterPruning = "rewind"
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
@@ -56,23 +56,20 @@ class SeparationSettings:
     stop: Stop = settings.outside("degraded")
     """When a replicate is pruned no further: once it is degraded, already once it is separated, or
     never."""
-    replicates: int = settings.outside(4)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(4)
     """Repetitions, each with its own initialisation and data order."""
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time: the
     same training up to rounding."""
-    seed: int = 0
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         settings.known("score", self.score, SCORES)
         settings.known("scope", self.scope, get_args(Scope))
         settings.known("coverage", self.coverage, get_args(Coverage))
         settings.known("stop", self.stop, get_args(Stop))
-        settings.require(
-            self.target is None or self.target >= 1,
-            f"`target` must be at least 1; got {self.target}.",
-        )
         settings.require(
             self.target is None or self.levels >= 1,
             "`target` is reached by pruning; `levels` is 0.",
@@ -102,6 +99,10 @@ class SeparationSettings:
             "by `prune_fraction`.",
         )
         imp(self)
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        imp(self).check_effects()
 
 
 def imp(chosen: SeparationSettings) -> ImpSettings:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxlth import data, graphs, settings, store, tickets
 from jaxlth.data import Info
@@ -47,21 +47,17 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
       StoreError: it is no run folder, or something in it is damaged.
       ValueError: the run is of another job, or has no such replicate.
     """
-    about = store.about_run(path)
+    about, run = store.about_run(path), store.look(path)
     settings.require(
         about["job"] == "separation", f"The run {about['label']} is not of `jaxlth separation`."
     )
-    run, facts = store.look(path), about["facts"]
     chosen, images = tickets.described(run, SeparationSettings)
-    info = Info(
-        name=chosen.data.name,
-        **images,
-        tasks=tuple(facts["tasks"]),
-        widths=tuple(facts["widths"]),
-        train=0,
-        validation=0,
-        test=0,
-    )
+    with store.understood(run.path) as about:
+        parts, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
+        named: dict[str, Any] = {"name": chosen.data.name, "tasks": parts, "widths": widths}
+        info = Info(**named, **images, train=0, validation=0, test=0)
+        owners = [graphs.Task(*task) for task in data.tasks(info)]
+        tasks = dict(zip(names(info.name), owners, strict=True))
     subject = tickets.subject(chosen, **images)
     units = [name for name, _ in run.records()]
     found, level = {}, 0
@@ -70,5 +66,4 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         found[level] = Start(network, run.load(unit, "mask", subject.dense))
         level += 1
     settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
-    owners = [graphs.Task(*task) for task in data.tasks(info)]
-    return Pruned(dict(zip(names(info.name), owners, strict=True)), info.shape, found)
+    return Pruned(tasks, info.shape, found)

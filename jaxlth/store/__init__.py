@@ -13,9 +13,9 @@ and that file is put there last. So a job asks `run.has(unit)` and computes what
 A run folder holds
 
     settings.toml           all settings, to be given back as a settings file
-    run.json                job, settings, versions, machines
+    run.json                job, settings, versions, machines, data, with a checksum
     lock                    who works here now
-    results.jsonl           a line for each finished unit, as they finish; the records are the truth
+    results.jsonl           a line with a checksum for each finished unit, made from its record
     UNIT/record.json        numbers of a finished unit, with checksums
     UNIT/arrays/            its trees, written by orbax
     UNIT/checkpoint_NNNNNN/ the state inside an unfinished unit
@@ -25,7 +25,8 @@ The folders live on a local or mounted disk: the lock and the promise to survive
 works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.store.mirror`.
 """
 
-from jaxlth.store import exchange, tensorboard
+from jaxlth.store import damage, exchange, facts, tensorboard
+from jaxlth.store.about import check_settings, is_run, understood
 from jaxlth.store.bucket import at as reach
 from jaxlth.store.bucket import is_remote
 from jaxlth.store.exchange import export_ticket, load_ticket
@@ -41,12 +42,16 @@ __all__ = [
     "RunInfo",
     "StoreError",
     "about_run",
+    "check_settings",
     "curves",
+    "damage",
     "exchange",
     "export_results",
     "export_ticket",
+    "facts",
     "folder",
     "is_remote",
+    "is_run",
     "load_ticket",
     "look",
     "open_run",
@@ -54,5 +59,6 @@ __all__ = [
     "runs",
     "table",
     "tensorboard",
+    "understood",
     "write_events",
 ]

@@ -1,5 +1,11 @@
-"""What a run folder says of itself: `settings.toml` and `run.json`."""
+"""What a run folder says of itself: `settings.toml` and `run.json`.
 
+`run.json` holds its own checksum. One without it is of a version before there was one: it is taken
+as it is, and gets a checksum when the run is opened next. `settings.toml` holds the same settings
+for people and for `--settings`; where the two differ, `run.json` counts.
+"""
+
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -7,18 +13,33 @@ import pathlib
 import platform
 import socket
 import sys
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 import jax
 
+from jaxlth import __version__
 from jaxlth import settings as settings_lib
-from jaxlth.store import files
+from jaxlth.data import Identity
+from jaxlth.store import facts, files
 from jaxlth.store.files import StoreError
 
 PACKAGES = ("jaxlth", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 SETTINGS, ABOUT = "settings.toml", "run.json"
+LARGEST = 2**24  # bytes of `run.json`, which has some thousand
 MEND = "Delete this file and give the command of the run again: its results are still there."
+NEEDED: Mapping[str, tuple[type, ...]] = {  # entries of `run.json` with their kinds
+    "job": (str,),
+    "label": (str,),
+    "created": (str,),
+    "planned": (int, type(None)),
+    "settings": (dict,),
+    "changed": (dict,),
+    "facts": (dict,),
+    "environments": (list,),
+}
+IF_MISSING: Mapping[str, Any] = {"changed": {}, "facts": {}, "environments": []}
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -27,20 +48,90 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
       StoreError: it is no run folder, or its `run.json` is damaged.
     """
-    folder = pathlib.Path(path).absolute()
-    if not (folder / ABOUT).exists():
-        raise StoreError(f"{folder} is no folder of a run: it has no file {ABOUT}.")
-    return files.read_json(folder / ABOUT, remedy=MEND)
+    file = pathlib.Path(path).absolute() / ABOUT
+    if not is_run(file.parent):
+        raise StoreError(f"{file.parent} is no folder of a run: it has no file {ABOUT}.")
+    content = files.read_json(file, remedy=MEND, largest=LARGEST)
+    story = files.unsealed(content)
+    story |= {name: value for name, value in IF_MISSING.items() if name not in story}
+    if wrong := _wrong(content, story):
+        raise StoreError(f"{file} is damaged ({wrong}). {MEND}")
+    return story
 
 
-def describe(path: pathlib.Path, settings: Any, *, job: str, label: str) -> None:
+def is_run(path: pathlib.Path) -> bool:
+    """Return whether a folder is one of a run, whole or damaged, or cannot be looked into."""
+    try:
+        os.lstat(path / ABOUT)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def understood(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Give what a run says of itself to who looks up there what this version needs.
+
+    Raises:
+      StoreError: `run.json` is damaged, or lacks what is looked up, or has something else there, as
+        one of another version may.
+    """
+    story = read(path)
+    try:
+        yield story
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        lacking = f"it has no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(
+            f"{pathlib.Path(path).absolute() / ABOUT} was made by jaxlth {made_by(story)} and is "
+            f"not understood by jaxlth {__version__}: {lacking.rstrip('.')}. Read this run "
+            "with the version that made it."
+        ) from error
+
+
+def check_settings(path: str | os.PathLike[str]) -> None:
+    """Raise if a file is the `settings.toml` of a run and differs from what the run was made with.
+
+    Copies in other places may say what they like.
+
+    Raises:
+      StoreError: it differs, or the `run.json` beside it is damaged.
+    """
+    file = pathlib.Path(path).absolute()
+    if file.name != SETTINGS or not is_run(file.parent):
+        return
+    content = files.read_bytes(file, remedy="", largest=LARGEST)
+    try:
+        said = tomllib.loads(content.decode())
+    except ValueError:
+        said = None
+    if said != settings_lib.without_none(read(file.parent)["settings"]):
+        raise StoreError(
+            f"{file} is damaged or was changed: it differs from the settings in {ABOUT} beside it. "
+            "Settings of your own belong into another folder; the command of this run writes this "
+            "file again."
+        )
+
+
+def made_by(story: Mapping[str, Any]) -> str:
+    """Return the version of jaxlth that made a run."""
+    try:
+        return str(story["environments"][0]["versions"]["jaxlth"])
+    except (IndexError, KeyError, TypeError):
+        return "of an unknown version"
+
+
+def describe(
+    path: pathlib.Path, settings: Any, *, job: str, label: str, data: Identity | None = None
+) -> None:
     """Write settings and circumstances of a run, or compare them with those that are there.
 
     Raises:
-      StoreError: the run was made with other defaults, or the folder cannot be written.
+      StoreError: the run was made with other defaults or data, or the folder cannot be written.
     """
     now = _environment()
-    if (path / ABOUT).exists():
+    if is_run(path):
         about = read(path)
         _refuse_other_defaults(path, about, settings)
         settings = _larger(about["settings"], settings)
@@ -61,11 +152,12 @@ def describe(path: pathlib.Path, settings: Any, *, job: str, label: str) -> None
         "changed": settings_lib.changed(settings),
         "settings": settings_lib.to_dict(settings),
         "environments": environments,
+        "facts": facts.joined(path, about.get("facts", {}), facts.of_data(data)),
     }
-    text = settings_lib.to_toml(settings)
-    if new != about or not (path / SETTINGS).exists():
-        files.write_text(path / SETTINGS, text)
-        write(path, new)  # last: a folder with it is a run
+    texts = {SETTINGS: settings_lib.to_toml(settings), ABOUT: _text(new)}
+    for name, text in texts.items():  # `run.json` last: a folder with it is a run
+        if not _holds(path / name, text):
+            files.write_text(path / name, text)
 
 
 def write(path: pathlib.Path, about: Mapping[str, Any]) -> None:
@@ -74,13 +166,37 @@ def write(path: pathlib.Path, about: Mapping[str, Any]) -> None:
     Raises:
       StoreError: the folder cannot be written.
     """
-    files.write_text(path / ABOUT, files.to_json(about, indent=2) + "\n")
+    files.write_text(path / ABOUT, _text(about))
+
+
+def _text(about: Mapping[str, Any]) -> str:
+    return files.to_json(files.sealed(about), indent=2) + "\n"
+
+
+def _holds(file: pathlib.Path, text: str) -> bool:
+    try:
+        return files.read_bytes(file, remedy="", largest=LARGEST) == text.encode()
+    except StoreError:
+        return False
+
+
+def _wrong(content: Mapping[str, Any], story: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with what `run.json` holds, None if nothing is."""
+    if not files.is_whole(content):
+        return "its checksum does not match"
+    for name, kinds in NEEDED.items():
+        if name not in story:
+            return f"it has no entry {name!r}"
+        if not isinstance(story[name], kinds) or isinstance(story[name], bool):
+            kind = type(story[name]).__name__
+            return f"its entry {name!r} is a {kind} and no {kinds[0].__name__}"
+    return None
 
 
 def _refuse_other_defaults(path: pathlib.Path, about: Mapping[str, Any], settings: Any) -> None:
     found = settings_lib.differences(about["settings"], settings)
     if found:
-        version = about["environments"][0]["versions"]["jaxlth"]
+        version = made_by(about)
         raise StoreError(
             f"{path} was made by jaxlth {version} with other defaults: {'; '.join(found)}. "
             f"Use another `--out`, delete the folder, or go on with jaxlth {version}."

@@ -6,8 +6,8 @@ and `None` leaves come back as such. A *description* goes with the arrays: kind 
 leaf, and the CRC-32 of all bytes.
 """
 
-import functools
 import pathlib
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from jaxlth import trees
-from jaxlth.store.files import StoreError, unwritable
+from jaxlth.store import checkpointer, files
+from jaxlth.store.files import StoreError
 
 Description = dict[str, Any]  # {"crc32": int, "leaves": {name: [kind, shape] | None}}
 
@@ -39,7 +40,7 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Descrip
         if filled := {leaf: value for leaf, value in packed.items() if value.size}:
             stored[name] = filled
     if stored:
-        _save(folder, stored)
+        checkpointer.save(folder, stored)
     return described
 
 
@@ -51,7 +52,7 @@ def read(folder: pathlib.Path, name: str, described: Description, *, remedy: str
     """
     kinds = {leaf: kind for leaf, kind in described["leaves"].items() if kind is not None}
     filled = [leaf for leaf, (_, shape) in kinds.items() if 0 not in shape]
-    found = _restore(folder, name, filled, remedy=remedy) if filled else {}
+    found = checkpointer.restore(folder, name, filled, remedy=remedy) if filled else {}
     packed = {leaf: found.get(leaf, np.zeros(0, np.uint8)) for leaf in kinds}
     if _checksum(packed) != described["crc32"]:
         raise StoreError(f"{folder} is damaged (the checksum of `{name}` is wrong). {remedy}")
@@ -75,15 +76,8 @@ def check_files(folder: pathlib.Path, expected: Mapping[str, int], *, remedy: st
       StoreError: a file is missing, damaged or cannot be read; the message names it.
     """
     for name, crc in expected.items():
-        try:
-            whole = zlib.crc32((folder / name).read_bytes()) == crc
-        except FileNotFoundError as error:
-            raise StoreError(f"{folder / name} is missing. {remedy}") from error
-        except OSError as error:
-            raise StoreError(
-                f"{folder / name} cannot be read: {error.strerror}. {remedy}"
-            ) from error
-        if not whole:
+        content = files.read_bytes(folder / name, remedy=remedy, largest=sys.maxsize)
+        if zlib.crc32(content) != crc:
             raise StoreError(f"{folder / name} is damaged (its checksum is wrong). {remedy}")
 
 
@@ -106,48 +100,6 @@ def rebuild(leaves: Mapping[str, Any], like: Any, *, what: str) -> Any:
     structure = jax.tree.structure(like, is_leaf=_is_none)
     ordered = [_as_like(leaves[leaf], value, f"{what}/{leaf}") for leaf, value in wanted.items()]
     return jax.tree.unflatten(structure, ordered)
-
-
-def _save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None:
-    checkpointer, args = _orbax()
-    try:
-        checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
-    except Exception as error:  # tensorstore reports a full disk as a ValueError
-        raise unwritable(folder, _first_line(error)) from error
-
-
-def _restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) -> dict[str, Any]:
-    checkpointer, args = _orbax()
-    wanted = args.PyTreeRestore(
-        item={name: dict.fromkeys(leaves, 0)},
-        restore_args={name: dict.fromkeys(leaves, _as_numpy())},
-        partial_restore=True,
-    )
-    try:
-        return checkpointer.restore(folder.absolute(), args=wanted)[name]
-    except Exception as error:  # whatever a damaged file makes orbax or tensorstore say
-        raise StoreError(f"{folder} is damaged ({_first_line(error)}). {remedy}") from error
-
-
-@functools.cache
-def _orbax() -> tuple[Any, Any]:
-    # Orbax takes half a second to import, which listing runs and showing a table need not wait for.
-    # One checkpointer serves the whole process; uncompressed, since weights hardly compress. It
-    # waits for no other process: only the first one reads and writes.
-    import orbax.checkpoint as ocp
-
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix="jaxlth"
-    )
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone), ocp.args
-
-
-def _as_numpy() -> Any:
-    import orbax.checkpoint as ocp
-
-    return ocp.RestoreArgs(restore_type=np.ndarray)
 
 
 def _is_none(value: Any) -> bool:
@@ -219,8 +171,3 @@ def nested(leaves: Mapping[str, Any]) -> Any:
             branch = branch.setdefault(parent, {})
         branch[last] = value
     return tree
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -6,9 +6,14 @@ import json
 import os
 import pathlib
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+LARGEST = 2**30  # bytes of a file of JSON: a record with long curves has some millions
+DEEPEST = 50  # tables and lists within each other in such a file, of which we write ten at most
+CHECKSUM = "crc32"  # the entry of an object that holds the checksum of the others
 
 
 class StoreError(Exception):
@@ -29,6 +34,14 @@ def unwritable(path: str | os.PathLike[str], why: str) -> StoreError:
     return StoreError(
         f"{path} cannot be written: {why}. Free disk space or make the folder writable, then run "
         f"the same command again; what was stored before is whole."
+    )
+
+
+def unreadable(path: str | os.PathLike[str], why: str) -> StoreError:
+    """Return the error that `path` cannot be read, though it may well be whole."""
+    return StoreError(
+        f"{path} cannot be read: {why}. It may well be whole: make it readable, then run the same "
+        "command again."
     )
 
 
@@ -57,23 +70,69 @@ def to_json(value: Any, **options: Any) -> str:
     return json.dumps(value, default=_plain, **options)
 
 
-def read_json(path: pathlib.Path, *, remedy: str) -> dict[str, Any]:
+def read_bytes(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> bytes:
+    """Return what a file holds. Pipes, which may never end, and huge files are not read.
+
+    Raises:
+      StoreError: it is missing, no file, too large or cannot be read; the message ends with
+        `remedy`.
+    """
+    try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise StoreError(f"{path} is damaged (it is no file). {remedy}")
+        if about.st_size > largest:
+            sizes = f"{about.st_size:,} bytes where {largest:,} are the most"
+            raise StoreError(f"{path} is damaged ({sizes}). {remedy}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing. {remedy}") from error
+    except OSError as error:
+        raise unreadable(path, error.strerror or str(error)) from error
+
+
+def read_json(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
       StoreError: the file is missing or damaged; the message ends with `remedy`.
     """
+    content = read_bytes(path, remedy=remedy, largest=largest)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing. {remedy}") from error
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
-    except ValueError as error:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged (it is not valid JSON). {remedy}") from error
     if not isinstance(found, dict):
         raise StoreError(f"{path} is damaged (it holds no JSON object). {remedy}")
+    if not _is_flat(found, DEEPEST):
+        raise StoreError(f"{path} is damaged (it is nested too deep). {remedy}")
     return found
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with a last entry that holds the checksum of the others.
+
+    Example:
+      >>> sealed({"steps": 60})
+      {'steps': 60, 'crc32': 2312521579}
+      >>> is_whole(sealed({"steps": 60})), is_whole(sealed({"steps": 60}) | {"steps": 20})
+      (True, False)
+    """
+    plain = json.loads(to_json(unsealed(content)))
+    return plain | {CHECKSUM: _checksum(to_json(plain))}
+
+
+def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object without the entry that `sealed` adds."""
+    return {name: value for name, value in content.items() if name != CHECKSUM}
+
+
+def is_whole(content: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object has the checksum that `sealed` gave it, or none.
+
+    Objects without a checksum are of versions before there was one, and are taken as they are.
+    """
+    return CHECKSUM not in content or content[CHECKSUM] == _checksum(to_json(unsealed(content)))
 
 
 def write_checked(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -126,6 +185,14 @@ def sync_one(path: pathlib.Path) -> None:
 
 def _checksum(text: str) -> int:
     return zlib.crc32(text.encode())
+
+
+def _is_flat(value: Any, deepest: int) -> bool:
+    """Return whether a value has at most so many tables and lists within each other."""
+    if not isinstance(value, dict | list):
+        return True
+    inside = value.values() if isinstance(value, dict) else value
+    return deepest > 0 and all(_is_flat(part, deepest - 1) for part in inside)
 
 
 def _plain(value: Any) -> Any:

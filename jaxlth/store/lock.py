@@ -6,7 +6,6 @@ process that took it, however that dies. The text in the file says who took it l
 
 import contextlib
 import fcntl
-import json
 import os
 import pathlib
 import shlex
@@ -39,7 +38,7 @@ def hold(path: pathlib.Path, *, wait: bool) -> int:
                 "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
             }
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{files.to_json(about)}\n".encode(), 0)
+            os.pwrite(descriptor, f"{files.to_json(files.sealed(about))}\n".encode(), 0)
     except BaseException:
         os.close(descriptor)
         raise
@@ -60,9 +59,11 @@ def _flock(descriptor: int, *, wait: bool) -> bool:
 
 def _held(path: pathlib.Path) -> str:
     try:
-        by = json.loads((path / LOCK).read_text())
+        by = files.read_json(path / LOCK, remedy="")
+        if not files.is_whole(by):
+            raise ValueError("the holder is just writing it, or it is damaged")
         who = f"process {by['pid']} on {by['host']} since {by['since']} ({by['command']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, ValueError, KeyError):
         who = "another process"
     return f"{path} is held by {who}. Wait for it to end, or give --wait."
 

@@ -23,6 +23,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
+from jaxlth import paths
 from jaxlth.store import about, arrays, bucket, claim, files, lock, units
 from jaxlth.store.bucket import Place
 from jaxlth.store.files import StoreError
@@ -200,10 +201,10 @@ def write(file: pathlib.Path, content: bytes) -> None:
 def cached(purpose: str, url: str | os.PathLike[str]) -> pathlib.Path:
     """Return the folder on this machine that stands for one at a bucket."""
     kind, name = bucket.address(url)
-    cache = os.environ.get("JAXLTH_CACHE")
-    if not cache:
-        user = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        cache = pathlib.Path(user) / "jaxlth"
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    cache = paths.expand(
+        os.environ.get("JAXLTH_CACHE") or f"{user}/jaxlth", setting="$JAXLTH_CACHE"
+    )
     return pathlib.Path(cache).absolute() / purpose / kind / name
 
 

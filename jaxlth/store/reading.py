@@ -99,7 +99,14 @@ def _reading_folder(url: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def _origin(folder: pathlib.Path) -> Place:
-    return bucket.at((folder / ORIGIN).read_text(encoding="utf-8"))
+    """Return the run at a bucket that a reading folder is of."""
+    url = (folder / ORIGIN).read_text(encoding="utf-8", errors="replace")
+    if not bucket.is_remote(url) or mirror.cached("read", url) != folder:
+        raise StoreError(
+            f"{folder / ORIGIN} is damaged: it does not name the bucket that {folder} is a copy "
+            "of. Delete this folder and read the run by its address."
+        )
+    return bucket.at(url)
 
 
 def _units(there: Iterable[str]) -> list[str]:

@@ -1,6 +1,9 @@
-"""The lines of results: a log of finished units while a run goes on. The records are the truth."""
+"""The lines of results: a log of finished units while a run goes on. The records are the truth.
 
-import contextlib
+Each line holds its own checksum. A line without it is torn, damaged or of an older version, and is
+made again from the record of its unit when the run is opened.
+"""
+
 import json
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -9,6 +12,7 @@ from typing import Any
 from jaxlth.store import files, units
 
 RESULTS = "results.jsonl"
+REMEDY = "Delete this file: the next command on this run makes it again."
 
 
 def append(path: pathlib.Path, unit: str, record: Mapping[str, Any]) -> None:
@@ -22,34 +26,47 @@ def append(path: pathlib.Path, unit: str, record: Mapping[str, Any]) -> None:
 
 
 def mend(path: pathlib.Path, finished: Iterable[str]) -> None:
-    """Have one line for each finished unit, as a killed process may not have left it.
+    """Have one whole line for each finished unit, as far as possible in the order of the file.
 
     Raises:
-      StoreError: the file cannot be written, or the record of a unit without a line is damaged.
+      StoreError: the file cannot be read or written, or the record of a unit without a whole line
+        is damaged.
     """
     lines, finished = _lines(path), list(finished)
-    if set(lines) == set(finished):
+    whole = {unit: line for unit, line in lines if unit in finished}
+    if set(whole) == set(finished) and len(whole) == len(lines):
         return
-    kept = [line for unit, line in lines.items() if unit in finished]
-    missing = [unit for unit in finished if unit not in lines]
-    added = [_line(unit, units.record(units.locate(path, unit))) for unit in missing]
-    files.write_text(path / RESULTS, "".join(kept + added))
+    missing = iter([unit for unit in finished if unit not in whole])
+    places = dict.fromkeys(unit if unit in whole else next(missing, None) for unit, _ in lines)
+    order = [unit for unit in [*places, *missing] if unit is not None]
+    made = {unit: _line(unit, _record(path, unit)) for unit in order if unit not in whole}
+    files.write_text(path / RESULTS, "".join((whole | made)[unit] for unit in order))
 
 
-def _lines(path: pathlib.Path) -> dict[str, str]:
-    """Return the lines of results by unit, without one that a killed process left torn."""
+def _lines(path: pathlib.Path) -> list[tuple[str | None, str]]:
+    """Return the unit of each line of results and the line; None for one that is not whole."""
+    if not (path / RESULTS).exists():
+        return []
+    content = files.read_bytes(path / RESULTS, remedy=REMEDY)
+    lines = content.decode("utf-8", errors="replace").splitlines(keepends=True)
+    return [(_unit(line), line) for line in lines]
+
+
+def _unit(line: str) -> str | None:
     try:
-        text = (path / RESULTS).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return {}
-    lines = {}
-    for line in text.splitlines(keepends=True):
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            lines[json.loads(line)["unit"]] = line if line.endswith("\n") else f"{line}\n"
-    return lines
+        found = json.loads(line)
+        whole = files.CHECKSUM in found and files.is_whole(found) and line.endswith("\n")
+        return found["unit"] if whole else None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return None
+
+
+def _record(path: pathlib.Path, unit: str) -> dict[str, Any]:
+    return units.record(units.locate(path, unit))
 
 
 def _line(unit: str, record: Mapping[str, Any]) -> str:
     numbers = {key: value for key, value in record.items() if key != "curve"}
     plain = json.loads(files.to_json({"unit": unit} | numbers), parse_constant=lambda _: None)
-    return files.to_json(plain) + "\n"  # NaN as null: other readers of JSON lines take nothing else
+    # NaN is null now: other readers of JSON lines take nothing else.
+    return files.to_json(files.sealed(plain)) + "\n"

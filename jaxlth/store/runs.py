@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import os
 import pathlib
 import re
@@ -11,7 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from jaxlth import hosts
 from jaxlth import settings as settings_lib
-from jaxlth.store import about, bucket, files, lock, mirror, reading, results, units
+from jaxlth.data import Identity, workers
+from jaxlth.store import about, bucket, damage, files, lock, mirror, reading, results, units
+from jaxlth.store import facts as facts_lib
 from jaxlth.store.files import StoreError
 from jaxlth.store.mirror import Mirror
 
@@ -33,7 +34,13 @@ class RunInfo(NamedTuple):
 
 
 def open_run(
-    out: str | os.PathLike[str], settings: Any, *, job: str, label: str, wait: bool = False
+    out: str | os.PathLike[str],
+    settings: Any,
+    *,
+    job: str,
+    label: str,
+    wait: bool = False,
+    data: Identity | None = None,
 ) -> "Run":
     """Return the run with these settings, made now or found, and held by this process until closed.
 
@@ -47,14 +54,17 @@ def open_run(
       job: What is done, "imp" for instance.
       label: What it is done to, readable, such as "digits-lenet-300-100".
       wait: Wait for another process that holds the run, instead of raising.
+      data: What the run is trained on, from `data.identify`, where that is known already; see
+        `jaxlth.store.facts`.
 
     Returns:
       A context manager that gives the run back when left.
 
     Raises:
-      StoreError: another process holds the run; it was made with other defaults; or the folder
-        or bucket cannot be written.
+      StoreError: another process holds the run; it was made with other defaults or data; or the
+        folder or bucket cannot be written.
     """
+    workers.end_if_unguarded()
     path = folder(out, settings, job=job, label=label)
     mirrored: list[Mirror | None] = [None]  # stays in the process that has it
 
@@ -64,7 +74,7 @@ def open_run(
         descriptor = lock.hold(path, wait=wait)
         try:
             mirrored[0] = mirror.start(out, path, wait=wait)
-            about.describe(path, settings, job=job, label=label)
+            about.describe(path, settings, job=job, label=label, data=data)
             Run(path, descriptor, mirrored[0]).mend()
         except BaseException:
             Run(path, descriptor, mirrored[0]).abandon()
@@ -78,10 +88,14 @@ def open_run(
 def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
     """Return the folder of the run with these settings, which need not exist.
 
+    Of a label that is too long for a folder's name, such as a path or many widths, its beginning
+    is taken; the digest tells runs apart.
+
     Where `out` is a bucket, that is the working folder on this machine.
     """
     name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in (job, label))
-    return mirror.working_folder(out) / f"{name}-{settings_lib.digest(settings)}"
+    named = settings_lib.file_name(name, settings_lib.digest(settings))
+    return mirror.working_folder(out) / named
 
 
 def look(path: str | os.PathLike[str]) -> "Run":
@@ -183,12 +197,12 @@ class Run:
           facts: What JSON can hold: the shape of the images, say.
 
         Raises:
-          StoreError: the folder cannot be written.
+          StoreError: the run is of other data, or the folder cannot be written.
         """
         self._require_held()
         story = about.read(self.path)
         known = story.get("facts", {})
-        noted = known | json.loads(json.dumps(dict(facts)))
+        noted = facts_lib.joined(self.path, known, facts)
         if noted != known:
             about.write(self.path, story | {"facts": noted})
             self._copy(None)
@@ -337,23 +351,30 @@ class Run:
 def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
     """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
 
-    Where `out` is a bucket, `path` is a folder from which the run there can be read.
+    Where `out` is a bucket, `path` is a folder from which the run there can be read. Runs that are
+    damaged are left out, and named in the log.
 
     Raises:
-      StoreError: the file `run.json` of a run is damaged, or the bucket cannot be used.
+      StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
     """
     if bucket.is_remote(out):
-        found = [_info(seen) for seen in reading.glance(out)]
+        found = damage.of_whole(reading.glance(out), _info)
     else:
         folder = pathlib.Path(out).absolute()
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        found = [_info(_seen(path)) for path in paths if (path / about.ABOUT).exists()]
+        found = damage.of_whole(filter(_may_be_run, paths), _info_of)
     return sorted(found, key=lambda info: info.created)
 
 
 def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
     return units.records(reading.local(path))
+
+
+def _info_of(path: pathlib.Path) -> RunInfo:
+    about.read(path)  # before anything else: it says best what is wrong
+    finished = len(units.finished(path))
+    return _info(reading.Seen(path, finished, _bytes(path), lock.is_held(path)))
 
 
 def _info(seen: reading.Seen) -> RunInfo:
@@ -365,8 +386,9 @@ def _info(seen: reading.Seen) -> RunInfo:
     return RunInfo(seen.path, job, label, state, seen.finished, asked, seen.bytes, created)
 
 
-def _seen(path: pathlib.Path) -> reading.Seen:
-    return reading.Seen(path, len(units.finished(path)), _bytes(path), lock.is_held(path))
+def _may_be_run(path: pathlib.Path) -> bool:
+    """Return whether a path is the folder of a run, or a link to one that is not there."""
+    return about.is_run(path) or (path.is_symlink() and not path.exists())
 
 
 def _bytes(path: pathlib.Path) -> int:

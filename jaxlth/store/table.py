@@ -3,11 +3,11 @@
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from jaxlth.store import about, files, reading, units
+from jaxlth.store import about, damage, files, reading, units
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -22,18 +22,18 @@ def table(paths: Paths) -> pd.DataFrame:
     (`Int64`); missing real numbers are NaN.
 
     Args:
-      paths: One run folder or several.
+      paths: One run folder or several. Of several, those in which something is damaged are left
+        out, and named in the log.
 
     Raises:
-      StoreError: a folder is no run, or something in it is damaged.
+      StoreError: every folder is no run, or something in it is damaged.
     """
-    folders = _folders(paths)
-    stories = {folder: about.read(folder) for folder in folders}
-    changed = dict.fromkeys(name for story in stories.values() for name in _flat(story["changed"]))
+    found = _read(paths)
+    changed = dict.fromkeys(name for run in found for name in _flat(run.story["changed"]))
     rows, columns = [], dict.fromkeys(["run", "unit"])
-    for folder, story in stories.items():
+    for folder, story, records in found:
         shown = {name: _text(_flat(story["settings"]).get(name)) for name in changed}
-        for unit, record in units.records(folder):
+        for unit, record in records:
             if record.get("snapshot"):
                 continue
             numbers = _flat({key: value for key, value in record.items() if key != "curve"})
@@ -50,16 +50,15 @@ def curves(paths: Paths) -> pd.DataFrame:
     Columns are `run`, `unit`, `replicate`, `level`, `control`, `step`, and then the metrics.
 
     Args:
-      paths: One run folder or several.
+      paths: One run folder or several; see `table`.
 
     Raises:
-      StoreError: a folder is no run, or something in it is damaged.
+      StoreError: every folder is no run, or something in it is damaged.
     """
     keys = ["replicate", "level", "control"]
     rows, columns = [], dict.fromkeys(["run", "unit", *keys, "step"])
-    for folder in _folders(paths):
-        about.read(folder)
-        for unit, record in units.records(folder):
+    for folder, _, records in _read(paths):
+        for unit, record in records:
             curve = record.get("curve") or {}
             columns |= dict.fromkeys(curve)
             network = {"run": folder.name, "unit": unit} | {key: record.get(key) for key in keys}
@@ -86,9 +85,22 @@ def export_results(path: str | os.PathLike[str]) -> pathlib.Path:
     return target
 
 
-def _folders(paths: Paths) -> list[pathlib.Path]:
+class _Run(NamedTuple):
+    """A run as it was read."""
+
+    folder: pathlib.Path
+    story: dict[str, Any]  # what it says of itself
+    records: list[tuple[str, dict[str, Any]]]  # name and record of each unit
+
+
+def _read(paths: Paths) -> list[_Run]:
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return [reading.local(path) for path in several]
+    return damage.of_whole(several, _one)
+
+
+def _one(path: str | os.PathLike[str]) -> _Run:
+    folder = reading.local(path)
+    return _Run(folder, about.read(folder), units.records(folder))
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

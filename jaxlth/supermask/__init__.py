@@ -25,7 +25,7 @@ import functools
 import pathlib
 from collections.abc import Generator
 
-from jaxlth import masks, settings, tickets, training
+from jaxlth import masks, roles, settings, tickets, training
 from jaxlth.store import Run
 from jaxlth.supermask import choices, trying
 from jaxlth.supermask.choices import SupermaskSettings, baseline, sizes, units
@@ -155,7 +155,8 @@ def subject(chosen: SupermaskSettings, *, shape: tuple[int, ...], classes: int) 
     if not chosen.mask_biases:
         return weights
     every = masks.dense(
-        weights.zeros, prunable=lambda name, w: masks.is_kernel(name, w) or name.endswith("bias")
+        weights.zeros,
+        prunable=lambda name, w: masks.is_kernel(name, w) or roles.role(name) == "bias",
     )
     return dataclasses.replace(weights, dense=masks.without(every, chosen.leave_out))
 
@@ -195,6 +196,7 @@ def _resized(problem: Problem[Subject], size: str) -> Problem[Subject]:
     chosen = problem.subject.chosen
     if size == baseline(chosen):
         return problem
-    info = problem.info
-    smaller = subject(choices.sized(chosen, size), shape=info.shape, classes=info.classes)
+    info, own = problem.info, choices.sized(chosen, size)
+    tickets.check_memory(own, info, problem.placed.dataset, option="sizes")
+    smaller = subject(own, shape=info.shape, classes=info.classes)
     return dataclasses.replace(problem, subject=smaller)

@@ -1,12 +1,13 @@
 """The settings of supermask tickets and what they ask for: which networks, under which names."""
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from jaxlth import settings, tickets
+import numpy as np
+
+from jaxlth import ranges, settings, tickets
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.tickets.choices import PERCEPTRONS
@@ -31,10 +32,12 @@ class SupermaskSettings:
     model: ModelSettings = ModelSettings(name="mlp", hidden=(200, 30))
     training: TrainingSettings = TrainingSettings(steps=20_000, evaluate_every=100)
     optimizer: OptimizerSettings = OptimizerSettings()
-    thresholds: tuple[float, ...] = tuple(round(0.01 * place, 2) for place in range(21))
+    thresholds: Annotated[tuple[float, ...], ranges.Range(single=True)] = tuple(
+        round(0.01 * place, 2) for place in range(21)
+    )
     """What sign(initial) * trained of a weight must reach for it to be kept: values to choose from,
     increasing from 0 or above."""
-    ticket_steps: int | None = None
+    ticket_steps: Annotated[int | None, ranges.at_least(1)] = None
     """Steps that tickets and the networks they are compared with are trained for; a quarter of the
     training if not given, as in the paper."""
     sizes: tuple[str, ...] = settings.outside(())
@@ -48,12 +51,13 @@ class SupermaskSettings:
     weights then, but for layers that a threshold empties."""
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
-    replicates: int = settings.outside(3)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
-    seed: int = 0
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         tickets.check_training(self)
         settings.known("choose_on", self.choose_on, get_args(Split))
         settings.require(
@@ -65,20 +69,21 @@ class SupermaskSettings:
             "`data` must be a set that memory holds, on which masks are tried at once; got "
             f"{self.data.name}.",
         )
-        rising = all(a < b for a, b in zip(self.thresholds, self.thresholds[1:], strict=False))
+        # As training computes, in 32 bits, where close numbers are the same.
+        rising = bool(np.all(np.diff(np.asarray(self.thresholds, np.float32)) > 0))
         settings.require(
-            len(self.thresholds) > 0
-            and rising
-            and self.thresholds[0] >= 0
-            and all(map(math.isfinite, self.thresholds)),
+            len(self.thresholds) > 0 and rising and self.thresholds[0] >= 0,
             "`thresholds` must be finite numbers that increase from 0 or above; got "
             f"{settings.in_a_row(self.thresholds) or 'nothing'}.",
         )
-        settings.require(
-            self.ticket_steps is None or self.ticket_steps >= 1,
-            f"`ticket_steps` must be at least 1; got {self.ticket_steps}.",
+        tickets.check_networks(
+            replicates=self.replicates, thresholds=len(self.thresholds), sizes=5 + len(self.sizes)
         )
         self._check_sizes()
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        tickets.check_effects(self)
 
     def _check_sizes(self) -> None:
         settings.each_once("sizes", self.sizes, empty=True)
@@ -91,9 +96,9 @@ class SupermaskSettings:
         )
         for size in self.sizes:
             settings.require(
-                re.fullmatch(r"[1-9]\d*(-[1-9]\d*)*", size) is not None,
-                f"`sizes` must be widths of hidden layers joined by -, such as 100-15; got "
-                f"{size!r}.",
+                re.fullmatch(r"[1-9]\d{0,8}(-[1-9]\d{0,8})*", size) is not None,
+                "`sizes` must be widths of hidden layers, of at most nine digits and joined by -, "
+                f"such as 100-15; got {ranges.shown(size)}.",
             )
         settings.require(
             baseline(self) not in self.sizes,
@@ -153,7 +158,7 @@ def ticket(replicate: int) -> str:
 
 def size(which: str, replicate: int) -> str:
     """Return the name of the unit of a dense network that tickets are compared with."""
-    return f"size_{which}/dense/replicate_{replicate}"
+    return f"{settings.bounded(f'size_{which}')}/dense/replicate_{replicate}"
 
 
 def units(chosen: SupermaskSettings) -> list[str]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, tickets, trees
+from jaxlth import masks, roles, tickets, trees
 from jaxlth.tickets import Problem
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import Evaluation
@@ -51,7 +51,7 @@ def emptied(mask: masks.Mask) -> list[str]:
     return [
         name
         for name, keep in trees.named(mask).items()
-        if not name.endswith("bias") and not np.any(keep)
+        if roles.role(name) != "bias" and not np.any(keep)
     ]
 
 

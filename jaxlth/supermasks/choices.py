@@ -1,17 +1,18 @@
 """The settings of trained supermasks."""
 
 import dataclasses
-import math
 from typing import Annotated, Literal, get_args
 
 import tyro
 
-from jaxlth import settings
+from jaxlth import ranges, settings
 
 Method = Literal["bernoulli", "edge-popup", "gem-miner"]
 Weights = Literal["as-drawn", "scaled", "signed-constant", "scaled-signed-constant"]
 AtTest = Literal["sampled", "expected"]
 METHODS, WEIGHTS = get_args(Method), get_args(Weights)
+
+PRUNINGS = ranges.at_least(1, most=100_000, why="each goes through all scores")
 
 # Settings that only one method reads.
 BELONGS = {
@@ -46,19 +47,20 @@ class SupermaskRule:
     """Scale each layer by its weights / weights kept, in each forward pass, for bernoulli."""
     at_test: AtTest = "sampled"
     """Evaluate bernoulli by a mask drawn, or by weights times their probabilities."""
-    initial_score: float = 0.0
+    initial_score: Annotated[float, ranges.Range(single=True)] = 0.0
     """Score that bernoulli starts from: 0 keeps half of the weights, 1 keeps 73 %."""
-    l1: Annotated[float, tyro.conf.arg(name="score-l1")] = 0.0
+    l1: Annotated[float, tyro.conf.arg(name="score-l1"), ranges.at_least(0, single=True)] = 0.0
     """Factor of the sum of all scores in the loss of gem-miner."""
-    l2: Annotated[float, tyro.conf.arg(name="score-l2")] = 0.0
+    l2: Annotated[float, tyro.conf.arg(name="score-l2"), ranges.at_least(0, single=True)] = 0.0
     """Factor of the sum of all squared scores in the loss of gem-miner."""
-    prunings: int = 29
+    prunings: Annotated[int, PRUNINGS] = 29
     """Times that gem-miner freezes weights out, evenly over training, down to its density."""
     restore: bool = False
     """Keep and evaluate all weights that gem-miner has not frozen out, exactly its density at the
     end, and not only those among them whose score rounds to 1, which it trained with."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         settings.known("method", self.method, METHODS)
         settings.known("weights", self.weights, WEIGHTS)
         settings.known("at_test", self.at_test, get_args(AtTest))
@@ -72,14 +74,6 @@ class SupermaskRule:
             self.method != "bernoulli" or not self.weights.startswith("scaled"),
             f"`weights` {self.weights} needs a `density`, which bernoulli has not; see `rescale`.",
         )
-        settings.require(
-            math.isfinite(self.initial_score),
-            f"`initial_score` must be finite; got {self.initial_score}.",
-        )
-        for name in ("l1", "l2"):
-            value = getattr(self, name)
-            settings.require(0 <= value < math.inf, f"`{name}` must be at least 0; got {value}.")
-        settings.require(self.prunings >= 1, f"`prunings` must be at least 1; got {self.prunings}.")
 
     def at(self, density: float | None) -> "SupermaskSettings":
         """Return the settings of a supermask of a density; None for bernoulli, which has none."""
@@ -91,7 +85,7 @@ class SupermaskRule:
 class SupermaskSettings(SupermaskRule):
     """How a supermask is trained, on what weights, and how many of them it keeps."""
 
-    density: float | None = None
+    density: Annotated[float | None, ranges.between(0, 1, ends="(]")] = None
     """Share of the weights that edge-popup and gem-miner keep, in (0, 1]; bernoulli has none."""
 
     def __post_init__(self) -> None:
@@ -100,8 +94,4 @@ class SupermaskSettings(SupermaskRule):
             (self.density is None) == (self.method == "bernoulli"),
             f"`density` must be given for edge-popup and gem-miner, and only for them; "
             f"got {self.density} with {self.method}.",
-        )
-        settings.require(
-            self.density is None or 0 < self.density <= 1,
-            f"`density` must lie in (0, 1]; got {self.density}.",
         )

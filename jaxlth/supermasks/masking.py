@@ -10,7 +10,7 @@ from fractions import Fraction
 import jax
 import jax.numpy as jnp
 
-from jaxlth import keys, masks, prune, trees
+from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.supermasks.choices import SupermaskSettings
 
 
@@ -26,7 +26,7 @@ def initial(chosen: SupermaskSettings, weights: masks.Params, *, key: jax.Array)
         return jax.tree.map(lambda u: jnp.full_like(u, chosen.initial_score), drawn)
     if chosen.method == "gem-miner":
         return drawn
-    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(u.size // u.shape[-1]), drawn)
+    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(max(1, math.prod(u.shape[:-1]))), drawn)
 
 
 def soft(chosen: SupermaskSettings, scores: masks.Params, live: masks.Mask | None) -> masks.Params:
@@ -51,6 +51,26 @@ def kept(
     counts = {name: _count(chosen, leaf.size) for name, leaf in trees.named(scores).items()}
     everywhere = jax.tree.map(lambda score: jnp.ones_like(score, bool), scores)
     return prune.layerwise_topk(jax.tree.map(jnp.abs, scores), everywhere, keep=counts)
+
+
+def check_density(chosen: SupermaskSettings, dense: masks.Mask) -> None:
+    """Raise ValueError where a density keeps no weight: of a layer, or of the network.
+
+    Args:
+      chosen: the density, of a layer for edge-popup, of the network for gem-miner.
+      dense: the mask that keeps all weights that have a score.
+    """
+    if chosen.method == "bernoulli":
+        return
+    sizes = {"the network": masks.size(dense)}
+    if chosen.method == "edge-popup":
+        sizes = {f"the layer {name}": leaf.size for name, leaf in trees.named(dense).items()}
+    what, size = min(sizes.items(), key=lambda pair: pair[1])
+    settings.require(
+        _count(chosen, size) > 0,
+        f"`density` {chosen.density:g} keeps none of the {size} weights of {what}; "
+        f"{1 / size:.2g} keeps one.",
+    )
 
 
 def frozen_out(
@@ -152,9 +172,9 @@ def factor(part: jax.Array) -> jax.Array:
 
 
 def _least(scores: jax.Array, among: jax.Array) -> jax.Array:
-    return jnp.min(jnp.where(among, scores, jnp.inf))
+    return jnp.min(jnp.where(among, scores, jnp.inf), initial=jnp.inf)
 
 
 def _count(chosen: SupermaskSettings, size: int) -> int:
-    """Return the number of weights that the density keeps of so many, at least one."""
-    return max(1, round(Fraction(repr(float(chosen.density or 0))) * size))
+    """Return the number of weights that the density keeps of so many."""
+    return round(Fraction(repr(float(chosen.density or 0))) * size)

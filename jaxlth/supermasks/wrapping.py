@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlth import keys, masks, settings, trees
+from jaxlth import keys, masks, roles, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.supermasks import masking
 from jaxlth.supermasks.choices import SupermaskSettings
@@ -46,7 +46,8 @@ def wrap(
       prunable: parameters -> the mask that keeps all weights that have a score.
 
     Raises:
-      ValueError: gem-miner has no `steps`, or too few for its prunings.
+      ValueError: gem-miner has no `steps`, or too few for its prunings. `init` raises where the
+        density keeps no weight of a layer, or none at all.
     """
     if chosen.method == "gem-miner":
         settings.require(
@@ -58,6 +59,7 @@ def wrap(
         within = drawn(model, chosen, key=key, prunable=prunable)
         dense = prunable(within.params)
         settings.require(masks.size(dense) > 0, "`prunable` must keep a weight; it keeps none.")
+        masking.check_density(chosen, dense)
         scores = masking.initial(
             chosen, masks.prunable(within.params, dense), key=keys.substream(key, "scores")
         )
@@ -167,6 +169,7 @@ def rescaled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) 
     """
     if not chosen.rescale:
         return params
+    masks.check(params, mask, name="params")
     return jax.tree.map(
         lambda w, keep: w if keep is None else w * masking.factor(keep), params, mask
     )
@@ -214,7 +217,7 @@ def _settled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) 
         name = trees.name(path)
         if keep is None and not masks.is_kernel(name, w):
             fixed = {"bias": jnp.zeros_like, "scale": jnp.ones_like}
-            return fixed.get(name.split("/")[-1], jnp.asarray)(w)
+            return fixed.get(roles.role(name) or "", jnp.asarray)(w)
         if chosen.weights.endswith("signed-constant"):
             # As Zhou et al. 2019. Ramanujan et al. 2020 have Kaiming's sqrt(2 / inputs of a unit),
             # which is this up to what a sample deviates where a Kaiming initialiser draws.

@@ -9,12 +9,15 @@ import pathlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
-from jaxlth import settings, work
+from jaxlth import settings, store, work
 from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
+    LEVELS,
     ImpSettings,
     check_compact,
+    check_effects,
+    check_networks,
     check_training,
     dilated,
     label,
@@ -27,6 +30,7 @@ from jaxlth.tickets.choices import (
 from jaxlth.tickets.compaction import Compaction, Group, Trainings
 from jaxlth.tickets.controls import CONTROLS, TICKET
 from jaxlth.tickets.job import Job
+from jaxlth.tickets.machine import check_memory
 from jaxlth.tickets.problem import (
     Keep,
     Problem,
@@ -39,12 +43,13 @@ from jaxlth.tickets.problem import (
     subject,
     total,
 )
-from jaxlth.tickets.stored import described, has_all, must_have
+from jaxlth.tickets.stored import check_data, described, has_all, must_have
 from jaxlth.work import Ask, Course, Progress, Start
 
 __all__ = [
     "BENCHMARKS",
     "CONTROLS",
+    "LEVELS",
     "TICKET",
     "Compaction",
     "Group",
@@ -57,6 +62,10 @@ __all__ = [
     "Trainings",
     "begin",
     "check_compact",
+    "check_data",
+    "check_effects",
+    "check_memory",
+    "check_networks",
     "check_training",
     "complete",
     "described",
@@ -195,8 +204,18 @@ def trains(
 
 
 def begin(problem: Problem[Any], run: Run, asked: Iterable[str]) -> None:
-    """Tell the run what its readers need to know of the data, and what is asked; see `plan`."""
-    run.note({"shape": problem.info.shape, "classes": problem.info.classes})
+    """Tell the run what its readers need to know of the data, and what is asked; see `plan`.
+
+    Every job passes here before it trains anything.
+
+    Raises:
+      StoreError: the run is of other data.
+    """
+    info = problem.info
+    several = len(info.tasks) > 1
+    parts = {"tasks": info.tasks, "widths": info.widths} if several else {}
+    shape = {"shape": info.shape, "classes": info.classes}
+    run.note(shape | parts | store.facts.of_data(problem.identity))
     plan(run, asked)
 
 

@@ -1,9 +1,10 @@
 """The settings of IMP and what they ask for: which networks, under which names."""
 
 import dataclasses
-from typing import Any, Literal, get_args
+import math
+from typing import Annotated, Any, Literal, get_args
 
-from jaxlth import models, settings
+from jaxlth import models, ranges, settings
 from jaxlth.data import DataSettings
 from jaxlth.models import ModelSettings
 from jaxlth.tickets.controls import CONTROLS, TICKET
@@ -11,6 +12,8 @@ from jaxlth.training import OptimizerSettings, TrainingSettings
 
 AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
 Scope = Literal["global", "layerwise"]
+MOST_NETWORKS = 100_000  # each has a folder of its run
+LEVELS = ranges.at_least(0, most=1000, why="each level trains all networks again")
 PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in a row
 
 
@@ -26,11 +29,11 @@ class ImpSettings:
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
-    levels: int = settings.outside(12)
+    levels: Annotated[int, LEVELS] = settings.outside(12)
     """Prunings; level 0 is the dense network."""
-    prune_fraction: float = 0.2
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level prunes, in (0, 1)."""
-    rewind_step: int = 0
+    rewind_step: Annotated[int, ranges.at_least(0)] = 0
     """Step of the dense training whose state tickets restart from; 0 is initialisation."""
     one_shot: bool = False
     """Prune the dense network to each level's density at once."""
@@ -41,61 +44,58 @@ class ImpSettings:
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
-    """Controls trained beside each ticket: reinitialized (its mask, new weights), shuffled (its
-    weights, its mask shuffled within each layer), random (new weights, as many kept anywhere),
-    random-layerwise (new weights, as many kept in each layer)."""
-    control_levels: tuple[int, ...] = settings.outside(())
+    """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
+    shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
+    anywhere), random-layerwise (new weights, as many kept in each layer)."""
+    control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.outside(())
     """Levels at which controls are trained; all of them if none is given."""
-    dilations: tuple[float, ...] = settings.outside(())
+    dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.outside(())
     """Factors of the training's length at which networks train again until they match dense."""
-    stop_density: float | None = settings.outside(None)
+    stop_density: Annotated[float | None, ranges.between(0, 1)] = settings.outside(None)
     """Stop after the first level of at most this density, in (0, 1)."""
-    stop_lost_accuracy: float | None = settings.outside(None)
+    stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1)] = settings.outside(None)
     """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
-    replicates: int = settings.outside(3)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
     """Repetitions, each with its own initialisation and data order."""
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time:
     the same training up to rounding. For lenet-300-100 and mlp."""
-    seed: int = 0
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         for control in self.controls:
             settings.known("controls", control, CONTROLS)
         settings.known("after_pruning", self.after_pruning, get_args(AfterPruning))
         settings.known("scope", self.scope, get_args(Scope))
-        _at_least("levels", self.levels, 0)
-        _at_least("rewind_step", self.rewind_step, 0)
         check_training(self)
         settings.require(
             len(set(self.controls)) == len(self.controls),
             f"`controls` must name each control once; got {' '.join(self.controls)}.",
         )
         settings.require(
-            all(1 <= level <= self.levels for level in self.control_levels),
+            all(level <= self.levels for level in self.control_levels),
             f"`control_levels` must lie in 1..{self.levels}; got {list(self.control_levels)}.",
-        )
-        settings.require(
-            0 < self.prune_fraction < 1,
-            f"`prune_fraction` must lie between 0 and 1; got {self.prune_fraction}.",
-        )
-        for name in ("stop_density", "stop_lost_accuracy"):
-            value = getattr(self, name)
-            settings.require(
-                value is None or 0 < value < 1, f"`{name}` must lie between 0 and 1; got {value}."
-            )
-        settings.require(
-            all(factor > 0 for factor in self.dilations),
-            f"`dilations` must be above 0; got {list(self.dilations)}.",
         )
         settings.require(
             not self.dilations or self.after_pruning != "fine-tune",
             "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
             "one of them out.",
         )
+        check_networks(
+            replicates=self.replicates,
+            levels=self.levels + 1,
+            controls=1 + len(self.controls),
+            dilations=1 + len(self.dilations),
+        )
         if self.compact:
             check_compact(self)
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        check_effects(self)
+        settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
 
 
 def check_compact(chosen: Any) -> None:
@@ -118,16 +118,33 @@ def check_compact(chosen: Any) -> None:
     settings.require(not chosen.data.streamed, "`compact` needs images that memory holds.")
 
 
+def check_networks(**factors: int) -> None:
+    """Raise ValueError where more networks are asked for than a run holds.
+
+    Args:
+      factors: option -> what it multiplies their number by.
+
+    Example:
+      >>> check_networks(replicates=3, levels=10)
+      >>> check_networks(replicates=10**6, levels=10)
+      Traceback (most recent call last):
+      ValueError: `replicates` must be smaller: 1000000 make 10000000 networks, a run holds 100000.
+    """
+    networks = math.prod(factors.values())
+    option = max(factors, key=lambda name: factors[name])
+    settings.require(
+        networks <= MOST_NETWORKS,
+        f"`{option}` must be smaller: {factors[option]} make {networks} networks, a run holds "
+        f"{MOST_NETWORKS}.",
+    )
+
+
 def check_training(chosen: Any) -> None:
     """Raise ValueError unless what every job's settings have fits together.
 
     Args:
       chosen: settings with `data`, `training`, `replicates` and `seed`.
     """
-    _at_least("replicates", chosen.replicates, 1)
-    settings.require(
-        0 <= chosen.seed < 2**32, f"`seed` must lie in 0..{2**32 - 1}; got {chosen.seed}."
-    )
     settings.require(
         not chosen.data.streamed or chosen.training.batch_devices == 1,
         "`batch_devices` has no effect on streamed data, whose batches all devices share.",
@@ -136,6 +153,27 @@ def check_training(chosen: Any) -> None:
         chosen.data.validation > 0
         or (chosen.training.patience is None and chosen.training.keep == "last"),
         "`patience` and `keep` best need a validation split; `validation` is 0.",
+    )
+
+
+def check_effects(chosen: Any) -> None:
+    """Raise ValueError where a setting that every job has is given though nothing reads it.
+
+    Args:
+      chosen: settings with `data`, `model` and `training`.
+    """
+    normalize = chosen.data.normalize
+    settings.effective(
+        chosen.data.stream,
+        "statistics_images",
+        normalize == type(chosen.data).normalize,
+        f"with `normalize` {normalize}, which uses no statistics",
+    )
+    settings.effective(
+        chosen.training,
+        "synchronized_statistics",
+        models.has_batch_norm(chosen.model.name),
+        f"on {chosen.model.name}, which has no batch norm",
     )
 
 
@@ -182,8 +220,18 @@ def rewound(replicate: int) -> str:
 
 
 def dilated(name: str, dilation: float) -> str:
-    """Return the name of a network's unit where it is trained longer or shorter."""
-    return name if dilation == 1 else f"dilation_{dilation:g}/{name}"
+    """Return the name of a network's unit where it is trained longer or shorter.
+
+    Example:
+      >>> dilated("a", 2.5), dilated("a", 1.0000001)
+      ('dilation_2.5/a', 'dilation_1.0000001/a')
+    """
+    short = f"{dilation:g}"
+    return (
+        name
+        if dilation == 1
+        else f"dilation_{short if float(short) == dilation else dilation}/{name}"
+    )
 
 
 def label(chosen: Any) -> str:
@@ -194,7 +242,3 @@ def label(chosen: Any) -> str:
       'digits-lenet-300-100'
     """
     return f"{chosen.data.name.replace(':', '-')}-{models.label(chosen.model)}"
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    settings.require(value >= least, f"`{name}` must be at least {least}; got {value}.")

@@ -13,7 +13,7 @@ import optax
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees, work
 from jaxlth.data import Dataset, Info, augment
 from jaxlth.models import BatchAxis, Model, Network
-from jaxlth.tickets import scoring
+from jaxlth.tickets import machine, scoring
 from jaxlth.tickets.choices import ImpSettings
 from jaxlth.training import execution, losses, optimizers, train
 from jaxlth.training.evaluation import Seen
@@ -111,6 +111,7 @@ def subject(chosen: Chosen, *, shape: tuple[int, ...], classes: int) -> Subject:
     shared = batch_axis(chosen) if chosen.training.synchronized_statistics else None
     model = models.build(chosen.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
+    machine.check_weights(chosen, like)
     dense = masks.without(masks.dense(_zeros(like)), chosen.leave_out)
     settings.require(
         masks.size(dense) > 0,
@@ -150,6 +151,11 @@ class Problem(Generic[S]):
     subject: S
     info: Info
     placed: work.Placed
+
+    @property
+    def identity(self) -> data.Identity:
+        """What tells the data from others of the same name."""
+        return data.Identity(self.info.digest, data.directory(self.subject.chosen.data))
 
     def course(
         self,
@@ -294,11 +300,28 @@ def prepare(chosen: ImpSettings) -> Problem[Pruning]:
             f"`rewind_step` must lie in 0..{steps - 1}, before the end of training{dilated}; "
             f"got {chosen.rewind_step}.",
         )
+    _check_dilations(problem, chosen)
     return problem
+
+
+def _check_dilations(problem: Problem[Pruning], chosen: ImpSettings) -> None:
+    """Raise ValueError where two dilations make trainings of as many steps."""
+    lengths: dict[int, float] = {}
+    for dilation in sorted({1.0, *chosen.dilations}):
+        steps = problem.plan(dilation).steps
+        settings.require(
+            steps not in lengths,
+            f"`dilations` must differ by a step at least; {lengths.get(steps, 1):g} and "
+            f"{dilation} both make {steps} steps.",
+        )
+        lengths[steps] = dilation
 
 
 def posed(chosen: Chosen, pruned: Callable[..., S]) -> Problem[S]:
     """Return the problem of a job, its data read.
+
+    What can be refused without the data is refused before they are read, and what does not fit
+    into memory before any of it is taken.
 
     Args:
       chosen: its settings.
@@ -308,14 +331,23 @@ def posed(chosen: Chosen, pruned: Callable[..., S]) -> Problem[S]:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
+    training.check_times(chosen.training, chosen.optimizer)
+    machine.check_devices(chosen)
     devices, batch_size = jax.device_count(), chosen.training.batch_size
     settings.require(
         not chosen.data.streamed or batch_size % devices == 0,
         f"`batch_size` must be a multiple of the {devices} devices that share the batches of"
         f" streamed data; got {batch_size}.",
     )
+    machine.check_stream(chosen)
     info, dataset = data.load(chosen.data, seed=chosen.seed)
+    training.plan(chosen.training, chosen.optimizer, examples=info.train)
+    any_width = chosen.model.name == "mlp"
+    if any_width:  # before its mask is made; other networks are small, and slow to outline twice
+        machine.check_memory(chosen, info, dataset)
     found = pruned(chosen, shape=info.shape, classes=info.classes)
+    if not any_width:
+        machine.check_memory(chosen, info, dataset, like=found.like)
     return Problem(found, info, work.Placed(dataset))
 
 

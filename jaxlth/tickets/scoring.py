@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, prune, scores, selection, settings, trees
+from jaxlth import masks, prune, ranges, scores, selection, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 
@@ -32,10 +32,12 @@ class Known(NamedTuple):
 
 
 Spacing = Literal["exponential", "linear"]
+ROUNDS = ranges.at_least(1, most=100_000, why="each round scores all weights again")
 Score = Callable[[masks.Mask, Known], Any]  # (mask, known) -> tree of floats like the parameters
 
 SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
-SEES_DATA = ("snip", "grasp", "grasp-lowest", "grasp-magnitude", *SYNFLOW[1:])
+OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
+SEES_DATA = (*OF_EXAMPLES, *SYNFLOW[1:])
 BEFORE_AND_AFTER = tuple(CRITERIA)
 AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
 AT_A_STEP = ("magnitude", "magnitude-unit-variance", "random", "synflow", *SEES_DATA)

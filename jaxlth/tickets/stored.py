@@ -1,10 +1,12 @@
 """What stored runs have, told without their data."""
 
+import operator
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jaxlth import hosts, settings, store
+from jaxlth.data import Identity
 from jaxlth.store import Run
 
 C = TypeVar("C")
@@ -17,7 +19,7 @@ def has_all(path: pathlib.Path, enough: Callable[[Run], bool]) -> bool:
       path: folder of the run, which need not exist.
       enough: whether a run has all that is wanted.
     """
-    return hosts.by_lead(lambda: path.exists() and enough(store.look(path)))
+    return hosts.by_lead(lambda: store.is_run(path) and enough(store.look(path)))
 
 
 def must_have(run: Run, unit: str) -> None:
@@ -30,14 +32,28 @@ def must_have(run: Run, unit: str) -> None:
     settings.require(run.has(unit), message)
 
 
+def check_data(run: Run, data: Identity) -> None:
+    """Check that data, which somebody has read to look at a run, are those of the run.
+
+    Raises:
+      StoreError: they are not.
+    """
+    known = store.about_run(run.path).get("facts", {})
+    store.facts.joined(run.path, known, store.facts.of_data(data))
+
+
 def described(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
     """Return the settings of a run, and `shape` and `classes` of its images.
 
     Args:
       run: of the job whose settings these are.
       kind: class of the settings.
+
+    Raises:
+      StoreError: the run does not say so, or has settings that this version does not know.
     """
-    about = store.about_run(run.path)
-    facts = about["facts"]
-    images = {"shape": tuple(facts["shape"]), "classes": facts["classes"]}
-    return settings.from_dict(kind, about["settings"]), images
+    with store.understood(run.path) as about:
+        facts = about["facts"]
+        shape = tuple(map(operator.index, facts["shape"]))
+        images = {"shape": shape, "classes": operator.index(facts["classes"])}
+        return settings.from_dict(kind, about["settings"]), images

@@ -4,6 +4,7 @@ A task of several outputs has labels 0, 1, ..., and the softmax of its outputs a
 each. A task of one output has labels 0 and 1, and the sigmoid of its output is the chance of 1.
 Tasks are told by their numbers of outputs, in a row; one task, or () for all outputs of a network,
 has labels (n,), several have labels (n, tasks). The loss of an example is the sum over its tasks.
+Labels that are no class are refused where their values are known: not within `jax.jit`.
 
 References:
   Burger 2024, section 4.1: tasks side by side.
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxlth import labels as label_values
 from jaxlth import settings
 
 Tasks: TypeAlias = tuple[int, ...]
@@ -40,12 +42,15 @@ def each(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
     """Return the cross-entropy in nats of every label, in the shape of the labels.
 
     Raises:
-      ValueError: the tasks have not as many outputs as there are logits.
+      ValueError: the tasks have not as many outputs as there are logits, or a label is no class.
     """
     if one_of_classes(tasks):
+        label_values.check(labels, logits.shape[-1])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     labels = jnp.asarray(labels)
     columns = jnp.reshape(labels, (-1, len(tasks)))
+    for outputs, own in zip(tasks, columns.T, strict=True):
+        label_values.check(own, max(outputs, 2))  # a task of one output has two classes
     found = [
         optax.sigmoid_binary_cross_entropy(part[:, 0], own.astype(part.dtype))
         if part.shape[-1] == 1

@@ -7,7 +7,6 @@ and in its schedules: it computes under JAX's standard promotion here, whatever 
 
 import collections
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import optax
 import tyro
 
-from jaxlth import masks, settings, trees
+from jaxlth import masks, ranges, settings, trees
 
 Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
 
@@ -27,41 +26,32 @@ class OptimizerSettings:
 
     optimizer: str = "adam"
     """Optimiser: sgd, momentum, nesterov, adam or adamw."""
-    lr: float = 1.2e-3
+    lr: Annotated[float, ranges.above(0, single=True)] = 1.2e-3
     """Learning rate, at its highest."""
-    momentum: float = 0.9
+    momentum: Annotated[float, ranges.between(0, 1, ends="[)", single=True)] = 0.9
     """Momentum of momentum and nesterov, in [0, 1)."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, ranges.at_least(0, single=True)] = 0.0
     """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
-    l1: float = 0.0
+    l1: Annotated[float, ranges.at_least(0, single=True)] = 0.0
     """Factor of the sum of the magnitudes of all weights, biases and norms aside, in the loss."""
     schedule: Annotated[str, tyro.conf.arg(name="lr-schedule")] = "constant"
     """Learning rate over training: constant, milestones, linear or cosine."""
-    milestones: tuple[float, ...] = ()
+    milestones: Annotated[tuple[float, ...], ranges.Range()] = ()
     """When the schedule milestones drops the rate, in the unit of the training's length."""
-    drop: float = 0.1
+    drop: Annotated[float, ranges.between(0, 1, ends="(]", single=True)] = 0.1
     """Factor of the rate at each milestone, in (0, 1]."""
-    final_lr: float = 0.0
+    final_lr: Annotated[float, ranges.at_least(0, single=True)] = 0.0
     """Learning rate at the end of the schedules linear and cosine."""
-    warmup: float = 0.0
+    warmup: Annotated[float, ranges.at_least(0)] = 0.0
     """Length of a linear warmup from 0 to --lr, in the unit of the training's length."""
 
     def __post_init__(self) -> None:
+        ranges.check(self)
         settings.known("optimizer", self.optimizer, RULES)
         settings.known("schedule", self.schedule, SCHEDULES)
-        settings.require(0 < self.lr < math.inf, f"`lr` must be above 0; got {self.lr}.")
-        settings.require(
-            0 <= self.momentum < 1, f"`momentum` must lie in [0, 1); got {self.momentum}."
-        )
-        for name in ("weight_decay", "l1"):
-            value = getattr(self, name)
-            settings.require(0 <= value < math.inf, f"`{name}` must be at least 0; got {value}.")
         settings.require(
             0 <= self.final_lr <= self.lr,
             f"`final_lr` must lie between 0 and `lr` ({self.lr}); got {self.final_lr}.",
-        )
-        settings.require(
-            0 <= self.warmup < math.inf, f"`warmup` must be at least 0; got {self.warmup}."
         )
         settings.require(
             bool(self.milestones) == (self.schedule == "milestones"),
@@ -72,7 +62,6 @@ class OptimizerSettings:
             [0, *self.milestones] == sorted({0, *self.milestones}),
             f"`milestones` must be above 0 and increase; got {list(self.milestones)}.",
         )
-        settings.require(0 < self.drop <= 1, f"`drop` must lie in (0, 1]; got {self.drop}.")
         # A setting without effect would give the same results another name.
         self._belongs("momentum", self.optimizer, ("momentum", "nesterov"))
         self._belongs("drop", self.schedule, ("milestones",))

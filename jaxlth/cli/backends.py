@@ -1,0 +1,60 @@
+"""What environment variables make of JAX: flags that end the process, backends that are not there.
+
+JAX tells of the former by abort and of the latter by tracebacks of many lines.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+from jaxlth.settings import require
+
+PARSE = "from jaxlib import xla_client; xla_client.CompileOptions()"
+FATAL = re.compile(r"^F.*?\] (.*)$", re.MULTILINE)  # a line before XLA ends the process
+NO_BACKEND = "nable to initialize backend"
+
+
+def check_flags() -> None:
+    """Refuse $XLA_FLAGS at which XLA would abort this process.
+
+    Raises:
+      ValueError: XLA does not know a flag.
+    """
+    if not os.environ.get("XLA_FLAGS", "").strip():
+        return
+    command = [sys.executable, "-c", PARSE]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    fatal = FATAL.search(done.stderr)
+    require(
+        fatal is None and done.returncode >= 0,
+        f"`$XLA_FLAGS` would end this process: {fatal[1] if fatal else 'XLA aborts'}.",
+    )
+
+
+def complaint(error: Exception) -> str | None:
+    """Return what to say of a backend of JAX that cannot start; None where it does.
+
+    Args:
+      error: what was raised, of which the backend may be the cause.
+    """
+    cause = error if NO_BACKEND in str(error) else _start()
+    if cause is None:
+        return None
+    reason = str(cause).partition(" (set JAX_PLATFORMS")[0].strip().rstrip(".")
+    return (
+        f"JAX cannot start the backend of JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: "
+        f"{reason or 'there is no such device or driver'}. Unset JAX_PLATFORMS, or set it to a "
+        "backend that is installed, such as cpu."
+    )
+
+
+def _start() -> Exception | None:
+    """Start the backend, where JAX is imported, and return what prevents it."""
+    jax = sys.modules.get("jax")
+    try:
+        if jax is not None and hasattr(jax, "devices"):
+            jax.devices()
+    except Exception as error:  # RuntimeError; AssertionError of CUDA
+        return error
+    return None

@@ -1,0 +1,170 @@
+"""What is told of an error: a line of a mistake or of trouble outside, a traceback of a defect.
+
+A mistake of the user is told by the message of its exception. So is what other packages, files and
+devices raise. Any other exception is a defect of jaxlth, whose traceback is needed to mend it.
+"""
+
+import concurrent.futures
+import contextlib
+import dis
+import lzma
+import os
+import pathlib
+import pickle
+import struct
+import subprocess
+import sys
+import tarfile
+import types
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from jaxlth.cli import backends
+
+REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
+SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
+LONGEST, WORD = 900, 300  # characters of a line, of a word in it
+OUTPUT = "standard output"
+OUTSIDE = (  # exceptions of damaged files, of numbers too large, of machines too small
+    *(RecursionError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(struct.error, pickle.PickleError, OverflowError),
+    *(subprocess.SubprocessError, concurrent.futures.BrokenExecutor),
+)
+PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+INSTALLED = ("site-packages", "dist-packages")  # folders of other packages
+
+
+def told(error: Exception) -> str | None:
+    """Return the line that tells of an error; None of a defect of jaxlth."""
+    text = _text(error)
+    if type(error).__module__.partition(".")[0] == PACKAGE.name:
+        return text
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return f"There is not enough memory for this: {text} {SHOWN}"
+    if isinstance(error, ValueError | TypeError | OSError):
+        return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
+    if words := backends.complaint(error):
+        return words
+    if package := _package(error):
+        return f"{package}: {type(error).__name__}: {text} {SHOWN}"
+    return None
+
+
+def tell(words: str) -> None:
+    """Print one line on stderr, of bounded length, whatever the words hold."""
+    words = _cut(" ".join(_cut(word, WORD) for word in words.split()), LONGEST)
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in words)
+    print(f"jaxlth: {line}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def streams() -> Iterator[None]:
+    """Give Python standard streams that say so, or do without, where they cannot be written."""
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:  # for a process that was started without
+        sys.stdout = Stream(sys.stdout or nowhere, name=OUTPUT)
+        sys.stderr = Stream(sys.stderr or nowhere, name=None)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+class Stream:
+    """A standard stream whose failures are known as such.
+
+    Attributes:
+      stream: where to write; other methods and attributes are its own.
+      name: of the stream, for its errors; None drops what cannot be written, for no training is to
+        end for want of its progress.
+    """
+
+    def __init__(self, stream: Any, *, name: str | None) -> None:
+        """Take the place of a stream."""
+        self.stream, self.name = stream, name
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        with self._named():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is buffered."""
+        with self._named():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._close()
+            if self.name is not None:
+                raise OSError(error.errno, error.strerror, self.name) from error
+
+    def _close(self) -> None:
+        """Lead the stream nowhere, so that Python can end without another failure."""
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the stream has under a name."""
+        return getattr(self.stream, name)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return a text without its middle, if it is too long."""
+    half = longest // 3
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
+
+
+def _frames(error: Exception) -> list[types.TracebackType]:
+    """Return the traceback, the place where the error was raised first, Python's own aside."""
+    frames, at = [], error.__traceback__
+    while at is not None:
+        frames.append(at)
+        at = at.tb_next
+    return [frame for frame in reversed(frames) if _place(frame) is not None]
+
+
+def _place(at: types.TracebackType) -> str | None:
+    """Return the package of a line of a traceback, "" for a program; None for Python itself."""
+    file = pathlib.Path(at.tb_frame.f_code.co_filename)
+    top = at.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+    if file.is_relative_to(PACKAGE):
+        return PACKAGE.name
+    if set(INSTALLED) & set(file.parts):
+        return top
+    return None if top in sys.stdlib_module_names and top != "__main__" else ""
+
+
+def _package(error: Exception) -> str | None:
+    """Return what other package raised an error, "Python" for its own; None of a defect."""
+    owner = type(error).__module__.partition(".")[0]
+    if isinstance(error, ImportError):
+        return None if (error.name or "").startswith(PACKAGE.name) else error.name or "import"
+    if owner not in ("builtins", "__main__") and owner not in sys.stdlib_module_names:
+        return owner
+    place = next(map(_place, _frames(error)), "")
+    if place in ("", PACKAGE.name):
+        return "Python" if isinstance(error, OUTSIDE) else None
+    return place
+
+
+def _is_raised_here(error: Exception) -> bool:
+    """Return whether an error was raised on purpose, by a statement of jaxlth or of a program."""
+    at = next(iter(_frames(error)), None)
+    if at is None or at.tb_next is not None or _place(at) not in ("", PACKAGE.name):
+        return False
+    return at.tb_frame.f_code.co_code[at.tb_lasti] == dis.opmap["RAISE_VARARGS"]

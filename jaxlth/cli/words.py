@@ -1,0 +1,57 @@
+"""The words of a command line as they come: what they name, and what no reader may be given."""
+
+import collections
+from collections.abc import Iterable, Sequence
+
+from jaxlth.settings import require
+
+VERSION = ("--version", "-V")
+
+
+def asks_version(words: Iterable[str]) -> bool:
+    """Return whether a command line asks for the version, whatever else it says."""
+    return any(word in VERSION for word in words)
+
+
+def check(words: Sequence[str], options: Iterable[str]) -> None:
+    """Refuse words that are no text, and options that are given more than once.
+
+    Of an option that is given twice a reader would take the last value and check no other.
+
+    Args:
+      words: of a command line.
+      options: those that it may have, as they are typed; also those that are flags, with --no-.
+
+    Raises:
+      ValueError: the words are wrong; the message names the option.
+    """
+    for word in words:
+        is_text = word.encode(errors="replace").decode() == word
+        require(is_text, f"{word!r} is not text in UTF-8.")
+    given = collections.Counter(names(words, options))
+    for option, times in given.items():
+        require(times == 1, f"`{option}` is given {times} times; give it once.")
+
+
+def names(words: Iterable[str], options: Iterable[str]) -> Iterable[str]:
+    """Yield the name of each option that is given; of --flag and --no-flag the former.
+
+    Example:
+      >>> list(names(["--batch_size", "5", "--no-wait"], ["--batch-size", "--wait", "--no-wait"]))
+      ['--batch-size', '--wait']
+    """
+    known = set(options)
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        positive = name.replace("--no-", "--", 1)
+        if name in known:
+            yield positive if positive in known else name
+
+
+def value(option: str, words: Sequence[str]) -> str | None:
+    """Return the word that follows an option, "" if none does; None if it is not given."""
+    for position, word in enumerate(words):
+        name, equals, text = word.partition("=")
+        if name == option:
+            return text if equals else next(iter(words[position + 1 :]), "")
+    return None

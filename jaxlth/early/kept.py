@@ -1,0 +1,78 @@
+"""How many weights the networks of a run keep, and whether what is asked for can be."""
+
+from jaxlth import masks, prune, settings, tickets, trees
+from jaxlth.early import choices, meta
+from jaxlth.early.choices import LEARNED, EarlySettings, Method
+from jaxlth.tickets import Keep, Problem, Subject, scoring
+
+
+class Kept:
+    """What tickets keep, and the networks that are trained between prunings."""
+
+    def __init__(self, problem: Problem[Subject]) -> None:
+        self.chosen: EarlySettings = problem.subject.chosen
+        self._problem = problem
+        self._dense = problem.subject.dense
+
+    def check(self) -> None:
+        """Raise ValueError where something asked for cannot be, before anything is trained."""
+        wanted = choices.methods(self.chosen)
+        for method in wanted:
+            for density in self.chosen.densities:
+                self._problem.subject.check_pruned(density)
+                self.keep(density, method)
+        if any(method.schedule in choices.ITERATIVE for method in wanted):
+            self.links()
+        if any(method.score.endswith("-10") for method in wanted):
+            meta.check_mlp(self._problem.subject.like.params)
+        named = {part for method in wanted for part in choices.parts(method.score)}
+        if seeing := (named | set(self.chosen.weights)) & {*scoring.SEES_DATA, *LEARNED}:
+            self._problem.check_classes(f"{min(seeing)} scores examples of each class, of")
+            _, labels = self._problem.examples(0, per_class=self.chosen.per_class)
+            chunk = self.chosen.chunk
+            settings.require(
+                chunk is None or len(labels) % chunk == 0,
+                f"`chunk` must divide the {len(labels)} examples that scores see; got {chunk}.",
+            )
+
+    def keep(self, density: float, method: Method) -> Keep:
+        """Return what a ticket of a density keeps; see `Subject.keeping`."""
+        found = self._problem.subject.keeping(density)
+        if method.score in scoring.AT_RANDOM:
+            kept = round(density * masks.size(self._dense))
+            return scoring.counts(method.score, self._dense, keep=kept)
+        return found
+
+    def links(self) -> list[Keep]:
+        """Return what the networks keep that iss and ims train, dense first.
+
+        The last one keeps no less than the sparsest ticket.
+        """
+        fraction, least = self.chosen.prune_fraction, min(self.chosen.densities)
+        levels, density = 0, 1 - fraction
+        size = masks.size(self._dense)  # more levels than weights are refused below
+        while density >= least and levels <= size:
+            levels, density = levels + 1, density * (1 - fraction)
+        times = {"levels": levels, "fraction": fraction}
+        layers, whole = trees.named(self._dense), self.chosen.scope == "global"
+        try:
+            if whole:
+                return [*prune.keep_counts(masks.size(self._dense), **times)]
+            counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        except ValueError as error:
+            what = "the network" if whole else "a layer"
+            raise ValueError(
+                f"`density` {least:g} is too low for iss and ims, which prune {fraction:g} of what "
+                f"is left each time: {what} would lose nothing, or everything, on the way."
+            ) from error
+        return [
+            {name: count[level] for name, count in counts.items()} for level in range(levels + 1)
+        ]
+
+    def place(self, keep: Keep, method: Method) -> int:
+        """Return the number of trainings before a ticket: the link that it is, or would be."""
+        if method.schedule not in choices.ITERATIVE:
+            return 1
+        return 1 + max(
+            n for n, each in enumerate(self.links()) if tickets.total(each) > tickets.total(keep)
+        )

@@ -1,0 +1,39 @@
+"""Labels of classes: whole numbers in 0..classes-1.
+
+JAX takes an index outside an array for the nearest one, drops it or counts it from the end, without
+a word. So labels are checked where their values are known: in calls on arrays. Within `jax.jit`,
+`jax.vmap` and the like they are not, and nothing is checked there.
+"""
+
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+
+
+def check(labels: Any, classes: int, *, argument: str = "labels") -> None:
+    """Raise unless all labels lie in 0..classes-1, if their values are known.
+
+    Args:
+      labels: Whole numbers of any shape; abstract values, within `jax.jit` say, pass.
+      classes: Number of classes, that of the outputs of a network.
+      argument: What the message calls them.
+
+    Raises:
+      ValueError: a label lies outside; the message names the first.
+
+    Example:
+      >>> check(np.array([0, 3]), 3)
+      Traceback (most recent call last):
+      ValueError: `labels` must lie in 0..2, one of 3 classes; got the label 3.
+    """
+    if isinstance(labels, jax.core.Tracer):
+        return
+    values = np.asarray(labels)
+    outside = values[(values < 0) | (values >= classes)]
+    if outside.size:
+        raise ValueError(
+            f"`{argument}` must lie in 0..{classes - 1}, one of {classes} classes; "
+            f"got the label {outside.flat[0]}."
+        )

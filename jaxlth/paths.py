@@ -1,0 +1,61 @@
+"""Paths as they are typed: `~` and `$VARIABLES` are replaced, and what is no path is refused.
+
+The rule is the same for every path that a person gives: options, settings files, environment
+variables.
+"""
+
+import os
+import re
+import unicodedata
+
+from jaxlth.settings import require
+
+VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+NO_TEXT = ("Cc", "Cs")  # Unicode categories: control characters, bytes that are not UTF-8
+
+
+def expand(path: str | os.PathLike[str], *, setting: str) -> str:
+    """Return a path whose `~`, `~user`, `$NAME` and `${NAME}` are replaced; an address stays.
+
+    Args:
+      path: as it is typed.
+      setting: its name, for the message.
+
+    Raises:
+      ValueError: it is empty or holds control characters, a variable is not set, or there is no
+        home directory.
+
+    Example:
+      >>> expand("~/runs", setting="out") == os.path.join(os.path.expanduser("~"), "runs")
+      True
+    """
+    text = os.fspath(path)
+    require(text.strip() != "", f"`{setting}` must be a path; got {text!r}.")
+    require(
+        not any(unicodedata.category(letter) in NO_TEXT for letter in text),
+        f"`{setting}` must be a path in UTF-8 without control characters; got {text!r}.",
+    )
+    return _with_home(_with_variables(text, setting), setting)
+
+
+def _with_variables(text: str, setting: str) -> str:
+    names = [match[1] or match[2] for match in VARIABLE.finditer(text)]
+    missing = [f"${name}" for name in names if name not in os.environ]
+    require(not missing, f"`{setting}` is {text}, but {' '.join(missing[:1])} is not set.")
+    return os.path.expandvars(text)
+
+
+def _with_home(text: str, setting: str) -> str:
+    """Return a path whose beginning `~` or `~user` is replaced by a home directory."""
+    user, slash, rest = text.partition("/")
+    if not user.startswith("~"):
+        return text
+    nowhere = user == "~" and os.environ.get("HOME") == ""  # Python would take the root folder
+    home = user if nowhere else os.path.expanduser(user)
+    who = "this user has no" if user == "~" else f"there is no user {user[1:]} with a"
+    require(
+        home != user,
+        f"`{setting}` is {text}, but {who} home directory: set $HOME, or give `{setting}` a path "
+        "without ~.",
+    )
+    return home + slash + rest

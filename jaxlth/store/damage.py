@@ -1,0 +1,47 @@
+"""Damaged runs among others: each is named in a line of the log and left out.
+
+Where nothing but damaged runs was asked for, that is an error. The log is that of the logger
+"jaxlth"; unless a program says otherwise, Python prints it to stderr.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from jaxlth.store.files import StoreError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_tell = logging.getLogger("jaxlth")
+
+
+def name(error: Exception) -> None:
+    """Name what is damaged in the log, of which an error tells."""
+    _tell.warning("left out: %s", " ".join(str(error).split()))
+
+
+def of_whole(
+    runs: Iterable[T], read: Callable[[T], R], *, errors: tuple[type[Exception], ...] = ()
+) -> list[R]:
+    """Return what is read of each run, without those that are damaged.
+
+    Args:
+      runs: what stands for each run.
+      read: returns what is wanted of one; it raises StoreError or OSError if that is damaged.
+      errors: what `read` raises besides of a run that is to be left out.
+
+    Raises:
+      StoreError: no run is whole, though there are some; OSError and `errors` likewise.
+    """
+    results, failures = [], []
+    for run in runs:
+        try:
+            results.append(read(run))
+        except (StoreError, OSError, *errors) as error:
+            failures.append(error)
+    for error in failures[0 if results else 1 :]:
+        name(error)
+    if failures and not results:
+        raise failures[0]
+    return results

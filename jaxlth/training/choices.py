@@ -1,0 +1,89 @@
+"""How long networks train, on what batches, and when they stop: the settings of training."""
+
+import dataclasses
+from typing import Annotated, Literal, get_args
+
+from jaxlth import ranges, settings
+
+Keep = Literal["last", "best"]
+MOST_STEPS = 2_000_000_000  # a step counter has 32 bits, and the end of an epoch is beyond
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long to train, on what batches, and when to stop.
+
+    The unit of the training's length, steps or epochs, is also that of `evaluate_every`,
+    `patience`, `warmup` and `milestones`. Times in steps are whole numbers. Times in epochs may be
+    parts of them; they are rounded to whole steps and must make at least one.
+    """
+
+    steps: Annotated[
+        int | None, ranges.above(0, most=MOST_STEPS, why="a step counter has 32 bits")
+    ] = None
+    """Length of training in steps, in place of --epochs."""
+    epochs: Annotated[float, ranges.above(0)] = 40.0
+    """Length of training in epochs, or parts of them."""
+    batch_size: Annotated[int, ranges.above(0)] = 60
+    """Examples per step; what is left of an epoch is dropped."""
+    evaluate_every: Annotated[float | None, ranges.above(0)] = None
+    """Time between evaluations, in the unit of the length: whole steps, or epochs and parts of
+    them. A twentieth of the length by default."""
+    patience: Annotated[float | None, ranges.above(0)] = None
+    """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
+    keep: Keep = "last"
+    """Keep the network of the last step, or of the evaluation of least validation loss."""
+    train_examples: Annotated[int, ranges.above(0)] = 10_000
+    """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
+    batch_devices: Annotated[int, ranges.at_least(1)] = settings.outside(1)
+    """Devices that share each batch, their gradients averaged; networks train on sets of them."""
+    side_by_side: Annotated[int, ranges.at_least(1)] = settings.outside(32)
+    """Networks that an accelerator trains side by side, at most; a core trains one."""
+    synchronized_statistics: bool = True
+    """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
+        settings.known("keep", self.keep, get_args(Keep))
+        settings.require(
+            self.batch_size % self.batch_devices == 0,
+            f"`batch_devices` must divide `batch_size`, {self.batch_size}; "
+            f"got {self.batch_devices}.",
+        )
+        settings.require(
+            self.steps is None or self.epochs == type(self).epochs,
+            f"`steps` and `epochs` both give the length of training; got {self.steps} steps and "
+            f"{self.epochs:g} epochs; leave out one of them.",
+        )
+        for name in ("evaluate_every", "patience"):
+            check_whole(name, getattr(self, name), self)
+
+
+def check_whole(name: str, time: float | None, training: TrainingSettings) -> None:
+    """Raise ValueError where a time is a part of a step, in a training whose length is in steps.
+
+    Args:
+      name: of the setting.
+      time: its value, in the unit of the training's length; None where there is none.
+      training: whose unit it has.
+    """
+    settings.require(
+        training.steps is None or time is None or time == round(time),
+        f"`{name}` must be a whole number of steps, as the length of training is in steps; got "
+        f"{time}.",
+    )
+
+
+def with_length(training: TrainingSettings, name: str) -> TrainingSettings:
+    """Return a training whose length is about to be given, without the one that it takes back.
+
+    Args:
+      training: whose other settings stay.
+      name: what will be given, "steps" or "epochs".
+
+    Example:
+      >>> with_length(TrainingSettings(steps=5), "epochs").steps is None
+      True
+    """
+    other = {"steps": {"epochs": TrainingSettings.epochs}, "epochs": {"steps": None}}
+    return dataclasses.replace(training, **other[name])

@@ -1,0 +1,169 @@
+"""From lengths in steps or epochs to the times of a training, all in steps."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from jaxlth import settings
+from jaxlth.training.choices import MOST_STEPS, TrainingSettings, check_whole
+from jaxlth.training.optimizers import OptimizerSettings
+
+MOST_EVALUATIONS = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training's times, all in steps.
+
+    Attributes:
+      steps: length of training.
+      steps_per_epoch: whole batches in the training set.
+      evaluations: steps after which the network is evaluated, increasing, the last is `steps`.
+      patience: steps without improvement before a replicate stops; None: never.
+      milestones: steps at which the learning rate drops.
+      warmup: steps of linear warmup.
+    """
+
+    steps: int
+    steps_per_epoch: int
+    evaluations: tuple[int, ...]
+    patience: int | None
+    milestones: tuple[int, ...]
+    warmup: int
+
+
+def plan(
+    training: TrainingSettings,
+    optimizer: OptimizerSettings,
+    *,
+    examples: int,
+    dilation: float = 1.0,
+) -> Plan:
+    """Return the times of a training in steps.
+
+    Args:
+      training: lengths in steps or epochs.
+      optimizer: milestones and warmup in the same unit.
+      examples: size of the training set.
+      dilation: factor on every time of the schedule and on the length.
+
+    Raises:
+      ValueError: the batch is larger than the training set, or the training shorter than a step.
+
+    References:
+      Frankle 2023, section 3.3.6, training dilation.
+    """
+    check_times(training, optimizer)
+    settings.require(
+        training.batch_size <= examples,
+        f"`batch_size` must be at most the number of training examples, {examples}; "
+        f"got {training.batch_size}.",
+    )
+    settings.require(dilation > 0, f"`dilation` must be above 0; got {dilation}.")
+    steps_per_epoch = examples // training.batch_size
+    if training.steps is None:
+        name, length, unit = "epochs", training.epochs, steps_per_epoch
+    else:
+        name, length, unit = "steps", training.steps, 1
+
+    def in_steps(time: float) -> int:
+        return round(min(time * unit * dilation, MOST_STEPS))
+
+    settings.require(
+        length * unit * dilation <= MOST_STEPS,
+        f"`{name}` must make at most {MOST_STEPS} steps (a step counter has 32 bits); got "
+        f"{length:g}{_dilated(dilation)}, {unit} steps each.",
+    )
+    steps = in_steps(length)
+    settings.require(
+        steps >= 1,
+        f"`{name}` must make at least one step; got {length:g}, dilated by {dilation:g}.",
+    )
+    for name, time in _times(training, optimizer):
+        time_in_steps(name, time, per_unit=unit)
+    every = length / 20 if training.evaluate_every is None else training.evaluate_every
+    every = max(1, in_steps(every))
+    settings.require(
+        steps // every <= MOST_EVALUATIONS,
+        f"`evaluate_every` must leave at most {MOST_EVALUATIONS} evaluations; got {every} steps "
+        f"in a training of {steps}.",
+    )
+    return Plan(
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        evaluations=(*range(every, steps, every), steps),
+        patience=None if training.patience is None else max(1, in_steps(training.patience)),
+        milestones=tuple(in_steps(milestone) for milestone in optimizer.milestones),
+        warmup=in_steps(optimizer.warmup),
+    )
+
+
+def check_times(training: TrainingSettings, optimizer: OptimizerSettings) -> None:
+    """Raise ValueError where times of the learning rate do not fit the length of the training.
+
+    Args:
+      training: its length, in steps or epochs.
+      optimizer: milestones and warmup in the same unit.
+    """
+    name = "epochs" if training.steps is None else "steps"
+    length = getattr(training, name)
+    for what in ("warmup", "milestones"):
+        for time in _of_optimizer(optimizer, what):
+            check_whole(what, time, training)
+            settings.require(
+                time < length,
+                f"`{what}` must come before the end of training, {length:g}; got {time:g}. "
+                f"Times are in {name}, as the length is.",
+            )
+
+
+def time_in_steps(name: str, time: float, *, per_unit: int) -> int:
+    """Return a time in steps, rounded.
+
+    Args:
+      name: of the setting.
+      time: its value.
+      per_unit: steps of an epoch, or 1 where times are in steps.
+
+    Raises:
+      ValueError: it is above 0 and makes no step.
+
+    Example:
+      >>> time_in_steps("patience", 0.5, per_unit=21)
+      10
+    """
+    steps = round(min(time * per_unit, MOST_STEPS))
+    settings.require(
+        steps >= 1 or time == 0,
+        f"`{name}` must make at least one step; got {time:g} epochs.",
+    )
+    return steps
+
+
+def cut(whole: Plan, steps: int) -> Plan:
+    """Return a plan that ends earlier, with an evaluation at its end.
+
+    Example:
+      >>> shared = {"steps_per_epoch": 10, "patience": None, "milestones": (), "warmup": 0}
+      >>> cut(Plan(steps=20, evaluations=(5, 10, 15, 20), **shared), 12).evaluations
+      (5, 10, 12)
+    """
+    before = tuple(step for step in whole.evaluations if step < steps)
+    return dataclasses.replace(whole, steps=steps, evaluations=(*before, steps))
+
+
+def _times(training: TrainingSettings, optimizer: OptimizerSettings) -> Iterator[tuple[str, float]]:
+    """Yield the times that are given, with the names of their settings."""
+    for name in ("evaluate_every", "patience"):
+        if (time := getattr(training, name)) is not None:
+            yield name, time
+    for name in ("warmup", "milestones"):
+        yield from ((name, time) for time in _of_optimizer(optimizer, name))
+
+
+def _of_optimizer(optimizer: OptimizerSettings, name: str) -> tuple[float, ...]:
+    time = getattr(optimizer, name)
+    return tuple(time) if name == "milestones" else (time,)
+
+
+def _dilated(dilation: float) -> str:
+    return "" if dilation == 1 else f" dilated by {dilation:g}"
