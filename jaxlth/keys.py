@@ -38,7 +38,8 @@ def stream(seed: int, replicate: int | jax.Array, purpose: str) -> jax.Array:
         raise ValueError(f"`seed` must lie in 0..4294967295; got {seed}.")
     if isinstance(replicate, int) and replicate < 0:
         raise ValueError(f"`replicate` must be at least 0; got {replicate}.")
-    key = jax.random.key(jnp.uint32(seed), impl="threefry2x32")
+    # Not `jax.random.key`, which adds a user's `jax_random_seed_offset`.
+    key = jax.random.wrap_key_data(jnp.array([0, seed], jnp.uint32), impl="threefry2x32")
     return fold(key, zlib.crc32(purpose.encode()), replicate)
 
 

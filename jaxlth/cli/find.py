@@ -92,6 +92,12 @@ def trained(command: Trains, *, strict: bool = False) -> int:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
     """
     workers.end_if_unguarded()
+    # A run's numbers follow from its settings alone, and not from what a user has set of JAX.
+    with jax.enable_x64(False), jax.threefry_partitionable(True), jax.transfer_guard("allow"):
+        return _trained(command, strict=strict)
+
+
+def _trained(command: Trains, *, strict: bool) -> int:
     _check_places(command)
     _use_cores(command.devices)
     if command.distributed:

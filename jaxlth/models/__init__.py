@@ -151,13 +151,15 @@ def build(
     example = jnp.zeros((1, *shape), jnp.float32)
 
     def init(key: jax.Array) -> Network:
-        variables = module.init(key, example, train=False)
+        with jax.numpy_dtype_promotion("standard"):  # Flax's batch norm takes it for granted
+            variables = module.init(key, example, train=False)
         return Network(variables["params"], variables.get("batch_stats", {}))
 
     def run(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Any]:
         variables = {"params": network.params, "batch_stats": network.stats}
         mutable = ["batch_stats", "auxiliary"] if train else []
-        logits, changed = module.apply(variables, inputs, train=train, mutable=mutable)
+        with jax.numpy_dtype_promotion("standard"):
+            logits, changed = module.apply(variables, inputs, train=train, mutable=mutable)
         return _at_least_float32(logits), changed
 
     def apply(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Params]:
