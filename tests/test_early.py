@@ -309,6 +309,7 @@ def small_resnet(chosen, classes, layers):
     return ResNet((1,), 4, classes, layers)
 
 
+@pytest.mark.slow
 def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
     monkeypatch.setitem(models.MODELS, "resnet-small", small_resnet)
     settings = chosen(
