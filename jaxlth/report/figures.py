@@ -182,8 +182,6 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     Raises:
       OSError: the file cannot be written; the error names it.
     """
-    from jaxlth.store import files  # which imports JAX, and figures need none to be drawn
-
     check(path)
     path = pathlib.Path(path)
     part = path.with_name(f".{path.name}.part")
