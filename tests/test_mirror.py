@@ -482,3 +482,36 @@ def test_a_bare_machine_goes_on_after_a_kill(tmp_path, on_machine):
 @pytest.mark.slow
 def test_a_bare_machine_goes_on_after_many_kills(tmp_path, on_machine):
     check_after_kill(tmp_path, on_machine, kills=5)
+
+
+def test_a_damaged_run_at_a_bucket_is_named_and_the_others_are_told_of(on_machine, caplog):
+    urls = []
+    for seed in (0, 1):
+        with open_run(Settings(seed=seed)) as run:
+            run.save(UNIT, {"params": TREE}, RECORD)
+        urls.append(run.url)
+    good, bad = urls
+    bucket.write(bucket.at(bad), "run.json", b"{")
+    on_machine("reader")
+    assert [info.path.name for info in store.runs(OUT)] == [good.rpartition("/")[2]]
+    (line,) = caplog.messages
+    assert line.startswith("left out: ")
+    assert f"{bad.rpartition('/')[2]}/run.json is damaged" in line
+    assert set(store.table([bad, good])["run"]) == {good.rpartition("/")[2]}
+    with pytest.raises(StoreError, match=r"run\.json is damaged"):
+        store.table(bad)
+
+
+def test_a_copy_that_does_not_say_of_which_bucket_it_is_is_refused(on_machine):
+    with open_run() as run:
+        run.save(UNIT, {"params": TREE}, RECORD)
+    on_machine("reader")
+    (info,) = store.runs(OUT)
+    origin = info.path / "mirror"
+    url = origin.read_text()
+    for text in ("", url.replace("bucket", "backet"), "no address"):
+        origin.write_text(text)
+        with pytest.raises(StoreError, match=r"mirror is damaged.*Delete this folder"):
+            store.look(info.path)
+    origin.write_text(url)
+    assert store.look(info.path).has(UNIT)

@@ -27,7 +27,7 @@ import pytest
 import jaxlth
 from jaxlth import settings as settings_lib
 from jaxlth import store
-from jaxlth.store import StoreError, about
+from jaxlth.store import StoreError, about, checkpointer
 
 SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
 
@@ -1082,6 +1082,41 @@ def test_too_many_open_files_and_a_lost_folder_are_one_error_each(run, capfd):
         with pytest.raises(StoreError, match="cannot be written: Not a directory"):
             store_it()
     assert capfd.readouterr().err == ""
+
+
+def test_a_folder_that_has_become_read_only_is_one_error(capfd):
+    with tempfile.TemporaryDirectory() as out:
+        os.chmod(out, 0o755)
+        with open_run(out) as run:
+            run.save(UNIT, {"params": PARAMS}, RECORD)
+            with unprivileged_in(run.path):
+                for store_it in (
+                    lambda: run.save("new", {"params": PARAMS}, RECORD),
+                    lambda: run.checkpoint("new", 1, PARAMS, {}),
+                    lambda: run.plan(7),
+                ):
+                    with pytest.raises(StoreError, match="cannot be written: Permission denied"):
+                        store_it()
+            assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
+    assert capfd.readouterr().err == ""
+
+
+@contextlib.contextmanager
+def unprivileged_in(path):
+    """Have a folder that this process, root or not, may read and not write."""
+    path.chmod(0o555)
+    try:
+        with unprivileged():
+            yield
+    finally:
+        path.chmod(0o755)
+
+
+def test_an_error_of_the_system_behind_one_of_the_checkpointer_is_said_in_its_words():
+    quota = ValueError("RESOURCE_EXHAUSTED: Error writing \"w/0\" [os_error_code='122']")
+    assert checkpointer._cause(quota) == "Disk quota exceeded"
+    assert checkpointer._cause(OSError(30, "Read-only file system")) == "Read-only file system"
+    assert checkpointer._cause(KeyError("w\nmore")) == "KeyError: 'w\\nmore'"
 
 
 FULL = """

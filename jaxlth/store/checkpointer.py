@@ -36,8 +36,7 @@ def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None
         with _alone_tells():
             checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
     except Exception as error:  # tensorstore reports a full disk as a ValueError
-        code = _os_error(error)
-        raise unwritable(folder, os.strerror(code) if code else _first_line(error)) from error
+        raise unwritable(folder, _cause(error)) from error
 
 
 def restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) -> dict[str, Any]:
@@ -129,6 +128,12 @@ def _os_error(error: Exception) -> int | None:
         return error.errno
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return int(code[1]) if code else None
+
+
+def _cause(error: Exception) -> str:
+    """Return in words of the operating system, if it was that, what went wrong."""
+    code = _os_error(error)
+    return os.strerror(code) if code else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
