@@ -264,6 +264,13 @@ def test_layerwise_counts_must_fit_the_tensors(keep, error, message):
         prune.layerwise_topk(UNPRUNABLE, masks.dense(UNPRUNABLE), keep=keep)
 
 
+@pytest.mark.parametrize(("density", "count"), [(0.35, 2), (0.3, 2), (0.25, 1), (0.9, 4)])
+def test_a_density_of_layers_keeps_the_nearest_count(density, count):
+    scores = {"w": jnp.arange(5.0)}  # 1.75, 1.5, 1.25 and 4.5 weights; halves go to the even count
+    pruned = prune.layerwise_topk(scores, {"w": jnp.ones(5, bool)}, keep=density)
+    assert pruned["w"].tolist() == [False] * (5 - count) + [True] * count
+
+
 def test_a_density_is_no_count():
     with pytest.raises(TypeError, match="`keep` must be a whole number of weights; got 0.5"):
         prune.global_topk(UNPRUNABLE, masks.dense(UNPRUNABLE), keep=0.5)
