@@ -274,7 +274,7 @@ def test_a_damaged_run_of_imp_is_named_and_its_networks_are_trained_here(content
     imp = ["imp", *NET, "--levels", "0", "--controls", "--replicates", "1"]
     printed(*ask, "--out", str(tmp_path / "own"))
     printed(*imp, "--out", str(tmp_path / "beside"))
-    file = only_run(tmp_path / "beside", "imp").path / "run.json"
+    file = only_run(tmp_path / "beside", job="imp").path / "run.json"
     file.unlink()
     if content is not None:  # else as a process leaves it that is killed at its very start
         file.write_text(content)
