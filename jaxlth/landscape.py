@@ -259,7 +259,7 @@ def classification_differences(a: jax.Array, b: jax.Array) -> jax.Array:
             f"`a` and `b` must be outputs of one shape (n, classes); got {np.shape(a)} and "
             f"{np.shape(b)}."
         )
-    return jnp.sum(jnp.argmax(a, axis=1) != jnp.argmax(b, axis=1))
+    return jnp.sum(jnp.argmax(a, axis=1) != jnp.argmax(b, axis=1), dtype=jnp.int32)
 
 
 def loss_l2_distance(a: jax.Array, b: jax.Array) -> jax.Array:
