@@ -47,6 +47,7 @@ def worthwhile(monkeypatch):
     return widths
 
 
+@pytest.mark.slow
 def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
     whole, problem = found(tmp_path, CHOSEN)
     assert worthwhile == []

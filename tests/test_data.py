@@ -283,7 +283,8 @@ def png(pixels):
 def write_prepared(root, **change):
     """Prepare a small set as tensorflow-datasets does, without TensorFlow; return its directory.
 
-    `change` may hold: folder, features, splits (name -> images), labels, supervised, format.
+    `change` may hold: folder, features, splits (name -> images), label (of all images), shift (of
+    labels, which are 0, 1, 2, 0, ...), supervised, format.
     """
     import tensorflow_datasets as tfds
     from array_record.python import array_record_module
@@ -305,7 +306,7 @@ def write_prepared(root, **change):
         path = folder / f"tiny-{split}.array_record-00000-of-00001"
         writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
         for position, pixels in enumerate(images):
-            label = change.get("label", position % 3)
+            label = change.get("label", (position + change.get("shift", 0)) % 3)
             writer.write(_record(id=b"one", image=png(pixels), label=label, coarse=label))
         writer.close()
     info = {

@@ -309,6 +309,7 @@ def small_resnet(chosen, classes, layers):
     return ResNet((1,), 4, classes, layers)
 
 
+@pytest.mark.slow
 def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
     monkeypatch.setitem(models.MODELS, "resnet-small", small_resnet)
     settings = chosen(
@@ -647,7 +648,10 @@ def test_every_ticket_of_a_run_is_found_as_it_was_trained_without_the_data(done,
         assert same(early.find(run, 0.2, method, 0), start), method
 
 
-def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(tmp_path):
+def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("JAXLTH_DATA", raising=False)
     weights = ["--weights", "bimodal", "snip", "synflow", "--ablation", "none", "reinitialized"]
     printed(*TINY, *weights, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)

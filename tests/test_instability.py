@@ -267,6 +267,26 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     assert same(only_run(taken).load(level, "network"), ticket)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["{", None])
+def test_a_damaged_run_of_imp_is_named_and_its_networks_are_trained_here(content, tmp_path, caplog):
+    ask = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "dense"]
+    imp = ["imp", *NET, "--levels", "0", "--controls", "--replicates", "1"]
+    printed(*ask, "--out", str(tmp_path / "own"))
+    printed(*imp, "--out", str(tmp_path / "beside"))
+    file = only_run(tmp_path / "beside", "imp").path / "run.json"
+    file.unlink()
+    if content is not None:  # else as a process leaves it that is killed at its very start
+        file.write_text(content)
+    printed(*ask, "--out", str(tmp_path / "beside"))
+    warnings = [line for line in caplog.messages if line.startswith(f"left out: {file} is damaged")]
+    assert bool(warnings) == (content is not None)
+    own, beside = (only_run(tmp_path / name) for name in ("own", "beside"))
+    dense = choices.dense(0)
+    assert "adopted" not in beside.record(dense)
+    assert same(own.load(dense, "network"), beside.load(dense, "network"))
+
+
 def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
     settings = chosen(steps_k=(10,), lengths=("remaining", "whole"))
     with opened(settings, tmp_path) as (problem, run):

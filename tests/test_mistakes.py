@@ -188,8 +188,11 @@ def test_what_no_machine_can_do_is_refused_before_anything_is_done(
     [
         ("a = " + "[" * 5000 + "]" * 5000, "nested"),
         ("seed = " + "9" * 5000, "digits"),
-        ("[optimizer]\nlr = " + "9" * 400, "`lr` must be above 0; got inf"),
-        ("[training]\nepochs = inf", "`epochs` must be above 0; got inf. It must be finite."),
+        ("[optimizer]\nlr = " + "9" * 400, "`optimizer.lr` must be at most 1.8e308; got 999"),
+        (
+            "[training]\nepochs = inf",
+            "`training.epochs` must be above 0; got inf. It must be finite.",
+        ),
         ("[training]\nsteps = 20\nevaluate_every = 0.4", "whole number of steps"),
         ("[training]\nsteps = 20\nepochs = 2.0", "leave out one of them"),
         ("levls = 3", "`levels`"),

@@ -1,5 +1,6 @@
 """Tables and figures from stored results: literal tables with known means, and what axes show."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -7,6 +8,8 @@ import json
 import math
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -556,6 +559,34 @@ def test_a_saved_figure_has_the_same_bytes_again(tmp_path, suffix):
     first, second = ((tmp_path / "new" / f"{name}{suffix}").read_bytes() for name in ("a", "b"))
     assert first == second
     assert len(first) > 1000
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_one_before_it(tmp_path, file_size_limit):
+    file = tmp_path / "a.png"
+    figures.save(figures.accuracy(lenet(levels=2)), file)
+    before = file.read_bytes()
+    with file_size_limit(1000), pytest.raises(OSError, match=f"File too large: '{file}'"):
+        figures.save(figures.accuracy(lenet(levels=3)), file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.fixture
+def file_size_limit():
+    """Return a context in which no file gets larger, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limited(size):
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
 
 
 def test_unknown_suffix_is_refused(tmp_path):

@@ -119,7 +119,7 @@ class Stream:
 
 def _text(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}."
+        return " ".join(f"{error.filename}: {error.strerror}.".split())  # a name may have two lines
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}."
     return " ".join(str(error).split()) or type(error).__name__

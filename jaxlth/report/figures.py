@@ -8,6 +8,7 @@ References:
   Frankle 2023, The Lottery Ticket Hypothesis, Figures 3-1 to 3-9.
 """
 
+import contextlib
 import math
 import os
 import pathlib
@@ -23,7 +24,6 @@ from matplotlib.ticker import FixedLocator
 from jaxlth.report import controls, drawing
 from jaxlth.report import results as stored
 from jaxlth.report.curves import training
-from jaxlth.store import files
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
@@ -180,20 +180,22 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     seen half written. Folders are made where they are missing.
 
     Raises:
-      StoreError: the file cannot be written.
+      OSError: the file cannot be written; the error names it.
     """
     check(path)
     path = pathlib.Path(path)
     part = path.with_name(f".{path.name}.part")
-    same = matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42})
-    with files.writing(path), same:
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}):
             stamps = _STAMPS[path.suffix]
             figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=stamps)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _mark_missing(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxlth import data, graphs, settings, store, tickets
 from jaxlth.data import Info
@@ -54,8 +54,8 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
     chosen, images = tickets.described(run, SeparationSettings)
     with store.understood(run.path) as about:
         parts, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
-        named: dict[str, Any] = {"name": chosen.data.name, "tasks": parts, "widths": widths}
-        info = Info(**named, **images, train=0, validation=0, test=0)
+        whole = {"name": chosen.data.name, **images, "tasks": parts, "widths": widths}
+        info = Info(**whole, train=0, validation=0, test=0)
         owners = [graphs.Task(*task) for task in data.tasks(info)]
         tasks = dict(zip(names(info.name), owners, strict=True))
     subject = tickets.subject(chosen, **images)

@@ -15,15 +15,17 @@ import socket
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import jax
 
 from jaxlth import __version__
 from jaxlth import settings as settings_lib
-from jaxlth.data import Identity
 from jaxlth.store import facts, files
 from jaxlth.store.files import StoreError
+
+if TYPE_CHECKING:
+    from jaxlth.data import Identity
 
 PACKAGES = ("jaxlth", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 SETTINGS, ABOUT = "settings.toml", "run.json"
@@ -123,7 +125,7 @@ def made_by(story: Mapping[str, Any]) -> str:
 
 
 def describe(
-    path: pathlib.Path, settings: Any, *, job: str, label: str, data: Identity | None = None
+    path: pathlib.Path, settings: Any, *, job: str, label: str, data: "Identity | None" = None
 ) -> None:
     """Write settings and circumstances of a run, or compare them with those that are there.
 

@@ -8,20 +8,22 @@ jaxlth that stored no digest takes the digest of the next command's data.
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxlth.data import Identity
 from jaxlth.store.files import StoreError
+
+if TYPE_CHECKING:
+    from jaxlth.data import Identity
 
 DATA = "data"  # the fact that tells the data from others
 
 
-def of_data(data: Identity | None) -> dict[str, Any]:
+def of_data(data: "Identity | None") -> dict[str, Any]:
     """Return the fact that tells data from others; none where it is not known."""
     return {DATA: data._asdict()} if data is not None and data.digest else {}
 
 
-def same_data(facts: Mapping[str, Any], data: Identity) -> bool:
+def same_data(facts: Mapping[str, Any], data: "Identity") -> bool:
     """Return whether a run with these facts is known to be of the data."""
     return bool(data.digest) and _digest(facts) == data.digest
 

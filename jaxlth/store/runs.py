@@ -6,15 +6,17 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from jaxlth import hosts
 from jaxlth import settings as settings_lib
-from jaxlth.data import Identity, workers
 from jaxlth.store import about, bucket, damage, files, lock, mirror, reading, results, units
 from jaxlth.store import facts as facts_lib
 from jaxlth.store.files import StoreError
 from jaxlth.store.mirror import Mirror
+
+if TYPE_CHECKING:
+    from jaxlth.data import Identity
 
 T = TypeVar("T")
 NO_NOTES: Mapping[str, str] = {}
@@ -40,7 +42,7 @@ def open_run(
     job: str,
     label: str,
     wait: bool = False,
-    data: Identity | None = None,
+    data: "Identity | None" = None,
 ) -> "Run":
     """Return the run with these settings, made now or found, and held by this process until closed.
 
@@ -64,6 +66,8 @@ def open_run(
       StoreError: another process holds the run; it was made with other defaults or data; or the
         folder or bucket cannot be written.
     """
+    from jaxlth.data import workers  # which imports JAX, as those who only read do not
+
     workers.end_if_unguarded()
     path = folder(out, settings, job=job, label=label)
     mirrored: list[Mirror | None] = [None]  # stays in the process that has it

@@ -65,12 +65,12 @@ def check_density(chosen: SupermaskSettings, dense: masks.Mask) -> None:
     sizes = {"the network": masks.size(dense)}
     if chosen.method == "edge-popup":
         sizes = {f"the layer {name}": leaf.size for name, leaf in trees.named(dense).items()}
-    what, size = min(sizes.items(), key=lambda pair: pair[1])
-    settings.require(
-        _count(chosen, size) > 0,
-        f"`density` {chosen.density:g} keeps none of the {size} weights of {what}; "
-        f"{1 / size:.2g} keeps one.",
-    )
+    for what, size in sorted(sizes.items(), key=lambda pair: pair[1]):
+        settings.require(
+            size == 0 or _count(chosen, size) > 0,
+            f"`density` {chosen.density:g} keeps none of the {size} weights of {what}; "
+            f"{1 / max(size, 1):.2g} keeps one.",
+        )
 
 
 def frozen_out(
