@@ -43,6 +43,8 @@ def told(error: Exception) -> str | None:
         return text
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return f"There is not enough memory for this: {text} {SHOWN}"
+    if isinstance(error, FloatingPointError):  # of JAX, whose settings ask for it
+        return f"jax_debug_nans or jax_debug_infs ended this: {text} {SHOWN}"
     if isinstance(error, ValueError | TypeError | OSError):
         return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
     if words := backends.complaint(error):

@@ -85,6 +85,7 @@ def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
             found = jax.tree.map(lambda all, one: all.at[at].set(one), found, measured)
             return at + 1, state, end, found
 
+        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
         _, like = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], since)
         found = jax.tree.map(lambda leaf: jnp.zeros((SWEPT, *leaf.shape), leaf.dtype), like)
         _, state, _, found = jax.lax.while_loop(goes_on, one, (0, state, since, found))

@@ -137,7 +137,7 @@ def make(
         images = jnp.reshape(rows[at], (batch_size, *train.images.shape[1:]))
         # Whole batches are augmented, so that the images do not depend on how many devices share.
         images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
-        return share.part(train._replace(images=images, labels=train.labels[at]))
+        return share.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
 
     def advance(state: State, mask, dataset: Dataset, key, begin, end) -> State:
         train, norms = dataset.train, (dataset.mean, dataset.std)
