@@ -34,7 +34,7 @@ TOLD = (*PHASES, "end")  # the last one is when the command is over
 SHARED = "--batch-size 50 --devices 2 --checkpoint-seconds 0.05 --evaluate-every 500 --replicates 2"
 JOBS = {
     "imp": "--model mlp --hidden 8 --steps 3000 --levels 1 --controls random --rewind-step 100",
-    "early": "--model mlp --hidden 8 --steps 3000 --rounds 3 --score snip magnitude --schedule iss "
+    "early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude --schedule iss "
     "--density 0.5 --ablation none shuffled --prune-steps 0 100",
     "instability": "--model mlp --hidden 8 --steps 3000 --twins 2 --points 3 --steps-k 0 100 "
     "--networks dense ticket --levels 1",
