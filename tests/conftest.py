@@ -1,6 +1,7 @@
 """What every test shares: the CPU, two devices, no window, real data only where it is asked for."""
 
 import atexit
+import contextlib
 import os
 import pathlib
 import shutil
@@ -44,6 +45,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         compiled.end(PROGRAMS)
         if not hasattr(session.config, "workerinput"):  # the last of all processes
             compiled.bound()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if item.get_closest_marker("slow") or nextitem is None or nextitem.path != item.path:
+        release_programs()
+
+
+def release_programs(limit: int = 20_000) -> None:
+    """Let go of all compiled programs once they take more than `limit` mappings of memory.
+
+    Linux ends a process that asks for more than 65,530 of them by a segmentation fault, and each
+    program takes three or more. Programs that are needed again come from the kept ones.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/maps") as mappings:
+        if sum(1 for _ in mappings) > limit:
+            jax.clear_caches()
 
 
 @pytest.fixture
