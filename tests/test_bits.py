@@ -1,0 +1,37 @@
+"""All studies store what they stored before, to the bit."""
+
+import bits
+import numpy as np
+import pytest
+
+QUICK = ("imp-rewinding", "instability-batch-norm", "separation", "supermask")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in bits.CASES if name not in QUICK]
+
+
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+def test_a_study_stores_the_same_networks_masks_and_records(name):
+    digests, numbers = bits.stored(name)
+    known = bits.known(name)
+    assert numbers.keys() == known["numbers"].keys()
+    if bits.environment() in known["digests"]:
+        assert digests == known["digests"][bits.environment()]
+    else:  # another version of JAX or processor rounds in another way
+        for artifact, record in numbers.items():
+            assert record == pytest.approx(known["numbers"][artifact], rel=0.1, nan_ok=True)
+
+
+def test_every_case_is_kept():
+    assert {path.stem for path in bits.FOLDER.iterdir()} == set(bits.CASES)
+    assert all(bits.known(name)["digests"] for name in bits.CASES)
+
+
+def test_a_checksum_depends_on_names_types_shapes_and_values():
+    tree = {"a": np.zeros(4, np.float32)}
+    others = (
+        {"b": tree["a"]},
+        {"a": np.zeros(4, np.int32)},
+        {"a": np.zeros((2, 2), np.float32)},
+        {"a": np.float32([0, 0, 0, -0.0])},
+    )
+    assert bits.checksum(tree) == bits.checksum({"a": np.zeros(4, np.float32)})
+    assert bits.checksum(tree) not in {bits.checksum(other) for other in others}
