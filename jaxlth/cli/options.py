@@ -26,6 +26,7 @@ from tyro.constructors import (
 
 from jaxlth import data, early, instability, models, paths, settings, tickets
 from jaxlth.separation import choices
+from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.training import optimizers
 
 # Names that options of text take; the help lists those that its docstring does not name.
@@ -41,7 +42,7 @@ VALUES: dict[str, Iterable[str]] = {
     "finetune-optimizer": optimizers.RULES,
     "controls": tickets.CONTROLS,
     "score": early.SCORES,
-    "separation.score": choices.SCORES,  # of the settings of that job
+    "SeparationSettings.score": choices.SCORES,  # of the settings of that study
     "schedule": early.SCHEDULES,
     "ablation": early.ABLATIONS,
     "weights": early.WEIGHTS,
@@ -49,6 +50,7 @@ VALUES: dict[str, Iterable[str]] = {
     "networks": instability.NETWORKS,
     "control": (tickets.TICKET, *tickets.CONTROLS),
 }
+KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
     **dict.fromkeys(("file", "settings"), "FILE"),
@@ -84,8 +86,8 @@ def registry() -> ConstructorRegistry:
 
 
 def _struct(info: Any) -> StructConstructorSpec | None:
-    """Return how tyro is to make settings of ours: our help, our messages."""
-    if not (dataclasses.is_dataclass(info.type) and info.type.__module__.startswith("jaxlth.")):
+    """Return how tyro is to make settings: our help, our messages."""
+    if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
     cls: Any = info.type
     hints, docs = typing.get_type_hints(cls, include_extras=True), _docs(cls)
@@ -168,8 +170,8 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
         return "N", functools.partial(_number, option, int, "a whole number")
     if kind is float:
         return "X", functools.partial(_number, option, float, "a number")
-    if typing.get_origin(kind) is Literal:
-        options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal or name == KINDS:
+        options = figure_kinds() if name == KINDS else typing.get_args(kind)
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
     metavar = METAVARS.get(name, "NAME")
     read = functools.partial(_path, option) if metavar in PLACES else str
@@ -250,8 +252,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _with_values(option: str, text: str, cls: type) -> str:
     """Return the help of an option with the names that it takes, unless it has them all."""
-    name, job = option.removeprefix("--"), cls.__module__.split(".")[1]
-    values = list(VALUES.get(f"{job}.{name}", VALUES.get(name, ())))
+    name = option.removeprefix("--")
+    if name == KINDS:
+        return " ".join(filter(None, [text, *(study.figures.help for study in STUDIES.values())]))
+    values = list(VALUES.get(f"{cls.__name__}.{name}", VALUES.get(name, ())))
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     return text if named else f"{text} One of: {', '.join(values)}."
 
@@ -267,7 +271,11 @@ def _docs(cls: type) -> dict[str, str]:
 
 
 def _own_docs(cls: type) -> dict[str, str]:
-    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
+    try:
+        source = inspect.getsource(cls)
+    except OSError:  # of the command of a study, which has no text of its own
+        return {}
+    (tree,) = ast.parse(inspect.cleandoc(source)).body
     body = tree.body if isinstance(tree, ast.ClassDef) else []
     found = {}
     for field, text in itertools.pairwise(body):
