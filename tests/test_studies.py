@@ -5,8 +5,11 @@ import json
 import os
 import signal
 
+import bits
+import kills
 import numpy as np
 import pytest
+import test_damage
 import train_twice
 from tiny import printed
 
@@ -16,7 +19,8 @@ from jaxlth.studies import STUDIES, Study
 
 WORDS = ["train-twice", "--data", "moons", "--steps", "20"]
 PARTS = [field.name for field in dataclasses.fields(Study) if field.name != "name"]
-OPTIONAL = ("ticket", "baseline", "tolerance")
+OPTIONAL = ("ticket", "baseline", "values", "tolerance")
+OWN = tuple(STUDIES)  # the studies of the package
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,6 +63,15 @@ def test_the_help_of_figure_names_every_kind_of_a_study(name):
     assert set(kinds) <= set(studies.figure_kinds())
 
 
+@pytest.mark.parametrize("table", [test_damage.JOBS, kills.JOBS])
+def test_damage_and_kills_are_tried_of_every_study(table):
+    assert set(table) == set(OWN)
+
+
+def test_what_every_study_stores_is_compared_to_the_bit():
+    assert {words.split()[0] for words in bits.CASES.values()} == set(OWN)
+
+
 @pytest.mark.parametrize("part", [part for part in PARTS if part not in OPTIONAL])
 def test_an_incomplete_study_is_refused_with_its_name_and_the_missing_part(part):
     parts = {name: getattr(train_twice.STUDY, name) for name in ("name", *PARTS) if name != part}
@@ -86,7 +99,10 @@ def test_a_new_study_is_a_command_with_its_help(capsys):
         cli.main(["train-twice", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "Train a network twice in different data orders, and compare. Only a test." in text
-    assert "--orders [NAME ...] Names of the two data orders, each a random stream." in text
+    assert (
+        "--orders [NAME ...] Names of the two data orders, each a random stream. One of: a, b, c."
+        in text
+    )
     assert "(default: a b)" in text
     shared = {"--out", "--wait", "--batch-size", "--lr", "--data", "--hidden"}
     assert shared <= set(options.names(commands.by_name()["train-twice"]))

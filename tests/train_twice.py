@@ -148,5 +148,6 @@ STUDY = Study(
         help="Of `jaxlth train-twice`: distance of networks (order-distances).",
     ),
     ticket=ticket,
+    values={"orders": ("a", "b", "c")},
     tolerance=False,
 )

@@ -24,12 +24,11 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, early, instability, models, paths, settings, tickets
-from jaxlth.separation import choices
+from jaxlth import data, models, paths, settings, tickets
 from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.training import optimizers
 
-# Names that options of text take; the help lists those that its docstring does not name.
+# Names that shared options of text take; the help lists those that its docstring does not name.
 VALUES: dict[str, Iterable[str]] = {
     "data": data.NAMES,
     "normalize": data.NORMALIZERS,
@@ -41,13 +40,6 @@ VALUES: dict[str, Iterable[str]] = {
     "lr-schedule": optimizers.SCHEDULES,
     "finetune-optimizer": optimizers.RULES,
     "controls": tickets.CONTROLS,
-    "score": early.SCORES,
-    "SeparationSettings.score": choices.SCORES,  # of the settings of that study
-    "schedule": early.SCHEDULES,
-    "ablation": early.ABLATIONS,
-    "weights": early.WEIGHTS,
-    "references": early.REFERENCES,
-    "networks": instability.NETWORKS,
     "control": (tickets.TICKET, *tickets.CONTROLS),
 }
 KINDS = "kind"  # option that takes the kinds of figures of all studies
@@ -205,7 +197,10 @@ def _is_none(option: str, words: list[str]) -> bool:
     Raises:
       Mistake: "none" stands among others.
     """
-    if NONE in VALUES.get(option.removeprefix("--"), ()) or NONE not in map(str.lower, words):
+    name = option.removeprefix("--")
+    tables = [VALUES, *(study.values for study in STUDIES.values())]
+    is_value = any(NONE in table.get(name, ()) for table in tables)
+    if is_value or NONE not in map(str.lower, words):
         return False
     if len(words) > 1:
         raise Mistake(f"`{option}` {NONE} stands for no value; got {settings.in_a_row(words)}.")
@@ -255,7 +250,8 @@ def _with_values(option: str, text: str, cls: type) -> str:
     name = option.removeprefix("--")
     if name == KINDS:
         return " ".join(filter(None, [text, *(study.figures.help for study in STUDIES.values())]))
-    values = list(VALUES.get(f"{cls.__name__}.{name}", VALUES.get(name, ())))
+    own = [study.values.get(name, ()) for study in STUDIES.values() if study.Config is cls]
+    values = list(next(filter(None, own), VALUES.get(name, ())))
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     return text if named else f"{text} One of: {', '.join(values)}."
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
@@ -77,6 +77,8 @@ class Study:
     """(name, folder) -> a ticket, and what its file says of it; None: nothing is exported."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
+    values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
+    """Option of the study alone -> names that it takes, for the help."""
     tolerance: bool = True
     """Whether the summary depends on the tolerance."""
 

@@ -21,4 +21,11 @@ STUDY = Study(
     figures=report.FIGURES,
     ticket=report.ticket,
     baseline=methods.baseline,
+    values={
+        "score": early.SCORES,
+        "schedule": early.SCHEDULES,
+        "ablation": early.ABLATIONS,
+        "weights": early.WEIGHTS,
+        "references": early.REFERENCES,
+    },
 )

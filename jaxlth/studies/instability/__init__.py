@@ -20,4 +20,5 @@ STUDY = Study(
     artifacts=instability.units,
     summarize=report.summarize,
     figures=report.FIGURES,
+    values={"networks": instability.NETWORKS},
 )

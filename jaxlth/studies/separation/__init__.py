@@ -8,6 +8,7 @@ run's folder already is not computed again: asking for more replicates extends a
 import functools
 
 from jaxlth import separation
+from jaxlth.separation import choices
 from jaxlth.studies import levels
 from jaxlth.studies.separation import report
 from jaxlth.studies.study import Study
@@ -23,5 +24,6 @@ STUDY = Study(
     summarize=report.summarize,
     figures=report.FIGURES,
     ticket=functools.partial(levels.ticket, find=separation.find),
+    values={"score": choices.SCORES},
     tolerance=False,
 )
