@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import bits
 import kills
@@ -80,6 +82,12 @@ def test_an_incomplete_study_is_refused_with_its_name_and_the_missing_part(part)
     if part == "help":  # of a module without a docstring
         with pytest.raises(ValueError, match="no `help`"):
             Study(**parts, help=None)
+
+
+@pytest.mark.slow
+def test_without_docstrings_studies_have_no_help_and_are_whole():
+    program = "from jaxlth.studies import STUDIES; print({s.help for s in STUDIES.values()})"
+    assert subprocess.check_output([sys.executable, "-OO", "-c", program]) == b"{None}\n"
 
 
 def test_two_studies_of_one_name_are_refused():

@@ -219,8 +219,8 @@ def in_words(names: Sequence[str]) -> str:
       >>> in_words(["imp", "early", "supermask"])
       '`jaxlth imp`, `early` and `supermask`'
     """
-    *others, last = [f"`jaxlth {names[0]}`", *(f"`{name}`" for name in names[1:])]
-    return f"{', '.join(others)} and {last}" if others else last
+    words = [f"`jaxlth {name}`" for name in names[:1]] + [f"`{name}`" for name in names[1:]]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _check_tolerance(tolerance: float) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -83,8 +84,10 @@ class Study:
     """Whether the summary depends on the tolerance."""
 
     def __post_init__(self) -> None:
-        for part in dataclasses.fields(self):
-            is_missing = part.default is _MISSING and getattr(self, part.name) in (_MISSING, None)
-            require(
-                not is_missing, f"The study {self.name} is incomplete: it has no `{part.name}`."
-            )
+        missing = [part for part, value in vars(self).items() if value is _MISSING]
+        if self.help is None and sys.flags.optimize < 2:  # python -OO leaves out all docstrings
+            missing.append("help")
+        require(
+            not missing,
+            f"The study {self.name} is incomplete: it has no `{'`, `'.join(missing)}`.",
+        )
