@@ -45,7 +45,8 @@ CASES = {
     " --schedule uss ums --ablation none shuffled reinitialized inverted",
     "early-between-trainings": f"{EARLY} --score snip magnitude-increase --schedule iss ims"
     " --references after ltr --prune-steps 0 5",
-    "early-weights": f"{EARLY} --score snip+synflow --schedule ums --weights standard bimodal synflow",
+    "early-weights": f"{EARLY} --score snip+synflow --schedule ums"
+    " --weights standard bimodal synflow",
     "early-batch-norm": f"early {RESNET} --score snip synflow --density 0.2 --schedule ums"
     " --rounds 2 --per-class 1 --replicates 1",
     "instability": f"instability {MLP} --twins 2 --points 3 --steps-k 0 5 --levels 2"
