@@ -13,11 +13,10 @@ import sys
 import tempfile
 import zlib
 
-import compiled
 import jax
 import numpy as np
 
-from jaxlth import cli, models, store, trees
+from jaxlth import cli, models, programs, store, trees
 from jaxlth.models.resnet import ResNet
 
 SHORT = "--steps 12 --batch-size 50 --evaluate-every 6 --train-examples 100 --replicates 2"
@@ -110,7 +109,7 @@ def checksum(tree: object) -> str:
 
 def environment() -> str:
     """Return the versions and the processor that bits depend on."""
-    return compiled.kept_here().name
+    return programs.kind()
 
 
 def known(name: str) -> dict:

@@ -15,6 +15,7 @@ from jaxlth import (
     hosts,
     instability,
     mask_training,
+    programs,
     separation,
     settings,
     store,
@@ -100,6 +101,8 @@ def trained(command: Trains, *, strict: bool = False) -> int:
 def _trained(command: Trains, *, strict: bool) -> int:
     _check_places(command)
     _use_cores(command.devices)
+    if command.keep_programs:
+        programs.keep(programs.home("jaxlth"))
     if command.distributed:
         _join()
     console = Console(stderr=True, quiet=not hosts.leads())
