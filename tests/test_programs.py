@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 
 from jaxlth import programs
 
@@ -35,6 +36,22 @@ def compile_in_a_process(at, *words, code=0, **environment):
     )
     assert done.returncode == code, done.stderr
     return int(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "keeps"), [([], True), (["--no-keep-programs"], False)])
+def test_a_command_keeps_its_programs_unless_told_not_to(tmp_path, words, keeps):
+    environment = {name: value for name, value in os.environ.items() if name != programs.FOLDER}
+    command = [*tiny.COMMAND, *words, "--out", str(tmp_path / "runs")]
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxlth", *command],
+        capture_output=True,
+        env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "jaxlth").exists() == keeps
+    assert not keeps or kept(tmp_path / "jaxlth")
 
 
 def kept(at):
