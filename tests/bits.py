@@ -12,12 +12,12 @@ import re
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 
-import compiled
 import jax
 import numpy as np
 
-from jaxlth import cli, models, store, trees
+from jaxlth import cli, models, programs, store, trees
 from jaxlth.models.resnet import ResNet
 
 SHORT = "--steps 12 --batch-size 50 --evaluate-every 6 --train-examples 100 --replicates 2"
@@ -45,7 +45,8 @@ CASES = {
     " --schedule uss ums --ablation none shuffled reinitialized inverted",
     "early-between-trainings": f"{EARLY} --score snip magnitude-increase --schedule iss ims"
     " --references after ltr --prune-steps 0 5",
-    "early-weights": f"{EARLY} --score snip+synflow --schedule ums --weights standard bimodal synflow",
+    "early-weights": f"{EARLY} --score snip+synflow --schedule ums"
+    " --weights standard bimodal synflow",
     "early-batch-norm": f"early {RESNET} --score snip synflow --density 0.2 --schedule ums"
     " --rounds 2 --per-class 1 --replicates 1",
     "instability": f"instability {MLP} --twins 2 --points 3 --steps-k 0 5 --levels 2"
@@ -72,7 +73,6 @@ CASES = {
 # Fields of records that say roughly the same on every machine.
 NUMBERS = ("kept", "prunable", "test_loss")
 FOLDER = pathlib.Path(__file__).parent / "bits"
-models.MODELS.setdefault("resnet-8", lambda _, n, own: ResNet((1, 1), 4, n, own))
 
 
 def stored(name: str) -> tuple[dict, dict]:
@@ -82,7 +82,7 @@ def stored(name: str) -> tuple[dict, dict]:
       Artifact -> checksums of its record and of its trees, and artifact -> numbers of its record.
     """
     with tempfile.TemporaryDirectory() as out:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), resnet_8():
             assert cli.main([*CASES[name].split(), "--out", out]) == 0
         (info,) = store.runs(out)
         run = store.look(info.path)
@@ -97,6 +97,16 @@ def stored(name: str) -> tuple[dict, dict]:
         return digests, numbers
 
 
+@contextlib.contextmanager
+def resnet_8() -> Iterator[None]:
+    """Have a network with batch norm that compiles fast."""
+    models.MODELS["resnet-8"] = lambda _, n, own: ResNet((1, 1), 4, n, own)
+    try:
+        yield
+    finally:
+        del models.MODELS["resnet-8"]
+
+
 def checksum(tree: object) -> str:
     """Return a checksum of the names, types, shapes and bytes of all leaves of a tree."""
     crc = 0
@@ -109,7 +119,7 @@ def checksum(tree: object) -> str:
 
 def environment() -> str:
     """Return the versions and the processor that bits depend on."""
-    return compiled.kept_here().name
+    return programs.kind()
 
 
 def known(name: str) -> dict:

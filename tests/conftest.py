@@ -1,14 +1,12 @@
 """What every test shares: the CPU, two devices, no window, real data only where it is asked for."""
 
-import atexit
 import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
 
-import compiled
 import pytest
+
+from jaxlth import programs
 
 # Before JAX and matplotlib are imported, and inherited by the processes that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -16,14 +14,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Tests compile the same programs again and again: each once is enough, for their processes too.
 # A process of pytest-xdist inherits the folder of the process that started it, and has its own.
-PROGRAMS = None
-if os.environ.get("JAX_COMPILATION_CACHE_DIR") == os.environ.get("JAXLTH_TESTS_PROGRAMS"):
-    PROGRAMS = pathlib.Path(tempfile.mkdtemp(prefix="jaxlth-tests-"))
-    atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
-    compiled.begin(PROGRAMS)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["JAXLTH_TESTS_PROGRAMS"] = str(PROGRAMS)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+KEPT, PROGRAMS = programs.home("jaxlth-tests") / programs.kind(), None
+if os.environ.get(programs.FOLDER) == os.environ.get("JAXLTH_TESTS_PROGRAMS"):
+    PROGRAMS = programs.begin(KEPT)
+if PROGRAMS is not None:
+    os.environ[programs.FOLDER] = os.environ["JAXLTH_TESTS_PROGRAMS"] = str(PROGRAMS)
+    os.environ |= {option.upper(): str(value) for option, value in programs.OPTIONS.items()}
 
 import jax  # noqa: E402
 
@@ -40,11 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish() -> None:
     if PROGRAMS is not None:
-        compiled.end(PROGRAMS)
-        if not hasattr(session.config, "workerinput"):  # the last of all processes
-            compiled.bound()
+        programs.end(KEPT, PROGRAMS)
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -4,6 +4,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax.contrib
 import pytest
 import tiny
 
@@ -58,6 +59,32 @@ def test_pruned_weights_and_their_moments_stay_exactly_zero(built, network, name
         assert len(own) == {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}[name]
         assert all(is_bitwise_zero(moment[~keep]) for moment in own)
         assert all(np.any(moment[keep]) for moment in own)
+
+
+# Every optimiser of optax that is made from a learning rate alone; L-BFGS wants a line search.
+OPTAX = [
+    *("adabelief", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamaxw", "adamw"),
+    *("adan", "amsgrad", "fromage", "lamb", "lars", "lion", "muon", "nadam", "nadamw", "noisy_sgd"),
+    *("novograd", "optimistic_adam_v2", "radam", "rmsprop", "rprop", "sgd", "sign_sgd", "signum"),
+    *("sm3", "yogi"),
+]
+MOVING = ("muon", "noisy_sgd", "yogi")  # move weights that have no gradient
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in MOVING else pytest.mark.slow) for name in OPTAX],
+)
+def test_pruned_weights_stay_exactly_zero_under_every_optimiser_of_optax(built, network, name):
+    mask = tiny.half(network.params)
+    make = optax.contrib.muon if name == "muon" else getattr(optax, name)
+    optimizer = make(0.1, **({"key": 0} if name == "noisy_sgd" else {}))
+    made = train.make(built, optimizer, batch_size=5)
+    after = jax.jit(made.advance)(made.start(network, mask), mask, DATA, KEY, 0, STEPS)
+    weights = trees.named(jax.device_get(after.network.params))
+    for kernel, keep in trees.named(mask).items():
+        assert is_bitwise_zero(weights[kernel][~keep])
+        assert np.any(weights[kernel] != trees.named(network.params)[kernel])
 
 
 def test_a_full_mask_changes_nothing(built, network):

@@ -41,6 +41,9 @@ class Training:
     train one after another, on all cores). All devices, or all cores, if not given."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints within a network's training, above 0."""
+    keep_programs: bool = True
+    """Keep compiled programs in the user's cache folder (jaxlth, at most 1 GB), so that later runs
+    start sooner. $JAX_COMPILATION_CACHE_DIR, where it is set, is used instead."""
     tensorboard: str | None = None
     """Folder for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
     distributed: bool = False

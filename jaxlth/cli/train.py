@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxlth import hosts, settings, store, tickets
+from jaxlth import hosts, programs, settings, store, tickets
 from jaxlth.cli import commands, results, signals
 from jaxlth.cli.commands import Training
 from jaxlth.data import DataError, Identity, directory, identify, workers
@@ -42,6 +42,8 @@ def trained(command: Training, *, strict: bool = False) -> int:
 def _trained(command: Training, *, strict: bool) -> int:
     _check_places(command)
     _use_cores(command.devices)
+    if command.keep_programs:
+        programs.keep(programs.home("jaxlth"))
     if command.distributed:
         _join()
     console = Console(stderr=True, quiet=not hosts.leads())

@@ -1,9 +1,11 @@
 """Train one network as pure functions; replicates are these functions mapped.
 
 `start` puts a network under its mask, `advance` takes it from one step to another, `measure`
-evaluates it. Data order and augmentation are functions of key and step alone, so that a training
-cut anywhere goes on with the batches it would have had. A replicate that has stopped is carried
-along unchanged.
+evaluates it. Training masks the network once, at its start, and then its gradients before the
+optimiser and its weights after it: pruned weights stay exactly 0, and the forward pass needs no
+mask. Data order and augmentation are functions of key and step alone, so that a training cut
+anywhere goes on with the batches it would have had. A replicate that has stopped is carried along
+unchanged.
 """
 
 import functools
@@ -98,25 +100,29 @@ def make(
             best=Best(never, worst, network if keep_best else None),
         )
 
-    def loss_of(params: Any, network: Network, mask: masks.Mask, batch: Split, norms: Any):
-        masked = network._replace(params=masks.apply(params, mask))
+    def loss_of(params: Any, network: Network, batch: Split, norms: Any):
+        network = network._replace(params=params)
         inputs = normalize(jnp.asarray(batch.images), *norms)
         if model.auxiliary is None:
-            logits, stats = model.apply(masked, inputs, True)
+            logits, stats = model.apply(network, inputs, True)
             return losses.mean(logits, batch.labels, tasks), stats
-        logits, aside, stats = model.auxiliary(masked, inputs)
+        logits, aside, stats = model.auxiliary(network, inputs)
         loss, beside = (losses.mean(each, batch.labels, tasks) for each in (logits, aside))
         return loss + AUXILIARY_WEIGHT * beside, stats
 
     def changed(state: State, mask: masks.Mask, batch: Split, norms: Any, step: jax.Array):
         value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
-        found = value_and_grad(state.network.params, state.network, mask, batch, norms)
+        found = value_and_grad(state.network.params, state.network, batch, norms)
         (loss, stats), gradients = found
         loss, gradients = share.mean((loss, gradients))
+        gradients = masks.apply(gradients, mask)
         stats = model.shared(stats, share.mean)
         with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
             updates, opt = optimizer.update(gradients, state.opt, state.network.params, step=step)
             params = optax.apply_updates(state.network.params, updates)
+        # Some optimisers, such as Muon, move weights that have no gradient. Masked before they are
+        # added, updates would round in another way.
+        params = masks.apply(params, mask)
         first_nan = (state.nan_step == NEVER) & ~jnp.isfinite(loss)
         return state._replace(
             network=Network(params, stats),

@@ -1,0 +1,160 @@
+"""Compiled programs, kept in the user's cache folder so that no later process compiles them again.
+
+JAX writes a program straight to its place, so that a process which is killed meanwhile leaves a
+broken one. Therefore each process has a folder of its own, filled with links to the programs that
+are kept, and what it adds is kept at its end, if it is whole. A process that has been killed is
+tidied up after by the next one.
+"""
+
+import atexit
+import contextlib
+import functools
+import importlib
+import os
+import pathlib
+import platform
+import shutil
+import tempfile
+import zlib
+from importlib import metadata
+
+LIMIT = 2**30  # bytes of all programs that are kept; those used least recently go first
+FOLDER = "JAX_COMPILATION_CACHE_DIR"  # names JAX's own cache, which wins where it is set
+# Keep short programs too, and do not make a program's key depend on the folder, as JAX would.
+OPTIONS = {
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_persistent_cache_enable_xla_caches": "none",
+}
+PROCESS = "process-"  # begins the name of a process's folder
+
+
+def home(name: str) -> pathlib.Path:
+    """Return the folder for all programs, in the user's cache if there is one."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(cache if os.path.isabs(cache) else tempfile.gettempdir()) / name
+
+
+def kind() -> str:
+    """Return the versions of JAX and the processor that programs are compiled for, as a name."""
+    versions = [f"{name}-{metadata.version(name)}" for name in ("jax", "jaxlib")]
+    return f"{'-'.join(versions)}-{_processor():08x}"
+
+
+@functools.cache
+def keep(at: pathlib.Path) -> None:
+    """Have JAX keep the programs of this process, from now on to its end, where that is possible.
+
+    A cache of JAX's own that the user has set stays.
+
+    Args:
+      at: folder for all programs; see `home`.
+    """
+    import jax
+
+    kept = at / kind()
+    is_set = jax.config.values.get("jax_compilation_cache_dir") is not None
+    folder = None if is_set else begin(kept)
+    if folder is None:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    for option, value in OPTIONS.items():
+        jax.config.update(option, value)
+    atexit.register(end, kept, folder)
+
+
+def begin(kept: pathlib.Path) -> pathlib.Path | None:
+    """Return a new folder for this process, with links to the programs that are kept.
+
+    Returns:
+      The folder, to be handed to `end`; None where there can be none: the home cannot be written
+      to, or the disk is full.
+    """
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        tidy(kept)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_mine()}{os.getpid()}-", dir=kept))
+        for program in kept.iterdir():
+            if program.is_file():
+                with contextlib.suppress(FileNotFoundError):  # another process removes the oldest
+                    os.link(program, folder / program.name)
+    except OSError:
+        return None
+    return folder
+
+
+def end(kept: pathlib.Path, folder: pathlib.Path) -> None:
+    """Keep what a process has compiled, remove its folder, and bound the size of all programs."""
+    with contextlib.suppress(OSError):
+        for program in folder.iterdir():
+            if program.is_file() and program.stat().st_nlink == 1 and _is_whole(program):
+                with contextlib.suppress(FileExistsError):  # another process keeps it
+                    os.link(program, kept / program.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        bound(kept.parent)
+
+
+def tidy(kept: pathlib.Path) -> None:
+    """Keep what processes of this machine compiled that were killed since."""
+    for folder in kept.glob(f"{_mine()}*"):
+        number = folder.name.removeprefix(_mine()).partition("-")[0]
+        if not _is_running(int(number)):
+            end(kept, folder)
+
+
+def bound(at: pathlib.Path, limit: int = LIMIT) -> None:
+    """Remove the programs that were used least recently until `limit` bytes are left."""
+    files = [(path.stat(), path) for path in at.glob("*/*") if path.is_file()]
+    total = sum(stat.st_size for stat, _ in files)
+    for stat, path in sorted(files, key=lambda pair: max(pair[0].st_atime, pair[0].st_mtime)):
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= stat.st_size
+
+
+def _mine() -> str:
+    """Return how names of folders begin that processes of this machine have."""
+    return f"{PROCESS}{platform.node()}-"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def _is_whole(program: pathlib.Path) -> bool:
+    """Return whether a program decompresses, by what JAX compresses with here."""
+    content = program.read_bytes()
+    if content.startswith(b"\x28\xb5\x2f\xfd"):
+        return _is_whole_zstd(content)
+    stream = zlib.decompressobj()
+    with contextlib.suppress(zlib.error):
+        stream.decompress(content)
+    return stream.eof
+
+
+def _is_whole_zstd(content: bytes) -> bool:
+    for name in ("compression.zstd", "zstandard"):  # of Python 3.14, and of a package
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(name)
+            with contextlib.suppress(module.ZstdError):
+                module.decompress(content)
+                return True
+            return False
+    return False
+
+
+def _processor() -> int:
+    """Return a checksum of what the processor can do, which compiled programs depend on."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return zlib.crc32(line.encode())
+    return 0
