@@ -74,22 +74,27 @@ def begin(kept: pathlib.Path) -> pathlib.Path | None:
         kept.mkdir(parents=True, exist_ok=True)
         tidy(kept)
         folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_mine()}{os.getpid()}-", dir=kept))
-        for program in kept.iterdir():
-            if program.is_file():
-                with contextlib.suppress(FileNotFoundError):  # another process removes the oldest
-                    os.link(program, folder / program.name)
     except OSError:
         return None
+    share(kept, folder)
     return folder
+
+
+def share(kept: pathlib.Path, folder: pathlib.Path) -> None:
+    """Keep what a process has compiled so far, and give it what others have."""
+    with contextlib.suppress(OSError):
+        own, others = ({path.name: path for path in at.iterdir()} for at in (folder, kept))
+        for name, program in own.items():
+            if name not in others and program.is_file() and _is_whole(program):
+                _link(program, kept / name)
+        for name, program in others.items():
+            if name not in own and program.is_file():
+                _link(program, folder / name)
 
 
 def end(kept: pathlib.Path, folder: pathlib.Path) -> None:
     """Keep what a process has compiled, remove its folder, and bound the size of all programs."""
-    with contextlib.suppress(OSError):
-        for program in folder.iterdir():
-            if program.is_file() and program.stat().st_nlink == 1 and _is_whole(program):
-                with contextlib.suppress(FileExistsError):  # another process keeps it
-                    os.link(program, kept / program.name)
+    share(kept, folder)
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         bound(kept.parent)
@@ -112,6 +117,12 @@ def bound(at: pathlib.Path, limit: int = LIMIT) -> None:
             return
         path.unlink(missing_ok=True)
         total -= stat.st_size
+
+
+def _link(program: pathlib.Path, at: pathlib.Path) -> None:
+    """Link a program, unless another process has removed it or has linked its own there."""
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        os.link(program, at)
 
 
 def _mine() -> str:

@@ -42,7 +42,10 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    if item.get_closest_marker("slow") or nextitem is None or nextitem.path != item.path:
+    is_last = nextitem is None or nextitem.path != item.path
+    if PROGRAMS is not None and is_last:
+        programs.share(KEPT, PROGRAMS)
+    if item.get_closest_marker("slow") or is_last:
         release_programs()
 
 

@@ -4,7 +4,7 @@ import bits
 import numpy as np
 import pytest
 
-QUICK = ("imp-rewinding", "instability-batch-norm", "separation", "supermask")
+QUICK = ("imp-rewinding", "separation")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in bits.CASES if name not in QUICK]
 
 

@@ -72,6 +72,7 @@ def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
             np.testing.assert_allclose(one, other, atol=2e-4, err_msg=unit)
 
 
+@pytest.mark.slow
 def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, worthwhile):
     chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), replicates=1)
     run, problem = found(tmp_path, chosen)

@@ -710,6 +710,7 @@ LEARNED += ["--schedule", "uss", "ims", "--density", "0.3", "--meta-density", "0
 LEARNED += ["--rounds", "3"]
 
 
+@pytest.mark.slow
 def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(tmp_path):
     printed(*LEARNED, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)

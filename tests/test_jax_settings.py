@@ -170,6 +170,7 @@ def assert_same(found, wanted, assert_array=assert_equal):
         assert_array(value, trees.named(wanted)[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_functions_give_the_same_bits_under_all_checks_at_once(usual):
     with under(AT_ONCE):
         assert_same(called(), usual)

@@ -143,6 +143,7 @@ def test_frozen_weights_are_those_that_imp_starts_from(done):
     assert same(params, initial(0, 12))
 
 
+@pytest.mark.slow
 def test_signed_constant_weights_have_one_magnitude_a_layer_and_the_signs_of_the_drawn(done):
     run, _ = done("edge-popup")
     for replicate in range(2):
@@ -156,6 +157,7 @@ def test_signed_constant_weights_have_one_magnitude_a_layer_and_the_signs_of_the
                 assert not params[name].any()
 
 
+@pytest.mark.slow
 def test_rescaled_weights_are_the_drawn_ones_times_size_over_kept_of_their_layer(done):
     run, _ = done("bernoulli")
     params, mask = parts(run, BERNOULLI)

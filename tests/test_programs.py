@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zlib
 
 import pytest
 import tiny
@@ -103,3 +104,17 @@ def test_those_used_least_recently_go_first(tmp_path):
 def test_a_cache_folder_that_is_not_absolute_is_passed_over(monkeypatch, home):
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     assert programs.home("jaxlth").is_absolute()
+
+
+def test_processes_that_share_have_each_others_programs_and_only_whole_ones(tmp_path):
+    one, other = programs.begin(tmp_path / "jax-1"), programs.begin(tmp_path / "jax-1")
+    assert one is not None
+    assert other is not None
+    (one / "program").write_bytes(zlib.compress(b"a program"))
+    (one / "broken").write_bytes(zlib.compress(b"another program")[:-3])
+    programs.share(tmp_path / "jax-1", one)
+    programs.share(tmp_path / "jax-1", other)
+    assert [path.name for path in other.iterdir()] == ["program"]
+    programs.end(tmp_path / "jax-1", one)
+    programs.end(tmp_path / "jax-1", other)
+    assert [path.name for path in (tmp_path / "jax-1").iterdir()] == ["program"]
