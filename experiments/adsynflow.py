@@ -83,10 +83,10 @@ def main(
             search=search,
             threshold=threshold,
         )
-        cli.trained(cli.Instability(job=job, out=out))
+        cli.run_study("instability", job, out=out)
         if search == "bisection":  # which may leave out step 0, with which others are compared
             first = dataclasses.replace(job, search="all", steps_k=(0,))
-            cli.trained(cli.Instability(job=first, out=out))
+            cli.run_study("instability", first, out=out)
         folder = results / scale / f"{optimizer}-{density:g}"
         folder.mkdir(parents=True, exist_ok=True)
         run = store.folder(out, job, job="instability", label=instability.label(job))

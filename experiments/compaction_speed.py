@@ -45,7 +45,7 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
         controls=(),
         replicates=1,
     )
-    cli.trained(cli.Imp(job=chosen, out=out))
+    cli.run_study("imp", chosen, out=out)
     path = store.folder(out, chosen, job="imp", label=tickets.label(chosen))
     problem = tickets.prepare(chosen)
     job = tickets.Job(problem.subject, store.look(path))

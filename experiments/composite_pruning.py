@@ -83,11 +83,11 @@ def main(
             for count in TRAININGS[: 2 if scale == "smoke" else None]:
                 imp_in(count, shared, out)
         else:
-            cli.trained(cli.Early(job=of_part(part, shared, scale), out=out))
+            cli.run_study("early", of_part(part, shared, scale), out=out)
         if part == "all":
             imp = of_part("schedules", shared, scale)
             imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iss",))
-            cli.trained(cli.Early(job=imp, out=out))
+            cli.run_study("early", imp, out=out)
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
     found = report_on_trainings(shared, out, folder)

@@ -71,7 +71,7 @@ def main(
         for part in () if draw else parts:
             print(f"== {network}, {part}", flush=True)
             job = of_part(part, shared, levels=levels_of(network, scale))
-            cli.trained(cli.Instability(job=job, out=out))
+            cli.run_study("instability", job, out=out)
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
         run = store.folder(out, shared, job="instability", label=instability.label(shared))

@@ -122,7 +122,7 @@ class Asked:
     def done(self, chosen: SeparationSettings) -> pathlib.Path:
         """Return the folder of a run, trained unless figures alone are asked for."""
         if not self.draw:
-            cli.trained(cli.Separation(job=chosen, out=self.out))
+            cli.run_study("separation", chosen, out=self.out)
         return store.folder(self.out, chosen, job="separation", label=separation.label(chosen))
 
 
@@ -307,7 +307,7 @@ def connectivity(asked: Asked, folder: pathlib.Path) -> None:
     for number, name in ((22, "mnist"), (23, "fashion_mnist")):
         chosen = alone(asked, name)
         if not asked.draw:
-            cli.trained(cli.Imp(job=chosen, out=asked.out))
+            cli.run_study("imp", chosen, out=asked.out)
         path = store.folder(asked.out, chosen, job="imp", label=tickets.label(chosen))
         run = store.look(path)
         info, dataset = data.load(chosen.data, seed=chosen.seed)

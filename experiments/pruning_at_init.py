@@ -91,7 +91,7 @@ def main(
         for part in () if draw else parts:
             for chosen in of_part(part, shared, network, scale):
                 print(f"== {network}, {part}", flush=True)
-                cli.trained(cli.Early(job=chosen, out=out))
+                cli.run_study("early", chosen, out=out)
         run = store.folder(out, shared, job="early", label=early.label(shared))
         checks.require(run.exists(), f"There is no run of {network} in {out} to draw.")
         folder = results / scale / network

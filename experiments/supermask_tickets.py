@@ -112,7 +112,7 @@ def main(
         )
         if not draw:
             print(f"== chosen on the {split} split", flush=True)
-            cli.trained(cli.Supermask(job=chosen, out=out))
+            cli.run_study("supermask", chosen, out=out)
         label = supermask.label(chosen)
         path = store.look(store.folder(out, chosen, job="supermask", label=label)).path
         others = [name for name in (initializer, normalize) if name not in PLAIN]

@@ -79,11 +79,12 @@ def main(
     """
     for network in networks:
         shared = common(network, scale, replicates or REPLICATES[scale], data_dir)
-        commands = [each for part in parts for each in of_part(part, shared, scale, out)]
-        for each in () if draw else commands:
+        configs = [config for part in parts for config in of_part(part, shared, scale)]
+        for config in () if draw else configs:
             print(f"== {network}", flush=True)
-            cli.trained(each)
-        frames = [store.table([path]) for path in map(stored, commands) if path.exists()]
+            cli.run_study(study_name(config), config, out=out)
+        paths = [run_folder(config, out) for config in configs]
+        frames = [store.table([path]) for path in paths if path.exists()]
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
         write(pd.concat(frames, ignore_index=True), folder)
@@ -124,9 +125,9 @@ def common(network: Network, scale: str, replicates: int, data_dir: str | None) 
 
 
 def of_part(
-    part: Part, shared: dict[str, Any], scale: str, out: str
-) -> list[cli.TrainMask | cli.Early]:
-    """Return the commands of a part: masks and then weights trained for the same time each."""
+    part: Part, shared: dict[str, Any], scale: str
+) -> list[MaskTrainingSettings | EarlySettings]:
+    """Return the settings of a part: masks and then weights trained for the same time each."""
     densities, convolutional = DENSITIES[scale], shared["model"].name == "conv-2"
     weights = OptimizerSettings(lr=2e-4) if convolutional else OptimizerSettings()
     if part == "scores":
@@ -139,7 +140,7 @@ def of_part(
             prune_fraction=0.5,
             rounds=10 if scale == "smoke" else 100,
         )
-        return [cli.Early(job=tickets, out=out)]
+        return [tickets]
     rule, optimizer = RULES[part]
     training = shared["training"]
     if part == "bernoulli":  # draws of masks slow it down
@@ -154,21 +155,24 @@ def of_part(
         controls=("shuffled", "reinitialized"),
     )
     if part != "gem-miner":
-        return [cli.TrainMask(job=masked, out=out)]
-    apart = [
+        return [masked]
+    return [
         dataclasses.replace(
             masked, densities=(density,), supermask=dataclasses.replace(rule, l2=L2[density])
         )
         for density in densities
     ]
-    return [cli.TrainMask(job=each, out=out) for each in apart]
 
 
-def stored(command: cli.TrainMask | cli.Early) -> pathlib.Path:
-    """Return the folder of a part's run."""
-    job = "early" if isinstance(command, cli.Early) else "train-mask"
-    label = mask_training.label(command.job)
-    return store.folder(command.out, command.job, job=job, label=label)
+def study_name(config: MaskTrainingSettings | EarlySettings) -> str:
+    """Return the name of the study that settings are of."""
+    return "early" if isinstance(config, EarlySettings) else "train-mask"
+
+
+def run_folder(config: MaskTrainingSettings | EarlySettings, out: str) -> pathlib.Path:
+    """Return the folder of the run of settings."""
+    label = mask_training.label(config)
+    return store.folder(out, config, job=study_name(config), label=label)
 
 
 def write(frame: pd.DataFrame, folder: pathlib.Path) -> None:

@@ -13,6 +13,7 @@ before. The phases are told by wrappers around functions of the library, through
 import argparse
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -90,7 +91,8 @@ def work(command: list[str], out: pathlib.Path, told: int, log: pathlib.Path) ->
 def _tell_phases(told: int) -> None:
     """Wrap what the phases begin with."""
     from jaxlth import store
-    from jaxlth.cli import drawn, find
+    from jaxlth.cli import train
+    from jaxlth.studies import STUDIES
     from jaxlth.training import fit
 
     fit.PIECE_SECONDS = 0.03  # between two checkpoints at the earliest
@@ -118,12 +120,12 @@ def _tell_phases(told: int) -> None:
         return events
 
     tell("start")
-    for kind, job in find.JOBS.items():
-        find.JOBS[kind] = job._replace(train=trains(job.train))
+    for name, study in STUDIES.items():
+        STUDIES[name] = dataclasses.replace(study, run=trains(study.run))
     store.Run.save = within(store.Run.save, "storing", "training")
     store.Run.checkpoint = within(store.Run.checkpoint, "storing", "training")
-    find._conclude = within(find._conclude, "table")
-    drawn.last = within(drawn.last, "figure")
+    train._conclude = within(train._conclude, "table")
+    train.last_figures = within(train.last_figures, "figure")
 
 
 def contents(path: pathlib.Path) -> dict[str, object]:
@@ -322,9 +324,9 @@ def _import() -> None:
     import sklearn.datasets
     import tensorstore
 
-    from jaxlth.cli import commands, drawn, exported, find, parsing, stored
+    from jaxlth.cli import commands, export, figure, parsing, results, train
 
-    del matplotlib, orbax, sklearn, tensorstore, commands, drawn, exported, find, parsing, stored
+    del matplotlib, orbax, sklearn, tensorstore, commands, export, figure, parsing, results, train
 
 
 def _campaign(asked: argparse.Namespace, folder: pathlib.Path) -> list[Run]:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import typing
 import zipfile
 
 import jax
@@ -27,11 +26,14 @@ from tiny import once, printed
 import jaxlth
 from jaxlth import cli, data, models, settings, store, tickets
 from jaxlth.cli import errors, options, signals
-from jaxlth.cli.commands import COMMANDS, TOLERANCE, Kind
+from jaxlth.cli.commands import TOLERANCE, by_name
 from jaxlth.report import formats
 from jaxlth.store import about, lock
+from jaxlth.studies import figure_kinds
 from jaxlth.tickets import ImpSettings
 from jaxlth.training import optimizers
+
+COMMANDS = by_name()
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 240  # seconds that a busy machine may take
@@ -334,7 +336,7 @@ def test_the_version_is_printed():
 
 
 def test_the_tolerance_has_one_default():
-    assert cli.Imp().tolerance == COMMANDS["results"]().tolerance == TOLERANCE
+    assert COMMANDS["imp"]().tolerance == COMMANDS["results"]().tolerance == TOLERANCE
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -359,7 +361,7 @@ TAKES = {  # option -> every value that it takes
     "--after-pruning": ["rewind", "learning-rate", "fine-tune"],
     "--scope": ["global", "layerwise"],
     "--keep": ["last", "best"],
-    "--kind": typing.get_args(Kind),
+    "--kind": figure_kinds(),
 }
 OF_COMMAND = {"--kind": "figure"}  # where it is not imp
 

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from jaxlth import cli, store
-from jaxlth.cli import drawn
+from jaxlth.studies import STUDIES
 
 SHARED = "--batch-size 50 --devices 2"
 JOBS = {
@@ -95,7 +95,7 @@ def test_every_figure_of_an_interrupted_run_is_a_picture_or_one_clear_line(whole
         shutil.copytree(path, run)
         for unit in units[count:]:
             (run / unit / "record.json").unlink()
-        for words, file in readings(job, tmp_path, figures=drawn.KINDS[job]):
+        for words, file in readings(job, tmp_path, figures=STUDIES[job].figures.kinds):
             code, out, err = said(*words)
             assert code in (0, 2), (count, words)
             if code == 0:
@@ -115,7 +115,7 @@ def test_a_damaged_run_never_tells_another_number(whole, tmp_path):
     job, path = whole
     shutil.copytree(path, tmp_path / path.name)
     run = tmp_path / path.name
-    commands = readings(job, tmp_path, figures=list(drawn.KINDS[job])[:1])
+    commands = readings(job, tmp_path, figures=list(STUDIES[job].figures.kinds)[:1])
     right = [_told(words, file) for words, file in commands]
     files = [file for file in sorted(run.rglob("*")) if file.is_file() and file.stat().st_size]
     files += 3 * [run / "run.json"]

@@ -13,7 +13,6 @@ from scipy import special
 from tiny import printed, same
 
 from jaxlth import cli, early, keys, masks, models, prune, store, tickets, trees
-from jaxlth.cli import looked
 from jaxlth.data import DataSettings
 from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta
 from jaxlth.models import ModelSettings
@@ -22,6 +21,7 @@ from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
 from jaxlth.store import about
+from jaxlth.studies import STUDIES
 from jaxlth.tickets import scoring
 from jaxlth.training import TrainingSettings
 
@@ -535,8 +535,8 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
     for name in ("units", "similarity", "histograms"):
         monkeypatch.setattr(views, name, lambda found, name=name: seen.update({name: found}))
-    for draw in (looked.units, looked.overlap, looked.weights):
-        draw(frame, path)
+    for kind in ("units", "overlap", "weights"):
+        STUDIES["early"].figures.kinds[kind](frame, path, ())
     sparsest = {row.control: row.unit for row in frame.itertuples() if "density_0.2/" in row.unit}
     assert all(set(found) == set(sparsest) for found in seen.values())
     for control, unit in sparsest.items():

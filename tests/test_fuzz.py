@@ -34,8 +34,9 @@ from jaxlth import (
 from jaxlth import data as data_lib
 from jaxlth import supermask as supermask_lib
 from jaxlth import supermasks as supermasks_lib
-from jaxlth.cli.commands import COMMANDS, Training
+from jaxlth.cli.commands import Training, by_name
 
+COMMANDS = by_name()
 SHORT, LONG = 60, 2000  # cases
 SECONDS = 30  # of all cores that a case may take; most take hundredths of one
 NOWHERE = ["--leave-out", "no-such-weight"]

@@ -28,6 +28,7 @@ LAYERS = (
     ("tickets",),
     ("early", "instability", "separation", "supermask", "mask_training"),
     ("report",),
+    ("studies",),
     ("cli",),
     ("__main__",),
 )

@@ -14,9 +14,9 @@ from matplotlib.colors import to_hex
 from rich.console import Console
 
 from jaxlth import cli, graphs, store
-from jaxlth.cli import drawn as drawn_of
 from jaxlth.report import levels, outcomes, pictures, pixels, signs
 from jaxlth.report import separation as report
+from jaxlth.studies import STUDIES
 
 LONG = {"i": "interconnected", "s": "separated", "d": "degraded"}
 
@@ -421,7 +421,7 @@ def test_a_run_ends_with_its_table_sentence_and_figure(run):
     assert (path / "separation.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("kind", drawn_of.KINDS["separation"])
+@pytest.mark.parametrize("kind", STUDIES["separation"].figures.kinds)
 def test_each_kind_of_figure_is_drawn_by_command(run, kind, tmp_path):
     file = tmp_path / f"{kind}.png"
     assert cli.main(["figure", str(run[0]), "--kind", kind, "--file", str(file)]) == 0

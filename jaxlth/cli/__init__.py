@@ -18,33 +18,18 @@ from jaxlth import __version__
 from jaxlth.cli import backends, errors, notices, signals, words
 
 if TYPE_CHECKING:
-    from jaxlth.cli.commands import (
-        COMMANDS,
-        TOLERANCE,
-        Early,
-        Imp,
-        Instability,
-        Separation,
-        Supermask,
-        TrainMask,
-    )
-    from jaxlth.cli.find import staged, trained
     from jaxlth.cli.parsing import call
+    from jaxlth.cli.train import run_study, staged, trained
+    from jaxlth.studies import TOLERANCE
 
 __all__ = [
-    "COMMANDS",
     "INTERRUPTED",
     "MISTAKEN",
     "TOLERANCE",
-    "Early",
-    "Imp",
-    "Instability",
-    "Separation",
-    "Supermask",
-    "TrainMask",
     "call",
     "guarded",
     "main",
+    "run_study",
     "staged",
     "trained",
     "unhindered",
@@ -54,12 +39,9 @@ MISTAKEN = 2
 INTERRUPTED = 130
 NARROWEST, WIDEST = 40, 1000  # columns
 _PUBLIC = {
-    "commands": (
-        *("COMMANDS", "TOLERANCE"),
-        *("Early", "Imp", "Instability", "Separation", "Supermask", "TrainMask"),
-    ),
-    "find": ("staged", "trained"),
-    "parsing": ("call",),
+    "call": "jaxlth.cli.parsing",
+    **dict.fromkeys(("run_study", "staged", "trained"), "jaxlth.cli.train"),
+    "TOLERANCE": "jaxlth.studies",
 }
 
 
@@ -114,9 +96,8 @@ def guarded(function: Callable[[], int]) -> int:
 
 def __getattr__(name: str) -> Any:
     """Return a public name whose module takes long to import."""
-    for module, names in _PUBLIC.items():
-        if name in names:
-            return getattr(importlib.import_module(f"jaxlth.cli.{module}"), name)
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -124,16 +105,16 @@ def _run(arguments: list[str]) -> int:
     if words.asks_version(arguments):
         print(f"jaxlth {__version__}")
         return 0
-    from jaxlth.cli import commands, drawn, exported, find, parsing, stored
+    from jaxlth.cli import commands, export, figure, parsing, results, train
 
     command = parsing.parse(arguments)
-    if isinstance(command, find.Trains):
-        return find.trained(command, strict=True)
+    if isinstance(command, commands.Training):
+        return train.trained(command, strict=True)
     run: dict[type, Callable[[Any], int]] = {
-        commands.Results: stored.results,
-        commands.Figure: drawn.figure,
-        commands.List: stored.list_runs,
-        commands.Export: exported.export,
+        commands.Results: results.results,
+        commands.Figure: figure.figure,
+        commands.List: results.list_runs,
+        commands.Export: export.export,
     }
     return run[type(command)](command)
 

@@ -1,57 +1,22 @@
 """The commands and their options; the docstring of a field is the help of its option."""
 
 import dataclasses
+import functools
 import math
 import pathlib
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from jaxlth import ranges
-from jaxlth.early import EarlySettings
-from jaxlth.instability import InstabilitySettings
-from jaxlth.mask_training import MaskTrainingSettings
 from jaxlth.report import formats
-from jaxlth.separation import SeparationSettings
 from jaxlth.settings import effective, known, require
-from jaxlth.supermask import SupermaskSettings
-from jaxlth.tickets import BENCHMARKS, ImpSettings
-
-TOLERANCE = 0.002  # the one default of --tolerance
+from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
+from jaxlth.tickets import BENCHMARKS
 
 Scale = Literal["smoke", "cpu", "paper"]
 Format = Literal["table", "json", "csv"]
-Kind = Literal[
-    "accuracy",
-    "train-accuracy",
-    "training",
-    "early-stopping",
-    "dilation",
-    "layers",
-    "units",
-    "overlap",
-    "weights",
-    "steps",
-    "instability",
-    "error",
-    "interpolation",
-    "throughout",
-    "distances",
-    "start",
-    "onset",
-    "separation",
-    "tasks",
-    "degrees",
-    "unused",
-    "network",
-    "pixels",
-    "supermask",
-    "stopping",
-    "thresholds",
-    "sizes",
-]
-OF_SEVERAL = ("accuracy", "train-accuracy")  # kinds of figures that lay runs over each other
-OF_LEVELS = ("training", "network", "pixels")  # kinds of figures of which one may choose levels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +53,9 @@ class Training:
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
 
+    study: ClassVar[Study]  # that the command runs; each has a class of its own, see `of_study`
+    job: Any  # settings of the study
+
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
         if self.benchmark is not None:
@@ -100,11 +68,12 @@ class Training:
             self.benchmark is not None or self.scale == "paper",
             f"`--scale` {self.scale} needs `--benchmark`, which it shortens.",
         )
+        without = [study.name for study in STUDIES.values() if not study.tolerance]
         effective(
             self,
             "tolerance",
-            not isinstance(self, Separation | Supermask),
-            "on `jaxlth separation` and `supermask`, whose sentences have none",
+            self.study.tolerance,
+            f"on {in_words(without)}, whose sentences have none",
         )
         require(
             self.checkpoint_seconds > 0,
@@ -113,91 +82,17 @@ class Training:
         ranges.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Imp(Training):
-    """Find lottery tickets by iterative magnitude pruning with rewinding.
-
-    Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by
-    level, with controls beside every ticket. What is in the run's folder already is not computed
-    again: asking for more levels, replicates or controls extends a run.
-    """
-
-    job: Annotated[ImpSettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=ImpSettings
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Early(Training):
-    """Prune before, early in, or between trainings, by any score, and train what is left.
-
-    Combines each score with each schedule, ablation, initial weights, step and density. What is in
-    the run's folder already is not computed again: asking for more of them extends a run.
-    """
-
-    job: Annotated[EarlySettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=EarlySettings
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Instability(Training):
-    """Tell from which step on training finds the same minimum whatever its SGD noise.
-
-    From steps of a dense training, twins are trained with other data orders and augmentations: of
-    the dense network, of tickets that IMP finds there, of their controls, of what a score prunes.
-    Errors on the line between them say whether they share a minimum. What is in the run's folder
-    already is not computed again: asking for more steps, networks or twins extends a run.
-    """
-
-    job: Annotated[InstabilitySettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=InstabilitySettings
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Separation(Training):
-    """Tell whether a network that learns several tasks falls apart along them when it is pruned.
-
-    Prunes as `jaxlth imp` does, and looks at the network as a graph at each level: interconnected,
-    separated into a network for each task, or degraded, which ends a replicate. What is in the
-    run's folder already is not computed again: asking for more replicates extends a run.
-    """
-
-    job: Annotated[SeparationSettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=SeparationSettings
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Supermask(Training):
-    """Choose what to prune by how good the masked network is before it is trained.
-
-    Trains a network to its least validation loss and keeps of its initial weights those that
-    training made large without changing their sign: beyond the threshold at which the network,
-    masked and untrained, is most accurate. Trains that ticket beside dense networks of its size and
-    of others. What is in the run's folder already is not computed again: asking for more sizes or
-    replicates extends a run.
-    """
-
-    job: Annotated[SupermaskSettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=SupermaskSettings
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainMask(Training):
-    """Train which weights of a network to keep, and not the weights.
-
-    Supermasks: masks drawn with trained probabilities (bernoulli), or of trained scores
-    (edge-popup, gem-miner). --optimizer, --lr and the training's length are those of the masks;
-    --finetune trains the weights that they keep afterwards, beside controls and dense networks.
-    What is in the run's folder already is not computed again: asking for more densities, controls
-    or replicates extends a run.
-    """
-
-    job: Annotated[MaskTrainingSettings, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=MaskTrainingSettings
+@functools.cache
+def of_study(study: Study) -> type[Training]:
+    """Return the class of the command that runs a study: its settings are the field `job`."""
+    config = Annotated[study.Config, tyro.conf.arg(name="")]
+    return dataclasses.make_dataclass(
+        study.name.title().replace("-", ""),
+        [("job", config, dataclasses.field(default_factory=study.Config))],
+        bases=(Training,),
+        namespace={"study": study, "__doc__": study.help, "__module__": __name__},
+        frozen=True,
+        kw_only=True,
     )
 
 
@@ -260,38 +155,23 @@ class Figure:
     train-accuracy draw the tickets of several over each other."""
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
-    kind: Kind = "accuracy"
-    """What to draw: accuracy by density, on the test set (accuracy) or the training set
-    (train-accuracy); test accuracy through training (training); step and accuracy of least
-    validation loss (early-stopping); length of training that reaches the dense accuracy
-    (dilation). Of `jaxlth early` and `train-mask`: what is kept of each layer (layers), how sparse
-    units are (units), what masks share (overlap); of `jaxlth early`, the sparsest tickets' weights
-    before and after training (weights), accuracy by the step that is pruned at (steps). Of `jaxlth
-    instability`, by the step that twins start from: error barrier between them (instability), their
-    error (error), other distances (distances), where they start (start); the error along the lines
-    (interpolation), the barrier through training (throughout); the step from which networks are
-    stable, by density (onset). Of `jaxlth separation`, by level: accuracy of tasks and weights of
-    each category (separation), inactive and zombie weights (unused), units of one task only
-    (degrees); accuracy of tasks by available weights (tasks). Of `jaxlth separation`, and of
-    `jaxlth imp` without convolutions: pictures of a network at its levels (network), weights that
-    leave each pixel (pixels). Of `jaxlth supermask`: the accuracy of untrained masked networks by
-    threshold, and the loss of tickets in training (supermask); the loss of the long training and of
-    the one that stops (stopping); size and accuracy by threshold (thresholds); loss and size of
-    tickets and of all dense networks (sizes)."""
+    kind: str = "accuracy"
+    """What to draw:"""
     levels: tuple[int, ...] = ()
     """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
     """PNG, PDF or SVG file; KIND.png in the run's folder if not given."""
 
     def __post_init__(self) -> None:
+        of_several, of_levels = figure_kinds("of_several"), figure_kinds("of_levels")
         require(
-            len(self.runs) <= 1 or self.kind in OF_SEVERAL,
+            len(self.runs) <= 1 or self.kind in of_several,
             f"The kind {self.kind} draws one run, but {len(self.runs)} are named; the kinds that "
-            f"draw several are {' and '.join(OF_SEVERAL)}.",
+            f"draw several are {' and '.join(of_several)}.",
         )
         require(
-            not self.levels or self.kind in OF_LEVELS,
-            f"`levels` belongs to the kinds {', '.join(OF_LEVELS)}; the kind {self.kind} draws "
+            not self.levels or self.kind in of_levels,
+            f"`levels` belongs to the kinds {', '.join(of_levels)}; the kind {self.kind} draws "
             "all.",
         )
 
@@ -327,18 +207,23 @@ class Export:
     run of `jaxlth early`; such as edge-popup, of `train-mask`; `jaxlth results` lists them."""
 
 
-COMMANDS = {
-    "imp": Imp,
-    "early": Early,
-    "instability": Instability,
-    "separation": Separation,
-    "supermask": Supermask,
-    "train-mask": TrainMask,
-    "results": Results,
-    "figure": Figure,
-    "list": List,
-    "export": Export,
-}
+def by_name() -> dict[str, type]:
+    """Return the class of each command by its name: of the studies, and of what reads runs."""
+    reading = {"results": Results, "figure": Figure, "list": List, "export": Export}
+    for name in reading:
+        require(name not in STUDIES, f"A study has the name {name}, which is another command's.")
+    return {name: of_study(study) for name, study in STUDIES.items()} | reading
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Return commands as a sentence lists them.
+
+    Example:
+      >>> in_words(["imp", "early", "supermask"])
+      '`jaxlth imp`, `early` and `supermask`'
+    """
+    words = [f"`jaxlth {name}`" for name in names[:1]] + [f"`{name}`" for name in names[1:]]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _check_tolerance(tolerance: float) -> None:

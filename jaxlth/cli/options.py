@@ -24,11 +24,11 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, early, instability, models, paths, settings, tickets
-from jaxlth.separation import choices
+from jaxlth import data, models, paths, settings, tickets
+from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.training import optimizers
 
-# Names that options of text take; the help lists those that its docstring does not name.
+# Names that shared options of text take; the help lists those that its docstring does not name.
 VALUES: dict[str, Iterable[str]] = {
     "data": data.NAMES,
     "normalize": data.NORMALIZERS,
@@ -40,15 +40,9 @@ VALUES: dict[str, Iterable[str]] = {
     "lr-schedule": optimizers.SCHEDULES,
     "finetune-optimizer": optimizers.RULES,
     "controls": tickets.CONTROLS,
-    "score": early.SCORES,
-    "separation.score": choices.SCORES,  # of the settings of that job
-    "schedule": early.SCHEDULES,
-    "ablation": early.ABLATIONS,
-    "weights": early.WEIGHTS,
-    "references": early.REFERENCES,
-    "networks": instability.NETWORKS,
     "control": (tickets.TICKET, *tickets.CONTROLS),
 }
+KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
     **dict.fromkeys(("file", "settings"), "FILE"),
@@ -84,8 +78,8 @@ def registry() -> ConstructorRegistry:
 
 
 def _struct(info: Any) -> StructConstructorSpec | None:
-    """Return how tyro is to make settings of ours: our help, our messages."""
-    if not (dataclasses.is_dataclass(info.type) and info.type.__module__.startswith("jaxlth.")):
+    """Return how tyro is to make settings: our help, our messages."""
+    if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
     cls: Any = info.type
     hints, docs = typing.get_type_hints(cls, include_extras=True), _docs(cls)
@@ -168,8 +162,8 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
         return "N", functools.partial(_number, option, int, "a whole number")
     if kind is float:
         return "X", functools.partial(_number, option, float, "a number")
-    if typing.get_origin(kind) is Literal:
-        options = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal or name == KINDS:
+        options = figure_kinds() if name == KINDS else typing.get_args(kind)
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
     metavar = METAVARS.get(name, "NAME")
     read = functools.partial(_path, option) if metavar in PLACES else str
@@ -203,7 +197,10 @@ def _is_none(option: str, words: list[str]) -> bool:
     Raises:
       Mistake: "none" stands among others.
     """
-    if NONE in VALUES.get(option.removeprefix("--"), ()) or NONE not in map(str.lower, words):
+    name = option.removeprefix("--")
+    tables = [VALUES, *(study.values for study in STUDIES.values())]
+    is_value = any(NONE in table.get(name, ()) for table in tables)
+    if is_value or NONE not in map(str.lower, words):
         return False
     if len(words) > 1:
         raise Mistake(f"`{option}` {NONE} stands for no value; got {settings.in_a_row(words)}.")
@@ -250,8 +247,11 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _with_values(option: str, text: str, cls: type) -> str:
     """Return the help of an option with the names that it takes, unless it has them all."""
-    name, job = option.removeprefix("--"), cls.__module__.split(".")[1]
-    values = list(VALUES.get(f"{job}.{name}", VALUES.get(name, ())))
+    name = option.removeprefix("--")
+    if name == KINDS:
+        return " ".join(filter(None, [text, *(study.figures.help for study in STUDIES.values())]))
+    own = [study.values.get(name, ()) for study in STUDIES.values() if study.Config is cls]
+    values = list(next(filter(None, own), VALUES.get(name, ())))
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     return text if named else f"{text} One of: {', '.join(values)}."
 
@@ -267,7 +267,11 @@ def _docs(cls: type) -> dict[str, str]:
 
 
 def _own_docs(cls: type) -> dict[str, str]:
-    (tree,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
+    try:
+        source = inspect.getsource(cls)
+    except OSError:  # of the command of a study, which has no text of its own
+        return {}
+    (tree,) = ast.parse(inspect.cleandoc(source)).body
     body = tree.body if isinstance(tree, ast.ClassDef) else []
     found = {}
     for field, text in itertools.pairwise(body):

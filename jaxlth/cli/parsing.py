@@ -15,8 +15,8 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from jaxlth import __version__, paths, settings, store, tickets
-from jaxlth.cli import options, words
-from jaxlth.cli.commands import COMMANDS, Scale, Training
+from jaxlth.cli import commands, options, words
+from jaxlth.cli.commands import Scale, Training
 from jaxlth.tickets import ImpSettings
 from jaxlth.training import with_length
 
@@ -31,14 +31,15 @@ def parse(arguments: list[str]) -> Any:
     """
     name = next(iter(arguments), "")
     _check_command(name)
-    kind = COMMANDS.get(name)
+    classes = commands.by_name()
+    kind = classes.get(name)
     words.check(arguments, () if kind is None else options.names(kind))
     defaults: dict[str, Any] = {}
     if kind is not None and issubclass(kind, Training):
         defaults[name] = _defaults(kind, arguments[1:])
     kinds: list[Any] = [
         Annotated[cls, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
-        for each, cls in COMMANDS.items()
+        for each, cls in classes.items()
     ]
     command, unknown = _read(
         functools.reduce(operator.or_, kinds),
@@ -102,16 +103,17 @@ def _read(
 
 
 def _check_command(name: str) -> None:
-    if name in COMMANDS or name in ("-h", "--help") or name.startswith("--tyro-"):
+    names = list(commands.by_name())
+    if name in names or name in ("-h", "--help") or name.startswith("--tyro-"):
         return
-    commands = f"The commands are {', '.join(COMMANDS)}; `jaxlth --help` explains them."
+    explained = f"The commands are {', '.join(names)}; `jaxlth --help` explains them."
     if not name:
-        raise ValueError(f"Give a command. {commands}")
+        raise ValueError(f"Give a command. {explained}")
     if name.startswith("-"):
-        raise ValueError(f"Give a command before the option {name}. {commands}")
-    close = settings.closest(name, [*COMMANDS, "--help", *words.VERSION[:1]])
+        raise ValueError(f"Give a command before the option {name}. {explained}")
+    close = settings.closest(name, [*names, "--help", *words.VERSION[:1]])
     hint = f" Did you mean {close!r}?" if close else ""
-    raise ValueError(f"There is no command {name!r}.{hint} {commands}")
+    raise ValueError(f"There is no command {name!r}.{hint} {explained}")
 
 
 def _defaults(kind: type[Training], arguments: list[str]) -> Training:
@@ -131,7 +133,7 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
 def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
     """Return the defaults of a command: those of the settings file or benchmark that is named."""
     path, name = words.value("--settings", arguments), words.value("--benchmark", arguments)
-    job = type(kind().job)  # pyright: ignore[reportAttributeAccessIssue]
+    config = kind.study.Config
     if path is not None:
         settings.require(
             bool(path.strip()) and not path.startswith("--"),
@@ -139,13 +141,13 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
         )
         path = paths.expand(path, setting="--settings")
         store.check_settings(path)
-        return kind(job=settings.read_toml(job, path), settings=path)  # pyright: ignore[reportCallIssue]
+        return kind(job=settings.read_toml(config, path), settings=path)
     if name is not None:
         chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
         scale = words.value("--scale", arguments) or "paper"
         scaled = tickets.scaled(chosen, settings.known("scale", scale, get_args(Scale)))
-        return kind(job=_of_kind(job, scaled), benchmark=name)  # pyright: ignore[reportCallIssue]
-    return kind()
+        return kind(job=_of_kind(config, scaled), benchmark=name)
+    return kind(job=config())
 
 
 def _of_kind(job: type, chosen: ImpSettings) -> Any:
@@ -164,9 +166,10 @@ def _complaint(command: str, word: str) -> str:
         return f"`jaxlth {command}` does not know what to do with {word!r}."
     if dashed != word and not word.startswith("-"):
         return f"Options begin with two hyphens: {dashed}; got {word!r}."
-    option, known = word.partition("=")[0].replace("_", "-"), list(options.names(COMMANDS[command]))
+    classes = commands.by_name()
+    option, known = word.partition("=")[0].replace("_", "-"), list(options.names(classes[command]))
     close = settings.closest(option, known)
-    others = [name for name in COMMANDS if option in options.names(COMMANDS[name])]
+    others = [name for name, cls in classes.items() if option in options.names(cls)]
     if others and not settings.closest(option, known, cutoff=0.8):
         return f"`jaxlth {command}` has no option {option}; `jaxlth {others[0]}` has."
     hint = f"Did you mean {close}?" if close else f"`jaxlth {command} --help` lists them."

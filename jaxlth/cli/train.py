@@ -1,88 +1,29 @@
-"""The commands that train: prepare, train what is missing, tell what was found."""
+"""The commands that train: prepare, train what is missing, print the results."""
 
 import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Generator, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 from rich.console import Console
 
-from jaxlth import (
-    early,
-    hosts,
-    instability,
-    mask_training,
-    programs,
-    separation,
-    settings,
-    store,
-    supermask,
-    tickets,
-)
-from jaxlth.cli import drawn, signals, stored
-from jaxlth.cli.commands import Early, Imp, Instability, Separation, Supermask, TrainMask
+from jaxlth import hosts, programs, settings, store, tickets
+from jaxlth.cli import commands, results, signals
+from jaxlth.cli.commands import Training
 from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
+from jaxlth.studies import Study
 from jaxlth.tickets import ImpSettings, Problem
 
 GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
 
 
-Trains: TypeAlias = Imp | Early | Instability | Separation | Supermask | TrainMask
-
-
-class Job(NamedTuple):
-    """What a command calls, each on the settings of its job."""
-
-    name: str  # in the run's folder
-    complete: Callable[..., bool]
-    prepare: Callable[..., Problem[Any]]
-    train: Callable[..., Generator[Any, None, None]]
-    units: Callable[..., list[str]]
-
-
-JOBS: dict[type, Job] = {
-    Imp: Job(
-        "imp",
-        tickets.complete,
-        tickets.prepare,
-        tickets.imp,
-        lambda chosen: tickets.units(chosen, levels=chosen.levels),
-    ),
-    Early: Job("early", early.complete, early.prepare, early.early, early.units),
-    Instability: Job(
-        "instability",
-        instability.complete,
-        instability.prepare,
-        instability.instability,
-        instability.units,
-    ),
-    Separation: Job(
-        "separation",
-        separation.complete,
-        separation.prepare,
-        separation.separation,
-        separation.units,
-    ),
-    Supermask: Job(
-        "supermask", supermask.complete, supermask.prepare, supermask.supermask, supermask.units
-    ),
-    TrainMask: Job(
-        "train-mask",
-        mask_training.complete,
-        mask_training.prepare,
-        mask_training.train_masks,
-        mask_training.units,
-    ),
-}
-
-
-def trained(command: Trains, *, strict: bool = False) -> int:
+def trained(command: Training, *, strict: bool = False) -> int:
     """Train what a run lacks of what a command asks for, and print what was found.
 
     Args:
@@ -98,7 +39,7 @@ def trained(command: Trains, *, strict: bool = False) -> int:
         return _trained(command, strict=strict)
 
 
-def _trained(command: Trains, *, strict: bool) -> int:
+def _trained(command: Training, *, strict: bool) -> int:
     _check_places(command)
     _use_cores(command.devices)
     if command.keep_programs:
@@ -106,50 +47,60 @@ def _trained(command: Trains, *, strict: bool) -> int:
     if command.distributed:
         _join()
     console = Console(stderr=True, quiet=not hosts.leads())
-    job, chosen = JOBS[type(command)], command.job
-    name = {"job": job.name, "label": tickets.label(chosen)}
+    study, config = command.study, command.job
+    name = {"job": study.name, "label": tickets.label(config)}
     with _interrupted("interrupted; nothing was computed."):
-        folder = store.folder(command.out, chosen, **name)
+        folder = store.folder(command.out, config, **name)
         if strict and not hosts.by_lead(folder.exists):
-            chosen.check_effects()
-        problem = None if job.complete(chosen, folder) else job.prepare(chosen)
-        data = _identified(chosen, console) if problem is None else problem.identity
-        run = store.open_run(command.out, chosen, **name, wait=command.wait, data=data)
+            config.check_effects()
+        problem = None if study.complete(config, folder) else study.prepare(config)
+        data = _identified(config, console) if problem is None else problem.identity
+        run = store.open_run(command.out, config, **name, wait=command.wait, data=data)
     with run:
-        place, told = run.url or stored.relative(run.path), set()
+        place, told = run.url or results.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
             if problem is not None:
-                told = _watch(run, job, problem, console, command.checkpoint_seconds)
+                told = _watch(run, command, problem, console)
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
             hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
 
 
-def _identified(chosen: Any, console: Console) -> Identity | None:
+def _identified(config: Any, console: Console) -> Identity | None:
     """Return what tells the data of a finished run from others, if they are there to be read."""
-    if directory(chosen.data) is None:
+    if directory(config.data) is None:
         return None
     try:
-        return hosts.by_lead(lambda: identify(chosen.data))
+        return hosts.by_lead(lambda: identify(config.data))
     except DataError as error:
         words = f"The run is finished; whether these are its data was not looked at: {error}"
         console.print(words, highlight=False, markup=False, soft_wrap=True)
         return None
 
 
-def staged(chosen: ImpSettings, out: str) -> pathlib.Path:
-    """Run IMP in the stages of `tickets.stages`, print what each found, return the run's folder."""
-    for stage in tickets.stages(chosen):
-        trained(Imp(job=stage, out=out))
-    return store.folder(out, chosen, job="imp", label=tickets.label(chosen))
+def run_study(name: str, config: Any, *, out: str) -> int:
+    """Run a study by its name, as its command does with default options.
+
+    Args:
+      name: in the table of studies.
+      config: settings of the study.
+      out: folder of all runs.
+    """
+    return trained(commands.by_name()[name](job=config, out=out))
 
 
-def _watch(
-    run: Run, job: Job, problem: Problem[Any], console: Console, checkpoint_seconds: float
-) -> set[str]:
+def staged(config: ImpSettings, out: str) -> pathlib.Path:
+    """Run IMP in the stages of `tickets.stages`, print each result, return the run's folder."""
+    for stage in tickets.stages(config):
+        run_study("imp", stage, out=out)
+    return store.folder(out, config, job="imp", label=tickets.label(config))
+
+
+def _watch(run: Run, command: Training, problem: Problem[Any], console: Console) -> set[str]:
     """Train what is missing, save and stop at a signal; return the units told to have diverged."""
-    finished = sum(run.has(unit) for unit in job.units(problem.subject.chosen))
-    events = job.train(problem, run, checkpoint_seconds=checkpoint_seconds)
+    study = command.study
+    finished = sum(run.has(artifact) for artifact in study.artifacts(command.job))
+    events = study.run(problem, run, checkpoint_seconds=command.checkpoint_seconds)
     told: set[str] = set()
     with signals.noted() as received, progress.shown(console, finished=finished) as show:
         for event in events:
@@ -174,19 +125,19 @@ def _save_and_stop(events: Any, run: Run, *, in_training: bool) -> None:
     except KeyboardInterrupt as error:
         # The job hands ours back once the checkpoint is written; a second signal raises another.
         if error is stop and in_training:
-            place = run.url or stored.relative(run.path)
+            place = run.url or results.relative(run.path)
             raise KeyboardInterrupt(f"interrupted and saved in {place}; {GO_ON}") from None
         raise KeyboardInterrupt from None
 
 
-def _check_places(command: Trains) -> None:
+def _check_places(command: Training) -> None:
     """Refuse places that cannot be written to, before anything is read or computed."""
     if store.is_remote(command.out):
         store.reach(command.out)
     else:
-        stored.check_folder("out", command.out)
+        results.check_folder("out", command.out)
     if command.tensorboard is not None:
-        stored.check_folder("tensorboard", command.tensorboard)
+        results.check_folder("tensorboard", command.tensorboard)
         try:
             import tensorboardX  # noqa: F401
         except ImportError as error:
@@ -239,7 +190,7 @@ def _tell_failures(event: Any, run: Run, console: Console) -> set[str]:
         if record["nan_step"] is not None:
             told.add(unit)
             console.print(
-                f"{stored.relative(run.path / unit)}: the loss is not finite from step "
+                f"{results.relative(run.path / unit)}: the loss is not finite from step "
                 f"{record['nan_step']} on; training of it ended.",
                 highlight=False,
                 soft_wrap=True,
@@ -247,24 +198,30 @@ def _tell_failures(event: Any, run: Run, console: Console) -> set[str]:
     return told
 
 
-def _conclude(run: Run, command: Trains, told: set[str]) -> None:
+def _conclude(run: Run, command: Training, told: set[str]) -> None:
     """Print table, sentence and file names of a run, draw its figure, write events if asked."""
     frame = store.table([run.path])
     table = store.export_results(run.path)
-    stored.print_summary(frame, command.tolerance, run.path)
-    made = {"table": table, "run": run.path}
-    for name, picture in drawn.last(frame, run.path).items():
-        file = run.path / f"{name}.png"
-        figures.save(picture, file)
-        made = {"figure": file} | made
-    for what, path in made.items():
-        print(f"{what + ':':8}{stored.relative(path)}")
+    results.print_summary(frame, command.tolerance, run.path)
+    files = [("figure", file) for file in last_figures(command.study, frame, run.path)]
+    for label, path in [*files, ("table", table), ("run", run.path)]:
+        print(f"{label + ':':8}{results.relative(path)}")
     if run.url is not None:
         print(f"mirror: {run.url}")
     _tell_earlier_failures(frame[~frame["unit"].isin(told)], run.path)
     if command.tensorboard:
         store.write_events(run.path, command.tensorboard)
         print(f"events: {command.tensorboard}")
+
+
+def last_figures(study: Study, frame: Any, path: pathlib.Path) -> list[pathlib.Path]:
+    """Draw the figures that a run ends with, and return their files."""
+    files = []
+    for kind in study.figures.last(frame):
+        file = path / f"{kind}.png"
+        figures.save(study.figures.kinds[kind](frame, path, ()), file)
+        files.append(file)
+    return files
 
 
 def _tell_earlier_failures(frame: Any, path: pathlib.Path) -> None:
@@ -276,6 +233,6 @@ def _tell_earlier_failures(frame: Any, path: pathlib.Path) -> None:
     named = [f"{unit} (step {step:.0f})" for unit, step in each]
     more = f" and {len(named) - MOST} more" if len(named) > MOST else ""
     print(
-        f"Diverged before, in {stored.relative(path)}: {', '.join(named[:MOST])}{more}.",
+        f"Diverged before, in {results.relative(path)}: {', '.join(named[:MOST])}{more}.",
         file=sys.stderr,
     )

@@ -1,0 +1,72 @@
+"""`jaxlth figure`: draw stored runs."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from jaxlth import store
+from jaxlth.cli import results
+from jaxlth.cli.commands import Figure
+from jaxlth.report import figures
+from jaxlth.settings import require
+from jaxlth.studies import STUDIES, run_info
+
+
+def figure(command: Figure) -> int:
+    """Draw a figure."""
+    if command.file is not None:
+        figures.check(command.file)
+    paths = results.run_folders(command.runs, command.out)
+    _check_kind(command, paths)
+    frames = dict(store.damage.of_whole(paths, _with_table, errors=(ValueError,)))
+    file = pathlib.Path(command.file or next(iter(frames)) / f"{command.kind}.png")
+    figures.save(_draw(command, frames), file)
+    print(file)
+    return 0
+
+
+def _with_table(path: pathlib.Path) -> tuple[pathlib.Path, pd.DataFrame]:
+    return path, run_info.results(path)
+
+
+def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
+    """Raise ValueError unless runs of these studies, and so many, are drawn by the kind."""
+    studies = [results.study(path) for path in paths]
+    for study in studies:
+        kinds = study.figures.kinds
+        others = [name for name, other in STUDIES.items() if command.kind in other.figures.kinds]
+        require(
+            command.kind in kinds,
+            f"The kind {command.kind} draws runs of `jaxlth {' and '.join(others)}`; of "
+            f"`jaxlth {study.name}` there are {', '.join(kinds)}.",
+        )
+    alone = [study.name for study in studies if command.kind not in study.figures.of_several]
+    require(
+        len(paths) == 1 or not alone,
+        f"Runs of `jaxlth {' '.join(alone[:1])}` are drawn one at a time.",
+    )
+
+
+def _draw(command: Figure, frames: Mapping[pathlib.Path, pd.DataFrame]) -> Any:
+    path, frame = next(iter(frames.items()))
+    draws = results.study(path).figures
+    if len(frames) == 1:
+        return draws.kinds[command.kind](frame, path, command.levels)
+    tables = dict(zip(_names(list(frames)), frames.values(), strict=True))
+    return draws.of_several[command.kind](tables)
+
+
+def _names(paths: list[pathlib.Path]) -> list[str]:
+    """Return a name for each run: its folder's, with as many of those above as tell all apart.
+
+    Example:
+      >>> _names([pathlib.Path("/lab/a/run"), pathlib.Path("/lab/b/run")])
+      ['a/run', 'b/run']
+    """
+    whole = [path.resolve().parts for path in paths]
+    depth = 1
+    while len({parts[-depth:] for parts in whole}) < len(whole):
+        depth += 1
+    return ["/".join(parts[-depth:]) for parts in whole]

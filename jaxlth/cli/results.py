@@ -1,0 +1,144 @@
+"""`jaxlth results`, `list`: tables of stored runs."""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from jaxlth import store
+from jaxlth.cli.commands import List, Results
+from jaxlth.report import formats, listing
+from jaxlth.settings import known, require
+from jaxlth.studies import STUDIES, Study, run_info
+
+
+def results(command: Results) -> int:
+    """Print stored results, or write them to a file."""
+    paths = run_folders(command.runs, command.out, everything=command.all)
+    if command.format == "table" and command.file is None:
+        show = functools.partial(_print, command, named=len(paths) > 1)
+        store.damage.of_whole(paths, show, errors=(ValueError,))
+        return 0
+    frame = store.curves(paths) if command.curves else store.table(paths)
+    if command.file is not None:
+        formats.write(frame, command.file)
+        print(command.file)
+        return 0
+    write = formats.to_json if command.format == "json" else formats.to_csv
+    print(write(frame).rstrip("\n"))
+    return 0
+
+
+def _print(command: Results, path: pathlib.Path, *, named: bool) -> None:
+    """Print table and sentence of a run, below its name where there are several."""
+    frame = run_info.results(path)
+    study(path)
+    tests = None if command.baseline is None else _tests(frame, path, command.baseline)
+    if named:
+        print(path.name)
+    print_summary(frame, command.tolerance, path)
+    if tests is not None:
+        Console(highlight=False).print(tests)
+        print(f"Two-sided p of Welch's t-test against {command.baseline}.")
+
+
+def list_runs(command: List) -> int:
+    """List runs."""
+    runs = store.runs(command.out)
+    if not runs:
+        print(f"No runs in {command.out}.")
+        return 0
+    Console(highlight=False).print(listing.render(runs))
+    return 0
+
+
+def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> None:
+    """Print table and sentence of the run in a folder."""
+    console = Console(highlight=False)
+    summarize = study(path).summarize
+    table, sentence = summarize(frame, path, tolerance=tolerance, width=console.width)
+    console.print(table)
+    print(sentence)
+
+
+def _tests(frame: pd.DataFrame, path: pathlib.Path, baseline: str) -> Table:
+    """Return the tests of methods of a run against the baseline."""
+    tests = study(path).baseline
+    tested = " or ".join(name for name, study in STUDIES.items() if study.baseline)
+    if tests is None:
+        raise ValueError(
+            f"`--baseline` is a method of `jaxlth {tested}`; {path.name} is a run of "
+            f"`jaxlth {run_info.study_name(path)}`."
+        )
+    return tests(frame, baseline)
+
+
+def study(path: pathlib.Path) -> Study:
+    """Return the study of the run in a folder.
+
+    Raises:
+      ValueError: it is not in the table of studies.
+    """
+    name = run_info.study_name(path)
+    require(
+        name in STUDIES,
+        f"Runs of the job {name} are of a study that prints them itself; `jaxlth results --format "
+        "csv` shows their networks.",
+    )
+    return STUDIES[name]
+
+
+def relative(path: pathlib.Path) -> str:
+    """Return a path as one types it here."""
+    path = pathlib.Path(path)
+    here = pathlib.Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def check_folder(option: str, folder: str) -> None:
+    """Raise ValueError where a folder to write to is none, or lies on no mounted disk."""
+    require("://" not in folder, f"`{option}` must be a local or mounted folder; got {folder!r}.")
+    path = pathlib.Path(folder).absolute()
+    for place in (path, *path.parents):
+        require(
+            place.is_dir() or not place.exists(),
+            f"`{option}` must be a folder, but {relative(place)} is a file.",
+        )
+
+
+def run_folders(names: Sequence[str], out: str, *, everything: bool = False) -> list[pathlib.Path]:
+    """Return the folders of the runs named, each once, of all, or of the newest.
+
+    Damaged ones are named on stderr and left out.
+
+    Raises:
+      StoreError: all of them are damaged.
+      ValueError: there are no runs, or none of such a name.
+    """
+    if not names:
+        infos = store.runs(out)
+        require(bool(infos), f"There are no runs in {out!r}; make one with: jaxlth imp")
+        return [info.path for info in (infos if everything else infos[-1:])]
+    paths = store.damage.of_whole([_named(name, out) for name in names], _whole)
+    return list({path.resolve(): path for path in paths}.values())
+
+
+def _named(name: str, out: str) -> str | pathlib.Path:
+    """Return the folder or the address of the run that a word of the command line names."""
+    if store.is_remote(name) or pathlib.Path(name).is_dir():
+        return name
+    inside = pathlib.Path(out) / name
+    if not store.is_remote(out) and store.is_run(inside):
+        return inside
+    found = {info.path.name: info.path for info in store.runs(out)}
+    require(bool(found), f"There is no folder {name!r}, and there are no runs in {out!r}.")
+    return found[known("run", name, found)]
+
+
+def _whole(path: str | pathlib.Path) -> pathlib.Path:
+    """Return the folder of a run; StoreError says that it is damaged, or none."""
+    run = store.look(path)
+    return run.path if store.is_remote(path) else pathlib.Path(path)

@@ -1,0 +1,24 @@
+"""Tell from which step on training finds the same minimum whatever its SGD noise.
+
+From steps of a dense training, twins are trained with other data orders and augmentations: of
+the dense network, of tickets that IMP finds there, of their controls, of what a score prunes.
+Errors on the line between them say whether they share a minimum. What is in the run's folder
+already is not computed again: asking for more steps, networks or twins extends a run.
+"""
+
+from jaxlth import instability
+from jaxlth.studies.instability import report
+from jaxlth.studies.study import Study
+
+STUDY = Study(
+    name="instability",
+    help=__doc__,
+    Config=instability.InstabilitySettings,
+    prepare=instability.prepare,
+    run=instability.instability,
+    complete=instability.complete,
+    artifacts=instability.units,
+    summarize=report.summarize,
+    figures=report.FIGURES,
+    values={"networks": instability.NETWORKS},
+)

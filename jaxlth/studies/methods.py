@@ -1,0 +1,109 @@
+"""What studies of methods share: each combines scores, schedules and densities in one table."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from jaxlth import masks, store, trees
+from jaxlth.report import early, views
+from jaxlth.report.figures import Figure
+from jaxlth.settings import known, require
+from jaxlth.studies import run_info, ticket_checks
+from jaxlth.studies.study import Draw, Summary, TicketName
+
+
+def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
+    """Return the table of mean accuracies by method and density, and its sentence."""
+    del width
+    methods = early.summary(frame, tolerance=tolerance)
+    return Summary(early.render(methods, tolerance=tolerance), early.sentence(methods))
+
+
+def baseline(frame: pd.DataFrame, method: str) -> Table:
+    """Return Welch's tests of each method against one of them."""
+    known("baseline", method, sorted(set(frame["control"])))
+    return early.render_tests(early.summary(frame, tolerance=0, baseline=method), method)
+
+
+def last(frame: pd.DataFrame) -> Sequence[str]:
+    """Return the kinds of figures that a run ends with; none of a run without tickets."""
+    return ("accuracy",) if (frame["level"] > 0).any() else ()
+
+
+def pruned(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
+    """Return the rows of the tickets of a run.
+
+    Raises:
+      ValueError: there are none.
+    """
+    rows = early.tickets(frame)
+    rows = rows[rows["level"] > 0]
+    require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")
+    return rows
+
+
+def ticket_row(name: TicketName, path: pathlib.Path) -> pd.Series:
+    """Return the row of a ticket that is named by density and method.
+
+    Raises:
+      ValueError: the run has no such ticket.
+    """
+    density, method, replicate = name.density, name.method, name.replicate
+    ticket_checks.refuse(name, path, ("level", "control"), instead=("density", "method"))
+    if density is None or method is None:
+        raise ValueError(
+            f"A ticket of {path.name}, a run of `jaxlth {run_info.study_name(path)}`, is named by "
+            "--density and --method; `jaxlth results` lists them."
+        )
+    rows = pruned(run_info.results(path), path)
+    known("method", method, dict.fromkeys(rows["control"]))
+    rows = rows[rows["control"] == method]
+    ticket_checks.density(density, rows["density"], f"{method} of {path.name}")
+    rows = rows[rows["density"] == density]
+    of = f"{method} of {path.name} at density {density:g}"
+    ticket_checks.number("replicate", replicate, rows["replicate"], of)
+    return rows.iloc[0]
+
+
+def sparsest(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
+    """Return the rows of the sparsest tickets of the first replicate that has some."""
+    rows = pruned(frame, path)
+    rows = rows[rows["density"] == rows["density"].min()]
+    rows = rows[rows["replicate"] == rows["replicate"].min()]
+    return rows.sort_values("control")
+
+
+def units(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
+    """Return the figure of the sparsity of units, of the sparsest tickets."""
+    densities = {
+        method: np.concatenate(list(masks.unit_densities(mask).values()))
+        for method, mask in _masks(frame, path).items()
+    }
+    return views.units(densities)
+
+
+def overlap(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
+    """Return the figure of what masks share, of the sparsest tickets."""
+    kept = {
+        method: [np.asarray(leaf) for leaf in trees.named(mask).values()]
+        for method, mask in _masks(frame, path).items()
+    }
+    return views.similarity(views.jaccard(kept))
+
+
+def _masks(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, masks.Mask]:
+    run, rows = store.look(path), sparsest(frame, path)
+    pairs = zip(rows["control"], rows["unit"], strict=True)
+    return {method: run.load(artifact, "mask") for method, artifact in pairs}
+
+
+FIGURES: dict[str, Draw] = {
+    "accuracy": lambda frame, _path, _levels: early.accuracy(frame),
+    "train-accuracy": lambda frame, *_: early.accuracy(frame, metric="train_accuracy"),
+    "layers": lambda frame, _path, _levels: early.layers(frame),
+    "units": units,
+    "overlap": overlap,
+}

@@ -1,0 +1,48 @@
+"""Summary and figures of network separation."""
+
+import pathlib
+
+import pandas as pd
+
+from jaxlth import separation
+from jaxlth.report import levels as plots
+from jaxlth.report import separation as outcomes
+from jaxlth.studies import levels
+from jaxlth.studies.study import Figures, Summary
+
+
+def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
+    """Return the table of replicates, and how many of them separated."""
+    del tolerance, width
+    return Summary(outcomes.render(outcomes.summary(frame)), outcomes.sentence(frame))
+
+
+def example(frame: pd.DataFrame, path: pathlib.Path) -> levels.PrunedNetwork:
+    """Return the network that is shown as an example, with the level at which it separated."""
+    replicate = outcomes.example(frame)
+    tasks, shape, networks = separation.look(path, replicate)
+    row = outcomes.outcomes(frame).set_index("replicate").loc[replicate]
+    last = int(max(networks) if pd.isna(row["level"]) else row["level"])
+    masks = {level: start.mask for level, start in networks.items()}
+    return levels.PrunedNetwork(replicate, last, networks[0].network.params, masks, tasks, shape)
+
+
+FIGURES = Figures(
+    kinds={
+        "separation": lambda frame, _path, _levels: plots.overview(frame),
+        "accuracy": lambda frame, _path, _levels: plots.performance(frame),
+        "tasks": lambda frame, _path, _levels: plots.performance_of_tasks(frame),
+        "unused": lambda frame, _path, _levels: plots.unused(frame),
+        "degrees": lambda frame, _path, _levels: plots.degrees(frame, outcomes.example(frame)),
+        "training": levels.training,
+        "network": levels.network(example),
+        "pixels": levels.input_pixels(example),
+    },
+    last=lambda _frame: ("separation",),
+    help="Of `jaxlth separation`, by level: accuracy of tasks and weights of each category "
+    "(separation), inactive and zombie weights (unused), units of one task only (degrees); "
+    "accuracy of tasks by available weights (tasks). Of `jaxlth separation`, and of `jaxlth imp` "
+    "without convolutions: pictures of a network at its levels (network), weights that leave each "
+    "pixel (pixels).",
+    of_levels=levels.OF_LEVELS,
+)

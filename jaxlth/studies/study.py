@@ -1,0 +1,93 @@
+"""The shape that all studies have: what the command line and the tests derive the rest from."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import pandas as pd
+from rich.table import Table
+
+from jaxlth.report.figures import Figure
+from jaxlth.settings import require
+from jaxlth.tickets import Problem
+from jaxlth.work import Progress, Start
+
+TOLERANCE = 0.002  # the one default of `tolerance`
+_MISSING: Any = object()  # stands for a part that a study must have
+
+# (table of results, folder of the run, levels to draw or () for the default ones) -> figure
+Draw: TypeAlias = Callable[[pd.DataFrame, pathlib.Path, tuple[int, ...]], Figure]
+
+
+class Figures(NamedTuple):
+    """The figures that a study can draw."""
+
+    kinds: Mapping[str, Draw]  # by the name of the kind
+    last: Callable[[pd.DataFrame], Sequence[str]]  # table -> kinds drawn when a run ends
+    help: str = ""  # sentences on the kinds, for the help of `jaxlth figure`
+    of_levels: Sequence[str] = ()  # kinds that draw the levels asked for
+    of_several: Mapping[str, Callable[[Mapping[str, pd.DataFrame]], Figure]] = {}
+    # kinds that draw several runs over each other: (name of the run -> its table) -> figure
+
+
+class Summary(NamedTuple):
+    """What is printed of a run."""
+
+    table: Table
+    sentence: str
+
+
+class TicketName(NamedTuple):
+    """What names a ticket of a run; a study reads some of these and refuses the others."""
+
+    level: int | None = None
+    control: str | None = None
+    density: float | None = None
+    method: str | None = None
+    replicate: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """All that there is to know of a study.
+
+    Raises:
+      ValueError: a part is missing; it names the study and the part.
+    """
+
+    name: str
+    """Name of the command, and of the study in the names of run folders."""
+    help: str | None = _MISSING
+    """Text of the command's help, the docstring of the study; its first line says what it does."""
+    Config: type[Any] = _MISSING
+    """Class of the settings, a frozen dataclass with a default for each field."""
+    prepare: Callable[[Any], Problem[Any]] = _MISSING
+    """Config -> the problem, its data read."""
+    run: Callable[..., Generator[Progress, None, None]] = _MISSING
+    """(problem, run, checkpoint_seconds=) -> progress; it computes what the run lacks."""
+    complete: Callable[[Any, pathlib.Path], bool] = _MISSING
+    """(config, folder) -> whether the run there lacks nothing, told without the data."""
+    artifacts: Callable[[Any], Sequence[str]] = _MISSING
+    """Config -> names of the artifacts that a run is to hold, as far as they are known before."""
+    summarize: Callable[..., Summary] = _MISSING
+    """(table of results, folder, tolerance=, width=) -> what is printed of the run."""
+    figures: Figures = _MISSING
+    ticket: Callable[[TicketName, pathlib.Path], tuple[Start, dict[str, Any]]] | None = None
+    """(name, folder) -> a ticket, and what its file says of it; None: nothing is exported."""
+    baseline: Callable[[pd.DataFrame, str], Table] | None = None
+    """(table of results, method) -> Welch's tests against the method; None where none apply."""
+    values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
+    """Option of the study alone -> names that it takes, for the help."""
+    tolerance: bool = True
+    """Whether the summary depends on the tolerance."""
+
+    def __post_init__(self) -> None:
+        missing = [part for part, value in vars(self).items() if value is _MISSING]
+        if self.help is None and sys.flags.optimize < 2:  # python -OO leaves out all docstrings
+            missing.append("help")
+        require(
+            not missing,
+            f"The study {self.name} is incomplete: it has no `{'`, `'.join(missing)}`.",
+        )

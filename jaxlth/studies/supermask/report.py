@@ -1,0 +1,64 @@
+"""Summary, figures and tickets of supermasks by threshold."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from jaxlth import store, supermask
+from jaxlth.report import supermask as plots
+from jaxlth.report.figures import Figure
+from jaxlth.studies import ticket_checks
+from jaxlth.studies.run_info import setting
+from jaxlth.studies.study import Draw, Figures, Summary, TicketName
+from jaxlth.work import Start
+
+LAST = ("accuracies", "training")  # panels of the figure that a run ends with
+
+
+def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
+    """Return the table of tickets and dense networks, and its sentence."""
+    del tolerance, width
+    curves, split = store.curves([path]), setting(path, "choose_on")
+    summary = plots.summary(frame, curves, split=split)
+    table = plots.render(summary, curves, split=split)
+    return Summary(table, plots.sentence(frame, summary))
+
+
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+    """Return the ticket of a replicate; its file says nothing else of it."""
+    options = ("level", "control", "density", "method")
+    ticket_checks.refuse(name, path, options, instead=("replicate",))
+    return supermask.find(store.look(path), name.replicate), {}
+
+
+def panels(*names: str) -> Draw:
+    """Return the function that draws panels in a row, those of them that a run has."""
+
+    def draw(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
+        split, drawable = setting(path, "choose_on"), plots.drawable(frame)
+        drawn = [name for name in names if name in drawable]
+        return plots.figure(frame, store.curves([path]), *drawn or names, split=split)
+
+    return draw
+
+
+def last(frame: pd.DataFrame) -> Sequence[str]:
+    """Return the kinds of figures that a run ends with; none where no panel can be drawn."""
+    return ("supermask",) if set(LAST) & set(plots.drawable(frame)) else ()
+
+
+FIGURES = Figures(
+    kinds={
+        "supermask": panels(*LAST),
+        "stopping": panels("long", "short"),
+        "thresholds": panels("densities", "accuracies"),
+        "sizes": panels("training", "sizes"),
+    },
+    last=last,
+    help="Of `jaxlth supermask`: the accuracy of untrained masked networks by threshold, and the "
+    "loss of tickets in training (supermask); the loss of the long training and of the one that "
+    "stops (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and "
+    "of all dense networks (sizes).",
+)
