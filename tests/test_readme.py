@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from jaxlth import cli
+from jaxlth.cli import commands as command_classes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "experiments" / "README.md"]
@@ -40,7 +40,7 @@ def test_every_command_that_is_named_exists():
         match for line in commands() for match in re.findall(r"(?<!from )\bjaxlth ([a-z-]+)", line)
     }
     assert named
-    assert named <= set(cli.COMMANDS)
+    assert named <= set(command_classes.by_name())
 
 
 def test_every_file_that_is_named_exists():
