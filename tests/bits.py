@@ -23,9 +23,11 @@ from jaxlth.models.resnet import ResNet
 SHORT = "--steps 12 --batch-size 50 --evaluate-every 6 --train-examples 100 --replicates 2"
 MLP = f"--model mlp --hidden 8 {SHORT}"
 ALL_CONTROLS = "--controls reinitialized shuffled random random-layerwise"
-RESNET = "--model resnet-8 --augment flip-crop --steps 3 --batch-size 8 --train-examples 20"
+RESNET = "--model resnet-8 --augment flip-crop --steps 3 --evaluate-every 1 --batch-size 8"
+RESNET += " --train-examples 20"
 EARLY = f"early {MLP} --density 0.2 --rounds 2 --per-class 2"
-MASKS = "--hidden 8 --steps 12 --batch-size 50 --train-examples 100 --replicates 1 --model mlp"
+MASKS = "--model mlp --hidden 8 --steps 12 --evaluate-every 1 --batch-size 50"
+MASKS += " --train-examples 100 --replicates 1"
 
 # Name -> words of the command line.
 CASES = {
@@ -36,8 +38,9 @@ CASES = {
     "imp-learning-rate": f"imp {MLP} --levels 2 --after-pruning learning-rate",
     "imp-fine-tune": f"imp {MLP} --levels 2 --after-pruning fine-tune --rewind-step 5",
     "imp-dilations": f"imp {MLP} --levels 1 --dilations 0.5 1.5 --rewind-step 4 --controls random",
-    "imp-compact": "imp --model mlp --hidden 12 --steps 12 --batch-size 50 --train-examples 100"
-    " --replicates 2 --levels 2 --prune-fraction 0.9 --compact --controls shuffled",
+    "imp-compact": "imp --model mlp --hidden 12 --steps 12 --evaluate-every 1 --batch-size 50"
+    " --train-examples 100 --replicates 2 --levels 2 --prune-fraction 0.9 --compact"
+    " --controls shuffled",
     "imp-early-stopping": f"imp --data moons {MLP} --levels 1 --patience 6 --keep best"
     " --optimizer momentum --lr 0.5 --lr-schedule milestones --milestones 8 --warmup 4 --controls",
     "imp-batch-norm": f"imp {RESNET} --levels 1 --replicates 1 --rewind-step 1 --controls shuffled",
@@ -68,7 +71,7 @@ CASES = {
     "train-mask-edge-popup": f"train-mask {MASKS} --method edge-popup --density 0.5 0.2"
     " --finetune 4 --controls shuffled",
     "train-mask-gem-miner": "train-mask --model mlp --hidden 8 --steps 60 --batch-size 50"
-    " --train-examples 100 --replicates 1 --method gem-miner --density 0.3",
+    " --evaluate-every 3 --train-examples 100 --replicates 1 --method gem-miner --density 0.3",
 }
 # Fields of records that say roughly the same on every machine.
 NUMBERS = ("kept", "prunable", "test_loss")

@@ -340,6 +340,18 @@ PLANS = {  # name -> (training, optimizer, examples, dilation, expected fields)
         {"examples": 10},
         {"steps": 10, "steps_per_epoch": 1, "evaluations": (10,)},
     ),
+    "evaluations of many examples are few": (
+        {"steps": 40, "batch_size": 10},
+        {},
+        {"examples": 40, "evaluated": 75},
+        {"steps": 40, "steps_per_epoch": 4, "evaluations": (10, 20, 30, 40)},
+    ),
+    "evaluations of few examples are twenty": (
+        {"steps": 40, "batch_size": 10},
+        {},
+        {"examples": 40, "evaluated": 2},
+        {"steps": 40, "steps_per_epoch": 4, "evaluations": tuple(range(2, 41, 2))},
+    ),
     "dilation stretches every time": (
         {"steps": 10, "evaluate_every": 4, "patience": 3, "batch_size": 10},
         {"schedule": "milestones", "milestones": (3.0,), "warmup": 2.0},

@@ -280,7 +280,11 @@ class Problem(Generic[S]):
         """Return the times of a training in steps."""
         chosen = self.subject.chosen
         return training.plan(
-            chosen.training, chosen.optimizer, examples=self.info.train, dilation=dilation
+            chosen.training,
+            chosen.optimizer,
+            examples=self.info.train,
+            evaluated=self.info.validation + self.info.test,
+            dilation=dilation,
         )
 
 

@@ -28,7 +28,8 @@ class TrainingSettings:
     """Examples per step; what is left of an epoch is dropped."""
     evaluate_every: Annotated[float | None, ranges.above(0)] = None
     """Time between evaluations, in the unit of the length: whole steps, or epochs and parts of
-    them. A twentieth of the length by default."""
+    them. By default a twentieth of the length, or longer where evaluations would take more than a
+    quarter of the training's work."""
     patience: Annotated[float | None, ranges.above(0)] = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
     keep: Keep = "last"

@@ -8,6 +8,7 @@ from jaxlth.training.choices import MOST_STEPS, TrainingSettings, check_whole
 from jaxlth.training.optimizers import OptimizerSettings
 
 MOST_EVALUATIONS = 1_000_000
+USUAL_EVALUATIONS = 20  # where it is not said how often, and they cost little beside the training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ def plan(
     optimizer: OptimizerSettings,
     *,
     examples: int,
+    evaluated: int = 0,
     dilation: float = 1.0,
 ) -> Plan:
     """Return the times of a training in steps.
@@ -44,6 +46,7 @@ def plan(
       training: lengths in steps or epochs.
       optimizer: milestones and warmup in the same unit.
       examples: size of the training set.
+      evaluated: examples that an evaluation sees, of validation and test together.
       dilation: factor on every time of the schedule and on the length.
 
     Raises:
@@ -80,7 +83,9 @@ def plan(
     )
     for name, time in _times(training, optimizer):
         time_in_steps(name, time, per_unit=unit)
-    every = length / 20 if training.evaluate_every is None else training.evaluate_every
+    trained = length * unit * training.batch_size
+    usual = length / usual_evaluations(trained, evaluated)
+    every = usual if training.evaluate_every is None else training.evaluate_every
     every = max(1, in_steps(every))
     settings.require(
         steps // every <= MOST_EVALUATIONS,
@@ -95,6 +100,24 @@ def plan(
         milestones=tuple(in_steps(milestone) for milestone in optimizer.milestones),
         warmup=in_steps(optimizer.warmup),
     )
+
+
+def usual_evaluations(trained: float, evaluated: int) -> int:
+    """Return how often a network is evaluated in training where no setting says so.
+
+    All evaluations together take at most a quarter of the training's floating-point operations, but
+    for the one at its end: to train on an example takes three times what evaluating it does.
+
+    Args:
+      trained: examples that the training sees, over all epochs.
+      evaluated: examples that an evaluation sees.
+
+    Example:
+      >>> usual_evaluations(938 * 128, 16_000), usual_evaluations(40 * 55_000, 15_000)
+      (5, 20)
+    """
+    affordable = trained * 3 / 4 // max(1, evaluated)
+    return int(min(max(1, affordable), USUAL_EVALUATIONS))
 
 
 def check_times(training: TrainingSettings, optimizer: OptimizerSettings) -> None:
