@@ -184,7 +184,7 @@ def test_results_have_a_row_with_every_number_for_every_network(finished):
     lines = printed("results", "--format", "csv", "--out", str(out)).splitlines()
     assert len(lines) == len(rows) + 1
     curves = json.loads(printed("results", "--format", "json", "--curves", "--out", str(out)))
-    assert {row["step"] for row in curves} == set(range(2, 31, 2))
+    assert {row["step"] for row in curves} == {15, 30}
 
 
 @pytest.mark.parametrize("kind", ["accuracy", "train-accuracy", "training", "early-stopping"])
