@@ -27,12 +27,12 @@ import pandas as pd
 import tasks
 
 from jaxlth import cli, instability, store
-from jaxlth.data import DataSettings
-from jaxlth.instability import InstabilitySettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.instability import InstabilityConfig
+from jaxlth.models import ModelConfig
 from jaxlth.report import figures, twins
 from jaxlth.report import instability as report
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Input = Literal["synflow", "synflow-image", "synflow-mean"]
 Optimizer = Literal["momentum", "sgd"]
@@ -95,13 +95,13 @@ def main(
     return 0
 
 
-def resnet(optimizer: str) -> InstabilitySettings:
+def resnet(optimizer: str) -> InstabilityConfig:
     """Return the setting of Bolwerk 2021, section 3.2: ResNet-20 on CIFAR-10, 20 points a line."""
-    return InstabilitySettings(
-        data=DataSettings(name="cifar10", augment="flip-crop", validation=0.0),
-        model=ModelSettings(name="resnet-20"),
-        training=TrainingSettings(epochs=160, batch_size=128),
-        optimizer=OptimizerSettings(
+    return InstabilityConfig(
+        data=DataConfig(name="cifar10", augment="flip-crop", validation=0.0),
+        model=ModelConfig(name="resnet-20"),
+        training=TrainingConfig(epochs=160, batch_size=128),
+        optimizer=OptimizerConfig(
             optimizer=optimizer,
             lr=0.01,
             weight_decay=5e-4,
@@ -116,9 +116,7 @@ def resnet(optimizer: str) -> InstabilitySettings:
     )
 
 
-def report_on(
-    run: pathlib.Path, folder: pathlib.Path, job: InstabilitySettings, judged: str
-) -> None:
+def report_on(run: pathlib.Path, folder: pathlib.Path, job: InstabilityConfig, judged: str) -> None:
     """Write instability and accuracy by step, the step chosen, and what AdSynFlow makes of it."""
     frame = store.table([run])
     pairs = frame["kind"].isin(("pair", "twin", "average")) & (frame["length"] == "remaining")
@@ -127,12 +125,12 @@ def report_on(
     frame = frame[(frame["kind"] == "dense") | (pairs & asked & sized)]
     found = report.summary(frame, threshold=job.threshold, tolerance=cli.TOLERANCE)
     found.round(5).to_csv(folder / "summary.csv", index=False)
-    chosen, last = step_chosen(found, judged), int(found["step_k"].max())
+    config, last = step_chosen(found, judged), int(found["step_k"].max())
     rows = [
         {
             "network": network,
-            "step_chosen": chosen,
-            "at_step_chosen": accuracy(found, network, chosen),
+            "step_chosen": config,
+            "at_step_chosen": accuracy(found, network, config),
             "at_step_0": accuracy(found, network, 0),
             "last_step": last,
             "at_last_step": accuracy(found, network, last),

@@ -28,8 +28,8 @@ from timing import interleaved
 
 from jaxlth import cli, data, keys, masks, models
 from jaxlth.data import augment
-from jaxlth.models import ModelSettings, convolution
-from jaxlth.training import OptimizerSettings, execution, fit, optimizers, train
+from jaxlth.models import ModelConfig, convolution
+from jaxlth.training import OptimizerConfig, execution, fit, optimizers, train
 
 if TYPE_CHECKING:
     torch: Any
@@ -118,8 +118,8 @@ def looped(network: str, batch_size: int) -> Callable[[], Any]:
     statistics = np.full(3, 127.0, np.float32), np.full(3, 60.0, np.float32)
     dataset = data.Dataset(split, None, split, *statistics)
     model = built(network)
-    chosen = OptimizerSettings(optimizer="momentum", lr=LR, momentum=MOMENTUM)
-    optimizer = optimizers.build(chosen, optimizers.schedule(chosen, steps=1))
+    config = OptimizerConfig(optimizer="momentum", lr=LR, momentum=MOMENTUM)
+    optimizer = optimizers.build(config, optimizers.schedule(config, steps=1))
     flipped = augment.AUGMENTATIONS["flip-crop"]
     trainer = train.make(model, optimizer, batch_size=batch_size, augmentation=flipped)
     layout = execution.layout(1, devices=jax.local_devices()[:1], convolutional=True)
@@ -142,7 +142,7 @@ def looped(network: str, batch_size: int) -> Callable[[], Any]:
 
 def built(network: str) -> models.Model:
     """Return a network for CIFAR-10 by its name."""
-    return models.build(ModelSettings(name=network), shape=(32, 32, 3), classes=CLASSES)
+    return models.build(ModelConfig(name=network), shape=(32, 32, 3), classes=CLASSES)
 
 
 def in_torch(network: str, batch_size: int, *, last: bool) -> Callable[[], Any]:

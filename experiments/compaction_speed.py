@@ -21,9 +21,9 @@ import numpy as np
 from timing import interleaved
 
 from jaxlth import cli, graphs, masks, store, tickets
-from jaxlth.data import DataSettings
-from jaxlth.tickets import Compaction, Group, ImpSettings
-from jaxlth.training import TrainingSettings
+from jaxlth.data import DataConfig
+from jaxlth.tickets import Compaction, Group, ImpConfig
+from jaxlth.training import TrainingConfig
 
 STEPS = 100  # of training in one turn
 
@@ -38,16 +38,16 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
       rounds: how often the variants take turns.
     """
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command does
-    chosen = ImpSettings(
-        data=DataSettings(name="mnist", data_dir=data_dir),
-        training=TrainingSettings(steps=3_000, batch_size=60),
+    config = ImpConfig(
+        data=DataConfig(name="mnist", data_dir=data_dir),
+        training=TrainingConfig(steps=3_000, batch_size=60),
         levels=levels,
         controls=(),
         replicates=1,
     )
-    cli.run_study("imp", chosen, out=out)
-    path = store.folder(out, chosen, job="imp", label=tickets.label(chosen))
-    problem = tickets.prepare(chosen)
+    cli.run_study("imp", config, out=out)
+    path = store.folder(out, config, job="imp", label=tickets.label(config))
+    problem = tickets.prepare(config)
     job = tickets.Job(problem.subject, store.look(path))
     course = problem.course()
     compaction = Compaction(problem, course, tickets.Problem.course, worthwhile=0)
@@ -56,13 +56,13 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
     print("| level | density | compact, for training | training | for inference | inference |")
     print("|---|---|---|---|---|---|")
     for level in range(levels + 1):
-        ask = job.ask(level, tickets.TICKET, 0)
-        (smaller,) = compaction.groups([ask])
-        start = jax.device_get(ask.start())
+        request = job.request(level, tickets.TICKET, 0)
+        (smaller,) = compaction.groups([request])
+        start = jax.device_get(request.start())
         folded = graphs.compact(start.network.params, start.mask, fold=True)
         taken = interleaved(
             {
-                "masked": training(Group([ask], course, problem.placed)),
+                "masked": training(Group([request], course, problem.placed)),
                 "compact": training(smaller),
                 "masked inference": inference(start.network.params, start.mask, test),
                 "compact inference": inference(
@@ -71,7 +71,7 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
             },
             rounds,
         )
-        params = smaller.asks[0].start().network.params
+        params = smaller.requests[0].start().network.params
         print(
             f"| {level} | {100 * float(masks.density(start.mask)):.2f} % | {shape(params)} | "
             f"{taken['masked'] / taken['compact']:.2f} | {shape(folded.params)} | "
@@ -83,10 +83,10 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
 
 def training(group: Group) -> Callable[[], Any]:
     """Return what trains the first network of a group for some steps."""
-    ask, course = group.asks[0], group.course
-    start, layout = jax.device_get(ask.start()), course.layout(1)
+    request, course = group.requests[0], group.course
+    start, layout = jax.device_get(request.start()), course.layout(1)
     compiled, dataset = course.compiled(layout), group.placed.shared(layout)
-    placed = [layout.place([each]) for each in (start.mask, ask.key)]
+    placed = [layout.place([each]) for each in (start.mask, request.key)]
     last = [layout.place([jax.device_get(course.trainer.start(*start))])]
 
     def run() -> Any:

@@ -29,13 +29,13 @@ import numpy as np
 import pandas as pd
 
 from jaxlth import cli, early, masks, settings, store, tickets, trees
-from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings, meta
+from jaxlth.data import DataConfig
+from jaxlth.early import EarlyConfig, meta
 from jaxlth.report import comparisons, figures, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
-from jaxlth.tickets import ImpSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.tickets import ImpConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
@@ -93,31 +93,31 @@ def main(
     found = report_on_trainings(shared, out, folder)
     reports = {"schedules": report_on} | ({"meta": report_on_meta} if shared.replicates > 1 else {})
     for name, report_of in reports.items():
-        chosen = of_part(name, shared, scale)
-        run = store.folder(out, chosen, job="early", label=early.label(chosen))
+        config = of_part(name, shared, scale)
+        run = store.folder(out, config, job="early", label=early.label(config))
         if run.exists():
-            report_of(run, chosen, folder)
+            report_of(run, config, folder)
             found = True
     settings.require(found, f"There is no run of this study in {out} to draw.")
     print(f"tables and figures: {folder}")
     return 0
 
 
-def lenet(scale: str, *, data_dir: str | None) -> EarlySettings:
+def lenet(scale: str, *, data_dir: str | None) -> EarlyConfig:
     """Return LeNet-300-100 on MNIST as in the thesis, or shortened."""
     epochs = {"smoke": 0.1, "cpu": 4.0, "paper": 100.0}[scale]
     # The thesis gives no patience; with 5 epochs networks train about as long as its own (ours).
     patience = 5.0 if scale == "paper" else None
-    return EarlySettings(
-        data=DataSettings(name="mnist", data_dir=data_dir),
-        training=TrainingSettings(
+    return EarlyConfig(
+        data=DataConfig(name="mnist", data_dir=data_dir),
+        training=TrainingConfig(
             epochs=epochs,
             batch_size=64,
             evaluate_every=min(1.0, epochs),
             patience=patience,
             keep="best" if patience else "last",
         ),
-        optimizer=OptimizerSettings(optimizer="sgd", lr=0.1),
+        optimizer=OptimizerConfig(optimizer="sgd", lr=0.1),
         rounds=5 if scale == "smoke" else 100,
         prune_fraction=0.5,  # the thesis does not say how many trainings there are (ours)
         densities=(0.1,) if scale == "smoke" else DENSITIES,
@@ -125,7 +125,7 @@ def lenet(scale: str, *, data_dir: str | None) -> EarlySettings:
     )
 
 
-def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
+def of_part(part: Part, shared: EarlyConfig, scale: str) -> EarlyConfig:
     """Return what a part asks for, all in one run; on two cores composites at fewer densities."""
     if part != "schedules" and scale == "cpu":
         shared = dataclasses.replace(shared, densities=FEW)
@@ -158,19 +158,19 @@ def of_part(part: Part, shared: EarlySettings, scale: str) -> EarlySettings:
     return dataclasses.replace(shared, **asked)
 
 
-def imp_in(count: int, shared: EarlySettings, out: str) -> None:
+def imp_in(count: int, shared: EarlyConfig, out: str) -> None:
     """Prune by magnitude to the lowest density in so many trainings, each as many weights.
 
     As the thesis's ISS reads, which does not say how many trainings there were.
     """
-    chosen = of_imp(count, shared)
-    problem = tickets.prepare(chosen)
+    config = of_imp(count, shared)
+    problem = tickets.prepare(config)
     size = masks.size(problem.subject.dense)
     gone = size - round(min(shared.densities) * size)
     keep: list[Any] = [size - round(gone * level / count) for level in range(count + 1)]
     pruning = dataclasses.replace(problem.subject, keep=keep)
-    label = tickets.label(chosen)
-    with store.open_run(out, chosen, job=f"imp-in-{count}", label=label) as run:
+    label = tickets.label(config)
+    with store.open_run(out, config, job=f"imp-in-{count}", label=label) as run:
         training = tickets.imp(
             dataclasses.replace(problem, subject=pruning), run, checkpoint_seconds=60
         )
@@ -179,9 +179,9 @@ def imp_in(count: int, shared: EarlySettings, out: str) -> None:
                 print(f"level {record['level']} of {count}: {record['test_accuracy']:.4f}")
 
 
-def of_imp(count: int, shared: EarlySettings) -> ImpSettings:
+def of_imp(count: int, shared: EarlyConfig) -> ImpConfig:
     """Return the settings of IMP in so many trainings; what each keeps is not among them."""
-    return ImpSettings(
+    return ImpConfig(
         data=shared.data,
         model=shared.model,
         training=shared.training,
@@ -192,7 +192,7 @@ def of_imp(count: int, shared: EarlySettings) -> ImpSettings:
     )
 
 
-def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -> bool:
+def report_on_trainings(shared: EarlyConfig, out: str, folder: pathlib.Path) -> bool:
     """Write the accuracy of IMP at the lowest density by the number of trainings before it.
 
     Returns:
@@ -200,8 +200,8 @@ def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -
     """
     rows = []
     for count in TRAININGS:
-        chosen = of_imp(count, shared)
-        run = store.folder(out, chosen, job=f"imp-in-{count}", label=tickets.label(chosen))
+        config = of_imp(count, shared)
+        run = store.folder(out, config, job=f"imp-in-{count}", label=tickets.label(config))
         last = store.table([run]).query("level == @count") if run.exists() else pd.DataFrame()
         if not last.empty:
             accuracies = last["test_accuracy"].agg(["mean", "min", "max", "count"]).to_dict()
@@ -213,7 +213,7 @@ def report_on_trainings(shared: EarlySettings, out: str, folder: pathlib.Path) -
     return bool(rows)
 
 
-def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
+def report_on(run: pathlib.Path, config: EarlyConfig, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
     frame = store.table([run]).query("ablation == 'none' and prune_step == 0")
     frame = frame[~frame["schedule"].isin(("after", "ltr"))]  # of the study that shares the run
@@ -242,7 +242,7 @@ def report_on(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) ->
         table.round(5).to_csv(folder / "table_5-4.csv")
     compare(frame, folder)
     rank(frame, folder, baseline)
-    look_at(store.look(run), chosen, folder)
+    look_at(store.look(run), config, folder)
 
 
 def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
@@ -315,12 +315,12 @@ def save_ranking(rows: pd.DataFrame, baseline: str | None, file: pathlib.Path) -
     figures.save(comparisons.ranking(summary, against=baseline), file)
 
 
-def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None:
+def look_at(run: store.Run, config: EarlyConfig, folder: pathlib.Path) -> None:
     """Draw what the sparsest tickets of the first replicate share, and their weights."""
-    density, job = min(chosen.densities), early.Job(early.prepare(chosen), run)
+    density, job = min(config.densities), early.Job(early.prepare(config), run)
     initial = job.initial("standard", 0).params
     kept, weights = {}, {}
-    for method in early.methods(chosen):
+    for method in early.methods(config):
         unit = early.unit(density, method, 0)
         if method.score == "random" or not run.has(unit):
             continue
@@ -338,16 +338,16 @@ def look_at(run: store.Run, chosen: EarlySettings, folder: pathlib.Path) -> None
     shared.round(4).to_csv(folder / "jaccard.csv")
     figures.save(views.similarity(shared), folder / "figure_5-3.png")
     figures.save(views.histograms(weights), folder / "figure_5-2.png")
-    by_schedule = shared_by_schedule(run, chosen)
+    by_schedule = shared_by_schedule(run, config)
     if len(by_schedule):
         figures.save(comparisons.overlap(by_schedule), folder / "figure_5-6.png")
 
 
-def shared_by_schedule(run: store.Run, chosen: EarlySettings) -> pd.DataFrame:
+def shared_by_schedule(run: store.Run, config: EarlyConfig) -> pd.DataFrame:
     """Return the Jaccard similarity of tickets of one score by two schedules."""
     rows = []
     for score, density, replicate in itertools.product(
-        OWN, chosen.densities, range(chosen.replicates)
+        OWN, config.densities, range(config.replicates)
     ):
         units = {s: early.unit(density, early.Method(score, s), replicate) for s in BEST}
         found = {s: run.load(unit, "mask") for s, unit in units.items() if run.has(unit)}
@@ -361,7 +361,7 @@ def shared_by_schedule(run: store.Run, chosen: EarlySettings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def report_on_meta(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Path) -> None:
+def report_on_meta(run: pathlib.Path, config: EarlyConfig, folder: pathlib.Path) -> None:
     """Write how well meta-models fit (Tables 5.1 to 5.3), and what is drawn of them."""
     fits = [
         {"model": unit.split("/")[1], "replicate": unit.rsplit("_", 1)[1]} | dict(record)
@@ -387,14 +387,14 @@ def report_on_meta(run: pathlib.Path, chosen: EarlySettings, folder: pathlib.Pat
         losses = learned.dropna(subset="losses").groupby("model", sort=False)["losses"].agg(list)
         others = quality.drop(index=losses.index)["mse_train"]
         figures.save(meta_report.learning(losses, others), folder / "figure_5-8.png")
-    draw_examples(store.look(run), chosen, learned["replicate"].nunique(), folder)
+    draw_examples(store.look(run), config, learned["replicate"].nunique(), folder)
 
 
 def draw_examples(
-    run: store.Run, chosen: EarlySettings, replicates: int, folder: pathlib.Path
+    run: store.Run, config: EarlyConfig, replicates: int, folder: pathlib.Path
 ) -> None:
     """Draw what meta-models of four features learn from, of all replicates."""
-    job = early.Job(early.prepare(chosen), run)
+    job = early.Job(early.prepare(config), run)
     method = early.Method("meta-linear", "uss")
     pairs = [job.learned_from(replicate, method, False) for replicate in range(replicates)]
     inputs, target = (np.concatenate(each) for each in zip(*pairs, strict=True))

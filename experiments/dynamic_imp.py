@@ -31,13 +31,13 @@ import pandas as pd
 import tasks
 
 from jaxlth import cli, keys, masks, prune, scores, store, tickets, work
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings, Network
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig, Network
 from jaxlth.settings import outside, require
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, Subject
-from jaxlth.training import OptimizerSettings, TrainingSettings
-from jaxlth.work import Ask, Start
+from jaxlth.training import OptimizerConfig, TrainingConfig
+from jaxlth.work import Ticket, TrainRequest
 
 First = Literal["imp", "magnitude", "random"]
 
@@ -46,10 +46,10 @@ First = Literal["imp", "magnitude", "random"]
 class DynamicSettings:
     """One-shot dynamic IMP: on what, how sparse, and when the mask changes."""
 
-    data: DataSettings
-    model: ModelSettings
-    training: TrainingSettings
-    optimizer: OptimizerSettings
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    optimizer: OptimizerConfig
     density: float = 0.1
     changes: tuple[int, ...] = ()  # steps
     first: First = "imp"
@@ -92,14 +92,14 @@ def main(
     """
     rows = []
     for each in first:
-        chosen = settings(scale, density=density, change=change, first=each, data_dir=data_dir)
-        chosen = dataclasses.replace(chosen, replicates=replicates or chosen.replicates)
-        problem = tickets.posed(chosen, tickets.subject)
+        config = settings(scale, density=density, change=change, first=each, data_dir=data_dir)
+        config = dataclasses.replace(config, replicates=replicates or config.replicates)
+        problem = tickets.posed(config, tickets.subject)
         problem.subject.check_pruned(density)
-        label = tickets.label(chosen)
+        label = tickets.label(config)
         data = problem.identity
-        with store.open_run(out, chosen, job="dynamic", label=label, data=data) as run:
-            for replicate in range(chosen.replicates):
+        with store.open_run(out, config, job="dynamic", label=label, data=data) as run:
+            for replicate in range(config.replicates):
                 print(f"== first mask by {each}, replicate {replicate}", flush=True)
                 rows += Dynamic(problem, run, replicate).all()
             tickets.plan(run, ())
@@ -118,18 +118,18 @@ def settings(
 ) -> DynamicSettings:
     """Return ResNet-20 as in Table 4.1, or the MLP that two cores can train."""
     if scale == "paper":
-        chosen: Any = tickets.BENCHMARKS["cifar_resnet20"]
+        config: Any = tickets.BENCHMARKS["cifar_resnet20"]
     else:
-        chosen = tasks.mlp_cifar(scale)
+        config = tasks.mlp_cifar(scale)
     return DynamicSettings(
-        data=dataclasses.replace(chosen.data, data_dir=data_dir),
-        model=chosen.model,
-        training=chosen.training,
-        optimizer=chosen.optimizer,
+        data=dataclasses.replace(config.data, data_dir=data_dir),
+        model=config.model,
+        training=config.training,
+        optimizer=config.optimizer,
         density=density,
-        changes=(round(change * chosen.training.steps),),
+        changes=(round(change * config.training.steps),),
         first=first,
-        replicates=3 if scale == "paper" else chosen.replicates,
+        replicates=3 if scale == "paper" else config.replicates,
     )
 
 
@@ -137,7 +137,7 @@ class Dynamic:
     """Algorithm 5 in one replicate, with what it is compared to."""
 
     def __init__(self, problem: Problem[Subject], run: Run, replicate: int) -> None:
-        self.chosen: DynamicSettings = problem.subject.chosen
+        self.config: DynamicSettings = problem.subject.config
         self._problem, self._run, self._replicate = problem, run, replicate
         self._dense = problem.subject.dense
         self._steps = problem.plan(1.0).steps
@@ -145,13 +145,13 @@ class Dynamic:
 
     def all(self) -> list[dict[str, Any]]:
         """Return a row for each network at the end of training."""
-        ends = (*self.chosen.changes, self._steps)
+        ends = (*self.config.changes, self._steps)
         initial = self._drawn("initialization")
-        last = self._trained("whole/dense", Start(initial, self._dense), 0, self._steps)
+        last = self._trained("whole/dense", Ticket(initial, self._dense), 0, self._steps)
         start, begin, found = initial, 0, []
         for phase, end in enumerate(ends):
             mask = self._mask_of(phase, start, begin, end)
-            sparse = self._trained(f"phase_{phase}/sparse", Start(start, mask), begin, end)
+            sparse = self._trained(f"phase_{phase}/sparse", Ticket(start, mask), begin, end)
             found.append(mask)
             start, begin = self._regrown(sparse, mask, phase), end
         rows = [
@@ -159,31 +159,31 @@ class Dynamic:
             self._row("dense", "whole/dense"),
         ]
         mask = self._largest(last)
-        for step in (0, *self.chosen.changes):
+        for step in (0, *self.config.changes):
             unit = f"rewound_{step}/ticket"
-            self._trained(unit, Start(self._state(step), mask), step, self._steps)
+            self._trained(unit, Ticket(self._state(step), mask), step, self._steps)
             rows.append(self._row(f"ticket, rewound to {step}", unit, mask, found[-1]))
-        self._trained("whole/first", Start(initial, found[0]), 0, self._steps)
+        self._trained("whole/first", Ticket(initial, found[0]), 0, self._steps)
         rows.append(self._row("first mask throughout", "whole/first", found[0], found[-1]))
         return rows
 
     def _mask_of(self, phase: int, start: Network, begin: int, end: int) -> masks.Mask:
         """Return the mask of a phase: what a dense network keeps that is trained through it."""
-        if phase == 0 and self.chosen.first == "imp":  # on the way to the dense network
+        if phase == 0 and self.config.first == "imp":  # on the way to the dense network
             return self._largest(self._state(end))
         if phase == 0:
-            key = keys.stream(self.chosen.seed, self._replicate, "first mask")
+            key = keys.stream(self.config.seed, self._replicate, "first mask")
             random = scores.random(start.params, key=key)
-            of = random if self.chosen.first == "random" else scores.magnitude(start.params)
+            of = random if self.config.first == "random" else scores.magnitude(start.params)
             return self._kept(of)
-        dense = self._trained(f"phase_{phase}/dense", Start(start, self._dense), begin, end)
+        dense = self._trained(f"phase_{phase}/dense", Ticket(start, self._dense), begin, end)
         return self._largest(dense)
 
     def _largest(self, network: Network) -> masks.Mask:
         return self._kept(scores.magnitude(network.params))
 
     def _kept(self, found: Any) -> masks.Mask:
-        keep = self._problem.subject.keeping(self.chosen.density)
+        keep = self._problem.subject.keeping(self.config.density)
         return jax.device_get(prune.global_topk(found, self._dense, keep=keep))
 
     def _regrown(self, sparse: Network, mask: masks.Mask, phase: int) -> Network:
@@ -198,7 +198,7 @@ class Dynamic:
         return jax.device_get(sparse._replace(params=params))
 
     def _drawn(self, purpose: str) -> Network:
-        key = keys.stream(self.chosen.seed, self._replicate, purpose)
+        key = keys.stream(self.config.seed, self._replicate, purpose)
         return jax.device_get(self._init(key))
 
     def _state(self, step: int) -> Network:
@@ -207,25 +207,27 @@ class Dynamic:
             return self._drawn("initialization")
         return self._load(f"step_{step}/dense")
 
-    def _trained(self, unit: str, start: Start, begin: int, end: int) -> Network:
+    def _trained(self, unit: str, start: Ticket, begin: int, end: int) -> Network:
         """Return a network trained from one step to another, if it is not there already."""
         whole = unit == "whole/dense"
-        ask = Ask(
+        request = TrainRequest(
             unit=self._unit(unit),
             start=lambda: start,
-            key=keys.stream(self.chosen.seed, self._replicate, "order"),
+            key=keys.stream(self.config.seed, self._replicate, "order"),
             begin=begin,
             record={"job": "dynamic", "replicate": self._replicate, "level": 0, "control": unit},
             snapshots={
-                step: self._unit(f"step_{step}/dense") for step in self.chosen.changes if whole
+                step: self._unit(f"step_{step}/dense") for step in self.config.changes if whole
             },
         )
         course, placed = self._problem.course(until=end), self._problem.placed
-        for event in work.train(self._run, [ask], course, placed, later=0, checkpoint_seconds=60):
+        for event in work.train(
+            self._run, [request], course, placed, later=0, checkpoint_seconds=60
+        ):
             for record in event.finished:
                 accuracy = record["test_accuracy"]
                 told = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
-                print(f"{ask.unit}: {told}", flush=True)
+                print(f"{request.unit}: {told}", flush=True)
         return self._load(unit)
 
     def _load(self, unit: str) -> Network:
@@ -248,7 +250,7 @@ class Dynamic:
             shared = float(masks.kept(both)) / float(masks.kept(mask))
         record = self._run.record(self._unit(unit))
         return {
-            "first": self.chosen.first,
+            "first": self.config.first,
             "network": network,
             "replicate": self._replicate,
             "density": record["density"],

@@ -17,9 +17,9 @@ import numpy as np
 from timing import interleaved
 
 from jaxlth import cli, data, keys, masks, models
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
-from jaxlth.training import OptimizerSettings, execution, optimizers, train
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.training import OptimizerConfig, execution, optimizers, train
 
 BATCH = 64
 
@@ -40,10 +40,10 @@ def main(
     """
     cores = len(os.sched_getaffinity(0))
     jax.config.update("jax_num_cpu_devices", cores)  # as the command does
-    info, dataset = data.load(DataSettings(name="mnist", data_dir=data_dir), seed=0)
-    model = models.build(ModelSettings(), shape=info.shape, classes=info.classes)
-    chosen = OptimizerSettings(optimizer="sgd", lr=0.1)
-    optimizer = optimizers.build(chosen, optimizers.schedule(chosen, steps=steps))
+    info, dataset = data.load(DataConfig(name="mnist", data_dir=data_dir), seed=0)
+    model = models.build(ModelConfig(), shape=info.shape, classes=info.classes)
+    config = OptimizerConfig(optimizer="sgd", lr=0.1)
+    optimizer = optimizers.build(config, optimizers.schedule(config, steps=steps))
     trainer = train.make(model, optimizer, batch_size=BATCH)
     network = model.init(keys.stream(0, 0, "initialization"))
     mask = masks.dense(network.params)

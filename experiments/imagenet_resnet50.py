@@ -27,7 +27,7 @@ import pandas as pd
 
 from jaxlth import cli, store, tickets
 from jaxlth.report import figures, tables
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpConfig
 
 BENCHMARK = "imagenet_resnet50"
 CONTROLS = ("reinitialized", "random-layerwise", "random")
@@ -71,15 +71,15 @@ def main(
     return 0
 
 
-def settings(part: Part, scale: Scale, replicates: int | None, data_dir: str | None) -> ImpSettings:
+def settings(part: Part, scale: Scale, replicates: int | None, data_dir: str | None) -> ImpConfig:
     """Return the benchmark at a scale, with all controls, rewound as a part says."""
-    chosen = tickets.scaled(tickets.BENCHMARKS[BENCHMARK], scale)
+    config = tickets.scaled(tickets.BENCHMARKS[BENCHMARK], scale)
     return dataclasses.replace(
-        chosen,
-        data=dataclasses.replace(chosen.data, data_dir=data_dir if chosen.data.streamed else None),
-        rewind_step=chosen.rewind_step if part == "epoch-5" else 0,
+        config,
+        data=dataclasses.replace(config.data, data_dir=data_dir if config.data.streamed else None),
+        rewind_step=config.rewind_step if part == "epoch-5" else 0,
         controls=CONTROLS,
-        replicates=replicates or chosen.replicates,
+        replicates=replicates or config.replicates,
     )
 
 

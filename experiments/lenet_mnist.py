@@ -24,7 +24,7 @@ import pandas as pd
 
 from jaxlth import cli, store, tickets
 from jaxlth.report import figures, learning, tables
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpConfig
 
 CONTROLS = ("reinitialized", "random-layerwise", "random")
 
@@ -64,13 +64,13 @@ SCALES = {
 }
 
 
-def imp(scale: Scale, data_dir: str | None) -> ImpSettings:
+def imp(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return the settings that all parts share: Table 4.1, row LeNet."""
-    chosen = tickets.BENCHMARKS["mnist_lenet_300_100"]
+    config = tickets.BENCHMARKS["mnist_lenet_300_100"]
     return dataclasses.replace(
-        chosen,
-        data=dataclasses.replace(chosen.data, name=scale.data, data_dir=data_dir),
-        training=dataclasses.replace(chosen.training, steps=scale.steps),
+        config,
+        data=dataclasses.replace(config.data, name=scale.data, data_dir=data_dir),
+        training=dataclasses.replace(config.training, steps=scale.steps),
         levels=scale.levels,
         controls=CONTROLS,
         control_levels=tuple(range(3, scale.levels + 1, 6)),  # a fifth of their cost
@@ -78,31 +78,31 @@ def imp(scale: Scale, data_dir: str | None) -> ImpSettings:
     )
 
 
-def one_shot(scale: Scale, data_dir: str | None) -> ImpSettings:
+def one_shot(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return IMP that prunes the dense network to each density at once."""
     return dataclasses.replace(imp(scale, data_dir), one_shot=True, controls=(), control_levels=())
 
 
-def lrr(scale: Scale, data_dir: str | None) -> ImpSettings:
+def lrr(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return learning-rate rewinding, Algorithm 2."""
     return dataclasses.replace(
         imp(scale, data_dir), after_pruning="learning-rate", controls=(), control_levels=()
     )
 
 
-def early(scale: Scale, data_dir: str | None) -> ImpSettings:
+def early(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return IMP with a tenth held out, for the step of least validation loss."""
-    chosen = every_third_level(scale, data_dir)
+    config = every_third_level(scale, data_dir)
     return dataclasses.replace(
-        chosen,
-        data=dataclasses.replace(chosen.data, validation=0.1),
+        config,
+        data=dataclasses.replace(config.data, validation=0.1),
         training=dataclasses.replace(
-            chosen.training, steps=scale.early_steps, evaluate_every=scale.early_steps / 50
+            config.training, steps=scale.early_steps, evaluate_every=scale.early_steps / 50
         ),
     )
 
 
-def dilation(scale: Scale, data_dir: str | None) -> ImpSettings:
+def dilation(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return IMP whose networks are trained again for shorter and longer."""
     return dataclasses.replace(
         every_third_level(scale, data_dir),
@@ -111,7 +111,7 @@ def dilation(scale: Scale, data_dir: str | None) -> ImpSettings:
     )
 
 
-def every_third_level(scale: Scale, data_dir: str | None) -> ImpSettings:
+def every_third_level(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return IMP that prunes as much at once as the paper in three levels: a third of the cost."""
     return dataclasses.replace(
         imp(scale, data_dir),
@@ -145,11 +145,11 @@ def main(
     folder = results / (scale if normalize == "statistics" else f"{scale}-{normalize}")
     for part in parts:
         print(f"== {part}", flush=True)
-        chosen = PARTS[part](SCALES[scale], data_dir)
-        chosen = dataclasses.replace(
-            chosen, data=dataclasses.replace(chosen.data, normalize=normalize)
+        config = PARTS[part](SCALES[scale], data_dir)
+        config = dataclasses.replace(
+            config, data=dataclasses.replace(config.data, normalize=normalize)
         )
-        run = cli.staged(chosen, out)
+        run = cli.staged(config, out)
         folder.mkdir(parents=True, exist_ok=True)
         write_results(part, run, folder)
     compare(folder)

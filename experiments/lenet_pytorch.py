@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlth import cli, data
-from jaxlth.data import DataSettings
+from jaxlth.data import DataConfig
 
 if TYPE_CHECKING:
     torch: Any
@@ -39,7 +39,7 @@ def main(
     """
     if torch is None:
         raise ValueError("This needs PyTorch: pip install torch.")
-    _, found = data.load(DataSettings(name="mnist", data_dir=data_dir, validation=0.0), seed=0)
+    _, found = data.load(DataConfig(name="mnist", data_dir=data_dir, validation=0.0), seed=0)
     train, test = (tensors(split, found) for split in (found.train, found.test))
     for seed in seeds:
         torch.manual_seed(seed)

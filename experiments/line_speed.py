@@ -18,8 +18,8 @@ import numpy as np
 from timing import interleaved
 
 from jaxlth import cli, instability, keys, landscape, masks
-from jaxlth.data import DataSettings
-from jaxlth.instability import InstabilitySettings
+from jaxlth.data import DataConfig
+from jaxlth.instability import InstabilityConfig
 from jaxlth.instability.comparing import Line
 from jaxlth.training import evaluation
 
@@ -34,8 +34,8 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     """
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command does
     # As many examples of training as of testing: half of a job's time is that of the bare loop.
-    chosen = InstabilitySettings(data=DataSettings(name="mnist", data_dir=data_dir))
-    problem = instability.prepare(chosen)
+    config = InstabilityConfig(data=DataConfig(name="mnist", data_dir=data_dir))
+    problem = instability.prepare(config)
     dataset, seen = problem.placed.dataset, problem.seen
     a, b = (seen.model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
     mask = masks.dense(a.params)

@@ -29,7 +29,7 @@ import pandas as pd
 import tasks
 
 from jaxlth import cli, instability, store, tickets
-from jaxlth.instability import InstabilitySettings
+from jaxlth.instability import InstabilityConfig
 from jaxlth.report import figures, twins
 from jaxlth.report import instability as report
 
@@ -80,22 +80,22 @@ def main(
     return 0
 
 
-def settings(network: str, scale: str) -> InstabilitySettings:
+def settings(network: str, scale: str) -> InstabilityConfig:
     """Return what all parts of a network share: dense networks from several steps."""
     if network == "mlp-cifar":
         return tasks.mlp_cifar(scale)
     published = tickets.BENCHMARKS[BENCHMARKS[network]]
-    chosen = tickets.scaled(published, scale)
-    asked, length = (LENET_STEPS if network == "lenet" else STEPS), chosen.training.steps or 1
+    config = tickets.scaled(published, scale)
+    asked, length = (LENET_STEPS if network == "lenet" else STEPS), config.training.steps or 1
     shorter = length / (published.training.steps or 1)
-    return InstabilitySettings(
-        data=chosen.data,
-        model=chosen.model,
-        training=chosen.training,
-        optimizer=chosen.optimizer,
-        prune_fraction=chosen.prune_fraction,
+    return InstabilityConfig(
+        data=config.data,
+        model=config.model,
+        training=config.training,
+        optimizer=config.optimizer,
+        prune_fraction=config.prune_fraction,
         steps_k=tuple(dict.fromkeys(round(step * shorter) for step in asked)),
-        replicates=3 if scale == "paper" else chosen.replicates,
+        replicates=3 if scale == "paper" else config.replicates,
         twins=2 if scale == "smoke" else 3,
     )
 
@@ -107,7 +107,7 @@ def levels_of(network: str, scale: str) -> int:
     return tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale).levels
 
 
-def of_part(part: Part, shared: InstabilitySettings, *, levels: int) -> InstabilitySettings:
+def of_part(part: Part, shared: InstabilityConfig, *, levels: int) -> InstabilityConfig:
     """Return what a part asks for, all in one run."""
     sparse = {"networks": ("dense", *SPARSE), "levels": (levels,)}
     length = shared.training.steps or 1

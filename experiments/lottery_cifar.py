@@ -29,7 +29,7 @@ import tasks
 
 from jaxlth import cli, store, tickets
 from jaxlth.report import figures, tables
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpConfig
 
 NETWORKS = {f"conv-{depth}": f"cifar_conv{depth}" for depth in (2, 4, 6, 8)} | tasks.CIFAR
 Network = Literal["conv-2", "conv-4", "conv-6", "conv-8", tasks.Cifar]
@@ -37,17 +37,17 @@ Part = Literal["imp", "one-shot", "lrr"]
 CONTROLS = ("reinitialized", "random", "random-layerwise")
 
 
-def imp(shared: ImpSettings) -> ImpSettings:
+def imp(shared: ImpConfig) -> ImpConfig:
     """Return iterative pruning with all controls."""
     return dataclasses.replace(shared, controls=CONTROLS)
 
 
-def one_shot(shared: ImpSettings) -> ImpSettings:
+def one_shot(shared: ImpConfig) -> ImpConfig:
     """Return IMP that prunes the dense network to each density at once."""
     return dataclasses.replace(shared, one_shot=True, controls=())
 
 
-def lrr(shared: ImpSettings) -> ImpSettings:
+def lrr(shared: ImpConfig) -> ImpConfig:
     """Return learning-rate rewinding, Algorithm 2."""
     return dataclasses.replace(shared, after_pruning="learning-rate", controls=())
 
@@ -100,12 +100,12 @@ def settings(
     replicates: int | None,
     held_out_test: float | None,
     data_dir: str | None,
-) -> ImpSettings:
+) -> ImpConfig:
     """Return the settings that all parts of a network share."""
-    chosen = tickets.scaled(tickets.BENCHMARKS[NETWORKS[network]], scale)
-    share = chosen.data.held_out_test if held_out_test is None else held_out_test
-    data = dataclasses.replace(chosen.data, held_out_test=share, data_dir=data_dir)
-    return dataclasses.replace(chosen, data=data, replicates=replicates or chosen.replicates)
+    config = tickets.scaled(tickets.BENCHMARKS[NETWORKS[network]], scale)
+    share = config.data.held_out_test if held_out_test is None else held_out_test
+    data = dataclasses.replace(config.data, held_out_test=share, data_dir=data_dir)
+    return dataclasses.replace(config, data=data, replicates=replicates or config.replicates)
 
 
 def draw(folder: pathlib.Path) -> None:

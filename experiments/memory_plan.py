@@ -74,10 +74,10 @@ def main(
     return 0
 
 
-def planned(chosen: Slice, dtype: Any, batch_size: int) -> list[int]:
+def planned(config: Slice, dtype: Any, batch_size: int) -> list[int]:
     """Return the number of devices and the bytes on each, of the columns of the table."""
     found = topologies.get_topology_desc(
-        platform="tpu", topology_name=chosen.topology, **chosen.options
+        platform="tpu", topology_name=config.topology, **config.options
     )
     devices = tuple(found.devices)
     benchmark = tickets.BENCHMARKS["imagenet_resnet50"]

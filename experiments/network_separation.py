@@ -29,14 +29,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from jaxlth import cli, data, prune, separation, store, tickets
-from jaxlth.data import DataSettings
+from jaxlth.data import DataConfig
 from jaxlth.masks import kept
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 from jaxlth.report import figures, levels, outcomes, pictures, pixels
 from jaxlth.report import separation as report
-from jaxlth.separation import SeparationSettings
-from jaxlth.tickets import ImpSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.separation import SeparationConfig
+from jaxlth.tickets import ImpConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Part = Literal["extension", "grid", "variants", "mnist", "pixels"]
 BASES = {1: (4, 20, 2), 2: (4, 8, 8, 2), 3: (4, 4, 4, 4, 2)}  # by number of hidden layers
@@ -50,8 +50,8 @@ TARGET_OF_IMAGES = 600  # likewise, of MNIST beside Fashion-MNIST and of each al
 VARIANTS: dict[str, dict[str, Any]] = {  # the thesis's future work
     "plain": {},
     "alive": {"alive": True},
-    "l1": {"optimizer": OptimizerSettings(lr=1e-3, l1=1e-5), "compact": False},
-    "l2": {"optimizer": OptimizerSettings(lr=1e-3, weight_decay=1e-4), "compact": False},
+    "l1": {"optimizer": OptimizerConfig(lr=1e-3, l1=1e-5), "compact": False},
+    "l2": {"optimizer": OptimizerConfig(lr=1e-3, weight_decay=1e-4), "compact": False},
     "rewind": {"rewind_step": 100},
     "learning-rate": {"after_pruning": "learning-rate"},
     "synflow": {"score": "synflow"},
@@ -119,14 +119,14 @@ class Asked:
     out: str
     draw: bool
 
-    def done(self, chosen: SeparationSettings) -> pathlib.Path:
+    def done(self, config: SeparationConfig) -> pathlib.Path:
         """Return the folder of a run, trained unless figures alone are asked for."""
         if not self.draw:
-            cli.run_study("separation", chosen, out=self.out)
-        return store.folder(self.out, chosen, job="separation", label=separation.label(chosen))
+            cli.run_study("separation", config, out=self.out)
+        return store.folder(self.out, config, job="separation", label=separation.label(config))
 
 
-def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationSettings:
+def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationConfig:
     """Return the settings for the thesis's points, section 3.2.2.
 
     The thesis stops early by the loss on its 1000 test points, a few of which lie on the wrong
@@ -134,17 +134,15 @@ def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationSett
     training is long. Half of them has some.
     """
     epochs, patience, replicates = (60.0, 5, 2) if asked.scale == "smoke" else (3000.0, 30, 4)
-    return SeparationSettings(
-        data=DataSettings(
+    return SeparationConfig(
+        data=DataConfig(
             name=more.pop("data", "moons+circles"),
             normalize="per-pixel",
             validation=asked.validation,
         ),
-        model=ModelSettings(name="mlp", hidden=hidden),
-        training=TrainingSettings(
-            epochs=epochs, batch_size=64, evaluate_every=1, patience=patience
-        ),
-        optimizer=more.pop("optimizer", OptimizerSettings(lr=1e-3)),
+        model=ModelConfig(name="mlp", hidden=hidden),
+        training=TrainingConfig(epochs=epochs, batch_size=64, evaluate_every=1, patience=patience),
+        optimizer=more.pop("optimizer", OptimizerConfig(lr=1e-3)),
         replicates=asked.replicates or replicates,
         compact=more.pop("compact", True),
         **more,
@@ -212,8 +210,8 @@ def grid(asked: Asked, folder: pathlib.Path) -> None:
         for count in range(1, most + 1):
             print(f"== width {width}, {count} levels", flush=True)
             target = TARGET if asked.scale != "smoke" else 40
-            chosen = points(asked, (width, width), target=target, levels=count)
-            runs[asked.done(chosen).name] = count
+            config = points(asked, (width, width), target=target, levels=count)
+            runs[asked.done(config).name] = count
     frame = stored(asked.out, runs)
     found = report.outcomes(frame).assign(levels=lambda rows: rows["run"].map(runs))
     found.drop(columns="run").round(6).to_csv(folder / "grid.csv", index=False)
@@ -233,12 +231,12 @@ def variants(asked: Asked, folder: pathlib.Path) -> None:
     runs: dict[str, str] = {}
     for name, changed in VARIANTS.items():
         print(f"== {name}", flush=True)
-        chosen = points(asked, shapes[-1][1:-1], counts=counts, **changed)
-        runs[asked.done(chosen).name] = name
+        config = points(asked, shapes[-1][1:-1], counts=counts, **changed)
+        runs[asked.done(config).name] = name
     for sets in ("moons+circles+moons", "moons+circles+moons+circles"):
         print(f"== {sets}", flush=True)
-        chosen = points(asked, shapes[-1][1:-1], levels=len(counts), data=sets)
-        runs[asked.done(chosen).name] = sets
+        config = points(asked, shapes[-1][1:-1], levels=len(counts), data=sets)
+        runs[asked.done(config).name] = sets
     frame = stored(asked.out, runs)
     found = report.outcomes(frame).assign(variant=lambda rows: rows["run"].map(runs))
     found.drop(columns="run").round(6).to_csv(folder / "variants.csv", index=False)
@@ -276,22 +274,20 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
     save(drawn, folder)
 
 
-def mnist(asked: Asked) -> SeparationSettings:
+def mnist(asked: Asked) -> SeparationConfig:
     """Return the settings for MNIST beside Fashion-MNIST, section 4.3."""
     smoke = asked.scale == "smoke"
     epochs, patience = {"smoke": (2.0, 1), "cpu": (40.0, 5), "paper": (1000.0, 30)}[asked.scale]
-    return SeparationSettings(
-        data=DataSettings(
+    return SeparationConfig(
+        data=DataConfig(
             name="mnist+fashion_mnist",
             normalize="per-pixel",
             data_dir=asked.data_dir,
             examples=2_000 if smoke else None,
         ),
-        model=ModelSettings(name="mlp", hidden=(32, 16) if smoke else (784, 392)),
-        training=TrainingSettings(
-            epochs=epochs, batch_size=512, evaluate_every=1, patience=patience
-        ),
-        optimizer=OptimizerSettings(lr=1e-3),
+        model=ModelConfig(name="mlp", hidden=(32, 16) if smoke else (784, 392)),
+        training=TrainingConfig(epochs=epochs, batch_size=512, evaluate_every=1, patience=patience),
+        optimizer=OptimizerConfig(lr=1e-3),
         levels=4 if smoke else 20,
         target=TARGET_OF_IMAGES,
         coverage="output",
@@ -305,39 +301,37 @@ def connectivity(asked: Asked, folder: pathlib.Path) -> None:
     """Prune LeNet on each of the two sets alone, and see which pixels stay connected."""
     drawn = {}
     for number, name in ((22, "mnist"), (23, "fashion_mnist")):
-        chosen = alone(asked, name)
+        config = alone(asked, name)
         if not asked.draw:
-            cli.run_study("imp", chosen, out=asked.out)
-        path = store.folder(asked.out, chosen, job="imp", label=tickets.label(chosen))
+            cli.run_study("imp", config, out=asked.out)
+        path = store.folder(asked.out, config, job="imp", label=tickets.label(config))
         run = store.look(path)
-        info, dataset = data.load(chosen.data, seed=chosen.seed)
+        info, dataset = data.load(config.data, seed=config.seed)
         assert isinstance(dataset, data.Dataset)
         drawn[f"figure_4-{number}"] = pixels.statistics(dataset.train.images)
         masks = {
             level: tickets.find(run, level, tickets.TICKET, 0).mask["Dense_0"]["kernel"]
-            for level in range(chosen.levels + 1)
+            for level in range(config.levels + 1)
         }
         drawn[f"figure_4-{number + 2}"] = pixels.connections(masks, info.shape)
     save(drawn, folder)
 
 
-def alone(asked: Asked, name: str) -> ImpSettings:
+def alone(asked: Asked, name: str) -> ImpConfig:
     """Return the settings for LeNet on one set, section 4.3.2."""
     smoke = asked.scale == "smoke"
     epochs, patience = {"smoke": (1.0, 1), "cpu": (40.0, 5), "paper": (1000.0, 30)}[asked.scale]
     size = weights((784, 300, 100, 10))
     rate = prune.trajectory(size=size, levels=18, target=TARGET_OF_IMAGES).rate
-    return ImpSettings(
-        data=DataSettings(
+    return ImpConfig(
+        data=DataConfig(
             name=name,
             normalize="per-pixel",
             data_dir=asked.data_dir,
             examples=2_000 if smoke else None,
         ),
-        training=TrainingSettings(
-            epochs=epochs, batch_size=512, evaluate_every=1, patience=patience
-        ),
-        optimizer=OptimizerSettings(lr=1e-3),
+        training=TrainingConfig(epochs=epochs, batch_size=512, evaluate_every=1, patience=patience),
+        optimizer=OptimizerConfig(lr=1e-3),
         levels=3 if smoke else 18,
         prune_fraction=round(rate, 4),
         controls=(),

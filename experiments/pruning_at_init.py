@@ -31,12 +31,12 @@ from composite_pruning import lenet
 
 from jaxlth import cli, early, masks, store, tickets, trees
 from jaxlth import settings as checks
-from jaxlth.early import EarlySettings
-from jaxlth.models import ModelSettings
+from jaxlth.early import EarlyConfig
+from jaxlth.models import ModelConfig
 from jaxlth.report import early as report
 from jaxlth.report import figures, views
-from jaxlth.tickets import ImpSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.tickets import ImpConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
 Part = Literal["ablations", "variants", "steps", "after"]
@@ -89,9 +89,9 @@ def main(
         if replicates is not None:
             shared = dataclasses.replace(shared, replicates=replicates)
         for part in () if draw else parts:
-            for chosen in of_part(part, shared, network, scale):
+            for config in of_part(part, shared, network, scale):
                 print(f"== {network}, {part}", flush=True)
-                cli.run_study("early", chosen, out=out)
+                cli.run_study("early", config, out=out)
         run = store.folder(out, shared, job="early", label=early.label(shared))
         checks.require(run.exists(), f"There is no run of {network} in {out} to draw.")
         folder = results / scale / network
@@ -107,27 +107,27 @@ def main(
     return 0
 
 
-def settings(network: str, scale: str, *, data_dir: str | None) -> EarlySettings:
+def settings(network: str, scale: str, *, data_dir: str | None) -> EarlyConfig:
     """Return what all parts of a network share."""
     if network == "lenet":
         shared = lenet(scale, data_dir=data_dir)
     elif network == "conv-2-digits":  # on images of 8x8 pixels, so that two cores do it in minutes
-        shared = EarlySettings(
-            model=ModelSettings(name="conv-2"),
-            training=TrainingSettings(epochs=20, batch_size=60, evaluate_every=5.0),
-            optimizer=OptimizerSettings(optimizer="adam", lr=2e-4),
+        shared = EarlyConfig(
+            model=ModelConfig(name="conv-2"),
+            training=TrainingConfig(epochs=20, batch_size=60, evaluate_every=5.0),
+            optimizer=OptimizerConfig(optimizer="adam", lr=2e-4),
             replicates=5,
         )
     else:
-        chosen = tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale)
+        config = tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale)
         if scale == "cpu":
-            chosen = shortened(chosen, network)
-        shared = EarlySettings(
-            data=dataclasses.replace(chosen.data, data_dir=data_dir),
-            model=chosen.model,
-            training=chosen.training,
-            optimizer=chosen.optimizer,
-            replicates=chosen.replicates,
+            config = shortened(config, network)
+        shared = EarlyConfig(
+            data=dataclasses.replace(config.data, data_dir=data_dir),
+            model=config.model,
+            training=config.training,
+            optimizer=config.optimizer,
+            replicates=config.replicates,
         )
     densities = DENSITIES.get(network, OTHERS)
     if scale == "smoke":
@@ -137,14 +137,14 @@ def settings(network: str, scale: str, *, data_dir: str | None) -> EarlySettings
     return dataclasses.replace(shared, densities=densities)
 
 
-def shortened(chosen: ImpSettings, network: str) -> ImpSettings:
+def shortened(config: ImpConfig, network: str) -> ImpConfig:
     """Return a benchmark on a part of CIFAR-10, with its rate lowered at the same shares."""
     steps, examples, batch_size, _ = SHORT[network]
-    training, optimizer = chosen.training, chosen.optimizer
+    training, optimizer = config.training, config.optimizer
     milestones = tuple(round(at * steps / training.steps) for at in optimizer.milestones)
     return dataclasses.replace(
-        chosen,
-        data=dataclasses.replace(chosen.data, examples=examples),
+        config,
+        data=dataclasses.replace(config.data, examples=examples),
         training=dataclasses.replace(
             training, steps=steps, batch_size=batch_size, evaluate_every=steps / 2
         ),
@@ -152,7 +152,7 @@ def shortened(chosen: ImpSettings, network: str) -> ImpSettings:
     )
 
 
-def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list[EarlySettings]:
+def of_part(part: Part, shared: EarlyConfig, network: str, scale: str) -> list[EarlyConfig]:
     """Return what a part asks for, all in one run: SynFlow in rounds, the others at once."""
     all_of_them = scale == "paper" or network == "lenet"
     ablations = early.ABLATIONS if all_of_them else early.ABLATIONS[:3]
@@ -186,7 +186,7 @@ def of_part(part: Part, shared: EarlySettings, network: str, scale: str) -> list
     return [dataclasses.replace(shared, **each) for each in asked]
 
 
-def of_this_study(frame: pd.DataFrame, shared: EarlySettings) -> pd.DataFrame:
+def of_this_study(frame: pd.DataFrame, shared: EarlyConfig) -> pd.DataFrame:
     """Return the rows of this study, of a run that others may share."""
     scores = (*FOUR, "grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random", "none")
     densities = report.tickets(frame).reindex(frame.index)["density"]

@@ -31,10 +31,10 @@ import optax
 from timing import interleaved
 
 from jaxlth import cli, data, keys, masks, models, prune, scores, store, tickets, training
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
-from jaxlth.tickets import ImpSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings, execution, fit, optimizers, train
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.tickets import ImpConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig, execution, fit, optimizers, train
 
 BATCH, LR = 60, 12e-4
 BASE = "bare scan, mask on the gradients"
@@ -54,8 +54,8 @@ def main(
       rounds: how often the variants take turns.
       whole: also time a whole run of `jaxlth imp`, and its peak memory.
     """
-    info, dataset = data.load(DataSettings(name="mnist", data_dir=data_dir), seed=0)
-    model = models.build(ModelSettings(), shape=info.shape, classes=info.classes)
+    info, dataset = data.load(DataConfig(name="mnist", data_dir=data_dir), seed=0)
+    model = models.build(ModelConfig(), shape=info.shape, classes=info.classes)
     network = model.init(keys.stream(0, 0, "initialization"))
     dense = masks.dense(network.params)
     mask = prune.global_topk(scores.magnitude(network.params), dense, keep=masks.size(dense) // 2)
@@ -90,8 +90,8 @@ def main(
 
 def optimizer() -> optax.GradientTransformationExtraArgs:
     """Return Adam as the library builds it."""
-    chosen = OptimizerSettings(optimizer="adam", lr=LR)
-    return optimizers.build(chosen, optimizers.schedule(chosen, steps=1))
+    config = OptimizerConfig(optimizer="adam", lr=LR)
+    return optimizers.build(config, optimizers.schedule(config, steps=1))
 
 
 def bare_scan(
@@ -159,11 +159,11 @@ def watched(
 
     Without evaluations, which the bare scan has not either: a job's 20 are timed apart.
     """
-    settings = TrainingSettings(steps=steps, batch_size=BATCH)
-    plan = training.plan(settings, OptimizerSettings(), examples=len(dataset.train.labels))
+    settings = TrainingConfig(steps=steps, batch_size=BATCH)
+    plan = training.plan(settings, OptimizerConfig(), examples=len(dataset.train.labels))
     plan = dataclasses.replace(plan, evaluations=())
     layout = execution.layout(1, devices=jax.local_devices()[:1])
-    compiled = fit.compile(trainer, layout, train_examples=TrainingSettings().train_examples)
+    compiled = fit.compile(trainer, layout, train_examples=TrainingConfig().train_examples)
     shared = layout.share(dataset)
     group = layout.place([mask]), layout.place([jax.random.key(0)])
     state = trainer.start(network, mask)
@@ -196,7 +196,7 @@ def level_parts(
     )
     evaluate = jax.jit(trainer.evaluate)
     folder = pathlib.Path(tempfile.mkdtemp())
-    run = store.open_run(folder, ImpSettings(), job="speed", label="level")
+    run = store.open_run(folder, ImpConfig(), job="speed", label="level")
     arrays = jax.device_get({"network": network, "mask": mask})
     numbers = iter(range(10**6))
     sizes = [(3, 3, inputs, outputs) for outputs, inputs in VGG16] + [(512, 10)]
@@ -219,10 +219,10 @@ def level_parts(
 
 def early_pruning(network: Any, mask: Any, dataset: data.Dataset) -> dict[str, Callable[[], Any]]:
     """Return pruning at initialisation, everything compiled anew: as a job does it, once."""
-    model = models.build(ModelSettings(), shape=dataset.train.images.shape[1:], classes=10)
+    model = models.build(ModelConfig(), shape=dataset.train.images.shape[1:], classes=10)
     images = data.normalize(dataset.train.images[:100], dataset.mean, dataset.std)
     batch = images, dataset.train.labels[:100]
-    resnet = models.build(ModelSettings(name="resnet-20"), shape=(32, 32, 3), classes=10)
+    resnet = models.build(ModelConfig(name="resnet-20"), shape=(32, 32, 3), classes=10)
     large = resnet.init(keys.stream(0, 0, "initialization"))
     dense = masks.dense(large.params)
     counts = prune.round_counts(masks.size(dense), keep=masks.size(dense) // 100, rounds=100)
@@ -265,17 +265,17 @@ def framework_seconds(data_dir: str | None, rounds: int) -> float:
     One network is trained, evaluated on the test images and on 10,000 training images, stored, and
     pruned for the next level.
     """
-    chosen = ImpSettings(
-        data=DataSettings(name="mnist", data_dir=data_dir),
-        training=TrainingSettings(steps=1),
+    config = ImpConfig(
+        data=DataConfig(name="mnist", data_dir=data_dir),
+        training=TrainingConfig(steps=1),
         levels=rounds + 1,
         controls=(),
         replicates=1,
     )
     folder = pathlib.Path(tempfile.mkdtemp())
     clocks = [time.perf_counter()]
-    with store.open_run(folder, chosen, job="imp", label="framework") as run:
-        for event in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=60):
+    with store.open_run(folder, config, job="imp", label="framework") as run:
+        for event in tickets.imp(tickets.prepare(config), run, checkpoint_seconds=60):
             if event.finished:
                 clocks.append(time.perf_counter())
     taken = [after - before for before, after in itertools.pairwise(clocks)]

@@ -23,7 +23,7 @@ import numpy as np
 import PIL.Image
 
 from jaxlth import cli, keys
-from jaxlth.data import StreamSettings, folders, streamed, workers
+from jaxlth.data import StreamConfig, folders, streamed, workers
 
 WORKERS = (0, 1, 2)
 QUALITY = 90  # of the JPEGs: 100 to 150 kB each, as ImageNet's
@@ -73,7 +73,7 @@ def batches(source: Any, count: int, end: int, batch_size: int) -> Any:
     """Return the batches of steps 0, ..., end - 1, decoded by so many workers."""
     return streamed.training(
         source,
-        StreamSettings(workers=count),
+        StreamConfig(workers=count),
         batch_size=batch_size,
         begin=0,
         end=end,
@@ -89,7 +89,7 @@ def decoding(source: Any, images: int, batch_size: int) -> float:
 
 def evaluating(source: Any, batch_size: int) -> float:
     """Return the seconds that all images, cropped for testing, take in this process."""
-    return seconds(streamed.evaluation(source, StreamSettings(), batch_size=batch_size))
+    return seconds(streamed.evaluation(source, StreamConfig(), batch_size=batch_size))
 
 
 def seconds(found: Iterator[Any]) -> float:
@@ -103,7 +103,7 @@ def seconds(found: Iterator[Any]) -> float:
 def waiting(source: Any, count: int, steps: int, batch_size: int, step_seconds: float) -> float:
     """Return the share of time in which the device waits for data, once it has its first batch."""
     found = batches(source, count, steps + 1, batch_size)
-    sent = workers.ahead(found, put=lambda batch: batch, depth=StreamSettings().ahead)
+    sent = workers.ahead(found, put=lambda batch: batch, depth=StreamConfig().ahead)
     next(sent)
     start = free = time.perf_counter()
     waited = 0.0

@@ -32,17 +32,17 @@ from typing import Any, Literal
 import pandas as pd
 
 from jaxlth import cli, store, supermask
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.report import figures
 from jaxlth.report import supermask as report
-from jaxlth.supermask import SupermaskSettings
-from jaxlth.training import TrainingSettings
+from jaxlth.supermask import SupermaskConfig
+from jaxlth.training import TrainingConfig
 
 Split = Literal["validation", "test"]
 SIZES = tuple(f"{a}-{b}" for a, b in itertools.product((50, 100, 150), (5, 15, 25)))
 COUNTS = {"smoke": 2, "cpu": 3, "paper": 10}
-PLAIN = (ModelSettings().initializer, DataSettings().normalize)
+PLAIN = (ModelConfig().initializer, DataConfig().normalize)
 GROUPS = {  # of Table 1, as the paper gauges them
     "high performers": ("200-30", "100-15", "100-25", "150-15", "150-25"),
     "medium performers": ("50-15", "50-25", "150-5"),
@@ -75,8 +75,8 @@ NUMBERS = {  # of section 3.4, in percent but for the threshold: mean, deviation
 def main(
     scale: Literal["smoke", "cpu", "paper"] = "smoke",
     choose_on: tuple[Split, ...] = ("validation",),
-    initializer: str = ModelSettings().initializer,
-    normalize: str = DataSettings().normalize,
+    initializer: str = ModelConfig().initializer,
+    normalize: str = DataConfig().normalize,
     mask_biases: bool = False,
     search: bool = True,
     replicates: int | None = None,
@@ -102,19 +102,19 @@ def main(
       results: folder for tables and figures.
     """
     for split in choose_on:
-        chosen = settings(scale, split, replicates or COUNTS[scale], data_dir)
-        chosen = dataclasses.replace(
-            chosen,
-            data=dataclasses.replace(chosen.data, normalize=normalize),
-            model=dataclasses.replace(chosen.model, initializer=initializer),
+        config = settings(scale, split, replicates or COUNTS[scale], data_dir)
+        config = dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, normalize=normalize),
+            model=dataclasses.replace(config.model, initializer=initializer),
             mask_biases=mask_biases,
-            sizes=chosen.sizes if search else (),
+            sizes=config.sizes if search else (),
         )
         if not draw:
             print(f"== chosen on the {split} split", flush=True)
-            cli.run_study("supermask", chosen, out=out)
-        label = supermask.label(chosen)
-        path = store.look(store.folder(out, chosen, job="supermask", label=label)).path
+            cli.run_study("supermask", config, out=out)
+        label = supermask.label(config)
+        path = store.look(store.folder(out, config, job="supermask", label=label)).path
         others = [name for name in (initializer, normalize) if name not in PLAIN]
         others += ["biases"] if mask_biases else []
         folder = results / scale / "-".join([split, *others])
@@ -124,21 +124,21 @@ def main(
     return 0
 
 
-def settings(scale: str, split: Split, replicates: int, data_dir: str | None) -> SupermaskSettings:
+def settings(scale: str, split: Split, replicates: int, data_dir: str | None) -> SupermaskConfig:
     """Return the settings of section 3, or smaller ones."""
     held = 0.1 if split == "validation" else 0.0
     if scale == "smoke":
-        return SupermaskSettings(
-            data=DataSettings(validation=held),
-            model=ModelSettings(name="mlp", hidden=(40, 15)),
-            training=TrainingSettings(steps=2_000, evaluate_every=100),
+        return SupermaskConfig(
+            data=DataConfig(validation=held),
+            model=ModelConfig(name="mlp", hidden=(40, 15)),
+            training=TrainingConfig(steps=2_000, evaluate_every=100),
             thresholds=tuple(round(0.05 * place, 2) for place in range(15)),
             sizes=("10-5", "20-10"),
             choose_on=split,
             replicates=replicates,
         )
-    return SupermaskSettings(
-        data=DataSettings(name="mnist", validation=held, data_dir=data_dir),
+    return SupermaskConfig(
+        data=DataConfig(name="mnist", validation=held, data_dir=data_dir),
         sizes=SIZES if scale == "paper" else ("50-5", "100-15", "150-25"),
         choose_on=split,
         replicates=replicates,

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Literal
 
-from jaxlth.data import DataSettings
-from jaxlth.instability import InstabilitySettings
-from jaxlth.models import ModelSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.data import DataConfig
+from jaxlth.instability import InstabilityConfig
+from jaxlth.models import ModelConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 # Frankle 2023, Table 4.1, on CIFAR-10: the name in the thesis, and that of the benchmark.
 Cifar = Literal[
@@ -27,25 +27,25 @@ CIFAR = {
 }
 
 
-def mlp_cifar(scale: str, *, optimizer: str = "momentum") -> InstabilitySettings:
+def mlp_cifar(scale: str, *, optimizer: str = "momentum") -> InstabilityConfig:
     """Return an analysis that two cores can do of a network unstable at initialisation (ours).
 
     An MLP of three hidden layers on CIFAR-10, at a rate near which it diverges. Tested on images
     held out of the training set.
     """
     smoke = scale == "smoke"
-    return InstabilitySettings(
-        data=DataSettings(
+    return InstabilityConfig(
+        data=DataConfig(
             name="cifar10", held_out_test=0.1, validation=0.0, examples=2_000 if smoke else None
         ),
-        model=ModelSettings(name="mlp", hidden=(256, 256, 256)),
-        training=TrainingSettings(
+        model=ModelConfig(name="mlp", hidden=(256, 256, 256)),
+        training=TrainingConfig(
             steps=30 if smoke else 2_800,
             batch_size=128,
             evaluate_every=10 if smoke else 700,
             train_examples=1_000 if smoke else 5_000,
         ),
-        optimizer=OptimizerSettings(optimizer=optimizer, lr=0.05),
+        optimizer=OptimizerConfig(optimizer=optimizer, lr=0.05),
         steps_k=(0, 10) if smoke else (0, 50, 100, 200, 500, 1_000),
         replicates=1 if smoke else 2,
         twins=2,
@@ -53,8 +53,8 @@ def mlp_cifar(scale: str, *, optimizer: str = "momentum") -> InstabilitySettings
 
 
 def placed(
-    chosen: InstabilitySettings, *, data_dir: str | None, replicates: int | None
-) -> InstabilitySettings:
+    config: InstabilityConfig, *, data_dir: str | None, replicates: int | None
+) -> InstabilityConfig:
     """Return settings with the directory of the data, and other replicates where they are given."""
-    data = dataclasses.replace(chosen.data, data_dir=data_dir)
-    return dataclasses.replace(chosen, data=data, replicates=replicates or chosen.replicates)
+    data = dataclasses.replace(config.data, data_dir=data_dir)
+    return dataclasses.replace(config, data=data, replicates=replicates or config.replicates)

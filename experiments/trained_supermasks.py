@@ -27,14 +27,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from jaxlth import cli, mask_training, store
-from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings
-from jaxlth.mask_training import MaskTrainingSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.early import EarlyConfig
+from jaxlth.mask_training import MaskTrainingConfig
+from jaxlth.models import ModelConfig
 from jaxlth.report import early as report
 from jaxlth.report import figures
 from jaxlth.supermasks import SupermaskRule
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Network = Literal["lenet", "conv-2-cifar"]
 Part = Literal["bernoulli", "edge-popup", "gem-miner", "scores"]
@@ -43,14 +43,14 @@ REPLICATES = {"smoke": 2, "cpu": 3, "paper": 5}
 # What rounds to 1 falls with the factor of squared scores; with these it is about as much (ours).
 L2 = {0.5: 0.0, 0.2: 3e-6, 0.1: 1e-5, 0.05: 1.7e-5, 0.02: 3e-5}
 RULES = {  # rates are those of the methods' published code, but for bernoulli (ours)
-    "bernoulli": (SupermaskRule(), OptimizerSettings(lr=0.1)),
+    "bernoulli": (SupermaskRule(), OptimizerConfig(lr=0.1)),
     "edge-popup": (
         SupermaskRule(method="edge-popup", weights="signed-constant"),
-        OptimizerSettings(optimizer="momentum", lr=0.1, weight_decay=1e-4, schedule="cosine"),
+        OptimizerConfig(optimizer="momentum", lr=0.1, weight_decay=1e-4, schedule="cosine"),
     ),
     "gem-miner": (
         SupermaskRule(method="gem-miner", weights="signed-constant"),
-        OptimizerSettings(optimizer="momentum", lr=1.0, schedule="cosine"),
+        OptimizerConfig(optimizer="momentum", lr=1.0, schedule="cosine"),
     ),
 }
 
@@ -99,39 +99,37 @@ def common(network: Network, scale: str, replicates: int, data_dir: str | None) 
         epochs = {"smoke": 3.0, "cpu": 10.0, "paper": 40.0}[scale]
         return {
             # Tested on images held out: whole test batches are not to be had everywhere (ours).
-            "data": DataSettings(
+            "data": DataConfig(
                 name="cifar10", data_dir=data_dir, examples=examples, held_out_test=0.1
             ),
-            "model": ModelSettings(name="conv-2"),
+            "model": ModelConfig(name="conv-2"),
             # Else evaluations would take longer than so short a training.
-            "training": TrainingSettings(
-                epochs=epochs, evaluate_every=epochs, train_examples=2_000
-            ),
+            "training": TrainingConfig(epochs=epochs, evaluate_every=epochs, train_examples=2_000),
             "replicates": replicates,
         }
     if scale == "smoke":
         return {
-            "data": DataSettings(),
-            "model": ModelSettings(name="mlp", hidden=(40,)),
-            "training": TrainingSettings(epochs=20.0),
+            "data": DataConfig(),
+            "model": ModelConfig(name="mlp", hidden=(40,)),
+            "training": TrainingConfig(epochs=20.0),
             "replicates": replicates,
         }
     return {
-        "data": DataSettings(name="mnist", data_dir=data_dir),
-        "model": ModelSettings(),
-        "training": TrainingSettings(epochs=10.0 if scale == "cpu" else 40.0),
+        "data": DataConfig(name="mnist", data_dir=data_dir),
+        "model": ModelConfig(),
+        "training": TrainingConfig(epochs=10.0 if scale == "cpu" else 40.0),
         "replicates": replicates,
     }
 
 
 def of_part(
     part: Part, shared: dict[str, Any], scale: str
-) -> list[MaskTrainingSettings | EarlySettings]:
+) -> list[MaskTrainingConfig | EarlyConfig]:
     """Return the settings of a part: masks and then weights trained for the same time each."""
     densities, convolutional = DENSITIES[scale], shared["model"].name == "conv-2"
-    weights = OptimizerSettings(lr=2e-4) if convolutional else OptimizerSettings()
+    weights = OptimizerConfig(lr=2e-4) if convolutional else OptimizerConfig()
     if part == "scores":
-        tickets = EarlySettings(
+        tickets = EarlyConfig(
             **shared,
             optimizer=weights,
             scores=("magnitude", "snip", "synflow"),
@@ -145,7 +143,7 @@ def of_part(
     training = shared["training"]
     if part == "bernoulli":  # draws of masks slow it down
         training = dataclasses.replace(training, epochs=2 * training.epochs)
-    masked = MaskTrainingSettings(
+    masked = MaskTrainingConfig(
         **shared | {"training": training},
         supermask=rule,
         optimizer=optimizer,
@@ -164,12 +162,12 @@ def of_part(
     ]
 
 
-def study_name(config: MaskTrainingSettings | EarlySettings) -> str:
+def study_name(config: MaskTrainingConfig | EarlyConfig) -> str:
     """Return the name of the study that settings are of."""
-    return "early" if isinstance(config, EarlySettings) else "train-mask"
+    return "early" if isinstance(config, EarlyConfig) else "train-mask"
 
 
-def run_folder(config: MaskTrainingSettings | EarlySettings, out: str) -> pathlib.Path:
+def run_folder(config: MaskTrainingConfig | EarlyConfig, out: str) -> pathlib.Path:
     """Return the folder of the run of settings."""
     label = mask_training.label(config)
     return store.folder(out, config, job=study_name(config), label=label)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxlth import hosts, masks
-from jaxlth.data import Dataset, Streamed, StreamSettings
+from jaxlth.data import Dataset, StreamConfig, Streamed
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit
@@ -27,25 +27,25 @@ LAST = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
 BEST = ("validation_loss", "test_accuracy", "test_loss")
 
 
-class Start(NamedTuple):
-    """What a network starts from."""
+class Ticket(NamedTuple):
+    """A network and the mask under which it is trained."""
 
     network: Network
     mask: masks.Mask
 
 
-class Ask(NamedTuple):
-    """A network that is wanted."""
+class TrainRequest(NamedTuple):
+    """A request to train one network."""
 
     unit: str  # its name in the run, "level_03/ticket/replicate_0"
-    start: Callable[[], Start]  # called when the training begins
+    start: Callable[[], Ticket]  # called when the training begins
     key: jax.Array  # of the data order
     begin: int  # step that training starts at
     record: Mapping[str, Any]  # what is known of it beforehand
     snapshots: Mapping[int, str] = {}  # step -> unit that keeps the network of that step
-    restore: Callable[[Network], Start] | None = None  # of full size, where it trains smaller
+    restore: Callable[[Network], Ticket] | None = None  # of full size, where it trains smaller
     parts: str = ""  # which units those are, so that a checkpoint of others is of no use
-    measure: Callable[[Start], Mapping[str, Any]] | None = None  # what else its record says
+    measure: Callable[[Ticket], Mapping[str, Any]] | None = None  # what else its record says
 
 
 class Progress(NamedTuple):
@@ -59,7 +59,7 @@ class Progress(NamedTuple):
     left: int  # networks still to be stored, those in training among them; at most
 
 
-class Course:
+class CompiledTraining:
     """A training that may be asked for: its times, and its functions compiled for each layout.
 
     Args:
@@ -81,7 +81,7 @@ class Course:
         split: int = 1,
         side_by_side: int | None = None,
         convolutional: bool = False,
-        stream: StreamSettings | None = None,
+        stream: StreamConfig | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
@@ -97,7 +97,7 @@ class Course:
         )
 
 
-class Placed:
+class DeviceDataset:
     """A data set, sent to the devices once for each set of them; of streams the statistics."""
 
     def __init__(self, dataset: Dataset | Streamed) -> None:
@@ -120,7 +120,7 @@ class Placed:
 class _Task(NamedTuple):
     """A network about to be trained on."""
 
-    ask: Ask
+    request: TrainRequest
     state: State  # at `step`
     mask: masks.Mask
     step: int
@@ -130,9 +130,9 @@ class _Task(NamedTuple):
 
 def train(
     run: Run,
-    asks: Sequence[Ask],
-    course: Course,
-    placed: Placed,
+    requests: Sequence[TrainRequest],
+    course: CompiledTraining,
+    placed: DeviceDataset,
     *,
     later: int,
     checkpoint_seconds: float,
@@ -141,7 +141,7 @@ def train(
 
     Args:
       run: where they are looked for and stored.
-      asks: the networks wanted.
+      requests: the networks wanted.
       course: how they are trained.
       placed: on what.
       later: networks that the job trains after these, at most; for telling progress.
@@ -150,17 +150,22 @@ def train(
     Yields:
       Progress, about once a second; the state is safe while the generator is suspended.
     """
-    missing = [ask for ask in asks if not _has_all(run, ask)]
+    missing = [request for request in requests if not _has_all(run, request)]
     if not missing:
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = course.layout(len(asks))
+    layout = course.layout(len(requests))
     left = len(missing) + later
-    steps = {ask.unit: run.reached(ask.unit, _noted(ask)) or ask.begin for ask in missing}
+    steps = {
+        request.unit: run.reached(request.unit, _noted(request)) or request.begin
+        for request in missing
+    }
     for step in sorted(set(steps.values()), reverse=True):
-        same = [ask for ask in missing if steps[ask.unit] == step]
+        same = [request for request in missing if steps[request.unit] == step]
         for first in range(0, len(same), layout.size):
-            tasks = [_task(run, ask, course.trainer) for ask in same[first : first + layout.size]]
+            tasks = [
+                _task(run, request, course.trainer) for request in same[first : first + layout.size]
+            ]
             yield from _train_group(run, tasks, layout, course, placed, left, checkpoint_seconds)
             left -= len(tasks)
 
@@ -169,14 +174,14 @@ def _train_group(
     run: Run,
     tasks: list[_Task],
     layout: execution.Layout,
-    course: Course,
-    placed: Placed,
+    course: CompiledTraining,
+    placed: DeviceDataset,
     left: int,
     checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     compiled, dataset = course.compiled(layout), placed.shared(layout)
     group_masks = layout.place([task.mask for task in tasks])
-    units = tuple(task.ask.unit for task in tasks)
+    units = tuple(task.request.unit for task in tasks)
     rows = [task.rows for task in tasks]
     clock = saved = time.perf_counter()
     step = tasks[0].step
@@ -186,11 +191,11 @@ def _train_group(
         states,
         group_masks,
         dataset,
-        layout.place([task.ask.key for task in tasks]),
+        layout.place([task.request.key for task in tasks]),
         begin=step,
         plan=course.plan,
-        marks=sorted({mark for task in tasks for mark in task.ask.snapshots}),
-        since=max((row[-1]["step"] for row in rows if row), default=tasks[0].ask.begin),
+        marks=sorted({mark for task in tasks for mark in task.request.snapshots}),
+        since=max((row[-1]["step"] for row in rows if row), default=tasks[0].request.begin),
         rows=rows,
     )
     with contextlib.closing(moments):  # what reads streamed data ends, however this does
@@ -208,7 +213,7 @@ def _train_group(
                 raise
             states = moment.states
     # Where all networks of the group have stopped early, they are what they would be later.
-    for mark in sorted({mark for task in tasks for mark in task.ask.snapshots if mark > step}):
+    for mark in sorted({mark for task in tasks for mark in task.request.snapshots if mark > step}):
         _snapshot(run, tasks, layout, states, mark)
     networks, on_train = compiled.finish(states, group_masks, dataset)
     finished = []
@@ -219,38 +224,38 @@ def _train_group(
         layout.take(on_train, len(tasks)),
         strict=True,
     ):
-        made = task.ask.restore(network) if task.ask.restore else Start(network, task.mask)
+        made = task.request.restore(network) if task.request.restore else Ticket(network, task.mask)
         record = (
-            dict(task.ask.record)
+            dict(task.request.record)
             | _result(task, made.mask, state, evaluation, step)
-            | dict(task.ask.measure(made) if task.ask.measure else {})
+            | dict(task.request.measure(made) if task.request.measure else {})
             | {"seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)}
         )
-        if not run.has(task.ask.unit):  # it may have been only a snapshot that was missing
-            run.save(task.ask.unit, {"network": made.network, "mask": made.mask}, record)
+        if not run.has(task.request.unit):  # it may have been only a snapshot that was missing
+            run.save(task.request.unit, {"network": made.network, "mask": made.mask}, record)
         finished.append(record)
     yield Progress(units, step, course.plan.steps, 0, tuple(finished), left - len(tasks))
 
 
-def _has_all(run: Run, ask: Ask) -> bool:
-    return all(run.has(unit) for unit in (ask.unit, *ask.snapshots.values()))
+def _has_all(run: Run, request: TrainRequest) -> bool:
+    return all(run.has(unit) for unit in (request.unit, *request.snapshots.values()))
 
 
-def _noted(ask: Ask) -> dict[str, str]:
-    """Return what a checkpoint of an ask says of the network that it is of."""
-    return {"parts": ask.parts}
+def _noted(request: TrainRequest) -> dict[str, str]:
+    """Return what a checkpoint of a request says of the network that it is of."""
+    return {"parts": request.parts}
 
 
-def _task(run: Run, ask: Ask, trainer: Trainer) -> _Task:
+def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
     """Return the task as its checkpoint left it, or at its beginning."""
-    start = ask.start()
+    start = request.start()
     template = jax.eval_shape(trainer.start, *start)
-    found = run.latest(ask.unit, template, _noted(ask))
+    found = run.latest(request.unit, template, _noted(request))
     if found is None:
         state = jax.device_get(trainer.start(*start))
-        return _Task(ask, state, start.mask, ask.begin, [], 0.0)
+        return _Task(request, state, start.mask, request.begin, [], 0.0)
     step, state, notes = found
-    return _Task(ask, state, start.mask, step, notes["rows"], notes["seconds"])
+    return _Task(request, state, start.mask, step, notes["rows"], notes["seconds"])
 
 
 def _checkpoint(
@@ -258,14 +263,14 @@ def _checkpoint(
 ) -> None:
     states = layout.take(moment.states, len(tasks))
     for task, state, rows in zip(tasks, states, moment.rows, strict=True):
-        notes = {"rows": rows, "seconds": task.seconds + seconds} | _noted(task.ask)
-        run.checkpoint(task.ask.unit, moment.step, state, notes)
+        notes = {"rows": rows, "seconds": task.seconds + seconds} | _noted(task.request)
+        run.checkpoint(task.request.unit, moment.step, state, notes)
 
 
 def _snapshot(
     run: Run, tasks: list[_Task], layout: execution.Layout, states: Any, step: int
 ) -> None:
-    wanted = [task.ask.snapshots.get(step) for task in tasks]
+    wanted = [task.request.snapshots.get(step) for task in tasks]
     if not any(wanted):
         return
     networks = layout.take(states.network, len(tasks))
@@ -291,7 +296,7 @@ def _result(
         "density": kept / size,
         "kept": kept,
         "prunable": size,
-        "start_step": task.ask.begin,
+        "start_step": task.request.begin,
         "steps": stopped or step,
         "train_accuracy": fit.number(on_train.accuracy),
         "train_loss": fit.number(on_train.loss),

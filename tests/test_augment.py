@@ -104,10 +104,10 @@ def test_another_key_gives_other_images():
 
 def test_settings_name_the_closest_augmentation():
     with pytest.raises(ValueError, match=r"`augment` has no value 'flipcrop'.*'flip-crop'"):
-        data.DataSettings(augment="flipcrop")
+        data.DataConfig(augment="flipcrop")
 
 
 def test_no_augmentation_is_the_default_and_leaves_digests_alone():
-    assert data.DataSettings().augment == "none"
-    assert "augment" not in settings.changed(data.DataSettings())
-    assert settings.changed(data.DataSettings(augment="flip-crop")) == {"augment": "flip-crop"}
+    assert data.DataConfig().augment == "none"
+    assert "augment" not in settings.changed(data.DataConfig())
+    assert settings.changed(data.DataConfig(augment="flip-crop")) == {"augment": "flip-crop"}

@@ -25,9 +25,9 @@ def small(monkeypatch):
     monkeypatch.setattr(cifar, "UNIT", UNIT)
 
 
-def load(name, data_dir, **chosen):
+def load(name, data_dir, **config):
     where = None if data_dir is None else str(data_dir)
-    return data.load(data.DataSettings(name=name, data_dir=where, validation=0, **chosen), seed=0)
+    return data.load(data.DataConfig(name=name, data_dir=where, validation=0, **config), seed=0)
 
 
 def examples(count, *, classes, seed):

@@ -30,7 +30,7 @@ from jaxlth.cli.commands import TOLERANCE, by_name
 from jaxlth.report import formats
 from jaxlth.store import about, lock
 from jaxlth.studies import figure_kinds
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpConfig
 from jaxlth.training import optimizers
 
 COMMANDS = by_name()
@@ -314,8 +314,8 @@ def test_options_win_over_the_settings_file(finished, tmp_path):
     out = ["--out", str(tmp_path)]
     printed("imp", *out, "--settings", str(file), "--seed", "7", "--steps", "10")
     (info,) = store.runs(tmp_path)
-    stored = settings.read_toml(ImpSettings, info.path / "settings.toml")
-    given = settings.read_toml(ImpSettings, file)
+    stored = settings.read_toml(ImpConfig, info.path / "settings.toml")
+    given = settings.read_toml(ImpConfig, file)
     assert (stored.seed, stored.training.steps) == (7, 10)
     assert stored.model == given.model
     assert stored.levels == given.levels

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from jaxlth import masks, store, tickets
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
-from jaxlth.tickets import ImpSettings, compaction
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.tickets import ImpConfig, compaction
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
-CHOSEN = ImpSettings(
-    data=DataSettings(name="digits"),
-    model=ModelSettings(name="mlp", hidden=(40, 30)),
-    training=TrainingSettings(steps=60, batch_size=50),
-    optimizer=OptimizerSettings(optimizer="momentum", lr=0.02),
+CHOSEN = ImpConfig(
+    data=DataConfig(name="digits"),
+    model=ModelConfig(name="mlp", hidden=(40, 30)),
+    training=TrainingConfig(steps=60, batch_size=50),
+    optimizer=OptimizerConfig(optimizer="momentum", lr=0.02),
     levels=4,
     prune_fraction=0.7,
     controls=("random",),
@@ -24,10 +24,10 @@ CHOSEN = ImpSettings(
 )
 
 
-def found(out, chosen):
+def found(out, config):
     """Return the run of settings, all of it trained."""
-    problem = tickets.prepare(chosen)
-    run = store.open_run(out, chosen, job="imp", label="test")
+    problem = tickets.prepare(config)
+    run = store.open_run(out, config, job="imp", label="test")
     with run:
         for _ in tickets.imp(problem, run, checkpoint_seconds=60):
             pass
@@ -74,8 +74,8 @@ def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
 
 @pytest.mark.slow
 def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, worthwhile):
-    chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), replicates=1)
-    run, problem = found(tmp_path, chosen)
+    config = dataclasses.replace(CHOSEN, compact=True, controls=(), replicates=1)
+    run, problem = found(tmp_path, config)
     unit = tickets.unit(4, tickets.TICKET, 0)
     start = jax.device_get(tickets.find(run, 4, tickets.TICKET, 0))
     trained = run.load(unit, "network", problem.subject.like).params
@@ -91,9 +91,9 @@ def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, wort
 
 
 def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, worthwhile):
-    chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
-    whole, problem = found(tmp_path / "whole", chosen)
-    run = store.open_run(tmp_path / "cut", chosen, job="imp", label="test")
+    config = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
+    whole, problem = found(tmp_path / "whole", config)
+    run = store.open_run(tmp_path / "cut", config, job="imp", label="test")
     with run:
         events = tickets.imp(problem, run, checkpoint_seconds=0)
         cut = False
@@ -104,7 +104,7 @@ def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, wort
                 cut = True
                 break
         assert cut
-        for _ in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=60):
+        for _ in tickets.imp(tickets.prepare(config), run, checkpoint_seconds=60):
             pass
     unit, like = tickets.unit(2, tickets.TICKET, 1), problem.subject.like
     for one, other in zip(
@@ -116,16 +116,16 @@ def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, wort
 
 
 def test_a_checkpoint_of_other_units_is_of_no_use_but_does_no_harm(tmp_path, worthwhile):
-    chosen = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
-    run = store.open_run(tmp_path / "cut", chosen, job="imp", label="test")
+    config = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
+    run = store.open_run(tmp_path / "cut", config, job="imp", label="test")
     with run:
-        events = tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=0)
+        events = tickets.imp(tickets.prepare(config), run, checkpoint_seconds=0)
         for event in events:
             if run.has(tickets.unit(1, tickets.TICKET, 1)) and 0 < event.step < 60:
                 with pytest.raises(KeyboardInterrupt):
                     events.throw(KeyboardInterrupt())
                 break
-        more = dataclasses.replace(chosen, replicates=4)
+        more = dataclasses.replace(config, replicates=4)
         for _ in tickets.imp(tickets.prepare(more), run, checkpoint_seconds=60):
             pass
     assert all(run.has(tickets.unit(2, tickets.TICKET, each)) for each in range(4))
@@ -134,11 +134,11 @@ def test_a_checkpoint_of_other_units_is_of_no_use_but_does_no_harm(tmp_path, wor
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"model": ModelSettings(name="conv-2")}, "`compact` has no effect on conv-2"),
-        ({"optimizer": OptimizerSettings(weight_decay=1e-4)}, "which `weight_decay` changes too"),
-        ({"optimizer": OptimizerSettings(l1=1e-4)}, "which `l1` changes too"),
+        ({"model": ModelConfig(name="conv-2")}, "`compact` has no effect on conv-2"),
+        ({"optimizer": OptimizerConfig(weight_decay=1e-4)}, "which `weight_decay` changes too"),
+        ({"optimizer": OptimizerConfig(l1=1e-4)}, "which `l1` changes too"),
         (
-            {"data": DataSettings(name="folder:x"), "model": ModelSettings()},
+            {"data": DataConfig(name="folder:x"), "model": ModelConfig()},
             "`compact` needs images that memory holds",
         ),
     ],

@@ -80,11 +80,11 @@ def test_products_are_of_the_type_of_images_mapped_and_differentiated_twice(dtyp
 def test_what_a_product_does_not_do_is_left_to_xla(others):
     images, channels = jnp.ones((1, 2, 2, 4)), 1 if "feature_group_count" in others else 4
     weights = jnp.ones((3, 3, channels, 4))
-    chosen = {"window_strides": (1, 1), "padding": ((2, 2), (2, 2))} | others
-    chosen["dimension_numbers"] = ("NHWC", "HWIO", "NHWC")
+    config = {"window_strides": (1, 1), "padding": ((2, 2), (2, 2))} | others
+    config["dimension_numbers"] = ("NHWC", "HWIO", "NHWC")
     with jax.enable_x64(True):
-        found = convolution.convolve(images, weights, **chosen)
-        wanted = jax.lax.conv_general_dilated(images, weights, **chosen)
+        found = convolution.convolve(images, weights, **config)
+        wanted = jax.lax.conv_general_dilated(images, weights, **config)
         assert found.dtype == wanted.dtype
         np.testing.assert_array_equal(found, wanted)
 

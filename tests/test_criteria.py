@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlth import keys, masks, models, prune, scores, trees
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 from jaxlth.scores import criteria
 
 INITIAL, FINAL = {"w": jnp.array([1.0, -2.0, 0.5])}, {"w": jnp.array([-3.0, -1.0, 0.75])}
@@ -44,7 +44,7 @@ def test_final_magnitudes_can_be_weighed():
 @functools.cache
 def conv_net():
     """Return random parameters of the shapes of ResNet-20."""
-    model = models.build(ModelSettings(name="resnet-20"), shape=(32, 32, 3), classes=10)
+    model = models.build(ModelConfig(name="resnet-20"), shape=(32, 32, 3), classes=10)
     network = jax.eval_shape(model.init, keys.stream(0, 0, "initialization"))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), network.params)

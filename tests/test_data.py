@@ -30,7 +30,7 @@ def no_directories(monkeypatch, tmp_path):
 
 def load(name="digits", data_dir=None, validation=0.1, seed=0):
     where = str(data_dir) if data_dir else None
-    return data.load(data.DataSettings(name=name, data_dir=where, validation=validation), seed=seed)
+    return data.load(data.DataConfig(name=name, data_dir=where, validation=validation), seed=seed)
 
 
 # Settings
@@ -38,23 +38,23 @@ def load(name="digits", data_dir=None, validation=0.1, seed=0):
 
 def test_settings_name_the_closest_known_data_set():
     with pytest.raises(ValueError, match=r"`data` has no value 'mnits'.*Did you mean 'mnist'"):
-        data.DataSettings(name="mnits")
+        data.DataConfig(name="mnits")
 
 
 @pytest.mark.parametrize("name", ["tfds:", "tfds:NAME", "TFDS:cifar10"])
 def test_settings_refuse_a_prefix_without_a_name(name):
     with pytest.raises(ValueError, match="`data`"):
-        data.DataSettings(name=name)
+        data.DataConfig(name=name)
 
 
 @pytest.mark.parametrize("validation", [-0.1, 1.0, float("nan")])
 def test_settings_refuse_a_share_outside_its_range(validation):
     with pytest.raises(ValueError, match=r"`validation`.*\[0, 1\)"):
-        data.DataSettings(validation=validation)
+        data.DataConfig(validation=validation)
 
 
 def test_the_directory_stays_out_of_the_digest():
-    assert settings.digest(data.DataSettings(data_dir="x")) == settings.digest(data.DataSettings())
+    assert settings.digest(data.DataConfig(data_dir="x")) == settings.digest(data.DataConfig())
 
 
 # Splits and statistics
@@ -579,7 +579,7 @@ def one_class_of_a_prepared_set(root):
 
 def one_class_of_a_stream(root):
     write_prepared(root, label=2)
-    stream = data.StreamSettings(image_size=3, resize_to=3)
+    stream = data.StreamConfig(image_size=3, resize_to=3)
     return {"name": "stream:tiny", "data_dir": str(root), "stream": stream}
 
 
@@ -614,7 +614,7 @@ ONE_CLASS = {
 def test_training_images_of_one_class_are_refused_in_one_line(tmp_path, kind):
     make, message = ONE_CLASS[kind]
     write_idx(tmp_path / "fashion_mnist")
-    settings = data.DataSettings(**{"validation": 0.0} | make(tmp_path))
+    settings = data.DataConfig(**{"validation": 0.0} | make(tmp_path))
     with pytest.raises(data.DataError, match=f"^`data`: {message}.*two or more") as caught:
         data.load(settings, seed=0)
     assert "\n" not in str(caught.value)
@@ -629,6 +629,6 @@ def test_two_classes_of_many_are_enough(tmp_path):
 @pytest.mark.parametrize("name", ["tfds:tiny", "stream:tiny"])
 def test_labels_of_prepared_sets_are_checked_before_they_are_shortened(tmp_path, name, label):
     write_prepared(tmp_path, label=label)
-    settings = data.DataSettings(name=name, data_dir=str(tmp_path), validation=0)
+    settings = data.DataConfig(name=name, data_dir=str(tmp_path), validation=0)
     with pytest.raises(data.DataError, match=rf"label {label} .*lies outside 0\.\.2"):
         data.load(settings, seed=0)

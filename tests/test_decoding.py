@@ -313,7 +313,7 @@ def test_prepared_sets_are_decoded_by_the_same_rule(tmp_path, monkeypatch, chann
     monkeypatch.setattr("test_data.png", lambda image: deep)
     images = np.zeros((6, 8, 8, channels), np.uint8)
     write_prepared(tmp_path, splits={"train": images, "test": images})
-    settings = data.DataSettings(name="tfds:tiny", data_dir=str(tmp_path), validation=0)
+    settings = data.DataConfig(name="tfds:tiny", data_dir=str(tmp_path), validation=0)
     found = data.load(settings, seed=0)[1].train.images[0]
     np.testing.assert_array_equal(found[..., 0], np.rint(RAMP.astype(np.uint16) / 257))
     assert found.shape == (8, 8, channels)

@@ -13,9 +13,9 @@ from scipy import special
 from tiny import printed, same
 
 from jaxlth import cli, early, keys, masks, models, prune, store, tickets, trees
-from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings, Job, Method, choices, initial, meta
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.early import EarlyConfig, Job, Method, choices, initial, meta
+from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
 from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
@@ -23,7 +23,7 @@ from jaxlth.report import meta as meta_report
 from jaxlth.store import about
 from jaxlth.studies import STUDIES
 from jaxlth.tickets import scoring
-from jaxlth.training import TrainingSettings
+from jaxlth.training import TrainingConfig
 
 TINY = ["early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
 TINY += ["--replicates", "1"]
@@ -35,17 +35,17 @@ NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)
 UPFRONT = [score for score in scoring.SCORES if score not in NOT_UPFRONT]
 
 
-def chosen(**others):
+def config(**others):
     """Return settings for an mlp on the digits, or what is asked for."""
     common = {
-        "model": ModelSettings(name="mlp", hidden=(8,)),
-        "training": TrainingSettings(steps=20, batch_size=50),
+        "model": ModelConfig(name="mlp", hidden=(8,)),
+        "training": TrainingConfig(steps=20, batch_size=50),
         "densities": (0.6, 0.3, 0.1),
         "prune_fraction": 0.5,
         "replicates": 1,
         "rounds": 3,
     }
-    return EarlySettings(**(common | others))
+    return EarlyConfig(**(common | others))
 
 
 class Kept:
@@ -142,7 +142,7 @@ def check_contract(made, settings, methods):
 
 def kept_before(made, number, method):
     """Return the mask that the `number`th network of a chain, of iss or ims, is pruned from."""
-    return made.run.load(made.ask_link(number - 1, method.source, 0).unit, "mask")
+    return made.run.load(made.request_link(number - 1, method.source, 0).unit, "mask")
 
 
 def inside(inner, outer):
@@ -160,7 +160,7 @@ def inside(inner, outer):
     ids=["global", "layerwise"],
 )
 def test_every_score_schedule_and_ablation_keeps_what_it_promises(scope, scores):
-    settings = chosen(
+    settings = config(
         scores=scores,
         densities=(0.3, 0.1),
         schedules=SCHEDULES,
@@ -171,7 +171,7 @@ def test_every_score_schedule_and_ablation_keeps_what_it_promises(scope, scores)
 
 
 def test_criteria_of_zhou_score_what_training_changed():
-    settings = chosen(
+    settings = config(
         scores=scoring.BEFORE_AND_AFTER,
         schedules=choices.TRAINED,
         ablations=early.ABLATIONS,
@@ -186,13 +186,13 @@ def test_criteria_of_zhou_score_what_training_changed():
 
 def test_layers_by_shape_are_random_within_and_exact():
     # Inverted is the other end of the same random numbers: other weights, as many of each layer.
-    settings = chosen(scores=BY_SHAPE, ablations=early.ABLATIONS)
+    settings = config(scores=BY_SHAPE, ablations=early.ABLATIONS)
     check_contract(job(settings), settings, early.methods(settings))
 
 
 def test_every_stack_of_two_scores_keeps_what_it_promises():
     pairs = list(itertools.product(FOUR, FOUR))
-    settings = chosen(
+    settings = config(
         scores=(*FOUR, *(f"{first}+{second}" for first, second in pairs)),
         densities=(0.3, 0.1),
         schedules=("uss", "ums"),
@@ -209,7 +209,7 @@ def test_every_stack_of_two_scores_keeps_what_it_promises():
 
 
 def test_tickets_of_all_initial_weights_keep_what_is_promised():
-    settings = chosen(
+    settings = config(
         scores=("snip", "magnitude"),
         weights=early.WEIGHTS,
         densities=(0.3, 0.1),
@@ -227,12 +227,12 @@ def test_tickets_of_all_initial_weights_keep_what_is_promised():
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
 def test_every_link_is_pruned_from_the_network_before_it(scope):
     scores = ("magnitude", "snip", "grasp", "synflow", "synflow+snip")
-    settings = chosen(scores=scores, schedules=choices.ITERATIVE, scope=scope)
+    settings = config(scores=scores, schedules=choices.ITERATIVE, scope=scope)
     made = job(settings)
     links = made.links()
     assert len(links) > 3
     for method, number in itertools.product(early.methods(settings), range(1, len(links))):
-        mask = made.ask_link(number, method, 0).start().mask
+        mask = made.request_link(number, method, 0).start().mask
         before = kept_before(made, number, method)
         assert tickets.total(counts(mask)) == tickets.total(links[number]), method
         assert scope == "global" or counts(mask) == links[number], method
@@ -242,15 +242,15 @@ def test_every_link_is_pruned_from_the_network_before_it(scope):
 
 @pytest.mark.parametrize("schedule", choices.ITERATIVE)
 def test_magnitude_between_trainings_is_imp(schedule):
-    made = job(chosen(scores=("magnitude",), schedules=(schedule,)))
+    made = job(config(scores=("magnitude",), schedules=(schedule,)))
     method = Method("magnitude", schedule)
     for number in range(2, len(made.links())):
-        ask, before = (made.ask_link(each, method, 0) for each in (number, number - 1))
+        request, before = (made.request_link(each, method, 0) for each in (number, number - 1))
         mask = trees.named(made.run.load(before.unit, "mask"))
         params = trees.named(made.run.load(before.unit, "network").params)
         left = np.concatenate([np.abs(params[name])[mask[name]] for name in mask])
         least = np.sort(left)[-made.links()[number]]
-        kept = trees.named(ask.start().mask)
+        kept = trees.named(request.start().mask)
         for name in mask:
             assert np.array_equal(kept[name], mask[name] & (np.abs(params[name]) >= least))
 
@@ -258,7 +258,7 @@ def test_magnitude_between_trainings_is_imp(schedule):
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
 @pytest.mark.parametrize("name", ["magnitude", *REPEATED])
 def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
-    settings = chosen(scores=(name,), schedules=("uss", "ums"), rounds=4, scope=scope)
+    settings = config(scores=(name,), schedules=("uss", "ums"), rounds=4, scope=scope)
     made = job(settings)
     problem, seen = early.prepare(settings), []
     score = scoring.build(name, problem.subject.model, problem.info.shape, chunk=None)
@@ -291,7 +291,7 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
 
 def test_learned_scores_keep_what_is_promised():
     learned = ("meta-linear", "meta-sgd", "meta-tree", "meta-forest", "meta-linear-10")
-    settings = chosen(
+    settings = config(
         scores=("synflow", *learned),
         schedules=("uss", "ims"),
         ablations=early.ABLATIONS,
@@ -304,7 +304,7 @@ def test_learned_scores_keep_what_is_promised():
     check_contract(made, settings, [m for m in early.methods(settings) if m.score in learned])
 
 
-def small_resnet(chosen, classes, layers):
+def small_resnet(config, classes, layers):
     """Return a ResNet of one block with 364 weights, which compiles in seconds."""
     return ResNet((1,), 4, classes, layers)
 
@@ -312,8 +312,8 @@ def small_resnet(chosen, classes, layers):
 @pytest.mark.slow
 def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
     monkeypatch.setitem(models.MODELS, "resnet-small", small_resnet)
-    settings = chosen(
-        model=ModelSettings(name="resnet-small"),
+    settings = config(
+        model=ModelConfig(name="resnet-small"),
         scores=(*FOUR, "grasp-magnitude", "random"),
         densities=(0.2,),
         schedules=SCHEDULES,
@@ -334,9 +334,9 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
     ],
 )
 def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
-    settings = chosen(
-        model=ModelSettings(name=model),
-        data=DataSettings(name="synthetic", examples=500),
+    settings = config(
+        model=ModelConfig(name=model),
+        data=DataConfig(name="synthetic", examples=500),
         scores=("magnitude", "snip", "grasp", "synflow", "synflow+magnitude", by_shape),
         ablations=early.ABLATIONS,
         densities=(0.3, 0.05),
@@ -373,7 +373,7 @@ def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
 
 
 def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
-    settings = chosen(scores=("grasp+magnitude", "grasp-magnitude", "snip", "snip+magnitude"))
+    settings = config(scores=("grasp+magnitude", "grasp-magnitude", "snip", "snip+magnitude"))
     made = job(settings)
     found = {
         score: made.start(made.keep(0.1, m), m, 0)
@@ -388,7 +388,7 @@ def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
 
 def test_rounds_change_nothing_where_scores_stay_what_they_are():
     scores = ("magnitude", "magnitude-unit-variance", "random")
-    settings = chosen(scores=scores, schedules=("uss", "ums"), ablations=("none", "inverted"))
+    settings = config(scores=scores, schedules=("uss", "ums"), ablations=("none", "inverted"))
     made = job(settings)
     for score, ablation in itertools.product(scores, settings.ablations):
         at_once, rounds = (Method(score, each, ablation) for each in settings.schedules)
@@ -398,7 +398,7 @@ def test_rounds_change_nothing_where_scores_stay_what_they_are():
 
 
 def test_magnitude_at_unit_variance_prunes_all_layers_alike():
-    settings = chosen(scores=("magnitude", "magnitude-unit-variance"), densities=(0.2,))
+    settings = config(scores=("magnitude", "magnitude-unit-variance"), densities=(0.2,))
     made = job(settings)
     densities = {
         score: masks.layer_densities(made.start(made.keep(0.2, m), m, 0).mask)
@@ -411,7 +411,7 @@ def test_magnitude_at_unit_variance_prunes_all_layers_alike():
 
 
 def test_scores_as_weights_keep_signs_and_lie_within_one():
-    settings = chosen(weights=early.WEIGHTS)
+    settings = config(weights=early.WEIGHTS)
     made = job(settings)
     standard = made.initial("standard", 0).params["Dense_0"]
     for weights in initial.FROM_SCORES:
@@ -430,7 +430,7 @@ def test_scores_as_weights_keep_signs_and_lie_within_one():
 
 
 def test_examples_are_of_each_class_and_differ_by_replicate():
-    made = job(chosen(per_class=3, replicates=2))
+    made = job(config(per_class=3, replicates=2))
     images, labels = made._drawn(0)
     assert np.bincount(labels).tolist() == [3] * 10
     assert images.shape == (30, 8, 8, 1)
@@ -440,7 +440,7 @@ def test_examples_are_of_each_class_and_differ_by_replicate():
 def test_chunks_give_the_scores_of_the_whole_batch():
     found = []
     for chunk in (None, 5):
-        made = job(chosen(chunk=chunk, scores=("grasp",)))
+        made = job(config(chunk=chunk, scores=("grasp",)))
         method = Method("grasp", "uss")
         found.append(made.start(made.keep(0.3, method), method, 0).mask)
     assert float(masks.jaccard(*found)) > 0.97
@@ -494,7 +494,7 @@ def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
 def test_weights_start_from_the_step_that_is_asked_for(done):
     path = done[0]
     run = store.look(path)
-    settings = chosen(**STORED | {"ablations": ("none",)})
+    settings = config(**STORED | {"ablations": ("none",)})
     made = Job(early.prepare(settings), run)
     at_five = run.load(choices.snapshot(5, "standard", 0), "network")
     for score, schedule in (("snip", "ums"), ("snip", "iss"), ("magnitude", "ltr")):
@@ -640,7 +640,7 @@ def test_an_exported_ticket_has_the_mask_and_the_weights_it_started_from(done, e
 
 def test_every_ticket_of_a_run_is_found_as_it_was_trained_without_the_data(done, monkeypatch):
     run = store.look(done[0])
-    settings = chosen(**STORED)
+    settings = config(**STORED)
     made = Job(early.prepare(settings), run)
     monkeypatch.setattr("jaxlth.data.load", None)
     for method in early.methods(settings):
@@ -656,7 +656,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
     printed(*TINY, *weights, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)
     run = store.look(info.path)
-    settings = chosen(weights=("bimodal", "snip", "synflow"))
+    settings = config(weights=("bimodal", "snip", "synflow"))
     made = Job(early.prepare(settings), run)
     methods = [Method("snip", "uss", weights=weights) for weights in settings.weights]
     for method in methods:
@@ -715,7 +715,7 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     printed(*LEARNED, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)
     run = store.look(info.path)
-    settings = chosen(
+    settings = config(
         scores=("synflow", "meta-linear", "meta-mlp-10"),
         **{"schedules": ("uss", "ims"), "densities": (0.3,), "meta_density": 0.3},
         **{"replicates": 3, "prune_fraction": 0.2},
@@ -836,7 +836,7 @@ def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
     assert len(figure.axes) == 2
     for axes in figure.axes:
         assert [t.get_text() for t in axes.get_legend().get_texts()] == ["dense", "snip", "random"]
-    settings = dataclasses.replace(chosen(), scores=("snip", "random"), schedules=("uss", "ims"))
+    settings = dataclasses.replace(config(), scores=("snip", "random"), schedules=("uss", "ims"))
     assert [str(m) for m in early.methods(settings)] == [
         *("snip-uss", "snip-ims", "random-uss", "random-ims")
     ]

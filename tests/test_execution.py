@@ -50,25 +50,25 @@ def devices(platform, count):
 def test_a_group_is_one_network_a_cpu_and_all_networks_on_accelerators(
     networks, available, used, per_device
 ):
-    chosen = execution.layout(networks, devices=available)
-    assert chosen == Layout(tuple(available[:used]), per_device)
-    assert chosen.size == used * per_device
+    config = execution.layout(networks, devices=available)
+    assert config == Layout(tuple(available[:used]), per_device)
+    assert config.size == used * per_device
 
 
 def test_an_accelerator_trains_no_more_side_by_side_than_is_told():
-    chosen = execution.layout(100, devices=devices("tpu", 4), side_by_side=16)
-    assert (chosen.per_device, chosen.size) == (16, 64)
+    config = execution.layout(100, devices=devices("tpu", 4), side_by_side=16)
+    assert (config.per_device, config.size) == (16, 64)
     assert execution.layout(5, devices=devices("tpu", 4), side_by_side=16).per_device == 2
 
 
 def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():
     cores = devices("cpu", 4)
-    chosen = execution.layout(5, devices=cores, convolutional=True)
-    assert chosen == Layout(tuple(cores[:1]), 1, looped=True)
-    chosen = execution.layout(5, devices=cores, convolutional=True, split=2)
-    assert chosen == Layout(tuple(cores[:2]), 1, split=2, looped=True)
-    chosen = execution.layout(5, devices=devices("tpu", 4), convolutional=True)
-    assert chosen == Layout(tuple(devices("tpu", 4)), 2)
+    config = execution.layout(5, devices=cores, convolutional=True)
+    assert config == Layout(tuple(cores[:1]), 1, looped=True)
+    config = execution.layout(5, devices=cores, convolutional=True, split=2)
+    assert config == Layout(tuple(cores[:2]), 1, split=2, looped=True)
+    config = execution.layout(5, devices=devices("tpu", 4), convolutional=True)
+    assert config == Layout(tuple(devices("tpu", 4)), 2)
 
 
 def test_local_devices_are_the_default():

@@ -84,11 +84,11 @@ STAND_IN = """
     import runpy
     import sys
 
-    from jaxlth.models import ModelSettings
+    from jaxlth.models import ModelConfig
     from jaxlth.tickets import benchmarks
 
     large = benchmarks.BENCHMARKS["imagenet_resnet50"]
-    small = dataclasses.replace(large, model=ModelSettings(name="mlp", hidden=(8,)))
+    small = dataclasses.replace(large, model=ModelConfig(name="mlp", hidden=(8,)))
     benchmarks.BENCHMARKS["imagenet_resnet50"] = small
     benchmarks.ON_THE_FLY["mlp"] = "synthetic"
     runpy.run_path({study!r}, run_name="__main__")

@@ -7,8 +7,8 @@ import pytest
 import tiny
 
 from jaxlth import data, keys, masks, models, training
-from jaxlth.data import DataSettings, Split
-from jaxlth.training import OptimizerSettings, TrainingSettings, execution, fit, optimizers, train
+from jaxlth.data import DataConfig, Split
+from jaxlth.training import OptimizerConfig, TrainingConfig, execution, fit, optimizers, train
 from jaxlth.training.execution import Layout
 from jaxlth.training.states import NEVER
 
@@ -46,8 +46,8 @@ def group_of(keep_best):
     large = jax.tree.map(lambda leaf: leaf * np.float32(1e6), third)
 
     def group(*which):
-        chosen = [[(first, full), (second, empty), (large, full)][at] for at in which]
-        networks, group_masks = zip(*chosen, strict=True)
+        config = [[(first, full), (second, empty), (large, full)][at] for at in which]
+        networks, group_masks = zip(*config, strict=True)
         order = [keys.stream(0, at, "order") for at in which]
         return tiny.Group(trainer, compiled, networks, group_masks, confused(), keys=order)
 
@@ -286,16 +286,16 @@ def test_numbers_that_json_cannot_hold_are_none():
 
 
 def test_an_mlp_learns_the_digits():
-    info, dataset = data.load(DataSettings(name="digits", validation=0.0), seed=0)
-    chosen = OptimizerSettings(optimizer="adam", lr=3e-3, schedule="cosine")
+    info, dataset = data.load(DataConfig(name="digits", validation=0.0), seed=0)
+    config = OptimizerConfig(optimizer="adam", lr=3e-3, schedule="cosine")
     plan = training.plan(
-        TrainingSettings(steps=300, evaluate_every=100, batch_size=64), chosen, examples=info.train
+        TrainingConfig(steps=300, evaluate_every=100, batch_size=64), config, examples=info.train
     )
     built = models.build(
-        models.ModelSettings(name="mlp", hidden=(32,)), shape=info.shape, classes=info.classes
+        models.ModelConfig(name="mlp", hidden=(32,)), shape=info.shape, classes=info.classes
     )
-    rate = optimizers.schedule(chosen, steps=plan.steps)
-    trainer = train.make(built, optimizers.build(chosen, rate), batch_size=64)
+    rate = optimizers.schedule(config, steps=plan.steps)
+    trainer = train.make(built, optimizers.build(config, rate), batch_size=64)
     network = tiny.network(built)
     group = tiny.Group(
         trainer,

@@ -12,7 +12,7 @@ import pytest
 from jaxlth import cli, data
 from jaxlth.data import folders, image_files, sources
 
-CROPPED = data.StreamSettings(image_size=4, resize_to=4)
+CROPPED = data.StreamConfig(image_size=4, resize_to=4)
 
 
 def image(path, level=0):
@@ -85,7 +85,7 @@ def test_images_in_subfolders_and_beside_them_are_read_in_a_fixed_order(root):
 def test_the_images_of_a_set_are_those_of_all_its_subfolders(root):
     for number in range(5):
         image(root / f"train/a/2021/{number}.png", level=10 * number)
-    settings = data.DataSettings(
+    settings = data.DataConfig(
         name="folder:set", data_dir=str(root.parent), validation=0, stream=CROPPED
     )
     info, found = data.load(settings, seed=0)
@@ -270,7 +270,7 @@ def test_a_folder_of_one_class_is_refused(tmp_path, labels):
     for split, label in itertools.product(("train", "val"), labels):
         for number in range(4):
             image(tmp_path / "set" / split / label / f"{number}.png")
-    settings = data.DataSettings(
+    settings = data.DataConfig(
         name="folder:set", data_dir=str(tmp_path), validation=0, stream=CROPPED
     )
     message = "all 4 training images of folder:set are of class 0"

@@ -140,12 +140,12 @@ ODD = [
 ]
 ODD += [(), [], {}, (1,), (1.5, "a"), (float("inf"),), b"x", object(), (None,), ((1,),), 1j, {1}]
 CONFIGS = (
-    *(data_lib.DataSettings, data_lib.StreamSettings, models.ModelSettings),
-    *(training.TrainingSettings, training.OptimizerSettings),
-    *(tickets.ImpSettings, early.EarlySettings, instability.InstabilitySettings),
-    *(separation.SeparationSettings, supermask_lib.SupermaskSettings),
-    *(mask_training.MaskTrainingSettings, supermasks_lib.SupermaskRule),
-    supermasks_lib.SupermaskSettings,
+    *(data_lib.DataConfig, data_lib.StreamConfig, models.ModelConfig),
+    *(training.TrainingConfig, training.OptimizerConfig),
+    *(tickets.ImpConfig, early.EarlyConfig, instability.InstabilityConfig),
+    *(separation.SeparationConfig, supermask_lib.SupermaskConfig),
+    *(mask_training.MaskTrainingConfig, supermasks_lib.SupermaskRule),
+    supermasks_lib.SupermaskConfig,
 )
 
 
@@ -414,9 +414,9 @@ def test_settings_of_odd_values_raise_errors_of_values_or_kinds_only(cls):
     draw = random.Random(cls.__name__)
     names = [field.name for field in dataclasses.fields(cls)]
     for _ in range(200):
-        chosen = {name: draw.choice(ODD) for name in draw.sample(names, draw.choice((1, 1, 2)))}
+        config = {name: draw.choice(ODD) for name in draw.sample(names, draw.choice((1, 1, 2)))}
         with contextlib.suppress(ValueError, TypeError):
-            cls(**chosen)
+            cls(**config)
 
 
 @pytest.mark.parametrize("cls", CONFIGS)

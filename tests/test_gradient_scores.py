@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import flatten_util
 
 from jaxlth import keys, masks, models, prune, scores, trees
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 
 WIDTHS = (4, 5, 3)
 
@@ -375,7 +375,7 @@ def test_scores_of_gradients_under_jit_and_vmap_equal_a_loop(score):
 )
 def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
     shape = (28, 28, 1) if name.startswith("lenet") else (32, 32, 3)
-    model = models.build(ModelSettings(name=name), shape=shape, classes=10)
+    model = models.build(ModelConfig(name=name), shape=shape, classes=10)
     state = jax.jit(model.init)(keys.stream(0, 0, "initialization"))
     mask = masks.dense(state.params)
 

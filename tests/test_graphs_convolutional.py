@@ -11,7 +11,7 @@ import tiny
 from jaxlth import graphs, masks, models, trees
 from jaxlth.graphs import Incoming
 from jaxlth.graphs import wiring as wirings
-from jaxlth.models import ModelSettings, Network, conv, inception, vgg
+from jaxlth.models import ModelConfig, Network, conv, inception, vgg
 from jaxlth.models.resnet import ResNet
 
 PRUNED, INACTIVE, ZOMBIE, ACTIVE = range(4)
@@ -22,10 +22,10 @@ class Small:
     """A network of the library with few channels, its masked outputs, and draws of it."""
 
     def __init__(self, name):
-        chosen = ModelSettings(name=name)
+        config = ModelConfig(name=name)
         self.side = 299 if name == "inception-v3" else 8
-        self.model = models.build(chosen, shape=(self.side, self.side, 2), classes=CLASSES)
-        self.wiring = models.wiring(chosen)
+        self.model = models.build(config, shape=(self.side, self.side, 2), classes=CLASSES)
+        self.wiring = models.wiring(config)
         self.like = jax.eval_shape(self.model.init, jax.random.key(0))
         self.whole = jax.jit(self._whole)
         self.fits = models.any_width(self.model)
@@ -139,18 +139,18 @@ def kept(mask):
 
 
 ALL = [
-    ModelSettings(name=name, fc_layers=fc_layers, hidden=(5, 4) if name == "mlp" else ())
+    ModelConfig(name=name, fc_layers=fc_layers, hidden=(5, 4) if name == "mlp" else ())
     for name in models.MODELS
     for fc_layers in ((1, 2) if name.startswith("vgg-") else (1,))
 ]
 
 
-@pytest.mark.parametrize("chosen", ALL, ids=lambda chosen: f"{chosen.name}-{chosen.fc_layers}")
-def test_a_wiring_has_the_prunable_kernels_and_all_batch_norm(chosen):
-    side = 299 if chosen.name == "inception-v3" else 32
-    model = models.build(chosen, shape=(side, side, 3), classes=7)
+@pytest.mark.parametrize("config", ALL, ids=lambda config: f"{config.name}-{config.fc_layers}")
+def test_a_wiring_has_the_prunable_kernels_and_all_batch_norm(config):
+    side = 299 if config.name == "inception-v3" else 32
+    model = models.build(config, shape=(side, side, 3), classes=7)
     like = jax.eval_shape(model.init, jax.random.key(0))
-    wiring = models.wiring(chosen)
+    wiring = models.wiring(config)
     assert sorted(graphs.kernels(wiring)) == sorted(trees.names(masks.dense(like.params)))
     norms = [Incoming(*each).norm for incoming in wiring for each in incoming]
     statistics = {name.rpartition("/")[0] for name in trees.names(like.stats)}

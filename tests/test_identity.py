@@ -30,7 +30,7 @@ def no_directories(monkeypatch, tmp_path):
 
 
 def settings(name, root, **change):
-    return data.DataSettings(name=name, data_dir=None if root is None else str(root), **change)
+    return data.DataConfig(name=name, data_dir=None if root is None else str(root), **change)
 
 
 def digest(name, root, **change):
@@ -169,7 +169,7 @@ def test_a_file_of_a_stream_beyond_the_sample_counts_by_its_name_and_size(tmp_pa
 @pytest.mark.parametrize("change", [{"name": "folder:s\udcff"}, {"data_dir": "s\udcff"}])
 def test_a_directory_that_settings_cannot_name_is_refused(change):
     with pytest.raises(ValueError, match=r"must be a name in UTF-8.*s\\udcff'\. Rename"):
-        data.DataSettings(**change)
+        data.DataConfig(**change)
 
 
 @pytest.mark.parametrize("name", ["digits", "moons", "moons+circles"])
@@ -200,10 +200,10 @@ def test_hosts_with_other_data_are_named():
 @contextlib.contextmanager
 def opened(words, root, out, *, job):
     """Open the run that a command line would open, on the data in `root`, and train nothing."""
-    chosen = parse([*words, "--data-dir", str(root), "--out", str(out)]).job
-    known = data.identify(chosen.data)
-    label = tickets.label(chosen)
-    with store.open_run(out, chosen, job=job, label=label, data=known) as run:
+    config = parse([*words, "--data-dir", str(root), "--out", str(out)]).job
+    known = data.identify(config.data)
+    label = tickets.label(config)
+    with store.open_run(out, config, job=job, label=label, data=known) as run:
         yield run
 
 
@@ -259,7 +259,7 @@ def test_data_of_every_kind_are_refused_where_others_were_before(name, tmp_path,
     words = tiny.once([*IMP, "--data", name, "--levels", "0"])
     if ":" in name:
         words += ["--validation", "0"]
-    if data.DataSettings(name=name).streamed:
+    if data.DataConfig(name=name).streamed:
         words += ["--image-size", "4", "--resize-to", "4"]
     with opened(words, tmp_path / "one", tmp_path / "runs", job="imp"):
         pass
@@ -312,8 +312,8 @@ def test_a_finished_run_refuses_other_data_and_takes_copies(trained, tmp_path, c
 
 def test_the_folder_of_a_run_has_the_name_that_it_had(trained):
     (info,) = store.runs(trained / "runs")
-    chosen = parse([*IMP, "--data-dir", "x"]).job
-    assert info.path == store.folder(trained / "runs", chosen, job="imp", label="mnist-mlp-4")
+    config = parse([*IMP, "--data-dir", "x"]).job
+    assert info.path == store.folder(trained / "runs", config, job="imp", label="mnist-mlp-4")
 
 
 def test_a_run_says_which_data_it_is_of(trained):
@@ -354,9 +354,9 @@ def test_a_run_of_a_version_without_digests_takes_that_of_the_next_data(trained,
 def test_jobs_called_from_python_refuse_other_data_too(trained, tmp_path):
     """Whoever opens a run without naming its data is refused where the job begins."""
     out = runs(trained, tmp_path)
-    chosen = parse([*MORE, "--data-dir", str(trained / "other")]).job
-    with store.open_run(out, chosen, job="imp", label=tickets.label(chosen)) as run:
-        events = tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=60)
+    config = parse([*MORE, "--data-dir", str(trained / "other")]).job
+    with store.open_run(out, config, job="imp", label=tickets.label(config)) as run:
+        events = tickets.imp(tickets.prepare(config), run, checkpoint_seconds=60)
         with pytest.raises(store.StoreError, match="was made with the data in"):
             next(events)
         assert [name for name, _ in run.records()] == ["level_00/ticket/replicate_0"]
@@ -381,10 +381,10 @@ def test_a_ticket_whose_start_needs_data_is_not_made_of_others(tmp_path):
         write_mnist(tmp_path / place, change=change)
     words = ["early", *SIDE, "--data", "mnist", "--density", "0.5", "--weights", "snip"]
     words += ["--per-class", "1"]
-    chosen = parse([*words, "--data-dir", str(tmp_path / "one")]).job
-    known = data.identify(chosen.data)
-    method = early.methods(chosen)[0]
-    with store.open_run(tmp_path, chosen, job="early", label="x", data=known) as run:
+    config = parse([*words, "--data-dir", str(tmp_path / "one")]).job
+    known = data.identify(config.data)
+    method = early.methods(config)[0]
+    with store.open_run(tmp_path, config, job="early", label="x", data=known) as run:
         run.note({"shape": [4, 3, 1], "classes": 10})
         run.save(early.unit(0.5, method, 0), {"mask": {}}, {})
     write_mnist(tmp_path / "one", change="image")

@@ -14,14 +14,14 @@ from tiny import printed, same, times
 
 from jaxlth import cli, data, instability, landscape, masks, store, tickets, work
 from jaxlth import settings as settings_lib
-from jaxlth.data import DataSettings
-from jaxlth.instability import InstabilitySettings, Subject, choices
+from jaxlth.data import DataConfig
+from jaxlth.instability import InstabilityConfig, Subject, choices
 from jaxlth.instability.comparing import Line
 from jaxlth.instability.job import Job
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 from jaxlth.report import instability as report
 from jaxlth.report import twins
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 NET = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY = ["instability", *NET, "--replicates", "2", "--twins", "2", "--points", "5"]
@@ -32,16 +32,16 @@ NETWORKS += ["--levels", "2", "--density", "0.2", "--rounds", "3", "--per-class"
 only_run = functools.partial(tiny.only_run, job="instability")
 
 
-def chosen(**others):
+def config(**others):
     """Return settings of a tiny analysis."""
     defaults = {
-        "model": ModelSettings(name="mlp", hidden=(8,)),
-        "training": TrainingSettings(steps=30, batch_size=50),
+        "model": ModelConfig(name="mlp", hidden=(8,)),
+        "training": TrainingConfig(steps=30, batch_size=50),
         "replicates": 1,
         "twins": 2,
         "points": 5,
     }
-    return InstabilitySettings(**defaults | others)
+    return InstabilityConfig(**defaults | others)
 
 
 @contextlib.contextmanager
@@ -104,9 +104,9 @@ def test_the_table_has_every_twin_and_pair(finished):
 
 
 def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
-    with opened(chosen(), tmp_path) as (problem, run):
+    with opened(config(), tmp_path) as (problem, run):
         whole(problem, run)
-        again = Job(problem, run).ask_twin(Subject(0, "dense"), 0, "remaining", 0, [])
+        again = Job(problem, run).request_twin(Subject(0, "dense"), 0, "remaining", 0, [])
         again = again._replace(unit="step_0/again/dense/replicate_0")
         course = problem.course()
         list(work.train(run, [again], course, problem.placed, later=0, checkpoint_seconds=60))
@@ -125,20 +125,20 @@ def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
 def problem_of(run):
     """Return the problem of a stored run."""
     return instability.prepare(
-        settings_lib.from_dict(InstabilitySettings, store.about_run(run.path)["settings"])
+        settings_lib.from_dict(InstabilityConfig, store.about_run(run.path)["settings"])
     )
 
 
 @pytest.mark.slow
 def test_the_state_of_a_step_is_that_of_a_training_which_ends_there(tmp_path):
     """Also where the step is asked for after the dense training has ended."""
-    short = chosen(training=TrainingSettings(steps=10, batch_size=50))
+    short = config(training=TrainingConfig(steps=10, batch_size=50))
     with opened(short, tmp_path / "short") as (problem, run):
         whole(problem, run)
         expected = run.load(choices.dense(0), "network")
-    with opened(chosen(), tmp_path / "long") as (problem, run):
+    with opened(config(), tmp_path / "long") as (problem, run):
         whole(problem, run)
-    later = chosen(steps_k=(0, 10))
+    later = config(steps_k=(0, 10))
     before = times(tmp_path / "long")
     with opened(later, tmp_path / "long") as (problem, run):
         whole(problem, run)
@@ -152,7 +152,7 @@ def test_twins_start_where_the_dense_training_was(finished):
     """From step 10: the way to there, and the way on, are those of the stored networks."""
     run = only_run(finished[0])
     state = run.load(choices.snapshot(10, 1), "network")["params"]
-    pair = choices.pair(InstabilitySettings(points=5), Subject(10, "dense"), (0, 1), "remaining", 1)
+    pair = choices.pair(InstabilityConfig(points=5), Subject(10, "dense"), (0, 1), "remaining", 1)
     twins = [
         run.load(choices.twin(Subject(10, "dense"), number, "remaining", 1), "network")["params"]
         for number in (0, 1)
@@ -165,7 +165,7 @@ def test_twins_start_where_the_dense_training_was(finished):
     way = float(landscape.l2_distance(first, state))
     assert record["l2_from_initialization"] == pytest.approx(way, rel=1e-5) != 0
     from_0 = run.record(
-        choices.pair(InstabilitySettings(points=5), Subject(0, "dense"), (0, 1), "remaining", 1)
+        choices.pair(InstabilityConfig(points=5), Subject(0, "dense"), (0, 1), "remaining", 1)
     )
     assert from_0["l2_from_initialization"] == 0.0
 
@@ -188,14 +188,12 @@ def test_sparse_twins_and_all_between_them_stay_masked(finished, subject):
 def test_a_pair_agrees_with_a_plain_numpy_evaluation(finished):
     out, _ = finished
     run, subject = only_run(out), Subject(0, "ticket", level=2)
-    record = run.record(
-        choices.pair(InstabilitySettings(points=5), subject, (0, 1), "remaining", 0)
-    )
+    record = run.record(choices.pair(InstabilityConfig(points=5), subject, (0, 1), "remaining", 0))
     a, b = (
         run.load(choices.twin(subject, number, "remaining", 0), "network")["params"]
         for number in (0, 1)
     )
-    _, digits = data.load(DataSettings(), seed=0)
+    _, digits = data.load(DataConfig(), seed=0)
     images = ((digits.test.images - digits.mean) / digits.std).reshape(len(digits.test.labels), -1)
 
     def logits(params):
@@ -223,7 +221,7 @@ def test_a_pair_agrees_with_a_plain_numpy_evaluation(finished):
 
 def test_the_average_of_twins_is_evaluated_beside_them(finished):
     run = only_run(finished[0])
-    settings = InstabilitySettings(twins=2, points=5)
+    settings = InstabilityConfig(twins=2, points=5)
     for record in (
         run.record(choices.averaged(settings, Subject(step, "dense"), "remaining", 0))
         for step in (0, 10)
@@ -237,12 +235,12 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     """Found by either command they are the same, and what imp has trained is taken over."""
     imp = ["imp", *NET, "--levels", "1", "--controls", "--rewind-step", "10", "--replicates", "1"]
     own, taken = tmp_path / "own", tmp_path / "taken"
-    ask = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "ticket"]
-    ask += ["--levels", "2", "--steps-k", "10"]
-    printed(*ask, "--out", str(own))
+    request = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "ticket"]
+    request += ["--levels", "2", "--steps-k", "10"]
+    printed(*request, "--out", str(own))
     printed(*imp, "--out", str(taken))
     found = only_run(taken, job="imp")
-    printed(*ask, "--out", str(taken))
+    printed(*request, "--out", str(taken))
     level = choices.level(10, 1, 0)
     assert "adopted" in only_run(taken).record(level)
     assert "adopted" not in only_run(own).record(level)
@@ -270,15 +268,15 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["{", None])
 def test_a_damaged_run_of_imp_is_named_and_its_networks_are_trained_here(content, tmp_path, caplog):
-    ask = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "dense"]
+    request = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "dense"]
     imp = ["imp", *NET, "--levels", "0", "--controls", "--replicates", "1"]
-    printed(*ask, "--out", str(tmp_path / "own"))
+    printed(*request, "--out", str(tmp_path / "own"))
     printed(*imp, "--out", str(tmp_path / "beside"))
     file = only_run(tmp_path / "beside", job="imp").path / "run.json"
     file.unlink()
     if content is not None:  # else as a process leaves it that is killed at its very start
         file.write_text(content)
-    printed(*ask, "--out", str(tmp_path / "beside"))
+    printed(*request, "--out", str(tmp_path / "beside"))
     warnings = [line for line in caplog.messages if line.startswith(f"left out: {file} is damaged")]
     assert bool(warnings) == (content is not None)
     own, beside = (only_run(tmp_path / name) for name in ("own", "beside"))
@@ -288,7 +286,7 @@ def test_a_damaged_run_of_imp_is_named_and_its_networks_are_trained_here(content
 
 
 def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
-    settings = chosen(steps_k=(10,), lengths=("remaining", "whole"))
+    settings = config(steps_k=(10,), lengths=("remaining", "whole"))
     with opened(settings, tmp_path) as (problem, run):
         whole(problem, run)
         steps = {
@@ -311,7 +309,7 @@ def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
 
 
 def test_twins_are_compared_in_training_too(tmp_path):
-    settings = chosen(steps_k=(0, 10), compare_every=8)
+    settings = config(steps_k=(0, 10), compare_every=8)
     with opened(settings, tmp_path) as (problem, run):
         whole(problem, run)
         pairs = report.pairs(store.table([run.path]), at_end=False)
@@ -346,7 +344,7 @@ def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
     """A threshold of nearly 1 makes every network stable, of nearly 0 none."""
     asked = {"steps_k": (0, 5, 10), "search": "first"}
     for threshold, steps in ((0.99, {0}), (1e-9, {0, 5, 10})):
-        settings, out = chosen(**asked, threshold=threshold), tmp_path / str(threshold)
+        settings, out = config(**asked, threshold=threshold), tmp_path / str(threshold)
         with opened(settings, out) as (problem, run):
             assert not instability.complete(settings, run.path)
             whole(problem, run)
@@ -356,7 +354,7 @@ def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
 
 @pytest.mark.slow
 def test_interrupted_it_ends_with_the_same_bits(tmp_path):
-    settings = chosen(steps_k=(0, 10))
+    settings = config(steps_k=(0, 10))
     with opened(settings, tmp_path / "whole") as (problem, run):
         whole(problem, run)
         expected = {unit: run.record(unit) for unit, _ in run.records()}
@@ -382,7 +380,7 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path):
 
 
 def test_a_pair_of_which_a_twin_diverged_is_told_and_left_out(tmp_path):
-    settings = chosen(optimizer=OptimizerSettings(optimizer="sgd", lr=1e30))
+    settings = config(optimizer=OptimizerConfig(optimizer="sgd", lr=1e30))
     with opened(settings, tmp_path) as (problem, run):
         whole(problem, run)
         table = store.table([run.path])
@@ -399,8 +397,8 @@ def test_a_pair_of_which_a_twin_diverged_is_told_and_left_out(tmp_path):
 
 
 def test_twins_that_diverge_count_as_lost_in_training_too(tmp_path):
-    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
-    with opened(chosen(optimizer=sgd, compare_every=8), tmp_path) as (problem, run):
+    sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
+    with opened(config(optimizer=sgd, compare_every=8), tmp_path) as (problem, run):
         whole(problem, run)
         pairs = report.pairs(store.table([run.path]), at_end=False)
     assert set(pairs["compared_step"]) == {8, 16, 24, 30}
@@ -408,8 +406,8 @@ def test_twins_that_diverge_count_as_lost_in_training_too(tmp_path):
 
 
 def test_a_replicate_whose_dense_network_diverged_has_no_tickets_and_ends_the_run(tmp_path):
-    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
-    settings = chosen(optimizer=sgd, networks=("ticket", "dense"), levels=(1,), steps_k=(0, 5))
+    sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
+    settings = config(optimizer=sgd, networks=("ticket", "dense"), levels=(1,), steps_k=(0, 5))
     with opened(settings, tmp_path) as (problem, run):
         whole(problem, run)
         assert instability.complete(settings, run.path)
@@ -427,10 +425,10 @@ def test_a_network_is_stable_only_if_no_pair_was_lost():
 @pytest.mark.slow
 def test_estimated_statistics_are_those_of_training_examples():
     """Of a network with batch norm: those of one batch of all examples, to rounding."""
-    settings = InstabilitySettings(
-        data=DataSettings(name="digits"),
-        model=ModelSettings(name="resnet-20"),
-        training=TrainingSettings(steps=1, batch_size=50, train_examples=100),
+    settings = InstabilityConfig(
+        data=DataConfig(name="digits"),
+        model=ModelConfig(name="resnet-20"),
+        training=TrainingConfig(steps=1, batch_size=50, train_examples=100),
         estimate_statistics=True,
         points=2,
     )
@@ -576,13 +574,13 @@ def test_a_figure_that_needs_more_says_what(finished, capsys):
 
 
 def test_random_networks_are_the_control_of_tickets_and_need_levels_only():
-    asked = chosen(networks=("random",), levels=(1,))
+    asked = config(networks=("random",), levels=(1,))
     assert choices.subjects(asked, 0) == [Subject(0, "random", level=1)]
     assert len(set(instability.NETWORKS)) == len(instability.NETWORKS)
 
 
 def test_settings_that_are_asked_for_later_extend_the_run():
-    asked = chosen()
+    asked = config()
     more = dataclasses.replace(asked, steps_k=(0, 9), twins=3, points=7, replicates=2)
     assert store.folder("o", asked, job="j", label="l") == store.folder(
         "o", more, job="j", label="l"

@@ -14,7 +14,7 @@ import pytest
 
 from jaxlth import cli, data, graphs, keys, landscape, masks, models, prune, scores, trees
 from jaxlth.data import augment, inputs
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
 from jaxlth.training import losses
 
@@ -209,8 +209,8 @@ MODELS = ("mlp", "conv-2", "vgg-11", "resnet-20", "inception-v3")
 )
 def test_networks_are_differentiated_under_all_checks_of_types(name, dtype):
     side = models.LEAST_SIDES.get(name, 8)
-    chosen = ModelSettings(name=name, dtype=dtype, hidden=(4,) if name == "mlp" else ())
-    model = models.build(chosen, shape=(side, side, 3), classes=4)
+    config = ModelConfig(name=name, dtype=dtype, hidden=(4,) if name == "mlp" else ())
+    model = models.build(config, shape=(side, side, 3), classes=4)
     images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((2,), jnp.int32)
 

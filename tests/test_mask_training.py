@@ -27,10 +27,10 @@ from jaxlth import (
     tickets,
     trees,
 )
-from jaxlth.mask_training import FINETUNED, MaskTrainingSettings, Wanted
-from jaxlth.models import ModelSettings
+from jaxlth.mask_training import FINETUNED, MaskTrainingConfig, Wanted
+from jaxlth.models import ModelConfig
 from jaxlth.supermasks import SupermaskRule
-from jaxlth.training import TrainingSettings, train
+from jaxlth.training import TrainingConfig, train
 
 # The number of devices, or the first command of the process would take as many as there are cores.
 SHORT = ["train-mask", "--model", "mlp", "--batch-size", "50", "--devices", "2"]
@@ -75,15 +75,15 @@ def done(tmp_path_factory):
 
 
 def chosen_of(run):
-    return settings.from_dict(MaskTrainingSettings, store.about_run(run.path)["settings"])
+    return settings.from_dict(MaskTrainingConfig, store.about_run(run.path)["settings"])
 
 
 @contextlib.contextmanager
-def opened(chosen, out):
+def opened(config, out):
     """Give the problem, and a run of these settings that is held."""
-    problem = mask_training.prepare(chosen)
-    label = mask_training.label(chosen)
-    with store.open_run(out, chosen, job="train-mask", label=label) as run:
+    problem = mask_training.prepare(config)
+    label = mask_training.label(config)
+    with store.open_run(out, config, job="train-mask", label=label) as run:
         yield problem, run
 
 
@@ -91,9 +91,9 @@ def trained(problem, run):
     return list(mask_training.train_masks(problem, run, checkpoint_seconds=60))
 
 
-def made(chosen, out):
+def made(config, out):
     """Return the run of settings, made in full."""
-    with opened(chosen, out) as (problem, run):
+    with opened(config, out) as (problem, run):
         trained(problem, run)
     return store.look(run.path)
 
@@ -101,8 +101,8 @@ def made(chosen, out):
 @functools.cache
 def initial(replicate, *hidden, name="mlp"):
     """Return the weights that IMP starts from, by name."""
-    chosen = tickets.ImpSettings(model=ModelSettings(name=name, hidden=hidden))
-    pruning = tickets.pruning(chosen, shape=(8, 8, 1), classes=10)
+    config = tickets.ImpConfig(model=ModelConfig(name=name, hidden=hidden))
+    pruning = tickets.pruning(config, shape=(8, 8, 1), classes=10)
     start = tickets.Job(pruning, None).start(0, "ticket", replicate)
     return trees.named(jax.device_get(start.network.params))
 
@@ -203,8 +203,8 @@ def test_stored_accuracies_are_those_of_the_stored_network_under_the_stored_mask
 @pytest.mark.slow
 def test_without_restoring_gem_miner_stores_what_evaluations_saw(done, tmp_path):
     restored, _ = done("gem-miner")
-    chosen = chosen_of(restored)
-    run = made(change(chosen, supermask=change(chosen.supermask, restore=False)), tmp_path)
+    config = chosen_of(restored)
+    run = made(change(config, supermask=change(config.supermask, restore=False)), tmp_path)
     assert_evaluated(run, GEM_MINER)
     (_, fewer), (_, mask) = (parts(each, GEM_MINER) for each in (run, restored))
     assert sum(kept(fewer).values()) < sum(kept(mask).values())
@@ -214,10 +214,10 @@ def test_without_restoring_gem_miner_stores_what_evaluations_saw(done, tmp_path)
 @pytest.mark.slow
 def test_training_by_hand_finds_the_mask_of_the_job(done):
     run, _ = done("gem-miner")
-    chosen = chosen_of(run)
-    rule = chosen.supermask.at(0.3)
-    _, digits = data.load(chosen.data, seed=0)
-    plain = models.build(chosen.model, shape=(8, 8, 1), classes=10)
+    config = chosen_of(run)
+    rule = config.supermask.at(0.3)
+    _, digits = data.load(config.data, seed=0)
+    plain = models.build(config.model, shape=(8, 8, 1), classes=10)
     model = supermasks.wrap(plain, rule, steps=40)
     optimizer = supermasks.optimizer(rule, tiny.optimizer("adam", lr=0.1))
     trainer = train.make(model, optimizer, batch_size=50)
@@ -367,16 +367,16 @@ def test_the_same_command_trains_nothing_and_says_the_same(done):
 def test_a_run_has_what_was_asked_for_and_tells_so_without_the_data(done, monkeypatch):
     run, _ = done("edge-popup")
     monkeypatch.setattr("jaxlth.data.load", None)
-    chosen = chosen_of(run)
-    assert mask_training.complete(chosen, run.path)
-    assert mask_training.complete(change(chosen, controls=(), replicates=1), run.path)
-    assert not mask_training.complete(chosen, run.path / "none")
+    config = chosen_of(run)
+    assert mask_training.complete(config, run.path)
+    assert mask_training.complete(change(config, controls=(), replicates=1), run.path)
+    assert not mask_training.complete(config, run.path / "none")
     more = {"densities": (0.5, 0.2), "replicates": 3, "controls": ("random",)}
     for name, value in more.items():
-        asked = change(chosen, **{name: value})
+        asked = change(config, **{name: value})
         assert not mask_training.complete(asked, run.path), name
         assert store.folder("", asked, job="train-mask", label="a") == store.folder(
-            "", chosen, job="train-mask", label="a"
+            "", config, job="train-mask", label="a"
         )
 
 
@@ -385,14 +385,14 @@ def assert_extended(run, out, **more):
     out = out / "runs"
     shutil.copytree(run.path.parent, out)
     before = contents(out / run.path.name)
-    chosen = change(chosen_of(run), **more)
-    with opened(chosen, out) as (problem, extended):
+    config = change(chosen_of(run), **more)
+    with opened(config, out) as (problem, extended):
         events = trained(problem, extended)
     after = contents(out / run.path.name)
     assert before.items() <= after.items()
     assert {name for name, _ in extended.records()} == {
         *(name for name, _ in run.records()),
-        *mask_training.units(chosen),
+        *mask_training.units(config),
     }
     left = [event.left for event in events if event.finished]
     assert left == sorted(left, reverse=True)
@@ -424,8 +424,8 @@ def test_more_densities_extend_a_run(done, tmp_path):
 @pytest.mark.parametrize("wanted", [GEM_MINER, BERNOULLI], ids=str)
 def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_path, wanted):
     expected, _ = done(wanted.method)
-    chosen, unit = change(chosen_of(expected), finetune=0.0, controls=()), wanted.unit(0)
-    with opened(chosen, tmp_path) as (problem, run):
+    config, unit = change(chosen_of(expected), finetune=0.0, controls=()), wanted.unit(0)
+    with opened(config, tmp_path) as (problem, run):
         job = mask_training.train_masks(problem, run, checkpoint_seconds=60)
         event = next(job)
         while event.step < 10:  # gem-miner has frozen weights out by then
@@ -434,7 +434,7 @@ def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_
         with pytest.raises(KeyboardInterrupt):
             job.throw(KeyboardInterrupt())
         assert run.reached(unit, {}) == event.step
-        assert not mask_training.complete(chosen, run.path)
+        assert not mask_training.complete(config, run.path)
         first, *_ = trained(problem, run)
         assert first.step > event.step
         assert run.record(unit)["curve"] == expected.record(unit)["curve"]
@@ -442,9 +442,9 @@ def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_
 
 
 def test_weights_under_a_mask_whose_training_diverged_are_not_trained(done, tmp_path):
-    chosen = change(chosen_of(done("edge-popup")[0]), controls=())
+    config = change(chosen_of(done("edge-popup")[0]), controls=())
     units = [EDGE_POPUP.unit(replicate) for replicate in range(2)]
-    with opened(chosen, tmp_path) as (problem, run):
+    with opened(config, tmp_path) as (problem, run):
         subject = problem.subject
         made_up = {"network": tiny.network(subject.model), "mask": subject.dense}
         for unit, step in zip(units, (None, 3), strict=True):
@@ -452,7 +452,7 @@ def test_weights_under_a_mask_whose_training_diverged_are_not_trained(done, tmp_
         trained(problem, run)
         names = {name for name, _ in run.records()} - set(units)
     assert names == {tuned(EDGE_POPUP).unit(0), DENSE.unit(0), DENSE.unit(1)}
-    assert mask_training.complete(chosen, run.path)
+    assert mask_training.complete(config, run.path)
 
 
 # The command line.
@@ -618,8 +618,8 @@ def test_settings_of_a_run_or_a_benchmark_are_taken_over(done, tmp_path, capsys)
 @pytest.mark.slow
 def test_two_devices_that_share_batches_find_the_mask_of_one(done, tmp_path):
     alone, _ = done("gem-miner")
-    chosen = chosen_of(alone)
-    run = made(change(chosen, training=change(chosen.training, batch_devices=2)), tmp_path)
+    config = chosen_of(alone)
+    run = made(change(config, training=change(config.training, batch_devices=2)), tmp_path)
     (params, mask), (own, expected) = (parts(each, GEM_MINER) for each in (run, alone))
     assert same(params, own)
     assert sum(kept(mask).values()) == round(0.3 * 888)
@@ -628,15 +628,15 @@ def test_two_devices_that_share_batches_find_the_mask_of_one(done, tmp_path):
 
 @pytest.mark.slow
 def test_a_network_with_convolutions_trains_masks_and_then_weights(tmp_path):
-    chosen = MaskTrainingSettings(
-        model=ModelSettings(name="conv-2"),
+    config = MaskTrainingConfig(
+        model=ModelConfig(name="conv-2"),
         supermask=SupermaskRule(method="gem-miner", prunings=2),
-        training=TrainingSettings(steps=6, batch_size=10),
+        training=TrainingConfig(steps=6, batch_size=10),
         densities=(0.2,),
         finetune=2,
         replicates=1,
     )
-    run = made(chosen, tmp_path)
+    run = made(config, tmp_path)
     wanted = Wanted("gem-miner", 0.2)
     before, mask = parts(run, wanted)
     drawn = initial(0, name="conv-2")

@@ -6,9 +6,9 @@ import pytest
 import tiny
 
 from jaxlth import keys, models, tickets
-from jaxlth.data import DataSettings, StreamSettings
-from jaxlth.models import ModelSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings, execution, memory
+from jaxlth.data import DataConfig, StreamConfig
+from jaxlth.models import ModelConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig, execution, memory
 
 GB = 10**9
 
@@ -20,8 +20,8 @@ def needs_of(*, hidden=(8,), optimizer="adam", devices=1, split=1, networks=1, *
         "hidden",
         model,
         jax.eval_shape(model.init, keys.stream(0, 0, "")),
-        TrainingSettings(**{"batch_size": 6, **training}),
-        OptimizerSettings(optimizer=optimizer),
+        TrainingConfig(**{"batch_size": 6, **training}),
+        OptimizerConfig(optimizer=optimizer),
         execution.layout(networks, devices=jax.devices()[:devices], split=split),
         shape=tiny.SHAPE,
         arrays=(jnp.zeros(5, jnp.uint8),),
@@ -50,7 +50,7 @@ def test_activations_are_what_goes_into_each_layer():
 
 
 def test_activations_of_convolutions_count_where_batches_are_large():
-    model = models.build(ModelSettings(name="conv-2"), shape=(32, 32, 3), classes=10)
+    model = models.build(ModelConfig(name="conv-2"), shape=(32, 32, 3), classes=10)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     layout = execution.layout(1, devices=jax.devices()[:1])
     for batch, expected in (
@@ -61,8 +61,8 @@ def test_activations_of_convolutions_count_where_batches_are_large():
             "model",
             model,
             like,
-            TrainingSettings(batch_size=batch),
-            OptimizerSettings(),
+            TrainingConfig(batch_size=batch),
+            OptimizerConfig(),
             layout,
             shape=(32, 32, 3),
             arrays=(),
@@ -95,21 +95,21 @@ def test_this_machine_has_memory():
     ],
 )
 def test_streams_name_the_option_that_is_furthest_from_its_default(stream, training, option):
-    needs = memory.of_stream(StreamSettings(**stream), TrainingSettings(**training))
+    needs = memory.of_stream(StreamConfig(**stream), TrainingConfig(**training))
     with pytest.raises(ValueError, match=f"`{option}` must be smaller: batches of images take"):
         memory.check(needs, 25 * GB)
 
 
 def test_streams_of_the_published_sizes_fit():
-    memory.check(memory.of_stream(StreamSettings(), TrainingSettings(batch_size=1024)), 8 * GB)
+    memory.check(memory.of_stream(StreamConfig(), TrainingConfig(batch_size=1024)), 8 * GB)
 
 
 @pytest.mark.parametrize("change", [{"hidden": (10**8,)}, {"hidden": (2**31 - 1,) * 3}])
 def test_a_network_that_no_machine_holds_is_refused_before_it_is_made(change):
-    chosen = tickets.ImpSettings(
-        data=DataSettings(name="digits"), model=ModelSettings(name="mlp", **change)
+    config = tickets.ImpConfig(
+        data=DataConfig(name="digits"), model=ModelConfig(name="mlp", **change)
     )
     with pytest.raises(ValueError, match=r"`hidden` must be smaller: .* of memory there is"):
-        tickets.prepare(chosen)
+        tickets.prepare(config)
     with pytest.raises(ValueError, match=r"`hidden` must be smaller: its weights and their mask"):
-        tickets.subject(chosen, shape=(8, 8, 1), classes=10)
+        tickets.subject(config, shape=(8, 8, 1), classes=10)

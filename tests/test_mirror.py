@@ -384,13 +384,13 @@ IMP = """
     import buckets
 
     from jaxlth import store, tickets
-    from jaxlth.models import ModelSettings
-    from jaxlth.tickets import ImpSettings
-    from jaxlth.training import TrainingSettings
+    from jaxlth.models import ModelConfig
+    from jaxlth.tickets import ImpConfig
+    from jaxlth.training import TrainingConfig
 
-    chosen = ImpSettings(
-        model=ModelSettings(name="mlp", hidden=(16,)),
-        training=TrainingSettings(steps=200, batch_size=60, evaluate_every=10),
+    chosen = ImpConfig(
+        model=ModelConfig(name="mlp", hidden=(16,)),
+        training=TrainingConfig(steps=200, batch_size=60, evaluate_every=10),
         levels=2,
         replicates=1,
         controls=("random",),

@@ -649,15 +649,15 @@ def test_steps_and_epochs_together_are_refused(capfd):
 
 
 def test_a_run_of_steps_and_one_of_epochs_keep_their_folders():
-    chosen = parsing.parse(["separation", "--steps", "60"]).job
-    assert settings.changed(chosen)["training"] == {
+    config = parsing.parse(["separation", "--steps", "60"]).job
+    assert settings.changed(config)["training"] == {
         "steps": 60,
         "batch_size": 64,
         "evaluate_every": 1,
         "patience": 30,
     }
     assert settings.digest(parsing.parse(["separation"]).job) == settings.digest(
-        separation.SeparationSettings()
+        separation.SeparationConfig()
     )
 
 

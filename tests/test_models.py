@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxlth import keys, masks, models, settings, trees
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 
 FAN_IN, FAN_OUT = 200, 150
 FAN_AVERAGE = (FAN_IN + FAN_OUT) / 2
@@ -22,9 +22,9 @@ INITIALIZERS = {  # name -> (variance of a weight, family)
 }
 
 
-def init(chosen, shape, classes, *, key=None):
+def init(config, shape, classes, *, key=None):
     key = keys.stream(0, 0, "initialization") if key is None else key
-    return models.build(chosen, shape=shape, classes=classes).init(key)
+    return models.build(config, shape=shape, classes=classes).init(key)
 
 
 def shapes(network):
@@ -32,7 +32,7 @@ def shapes(network):
 
 
 def test_lenet_300_100_has_266200_prunable_weights_in_three_kernels():
-    built = models.build(ModelSettings(name="lenet-300-100"), shape=(28, 28, 1), classes=10)
+    built = models.build(ModelConfig(name="lenet-300-100"), shape=(28, 28, 1), classes=10)
     network = jax.eval_shape(built.init, jax.random.key(0))
     mask = masks.dense(network.params)
     assert masks.size(mask) == 266_200
@@ -52,7 +52,7 @@ def test_lenet_300_100_has_266200_prunable_weights_in_three_kernels():
     ],
 )
 def test_an_mlp_has_the_widths_of_hidden(hidden, expected):
-    built = models.build(ModelSettings(name="mlp", hidden=hidden), shape=(2, 3, 2), classes=5)
+    built = models.build(ModelConfig(name="mlp", hidden=hidden), shape=(2, 3, 2), classes=5)
     network = jax.eval_shape(built.init, jax.random.key(0))
     wanted = {f"{layer}/kernel": shape for layer, shape in expected.items()}
     wanted |= {f"{layer}/bias": shape[1:] for layer, shape in expected.items()}
@@ -61,7 +61,7 @@ def test_an_mlp_has_the_widths_of_hidden(hidden, expected):
 
 
 def test_an_mlp_is_dense_layers_with_relu_between_them():
-    built = models.build(ModelSettings(name="mlp", hidden=(7, 4)), shape=(2, 3, 2), classes=5)
+    built = models.build(ModelConfig(name="mlp", hidden=(7, 4)), shape=(2, 3, 2), classes=5)
     network = built.init(jax.random.key(0))
     layers = jax.tree.map(np.asarray, network.params)
     for layer in layers.values():  # so that the biases show
@@ -84,8 +84,8 @@ def test_the_table_of_initializers_is_tested_whole():
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_weights_are_drawn_from_the_distribution_of_their_initializer(name):
-    chosen = ModelSettings(name="mlp", initializer=name)
-    layer = init(chosen, (20, 5, 2), FAN_OUT).params["Dense_0"]
+    config = ModelConfig(name="mlp", initializer=name)
+    layer = init(config, (20, 5, 2), FAN_OUT).params["Dense_0"]
     weights = np.asarray(layer["kernel"], np.float64)
     variance, family = INITIALIZERS[name]
     # 30,000 draws: the mean is off by 0.006 standard deviations, these by 0.4 %.
@@ -103,8 +103,8 @@ def test_weights_are_drawn_from_the_distribution_of_their_initializer(name):
 
 
 def test_biases_start_at_zero_and_every_layer_and_key_has_its_own_weights():
-    chosen = ModelSettings(name="mlp", hidden=(4, 4))
-    one, other = (init(chosen, (2, 2, 1), 4, key=jax.random.key(seed)) for seed in (0, 1))
+    config = ModelConfig(name="mlp", hidden=(4, 4))
+    one, other = (init(config, (2, 2, 1), 4, key=jax.random.key(seed)) for seed in (0, 1))
     kernels = []
     for network in (one, other):
         for layer in network.params.values():
@@ -114,7 +114,7 @@ def test_biases_start_at_zero_and_every_layer_and_key_has_its_own_weights():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("config", "message"),
     [
         ({"name": "lenet-300"}, "`model` has no value 'lenet-300'. Did you mean 'lenet-300-100'?"),
         ({"name": "resnet-18-modifid"}, "Did you mean 'resnet-18-modified'?"),
@@ -139,17 +139,17 @@ def test_biases_start_at_zero_and_every_layer_and_key_has_its_own_weights():
         ({"dtype": "float16"}, "`dtype` has no value 'float16'. Did you mean 'bfloat16'?"),
     ],
 )
-def test_settings_of_models_name_what_is_wrong(chosen, message):
+def test_settings_of_models_name_what_is_wrong(config, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        ModelSettings(**chosen)
+        ModelConfig(**config)
 
 
 def test_settings_that_came_later_leave_the_digests_of_old_runs_alone():
-    old = ModelSettings(name="mlp", hidden=(20, 5), initializer="xavier-normal")
-    assert settings.digest(ModelSettings()) == "44136fa3"
+    old = ModelConfig(name="mlp", hidden=(20, 5), initializer="xavier-normal")
+    assert settings.digest(ModelConfig()) == "44136fa3"
     assert settings.digest(old) == "73339eb9"
 
 
 def test_labels_of_models_are_readable():
-    assert models.label(ModelSettings()) == "lenet-300-100"
-    assert models.label(ModelSettings(name="mlp", hidden=(20, 5))) == "mlp-20-5"
+    assert models.label(ModelConfig()) == "lenet-300-100"
+    assert models.label(ModelConfig(name="mlp", hidden=(20, 5))) == "mlp-20-5"

@@ -11,7 +11,7 @@ import pytest
 from jax.extend.core import jaxprs_in_params
 
 from jaxlth import keys, masks, models, trees
-from jaxlth.models import ModelSettings, Network, inception, layers, resnet
+from jaxlth.models import ModelConfig, Network, inception, layers, resnet
 
 MNIST, CIFAR, IMAGENET, LARGE = (28, 28, 1), (32, 32, 3), (224, 224, 3), (299, 299, 3)
 
@@ -64,16 +64,16 @@ TRACED = [
 
 
 @functools.cache
-def built(name, *, shape=None, batch_axis=None, **chosen):
+def built(name, *, shape=None, batch_axis=None, **config):
     published = PUBLISHED[name]
-    settings = ModelSettings(name=name, **chosen)
+    settings = ModelConfig(name=name, **config)
     shape = shape or published.shape
     return models.build(settings, shape=shape, classes=published.classes, batch_axis=batch_axis)
 
 
 @functools.cache
-def abstract(name, **chosen):
-    return jax.eval_shape(built(name, **chosen).init, jax.random.key(0))
+def abstract(name, **config):
+    return jax.eval_shape(built(name, **config).init, jax.random.key(0))
 
 
 def images(name, count=1):
@@ -235,9 +235,9 @@ def inside(row):
 
 
 @functools.cache
-def program(name, *, train=False, **chosen):
+def program(name, *, train=False, **config):
     """Return (program, shapes of logits and statistics) of the network on one image."""
-    forward = functools.partial(built(name, **chosen).apply, train=train)
+    forward = functools.partial(built(name, **config).apply, train=train)
     trace = jax.make_jaxpr(forward, axis_env=[("devices", 2)], return_shape=True)
     return trace(abstract(name), images(name))
 
@@ -252,9 +252,9 @@ def walk(jaxpr):
             yield from walk(each)
 
 
-def products(name, **chosen):
+def products(name, **config):
     """Yield (multiply-adds, types of operands) of every product in the network's program."""
-    for eqn in walk(program(name, **chosen)[0].jaxpr):
+    for eqn in walk(program(name, **config)[0].jaxpr):
         if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
             kernel = eqn.invars[1].aval
             into = kernel.size // kernel.shape[-1]  # HWIO or (in, out)
@@ -462,14 +462,14 @@ def module_of(module, shape):
     return models.Model(init=init, apply=apply)
 
 
-def plain(**chosen):
+def plain(**config):
     settings = {"initializer": "kaiming-normal", "norm_scale": "uniform", "dtype": "float32"}
-    return layers.Layers(**(settings | chosen))
+    return layers.Layers(**(settings | config))
 
 
-def small(**chosen):
+def small(**config):
     """Return a ResNet of one block for 4x4 images."""
-    return module_of(resnet.ResNet((1,), 4, 5, plain(**chosen)), (4, 4, 3))
+    return module_of(resnet.ResNet((1,), 4, 5, plain(**config)), (4, 4, 3))
 
 
 def small_bottlenecks():
@@ -541,9 +541,9 @@ def test_evaluation_neither_uses_nor_changes_the_batchs_statistics():
     jax.tree.map(np.testing.assert_array_equal, stats, network.stats)
 
 
-def start(name, path, **chosen):
+def start(name, path, **config):
     """Return one leaf of a new network; drawing only that compiles ten times faster."""
-    init = built(name, **chosen).init
+    init = built(name, **config).init
     key = keys.stream(0, 0, "initialization")
     return np.asarray(jax.jit(lambda key: trees.named(init(key).params)[path])(key), np.float64)
 

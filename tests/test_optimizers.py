@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth.training import OptimizerSettings, optimizers
+from jaxlth.training import OptimizerConfig, optimizers
 
 W = np.array([0.5, -2.0, 0.25], np.float32)
 GRADIENTS = np.array([[1.0, -0.5, 0.0], [0.25, 2.0, 0.0]], np.float32)  # of two steps
@@ -55,8 +55,8 @@ REFERENCES = {
 
 def two_steps(name, decay, *, first=0):
     own = {"momentum": 0.8} if name in ("momentum", "nesterov") else {}
-    chosen = OptimizerSettings(optimizer=name, weight_decay=decay, **own)
-    optimizer = optimizers.build(chosen, rate_of_step)
+    config = OptimizerConfig(optimizer=name, weight_decay=decay, **own)
+    optimizer = optimizers.build(config, rate_of_step)
     weights = jnp.asarray(W)
     state = optimizer.init(weights)
     for step, gradient in enumerate(GRADIENTS, start=first):
@@ -80,7 +80,7 @@ def test_decay_of_adam_is_in_the_gradient_and_that_of_adamw_is_not():
 
 @pytest.mark.parametrize("name", optimizers.RULES)
 def test_the_rate_is_that_of_the_training_step_and_not_of_the_optimizers_count(name):
-    optimizer = optimizers.build(OptimizerSettings(optimizer=name), rate_of_step)
+    optimizer = optimizers.build(OptimizerConfig(optimizer=name), rate_of_step)
     weights = jnp.asarray(W)
     updates = [
         optimizer.update(jnp.asarray(GRADIENTS[0]), optimizer.init(weights), weights, step=step)[0]
@@ -92,8 +92,8 @@ def test_the_rate_is_that_of_the_training_step_and_not_of_the_optimizers_count(n
 @pytest.mark.parametrize("decay", [0.0, DECAY])
 @pytest.mark.parametrize("name", optimizers.RULES)
 def test_zero_weights_with_zero_gradients_stay_exactly_zero(name, decay):
-    chosen = OptimizerSettings(optimizer=name, weight_decay=decay)
-    optimizer = optimizers.build(chosen, rate_of_step)
+    config = OptimizerConfig(optimizer=name, weight_decay=decay)
+    optimizer = optimizers.build(config, rate_of_step)
     weights = jnp.zeros(2)
     state = optimizer.init(weights)
     for step in (0, 1):
@@ -111,7 +111,7 @@ SLOPE = 0.1  # of the magnitudes
 def network_of_two_steps(name, l1):
     """Return kernel, bias and scale after two steps, all begun as W with the last weight pruned."""
     begun = {"kernel": W * [1, 1, 0], "bias": W, "scale": W}
-    optimizer = optimizers.build(OptimizerSettings(optimizer=name, l1=l1), rate_of_step)
+    optimizer = optimizers.build(OptimizerConfig(optimizer=name, l1=l1), rate_of_step)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), begun)
     state = optimizer.init(params)
     for step, gradient in enumerate(GRADIENTS):
@@ -142,8 +142,8 @@ def test_l1_leaves_biases_norms_and_pruned_weights_alone(name):
 
 def test_the_slope_of_l1_is_that_of_the_sum_of_magnitudes():
     """As if it were in the loss; together with weight decay, which is coupled, both are."""
-    chosen = OptimizerSettings(optimizer="sgd", l1=SLOPE, weight_decay=DECAY)
-    optimizer = optimizers.build(chosen, rate_of_step)
+    config = OptimizerConfig(optimizer="sgd", l1=SLOPE, weight_decay=DECAY)
+    optimizer = optimizers.build(config, rate_of_step)
     params = {"kernel": jnp.asarray(W)}
     gradients = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(gradients, optimizer.init(params), params, step=0)
@@ -196,9 +196,9 @@ SCHEDULES = {  # name -> (settings, arguments, {step: rate})
 }
 
 
-@pytest.mark.parametrize(("chosen", "times", "expected"), SCHEDULES.values(), ids=SCHEDULES)
-def test_schedules_have_their_closed_forms(chosen, times, expected):
-    rate = optimizers.schedule(OptimizerSettings(lr=0.4, **chosen), **times)
+@pytest.mark.parametrize(("config", "times", "expected"), SCHEDULES.values(), ids=SCHEDULES)
+def test_schedules_have_their_closed_forms(config, times, expected):
+    rate = optimizers.schedule(OptimizerConfig(lr=0.4, **config), **times)
     found = jax.vmap(rate)(jnp.array(list(expected), jnp.int32))
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, list(expected.values()), rtol=1e-6, atol=1e-8)
@@ -207,18 +207,18 @@ def test_schedules_have_their_closed_forms(chosen, times, expected):
 
 
 def test_a_rate_that_is_held_is_that_of_its_step_at_every_step():
-    rate = optimizers.schedule(OptimizerSettings(lr=0.4, schedule="linear"), steps=10)
+    rate = optimizers.schedule(OptimizerConfig(lr=0.4, schedule="linear"), steps=10)
     held = optimizers.held(rate, at=9)
     assert [float(held(np.int32(step))) for step in (0, 9, 99)] == [float(rate(9))] * 3
 
 
 def test_the_table_of_schedules_is_tested_whole():
-    kinds = {chosen.get("schedule", "constant") for chosen, _, _ in SCHEDULES.values()}
+    kinds = {config.get("schedule", "constant") for config, _, _ in SCHEDULES.values()}
     assert kinds == set(optimizers.SCHEDULES)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("config", "message"),
     [
         ({"optimizer": "adm"}, "`optimizer` has no value 'adm'. Did you mean 'adam'? Known: sgd,"),
         ({"schedule": "cosin"}, "`schedule` has no value 'cosin'. Did you mean 'cosine'?"),
@@ -263,6 +263,6 @@ def test_the_table_of_schedules_is_tested_whole():
         ({"drop": 0.0}, "`drop` must lie in (0, 1]; got 0.0."),
     ],
 )
-def test_settings_of_optimizers_name_what_is_wrong(chosen, message):
+def test_settings_of_optimizers_name_what_is_wrong(config, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        OptimizerSettings(**chosen)
+        OptimizerConfig(**config)

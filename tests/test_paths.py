@@ -102,18 +102,18 @@ def test_without_a_home_a_line_asks_for_it_or_for_the_option(
 def test_what_needs_no_home_does_not_ask_for_one(homeless, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["list"]) == 0
-    assert data.load(data.DataSettings(name="digits"), seed=0)
+    assert data.load(data.DataConfig(name="digits"), seed=0)
     assert capfd.readouterr() == ("No runs in runs.\n", "")
 
 
 def test_data_are_read_from_the_place_that_is_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     with pytest.raises(data.DataError, match=f"no data directory {tmp_path}/nowhere"):
-        data.load(data.DataSettings(name="mnist", data_dir="$SCRATCH/nowhere"), seed=0)
+        data.load(data.DataConfig(name="mnist", data_dir="$SCRATCH/nowhere"), seed=0)
     with pytest.raises(data.DataError, match=f"no folder {tmp_path}/set;"):
-        data.load(data.DataSettings(name="folder:$SCRATCH/set", data_dir="elsewhere"), seed=0)
+        data.load(data.DataConfig(name="folder:$SCRATCH/set", data_dir="elsewhere"), seed=0)
     (tmp_path / "a" / "1.0.0").mkdir(parents=True)
     (tmp_path / "a" / "1.0.0" / "dataset_info.json").write_text('{"fileFormat": "array_record"}')
     assert lookup.locate("$SCRATCH", name="a") == tmp_path / "a" / "1.0.0"
     with pytest.raises(ValueError, match="`data_dir` must be a path; got ''"):
-        data.DataSettings(data_dir="")
+        data.DataConfig(data_dir="")

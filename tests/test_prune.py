@@ -45,9 +45,9 @@ def reference(scores, mask, keep):
     """Return the flat mask of the `keep` highest scores by a stable sort."""
     highest = np.where(np.isnan(scores), -np.inf, scores).astype(np.float64)
     order = np.lexsort((np.arange(scores.size), -highest, np.isnan(scores), ~mask))
-    chosen = np.zeros(scores.size, bool)
-    chosen[order[:keep]] = True
-    return chosen
+    config = np.zeros(scores.size, bool)
+    config[order[:keep]] = True
+    return config
 
 
 def layerwise(scores, mask, keep):

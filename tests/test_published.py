@@ -19,7 +19,7 @@ LABELS = {  # of the small sets here, training and test
 
 
 def load(name, data_dir):
-    settings = data.DataSettings(name=name, data_dir=str(data_dir), validation=0)
+    settings = data.DataConfig(name=name, data_dir=str(data_dir), validation=0)
     return data.load(settings, seed=0)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 
 from jaxlth import ranges
-from jaxlth.training import OptimizerSettings
+from jaxlth.training import OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,4 +112,4 @@ def test_rates_that_training_cannot_compute_with_are_refused():
         "final_lr": {"schedule": "linear", "final_lr": 1e-60},
     }.items():
         with pytest.raises(ValueError, match=f"`{name}` must be .* 32 bits"):
-            OptimizerSettings(**values)
+            OptimizerConfig(**values)

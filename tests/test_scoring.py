@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 
 from jaxlth import early, masks, store
-from jaxlth.data import DataSettings
-from jaxlth.early import EarlySettings
-from jaxlth.models import ModelSettings, Network
+from jaxlth.data import DataConfig
+from jaxlth.early import EarlyConfig
+from jaxlth.models import ModelConfig, Network
 from jaxlth.tickets import scoring
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 PARAMS = {"kernel": np.array([[3.0, -1.0], [0.5, 2.0]], np.float32)}
 DENSE = masks.dense(PARAMS)
 KNOWN = scoring.Known(Network(PARAMS, {}), PARAMS, None, jax.random.key(0))
 
 
-def chosen(**others):
+def config(**others):
     common = {
-        "model": ModelSettings(name="mlp", hidden=(8,)),
-        "training": TrainingSettings(steps=20, batch_size=50),
+        "model": ModelConfig(name="mlp", hidden=(8,)),
+        "training": TrainingConfig(steps=20, batch_size=50),
         "replicates": 1,
         "rounds": 3,
     }
-    return EarlySettings(**common | others)
+    return EarlyConfig(**common | others)
 
 
 def pruned(found, names=("snip",), keep=2):
@@ -71,8 +71,8 @@ def test_where_a_single_score_is_the_same_for_all_the_first_weights_are_kept():
 )
 @pytest.mark.slow
 def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
-    data = DataSettings(name="synthetic", examples=200)
-    settings = chosen(model=ModelSettings(name=model), data=data, scores=(stack,))
+    data = DataConfig(name="synthetic", examples=200)
+    settings = config(model=ModelConfig(name=model), data=data, scores=(stack,))
     problem = early.prepare(settings)
     dense, known = problem.subject.dense, known_of(problem)
     options = {"keep": 100, "rounds": 1, "spacing": "linear"}
@@ -81,7 +81,7 @@ def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
 
 
 def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
-    problem = early.prepare(chosen(scores=("synflow",)))
+    problem = early.prepare(config(scores=("synflow",)))
     known = known_of(problem)
     wanted = mask_of(problem, "synflow", known)
     devices, places = jax.local_devices, []
@@ -113,7 +113,7 @@ def test_a_hidden_host_is_told_of(monkeypatch):
 
 def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
     problems = [
-        early.prepare(chosen(model=ModelSettings(name="mlp", hidden=(8,), dtype=dtype)))
+        early.prepare(config(model=ModelConfig(name="mlp", hidden=(8,), dtype=dtype)))
         for dtype in ("bfloat16", "float32")
     ]
     known = known_of(problems[1])
@@ -127,13 +127,13 @@ def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
 
 
 def test_a_class_without_examples_is_refused_whichever_it_is():
-    data = DataSettings(name="digits", examples=30)
+    data = DataConfig(name="digits", examples=30)
     problem = early.prepare(
-        chosen(
+        config(
             data=data,
             seed=117,
             scores=("magnitude",),
-            training=TrainingSettings(steps=1, batch_size=5),
+            training=TrainingConfig(steps=1, batch_size=5),
         )
     )
     assert 9 not in problem.placed.dataset.train.labels  # the highest: nothing counts up to it
@@ -142,8 +142,8 @@ def test_a_class_without_examples_is_refused_whichever_it_is():
 
 
 def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
-    settings = chosen(
-        optimizer=OptimizerSettings(optimizer="sgd", lr=1e30), prune_steps=(0, 15), densities=(0.3,)
+    settings = config(
+        optimizer=OptimizerConfig(optimizer="sgd", lr=1e30), prune_steps=(0, 15), densities=(0.3,)
     )
     problem = early.prepare(settings)
     with store.open_run(tmp_path, settings, job="early", label="test") as run:
@@ -160,6 +160,6 @@ def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
 
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
 def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(scope):
-    settings = chosen(schedules=("iss",), densities=(0.3,), prune_fraction=1e-4, scope=scope)
+    settings = config(schedules=("iss",), densities=(0.3,), prune_fraction=1e-4, scope=scope)
     with pytest.raises(ValueError, match="`density` 0.3 is too low for iss and ims, which"):
         early.prepare(settings)

@@ -15,27 +15,27 @@ import tiny
 from tiny import printed, same
 
 from jaxlth import cli, data, graphs, masks, separation, store, tickets, work
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
-from jaxlth.separation import SeparationSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.separation import SeparationConfig
 from jaxlth.separation.choices import Coverage
 from jaxlth.separation.job import Job
 from jaxlth.tickets import compaction
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 # Without hidden layers: pruned to its own two inputs for each moon it separates, and then degrades.
-LINEAR = SeparationSettings(
-    data=DataSettings(name="moons+moons", normalize="per-pixel", validation=0.2),
-    model=ModelSettings(name="mlp"),
-    training=TrainingSettings(epochs=2.0, batch_size=50, evaluate_every=1.0),
-    optimizer=OptimizerSettings(optimizer="sgd", lr=0.5),
+LINEAR = SeparationConfig(
+    data=DataConfig(name="moons+moons", normalize="per-pixel", validation=0.2),
+    model=ModelConfig(name="mlp"),
+    training=TrainingConfig(epochs=2.0, batch_size=50, evaluate_every=1.0),
+    optimizer=OptimizerConfig(optimizer="sgd", lr=0.5),
     counts=(6, 4, 3, 2),
     replicates=2,
 )
 DEEP = dataclasses.replace(
     LINEAR,
-    data=DataSettings(name="moons+circles", normalize="per-pixel", validation=0.2),
-    model=ModelSettings(name="mlp", hidden=(8, 8)),
+    data=DataConfig(name="moons+circles", normalize="per-pixel", validation=0.2),
+    model=ModelConfig(name="mlp", hidden=(8, 8)),
     counts=(60, 30, 16, 6),
     stop="never",
 )
@@ -48,25 +48,25 @@ def change(of, **others):
     return dataclasses.replace(of, **others)
 
 
-def with_settings(problem, chosen):
+def with_settings(problem, config):
     """Return a problem on the same data, with settings that agree on these."""
-    return change(problem, subject=change(problem.subject, chosen=chosen))
+    return change(problem, subject=change(problem.subject, config=config))
 
 
-def on(chosen, name):
-    return change(chosen, data=change(chosen.data, name=name))
+def on(config, name):
+    return change(config, data=change(config.data, name=name))
 
 
-def opened(out, chosen, problem=None):
+def opened(out, config, problem=None):
     """Return the problem of settings and a run of it, to be held."""
-    label = separation.label(chosen)
-    run = store.open_run(out, chosen, job="separation", label=label)
-    return problem or separation.prepare(chosen), run
+    label = separation.label(config)
+    run = store.open_run(out, config, job="separation", label=label)
+    return problem or separation.prepare(config), run
 
 
-def found(out, chosen, problem=None):
+def found(out, config, problem=None):
     """Return the problem and the run of settings, all of it trained."""
-    problem, run = opened(out, chosen, problem)
+    problem, run = opened(out, config, problem)
     with run:
         for _ in separation.separation(problem, run, checkpoint_seconds=60):
             pass
@@ -74,9 +74,9 @@ def found(out, chosen, problem=None):
 
 
 @contextlib.contextmanager
-def job(out, chosen):
+def job(out, config):
     """Give the problem of settings, and its job of which nothing is trained."""
-    problem, run = opened(out, chosen)
+    problem, run = opened(out, config)
     with run:
         yield problem, Job(problem, run)
 
@@ -150,10 +150,10 @@ def test_called_again_it_computes_nothing(finished):
     before = times(run)
     assert printed(*COMMAND, "--out", str(out)) == said
     assert times(run) == before
-    chosen = change(DEEP, training=TrainingSettings(epochs=2.0, batch_size=50))
-    assert not separation.complete(chosen, run.path / "nothing")
-    assert separation.complete(chosen, run.path)
-    assert not separation.complete(change(chosen, replicates=3), run.path)
+    config = change(DEEP, training=TrainingConfig(epochs=2.0, batch_size=50))
+    assert not separation.complete(config, run.path / "nothing")
+    assert separation.complete(config, run.path)
+    assert not separation.complete(change(config, replicates=3), run.path)
 
 
 # What the records say.
@@ -254,8 +254,8 @@ def test_what_is_looked_at_is_what_was_stored(finished):
 
 
 def test_another_job_is_not_looked_at(tmp_path):
-    chosen = tickets.ImpSettings()
-    with store.open_run(tmp_path, chosen, job="imp", label="test") as run:
+    config = tickets.ImpConfig()
+    with store.open_run(tmp_path, config, job="imp", label="test") as run:
         pass
     with pytest.raises(ValueError, match="is not of `jaxlth separation`"):
         separation.look(run.path, 0)
@@ -274,8 +274,8 @@ def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
         ("never", 1, ["interconnected", "interconnected", "separated", "degraded", "degraded"]),
         ("separated", 2, ["interconnected", "interconnected", "separated"]),
     ):
-        chosen = change(LINEAR, stop=stop, replicates=replicates)
-        _, run = found(tmp_path, chosen, with_settings(problem, chosen))
+        config = change(LINEAR, stop=stop, replicates=replicates)
+        _, run = found(tmp_path, config, with_settings(problem, config))
         after = times(run)
         assert {file: after[file] for file in known} == known
         assert len(after) > len(known)
@@ -287,15 +287,15 @@ def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
 def test_networks_of_both_ways_are_the_same(tmp_path, linear):
     """Whatever was asked for before."""
     problem, whole = linear
-    chosen = change(LINEAR, stop="separated")
-    _, run = found(tmp_path, chosen, with_settings(problem, chosen))
+    config = change(LINEAR, stop="separated")
+    _, run = found(tmp_path, config, with_settings(problem, config))
     assert all(
         same(run.load(name, "network"), whole.load(name, "network")) for name, _ in run.records()
     )
 
 
 def test_a_network_that_diverges_is_pruned_no_further(tmp_path):
-    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
+    sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
     _, run = found(tmp_path, change(DEEP, optimizer=sgd, replicates=1))
     ((name, record),) = run.records()
     assert name == unit(0)
@@ -305,7 +305,7 @@ def test_a_network_that_diverges_is_pruned_no_further(tmp_path):
 
 def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
     problem, whole = linear
-    _, run = opened(tmp_path, problem.subject.chosen, problem)
+    _, run = opened(tmp_path, problem.subject.config, problem)
     cuts = 0
     with run:
         for last in (0, 2, 3):  # levels in whose training it is cut
@@ -354,12 +354,12 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
 def test_settings_say_how_much_each_level_keeps(kept, counts):
     problem = separation.prepare(change(DEEP, **{"counts": ()} | kept))
     assert problem.subject.keep == counts
-    levels = {name.split("/")[0] for name in separation.units(problem.subject.chosen)}
+    levels = {name.split("/")[0] for name in separation.units(problem.subject.config)}
     assert len(levels) == len(counts)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("config", "message"),
     [
         ({"target": 4}, "`counts` and `target` both say how many weights are kept"),
         ({"levels": 3}, "`levels` has no effect where `counts` is given"),
@@ -380,23 +380,23 @@ def test_settings_say_how_much_each_level_keeps(kept, counts):
         ({"rewind_step": -1}, "`rewind_step` must be at least 0; got -1"),
         ({"replicates": 0}, "`replicates` must be at least 1; got 0"),
         (
-            {"compact": True, "optimizer": OptimizerSettings(l1=0.1)},
+            {"compact": True, "optimizer": OptimizerConfig(l1=0.1)},
             "which `l1` changes too; leave out one of the two",
         ),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(chosen, message):
+def test_settings_that_contradict_each_other_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
-        change(DEEP, **chosen)
+        change(DEEP, **config)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("config", "message"),
     [
-        ({"data": DataSettings(name="digits")}, "`data` must be sets side by side, such as"),
-        ({"data": DataSettings(name="folder:a+b")}, "must be sets side by side.*got folder:a"),
+        ({"data": DataConfig(name="digits")}, "`data` must be sets side by side, such as"),
+        ({"data": DataConfig(name="folder:a+b")}, "must be sets side by side.*got folder:a"),
         (
-            {"data": DataSettings(name="digits+digits"), "model": ModelSettings(name="resnet-20")},
+            {"data": DataConfig(name="digits+digits"), "model": ModelConfig(name="resnet-20")},
             "`model` must be mlp or lenet-300-100, whose inputs belong to tasks; got resnet-20",
         ),
         ({"counts": (112, 4)}, "`counts` must begin below the 112 weights of the network; got 112"),
@@ -406,9 +406,9 @@ def test_settings_that_contradict_each_other_are_refused(chosen, message):
         ({"leave_out": ("Dense_*",)}, "`leave_out` leaves no weight to prune"),
     ],
 )
-def test_what_cannot_be_is_refused_before_training(chosen, message):
+def test_what_cannot_be_is_refused_before_training(config, message):
     with pytest.raises(ValueError, match=message):
-        separation.prepare(change(DEEP, **chosen))
+        separation.prepare(change(DEEP, **config))
 
 
 def test_a_mistake_is_one_line(tmp_path, capsys):
@@ -429,7 +429,7 @@ def drawn(problem, seed=0):
 
 def measured(made, problem, mask):
     """Return what the record of a network says of its graph."""
-    return made.ask(1, tickets.TICKET, 0).measure(work.Start(drawn(problem), mask))
+    return made.request(1, tickets.TICKET, 0).measure(work.Ticket(drawn(problem), mask))
 
 
 @pytest.mark.parametrize(
@@ -495,12 +495,12 @@ def test_inactive_weights_go_first(tmp_path, score):
 
 
 @pytest.mark.parametrize(
-    "chosen",
-    [{"leave_out": ("Dense_0/*",)}, {"model": ModelSettings(name="mlp", hidden=(4,) * 11)}],
+    "config",
+    [{"leave_out": ("Dense_0/*",)}, {"model": ModelConfig(name="mlp", hidden=(4,) * 11)}],
     ids=["a layer that is never pruned", "more than ten layers"],
 )
-def test_inactive_weights_are_those_of_their_own_layer(tmp_path, chosen):
-    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **chosen)) as (problem, made):
+def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
+    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **config)) as (problem, made):
         dense = problem.subject.dense
         last = sorted(dense, key=lambda name: int(name.split("_")[1]))[-1]
         before = jax.tree.map(np.array, dense)
@@ -522,8 +522,8 @@ def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("score", ["synflow", "magnitude-increase"])
 def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
-    chosen = change(LINEAR, score=score, alive=True, counts=(6, 3), replicates=1, stop="never")
-    _, run = found(tmp_path, chosen)
+    config = change(LINEAR, score=score, alive=True, counts=(6, 3), replicates=1, stop="never")
+    _, run = found(tmp_path, config)
     assert [record["kept"] for _, record in run.records()] == [8, 6, 3]
     assert same(run.load(unit(0), "network"), linear[1].load(unit(0), "network"))
 
@@ -532,7 +532,7 @@ def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "source"),
+    ("config", "source"),
     [
         ({"rewind_step": 10}, tickets.rewound(0)),
         ({"after_pruning": "learning-rate"}, unit(0)),
@@ -540,8 +540,8 @@ def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
     ],
     ids=str,
 )
-def test_tickets_start_where_the_settings_say(tmp_path, linear, chosen, source):
-    asked = change(LINEAR, counts=(6,), replicates=1, **chosen)
+def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
+    asked = change(LINEAR, counts=(6,), replicates=1, **config)
     problem, run = found(tmp_path, asked)
     started = Job(problem, run).start(1, tickets.TICKET, 0)
     assert same(started.network, run.load(source, "network"))
@@ -555,8 +555,8 @@ def test_tickets_start_where_the_settings_say(tmp_path, linear, chosen, source):
 
 
 def test_three_tasks_fall_apart(tmp_path):
-    chosen = change(on(LINEAR, "moons+moons+moons"), counts=(6, 5), replicates=1)
-    problem, run = found(tmp_path, chosen)
+    config = change(on(LINEAR, "moons+moons+moons"), counts=(6, 5), replicates=1)
+    problem, run = found(tmp_path, config)
     assert states(run) == ["interconnected", "separated", "degraded"]
     record = run.record(unit(1))
     assert list(record["tasks"]) == ["moons", "moons_2", "moons_3"]
@@ -591,9 +591,9 @@ def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
         for end, of in (("images-idx3", images), ("labels-idx1", labels)):
             header = bytes([0, 0, 8, of.ndim]) + struct.pack(f">{of.ndim}I", *of.shape)
             (folder / f"{name}-{end}-ubyte").write_bytes(header + of.tobytes())
-    chosen = on(LINEAR, "moons+mnist")
-    chosen = change(chosen, data=change(chosen.data, data_dir=str(tmp_path)), replicates=1)
-    problem, run = found(tmp_path / "runs", change(chosen, counts=(9,)))
+    config = on(LINEAR, "moons+mnist")
+    config = change(config, data=change(config.data, data_dir=str(tmp_path)), replicates=1)
+    problem, run = found(tmp_path / "runs", change(config, counts=(9,)))
     assert (problem.info.tasks, problem.info.widths) == ((1, 10), (2, 3))
     assert owners(problem) == [
         graphs.Task((0, 1), (0,)),
@@ -612,9 +612,9 @@ def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
     assert run.record(unit(1))["state"] == "degraded"
 
 
-def state_of(out, chosen, kernel):
+def state_of(out, config, kernel):
     """Return the state in the record of the network without hidden layers that a mask leaves."""
-    with job(out, chosen) as (problem, made):
+    with job(out, config) as (problem, made):
         mask = {"Dense_0": {"kernel": np.array(kernel, bool), "bias": None}}
         return measured(made, problem, mask)["state"]
 
@@ -672,11 +672,11 @@ def test_compact_finds_the_same_masks(tmp_path, monkeypatch):
     monkeypatch.setattr(
         compaction.Compaction, "_made", lambda self, each: sizes.append(each) or made(self, each)
     )
-    momentum = OptimizerSettings(optimizer="momentum", lr=0.05)
-    chosen = change(DEEP, optimizer=momentum, counts=(24, 10), replicates=1)
-    problem, whole = found(tmp_path, chosen)
+    momentum = OptimizerConfig(optimizer="momentum", lr=0.05)
+    config = change(DEEP, optimizer=momentum, counts=(24, 10), replicates=1)
+    problem, whole = found(tmp_path, config)
     assert sizes == []
-    smaller = change(chosen, compact=True)
+    smaller = change(config, compact=True)
     _, run = found(tmp_path, smaller, with_settings(problem, smaller))
     assert sizes
     names = [name for name, _ in whole.records()]

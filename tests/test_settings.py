@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 
 from jaxlth import settings
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,13 +212,13 @@ DEFAULTS = {
 
 
 def test_the_defaults_that_enter_digests_are_frozen():
-    assert _in_digest(ImpSettings()) == DEFAULTS
+    assert _in_digest(ImpConfig()) == DEFAULTS
 
 
-def _in_digest(chosen, within=""):
+def _in_digest(config, within=""):
     found = {}
-    for field in dataclasses.fields(chosen):
-        value = getattr(chosen, field.name)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= _in_digest(value, f"{within}{field.name}.")
         elif not field.metadata.get("outside"):

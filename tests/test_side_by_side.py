@@ -12,15 +12,15 @@ import pytest
 import tiny
 
 from jaxlth import cli, data, graphs, masks, models, settings, store, tickets
-from jaxlth.data import DataError, DataSettings, Split, memory, side_by_side, sources
-from jaxlth.tickets import ImpSettings
+from jaxlth.data import DataConfig, DataError, Split, memory, side_by_side, sources
+from jaxlth.tickets import ImpConfig
 from jaxlth.training import evaluation, execution, fit, losses
 
 TASKS = {"binary": (1, 1), "one": (3,), "ten": (10, 10), "one binary": (1,), "mixed": (3, 1, 2)}
 
 
-def load(name, *, seed=0, **chosen):
-    return data.load(DataSettings(name=name, **chosen), seed=seed)
+def load(name, *, seed=0, **config):
+    return data.load(DataConfig(name=name, **config), seed=seed)
 
 
 def rows(images):
@@ -148,7 +148,7 @@ def test_tasks_must_share_out_everything():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("config", "message"),
     [
         ({"name": "moon+circles"}, "`data` has no value 'moon'. Did you mean 'moons'"),
         ({"name": "moons+"}, "on either side of '+', as in moons+circles; got 'moons+'"),
@@ -159,9 +159,9 @@ def test_tasks_must_share_out_everything():
         ({"name": "folder:x", "normalize": "per-pixel"}, "per-pixel needs all images in memory"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(chosen, message):
+def test_settings_that_cannot_be_are_refused(config, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        DataSettings(**chosen)
+        DataConfig(**config)
 
 
 def test_sets_of_different_heights_are_refused():
@@ -170,7 +170,7 @@ def test_sets_of_different_heights_are_refused():
 
 
 def test_a_folder_may_have_a_plus_in_its_name():
-    assert DataSettings(name="folder:c++").names == ("folder:c++",)
+    assert DataConfig(name="folder:c++").names == ("folder:c++",)
 
 
 # Normalisation
@@ -207,8 +207,8 @@ def test_a_constant_pixel_has_no_deviation(kind):
 
 
 def test_the_new_normalisation_leaves_digests_alone():
-    assert settings.changed(DataSettings()) == {}
-    assert settings.changed(DataSettings(normalize="per-pixel")) == {"normalize": "per-pixel"}
+    assert settings.changed(DataConfig()) == {}
+    assert settings.changed(DataConfig(normalize="per-pixel")) == {"normalize": "per-pixel"}
 
 
 # Losses
@@ -344,8 +344,8 @@ def test_one_task_of_classes_trains_as_without_tasks():
     network = tiny.network(model)
     mask = masks.dense(network.params)
 
-    def program(**chosen):
-        trainer = tiny.trainer(model, **chosen)
+    def program(**config):
+        trainer = tiny.trainer(model, **config)
         state = trainer.start(network, mask)
         key = jax.random.key(0)
         return jax.jit(trainer.advance).lower(state, mask, dataset, key, 0, 4).as_text()
@@ -368,8 +368,8 @@ def test_scores_of_examples_and_comparisons_of_twins_are_refused(tmp_path, capsy
 
 def test_examples_of_several_tasks_are_those_of_streams():
     info, found = load("moons+circles")
-    chosen = ImpSettings(data=DataSettings(name="moons+circles"))
-    subject = types.SimpleNamespace(chosen=chosen)
+    config = ImpConfig(data=DataConfig(name="moons+circles"))
+    subject = types.SimpleNamespace(config=config)
     problem = tickets.Problem(subject, info, types.SimpleNamespace(dataset=found))
     inputs, labels = problem.examples(0, per_class=1)
     assert inputs.shape == (1, 1, 4, 1)
@@ -408,15 +408,15 @@ def test_a_single_binary_set_is_learned(tmp_path):
 
 @pytest.mark.data
 def test_real_mnist_and_fashion_mnist_lie_side_by_side(real_data):
-    chosen = {"data_dir": str(real_data), "validation": 0}
-    info, found = load("mnist+fashion_mnist", normalize="per-pixel", **chosen)
+    config = {"data_dir": str(real_data), "validation": 0}
+    info, found = load("mnist+fashion_mnist", normalize="per-pixel", **config)
     assert (info.shape, info.tasks, info.classes) == ((28, 56, 1), (10, 10), 20)
     assert (info.train, info.test) == (60000, 10000)
     assert found.train.images.dtype == np.uint8
     assert found.mean.shape == (28, 56, 1)
     assert np.bincount(found.train.labels[:, 1]).tolist() == [6000] * 10
     assert np.bincount(found.test.labels[:, 0])[0] == 980
-    alone = load("mnist", **chosen)[1]
+    alone = load("mnist", **config)[1]
     np.testing.assert_array_equal(
         np.sort(found.test.images[:, :, :28].sum((1, 2, 3))),
         np.sort(alone.test.images.sum((1, 2, 3))),

@@ -900,9 +900,9 @@ def test_a_damaged_run_is_named_and_the_others_are_told_of(how, tmp_path, caplog
         assert line.startswith(f"left out: {bad}/run.json ")
         assert "\n" not in line
     shutil.rmtree(good)
-    for ask in (store.runs, lambda _: store.table(bad), lambda _: store.look(bad)):
+    for request in (store.runs, lambda _: store.table(bad), lambda _: store.look(bad)):
         with pytest.raises(StoreError, match=re.escape(f"{bad}/run.json ")):
-            ask(tmp_path)
+            request(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["run.json", ""])

@@ -28,7 +28,7 @@ from jaxlth.data import batches, crops, encoded, folders, streamed, workers
 
 ORDER, CROPS = (keys.stream(0, 0, purpose) for purpose in ("order", "augmentation"))
 SIZE = 6
-CHOSEN = data.StreamSettings(image_size=SIZE, resize_to=8)
+CHOSEN = data.StreamConfig(image_size=SIZE, resize_to=8)
 
 
 @pytest.fixture(autouse=True)
@@ -66,16 +66,16 @@ def pictures(tmp_path_factory):
     )
 
 
-def load(root, name="folder:set", *, validation=0, stream=CHOSEN, **chosen):
-    chosen = data.DataSettings(
-        name=name, data_dir=str(root), validation=validation, stream=stream, **chosen
+def load(root, name="folder:set", *, validation=0, stream=CHOSEN, **config):
+    config = data.DataConfig(
+        name=name, data_dir=str(root), validation=validation, stream=stream, **config
     )
-    return data.load(chosen, seed=0)
+    return data.load(config, seed=0)
 
 
-def stream(source, begin=0, end=6, *, batch_size=4, chosen=CHOSEN, **how):
+def stream(source, begin=0, end=6, *, batch_size=4, config=CHOSEN, **how):
     how = {"order_key": ORDER, "crop_key": CROPS} | how
-    found = streamed.training(source, chosen, batch_size=batch_size, begin=begin, end=end, **how)
+    found = streamed.training(source, config, batch_size=batch_size, begin=begin, end=end, **how)
     return list(found)
 
 
@@ -115,8 +115,8 @@ def test_a_stream_resumed_at_any_step_goes_on_with_the_same_bits(pictures, cut):
 
 def test_workers_change_no_bit_and_end_with_the_stream(pictures):
     before = in_shared_memory()
-    chosen = dataclasses.replace(CHOSEN, workers=2)
-    assert_same(stream(pictures[0], 1, 7, chosen=chosen), stream(pictures[0], 1, 7))
+    config = dataclasses.replace(CHOSEN, workers=2)
+    assert_same(stream(pictures[0], 1, 7, config=config), stream(pictures[0], 1, 7))
     assert not multiprocessing.active_children()
     end = time.monotonic() + 5  # it is given back by a thread
     while in_shared_memory() - before and time.monotonic() < end:
@@ -219,8 +219,8 @@ def test_evaluation_sees_every_example_once_and_fills_up(pictures, batch_size, h
 
 
 def test_statistics_are_those_of_the_sample_cropped_for_testing(pictures):
-    chosen = dataclasses.replace(CHOSEN, statistics_images=5)
-    mean, std = streamed.statistics(pictures[0], chosen)
+    config = dataclasses.replace(CHOSEN, statistics_images=5)
+    mean, std = streamed.statistics(pictures[0], config)
     found = [crops.decode(pictures[0].read(number)[0]) for number in range(0, 10, 2)]
     pixels = np.stack([crops.center_crop(image, size=6, shorter=8) for image in found])
     np.testing.assert_allclose(mean, pixels.mean((0, 1, 2)), rtol=1e-6)
@@ -366,8 +366,8 @@ def test_a_set_is_loaded_with_validation_and_statistics(tmp_path):
 
 def test_the_directory_may_come_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXLTH_DATA", str(write_folders(tmp_path / "set").parent))
-    chosen = data.DataSettings(name="folder:set", validation=0, stream=CHOSEN)
-    assert data.load(chosen, seed=0)[1].validation is None
+    config = data.DataConfig(name="folder:set", validation=0, stream=CHOSEN)
+    assert data.load(config, seed=0)[1].validation is None
 
 
 BAD_FOLDERS = {
@@ -454,14 +454,14 @@ def test_a_broken_image_is_named_or_replaced_by_the_next(tmp_path, damage):
     np.testing.assert_array_equal(found.images, good.images[rows])
     np.testing.assert_array_equal(found.labels, good.labels[rows])
     with pytest.warns(UserWarning, match="is broken"):
-        resumed, whole = stream(source, 2, chosen=skipping), stream(source, chosen=skipping)
+        resumed, whole = stream(source, 2, config=skipping), stream(source, config=skipping)
     assert_same(resumed, whole[2:])
 
 
 def test_when_every_image_is_broken_skipping_ends():
     source = encoded.Source(4, 4, lambda at: (b"", at), str)
     with pytest.raises(data.DataError, match="None of 4 images can be decoded"):
-        stream(source, chosen=dataclasses.replace(CHOSEN, skip_broken=True))
+        stream(source, config=dataclasses.replace(CHOSEN, skip_broken=True))
 
 
 def test_an_image_that_vanishes_is_named_and_never_skipped(tmp_path):
@@ -487,7 +487,7 @@ def test_a_prepared_set_is_streamed_as_it_is_read_into_memory(tmp_path):
     info, found = load(tmp_path, name="stream:tiny", stream=small)
     assert (info.train, info.test, info.classes, info.shape) == (20, 6, 3, (3, 3, 3))
     whole = data.load(
-        data.DataSettings(name="tfds:tiny", data_dir=str(tmp_path), validation=0), seed=0
+        data.DataConfig(name="tfds:tiny", data_dir=str(tmp_path), validation=0), seed=0
     )[1]
     batch = next(streamed.evaluation(found.test, small, batch_size=6))
     np.testing.assert_array_equal(batch.labels, whole.test.labels)
@@ -561,22 +561,22 @@ def test_settings_outside_their_range_are_errors(change, message):
         ({"name": "folder:NAME"}, "`data`: put the name of a data set after 'folder:'"),
         ({"name": "folder:x", "augment": "flip-crop"}, "`augment` has no effect on folder:x"),
         ({"stream": load_settings()}, "`image_size` has no effect on digits, which memory"),
-        ({"stream": data.StreamSettings(workers=1)}, "`workers` has no effect on digits"),
-        ({"stream": data.StreamSettings(skip_broken=True)}, "`skip_broken` has no effect"),
+        ({"stream": data.StreamConfig(workers=1)}, "`workers` has no effect on digits"),
+        ({"stream": data.StreamConfig(skip_broken=True)}, "`skip_broken` has no effect"),
     ],
 )
 def test_settings_without_effect_and_unknown_names_are_errors(change, message):
     with pytest.raises(ValueError, match=message) as caught:
-        data.DataSettings(**change)
+        data.DataConfig(**change)
     one_line(caught)
     assert len(str(caught.value)) < 190
 
 
 def test_workers_and_directory_stay_out_of_the_digest():
-    plain = data.DataSettings(name="folder:set", stream=CHOSEN)
+    plain = data.DataConfig(name="folder:set", stream=CHOSEN)
     other = dataclasses.replace(plain, data_dir="x", stream=load_settings(workers=3, ahead=5))
     assert settings.digest(other) == settings.digest(plain)
-    assert settings.from_dict(data.DataSettings, settings.to_dict(other)) == other
+    assert settings.from_dict(data.DataConfig, settings.to_dict(other)) == other
 
 
 def test_examples_and_test_images_are_drawn_as_they_are_in_memory(tmp_path):
@@ -585,8 +585,8 @@ def test_examples_and_test_images_are_drawn_as_they_are_in_memory(tmp_path):
     _, found = load(
         tmp_path, name="stream:tiny", stream=load_settings(image_size=3, resize_to=3), **shares
     )
-    chosen = data.DataSettings(name="tfds:tiny", data_dir=str(tmp_path), **shares)
-    _, whole = data.load(chosen, seed=0)
+    config = data.DataConfig(name="tfds:tiny", data_dir=str(tmp_path), **shares)
+    _, whole = data.load(config, seed=0)
     for source, split in zip(found[:3], whole[:3], strict=True):
         labels = [source.read(at)[1] for at in range(source.examples)]
         assert labels == split.labels.tolist()
@@ -602,7 +602,7 @@ def test_what_a_worker_finds_wrong_is_said_in_one_line(tmp_path):
     source = folders.read(str(tmp_path), name="set")[0]
     (root / "train/c0/2.JPEG").write_bytes(b"x")
     with pytest.raises(data.DataError, match="is broken") as caught:
-        stream(source, 0, 2, batch_size=10, chosen=load_settings(workers=2))
+        stream(source, 0, 2, batch_size=10, config=load_settings(workers=2))
     one_line(caught, root / "train/c0/2.JPEG")
     assert not multiprocessing.active_children()
 
@@ -652,8 +652,8 @@ UNGUARDED = """
 import sys
 from jaxlth import data
 
-stream = data.StreamSettings(image_size=6, resize_to=8, workers=2)
-chosen = data.DataSettings(name="folder:set", data_dir=sys.argv[1], validation=0, stream=stream)
+stream = data.StreamConfig(image_size=6, resize_to=8, workers=2)
+chosen = data.DataConfig(name="folder:set", data_dir=sys.argv[1], validation=0, stream=stream)
 try:
     data.load(chosen, seed=0)
 except data.DataError as error:
@@ -678,7 +678,7 @@ def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
     [
         lambda out: workers.end_if_unguarded(),
         lambda out: next(workers.make(killed, 0, 1, workers=0)),
-        lambda out: store.open_run(out, tickets.ImpSettings(), job="imp", label="x"),
+        lambda out: store.open_run(out, tickets.ImpConfig(), job="imp", label="x"),
         lambda out: cli.main(["imp", "--out", out]),
     ],
 )
@@ -730,7 +730,7 @@ def test_a_stream_that_is_left_early_ends_its_workers(pictures):
 def test_prepared_sets_are_read_by_workers(tmp_path):
     write_prepared(tmp_path)
     found = load(tmp_path, name="stream:tiny")[1]
-    assert_same(stream(found.train, chosen=load_settings(workers=2)), stream(found.train))
+    assert_same(stream(found.train, config=load_settings(workers=2)), stream(found.train))
 
 
 HOST = """
@@ -741,8 +741,8 @@ jax.distributed.initialize(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
 from jaxlth import data, keys
 from jaxlth.data import streamed
 
-stream = data.StreamSettings(image_size=6, resize_to=8)
-chosen = data.DataSettings(
+stream = data.StreamConfig(image_size=6, resize_to=8)
+chosen = data.DataConfig(
     name="folder:set", data_dir=sys.argv[3], validation=0, stream=stream
 )
 try:
@@ -798,7 +798,7 @@ from jaxlth.data import folders, streamed
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
-    chosen = data.StreamSettings(image_size=6, resize_to=8, workers=2)
+    chosen = data.StreamConfig(image_size=6, resize_to=8, workers=2)
     found = streamed.training(
         folders.read(sys.argv[1], name="set")[0], chosen, batch_size=4, begin=0, end=10**6,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),

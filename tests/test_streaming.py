@@ -14,18 +14,18 @@ import tiny
 from tiny import times
 
 from jaxlth import cli, data, keys, models, store, tickets, training
-from jaxlth.data import DataSettings, Split, StreamSettings, batches, crops
-from jaxlth.models import BatchAxis, ModelSettings
-from jaxlth.tickets import ImpSettings
-from jaxlth.training import TrainingSettings, execution, fit, streaming
+from jaxlth.data import DataConfig, Split, StreamConfig, batches, crops
+from jaxlth.models import BatchAxis, ModelConfig
+from jaxlth.tickets import ImpConfig
+from jaxlth.training import TrainingConfig, execution, fit, streaming
 from jaxlth.training.execution import AXIS, Layout
 
 SIZE, CLASSES, BATCH = 4, 3, 4
 ORDER = keys.stream(0, 0, "order")
-AS_STORED = StreamSettings(  # crops that are the images themselves
+AS_STORED = StreamConfig(  # crops that are the images themselves
     image_size=SIZE, resize_to=SIZE, crop_area=(1, 1), crop_ratio=(1, 1), flip=False
 )
-CROPPED = StreamSettings(image_size=SIZE, resize_to=SIZE)
+CROPPED = StreamConfig(image_size=SIZE, resize_to=SIZE)
 PLAN = training.Plan(
     steps=9, steps_per_epoch=4, evaluations=(5, 9), patience=None, milestones=(), warmup=0
 )
@@ -55,8 +55,8 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(root):
-    chosen = DataSettings(name="folder:set", data_dir=str(root), stream=AS_STORED)
-    return data.load(chosen, seed=0)[1]
+    config = DataConfig(name="folder:set", data_dir=str(root), stream=AS_STORED)
+    return data.load(config, seed=0)[1]
 
 
 def in_memory(source):
@@ -69,12 +69,12 @@ def in_memory(source):
 class Group(tiny.Group):
     """A network trained on a stream."""
 
-    def __init__(self, found, layout, chosen=AS_STORED, **model):
+    def __init__(self, found, layout, config=AS_STORED, **model):
         axis = None if layout.split == 1 else BatchAxis(AXIS, layout.split)
-        wanted = ModelSettings(**({"name": "mlp", "hidden": (8,)} | model))
+        wanted = ModelConfig(**({"name": "mlp", "hidden": (8,)} | model))
         built = models.build(wanted, shape=(SIZE, SIZE, 3), classes=CLASSES, batch_axis=axis)
         trainer = tiny.trainer(built, batch_size=BATCH, batch_axis=axis)
-        compiled = fit.compile(trainer, layout, train_examples=5, stream=chosen)
+        compiled = fit.compile(trainer, layout, train_examples=5, stream=config)
         network = tiny.network(built)
         mean, std = layout.share((found.mean, found.std))
         # The sources are functions and stay on the host.
@@ -169,8 +169,8 @@ def test_a_training_resumed_from_any_moment_is_the_uninterrupted_one(group, hist
 
 
 def test_pieces_and_how_far_ahead_batches_are_sent_change_nothing(found, history, end):
-    chosen = StreamSettings(**(vars(AS_STORED) | {"ahead": 0}))
-    states, rows = Group(found, ONE, chosen).train(PLAN)
+    config = StreamConfig(**(vars(AS_STORED) | {"ahead": 0}))
+    states, rows = Group(found, ONE, config).train(PLAN)
     tiny.assert_same(states, end)
     assert rows == history[1]
 
@@ -227,8 +227,8 @@ def test_a_feed_that_failed_begins_anew():
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["to its end", "left"])
 def test_workers_serve_a_training_from_its_beginning_and_end_with_it(found, history, end, how):
-    chosen = StreamSettings(**(vars(AS_STORED) | {"workers": 2}))
-    moments = Group(found, ONE, chosen).fit(PLAN)
+    config = StreamConfig(**(vars(AS_STORED) | {"workers": 2}))
+    moments = Group(found, ONE, config).fit(PLAN)
     next(moments)
     first = {child.pid for child in multiprocessing.active_children()}
     assert len(first) == 2
@@ -261,17 +261,17 @@ def test_a_batch_is_spread_over_devices_in_its_order():
 # Jobs
 
 
-def imp_settings(root, **chosen):
-    chosen = {
-        "data": DataSettings(name="folder:set", data_dir=str(root), stream=CROPPED),
-        "model": ModelSettings(name="mlp", hidden=(8,)),
-        "training": TrainingSettings(steps=6, batch_size=BATCH, evaluate_every=3),
+def imp_settings(root, **config):
+    config = {
+        "data": DataConfig(name="folder:set", data_dir=str(root), stream=CROPPED),
+        "model": ModelConfig(name="mlp", hidden=(8,)),
+        "training": TrainingConfig(steps=6, batch_size=BATCH, evaluate_every=3),
         "levels": 1,
         "replicates": 1,
         "controls": (),
         "rewind_step": 2,
-    } | chosen
-    return ImpSettings(**chosen)
+    } | config
+    return ImpConfig(**config)
 
 
 def networks(run):
@@ -281,11 +281,11 @@ def networks(run):
     ]
 
 
-def imp(chosen, out, *, stop_at=None):
+def imp(config, out, *, stop_at=None):
     """Find tickets, or be interrupted at an event; return the steps of the events."""
     events = []
-    with store.open_run(out, chosen, job="imp", label="test") as run:
-        job = tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=1000)
+    with store.open_run(out, config, job="imp", label="test") as run:
+        job = tickets.imp(tickets.prepare(config), run, checkpoint_seconds=1000)
         for event in job:
             events.append(event)
             if len(events) == stop_at:
@@ -299,13 +299,13 @@ def imp(chosen, out, *, stop_at=None):
     "share", [0.4, *(pytest.param(share, marks=pytest.mark.slow) for share in (0, 0.2, 0.7, 1))]
 )
 def test_a_run_interrupted_anywhere_ends_with_the_same_bits(root, tmp_path, monkeypatch, share):
-    chosen = imp_settings(root)
+    config = imp_settings(root)
     monkeypatch.setattr(fit, "PIECE_SECONDS", 0.0)
-    events, whole = imp(chosen, tmp_path / "whole")
+    events, whole = imp(config, tmp_path / "whole")
     assert len(whole) == 3  # the dense network, the state that is rewound to, the ticket
     stops = [at for at, event in enumerate(events, 1) if not event.finished]
-    cut, _ = imp(chosen, tmp_path / "cut", stop_at=stops[round(share * (len(stops) - 1))])
-    rest, found = imp(chosen, tmp_path / "cut")
+    cut, _ = imp(config, tmp_path / "cut", stop_at=stops[round(share * (len(stops) - 1))])
+    rest, found = imp(config, tmp_path / "cut")
     assert len(cut) + len(rest) == len(events)
     for one, other in zip(found, whole, strict=True):
         tiny.assert_same(one[1], other[1])
@@ -390,12 +390,12 @@ INCEPTION = pytest.param("imagenet_inceptionv3", 171 * 1251, 6 * 1251, marks=pyt
     ("name", "steps", "rewind_step"), [("imagenet_resnet50", 90 * 1251, 5 * 1251), INCEPTION]
 )
 def test_benchmarks_of_imagenet_are_those_of_the_paper(name, steps, rewind_step):
-    chosen = tickets.BENCHMARKS[name]
-    assert tickets.scaled(chosen, "paper") == chosen
-    plan = training.plan(chosen.training, chosen.optimizer, examples=1_281_167)
-    assert (plan.steps, chosen.rewind_step) == (steps, rewind_step)
+    config = tickets.BENCHMARKS[name]
+    assert tickets.scaled(config, "paper") == config
+    plan = training.plan(config.training, config.optimizer, examples=1_281_167)
+    assert (plan.steps, config.rewind_step) == (steps, rewind_step)
     pruned = tickets.pruning(
-        chosen, shape=(chosen.data.stream.image_size,) * 2 + (3,), classes=1000
+        config, shape=(config.data.stream.image_size,) * 2 + (3,), classes=1000
     )
     first, last = pruned.keep
     assert abs(last / first - 0.3) < 1e-6
@@ -404,13 +404,13 @@ def test_benchmarks_of_imagenet_are_those_of_the_paper(name, steps, rewind_step)
 @pytest.mark.parametrize("name", ["imagenet_resnet50", "imagenet_inceptionv3"])
 @pytest.mark.parametrize("scale", ["smoke", "cpu"])
 def test_benchmarks_in_epochs_are_shortened_with_their_schedule(name, scale):
-    chosen = tickets.BENCHMARKS[name]
-    short = tickets.scaled(chosen, scale)
+    config = tickets.BENCHMARKS[name]
+    short = tickets.scaled(config, scale)
     assert short.data.streamed == (scale == "cpu")
     assert short.training.batch_size == 16
     plan = training.plan(short.training, short.optimizer, examples=1_000_000)
     assert plan.steps == short.training.steps == {"smoke": 8, "cpu": 1000}[scale]
-    whole = training.plan(chosen.training, chosen.optimizer, examples=1_281_167)
+    whole = training.plan(config.training, config.optimizer, examples=1_281_167)
     for one, other in zip(plan.milestones, whole.milestones, strict=True):
         assert abs(one / plan.steps - other / whole.steps) <= 0.5 / plan.steps
     assert abs(plan.warmup / plan.steps - whole.warmup / whole.steps) <= 0.5 / plan.steps
@@ -419,11 +419,11 @@ def test_benchmarks_in_epochs_are_shortened_with_their_schedule(name, scale):
 
 @pytest.mark.slow
 def test_enlarged_images_are_large_enough_for_inception():
-    chosen = tickets.scaled(tickets.BENCHMARKS["imagenet_inceptionv3"], "smoke")
-    info, found = data.load(chosen.data, seed=0)
+    config = tickets.scaled(tickets.BENCHMARKS["imagenet_inceptionv3"], "smoke")
+    info, found = data.load(config.data, seed=0)
     assert (info.shape, info.train, info.test) == ((320, 320, 3), 180, 20)
     assert (found.train.images[:, ::10, ::10] == found.train.images[:, 9::10, 3::10]).all()
-    tickets.pruning(chosen, shape=info.shape, classes=info.classes)
+    tickets.pruning(config, shape=info.shape, classes=info.classes)
 
 
 # Processes
@@ -438,16 +438,16 @@ jax.config.update("jax_num_cpu_devices", 2 // count)
 if count > 1:
     jax.distributed.initialize(f"localhost:{port}", count, place)
 from jaxlth import store, tickets
-from jaxlth.data import DataSettings, StreamSettings
-from jaxlth.models import ModelSettings
-from jaxlth.training import TrainingSettings
+from jaxlth.data import DataConfig, StreamConfig
+from jaxlth.models import ModelConfig
+from jaxlth.training import TrainingConfig
 
-chosen = tickets.ImpSettings(
-    data=DataSettings(
-        name="folder:set", data_dir=data_dir, stream=StreamSettings(image_size=4, resize_to=4)
+chosen = tickets.ImpConfig(
+    data=DataConfig(
+        name="folder:set", data_dir=data_dir, stream=StreamConfig(image_size=4, resize_to=4)
     ),
-    model=ModelSettings(name="mlp", hidden=(8,)),
-    training=TrainingSettings(steps=9, batch_size=4, evaluate_every=3),
+    model=ModelConfig(name="mlp", hidden=(8,)),
+    training=TrainingConfig(steps=9, batch_size=4, evaluate_every=3),
     levels=1, replicates=1, controls=(),
 )
 with store.open_run(out, chosen, job="imp", label="test") as run:

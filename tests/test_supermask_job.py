@@ -18,19 +18,19 @@ import pytest
 from tiny import same, times
 
 from jaxlth import cli, data, masks, store, supermask
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.report import supermask as report
-from jaxlth.supermask import SupermaskSettings, choices, masking
+from jaxlth.supermask import SupermaskConfig, choices, masking
 from jaxlth.supermask.job import Job
-from jaxlth.training import OptimizerSettings, TrainingSettings, execution
-from jaxlth.work import Start
+from jaxlth.training import OptimizerConfig, TrainingConfig, execution
+from jaxlth.work import Ticket
 
 # At this rate the loss on the test set is least before the end of the long training.
-TINY = SupermaskSettings(
-    model=ModelSettings(name="mlp", hidden=(12, 6)),
-    training=TrainingSettings(steps=60, batch_size=50, evaluate_every=5),
-    optimizer=OptimizerSettings(lr=0.03),
+TINY = SupermaskConfig(
+    model=ModelConfig(name="mlp", hidden=(12, 6)),
+    training=TrainingConfig(steps=60, batch_size=50, evaluate_every=5),
+    optimizer=OptimizerConfig(lr=0.03),
     thresholds=(0.0, 0.1, 0.5, 50.0),
     sizes=("5",),
     replicates=2,
@@ -45,11 +45,11 @@ def change(of, **others):
 
 
 @contextlib.contextmanager
-def opened(chosen, out):
+def opened(config, out):
     """Give the problem, and a run of these settings that is held."""
-    problem = supermask.prepare(chosen)
-    label = supermask.label(chosen)
-    with store.open_run(out, chosen, job="supermask", label=label) as run:
+    problem = supermask.prepare(config)
+    label = supermask.label(config)
+    with store.open_run(out, config, job="supermask", label=label) as run:
         yield problem, run
 
 
@@ -57,15 +57,15 @@ def whole(problem, run):
     return list(supermask.supermask(problem, run, checkpoint_seconds=60))
 
 
-def made(chosen, out):
+def made(config, out):
     """Return the run of settings, made in full."""
-    with opened(chosen, out) as (problem, run):
+    with opened(config, out) as (problem, run):
         whole(problem, run)
     return store.look(run.path)
 
 
-def job_of(chosen, run):
-    return Job(supermask.prepare(chosen).subject, run)
+def job_of(config, run):
+    return Job(supermask.prepare(config).subject, run)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_the_short_training_is_the_beginning_of_the_long_one(finished):
 
 def test_untrained_accuracies_are_those_of_a_plain_numpy_evaluation(finished):
     run, _ = finished
-    _, digits = data.load(DataSettings(), seed=0)
+    _, digits = data.load(DataConfig(), seed=0)
     job = job_of(TINY, run)
     curve = run.record(choices.thresholds(1))["curve"]
     for name, split in (("validation", digits.validation), ("test", digits.test)):
@@ -209,7 +209,7 @@ def test_networks_of_other_replicates_and_sizes_start_apart(finished):
     run, _ = finished
     job, problem = job_of(TINY, run), supermask.prepare(TINY)
     own = [job.initial(replicate) for replicate in range(2)]
-    other = [job.ask_size("12-6", problem.subject, each).start().network for each in range(2)]
+    other = [job.request_size("12-6", problem.subject, each).start().network for each in range(2)]
     assert not any(same(a, b) for a, b in itertools.combinations([*own, *other], 2))
 
 
@@ -231,7 +231,7 @@ def test_all_networks_at_once_give_what_each_gives_alone():
     problem, course = supermask.prepare(TINY), supermask.prepare(TINY).course()
     init = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(0)))
     starts = [
-        Start(init, supermask.keeping(init.params, init.params, problem.subject.dense, t))
+        Ticket(init, supermask.keeping(init.params, init.params, problem.subject.dense, t))
         for t in (0.0, 0.1, 0.2)
     ]
     alone = list(masking.Untrained(problem, course, 1).evaluations(starts))
@@ -248,13 +248,13 @@ def test_all_networks_at_once_give_what_each_gives_alone():
 
 
 def test_where_every_threshold_empties_a_layer_there_is_no_ticket(tmp_path):
-    chosen = change(TINY, thresholds=(50.0, 60.0), sizes=())
-    run = made(chosen, tmp_path)
+    config = change(TINY, thresholds=(50.0, 60.0), sizes=())
+    run = made(config, tmp_path)
     record = run.record(choices.thresholds(0))
     assert record["threshold"] is None
     assert record["emptied"] == 2
     assert not run.has(choices.ticket(0))
-    assert supermask.complete(chosen, run.path)
+    assert supermask.complete(config, run.path)
     frame, curves = store.table([run.path]), store.curves([run.path])
     found = report.summary(frame, curves, split="validation")
     assert report.sentence(frame, found) == (
@@ -268,12 +268,12 @@ def test_where_every_threshold_empties_a_layer_there_is_no_ticket(tmp_path):
 
 
 def test_a_network_that_diverges_has_no_ticket_and_ends_the_run(tmp_path):
-    sgd = OptimizerSettings(optimizer="sgd", lr=1e30)
-    model = ModelSettings(name="mlp", hidden=(8,))
-    chosen = change(TINY, model=model, optimizer=sgd, replicates=1, sizes=())
-    run = made(chosen, tmp_path)
+    sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
+    model = ModelConfig(name="mlp", hidden=(8,))
+    config = change(TINY, model=model, optimizer=sgd, replicates=1, sizes=())
+    run = made(config, tmp_path)
     assert {name for name, _ in run.records()} == {choices.long(0), choices.size("8", 0)}
-    assert supermask.complete(chosen, run.path)
+    assert supermask.complete(config, run.path)
     frame, curves = store.table([run.path]), store.curves([run.path])
     found = report.summary(frame, curves, split="validation")
     assert report.sentence(frame, found).startswith("No network was masked")
@@ -282,9 +282,9 @@ def test_a_network_that_diverges_has_no_ticket_and_ends_the_run(tmp_path):
 
 
 def test_the_test_set_serves_for_choosing_where_that_is_asked_for(tmp_path):
-    own = DataSettings(validation=0.0)
-    chosen = change(TINY, data=own, choose_on="test", replicates=1, sizes=())
-    run = made(chosen, tmp_path)
+    own = DataConfig(validation=0.0)
+    config = change(TINY, data=own, choose_on="test", replicates=1, sizes=())
+    run = made(config, tmp_path)
     long = run.record(choices.long(0))["curve"]
     assert run.record(choices.short(0))["steps"] == supermask.least(long, "test")
     record = run.record(choices.thresholds(0))
@@ -304,15 +304,15 @@ def test_the_test_set_serves_for_choosing_where_that_is_asked_for(tmp_path):
         ({"thresholds": (-0.1, 0.1)}, "increase from 0 or above; got -0.1 0.1"),
         ({"thresholds": (float("inf"),)}, "`thresholds` must be finite"),
         ({"thresholds": ()}, "got nothing"),
-        ({"data": DataSettings(validation=0.0)}, "`choose_on` validation needs a validation split"),
-        ({"data": DataSettings(name="folder:pictures")}, "`data` must be a set that memory holds"),
+        ({"data": DataConfig(validation=0.0)}, "`choose_on` validation needs a validation split"),
+        ({"data": DataConfig(name="folder:pictures")}, "`data` must be a set that memory holds"),
         ({"choose_on": "train"}, "`choose_on` has no value 'train'"),
         ({"ticket_steps": 0}, "`ticket_steps` must be at least 1; got 0"),
         ({"sizes": ("8-4", "8-4")}, "`sizes` must name something, each once"),
         ({"sizes": ("8x4",)}, "joined by -, such as 100-15; got '8x4'"),
         ({"sizes": ("0-4",)}, "got '0-4'"),
         ({"sizes": ("12-6",)}, "`sizes` must differ from 12-6"),
-        ({"model": ModelSettings(name="conv-2")}, "`model` must be lenet-300-100 or mlp"),
+        ({"model": ModelConfig(name="conv-2")}, "`model` must be lenet-300-100 or mlp"),
         ({"replicates": 0}, "`replicates` must be at least 1"),
     ],
 )
@@ -440,13 +440,13 @@ def test_the_study_writes_its_tables_and_figures_and_draws_them_again(tmp_path):
 @pytest.mark.data
 @pytest.mark.slow
 def test_on_mnist_masked_networks_are_better_than_chance(tmp_path):
-    chosen = SupermaskSettings(
-        data=DataSettings(name="mnist"),
-        training=TrainingSettings(steps=2_000, evaluate_every=500),
+    config = SupermaskConfig(
+        data=DataConfig(name="mnist"),
+        training=TrainingConfig(steps=2_000, evaluate_every=500),
         thresholds=(0.0, 0.05, 0.1),
         replicates=1,
     )
-    record = made(chosen, tmp_path).record(choices.thresholds(0))
+    record = made(config, tmp_path).record(choices.thresholds(0))
     assert record["test_accuracy"] > 0.2
     assert 0.6 < record["curve"]["density"][0] < 0.95
 
@@ -465,8 +465,8 @@ def test_biases_are_masked_where_asked_and_empty_no_layer(tmp_path):
 
 def test_a_unit_of_many_layers_has_a_name_that_a_folder_can_have():
     size = "-".join(200 * ["10"])
-    chosen = change(TINY, model=ModelSettings(name="mlp", hidden=200 * (10,)), sizes=())
-    (name,) = {unit.split("/")[0] for unit in supermask.units(chosen) if "size_10-10" in unit}
+    config = change(TINY, model=ModelConfig(name="mlp", hidden=200 * (10,)), sizes=())
+    (name,) = {unit.split("/")[0] for unit in supermask.units(config) if "size_10-10" in unit}
     assert len(name) == 255
     assert name.startswith(f"size_{size[:200]}")
 

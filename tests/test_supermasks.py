@@ -12,12 +12,12 @@ from flax import linen as nn
 
 from jaxlth import keys, masks, models, settings, supermasks, trees
 from jaxlth.models import Network
-from jaxlth.supermasks import SupermaskSettings
+from jaxlth.supermasks import SupermaskConfig
 from jaxlth.training import train
 
-BERNOULLI = SupermaskSettings(initial_score=0.5)
-EDGE_POPUP = SupermaskSettings(method="edge-popup", density=0.4)
-GEM_MINER = SupermaskSettings(method="gem-miner", density=0.3, l2=1e-4, prunings=6)
+BERNOULLI = SupermaskConfig(initial_score=0.5)
+EDGE_POPUP = SupermaskConfig(method="edge-popup", density=0.4)
+GEM_MINER = SupermaskConfig(method="gem-miner", density=0.3, l2=1e-4, prunings=6)
 RESTORED = dataclasses.replace(GEM_MINER, restore=True)
 CHOSEN = {each.method: each for each in (BERNOULLI, EDGE_POPUP, GEM_MINER)}
 STEPS = 150
@@ -29,12 +29,12 @@ SLOW = ("rescaled", "expected")
 TRAININGS = {
     "bernoulli": (BERNOULLI, {"name": "momentum", "lr": 10.0}),
     "rescaled": (
-        SupermaskSettings(rescale=True, weights="signed-constant"),
+        SupermaskConfig(rescale=True, weights="signed-constant"),
         {"name": "adamw", "lr": 0.1, "weight_decay": 1e-3},
     ),
-    "expected": (SupermaskSettings(at_test="expected"), {"name": "adam", "lr": 0.1}),
+    "expected": (SupermaskConfig(at_test="expected"), {"name": "adam", "lr": 0.1}),
     "edge-popup": (
-        SupermaskSettings(method="edge-popup", density=0.4, weights="scaled"),
+        SupermaskConfig(method="edge-popup", density=0.4, weights="scaled"),
         {"name": "momentum", "lr": 0.1, "weight_decay": 1e-4},
     ),
     "gem-miner": (GEM_MINER, {"name": "momentum", "lr": 0.1}),
@@ -82,8 +82,8 @@ def linear(*shape):
 
 
 @functools.cache
-def supermask(chosen, within=None, *, steps=STEPS):
-    return supermasks.wrap(within or MLP, chosen, steps=steps)
+def supermask(config, within=None, *, steps=STEPS):
+    return supermasks.wrap(within or MLP, config, steps=steps)
 
 
 @functools.cache
@@ -107,9 +107,9 @@ each_training = pytest.mark.parametrize(
 @functools.cache
 def training(name):
     """Return two replicates before and after their training, and their test accuracies."""
-    chosen, rule = TRAININGS[name]
-    model = supermask(chosen)
-    optimizer = supermasks.optimizer(chosen, tiny.optimizer(**rule))
+    config, rule = TRAININGS[name]
+    model = supermask(config)
+    optimizer = supermasks.optimizer(config, tiny.optimizer(**rule))
     trainer = train.make(model, optimizer, batch_size=20)
 
     def run(replicate, data):
@@ -122,7 +122,7 @@ def training(name):
             trainer.evaluate(state.network, mask, data.test, data.mean, data.std).accuracy
             for state in (begun, ended)
         ]
-        return begun.network, ended.network, scored, supermasks.found(ended.network, chosen)
+        return begun.network, ended.network, scored, supermasks.found(ended.network, config)
 
     return jax.device_get(jax.jit(jax.vmap(run, in_axes=(0, None)))(jnp.arange(2), DATA))
 
@@ -144,15 +144,15 @@ def test_frozen_weights_do_not_change_by_a_bit_while_masks_are_trained(name):
 
 @each_training
 def test_what_is_found_is_an_ordinary_mask_of_its_density(name):
-    chosen, _ = TRAININGS[name]
+    config, _ = TRAININGS[name]
     within = MLP
     *_, found = training(name)
     for mask in trees.unstack(found):
         masks.check(drawn(within).params, mask)
-        if chosen.method == "edge-popup":
+        if config.method == "edge-popup":
             counts = {leaf: int(np.sum(keep)) for leaf, keep in trees.named(mask).items()}
             assert counts == {"Dense_0/kernel": 51, "Dense_1/kernel": 38}  # of 128 and 96
-        if chosen.method == "gem-miner":
+        if config.method == "gem-miner":
             assert 0 < int(masks.kept(mask)) <= 67  # of 224
 
 
@@ -163,9 +163,9 @@ def test_scores_of_gem_miner_stay_within_0_and_1():
     assert leaves.max() <= 1.0
 
 
-@pytest.mark.parametrize("chosen", CHOSEN.values(), ids=CHOSEN)
-def test_frozen_weights_are_the_same_bits_under_every_optimizer(chosen):
-    model = supermask(chosen)
+@pytest.mark.parametrize("config", CHOSEN.values(), ids=CHOSEN)
+def test_frozen_weights_are_the_same_bits_under_every_optimizer(config):
+    model = supermask(config)
     network = drawn(model)
     mask = masks.dense(network.params)
     batch = jax.tree.map(lambda leaf: leaf[:20], DATA.train)
@@ -178,7 +178,7 @@ def test_frozen_weights_are_the_same_bits_under_every_optimizer(chosen):
     @jax.jit
     def weights_after(network):
         for rule in rules:
-            trainer = train.make(model, supermasks.optimizer(chosen, rule), batch_size=20)
+            trainer = train.make(model, supermasks.optimizer(config, rule), batch_size=20)
             state = trainer.start(network, mask)
             state = trainer.update(state, mask, batch, (DATA.mean, DATA.std), jnp.int32(0))
             yielded.append(None)
@@ -193,9 +193,9 @@ def test_frozen_weights_are_the_same_bits_under_every_optimizer(chosen):
 # Gradients, by hand.
 
 
-def gradient(chosen, scores, *, weights=(2.0, -3.0), inputs=(1.0, 5.0), live=(True, True), at=0):
+def gradient(config, scores, *, weights=(2.0, -3.0), inputs=(1.0, 5.0), live=(True, True), at=0):
     """Return the gradient of the output of two weights by their scores, and the mask in use."""
-    model = supermask(chosen, linear(2, 1))
+    model = supermask(config, linear(2, 1))
     network = drawn(model)
     frozen = network.stats._replace(
         weights={"kernel": jnp.array(weights)[:, None]}, passes=jnp.int32(at)
@@ -221,12 +221,12 @@ def test_the_gradient_of_bernoulli_is_that_of_the_probability():
 
 
 def test_the_gradient_of_bernoulli_goes_through_the_rescaling():
-    chosen = SupermaskSettings(rescale=True)
+    config = SupermaskConfig(rescale=True)
     scores = np.array([0.3, -1.0])
     p = 1 / (1 + np.exp(-scores))
     seen = set()
     for at in range(12):
-        value, slopes = gradient(chosen, scores, at=at)
+        value, slopes = gradient(config, scores, at=at)
         kept = {-13.0: (1, 1), 4.0: (1, 0), -30.0: (0, 1), 0.0: (0, 0)}[value]
         seen.add(kept)
         if sum(kept):  # output = n / k * sum of m_i a_i
@@ -237,17 +237,17 @@ def test_the_gradient_of_bernoulli_goes_through_the_rescaling():
 
 
 def test_the_gradient_of_edge_popup_goes_straight_through_to_what_is_kept_and_what_is_not():
-    chosen = SupermaskSettings(method="edge-popup", density=0.5)
-    value, slopes = gradient(chosen, [-0.3, 0.2])
+    config = SupermaskConfig(method="edge-popup", density=0.5)
+    value, slopes = gradient(config, [-0.3, 0.2])
     assert value == 2.0  # the score of larger magnitude
     np.testing.assert_array_equal(slopes, [-2.0, -15.0])
 
 
 def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_frozen_out():
-    chosen = SupermaskSettings(method="gem-miner", density=0.5, prunings=1)
-    assert gradient(chosen, [0.5, 0.4])[0] == 2.0
-    np.testing.assert_array_equal(gradient(chosen, [0.5, 0.4])[1], [2.0, -15.0])
-    value, slopes = gradient(chosen, [0.7, 0.9], live=(True, False))
+    config = SupermaskConfig(method="gem-miner", density=0.5, prunings=1)
+    assert gradient(config, [0.5, 0.4])[0] == 2.0
+    np.testing.assert_array_equal(gradient(config, [0.5, 0.4])[1], [2.0, -15.0])
+    value, slopes = gradient(config, [0.7, 0.9], live=(True, False))
     assert value == 2.0
     np.testing.assert_array_equal(slopes, [2.0, 0.0])
 
@@ -257,8 +257,8 @@ def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_froz
 
 @pytest.mark.parametrize("density", [0.01, 0.1, 0.37, 1.0])
 def test_edge_popup_keeps_the_same_share_of_each_layer(density):
-    chosen = SupermaskSettings(method="edge-popup", density=density)
-    found = supermasks.found(drawn(supermask(EDGE_POPUP)), chosen)
+    config = SupermaskConfig(method="edge-popup", density=density)
+    found = supermasks.found(drawn(supermask(EDGE_POPUP)), config)
     counts = {leaf: int(jnp.sum(keep)) for leaf, keep in trees.named(found).items()}
     expected = {"Dense_0/kernel": 128, "Dense_1/kernel": 96}
     assert counts == {leaf: round(density * size) for leaf, size in expected.items()}
@@ -272,26 +272,26 @@ def test_edge_popup_keeps_the_same_share_of_each_layer(density):
     ],
 )
 def test_a_density_that_keeps_no_weight_is_refused(method, density, what):
-    chosen = SupermaskSettings(method=method, density=density)
+    config = SupermaskConfig(method=method, density=density)
     with pytest.raises(ValueError, match=f"`density` {density} keeps none of the {what}"):
-        drawn(supermask(chosen))
+        drawn(supermask(config))
 
 
 def test_ties_of_edge_popup_go_to_the_lower_position():
-    chosen = SupermaskSettings(method="edge-popup", density=0.5)
-    network = drawn(supermask(chosen, linear(4, 1)))
+    config = SupermaskConfig(method="edge-popup", density=0.5)
+    network = drawn(supermask(config, linear(4, 1)))
     network = network._replace(params={"scores": {"kernel": jnp.array([[1.0], [-1], [2], [1]])}})
-    found = supermasks.found(network, chosen)["kernel"]
+    found = supermasks.found(network, config)["kernel"]
     assert found.ravel().tolist() == [True, False, True, False]
 
 
 def test_bernoulli_keeps_as_often_as_the_sigmoid_says():
-    chosen = SupermaskSettings(initial_score=1.0)
-    model = supermask(chosen, linear(100, 100))
+    config = SupermaskConfig(initial_score=1.0)
+    model = supermask(config, linear(100, 100))
     network = drawn(model)
     p = 1 / (1 + math.exp(-1.0))
     spread = 5 * math.sqrt(p * (1 - p) / 100**2)
-    assert abs(float(masks.density(supermasks.found(network, chosen))) - p) < spread
+    assert abs(float(masks.density(supermasks.found(network, config))) - p) < spread
     network = network._replace(
         params={"scores": {"kernel": jnp.linspace(-4, 4, 100)[None].repeat(100, 0)}},
         stats=network.stats._replace(weights={"kernel": jnp.ones((100, 100))}),
@@ -339,8 +339,8 @@ def test_gem_miner_falls_to_its_density_and_revives_nothing():
 
 
 def test_gem_miner_freezes_the_lowest_scores_out_and_draws_among_equals():
-    chosen = SupermaskSettings(method="gem-miner", density=0.5, prunings=1)
-    model = supermask(chosen, steps=2)
+    config = SupermaskConfig(method="gem-miner", density=0.5, prunings=1)
+    model = supermask(config, steps=2)
     network = drawn(model)
     network = network._replace(stats=network.stats._replace(passes=jnp.int32(1)))
     apply = jax.jit(lambda network: model.apply(network, images(), True)[1].live)
@@ -356,18 +356,18 @@ def test_gem_miner_freezes_the_lowest_scores_out_and_draws_among_equals():
 
 
 def test_what_gem_miner_finds_leaves_out_what_rounds_to_0():
-    chosen = SupermaskSettings(method="gem-miner", density=0.3)
-    network = drawn(supermask(chosen))
+    config = SupermaskConfig(method="gem-miner", density=0.3)
+    network = drawn(supermask(config))
     rounded = jax.tree.map(lambda score: score >= 0.5, network.params["scores"])
-    tiny.assert_same(supermasks.found(network, chosen), rounded)
+    tiny.assert_same(supermasks.found(network, config), rounded)
 
 
 # The optimiser of the scores.
 
 
 def test_the_optimizer_of_gem_miner_adds_slopes_and_clips():
-    chosen = SupermaskSettings(method="gem-miner", density=0.5, l1=0.1, l2=0.2)
-    rule = supermasks.optimizer(chosen, tiny.optimizer(lr=0.5))
+    config = SupermaskConfig(method="gem-miner", density=0.5, l1=0.1, l2=0.2)
+    rule = supermasks.optimizer(config, tiny.optimizer(lr=0.5))
     scores = {"scores": {"kernel": jnp.array([0.0, 0.3, 0.4, 0.9]), "bias": None}}
     slopes = {"scores": {"kernel": jnp.array([0.0, 0.0, 9.0, -9.0]), "bias": None}}
     updates, _ = rule.update(slopes, rule.init(scores), scores, step=jnp.int32(0))
@@ -396,8 +396,8 @@ def test_weights_are_scaled_and_of_one_magnitude_as_asked():
     plain = linear(4, 3).init(key).params["kernel"]
 
     def weights(name):
-        chosen = SupermaskSettings(method="edge-popup", density=0.4, weights=name)
-        return supermask(chosen, linear(4, 3)).init(key).stats.weights["kernel"]
+        config = SupermaskConfig(method="edge-popup", density=0.4, weights=name)
+        return supermask(config, linear(4, 3)).init(key).stats.weights["kernel"]
 
     constant = np.sign(plain) * np.sqrt(np.mean(np.square(plain)))
     np.testing.assert_allclose(weights("scaled"), plain / math.sqrt(0.4), 1e-6)
@@ -409,10 +409,10 @@ def test_a_layer_left_out_has_no_scores_and_stays_whole():
     def prunable(params):
         return masks.without(masks.dense(params), ["Dense_1/*"])
 
-    chosen = SupermaskSettings(method="edge-popup", density=0.4, weights="scaled")
-    model = supermasks.wrap(MLP, chosen, prunable=prunable)
+    config = SupermaskConfig(method="edge-popup", density=0.4, weights="scaled")
+    model = supermasks.wrap(MLP, config, prunable=prunable)
     network = drawn(model)
-    assert list(trees.named(supermasks.found(network, chosen))) == ["Dense_0/kernel"]
+    assert list(trees.named(supermasks.found(network, config))) == ["Dense_0/kernel"]
     plain = drawn(MLP).params["Dense_1"]["kernel"]
     np.testing.assert_array_equal(network.stats.weights["Dense_1"]["kernel"], plain)
     model.apply(network, images(), True)
@@ -422,19 +422,19 @@ def test_a_layer_left_out_has_no_scores_and_stays_whole():
 
 
 @pytest.mark.parametrize(
-    "chosen",
-    [*CHOSEN.values(), SupermaskSettings(rescale=True), RESTORED],
+    "config",
+    [*CHOSEN.values(), SupermaskConfig(rescale=True), RESTORED],
     ids=[*CHOSEN, "rescaled", "restored"],
 )
-def test_evaluations_see_the_network_within_under_the_mask_found(chosen):
+def test_evaluations_see_the_network_within_under_the_mask_found(config):
     within = normed()
-    model = supermask(chosen, within)
+    model = supermask(config, within)
     network = drawn(model)
     _, frozen = model.apply(network, images(), True)
     before, after = trees.named(network.stats.stats), trees.named(frozen.stats)
     assert all(np.any(before[leaf] != after[leaf]) for leaf in before)
     network = network._replace(stats=frozen)
-    ticket, mask = supermasks.inner(network, chosen), supermasks.found(network, chosen)
+    ticket, mask = supermasks.inner(network, config), supermasks.found(network, config)
     ticket = ticket._replace(params=masks.apply(ticket.params, mask))
     expected, _ = within.apply(ticket, images(1), False)
     logits, _ = model.apply(network, images(1), False)
@@ -442,8 +442,8 @@ def test_evaluations_see_the_network_within_under_the_mask_found(chosen):
 
 
 def test_expected_masks_weigh_by_probabilities():
-    chosen = SupermaskSettings(at_test="expected", initial_score=1.0)
-    model, within = supermask(chosen), MLP
+    config = SupermaskConfig(at_test="expected", initial_score=1.0)
+    model, within = supermask(config), MLP
     network = drawn(model)
     p = 1 / (1 + math.exp(-1.0))
     params = jax.tree.map(
@@ -454,12 +454,12 @@ def test_expected_masks_weigh_by_probabilities():
     logits, _ = model.apply(network, images(), False)
     expected, _ = within.apply(Network(params, {}), images(), False)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
-    assert float(masks.density(supermasks.found(network, chosen))) == 1.0
+    assert float(masks.density(supermasks.found(network, config))) == 1.0
 
 
-@pytest.mark.parametrize("chosen", CHOSEN.values(), ids=CHOSEN)
-def test_replicates_side_by_side_are_what_they_are_alone(chosen):
-    model = supermask(chosen, linear(6, 5))
+@pytest.mark.parametrize("config", CHOSEN.values(), ids=CHOSEN)
+def test_replicates_side_by_side_are_what_they_are_alone(config):
+    model = supermask(config, linear(6, 5))
 
     inputs = jax.random.normal(jax.random.key(0), (7, 6))
     networks = [drawn(model, replicate) for replicate in range(2)]
@@ -527,12 +527,12 @@ def test_the_auxiliary_classifier_is_masked_too():
 )
 def test_settings_that_make_no_sense_are_refused(wrong, complaint):
     with pytest.raises(ValueError, match=complaint):
-        SupermaskSettings(**wrong)
+        SupermaskConfig(**wrong)
 
 
 def test_settings_survive_their_text():
     as_text = settings.to_dict(GEM_MINER)
-    assert settings.from_dict(SupermaskSettings, as_text) == GEM_MINER
+    assert settings.from_dict(SupermaskConfig, as_text) == GEM_MINER
 
 
 def test_gem_miner_needs_more_steps_than_prunings():
@@ -563,32 +563,32 @@ def plain(shapes):
 
 
 METHODS = {
-    "bernoulli": SupermaskSettings(method="bernoulli"),
-    "edge-popup": SupermaskSettings(method="edge-popup", density=0.5),
-    "gem-miner": SupermaskSettings(method="gem-miner", density=0.5, prunings=2),
+    "bernoulli": SupermaskConfig(method="bernoulli"),
+    "edge-popup": SupermaskConfig(method="edge-popup", density=0.5),
+    "gem-miner": SupermaskConfig(method="gem-miner", density=0.5, prunings=2),
 }
 
 
-@pytest.mark.parametrize("chosen", METHODS.values(), ids=METHODS)
-def test_leaves_without_elements_change_nothing_in_a_supermask(chosen):
-    model = supermasks.wrap(plain({"w": (3, 2), "x": (3, 0), "y": (0, 2)}), chosen, steps=10)
+@pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
+def test_leaves_without_elements_change_nothing_in_a_supermask(config):
+    model = supermasks.wrap(plain({"w": (3, 2), "x": (3, 0), "y": (0, 2)}), config, steps=10)
     network = model.init(keys.stream(0, 0, "initialization"))
     logits, stats = model.apply(network, jnp.ones((1, 3)), True)
-    found = supermasks.found(network._replace(stats=stats), chosen)
+    found = supermasks.found(network._replace(stats=stats), config)
     assert logits.shape == (1, 2)
     assert found["x"].shape == (3, 0)
-    if chosen.method == "edge-popup":
+    if config.method == "edge-popup":
         assert int(found["w"].sum()) == 3
 
 
-@pytest.mark.parametrize("chosen", METHODS.values(), ids=METHODS)
-def test_a_supermask_is_the_same_without_jit(chosen):
-    model = supermasks.wrap(plain({"w": (3, 2)}), chosen, steps=10)
+@pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
+def test_a_supermask_is_the_same_without_jit(config):
+    model = supermasks.wrap(plain({"w": (3, 2)}), config, steps=10)
     network = model.init(keys.stream(0, 0, "initialization"))
-    expected = supermasks.found(network, chosen)
+    expected = supermasks.found(network, config)
     logits, _ = jax.jit(model.apply, static_argnums=2)(network, jnp.ones((1, 3)), True)
     with jax.disable_jit():
-        tiny.assert_same(supermasks.found(network, chosen), expected)
+        tiny.assert_same(supermasks.found(network, config), expected)
         found, _ = model.apply(network, jnp.ones((1, 3)), True)
     np.testing.assert_allclose(found, logits, rtol=1e-6)
 
@@ -601,6 +601,6 @@ def test_frozen_biases_are_0_and_scales_1_by_the_names_of_other_libraries():
 
 
 def test_rescaling_under_a_mask_in_other_containers_names_the_leaf():
-    chosen = SupermaskSettings(method="bernoulli", rescale=True)
+    config = SupermaskConfig(method="bernoulli", rescale=True)
     with pytest.raises(ValueError, match="leaf '0' is a list in `params` but a tuple in `mask`"):
-        supermasks.rescaled([jnp.ones(2)], (jnp.ones(2, bool),), chosen)
+        supermasks.rescaled([jnp.ones(2)], (jnp.ones(2, bool),), config)

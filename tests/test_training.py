@@ -11,7 +11,7 @@ import tiny
 from jaxlth import data, keys, masks, training, trees
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Model, Network
-from jaxlth.training import OptimizerSettings, Plan, TrainingSettings, evaluation, optimizers, train
+from jaxlth.training import OptimizerConfig, Plan, TrainingConfig, evaluation, optimizers, train
 from jaxlth.training.states import NEVER
 
 DATA = tiny.dataset()
@@ -374,14 +374,14 @@ PLANS = {  # name -> (training, optimizer, examples, dilation, expected fields)
 }
 
 
-@pytest.mark.parametrize(("chosen", "optimizer", "times", "expected"), PLANS.values(), ids=PLANS)
-def test_plans_are_in_steps(chosen, optimizer, times, expected):
-    found = training.plan(TrainingSettings(**chosen), OptimizerSettings(**optimizer), **times)
+@pytest.mark.parametrize(("config", "optimizer", "times", "expected"), PLANS.values(), ids=PLANS)
+def test_plans_are_in_steps(config, optimizer, times, expected):
+    found = training.plan(TrainingConfig(**config), OptimizerConfig(**optimizer), **times)
     assert found == Plan(**{"patience": None, "milestones": (), "warmup": 0} | expected)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "times", "message"),
+    ("config", "times", "message"),
     [
         (
             {"batch_size": 21},
@@ -401,9 +401,9 @@ def test_plans_are_in_steps(chosen, optimizer, times, expected):
         ),
     ],
 )
-def test_plans_name_what_does_not_fit(chosen, times, message):
+def test_plans_name_what_does_not_fit(config, times, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        training.plan(TrainingSettings(**chosen), OptimizerSettings(), **times)
+        training.plan(TrainingConfig(**config), OptimizerConfig(), **times)
 
 
 @pytest.mark.parametrize(
@@ -418,11 +418,11 @@ def test_plans_name_what_does_not_fit(chosen, times, message):
 )
 def test_times_of_the_schedule_come_before_the_end(late, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        training.plan(TrainingSettings(steps=10), OptimizerSettings(**late), examples=60)
+        training.plan(TrainingConfig(steps=10), OptimizerConfig(**late), examples=60)
 
 
 @pytest.mark.parametrize(
-    ("chosen", "message"),
+    ("config", "message"),
     [
         ({"steps": 0}, "`steps` must be above 0; got 0."),
         ({"epochs": -1.0}, "`epochs` must be above 0; got -1.0."),
@@ -435,6 +435,6 @@ def test_times_of_the_schedule_come_before_the_end(late, message):
         ({"steps": 3, "epochs": 9.0}, "`steps` and `epochs` both give the length of training"),
     ],
 )
-def test_settings_of_training_name_what_is_wrong(chosen, message):
+def test_settings_of_training_name_what_is_wrong(config, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        TrainingSettings(**chosen)
+        TrainingConfig(**config)

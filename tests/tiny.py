@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import cli, graphs, keys, masks, models, store
 from jaxlth.data import Dataset, Split
-from jaxlth.training import OptimizerSettings, fit, optimizers, train
+from jaxlth.training import OptimizerConfig, fit, optimizers, train
 
 SHAPE, CLASSES = (2, 2, 1), 3
 
@@ -45,15 +45,15 @@ def dataset(*, train=23, validation=10, test=12):
     return Dataset(split(train, seed=0), held, split(test, seed=2), mean, std)
 
 
-def model(*hidden, **chosen):
+def model(*hidden, **config):
     """Return an mlp for the data."""
-    settings = models.ModelSettings(name="mlp", hidden=hidden or (8,), **chosen)
+    settings = models.ModelConfig(name="mlp", hidden=hidden or (8,), **config)
     return models.build(settings, shape=SHAPE, classes=CLASSES)
 
 
-def optimizer(name="sgd", lr=0.1, **chosen):
+def optimizer(name="sgd", lr=0.1, **config):
     """Return an optimiser at a constant rate."""
-    settings = OptimizerSettings(optimizer=name, lr=lr, **chosen)
+    settings = OptimizerConfig(optimizer=name, lr=lr, **config)
     return optimizers.build(settings, optimizers.schedule(settings, steps=1))
 
 
@@ -68,9 +68,9 @@ def half(params):
     return jax.tree.map(lambda keep: random.random(keep.shape) < 0.5, masks.dense(params))
 
 
-def trainer(built, chosen=None, *, batch_size=5, **stopping):
+def trainer(built, config=None, *, batch_size=5, **stopping):
     """Return a training of the network, in four steps an epoch."""
-    return train.make(built, chosen or optimizer(), batch_size=batch_size, **stopping)
+    return train.make(built, config or optimizer(), batch_size=batch_size, **stopping)
 
 
 class Group:

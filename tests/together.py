@@ -11,21 +11,21 @@ def main(place, count, port, devices, split, model, steps, out):
         jax.distributed.initialize(f"127.0.0.1:{port}", int(count), int(place))
 
     from jaxlth import store, tickets  # once JAX knows of the others
-    from jaxlth.models import ModelSettings
-    from jaxlth.tickets import ImpSettings
-    from jaxlth.training import TrainingSettings
+    from jaxlth.models import ModelConfig
+    from jaxlth.tickets import ImpConfig
+    from jaxlth.training import TrainingConfig
 
-    chosen = ImpSettings(
-        model=ModelSettings(name=model, hidden=(16,) if model == "mlp" else ()),
-        training=TrainingSettings(
+    config = ImpConfig(
+        model=ModelConfig(name=model, hidden=(16,) if model == "mlp" else ()),
+        training=TrainingConfig(
             steps=int(steps), batch_size=64, batch_devices=int(split), train_examples=100
         ),
         levels=1,
         replicates=3 if model == "mlp" else 1,
         controls=("random",),
     )
-    with store.open_run(out, chosen, job="imp", label="together") as run:
-        for event in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=0.01):
+    with store.open_run(out, config, job="imp", label="together") as run:
+        for event in tickets.imp(tickets.prepare(config), run, checkpoint_seconds=0.01):
             print(event.units[0], event.step, flush=True)
 
 

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from jaxlth import keys, landscape, settings, store, tickets, work
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.studies import Figures, Study, Summary, TicketName
-from jaxlth.training import OptimizerSettings, TrainingSettings
-from jaxlth.work import Ask, Start
+from jaxlth.training import OptimizerConfig, TrainingConfig
+from jaxlth.work import Ticket, TrainRequest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class TwiceSettings:
       The tests of this package.
     """
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings(name="mlp", hidden=(8,))
-    training: TrainingSettings = TrainingSettings(steps=20, batch_size=50)
-    optimizer: OptimizerSettings = OptimizerSettings()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig(name="mlp", hidden=(8,))
+    training: TrainingConfig = TrainingConfig(steps=20, batch_size=50)
+    optimizer: OptimizerConfig = OptimizerConfig()
     orders: tuple[str, ...] = ("a", "b")
     """Names of the two data orders, each a random stream."""
     replicates: int = settings.outside(1)
@@ -74,17 +74,17 @@ def prepare(config):
 def start(subject, seed, replicate):
     init = jax.jit(subject.model.init)
     network = init(keys.stream(seed, replicate, "initialization"))
-    return Start(jax.device_get(network), subject.dense)
+    return Ticket(jax.device_get(network), subject.dense)
 
 
 def run_study(problem, run, *, checkpoint_seconds):
     """Train each network twice, then store the distance between the two."""
     subject = problem.subject
-    config = subject.chosen
+    config = subject.config
     replicates = range(config.replicates)
     tickets.begin(problem, run, artifacts(config))
-    asks = [
-        Ask(
+    requests = [
+        TrainRequest(
             unit=trained(order, replicate),
             start=functools.partial(start, subject, config.seed, replicate),
             key=keys.stream(config.seed, replicate, f"order {order}"),
@@ -95,7 +95,7 @@ def run_study(problem, run, *, checkpoint_seconds):
         for replicate in replicates
     ]
     seconds = {"checkpoint_seconds": checkpoint_seconds}
-    yield from work.train(run, asks, problem.course(), problem.placed, later=0, **seconds)
+    yield from work.train(run, requests, problem.course(), problem.placed, later=0, **seconds)
     for replicate in replicates:
         if not run.has(compared(replicate)):
             run.save(compared(replicate), {}, comparison(run, subject, config.orders, replicate))

@@ -17,7 +17,7 @@ import tyro
 from jaxlth import __version__, paths, settings, store, tickets
 from jaxlth.cli import commands, options, words
 from jaxlth.cli.commands import Scale, Training
-from jaxlth.tickets import ImpSettings
+from jaxlth.tickets import ImpConfig
 from jaxlth.training import with_length
 
 DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
@@ -70,12 +70,12 @@ def call(function: Callable[..., int]) -> int:
     def later(*positional: Any, **named: Any) -> Callable[[], int]:
         return functools.partial(function, *positional, **options.expanded(named))
 
-    chosen, unknown = _read(later, sys.argv[1:])
+    config, unknown = _read(later, sys.argv[1:])
     if unknown:
         close = settings.closest(unknown[0], known)
         hint = f"Did you mean {close}?" if close else "--help lists the options."
         raise ValueError(f"There is no option {unknown[0]}. {hint}")
-    return chosen()
+    return config()
 
 
 def _read(
@@ -133,7 +133,7 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
 def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
     """Return the defaults of a command: those of the settings file or benchmark that is named."""
     path, name = words.value("--settings", arguments), words.value("--benchmark", arguments)
-    config = kind.study.Config
+    cls = kind.study.Config
     if path is not None:
         settings.require(
             bool(path.strip()) and not path.startswith("--"),
@@ -141,22 +141,22 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
         )
         path = paths.expand(path, setting="--settings")
         store.check_settings(path)
-        return kind(job=settings.read_toml(config, path), settings=path)
+        return kind(job=settings.read_toml(cls, path), settings=path)
     if name is not None:
-        chosen = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
+        benchmark = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
         scale = words.value("--scale", arguments) or "paper"
-        scaled = tickets.scaled(chosen, settings.known("scale", scale, get_args(Scale)))
-        return kind(job=_of_kind(config, scaled), benchmark=name)
-    return kind(job=config())
+        scaled = tickets.scaled(benchmark, settings.known("scale", scale, get_args(Scale)))
+        return kind(job=_of_kind(cls, scaled), benchmark=name)
+    return kind(job=cls())
 
 
-def _of_kind(job: type, chosen: ImpSettings) -> Any:
+def _of_kind(job: type, config: ImpConfig) -> Any:
     """Return a benchmark as settings of a job: what the two have in common, controls aside."""
-    if job is ImpSettings:
-        return chosen
-    own, other = (typing.get_type_hints(cls) for cls in (job, ImpSettings))
+    if job is ImpConfig:
+        return config
+    own, other = (typing.get_type_hints(cls) for cls in (job, ImpConfig))
     common = [name for name in own if own[name] == other.get(name) and name != "controls"]
-    return job(**{name: getattr(chosen, name) for name in common})
+    return job(**{name: getattr(config, name) for name in common})
 
 
 def _complaint(command: str, word: str) -> str:

@@ -17,7 +17,7 @@ from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.report import figures, progress
 from jaxlth.store import Run
 from jaxlth.studies import Study
-from jaxlth.tickets import ImpSettings, Problem
+from jaxlth.tickets import ImpConfig, Problem
 
 GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
@@ -89,7 +89,7 @@ def run_study(name: str, config: Any, *, out: str) -> int:
     return trained(commands.by_name()[name](job=config, out=out))
 
 
-def staged(config: ImpSettings, out: str) -> pathlib.Path:
+def staged(config: ImpConfig, out: str) -> pathlib.Path:
     """Run IMP in the stages of `tickets.stages`, print each result, return the run's folder."""
     for stage in tickets.stages(config):
         run_study("imp", stage, out=out)

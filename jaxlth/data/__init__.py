@@ -9,7 +9,7 @@ memory may lie side by side; each is a task then, with inputs and outputs of its
 
 from jaxlth.data import memory, streamed
 from jaxlth.data.augment import AUGMENTATIONS
-from jaxlth.data.choices import NAMES, NORMALIZERS, SOURCES, DataSettings, StreamSettings
+from jaxlth.data.choices import NAMES, NORMALIZERS, SOURCES, DataConfig, StreamConfig
 from jaxlth.data.identity import Identity, directory
 from jaxlth.data.inputs import normalize, unit_norm
 from jaxlth.data.memory import Dataset
@@ -22,13 +22,13 @@ __all__ = [
     "NAMES",
     "NORMALIZERS",
     "SOURCES",
+    "DataConfig",
     "DataError",
-    "DataSettings",
     "Dataset",
     "Identity",
     "Info",
     "Split",
-    "StreamSettings",
+    "StreamConfig",
     "Streamed",
     "directory",
     "identify",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset | Streamed]:
+def load(settings: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
     """Return a data set, with a validation split drawn from its training set.
 
     The same settings and seed give the same split, whatever else a run does.
@@ -54,7 +54,7 @@ def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset | Streamed
       ValueError: the share for validation leaves a split without any example.
 
     Example:
-      >>> info, data = load(DataSettings(name="digits"), seed=0)
+      >>> info, data = load(DataConfig(name="digits"), seed=0)
       >>> info.train, info.validation, info.test, data.train.images.shape
       (1294, 144, 359, (1294, 8, 8, 1))
     """
@@ -62,15 +62,15 @@ def load(settings: DataSettings, *, seed: int) -> tuple[Info, Dataset | Streamed
     return read(settings, seed=seed)
 
 
-def identify(settings: DataSettings) -> Identity:
+def identify(settings: DataConfig) -> Identity:
     """Return what tells a data set from another one of its name; nothing is built or drawn.
 
     Raises:
       DataError: the data set is missing, not prepared yet, or damaged.
 
     Example:
-      >>> info, _ = load(DataSettings(name="moons"), seed=0)
-      >>> identify(DataSettings(name="moons")) == Identity(info.digest, None)
+      >>> info, _ = load(DataConfig(name="moons"), seed=0)
+      >>> identify(DataConfig(name="moons")) == Identity(info.digest, None)
       True
     """
     of = streamed.digest if settings.streamed else memory.digest

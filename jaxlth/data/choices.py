@@ -34,7 +34,7 @@ NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StreamSettings:
+class StreamConfig:
     """How images of stream:NAME and folder:NAME are cropped, and by whom they are decoded."""
 
     image_size: Annotated[int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image")] = 224
@@ -91,7 +91,7 @@ class StreamSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSettings:
+class DataConfig:
     """Which data set, and how much of its training set is kept for validation."""
 
     name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
@@ -131,7 +131,7 @@ class DataSettings:
     probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the
     edge)."""
 
-    stream: StreamSettings = StreamSettings()
+    stream: StreamConfig = StreamConfig()
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -197,11 +197,11 @@ class Rows(NamedTuple):
     test: np.ndarray  # likewise
 
 
-def drawn_rows(chosen: DataSettings, count: int, *, seed: int) -> Rows:
+def drawn_rows(config: DataConfig, count: int, *, seed: int) -> Rows:
     """Return which of `count` published training images are for what.
 
     Args:
-      chosen: the shares held out, and how many are trained on.
+      config: the shares held out, and how many are trained on.
       count: of the training images.
       seed: of the run; streams of replicate 0 draw them.
 
@@ -209,24 +209,24 @@ def drawn_rows(chosen: DataSettings, count: int, *, seed: int) -> Rows:
       ValueError: a share leaves a split without any example, or fewer are left than asked for.
 
     Example:
-      >>> rows = drawn_rows(DataSettings(validation=0.25, held_out_test=0.5), 8, seed=0)
+      >>> rows = drawn_rows(DataConfig(validation=0.25, held_out_test=0.5), 8, seed=0)
       >>> [len(each) for each in rows]
       [3, 1, 4]
     """
 
     def split(rows: np.ndarray, share: float, purpose: str) -> tuple[np.ndarray, np.ndarray]:
-        held = sources.held_out(len(rows), share, seed=seed, name=chosen.name, purpose=purpose)
+        held = sources.held_out(len(rows), share, seed=seed, name=config.name, purpose=purpose)
         return rows[~held], rows[held]
 
-    train, test = split(np.arange(count), chosen.held_out_test, "test")
-    train, validation = split(train, chosen.validation, "validation")
-    if chosen.examples is not None:
+    train, test = split(np.arange(count), config.held_out_test, "test")
+    train, validation = split(train, config.validation, "validation")
+    if config.examples is not None:
         settings_lib.require(
-            chosen.examples <= len(train),
-            f"`examples` must be at most the {len(train)} training images of {chosen.name} that"
-            f" are not held out; got {chosen.examples}.",
+            config.examples <= len(train),
+            f"`examples` must be at most the {len(train)} training images of {config.name} that"
+            f" are not held out; got {config.examples}.",
         )
-        some = sources.drawn(len(train), chosen.examples, seed=seed, purpose="examples")
+        some = sources.drawn(len(train), config.examples, seed=seed, purpose="examples")
         train = train[np.sort(some)]
     return Rows(train, validation, test)
 
@@ -261,8 +261,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _given(chosen: Any) -> list[str]:
+def _given(config: Any) -> list[str]:
     """Return the fields that differ from their defaults."""
-    plain = type(chosen)()
-    names = [field.name for field in dataclasses.fields(chosen)]
-    return [name for name in names if getattr(chosen, name) != getattr(plain, name)]
+    plain = type(config)()
+    names = [field.name for field in dataclasses.fields(config)]
+    return [name for name in names if getattr(config, name) != getattr(plain, name)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxlth import hosts, paths
 from jaxlth.data import choices, encoded, lookup, sources
-from jaxlth.data.choices import DataSettings
+from jaxlth.data.choices import DataConfig
 
 DIGITS = 16  # hexadecimal, of a digest
 SAMPLE = 256
@@ -30,28 +30,28 @@ class Identity(NamedTuple):
     directory: str | None  # where it was read, for messages; None where it is made on the fly
 
 
-def directory(chosen: DataSettings) -> str | None:
+def directory(config: DataConfig) -> str | None:
     """Return the directory that a data set is read from, None where it is made on the fly.
 
     Example:
-      >>> directory(DataSettings(name="moons")), directory(DataSettings(name="folder:/data/set"))
+      >>> directory(DataConfig(name="moons")), directory(DataConfig(name="folder:/data/set"))
       (None, '/data/set')
     """
-    files = [name for name in chosen.names if name not in choices.MADE_HERE]
+    files = [name for name in config.names if name not in choices.MADE_HERE]
     if not files:
         return None
     prefix, colon, name = files[0].partition(":")
     if prefix == "folder":
-        root = _expanded(chosen) / paths.expand(name, setting="--data")
+        root = _expanded(config) / paths.expand(name, setting="--data")
     elif colon:
-        root = lookup.directory(chosen.directory)
+        root = lookup.directory(config.directory)
     else:
-        root = _expanded(chosen)
+        root = _expanded(config)
     return str(root.absolute())
 
 
-def _expanded(chosen: DataSettings) -> pathlib.Path:
-    return pathlib.Path(paths.expand(chosen.directory or ".", setting="--data-dir"))
+def _expanded(config: DataConfig) -> pathlib.Path:
+    return pathlib.Path(paths.expand(config.directory or ".", setting="--data-dir"))
 
 
 def of_arrays(splits: Sequence[sources.Split], *, classes: int) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxlth.data import choices, identity, lookup, prepared, side_by_side, sources
-from jaxlth.data.choices import PREPARED, DataSettings
+from jaxlth.data.choices import PREPARED, DataConfig
 from jaxlth.data.inputs import PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
 
@@ -22,25 +22,25 @@ class Dataset(NamedTuple):
     std: np.ndarray  # likewise; 0 for a channel, or pixel, that is constant
 
 
-def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Dataset]:
+def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset]:
     """Return a data set; see `data.load`. Examples stay in the order of their publisher."""
-    published = _read(chosen)
-    digest = _digest(published, chosen)
+    published = _read(config)
+    digest = _digest(published, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = choices.drawn_rows(chosen, len(published.train.labels), seed=seed)
+    rows = choices.drawn_rows(config, len(published.train.labels), seed=seed)
 
     def of(rows: np.ndarray) -> Split:
         return Split(published.train.images[rows], published.train.labels[rows])
 
     train = of(rows.train)
-    sources.check_several_classes(train.labels, name=chosen.name, tasks=chosen.names)
+    sources.check_several_classes(train.labels, name=config.name, tasks=config.names)
     validation = of(rows.validation) if len(rows.validation) else None
     test = of(rows.test) if len(rows.test) else published.test
-    per_pixel = chosen.normalize == PER_PIXEL
+    per_pixel = config.normalize == PER_PIXEL
     mean, std = statistics(train.images, per_pixel=per_pixel)
     height, width, channels = train.images.shape[1:]
     info = Info(
-        name=chosen.name,
+        name=config.name,
         classes=published.classes,
         shape=(height, width, channels),
         train=len(train.labels),
@@ -79,25 +79,25 @@ def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.n
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
-def digest(chosen: DataSettings) -> str:
+def digest(config: DataConfig) -> str:
     """Return the digest of a data set; see `data.identify`."""
-    for name in chosen.names:
+    for name in config.names:
         if name.startswith(PREPARED):
-            lookup.check_prepared(chosen.directory, name=name.removeprefix(PREPARED))
-    return _digest(_read(chosen), chosen)
+            lookup.check_prepared(config.directory, name=name.removeprefix(PREPARED))
+    return _digest(_read(config), config)
 
 
-def _digest(published: sources.Published, chosen: DataSettings) -> str:
-    used = (published.train,) if chosen.held_out_test else (published.train, published.test)
+def _digest(published: sources.Published, config: DataConfig) -> str:
+    used = (published.train,) if config.held_out_test else (published.train, published.test)
     return identity.of_arrays(used, classes=published.classes)
 
 
-def _read(chosen: DataSettings) -> sources.Published:
+def _read(config: DataConfig) -> sources.Published:
     with warnings.catch_warnings():
-        if chosen.held_out_test:  # what is wrong with published test images does not matter then
+        if config.held_out_test:  # what is wrong with published test images does not matter then
             warnings.simplefilter("ignore", sources.ShortTestWarning)
-        sets = [_published(name, chosen.directory) for name in chosen.names]
-    return sets[0] if len(sets) == 1 else side_by_side.joined(chosen.names, sets)
+        sets = [_published(name, config.directory) for name in config.names]
+    return sets[0] if len(sets) == 1 else side_by_side.joined(config.names, sets)
 
 
 def _published(name: str, data_dir: str | None) -> sources.Published:

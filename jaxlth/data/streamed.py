@@ -29,7 +29,7 @@ from jaxlth.data import (
     sources,
 )
 from jaxlth.data.batches import Shard
-from jaxlth.data.choices import DataSettings, StreamSettings
+from jaxlth.data.choices import DataConfig, StreamConfig
 from jaxlth.data.sources import Info
 
 READERS = {"folder": folders.read, "stream": records.read}
@@ -45,58 +45,58 @@ class Streamed(NamedTuple):
     std: np.ndarray  # (3,), float32, likewise
 
 
-def load(chosen: DataSettings, *, seed: int) -> tuple[Info, Streamed]:
+def load(config: DataConfig, *, seed: int) -> tuple[Info, Streamed]:
     """Return a data set whose images are decoded as they are asked for.
 
     Args:
-      chosen: which, and how images are cropped.
+      config: which, and how images are cropped.
       seed: of the run; it draws the splits as it does for data in memory.
 
     Raises:
       DataError: the data set is missing or damaged, or hosts have different ones.
       ValueError: a share held out leaves a split without any example.
     """
-    published, test = _read(chosen)
+    published, test = _read(config)
     check_hosts(hosts.gathered(np.array([[published.examples, test.examples]])))
-    digest = _digest(published, test, chosen)
+    digest = _digest(published, test, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = choices.drawn_rows(chosen, published.examples, seed=seed)
+    rows = choices.drawn_rows(config, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
-    encoded.check_several_classes(train, name=chosen.name)
+    encoded.check_several_classes(train, name=config.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None
     test = encoded.part(published, rows.test) if len(rows.test) else test
     info = Info(
-        name=chosen.name,
+        name=config.name,
         classes=train.classes,
-        shape=(chosen.stream.image_size, chosen.stream.image_size, 3),
+        shape=(config.stream.image_size, config.stream.image_size, 3),
         train=train.examples,
         validation=len(rows.validation),
         test=test.examples,
         digest=digest,
     )
-    return info, Streamed(train, validation, test, *statistics(train, chosen.stream))
+    return info, Streamed(train, validation, test, *statistics(train, config.stream))
 
 
-def digest(chosen: DataSettings) -> str:
+def digest(config: DataConfig) -> str:
     """Return the digest of a data set; see `data.identify`."""
-    kind, _, name = chosen.name.partition(":")
+    kind, _, name = config.name.partition(":")
     if kind == "stream":
-        lookup.check_prepared(chosen.directory, name=name)
-    return _digest(*_read(chosen), chosen)
+        lookup.check_prepared(config.directory, name=name)
+    return _digest(*_read(config), config)
 
 
-def _read(chosen: DataSettings) -> tuple[encoded.Source, encoded.Source]:
-    kind, _, name = chosen.name.partition(":")
-    return READERS[kind](chosen.directory, name=name)
+def _read(config: DataConfig) -> tuple[encoded.Source, encoded.Source]:
+    kind, _, name = config.name.partition(":")
+    return READERS[kind](config.directory, name=name)
 
 
-def _digest(train: encoded.Source, test: encoded.Source, chosen: DataSettings) -> str:
-    return identity.of_sources((train,) if chosen.held_out_test else (train, test))
+def _digest(train: encoded.Source, test: encoded.Source, config: DataConfig) -> str:
+    return identity.of_sources((train,) if config.held_out_test else (train, test))
 
 
 def training(
     source: encoded.Source,
-    chosen: StreamSettings,
+    config: StreamConfig,
     *,
     batch_size: int,
     begin: int,
@@ -112,10 +112,10 @@ def training(
     """
     crop = functools.partial(
         crops.random_crop,
-        size=chosen.image_size,
-        scale=chosen.crop_area,
-        ratio=chosen.crop_ratio,
-        flip=chosen.flip,
+        size=config.image_size,
+        scale=config.crop_area,
+        ratio=config.crop_ratio,
+        flip=config.flip,
     )
     return batches.training(
         source,
@@ -126,14 +126,14 @@ def training(
         order_key=order_key,
         crop_key=crop_key,
         shard=shard or this_host(),
-        workers=chosen.workers,
-        skip_broken=chosen.skip_broken,
+        workers=config.workers,
+        skip_broken=config.skip_broken,
     )
 
 
 def evaluation(
     source: encoded.Source,
-    chosen: StreamSettings,
+    config: StreamConfig,
     *,
     batch_size: int,
     shard: Shard | None = None,
@@ -141,18 +141,18 @@ def evaluation(
     """Return this host's part of all examples, each once; see `batches.evaluation`."""
     return batches.evaluation(
         source,
-        functools.partial(crops.center_crop, size=chosen.image_size, shorter=chosen.resize_to),
+        functools.partial(crops.center_crop, size=config.image_size, shorter=config.resize_to),
         batch_size=batch_size,
         shard=shard or this_host(),
-        workers=chosen.workers,
-        skip_broken=chosen.skip_broken,
+        workers=config.workers,
+        skip_broken=config.skip_broken,
     )
 
 
-def statistics(source: encoded.Source, chosen: StreamSettings) -> tuple[np.ndarray, np.ndarray]:
+def statistics(source: encoded.Source, config: StreamConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation per channel of a sample; see the module's text."""
-    sample = encoded.part(source, sources.spaced(source.examples, chosen.statistics_images))
-    found = evaluation(sample, chosen, batch_size=min(sample.examples, 50), shard=Shard())
+    sample = encoded.part(source, sources.spaced(source.examples, config.statistics_images))
+    found = evaluation(sample, config, batch_size=min(sample.examples, 50), shard=Shard())
     return sources.statistics(batch.images[batch.labels != batches.PADDING] for batch in found)
 
 

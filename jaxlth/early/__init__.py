@@ -32,7 +32,7 @@ from jaxlth.early.choices import (
     REFERENCES,
     SCHEDULES,
     SCORES,
-    EarlySettings,
+    EarlyConfig,
     Method,
     dense_name,
     dense_networks,
@@ -46,7 +46,7 @@ from jaxlth.early.job import Job
 from jaxlth.early.kept import Kept
 from jaxlth.store import Run, StoreError
 from jaxlth.tickets import Problem, Subject, label, scoring
-from jaxlth.work import Ask, Progress, Start
+from jaxlth.work import Progress, Ticket, TrainRequest
 
 __all__ = [
     "ABLATIONS",
@@ -54,7 +54,7 @@ __all__ = [
     "SCHEDULES",
     "SCORES",
     "WEIGHTS",
-    "EarlySettings",
+    "EarlyConfig",
     "Job",
     "Method",
     "complete",
@@ -70,15 +70,15 @@ __all__ = [
 ]
 
 
-def prepare(chosen: EarlySettings) -> Problem[Subject]:
+def prepare(config: EarlyConfig) -> Problem[Subject]:
     """Return the problem that settings describe, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    problem = tickets.posed(chosen, tickets.subject)
-    problem.check_steps("prune_steps", chosen.prune_steps)
+    problem = tickets.posed(config, tickets.subject)
+    problem.check_steps("prune_steps", config.prune_steps)
     Kept(problem).check()
     return problem
 
@@ -96,17 +96,17 @@ def early(
     Yields:
       Progress, about once a second.
     """
-    chosen, job = problem.subject.chosen, Job(problem, run)
-    wanted, course = methods(chosen), problem.course()
-    tickets.begin(problem, run, units(chosen))
+    config, job = problem.subject.config, Job(problem, run)
+    wanted, course = methods(config), problem.course()
+    tickets.begin(problem, run, units(config))
     train = tickets.trains(
-        problem, run, lambda: units(chosen), checkpoint_seconds=checkpoint_seconds
+        problem, run, lambda: units(config), checkpoint_seconds=checkpoint_seconds
     )
 
-    def trained(asks: list[Ask]) -> Iterator[Progress]:
-        return train(asks, course)
+    def trained(requests: list[TrainRequest]) -> Iterator[Progress]:
+        return train(requests, course)
 
-    yield from trained([job.ask_dense(*which) for which in dense_networks(chosen)])
+    yield from trained([job.request_dense(*which) for which in dense_networks(config)])
     learned = [method for method in wanted if method.score in LEARNED]
     at_once = [method for method in wanted if method.schedule not in choices.ITERATIVE]
     yield from trained(_tickets(job, [method for method in at_once if method not in learned]))
@@ -117,17 +117,17 @@ def early(
     tickets.plan(run, ())
 
 
-def complete(chosen: EarlySettings, path: pathlib.Path) -> bool:
+def complete(config: EarlyConfig, path: pathlib.Path) -> bool:
     """Return whether the run in a folder has all networks that settings ask for.
 
     Args:
-      chosen: what is wanted.
+      config: what is wanted.
       path: folder of the run, which need not exist.
     """
-    return tickets.has_all(path, lambda run: all(map(run.has, units(chosen))))
+    return tickets.has_all(path, lambda run: all(map(run.has, units(config))))
 
 
-def find(run: Run, density: float, method: Method, replicate: int) -> Start:
+def find(run: Run, density: float, method: Method, replicate: int) -> Ticket:
     """Return a ticket of a run: its mask and the network that it starts from.
 
     The data are read only where that network's weights are scores of training examples.
@@ -141,7 +141,7 @@ def find(run: Run, density: float, method: Method, replicate: int) -> Start:
     problem = _again(run, method)
     job = Job(problem, run)
     network = job.network(job.keep(density, method), method, replicate)
-    return Start(network, run.load(name, "mask", problem.subject.dense))
+    return Ticket(network, run.load(name, "mask", problem.subject.dense))
 
 
 def _again(run: Run, method: Method) -> Problem[Subject]:
@@ -150,11 +150,11 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
     Raises:
       DataError: the data are needed and missing or damaged.
     """
-    chosen, images = tickets.described(run, EarlySettings)
+    config, images = tickets.described(run, EarlyConfig)
     if method.weights not in scoring.SEES_DATA:
-        return _without_data(chosen, **images)
+        return _without_data(config, **images)
     try:
-        problem = prepare(chosen)
+        problem = prepare(config)
         tickets.check_data(run, problem.identity)
     except (DataError, StoreError) as error:
         raise DataError(
@@ -164,45 +164,45 @@ def _again(run: Run, method: Method) -> Problem[Subject]:
 
 
 def _without_data(
-    chosen: EarlySettings, *, shape: tuple[int, int, int], classes: int
+    config: EarlyConfig, *, shape: tuple[int, int, int], classes: int
 ) -> Problem[Subject]:
     """Return the problem that settings describe on a data set of no examples."""
     nothing = Split(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int32))
     level = np.ones(shape[-1], np.float32)
-    placed = work.Placed(Dataset(nothing, None, nothing, level, level))
-    name = chosen.data.name
+    placed = work.DeviceDataset(Dataset(nothing, None, nothing, level, level))
+    name = config.data.name
     info = Info(name=name, classes=classes, shape=shape, train=0, validation=0, test=0)
-    return Problem(tickets.subject(chosen, shape=shape, classes=classes), info, placed)
+    return Problem(tickets.subject(config, shape=shape, classes=classes), info, placed)
 
 
-def _tickets(job: Job, wanted: list[Method]) -> list[Ask]:
-    """Return the asks for the tickets of methods, of all densities and replicates."""
+def _tickets(job: Job, wanted: list[Method]) -> list[TrainRequest]:
+    """Return the requests for the tickets of methods, of all densities and replicates."""
     return [
-        job.ask(density, method, replicate)
-        for density in job.chosen.densities
+        job.request(density, method, replicate)
+        for density in job.config.densities
         for method in wanted
-        for replicate in range(job.chosen.replicates)
+        for replicate in range(job.config.replicates)
         if job.trained_before(method, replicate)
     ]
 
 
-def _of_link(job: Job, chains: list[Method], number: int) -> list[Ask]:
-    """Return the asks for a link of all chains, and for the tickets pruned from the one before."""
-    chosen = job.chosen
-    places = {d: job.place(job.keep(d, chains[0]), chains[0]) for d in chosen.densities}
-    asks = []
-    for replicate in range(chosen.replicates):
+def _of_link(job: Job, chains: list[Method], number: int) -> list[TrainRequest]:
+    """Return the requests for a link of all chains, and for tickets pruned from the one before."""
+    config = job.config
+    places = {d: job.place(job.keep(d, chains[0]), chains[0]) for d in config.densities}
+    requests = []
+    for replicate in range(config.replicates):
         if number < max(places.values()):  # a later ticket is made from it
-            asks += [
-                job.ask_link(number, method, replicate)
+            requests += [
+                job.request_link(number, method, replicate)
                 for method in dict.fromkeys(method.source for method in chains)
                 if job.trained_before(method, replicate, number=number)
             ]
-        asks += [
-            job.ask(density, method, replicate)
+        requests += [
+            job.request(density, method, replicate)
             for density, place in places.items()
             for method in chains
             if place == number and job.trained_before(method, replicate, number=number)
         ]
-    found = {ask.unit: ask for ask in asks}
+    found = {request.unit: request for request in requests}
     return [found[unit] for unit in sorted(found, key=lambda unit: unit.split("/")[0])]

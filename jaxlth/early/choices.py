@@ -8,13 +8,13 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import tyro
 
 from jaxlth import ranges, settings, tickets
-from jaxlth.data import DataSettings
+from jaxlth.data import DataConfig
 from jaxlth.early.initial import WEIGHTS
 from jaxlth.early.meta import NAMES as LEARNED
-from jaxlth.models import ModelSettings
+from jaxlth.models import ModelConfig
 from jaxlth.tickets import scoring
 from jaxlth.tickets.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, Spacing
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Scope = Literal["global", "layerwise"]
 
@@ -55,7 +55,7 @@ class Method(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EarlySettings:
+class EarlyConfig:
     """Pruning before, early in, or between trainings, by any score.
 
     Each score is combined with each schedule, ablation, initial weights, step and density.
@@ -64,10 +64,10 @@ class EarlySettings:
       Frankle 2023, chapter 5; Lutz & Manai 2022.
     """
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
     scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.outside(("snip",))
     """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
     scores of A."""
@@ -226,38 +226,38 @@ def parts(score: str) -> tuple[str, ...]:
     return scoring.parts(score, known=SCORES)
 
 
-def methods(chosen: EarlySettings) -> list[Method]:
+def methods(config: EarlyConfig) -> list[Method]:
     """Return all ways to tickets that settings ask for, the benchmarks first, each once."""
-    kinds = [("magnitude", schedule) for schedule in chosen.references]
-    kinds += list(itertools.product(chosen.scores, chosen.schedules))
+    kinds = [("magnitude", schedule) for schedule in config.references]
+    kinds += list(itertools.product(config.scores, config.schedules))
     # What is learned is learned from the schedule ims, and applied before training.
     kinds = [kind for kind in kinds if kind[0] not in LEARNED or kind[1] == "uss"]
     found = [
         Method(*kind, *rest)
         for kind in kinds
-        for rest in itertools.product(chosen.ablations, chosen.weights, chosen.prune_steps)
+        for rest in itertools.product(config.ablations, config.weights, config.prune_steps)
     ]
     # Pruning after training does not depend on the step, unless weights are rewound to it.
     same = [method._replace(step=0) if method.schedule == "after" else method for method in found]
     return list(dict.fromkeys(same))
 
 
-def units(chosen: EarlySettings) -> list[str]:
+def units(config: EarlyConfig) -> list[str]:
     """Return the names of all networks that settings ask for, those between prunings aside."""
     return [
-        *(dense(weights, replicate) for weights, replicate in dense_networks(chosen)),
+        *(dense(weights, replicate) for weights, replicate in dense_networks(config)),
         *(
             unit(density, method, replicate)
-            for density in chosen.densities
-            for method in methods(chosen)
-            for replicate in range(chosen.replicates)
+            for density in config.densities
+            for method in methods(config)
+            for replicate in range(config.replicates)
         ),
     ]
 
 
-def dense_networks(chosen: EarlySettings) -> Iterable[tuple[str, int]]:
+def dense_networks(config: EarlyConfig) -> Iterable[tuple[str, int]]:
     """Yield initial weights and replicate of each dense network."""
-    return itertools.product(chosen.weights, range(chosen.replicates))
+    return itertools.product(config.weights, range(config.replicates))
 
 
 def unit(density: float, method: Method, replicate: int) -> str:

@@ -10,19 +10,19 @@ import numpy as np
 
 from jaxlth import keys, masks, prune, tickets
 from jaxlth.early import choices, initial, meta
-from jaxlth.early.choices import LEARNED, EarlySettings, Method
+from jaxlth.early.choices import LEARNED, EarlyConfig, Method
 from jaxlth.early.kept import Kept
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.tickets import Keep, Problem, Subject, scoring
-from jaxlth.work import Ask, Start
+from jaxlth.work import Ticket, TrainRequest
 
 
 class Job:
     """What each unit of a run is made of."""
 
     def __init__(self, problem: Problem[Subject], run: Run) -> None:
-        self.chosen: EarlySettings = problem.subject.chosen
+        self.config: EarlyConfig = problem.subject.config
         self.run = run
         self._problem = problem
         self._dense = problem.subject.dense
@@ -36,23 +36,23 @@ class Job:
 
     # What is asked for.
 
-    def ask_dense(self, weights: str, replicate: int) -> Ask:
-        """Return the ask for a dense network, which keeps the states that tickets start from."""
-        steps = [step for step in self.chosen.prune_steps if step > 0]
+    def request_dense(self, weights: str, replicate: int) -> TrainRequest:
+        """Return the request for a dense network, which keeps the states tickets start from."""
+        steps = [step for step in self.config.prune_steps if step > 0]
         undone = Method("none", "none", weights=weights)
-        return Ask(
+        return TrainRequest(
             unit=choices.dense(weights, replicate),
-            start=lambda: Start(self.initial(weights, replicate), self._dense),
+            start=lambda: Ticket(self.initial(weights, replicate), self._dense),
             key=self._order(replicate, 0),
             begin=0,
             record=_described(replicate, 0, choices.dense_name(weights), undone),
             snapshots={step: choices.snapshot(step, weights, replicate) for step in steps},
         )
 
-    def ask(self, density: float, method: Method, replicate: int) -> Ask:
-        """Return the ask for a ticket of a density."""
+    def request(self, density: float, method: Method, replicate: int) -> TrainRequest:
+        """Return the request for a ticket of a density."""
         keep = self.keep(density, method)
-        return Ask(
+        return TrainRequest(
             unit=choices.unit(density, method, replicate),
             start=functools.partial(self.start, keep, method, replicate),
             key=self._order(replicate, 1),
@@ -60,14 +60,14 @@ class Job:
             record=_described(replicate, self.place(keep, method), str(method), method),
         )
 
-    def ask_link(self, number: int, method: Method, replicate: int) -> Ask:
-        """Return the ask for a network of a chain; where a ticket keeps as much, it is that."""
-        for density in self.chosen.densities:
+    def request_link(self, number: int, method: Method, replicate: int) -> TrainRequest:
+        """Return the request for a network of a chain; where a ticket keeps as much, it is that."""
+        for density in self.config.densities:
             if self._is_ticket(number, density, method):
-                return self.ask(density, method, replicate)
+                return self.request(density, method, replicate)
         keep = self.links()[number]
         record = _described(replicate, number, str(method), method) | {"link": True}
-        return Ask(
+        return TrainRequest(
             unit=choices.link(number, method, replicate),
             start=functools.partial(self.start, keep, method, replicate),
             key=self._order(replicate, 1),
@@ -85,8 +85,8 @@ class Job:
         """
         if method.score in LEARNED:
             source = method._replace(score=meta.TARGET, schedule="ims", ablation="none")
-            last = self.place(self.keep(self.chosen.meta_density, source), source)
-            everyone = range(self.chosen.replicates)
+            last = self.place(self.keep(self.config.meta_density, source), source)
+            everyone = range(self.config.replicates)
             return all(self.trained_before(source, each, number=last) for each in everyone)
         if method.schedule not in choices.TRAINED:
             rewound = choices.dense(method.weights, replicate)
@@ -103,17 +103,17 @@ class Job:
     def _is_ticket(self, number: int, density: float, method: Method) -> bool:
         """Return whether a link is a ticket that the settings ask for."""
         same = self.links()[number] == self.keep(density, method)
-        return same and method in choices.methods(self.chosen)
+        return same and method in choices.methods(self.config)
 
     # What a network starts from.
 
-    def start(self, keep: Keep, method: Method, replicate: int) -> Start:
+    def start(self, keep: Keep, method: Method, replicate: int) -> Ticket:
         """Return a ticket: its mask and the network that it starts from."""
         mask = self.mask(_hashable(keep), method.source, replicate)
         if method.ablation == "shuffled":
             key = self._change(keep, method, replicate)
             mask = masks.shuffle(mask, key=keys.fold(key, 1))
-        return Start(self.network(keep, method, replicate), mask)
+        return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: Keep, method: Method, replicate: int) -> Network:
         """Return the network that a ticket starts from."""
@@ -124,7 +124,7 @@ class Job:
 
     def _change(self, keep: Keep, method: Method, replicate: int) -> jax.Array:
         """Return the key of what an ablation draws."""
-        key = keys.stream(self.chosen.seed, replicate, f"ablation/{method}")
+        key = keys.stream(self.config.seed, replicate, f"ablation/{method}")
         return keys.fold(key, tickets.total(keep))
 
     def _rewound(self, method: Method, replicate: int) -> Network:
@@ -135,7 +135,7 @@ class Job:
         return self.initial(method.weights, replicate)
 
     def _initial(self, weights: str, replicate: int) -> Network:
-        key = keys.stream(self.chosen.seed, replicate, "initialization")
+        key = keys.stream(self.config.seed, replicate, "initialization")
         return self._weights(weights, replicate, key)
 
     def _weights(self, weights: str, replicate: int, key: jax.Array) -> Network:
@@ -169,7 +169,7 @@ class Job:
             sign = -1 if method.ablation == "inverted" else 1
             keeps, args = self._keeps(before, keep, 1), (found, sign)
             return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
-        rounds = self.chosen.rounds if method.schedule in choices.MULTI_SHOT else 1
+        rounds = self.config.rounds if method.schedule in choices.MULTI_SHOT else 1
         return scoring.pruned(
             self._score(method.score, method.ablation == "inverted"),
             choices.parts(method.score),
@@ -177,7 +177,7 @@ class Job:
             self._known(scored, first, replicate),
             keep=keep,
             rounds=rounds,
-            spacing=self.chosen.spacing,
+            spacing=self.config.spacing,
         )
 
     def _learned(self, method: Method, replicate: int) -> Any:
@@ -187,12 +187,12 @@ class Job:
         if self.run.has(unit):
             return self.run.load(unit, "scores", self._problem.subject.like.params)
         model, extended = meta.split_name(method.score)
-        others = [r for r in range(self.chosen.replicates) if r != replicate]
-        others = others[: self.chosen.meta_replicates]
+        others = [r for r in range(self.config.replicates) if r != replicate]
+        others = others[: self.config.meta_replicates]
         pairs = [self.learned_from(r, plain, extended) for r in others]
         inputs, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
-        key = keys.stream(self.chosen.seed, replicate, "meta")
-        most, seed = self.chosen.meta_weights, int(jax.random.bits(key, (), jnp.uint32) >> 1)
+        key = keys.stream(self.config.seed, replicate, "meta")
+        most, seed = self.config.meta_weights, int(jax.random.bits(key, (), jnp.uint32) >> 1)
         if most is not None and most < len(targets):
             rows = np.random.default_rng(seed).choice(len(targets), most, replace=False)
             inputs, targets = inputs[rows], targets[rows]
@@ -226,7 +226,7 @@ class Job:
             more = meta.surroundings(network.params, self._dense, known.batch[0])
             inputs = np.concatenate([inputs, more], axis=1)
         source = method._replace(score=meta.TARGET, schedule="ims")
-        keep = self.keep(self.chosen.meta_density, source)
+        keep = self.keep(self.config.meta_density, source)
         ticket = self.mask(_hashable(keep), source, replicate)
         before = self._load(self._before(source, replicate, self.place(keep, source)))
         known = self._known(before, network.params, replicate)
@@ -234,21 +234,21 @@ class Job:
         return inputs, meta.columns([target], self._dense)[:, 0]
 
     def _keeps(self, before: masks.Mask, keep: Keep, rounds: int) -> list[Any]:
-        return scoring.falling(before, keep, rounds=rounds, spacing=self.chosen.spacing)
+        return scoring.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
 
     def _before(self, method: Method, replicate: int, number: int) -> str:
         """Return the unit of the trained network that a ticket's schedule scores."""
         if method.schedule not in choices.ITERATIVE or number == 1:
             return choices.dense(method.weights, replicate)
-        return self.ask_link(number - 1, method.source, replicate).unit
+        return self.request_link(number - 1, method.source, replicate).unit
 
     def _known(self, network: Network, first: Any, replicate: int) -> scoring.Known:
-        key = keys.stream(self.chosen.seed, replicate, "score")
+        key = keys.stream(self.config.seed, replicate, "score")
         return scoring.Known(network, first, self._examples(replicate), key, self._problem.mean)
 
     def _drawn(self, replicate: int) -> tuple[Any, Any]:
         """Return the examples that scores see, the same for all scores of a replicate."""
-        return self._problem.examples(replicate, per_class=self.chosen.per_class)
+        return self._problem.examples(replicate, per_class=self.config.per_class)
 
     def _found(self, name: str, mask: masks.Mask, known: scoring.Known) -> Any:
         """Return scores of a network."""
@@ -256,13 +256,13 @@ class Job:
             return scoring.evaluated(self._score(name, False), mask, known)
 
     def _built(self, name: str, inverted: bool) -> scoring.Score:
-        return self._problem.score(name, inverted=inverted, chunk=self.chosen.chunk)
+        return self._problem.score(name, inverted=inverted, chunk=self.config.chunk)
 
     def _load(self, unit: str) -> Network:
         return self.run.load(unit, "network", self._problem.subject.like)
 
     def _order(self, replicate: int, prunings: int) -> jax.Array:
-        order = keys.stream(self.chosen.seed, replicate, "order")
+        order = keys.stream(self.config.seed, replicate, "order")
         return keys.fold(order, prunings)
 
 

@@ -2,7 +2,7 @@
 
 from jaxlth import masks, prune, settings, tickets, trees
 from jaxlth.early import choices, meta
-from jaxlth.early.choices import LEARNED, EarlySettings, Method
+from jaxlth.early.choices import LEARNED, EarlyConfig, Method
 from jaxlth.tickets import Keep, Problem, Subject, scoring
 
 
@@ -10,15 +10,15 @@ class Kept:
     """What tickets keep, and the networks that are trained between prunings."""
 
     def __init__(self, problem: Problem[Subject]) -> None:
-        self.chosen: EarlySettings = problem.subject.chosen
+        self.config: EarlyConfig = problem.subject.config
         self._problem = problem
         self._dense = problem.subject.dense
 
     def check(self) -> None:
         """Raise ValueError where something asked for cannot be, before anything is trained."""
-        wanted = choices.methods(self.chosen)
+        wanted = choices.methods(self.config)
         for method in wanted:
-            for density in self.chosen.densities:
+            for density in self.config.densities:
                 self._problem.subject.check_pruned(density)
                 self.keep(density, method)
         if any(method.schedule in choices.ITERATIVE for method in wanted):
@@ -26,10 +26,10 @@ class Kept:
         if any(method.score.endswith("-10") for method in wanted):
             meta.check_mlp(self._problem.subject.like.params)
         named = {part for method in wanted for part in choices.parts(method.score)}
-        if seeing := (named | set(self.chosen.weights)) & {*scoring.SEES_DATA, *LEARNED}:
+        if seeing := (named | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}:
             self._problem.check_classes(f"{min(seeing)} scores examples of each class, of")
-            _, labels = self._problem.examples(0, per_class=self.chosen.per_class)
-            chunk = self.chosen.chunk
+            _, labels = self._problem.examples(0, per_class=self.config.per_class)
+            chunk = self.config.chunk
             settings.require(
                 chunk is None or len(labels) % chunk == 0,
                 f"`chunk` must divide the {len(labels)} examples that scores see; got {chunk}.",
@@ -48,13 +48,13 @@ class Kept:
 
         The last one keeps no less than the sparsest ticket.
         """
-        fraction, least = self.chosen.prune_fraction, min(self.chosen.densities)
+        fraction, least = self.config.prune_fraction, min(self.config.densities)
         levels, density = 0, 1 - fraction
         size = masks.size(self._dense)  # more levels than weights are refused below
         while density >= least and levels <= size:
             levels, density = levels + 1, density * (1 - fraction)
         times = {"levels": levels, "fraction": fraction}
-        layers, whole = trees.named(self._dense), self.chosen.scope == "global"
+        layers, whole = trees.named(self._dense), self.config.scope == "global"
         try:
             if whole:
                 return [*prune.keep_counts(masks.size(self._dense), **times)]

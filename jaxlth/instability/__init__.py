@@ -22,7 +22,7 @@ import numpy as np
 from jaxlth import tickets
 from jaxlth.instability import choices
 from jaxlth.instability.analysis import Analysis
-from jaxlth.instability.choices import DENSE, NETWORKS, InstabilitySettings, Subject
+from jaxlth.instability.choices import DENSE, NETWORKS, InstabilityConfig, Subject
 from jaxlth.instability.job import check, lost
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, label
@@ -31,7 +31,7 @@ from jaxlth.work import Progress
 __all__ = [
     "DENSE",
     "NETWORKS",
-    "InstabilitySettings",
+    "InstabilityConfig",
     "Subject",
     "complete",
     "instability",
@@ -41,15 +41,15 @@ __all__ = [
 ]
 
 
-def prepare(chosen: InstabilitySettings) -> Problem[tickets.Subject]:
+def prepare(config: InstabilityConfig) -> Problem[tickets.Subject]:
     """Return the problem that settings describe, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    problem = tickets.posed(chosen, tickets.subject)
-    problem.check_steps("steps_k", chosen.steps_k)
+    problem = tickets.posed(config, tickets.subject)
+    problem.check_steps("steps_k", config.steps_k)
     check(problem)
     return problem
 
@@ -67,37 +67,37 @@ def instability(
     Yields:
       Progress, about once a second.
     """
-    chosen = problem.subject.chosen
+    config = problem.subject.config
     analysis = Analysis(problem, run, checkpoint_seconds=checkpoint_seconds)
-    tickets.begin(problem, run, units(chosen) if chosen.search == "all" else ())
+    tickets.begin(problem, run, units(config) if config.search == "all" else ())
     yield from analysis.dense()
-    searched = search(sorted(chosen.steps_k), chosen.search)
+    searched = search(sorted(config.steps_k), config.search)
     step = next(searched, None)
     while step is not None:
         yield from analysis.at(step)
-        step = _next(searched, chosen.search != "all" and stable(run, chosen, step))
+        step = _next(searched, config.search != "all" and stable(run, config, step))
     tickets.plan(run, ())
 
 
-def units(chosen: InstabilitySettings) -> list[str]:
+def units(config: InstabilityConfig) -> list[str]:
     """Return the names of all twins and comparisons that settings ask for, at the end of training.
 
     A search among the steps makes but some of them.
     """
-    return choices.units(chosen, chosen.steps_k)
+    return choices.units(config, config.steps_k)
 
 
-def complete(chosen: InstabilitySettings, path: pathlib.Path) -> bool:
+def complete(config: InstabilityConfig, path: pathlib.Path) -> bool:
     """Return whether the run in a folder has everything, as far as is known without the data.
 
     Args:
-      chosen: what is wanted.
+      config: what is wanted.
       path: folder of the run, which need not exist.
     """
-    if chosen.compare_every is not None:
+    if config.compare_every is not None:
         return False
     return tickets.has_all(
-        path, lambda run: all(_has_all(run, chosen, step) for step in _replayed(run, chosen))
+        path, lambda run: all(_has_all(run, config, step) for step in _replayed(run, config))
     )
 
 
@@ -127,46 +127,46 @@ def search(steps: list[int], how: str) -> Generator[int, bool, None]:
         low, high = (low, middle) if is_stable else (middle + 1, high)
 
 
-def stable(run: Run, chosen: InstabilitySettings, step: int) -> bool:
+def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
     """Return whether the first of the networks asked for is stable at a step, at all its sizes.
 
     That is so where the mean barrier on the test split over all pairs of twins is below the
     threshold; a pair of which a twin, or what it starts from, diverged counts as unstable.
     """
-    pairs = choices.pairs(chosen)
-    for subject in choices.subjects(chosen, step):
-        if subject.network != chosen.networks[0]:
+    pairs = choices.pairs(config)
+    for subject in choices.subjects(config, step):
+        if subject.network != config.networks[0]:
             continue
         units = [
-            choices.pair(chosen, subject, each, choices.lengths(chosen, step)[0], replicate)
+            choices.pair(config, subject, each, choices.lengths(config, step)[0], replicate)
             for each in pairs
-            for replicate in range(chosen.replicates)
+            for replicate in range(config.replicates)
         ]
         barriers = [run.record(unit)["test_instability"] for unit in units if run.has(unit)]
         missing = len(barriers) < len(units) or None in barriers
-        if missing or np.mean(barriers) >= chosen.threshold:
+        if missing or np.mean(barriers) >= config.threshold:
             return False
     return True
 
 
-def _replayed(run: Run, chosen: InstabilitySettings) -> Generator[int, None, None]:
+def _replayed(run: Run, config: InstabilityConfig) -> Generator[int, None, None]:
     """Yield the steps that a search goes through, by what the run has."""
-    searched = search(sorted(chosen.steps_k), chosen.search)
+    searched = search(sorted(config.steps_k), config.search)
     step = next(searched, None)
     while step is not None:
         yield step
-        step = _next(searched, _has_all(run, chosen, step) and stable(run, chosen, step))
+        step = _next(searched, _has_all(run, config, step) and stable(run, config, step))
 
 
-def _has_all(run: Run, chosen: InstabilitySettings, step: int) -> bool:
-    dense = [choices.dense(replicate) for replicate in range(chosen.replicates)]
+def _has_all(run: Run, config: InstabilityConfig, step: int) -> bool:
+    dense = [choices.dense(replicate) for replicate in range(config.replicates)]
     return all(map(run.has, dense)) and all(
         run.has(unit)
         for subject, replicate in itertools.product(
-            choices.subjects(chosen, step), range(chosen.replicates)
+            choices.subjects(config, step), range(config.replicates)
         )
-        if not lost(run, chosen, subject, replicate)
-        for unit in choices.of_subject(chosen, subject, replicate)
+        if not lost(run, config, subject, replicate)
+        for unit in choices.of_subject(config, subject, replicate)
     )
 
 

@@ -16,8 +16,8 @@ from jaxlth.instability.comparing import Line
 from jaxlth.instability.job import Job, compared_every, described, lost
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.tickets import ImpSettings, Problem
-from jaxlth.work import Ask, Progress, Start
+from jaxlth.tickets import ImpConfig, Problem
+from jaxlth.work import Progress, Ticket, TrainRequest
 
 
 class Analysis:
@@ -26,44 +26,44 @@ class Analysis:
     def __init__(
         self, problem: Problem[tickets.Subject], run: Run, *, checkpoint_seconds: float
     ) -> None:
-        self.chosen = problem.subject.chosen
+        self.config = problem.subject.config
         self.run = run
         self._job = Job(problem, run)
         self._problem, self._course = problem, problem.course()
         self._checkpoint_seconds = checkpoint_seconds
         self._at_start = functools.lru_cache(maxsize=8)(self._errors_at_start)
         self._left = self._missing()  # networks and comparisons still to be made, at most
-        self._every = compared_every(self.chosen, self._course.plan.steps_per_epoch)
+        self._every = compared_every(self.config, self._course.plan.steps_per_epoch)
         self._line = Line(
             problem,
             self._course,
-            points=self.chosen.points,
-            estimate=self.chosen.estimate_statistics,
+            points=self.config.points,
+            estimate=self.config.estimate_statistics,
         )
 
     def dense(self) -> Generator[Progress, None, None]:
         """Train the dense networks, whose states all else starts from."""
         for step, replicate in itertools.product(
-            sorted({0, *self.chosen.steps_k}), self._replicates()
+            sorted({0, *self.config.steps_k}), self._replicates()
         ):
             self._adopt_dense(step, replicate)
-        yield from self._trained([self._job.ask_dense(r) for r in self._replicates()])
+        yield from self._trained([self._job.request_dense(r) for r in self._replicates()])
 
     def at(self, step: int) -> Generator[Progress, None, None]:
         """Train and compare everything that is asked for at a step."""
-        subjects = choices.subjects(self.chosen, step)
+        subjects = choices.subjects(self.config, step)
         if any(subject.network in OF_IMP for subject in subjects):
             for level in self._job.levels_before():
                 yield from self._level(step, level)
         for subject in subjects:
             there = [r for r in self._replicates() if not self._lost(subject, r)]
-            for length in choices.lengths(self.chosen, step):
+            for length in choices.lengths(self.config, step):
                 steps = self._compared_at(step if length == choices.REMAINING else 0)
                 yield from self._trained(
                     [
-                        self._job.ask_twin(subject, number, length, replicate, steps)
+                        self._job.request_twin(subject, number, length, replicate, steps)
                         for replicate in there
-                        for number in range(self.chosen.twins)
+                        for number in range(self.config.twins)
                     ]
                 )
                 for replicate in there:
@@ -80,7 +80,7 @@ class Analysis:
             self._adopt(unit, step, its_unit, described("found", subject, replicate))
         yield from self._trained(
             [
-                self._job.ask_level(step, level, replicate)
+                self._job.request_level(step, level, replicate)
                 for replicate in self._replicates()
                 if not self._lost(subject, replicate)
             ]
@@ -100,8 +100,8 @@ class Analysis:
 
         Nothing comes from a run of other data, or of data that it does not identify.
         """
-        asked = choices.imp(self.chosen, step)
-        label = tickets.label(self.chosen)
+        asked = choices.imp(self.config, step)
+        label = tickets.label(self.config)
         folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
         if self.run.has(unit) or not hosts.by_lead(lambda: store.is_run(folder)):
             return
@@ -115,7 +115,7 @@ class Analysis:
             self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
 
     def _read(
-        self, folder: pathlib.Path, asked: ImpSettings, unit: str
+        self, folder: pathlib.Path, asked: ImpConfig, unit: str
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
         run = store.look(folder)
@@ -132,18 +132,23 @@ class Analysis:
         return trees, record
 
     def _replicates(self) -> range:
-        return range(self.chosen.replicates)
+        return range(self.config.replicates)
 
     def _lost(self, subject: Subject, replicate: int) -> bool:
-        return lost(self.run, self.chosen, subject, replicate)
+        return lost(self.run, self.config, subject, replicate)
 
-    def _trained(self, asks: list[Ask]) -> Generator[Progress, None, None]:
+    def _trained(self, requests: list[TrainRequest]) -> Generator[Progress, None, None]:
         """Train networks; those of which only states on the way are missing no longer than that."""
-        again = [ask for ask in asks if self.run.has(ask.unit)]
-        missing = [s for ask in again for s, u in ask.snapshots.items() if not self.run.has(u)]
+        again = [request for request in requests if self.run.has(request.unit)]
+        missing = [
+            s for request in again for s, u in request.snapshots.items() if not self.run.has(u)
+        ]
         short = self._problem.course(until=max(missing)) if missing else self._course
-        for some, course in ((again, short), ([a for a in asks if a not in again], self._course)):
-            later = self._left - sum(not self.run.has(ask.unit) for ask in some)
+        for some, course in (
+            (again, short),
+            ([a for a in requests if a not in again], self._course),
+        ):
+            later = self._left - sum(not self.run.has(request.unit) for request in some)
             yield from work.train(
                 self.run,
                 some,
@@ -156,7 +161,7 @@ class Analysis:
 
     def _missing(self) -> int:
         """Return how many networks and comparisons the run lacks."""
-        asked = choices.units(self.chosen, self.chosen.steps_k)
+        asked = choices.units(self.config, self.config.steps_k)
         return sum(not self.run.has(unit) for unit in asked)
 
     def _compared_at(self, begin: int) -> list[int]:
@@ -169,9 +174,9 @@ class Analysis:
         self, subject: Subject, length: str, replicate: int, steps: list[int]
     ) -> Generator[Progress, None, None]:
         """Compare all pairs of twins, at the steps and at the end, and average the twins."""
-        pairs = choices.pairs(self.chosen)
+        pairs = choices.pairs(self.config)
         for at, numbers in itertools.product([*steps, None], pairs):
-            unit = choices.pair(self.chosen, subject, numbers, length, replicate, step=at)
+            unit = choices.pair(self.config, subject, numbers, length, replicate, step=at)
             if self.run.has(unit):
                 continue
             record = {
@@ -191,10 +196,10 @@ class Analysis:
             found = yield from self._pair(unit, units, subject, replicate, lost_at)
             self._store(unit, record | found)
             yield self._progress(unit, finished=record | found)
-        unit = choices.averaged(self.chosen, subject, length, replicate)
+        unit = choices.averaged(self.config, subject, length, replicate)
         if not self.run.has(unit):
             record = {**described("average", subject, replicate), "length": length}
-            record |= {"twins": str(self.chosen.twins)}
+            record |= {"twins": str(self.config.twins)}
             record |= self._averaged(subject, length, replicate)
             self._store(unit, record)
             yield self._progress(unit, finished=record)
@@ -205,8 +210,8 @@ class Analysis:
         """Return how two trained networks compare, in the columns of the table of results."""
         start = self._job.start(subject, replicate)
         known = _counts(start.mask) | {
-            "points": self.chosen.points,
-            "estimated": self.chosen.estimate_statistics,
+            "points": self.config.points,
+            "estimated": self.config.estimate_statistics,
             "diverged_step": min(lost_at, default=None),
             "nan_step": None,
         }
@@ -228,7 +233,7 @@ class Analysis:
         return known | found | {"curve": curve}
 
     def _way(
-        self, subject: Subject, replicate: int, start: Start, twins: tuple[Network, ...]
+        self, subject: Subject, replicate: int, start: Ticket, twins: tuple[Network, ...]
     ) -> dict[str, float]:
         """Return where the twins start: how far from initialisation and from their ends.
 
@@ -253,28 +258,28 @@ class Analysis:
 
     def _errors_at_start(self, subject: Subject, replicate: int) -> tuple[Any, Any]:
         """Return the errors of what twins start from, and of the dense network at that step."""
-        state = Start(self._job.state(subject.step, replicate), self._problem.subject.dense)
+        state = Ticket(self._job.state(subject.step, replicate), self._problem.subject.dense)
         start = self._job.start(subject, replicate)
         return self._line.error(start), self._line.error(state)
 
     def _averaged(self, subject: Subject, length: str, replicate: int) -> dict[str, Any]:
         """Return how the mean of all twins does, and how they do themselves."""
         units = [
-            choices.twin(subject, each, length, replicate) for each in range(self.chosen.twins)
+            choices.twin(subject, each, length, replicate) for each in range(self.config.twins)
         ]
         diverged = (self.run.record(name)["nan_step"] for name in units)
         lost_at = [step for step in diverged if step is not None]
         mask = self._job.start(subject, replicate).mask
         known = _counts(mask) | {
-            "estimated": self.chosen.estimate_statistics,
+            "estimated": self.config.estimate_statistics,
             "diverged_step": min(lost_at, default=None),
             "nan_step": None,
         }
         if lost_at:
             return known | {"test_error": None, "train_error": None}
         networks = [self._network(name) for name in units]
-        mean = self._line.error(Start(landscape.average(networks), mask), estimate=True)
-        own = [self._line.error(Start(network, mask)) for network in networks]
+        mean = self._line.error(Ticket(landscape.average(networks), mask), estimate=True)
+        own = [self._line.error(Ticket(network, mask)) for network in networks]
         return known | {
             "test_error": mean["test"],
             "train_error": mean["train"],
@@ -293,7 +298,7 @@ class Analysis:
         self, unit: str, *, points: int = 0, finished: dict[str, Any] | None = None
     ) -> Progress:
         done = () if finished is None else (finished,)
-        return Progress((unit,), points, self.chosen.points, 0, done, self._left)
+        return Progress((unit,), points, self.config.points, 0, done, self._left)
 
 
 def _counts(mask: masks.Mask) -> dict[str, Any]:

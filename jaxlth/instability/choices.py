@@ -8,10 +8,10 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import tyro
 
 from jaxlth import ranges, settings, tickets
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
-from jaxlth.tickets import CONTROLS, TICKET, ImpSettings, scoring
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.tickets import CONTROLS, TICKET, ImpConfig, scoring
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Length = Literal["remaining", "whole"]
 Search = Literal["all", "first", "bisection"]
@@ -55,7 +55,7 @@ class Subject(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InstabilitySettings:
+class InstabilityConfig:
     """Whether copies of a network that see other SGD noise find the same minimum.
 
     From each step of a dense training copies (twins) are trained to the end, each with its own
@@ -65,10 +65,10 @@ class InstabilitySettings:
       Frankle 2023, Algorithm 3; Frankle et al. 2020; Bolwerk 2021.
     """
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
     steps_k: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
     networks: tuple[str, ...] = settings.outside((DENSE,))
@@ -178,78 +178,78 @@ class InstabilitySettings:
         )
 
 
-def check_networks(chosen: InstabilitySettings, *, comparisons: int = 1) -> None:
+def check_networks(config: InstabilityConfig, *, comparisons: int = 1) -> None:
     """Raise ValueError where settings ask for more twins and comparisons than a run holds.
 
     Args:
-      chosen: the settings.
+      config: the settings.
       comparisons: times that each pair of twins is compared.
     """
     tickets.check_networks(
-        replicates=chosen.replicates,
-        steps_k=len(chosen.steps_k),
-        networks=len(chosen.networks),
-        levels=max(len(chosen.levels), len(chosen.densities), 1),
-        lengths=len(chosen.lengths),
-        twins=chosen.twins * (chosen.twins + 1) // 2,
+        replicates=config.replicates,
+        steps_k=len(config.steps_k),
+        networks=len(config.networks),
+        levels=max(len(config.levels), len(config.densities), 1),
+        lengths=len(config.lengths),
+        twins=config.twins * (config.twins + 1) // 2,
         compare_every=comparisons,
     )
 
 
-def imp(chosen: InstabilitySettings, step: int) -> ImpSettings:
+def imp(config: InstabilityConfig, step: int) -> ImpConfig:
     """Return the settings of `jaxlth imp` that find the tickets of a step."""
     shared = {
-        name: getattr(chosen, name)
+        name: getattr(config, name)
         for name in (
             *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
             *("leave_out", "replicates", "seed"),
         )
     }
-    levels = max(chosen.levels, default=0)
-    return ImpSettings(**shared, levels=levels, rewind_step=step, controls=())
+    levels = max(config.levels, default=0)
+    return ImpConfig(**shared, levels=levels, rewind_step=step, controls=())
 
 
-def subjects(chosen: InstabilitySettings, step: int) -> list[Subject]:
+def subjects(config: InstabilityConfig, step: int) -> list[Subject]:
     """Return the networks of a step that settings ask for."""
-    found = [Subject(step, DENSE)] if DENSE in chosen.networks else []
-    asked = [network for network in chosen.networks if network != DENSE]
+    found = [Subject(step, DENSE)] if DENSE in config.networks else []
+    asked = [network for network in config.networks if network != DENSE]
     for network in asked:
         if network in OF_IMP:
-            found += [Subject(step, network, level=level) for level in chosen.levels]
+            found += [Subject(step, network, level=level) for level in config.levels]
         else:
-            found += [Subject(step, network, density=density) for density in chosen.densities]
+            found += [Subject(step, network, density=density) for density in config.densities]
     return found
 
 
-def units(chosen: InstabilitySettings, steps: Iterable[int]) -> list[str]:
+def units(config: InstabilityConfig, steps: Iterable[int]) -> list[str]:
     """Return the names of all twins and comparisons that settings ask for from some steps."""
-    found = [dense(replicate) for replicate in range(chosen.replicates)]
+    found = [dense(replicate) for replicate in range(config.replicates)]
     for step in steps:
         for subject, replicate in itertools.product(
-            subjects(chosen, step), range(chosen.replicates)
+            subjects(config, step), range(config.replicates)
         ):
-            found += of_subject(chosen, subject, replicate)
+            found += of_subject(config, subject, replicate)
     return found
 
 
-def of_subject(chosen: InstabilitySettings, subject: Subject, replicate: int) -> list[str]:
+def of_subject(config: InstabilityConfig, subject: Subject, replicate: int) -> list[str]:
     """Return the names of the twins of a network, of their pairs and of their mean."""
     found = []
-    for length in lengths(chosen, subject.step):
-        found += [twin(subject, each, length, replicate) for each in range(chosen.twins)]
-        found += [pair(chosen, subject, each, length, replicate) for each in pairs(chosen)]
-        found.append(averaged(chosen, subject, length, replicate))
+    for length in lengths(config, subject.step):
+        found += [twin(subject, each, length, replicate) for each in range(config.twins)]
+        found += [pair(config, subject, each, length, replicate) for each in pairs(config)]
+        found.append(averaged(config, subject, length, replicate))
     return found
 
 
-def lengths(chosen: InstabilitySettings, step: int) -> tuple[str, ...]:
+def lengths(config: InstabilityConfig, step: int) -> tuple[str, ...]:
     """Return how long twins of a step are trained: from step 0 both lengths are the same."""
-    return chosen.lengths[:1] if step == 0 else chosen.lengths
+    return config.lengths[:1] if step == 0 else config.lengths
 
 
-def pairs(chosen: InstabilitySettings) -> list[tuple[int, int]]:
+def pairs(config: InstabilityConfig) -> list[tuple[int, int]]:
     """Return the numbers of all pairs of twins."""
-    return list(itertools.combinations(range(chosen.twins), 2))
+    return list(itertools.combinations(range(config.twins), 2))
 
 
 def dense(replicate: int) -> str:
@@ -283,7 +283,7 @@ def at_step(subject: Subject, number: int, length: str, replicate: int, step: in
 
 
 def pair(
-    chosen: InstabilitySettings,
+    config: InstabilityConfig,
     subject: Subject,
     numbers: tuple[int, int],
     length: str,
@@ -294,14 +294,14 @@ def pair(
     """Return the name of the unit that keeps how two twins compare, at a step or at the end."""
     one, other = numbers
     at = "" if step is None else f"-at_{step}"
-    how = f"-of_{chosen.points}" + ("-estimated" if chosen.estimate_statistics else "")
+    how = f"-of_{config.points}" + ("-estimated" if config.estimate_statistics else "")
     return subject.unit(f"pair_{one}_{other}{_suffix(length)}{at}{how}", replicate)
 
 
-def averaged(chosen: InstabilitySettings, subject: Subject, length: str, replicate: int) -> str:
+def averaged(config: InstabilityConfig, subject: Subject, length: str, replicate: int) -> str:
     """Return the name of the unit that keeps how the mean of all twins does."""
-    how = "-estimated" if chosen.estimate_statistics else ""
-    return subject.unit(f"mean_of_{chosen.twins}{_suffix(length)}{how}", replicate)
+    how = "-estimated" if config.estimate_statistics else ""
+    return subject.unit(f"mean_of_{config.twins}{_suffix(length)}{how}", replicate)
 
 
 def _suffix(length: str) -> str:

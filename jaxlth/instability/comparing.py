@@ -16,7 +16,7 @@ from jaxlth.data import Split
 from jaxlth.models import Network
 from jaxlth.tickets import Problem
 from jaxlth.training import evaluation
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 Errors = dict[str, np.ndarray]  # {"test": (n,), "train": (n,)}, in [0, 1]
 
@@ -25,7 +25,12 @@ class Line:
     """The line between two networks, evaluated point by point."""
 
     def __init__(
-        self, problem: Problem[tickets.Subject], course: work.Course, *, points: int, estimate: bool
+        self,
+        problem: Problem[tickets.Subject],
+        course: work.CompiledTraining,
+        *,
+        points: int,
+        estimate: bool,
     ) -> None:
         """Compile what evaluates networks.
 
@@ -53,7 +58,7 @@ class Line:
                 networks = group.estimated(networks, placed_masks)
             yield group.errors(networks, placed_masks, len(places))
 
-    def error(self, start: Start, *, estimate: bool = False) -> dict[str, float]:
+    def error(self, start: Ticket, *, estimate: bool = False) -> dict[str, float]:
         """Return the errors of one network."""
         group = self._single
         network, mask = group.layout.place([start.network]), group.layout.place([start.mask])
@@ -77,7 +82,7 @@ class _Group:
     """What evaluates a group of networks."""
 
     def __init__(
-        self, problem: Problem[tickets.Subject], course: work.Course, networks: int
+        self, problem: Problem[tickets.Subject], course: work.CompiledTraining, networks: int
     ) -> None:
         self.layout = course.layout(networks)
         compiled, dataset = course.compiled(self.layout), problem.placed.shared(self.layout)

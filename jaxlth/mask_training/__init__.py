@@ -24,19 +24,19 @@ from jaxlth.mask_training.choices import (
     DENSE,
     FINETUNED,
     UNTRAINED,
-    MaskTrainingSettings,
+    MaskTrainingConfig,
     Wanted,
     units,
 )
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, Subject, controls, label
-from jaxlth.work import Ask, Progress, Start
+from jaxlth.work import Progress, Ticket, TrainRequest
 
 __all__ = [
     "FINETUNED",
     "UNTRAINED",
-    "MaskTrainingSettings",
+    "MaskTrainingConfig",
     "Wanted",
     "complete",
     "find",
@@ -47,29 +47,29 @@ __all__ = [
 ]
 
 
-def prepare(chosen: MaskTrainingSettings) -> Problem[Subject]:
+def prepare(config: MaskTrainingConfig) -> Problem[Subject]:
     """Return the problem that settings describe, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    problem = tickets.posed(chosen, tickets.subject)
-    for _, rule in choices.rules(chosen):
+    problem = tickets.posed(config, tickets.subject)
+    for _, rule in choices.rules(config):
         _wrapped(problem, rule)
-    if chosen.finetune:
-        per_epoch = problem.plan(1.0).steps_per_epoch if chosen.training.steps is None else 1
-        training.time_in_steps("finetune", chosen.finetune, per_unit=per_epoch)
+    if config.finetune:
+        per_epoch = problem.plan(1.0).steps_per_epoch if config.training.steps is None else 1
+        training.time_in_steps("finetune", config.finetune, per_unit=per_epoch)
         _finetuned(problem).plan(1.0)  # raises where it has too many steps or evaluations
     return problem
 
 
 def _finetuned(problem: Problem[Subject]) -> Problem[Subject]:
     """Return the problem of training the weights after the masks."""
-    chosen: MaskTrainingSettings = problem.subject.chosen
-    length, optimizer = choices.finetuning(chosen)
-    own = dataclasses.replace(chosen, training=length, optimizer=optimizer)
-    return dataclasses.replace(problem, subject=dataclasses.replace(problem.subject, chosen=own))
+    config: MaskTrainingConfig = problem.subject.config
+    length, optimizer = choices.finetuning(config)
+    own = dataclasses.replace(config, training=length, optimizer=optimizer)
+    return dataclasses.replace(problem, subject=dataclasses.replace(problem.subject, config=own))
 
 
 def train_masks(
@@ -85,132 +85,132 @@ def train_masks(
     Yields:
       Progress, about once a second.
     """
-    chosen: MaskTrainingSettings = problem.subject.chosen
-    tickets.begin(problem, run, units(chosen))
+    config: MaskTrainingConfig = problem.subject.config
+    tickets.begin(problem, run, units(config))
     trained = tickets.trains(
-        problem, run, lambda: units(chosen), checkpoint_seconds=checkpoint_seconds
+        problem, run, lambda: units(config), checkpoint_seconds=checkpoint_seconds
     )
-    everyone = range(chosen.replicates)
-    for wanted, rule in choices.rules(chosen):
+    everyone = range(config.replicates)
+    for wanted, rule in choices.rules(config):
         within = _wrapped(problem, rule)
-        asks = [_ask_mask(within, wanted, rule, replicate) for replicate in everyone]
+        requests = [_request_mask(within, wanted, rule, replicate) for replicate in everyone]
         change = functools.partial(supermasks.optimizer, rule)
-        yield from trained(asks, within.course(change=change))
-    if chosen.finetune:
+        yield from trained(requests, within.course(change=change))
+    if config.finetune:
         again = _finetuned(problem)
-        asks = [
-            _ask_weights(again.subject, run, wanted, replicate)
-            for wanted in choices.finetuned(chosen)
+        requests = [
+            _request_weights(again.subject, run, wanted, replicate)
+            for wanted in choices.finetuned(config)
             for replicate in everyone
             if not _lost(run, wanted, replicate)
         ]
-        yield from trained(asks, again.course())
+        yield from trained(requests, again.course())
     tickets.plan(run, ())
 
 
-def complete(chosen: MaskTrainingSettings, path: pathlib.Path) -> bool:
+def complete(config: MaskTrainingConfig, path: pathlib.Path) -> bool:
     """Return whether the run in a folder has everything that settings ask for.
 
     Args:
-      chosen: what is wanted.
+      config: what is wanted.
       path: folder of the run, which need not exist.
     """
-    every = [*choices.masked(chosen), *choices.finetuned(chosen)]
+    every = [*choices.masked(config), *choices.finetuned(config)]
     return tickets.has_all(
         path,
         lambda run: all(
             run.has(wanted.unit(replicate)) or _lost(run, wanted, replicate)
             for wanted in every
-            for replicate in range(chosen.replicates)
+            for replicate in range(config.replicates)
         ),
     )
 
 
-def find(run: Run, wanted: Wanted, replicate: int) -> Start:
+def find(run: Run, wanted: Wanted, replicate: int) -> Ticket:
     """Return a network of a run: the mask that was trained, and the weights that it starts from.
 
     Raises:
       ValueError: the run has no such network.
     """
-    chosen, images = tickets.described(run, MaskTrainingSettings)
+    config, images = tickets.described(run, MaskTrainingConfig)
     name = wanted.unit(replicate)
     tickets.must_have(run, name)
-    return _start(tickets.subject(chosen, **images), run, wanted, replicate)
+    return _start(tickets.subject(config, **images), run, wanted, replicate)
 
 
-def _wrapped(problem: Problem[Subject], rule: supermasks.SupermaskSettings) -> Problem[Subject]:
+def _wrapped(problem: Problem[Subject], rule: supermasks.SupermaskConfig) -> Problem[Subject]:
     """Return the problem with scores in place of weights.
 
     Raises:
       ValueError: the training is too short for gem-miner.
     """
     subject = problem.subject
-    steps, prunable = problem.plan(1.0).steps, _prunable(subject.chosen)
+    steps, prunable = problem.plan(1.0).steps, _prunable(subject.config)
     model = supermasks.wrap(subject.model, rule, steps=steps, prunable=prunable)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     own = dataclasses.replace(subject, model=model, like=like, dense=masks.dense(like.params))
     return dataclasses.replace(problem, subject=own)
 
 
-def _prunable(chosen: MaskTrainingSettings) -> Callable[[masks.Params], masks.Mask]:
-    return lambda params: masks.without(masks.dense(params), chosen.leave_out)
+def _prunable(config: MaskTrainingConfig) -> Callable[[masks.Params], masks.Mask]:
+    return lambda params: masks.without(masks.dense(params), config.leave_out)
 
 
-def _ask_mask(
-    problem: Problem[Subject], wanted: Wanted, rule: supermasks.SupermaskSettings, replicate: int
-) -> Ask:
-    """Return the ask for a trained mask, which is stored with the network within."""
+def _request_mask(
+    problem: Problem[Subject], wanted: Wanted, rule: supermasks.SupermaskConfig, replicate: int
+) -> TrainRequest:
+    """Return the request for a trained mask, which is stored with the network within."""
     subject = problem.subject
-    seed = subject.chosen.seed
+    seed = subject.config.seed
 
-    def start() -> Start:
+    def start() -> Ticket:
         init = jax.jit(subject.model.init)
-        return Start(init(keys.stream(seed, replicate, "initialization")), subject.dense)
+        return Ticket(init(keys.stream(seed, replicate, "initialization")), subject.dense)
 
-    def restore(network: Network) -> Start:
+    def restore(network: Network) -> Ticket:
         inner = supermasks.inner(network, rule), supermasks.found(network, rule)
-        return Start(*jax.device_get(inner))
+        return Ticket(*jax.device_get(inner))
 
-    return Ask(
+    return TrainRequest(
         unit=wanted.unit(replicate),
         start=start,
         key=keys.stream(seed, replicate, "order"),
         begin=0,
-        record=_described(wanted, subject.chosen, replicate),
+        record=_described(wanted, subject.config, replicate),
         restore=restore,
     )
 
 
-def _ask_weights(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> Ask:
-    """Return the ask for a network whose weights are trained under a mask that was."""
-    order = keys.stream(subject.chosen.seed, replicate, "order")
-    return Ask(
+def _request_weights(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> TrainRequest:
+    """Return the request for a network whose weights are trained under a mask that was."""
+    order = keys.stream(subject.config.seed, replicate, "order")
+    return TrainRequest(
         unit=wanted.unit(replicate),
         start=functools.partial(_start, subject, run, wanted, replicate),
         key=keys.fold(order, 1),
         begin=0,
-        record=_described(wanted, subject.chosen, replicate),
+        record=_described(wanted, subject.config, replicate),
     )
 
 
-def _start(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> Start:
+def _start(subject: Subject, run: Run, wanted: Wanted, replicate: int) -> Ticket:
     """Return what a network starts from; of an untrained one that is what it stays."""
-    chosen: MaskTrainingSettings = subject.chosen
+    config: MaskTrainingConfig = subject.config
     if wanted.method == DENSE:
-        key = keys.stream(chosen.seed, replicate, "initialization")
-        return Start(jax.jit(subject.model.init)(key), subject.dense)
+        key = keys.stream(config.seed, replicate, "initialization")
+        return Ticket(jax.jit(subject.model.init)(key), subject.dense)
     unit = wanted.source.unit(replicate)
     network = run.load(unit, "network", subject.like)
-    ticket = Start(network, run.load(unit, "mask", subject.dense))
-    rule = chosen.supermask.at(wanted.density)
+    ticket = Ticket(network, run.load(unit, "mask", subject.dense))
+    rule = config.supermask.at(wanted.density)
 
     def drawn(key: jax.Array) -> Network:
         """Return other weights, made as those were that the mask was trained on."""
-        new = supermasks.drawn(subject.model, rule, key=key, prunable=_prunable(chosen))
+        new = supermasks.drawn(subject.model, rule, key=key, prunable=_prunable(config))
         return new._replace(params=supermasks.rescaled(new.params, ticket.mask, rule))
 
     kept = int(masks.kept(ticket.mask))
-    which = {"seed": chosen.seed, "replicate": replicate, "level": kept}
+    which = {"seed": config.seed, "replicate": replicate, "level": kept}
     return controls.changed(ticket, wanted.control, drawn, **which)
 
 
@@ -221,10 +221,10 @@ def _lost(run: Run, wanted: Wanted, replicate: int) -> bool:
     return of_mask and run.record(unit)["nan_step"] is not None
 
 
-def _described(wanted: Wanted, chosen: MaskTrainingSettings, replicate: int) -> dict[str, Any]:
+def _described(wanted: Wanted, config: MaskTrainingConfig, replicate: int) -> dict[str, Any]:
     """Return what is known of a network beforehand, in the columns of `jaxlth early`."""
     dense, ticket = wanted.method == DENSE, wanted.control == tickets.TICKET
-    standard = dense or chosen.supermask.weights == "as-drawn"
+    standard = dense or config.supermask.weights == "as-drawn"
     return {
         "job": "train-mask",
         "replicate": replicate,
@@ -233,7 +233,7 @@ def _described(wanted: Wanted, chosen: MaskTrainingSettings, replicate: int) -> 
         "score": "none" if dense else wanted.method,
         "schedule": "none" if dense else wanted.schedule,
         "ablation": "none" if ticket else wanted.control,
-        "weights": "standard" if standard else chosen.supermask.weights,
+        "weights": "standard" if standard else config.supermask.weights,
         "prune_step": 0,
         "link": False,
     }

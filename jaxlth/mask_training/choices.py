@@ -7,10 +7,10 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from jaxlth import ranges, settings, supermasks, tickets, training
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.supermasks import SupermaskRule
-from jaxlth.training import OptimizerSettings, TrainingSettings, optimizers
+from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers
 from jaxlth.training.choices import MOST_STEPS
 
 UNTRAINED, FINETUNED = "untrained", "finetuned"  # what becomes of the weights that a mask keeps
@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MaskTrainingSettings:
+class MaskTrainingConfig:
     """Masks that are trained on weights that are not, and what the weights reach after.
 
     References:
@@ -62,11 +62,11 @@ class MaskTrainingSettings:
       Hidden in a Randomly Weighted Neural Network?; Sreenivasan et al. 2022, Rare Gems.
     """
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
     supermask: SupermaskRule = SupermaskRule()
-    training: TrainingSettings = TrainingSettings()
-    optimizer: OptimizerSettings = OptimizerSettings(lr=0.1)
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(lr=0.1)
     densities: Annotated[
         tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1, ends="(]")
     ] = settings.outside(())
@@ -78,9 +78,9 @@ class MaskTrainingSettings:
     """Length of a training, after that of the masks, of the weights that they keep, in the same
     unit: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
     none."""
-    finetune_optimizer: str = OptimizerSettings().optimizer
+    finetune_optimizer: str = OptimizerConfig().optimizer
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
-    finetune_lr: Annotated[float, ranges.above(0, single=True)] = OptimizerSettings().lr
+    finetune_lr: Annotated[float, ranges.above(0, single=True)] = OptimizerConfig().lr
     """Its learning rate, which stays constant."""
     controls: tuple[str, ...] = settings.outside(())
     """Controls to train as long: reinitialized, shuffled, random, random-layerwise."""
@@ -135,52 +135,52 @@ class MaskTrainingSettings:
         tickets.check_effects(self)
 
 
-def masked(chosen: MaskTrainingSettings) -> list[Wanted]:
+def masked(config: MaskTrainingConfig) -> list[Wanted]:
     """Return the networks whose masks are trained, the sparsest last."""
-    method = chosen.supermask.method
-    densities = sorted(chosen.densities, reverse=True) or [None]
+    method = config.supermask.method
+    densities = sorted(config.densities, reverse=True) or [None]
     return [Wanted(method, density) for density in densities]
 
 
-def finetuned(chosen: MaskTrainingSettings) -> list[Wanted]:
+def finetuned(config: MaskTrainingConfig) -> list[Wanted]:
     """Return the networks whose weights are trained: dense, tickets and their controls."""
-    if not chosen.finetune:
+    if not config.finetune:
         return []
     return [
         Wanted(DENSE, 1.0, FINETUNED),
         *(
             found._replace(schedule=FINETUNED, control=control)
-            for found in masked(chosen)
-            for control in (tickets.TICKET, *chosen.controls)
+            for found in masked(config)
+            for control in (tickets.TICKET, *config.controls)
         ),
     ]
 
 
-def units(chosen: MaskTrainingSettings) -> list[str]:
+def units(config: MaskTrainingConfig) -> list[str]:
     """Return the names of all networks that settings ask for."""
     return [
         wanted.unit(replicate)
-        for wanted in (*masked(chosen), *finetuned(chosen))
-        for replicate in range(chosen.replicates)
+        for wanted in (*masked(config), *finetuned(config))
+        for replicate in range(config.replicates)
     ]
 
 
-def rules(chosen: MaskTrainingSettings) -> Iterator[tuple[Wanted, supermasks.SupermaskSettings]]:
+def rules(config: MaskTrainingConfig) -> Iterator[tuple[Wanted, supermasks.SupermaskConfig]]:
     """Yield what is masked, with the settings of its supermask."""
-    for wanted in masked(chosen):
-        yield wanted, chosen.supermask.at(wanted.density)
+    for wanted in masked(config):
+        yield wanted, config.supermask.at(wanted.density)
 
 
-def finetuning(chosen: MaskTrainingSettings) -> tuple[TrainingSettings, OptimizerSettings]:
+def finetuning(config: MaskTrainingConfig) -> tuple[TrainingConfig, OptimizerConfig]:
     """Return how weights are trained after the masks.
 
     Raises:
       ValueError: a setting lies outside its range.
     """
-    length = chosen.finetune
-    in_steps = chosen.training.steps is not None
+    length = config.finetune
+    in_steps = config.training.steps is not None
     times = {"steps": round(length)} if in_steps else {"epochs": length}
     own = {"optimizer": "finetune_optimizer", "lr": "finetune_lr"}
     with settings.renamed(own | dict.fromkeys(("steps", "epochs"), "finetune")):
-        optimizer = OptimizerSettings(optimizer=chosen.finetune_optimizer, lr=chosen.finetune_lr)
-        return dataclasses.replace(chosen.training, **times), optimizer
+        optimizer = OptimizerConfig(optimizer=config.finetune_optimizer, lr=config.finetune_lr)
+        return dataclasses.replace(config.training, **times), optimizer

@@ -28,7 +28,7 @@ __all__ = [
     "MODELS",
     "BatchAxis",
     "Model",
-    "ModelSettings",
+    "ModelConfig",
     "Network",
     "any_width",
     "build",
@@ -72,7 +72,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSettings:
+class ModelConfig:
     """Which network, and how its weights are drawn."""
 
     name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
@@ -117,7 +117,7 @@ class ModelSettings:
 
 
 def build(
-    chosen: ModelSettings,
+    config: ModelConfig,
     *,
     shape: tuple[int, ...],
     classes: int,
@@ -126,7 +126,7 @@ def build(
     """Return the chosen network for inputs of `shape` and `classes` outputs.
 
     Args:
-      chosen: which network.
+      config: which network.
       shape: (height, width, channels) of one image.
       classes: number of outputs.
       batch_axis: the devices that share a batch, if training is to normalise by statistics of the
@@ -135,19 +135,19 @@ def build(
     Raises:
       ValueError: the images are too small for the network.
     """
-    least = LEAST_SIDES.get(chosen.name, 1)
+    least = LEAST_SIDES.get(config.name, 1)
     settings.require(
         min(shape[:2]) >= least,
-        f"{chosen.name} needs images of at least {least} x {least} pixels; "
+        f"{config.name} needs images of at least {least} x {least} pixels; "
         f"got {shape[0]} x {shape[1]}.",
     )
     layers = Layers(
-        initializer=chosen.initializer,
-        norm_scale=chosen.norm_scale,
-        dtype=chosen.dtype,
+        initializer=config.initializer,
+        norm_scale=config.norm_scale,
+        dtype=config.dtype,
         batch_axis=batch_axis,
     )
-    module = MODELS[chosen.name](chosen, classes, layers)
+    module = MODELS[config.name](config, classes, layers)
     example = jnp.zeros((1, *shape), jnp.float32)
 
     def init(key: jax.Array) -> Network:
@@ -184,48 +184,48 @@ def has_batch_norm(name: str) -> bool:
     return name.startswith(_WITH_BATCH_NORM)
 
 
-def label(chosen: ModelSettings) -> str:
+def label(config: ModelConfig) -> str:
     """Return a readable name for a run's folder, such as "mlp-20-20"."""
-    return "-".join([chosen.name, *map(str, chosen.hidden)])
+    return "-".join([config.name, *map(str, config.hidden)])
 
 
 def _at_least_float32(logits: jax.Array) -> jax.Array:
     return logits.astype(selection.widest([logits]))
 
 
-Make = Callable[[ModelSettings, int, Layers], nn.Module]  # (settings, classes, layers) -> module
+Make = Callable[[ModelConfig, int, Layers], nn.Module]  # (settings, classes, layers) -> module
 
 
-def _lenet(chosen: ModelSettings, classes: int, layers: Layers) -> MLP:
+def _lenet(config: ModelConfig, classes: int, layers: Layers) -> MLP:
     """LeCun et al. 1998; 266,200 weights for 28x28 images in three kernels."""
     return MLP(widths=(300, 100, classes), layers=layers)
 
 
-def _mlp(chosen: ModelSettings, classes: int, layers: Layers) -> MLP:
-    return MLP(widths=(*chosen.hidden, classes), layers=layers)
+def _mlp(config: ModelConfig, classes: int, layers: Layers) -> MLP:
+    return MLP(widths=(*config.hidden, classes), layers=layers)
 
 
 def _conv(convolutions: int) -> Make:
-    return lambda chosen, classes, layers: Conv(convolutions // 2, classes, layers)
+    return lambda config, classes, layers: Conv(convolutions // 2, classes, layers)
 
 
 def _cifar_resnet(depth: int, *, width: int = 1) -> Make:
     """Return a network of `depth` = 6n + 2 layers with `width` times 16, 32 and 64 channels."""
     blocks = ((depth - 2) // 6,) * 3
-    return lambda chosen, classes, layers: ResNet(blocks, 16 * width, classes, layers)
+    return lambda config, classes, layers: ResNet(blocks, 16 * width, classes, layers)
 
 
 def _resnet(*blocks: int, bottleneck: bool = False, large: bool = True) -> Make:
-    return lambda chosen, classes, layers: ResNet(
+    return lambda config, classes, layers: ResNet(
         blocks, 64, classes, layers, bottleneck=bottleneck, large=large
     )
 
 
 def _vgg(*stacks: int) -> Make:
-    return lambda chosen, classes, layers: VGG(stacks, chosen.fc_layers, classes, layers)
+    return lambda config, classes, layers: VGG(stacks, config.fc_layers, classes, layers)
 
 
-def _inception(chosen: ModelSettings, classes: int, layers: Layers) -> InceptionV3:
+def _inception(config: ModelConfig, classes: int, layers: Layers) -> InceptionV3:
     return InceptionV3(classes, layers)
 
 

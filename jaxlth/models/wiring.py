@@ -32,18 +32,18 @@ Incoming: TypeAlias = tuple[tuple[int, ...], str | None, str | None, bool, float
 Wiring: TypeAlias = tuple[tuple[Incoming, ...], ...]
 
 
-def wiring(chosen: "models.ModelSettings") -> Wiring:
+def wiring(config: "models.ModelConfig") -> Wiring:
     """Return what leads where in the chosen network.
 
     Example:
-      >>> from jaxlth.models import ModelSettings
-      >>> wiring(ModelSettings(name="mlp", hidden=(20,)))[1]
+      >>> from jaxlth.models import ModelConfig
+      >>> wiring(ModelConfig(name="mlp", hidden=(20,)))[1]
       (((1,), 'Dense_1/kernel', None, True, 1e-05),)
     """
     layers = Layers(
-        initializer=chosen.initializer, norm_scale=chosen.norm_scale, dtype=chosen.dtype
+        initializer=config.initializer, norm_scale=config.norm_scale, dtype=config.dtype
     )
-    return of_module(models.MODELS[chosen.name](chosen, 1, layers))
+    return of_module(models.MODELS[config.name](config, 1, layers))
 
 
 def of_module(module: nn.Module) -> Wiring:

@@ -69,11 +69,11 @@ def layerwise_topk(
     values, among, structure = _pairs(scores, mask)
     names = trees.names(mask)
     counts = _layer_counts(dict(zip(names, among, strict=True)), keep)
-    chosen = [
+    config = [
         _largest([value], [live], counts[name])[0]
         for name, value, live in zip(names, values, among, strict=True)
     ]
-    return jax.tree.unflatten(structure, chosen)
+    return jax.tree.unflatten(structure, config)
 
 
 def in_rounds(

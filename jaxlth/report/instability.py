@@ -61,8 +61,8 @@ def principal(rows: pd.DataFrame) -> pd.DataFrame:
     Where there are none of these, those that there are.
     """
     for column, value in (("length", "remaining"), ("estimated", False)):
-        chosen = rows[rows[column] == value]
-        rows = chosen if len(chosen) else rows
+        config = rows[rows[column] == value]
+        rows = config if len(config) else rows
     return rows
 
 

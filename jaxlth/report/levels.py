@@ -170,8 +170,8 @@ def _levels_axis(axes: Axes) -> None:
 
 def _of(results: pd.DataFrame, run: Any, replicate: Any) -> pd.DataFrame:
     """Return the levels of one network, in their order."""
-    chosen = (results["run"] == run) & (results["replicate"] == replicate)
-    return results[chosen].sort_values("level")
+    config = (results["run"] == run) & (results["replicate"] == replicate)
+    return results[config].sort_values("level")
 
 
 def _check_tasks(results: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Generator
 
 from jaxlth import settings, tickets
-from jaxlth.separation.choices import SeparationSettings, units
+from jaxlth.separation.choices import SeparationConfig, units
 from jaxlth.separation.job import Job, names, pruning
 from jaxlth.separation.stored import Pruned, find, look
 from jaxlth.store import Run
@@ -25,7 +25,7 @@ from jaxlth.work import Progress
 
 __all__ = [
     "Pruned",
-    "SeparationSettings",
+    "SeparationConfig",
     "complete",
     "find",
     "label",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def prepare(chosen: SeparationSettings) -> Problem[Pruning]:
+def prepare(config: SeparationConfig) -> Problem[Pruning]:
     """Return the problem that settings describe, its data read.
 
     Raises:
@@ -45,16 +45,16 @@ def prepare(chosen: SeparationSettings) -> Problem[Pruning]:
       ValueError: the settings do not fit the data or the network, or there is but one task.
     """
     settings.require(
-        len(chosen.data.names) > 1,
-        f"`data` must be sets side by side, such as moons+circles; got {chosen.data.name}.",
+        len(config.data.names) > 1,
+        f"`data` must be sets side by side, such as moons+circles; got {config.data.name}.",
     )
-    problem = tickets.posed(chosen, pruning)
+    problem = tickets.posed(config, pruning)
     settings.require(
         not problem.subject.model.convolutional,
         f"`model` must be mlp or lenet-300-100, whose inputs belong to tasks; got "
-        f"{chosen.model.name}.",
+        f"{config.model.name}.",
     )
-    problem.check_steps("rewind_step", (chosen.rewind_step,))
+    problem.check_steps("rewind_step", (config.rewind_step,))
     return problem
 
 
@@ -71,28 +71,28 @@ def separation(
     Yields:
       Progress, about once a second.
     """
-    chosen, job = problem.subject.chosen, Job(problem, run)
+    config, job = problem.subject.config, Job(problem, run)
     tickets.begin(problem, run, job.first_asked())
     trainings = tickets.Trainings(problem)
     for level in range(job.levels + 1):
-        going = [each for each in range(chosen.replicates) if job.goes_on(level, each)]
-        asks = [job.ask(level, tickets.TICKET, replicate) for replicate in going]
-        if not asks:
+        going = [each for each in range(config.replicates) if job.goes_on(level, each)]
+        requests = [job.request(level, tickets.TICKET, replicate) for replicate in going]
+        if not requests:
             break
         yield from tickets.train(
             run,
-            trainings.groups(level, asks),
+            trainings.groups(level, requests),
             later=job.missing_after(level),
             checkpoint_seconds=checkpoint_seconds,
         )
     tickets.plan(run, ())
 
 
-def complete(chosen: SeparationSettings, path: pathlib.Path) -> bool:
+def complete(config: SeparationConfig, path: pathlib.Path) -> bool:
     """Return whether the run in a folder has everything, as far as is known without the data.
 
     Args:
-      chosen: what is wanted.
+      config: what is wanted.
       path: folder of the run, which need not exist.
     """
-    return tickets.has_all(path, lambda run: all(map(run.has, units(chosen))))
+    return tickets.has_all(path, lambda run: all(map(run.has, units(config))))

@@ -4,11 +4,11 @@ import dataclasses
 from typing import Annotated, Literal, get_args
 
 from jaxlth import ranges, settings, tickets
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
-from jaxlth.tickets import ImpSettings, scoring
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.tickets import ImpConfig, scoring
 from jaxlth.tickets.choices import AfterPruning, Scope
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Coverage = Literal["total", "input", "output"]
 Stop = Literal["degraded", "separated", "never"]
@@ -16,19 +16,19 @@ SCORES = ("magnitude", "random", "synflow", *scoring.BEFORE_AND_AFTER)  # that s
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SeparationSettings:
+class SeparationConfig:
     """Iterative pruning of a network with several tasks, looked at as a graph after each level.
 
     References:
       Burger 2024, sections 3.2 to 3.5; defaults are those of section 4.2.
     """
 
-    data: DataSettings = DataSettings(name="moons+circles", normalize="per-pixel", validation=0.2)
-    model: ModelSettings = ModelSettings(name="mlp", hidden=(57, 57))
-    training: TrainingSettings = TrainingSettings(
+    data: DataConfig = DataConfig(name="moons+circles", normalize="per-pixel", validation=0.2)
+    model: ModelConfig = ModelConfig(name="mlp", hidden=(57, 57))
+    training: TrainingConfig = TrainingConfig(
         epochs=3000.0, batch_size=64, evaluate_every=1, patience=30
     )
-    optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3)
+    optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3)
     levels: Annotated[int, tickets.LEVELS] = 9
     """Prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.32
@@ -105,35 +105,35 @@ class SeparationSettings:
         imp(self).check_effects()
 
 
-def imp(chosen: SeparationSettings) -> ImpSettings:
+def imp(config: SeparationConfig) -> ImpConfig:
     """Return the settings of IMP that find the same tickets where weights are pruned by magnitude.
 
     Raises:
       ValueError: a setting lies outside its range.
     """
-    return ImpSettings(
-        data=chosen.data,
-        model=chosen.model,
-        training=chosen.training,
-        optimizer=chosen.optimizer,
-        levels=len(chosen.counts) or chosen.levels,
-        prune_fraction=chosen.prune_fraction,
-        scope=chosen.scope,
-        leave_out=chosen.leave_out,
-        rewind_step=chosen.rewind_step,
-        after_pruning=chosen.after_pruning,
+    return ImpConfig(
+        data=config.data,
+        model=config.model,
+        training=config.training,
+        optimizer=config.optimizer,
+        levels=len(config.counts) or config.levels,
+        prune_fraction=config.prune_fraction,
+        scope=config.scope,
+        leave_out=config.leave_out,
+        rewind_step=config.rewind_step,
+        after_pruning=config.after_pruning,
         controls=(),
-        replicates=chosen.replicates,
-        compact=chosen.compact,
-        seed=chosen.seed,
+        replicates=config.replicates,
+        compact=config.compact,
+        seed=config.seed,
     )
 
 
-def levels(chosen: SeparationSettings) -> int:
+def levels(config: SeparationConfig) -> int:
     """Return the number of prunings."""
-    return len(chosen.counts) or chosen.levels
+    return len(config.counts) or config.levels
 
 
-def units(chosen: SeparationSettings) -> list[str]:
+def units(config: SeparationConfig) -> list[str]:
     """Return the names of all networks that settings ask for, were none to stop before."""
-    return tickets.units(imp(chosen), levels=levels(chosen))
+    return tickets.units(imp(config), levels=levels(config))

@@ -16,7 +16,7 @@ from jaxlth.separation import choices
 from jaxlth.store import Run
 from jaxlth.tickets import Problem, Pruning, scoring
 from jaxlth.training import evaluation
-from jaxlth.work import Ask, Start
+from jaxlth.work import Ticket, TrainRequest
 
 STOPS: dict[str, tuple[str, ...]] = {
     "degraded": ("degraded",),
@@ -29,19 +29,21 @@ class Job(tickets.Job):
     """What each unit of a run is made of: tickets of IMP, pruned as the settings say."""
 
     def __init__(self, problem: Problem[Pruning], run: Run) -> None:
-        own: Any = problem.subject.chosen
-        self._own: choices.SeparationSettings = own
+        own: Any = problem.subject.config
+        self._own: choices.SeparationConfig = own
         self._problem = problem
-        pruning = dataclasses.replace(problem.subject, chosen=choices.imp(own))
+        pruning = dataclasses.replace(problem.subject, config=choices.imp(own))
         super().__init__(pruning, run)
         self._tasks = [graphs.Task(*task) for task in data.tasks(problem.info)]
         self._names = names(problem.info.name)
         self._score = functools.cache(problem.score)
         self._by_task = jax.jit(self._summed)
 
-    def ask(self, level: int, control: str, replicate: int, *, dilation: float = 1.0) -> Ask:
-        """Return the ask for one network, its graph and its tasks in the record."""
-        found = super().ask(level, control, replicate, dilation=dilation)
+    def request(
+        self, level: int, control: str, replicate: int, *, dilation: float = 1.0
+    ) -> TrainRequest:
+        """Return the request for one network, its graph and its tasks in the record."""
+        found = super().request(level, control, replicate, dilation=dilation)
         record = dict(found.record) | {"job": "separation"}
         return found._replace(record=record, measure=self._measured)
 
@@ -101,7 +103,7 @@ class Job(tickets.Job):
         every = dict(zip(graphs.kernels(found.wiring), found.weights, strict=True))
         return {name: every[name] for name in trees.names(self._problem.subject.dense)}
 
-    def _measured(self, made: Start) -> Mapping[str, Any]:
+    def _measured(self, made: Ticket) -> Mapping[str, Any]:
         """Return what a network's graph says, and its errors on the test split task by task."""
         found = self._categories(made.mask)
         parts = graphs.components(found)
@@ -128,7 +130,7 @@ class Job(tickets.Job):
         shares = graphs.degrees_of_separation(found, self._tasks, by=by)
         return [None if math.isnan(share) else round(share, 6) for share in shares]
 
-    def _on_test(self, made: Start) -> dict[str, Any]:
+    def _on_test(self, made: Ticket) -> dict[str, Any]:
         """Return loss and accuracy of each task on the test split."""
         dataset = self._problem.placed.dataset
         assert isinstance(dataset, Dataset)  # as `prepare` saw to
@@ -146,21 +148,21 @@ class Job(tickets.Job):
         )
 
 
-def pruning(chosen: choices.SeparationSettings, *, shape: tuple[int, ...], classes: int) -> Pruning:
+def pruning(config: choices.SeparationConfig, *, shape: tuple[int, ...], classes: int) -> Pruning:
     """Return the network that is pruned, and how much of it each level keeps."""
-    own = tickets.subject(chosen, shape=shape, classes=classes)
+    own = tickets.subject(config, shape=shape, classes=classes)
     size = masks.size(own.dense)
-    if chosen.counts:
-        keep = [size, *chosen.counts]
+    if config.counts:
+        keep = [size, *config.counts]
         settings.require(
-            chosen.counts[0] < size,
-            f"`counts` must begin below the {size} weights of the network; got {chosen.counts[0]}.",
+            config.counts[0] < size,
+            f"`counts` must begin below the {size} weights of the network; got {config.counts[0]}.",
         )
-    elif chosen.target is not None:
-        keep = prune.trajectory(size=size, levels=chosen.levels, target=chosen.target).counts
+    elif config.target is not None:
+        keep = prune.trajectory(size=size, levels=config.levels, target=config.target).counts
     else:
-        keep = tickets.kept_by_level(choices.imp(chosen), own.dense)
-    return Pruning(chosen, own.model, own.like, own.dense, keep)  # pyright: ignore[reportArgumentType]
+        keep = tickets.kept_by_level(choices.imp(config), own.dense)
+    return Pruning(config, own.model, own.like, own.dense, keep)  # pyright: ignore[reportArgumentType]
 
 
 def names(dataset: str) -> list[str]:

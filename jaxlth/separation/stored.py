@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from jaxlth import data, graphs, settings, store, tickets
 from jaxlth.data import Info
-from jaxlth.separation.choices import SeparationSettings, imp
+from jaxlth.separation.choices import SeparationConfig, imp
 from jaxlth.separation.job import names, pruning
 from jaxlth.store import Run
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 
 class Pruned(NamedTuple):
@@ -17,10 +17,10 @@ class Pruned(NamedTuple):
 
     tasks: dict[str, graphs.Task]  # by name, in the order of inputs and outputs
     shape: tuple[int, int, int]  # height, width, channels of an image
-    levels: dict[int, Start]  # the trained network of each level with its mask, in NumPy
+    levels: dict[int, Ticket]  # the trained network of each level with its mask, in NumPy
 
 
-def find(run: Run, level: int, control: str, replicate: int) -> Start:
+def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
     """Return a ticket of a run: its mask and the state that it starts from.
 
     Args:
@@ -32,11 +32,11 @@ def find(run: Run, level: int, control: str, replicate: int) -> Start:
     Raises:
       ValueError: the run has no such network.
     """
-    chosen, images = tickets.described(run, SeparationSettings)
+    config, images = tickets.described(run, SeparationConfig)
     name = tickets.unit(level, control, replicate)
     tickets.must_have(run, name)
-    found = pruning(chosen, **images)
-    own = dataclasses.replace(found, chosen=imp(chosen))
+    found = pruning(config, **images)
+    own = dataclasses.replace(found, config=imp(config))
     return tickets.Job(own, run).start(level, control, replicate)
 
 
@@ -51,19 +51,19 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
     settings.require(
         about["job"] == "separation", f"The run {about['label']} is not of `jaxlth separation`."
     )
-    chosen, images = tickets.described(run, SeparationSettings)
+    config, images = tickets.described(run, SeparationConfig)
     with store.understood(run.path) as about:
         parts, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
-        whole = {"name": chosen.data.name, **images, "tasks": parts, "widths": widths}
+        whole = {"name": config.data.name, **images, "tasks": parts, "widths": widths}
         info = Info(**whole, train=0, validation=0, test=0)
         owners = [graphs.Task(*task) for task in data.tasks(info)]
         tasks = dict(zip(names(info.name), owners, strict=True))
-    subject = tickets.subject(chosen, **images)
+    subject = tickets.subject(config, **images)
     units = [name for name, _ in run.records()]
     found, level = {}, 0
     while (unit := tickets.unit(level, tickets.TICKET, replicate)) in units:
         network = run.load(unit, "network", subject.like)
-        found[level] = Start(network, run.load(unit, "mask", subject.dense))
+        found[level] = Ticket(network, run.load(unit, "mask", subject.dense))
         level += 1
     settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
     return Pruned(tasks, info.shape, found)

@@ -14,7 +14,7 @@ from jaxlth.settings import known, require
 from jaxlth.store import Run
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.study import Draw, TicketName
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 OF_LEVELS = ("training", "network", "pixels")  # kinds of figures that draw chosen levels
 
@@ -34,8 +34,8 @@ Load = Callable[[pd.DataFrame, pathlib.Path], PrunedNetwork]  # (table of result
 
 
 def ticket(
-    name: TicketName, path: pathlib.Path, *, find: Callable[[Run, int, str, int], Start]
-) -> tuple[Start, dict[str, Any]]:
+    name: TicketName, path: pathlib.Path, *, find: Callable[[Run, int, str, int], Ticket]
+) -> tuple[Ticket, dict[str, Any]]:
     """Return a ticket that is named by level and control, and what its file says of it.
 
     Args:

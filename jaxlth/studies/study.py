@@ -12,7 +12,7 @@ from rich.table import Table
 from jaxlth.report.figures import Figure
 from jaxlth.settings import require
 from jaxlth.tickets import Problem
-from jaxlth.work import Progress, Start
+from jaxlth.work import Progress, Ticket
 
 TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
@@ -74,7 +74,7 @@ class Study:
     summarize: Callable[..., Summary] = _MISSING
     """(table of results, folder, tolerance=, width=) -> what is printed of the run."""
     figures: Figures = _MISSING
-    ticket: Callable[[TicketName, pathlib.Path], tuple[Start, dict[str, Any]]] | None = None
+    ticket: Callable[[TicketName, pathlib.Path], tuple[Ticket, dict[str, Any]]] | None = None
     """(name, folder) -> a ticket, and what its file says of it; None: nothing is exported."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None
     """(table of results, method) -> Welch's tests against the method; None where none apply."""

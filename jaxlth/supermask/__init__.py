@@ -28,15 +28,15 @@ from collections.abc import Generator
 from jaxlth import masks, roles, settings, tickets, training
 from jaxlth.store import Run
 from jaxlth.supermask import choices, trying
-from jaxlth.supermask.choices import SupermaskSettings, baseline, sizes, units
+from jaxlth.supermask.choices import SupermaskConfig, baseline, sizes, units
 from jaxlth.supermask.job import Job, asked, least
 from jaxlth.supermask.masking import best, emptied, keeping
 from jaxlth.tickets import Problem, Subject, label
 from jaxlth.training.execution import Layout
-from jaxlth.work import Course, Progress, Start
+from jaxlth.work import CompiledTraining, Progress, Ticket
 
 __all__ = [
-    "SupermaskSettings",
+    "SupermaskConfig",
     "baseline",
     "best",
     "complete",
@@ -53,21 +53,21 @@ __all__ = [
 ]
 
 
-def prepare(chosen: SupermaskSettings) -> Problem[Subject]:
+def prepare(config: SupermaskConfig) -> Problem[Subject]:
     """Return the problem that settings describe, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    problem = tickets.posed(chosen, subject)
+    problem = tickets.posed(config, subject)
     steps = problem.plan(1.0).steps
     settings.require(
-        chosen.ticket_steps is None or chosen.ticket_steps <= steps,
+        config.ticket_steps is None or config.ticket_steps <= steps,
         f"`ticket_steps` must be at most the {steps} steps of the training, whose schedule they "
-        f"follow; got {chosen.ticket_steps}.",
+        f"follow; got {config.ticket_steps}.",
     )
-    for size in chosen.sizes:
+    for size in config.sizes:
         _resized(problem, size)
     return problem
 
@@ -85,83 +85,83 @@ def supermask(
     Yields:
       Progress, about once a second.
     """
-    chosen, job = problem.subject.chosen, Job(problem.subject, run)
-    tickets.begin(problem, run, units(chosen))
-    everyone, course = range(chosen.replicates), problem.course()
+    config, job = problem.subject.config, Job(problem.subject, run)
+    tickets.begin(problem, run, units(config))
+    everyone, course = range(config.replicates), problem.course()
 
     def wanted() -> set[str]:
-        return {unit for each in everyone for unit in asked(run, chosen, each)}
+        return {unit for each in everyone for unit in asked(run, config, each)}
 
     trained = tickets.trains(problem, run, wanted, checkpoint_seconds=checkpoint_seconds)
-    yield from trained([job.ask_long(each) for each in everyone], course)
+    yield from trained([job.request_long(each) for each in everyone], course)
     ends = {
         each: job.least(each)
         for each in everyone
-        if choices.short(each) in asked(run, chosen, each)
+        if choices.short(each) in asked(run, config, each)
     }
     for step in sorted(set(ends.values())):
-        same = [job.ask_short(each) for each in everyone if ends.get(each) == step]
+        same = [job.request_short(each) for each in everyone if ends.get(each) == step]
         yield from trained(same, until(course, step, networks=len(everyone)))
-    there = [each for each in everyone if choices.thresholds(each) in asked(run, chosen, each)]
+    there = [each for each in everyone if choices.thresholds(each) in asked(run, config, each)]
     others = wanted() - {choices.thresholds(each) for each in there}
     later = sum(not run.has(unit) for unit in others)
     yield from trying.search(job, problem, course, there, later=later)
     with_ticket = [each for each in there if job.threshold(each) is not None]
     steps = ticket_steps(problem)
-    yield from trained([job.ask_ticket(each) for each in with_ticket], until(course, steps))
-    for size in sizes(chosen):
+    yield from trained([job.request_ticket(each) for each in with_ticket], until(course, steps))
+    for size in sizes(config):
         resized = _resized(problem, size)
-        asks = [job.ask_size(size, resized.subject, each) for each in everyone]
+        requests = [job.request_size(size, resized.subject, each) for each in everyone]
         own = course if resized is problem else resized.course()
-        yield from trained(asks, until(own, steps))
+        yield from trained(requests, until(own, steps))
     tickets.plan(run, ())
 
 
-def complete(chosen: SupermaskSettings, path: pathlib.Path) -> bool:
+def complete(config: SupermaskConfig, path: pathlib.Path) -> bool:
     """Return whether the run in a folder has everything that settings ask for.
 
     Args:
-      chosen: what is wanted.
+      config: what is wanted.
       path: folder of the run, which need not exist.
     """
     return tickets.has_all(
         path,
         lambda run: all(
             run.has(unit)
-            for replicate in range(chosen.replicates)
-            for unit in asked(run, chosen, replicate)
+            for replicate in range(config.replicates)
+            for unit in asked(run, config, replicate)
         ),
     )
 
 
-def find(run: Run, replicate: int) -> Start:
+def find(run: Run, replicate: int) -> Ticket:
     """Return a ticket of a run: its mask and the network that it starts from.
 
     Raises:
       ValueError: the run has no such ticket.
     """
-    chosen, images = tickets.described(run, SupermaskSettings)
+    config, images = tickets.described(run, SupermaskConfig)
     tickets.must_have(run, choices.ticket(replicate))
-    return Job(subject(chosen, **images), run).ticket(replicate)
+    return Job(subject(config, **images), run).ticket(replicate)
 
 
-def subject(chosen: SupermaskSettings, *, shape: tuple[int, ...], classes: int) -> Subject:
+def subject(config: SupermaskConfig, *, shape: tuple[int, ...], classes: int) -> Subject:
     """Return the network that is masked, for images of a shape (height, width, channels).
 
     Raises:
       ValueError: it has no weights that may be pruned, or the images are too small for it.
     """
-    weights = tickets.subject(chosen, shape=shape, classes=classes)
-    if not chosen.mask_biases:
+    weights = tickets.subject(config, shape=shape, classes=classes)
+    if not config.mask_biases:
         return weights
     every = masks.dense(
         weights.zeros,
         prunable=lambda name, w: masks.is_kernel(name, w) or roles.role(name) == "bias",
     )
-    return dataclasses.replace(weights, dense=masks.without(every, chosen.leave_out))
+    return dataclasses.replace(weights, dense=masks.without(every, config.leave_out))
 
 
-def until(course: Course, step: int, *, networks: int | None = None) -> Course:
+def until(course: CompiledTraining, step: int, *, networks: int | None = None) -> CompiledTraining:
     """Return a training that ends at a step; its programs are those of the whole one.
 
     Args:
@@ -177,14 +177,14 @@ def until(course: Course, step: int, *, networks: int | None = None) -> Course:
     return shorter
 
 
-def _layout(course: Course, networks: int, _asked: int) -> Layout:
+def _layout(course: CompiledTraining, networks: int, _asked: int) -> Layout:
     return course.layout(networks)
 
 
 def ticket_steps(problem: Problem[Subject]) -> int:
     """Return the steps that tickets, and what they are compared with, are trained for."""
-    chosen = problem.subject.chosen
-    return chosen.ticket_steps or max(1, problem.plan(1.0).steps // 4)
+    config = problem.subject.config
+    return config.ticket_steps or max(1, problem.plan(1.0).steps // 4)
 
 
 def _resized(problem: Problem[Subject], size: str) -> Problem[Subject]:
@@ -193,10 +193,10 @@ def _resized(problem: Problem[Subject], size: str) -> Problem[Subject]:
     Raises:
       ValueError: `leave_out` names layers that a network of this size lacks.
     """
-    chosen = problem.subject.chosen
-    if size == baseline(chosen):
+    config = problem.subject.config
+    if size == baseline(config):
         return problem
-    info, own = problem.info, choices.sized(chosen, size)
+    info, own = problem.info, choices.sized(config, size)
     tickets.check_memory(own, info, problem.placed.dataset, option="sizes")
     smaller = subject(own, shape=info.shape, classes=info.classes)
     return dataclasses.replace(problem, subject=smaller)

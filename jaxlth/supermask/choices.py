@@ -8,10 +8,10 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 
 from jaxlth import ranges, settings, tickets
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.tickets.choices import PERCEPTRONS
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Split = Literal["validation", "test"]
 LONG, SHORT, THRESHOLDS, TICKET = "long", "short", "thresholds", "ticket"  # kinds of units
@@ -20,7 +20,7 @@ UNTRAINED = "untrained"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SupermaskSettings:
+class SupermaskConfig:
     """Tickets whose pruning threshold is chosen by the accuracy of the untrained network.
 
     References:
@@ -28,10 +28,10 @@ class SupermaskSettings:
       data are mnist; Zhou et al. 2019, for the masks.
     """
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings(name="mlp", hidden=(200, 30))
-    training: TrainingSettings = TrainingSettings(steps=20_000, evaluate_every=100)
-    optimizer: OptimizerSettings = OptimizerSettings()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig(name="mlp", hidden=(200, 30))
+    training: TrainingConfig = TrainingConfig(steps=20_000, evaluate_every=100)
+    optimizer: OptimizerConfig = OptimizerConfig()
     thresholds: Annotated[tuple[float, ...], ranges.Range(single=True)] = tuple(
         round(0.01 * place, 2) for place in range(21)
     )
@@ -107,33 +107,33 @@ class SupermaskSettings:
         )
 
 
-def baseline(chosen: SupermaskSettings) -> str:
+def baseline(config: SupermaskConfig) -> str:
     """Return the name of the size of the network itself: its widths, or what it is called.
 
     Example:
-      >>> baseline(SupermaskSettings())
+      >>> baseline(SupermaskConfig())
       '200-30'
     """
-    own = chosen.model
+    own = config.model
     return "-".join(map(str, own.hidden)) if own.name == "mlp" and own.hidden else own.name
 
 
-def sized(chosen: SupermaskSettings, size: str) -> SupermaskSettings:
+def sized(config: SupermaskConfig, size: str) -> SupermaskConfig:
     """Return the settings of the same study with the network of another size.
 
     Example:
-      >>> sized(SupermaskSettings(), "100-15").model.hidden
+      >>> sized(SupermaskConfig(), "100-15").model.hidden
       (100, 15)
     """
-    if size == baseline(chosen):
-        return chosen
-    model = dataclasses.replace(chosen.model, name="mlp", hidden=tuple(map(int, size.split("-"))))
-    return dataclasses.replace(chosen, model=model, sizes=())
+    if size == baseline(config):
+        return config
+    model = dataclasses.replace(config.model, name="mlp", hidden=tuple(map(int, size.split("-"))))
+    return dataclasses.replace(config, model=model, sizes=())
 
 
-def sizes(chosen: SupermaskSettings) -> tuple[str, ...]:
+def sizes(config: SupermaskConfig) -> tuple[str, ...]:
     """Return the sizes of the dense networks that tickets are compared with, its own first."""
-    return (baseline(chosen), *chosen.sizes)
+    return (baseline(config), *config.sizes)
 
 
 def long(replicate: int) -> str:
@@ -161,11 +161,11 @@ def size(which: str, replicate: int) -> str:
     return f"{settings.bounded(f'size_{which}')}/dense/replicate_{replicate}"
 
 
-def units(chosen: SupermaskSettings) -> list[str]:
+def units(config: SupermaskConfig) -> list[str]:
     """Return the names of all units that settings ask for, if nothing diverges on the way."""
-    return [unit for replicate in range(chosen.replicates) for unit in _of(chosen, replicate)]
+    return [unit for replicate in range(config.replicates) for unit in _of(config, replicate)]
 
 
-def _of(chosen: SupermaskSettings, replicate: int) -> Iterator[str]:
+def _of(config: SupermaskConfig, replicate: int) -> Iterator[str]:
     yield from (name(replicate) for name in (long, short, thresholds, ticket))
-    yield from (size(which, replicate) for which in sizes(chosen))
+    yield from (size(which, replicate) for which in sizes(config))

@@ -12,7 +12,7 @@ from jaxlth import masks, roles, tickets, trees
 from jaxlth.tickets import Problem
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import Evaluation
-from jaxlth.work import Course, Start
+from jaxlth.work import CompiledTraining, Ticket
 
 SPLITS = ("validation", "test")
 
@@ -58,7 +58,9 @@ def emptied(mask: masks.Mask) -> list[str]:
 class Untrained:
     """Evaluates many networks at once, as a layout places them."""
 
-    def __init__(self, problem: Problem[tickets.Subject], course: Course, networks: int) -> None:
+    def __init__(
+        self, problem: Problem[tickets.Subject], course: CompiledTraining, networks: int
+    ) -> None:
         """Compile what evaluates so many networks.
 
         Args:
@@ -72,18 +74,18 @@ class Untrained:
         named = {name: getattr(dataset, name) for name in SPLITS}
         self._splits = {name: split for name, split in named.items() if split is not None}
 
-        def tally(start: Start, batch: Any, norms: Any) -> evaluation.Tally:
+        def tally(start: Ticket, batch: Any, norms: Any) -> evaluation.Tally:
             return evaluation.tally(problem.seen, *start, batch, norms)
 
         self._sums = course.compiled(self._layout).summing(tally)
 
-    def evaluations(self, starts: Iterable[Start]) -> Iterator[dict[str, Evaluation]]:
+    def evaluations(self, starts: Iterable[Ticket]) -> Iterator[dict[str, Evaluation]]:
         """Yield what each network reaches on each split there is, group after group."""
         coming = iter(starts)
         while group := list(itertools.islice(coming, self._layout.size)):
             yield from self._of_group(group)
 
-    def _of_group(self, group: Sequence[Start]) -> list[dict[str, Evaluation]]:
+    def _of_group(self, group: Sequence[Ticket]) -> list[dict[str, Evaluation]]:
         placed = self._layout.place(group)
         found: dict[str, list[Evaluation]] = {}
         for name, split in self._splits.items():

@@ -11,7 +11,7 @@ from jaxlth.supermask.job import Job, described
 from jaxlth.tickets import Problem
 from jaxlth.training import fit
 from jaxlth.training.evaluation import Evaluation
-from jaxlth.work import Course, Progress, Start
+from jaxlth.work import CompiledTraining, Progress, Ticket
 
 METRICS = ("loss", "accuracy")  # of an evaluation
 
@@ -19,7 +19,7 @@ METRICS = ("loss", "accuracy")  # of an evaluation
 def search(
     job: Job,
     problem: Problem[tickets.Subject],
-    course: Course,
+    course: CompiledTraining,
     replicates: Sequence[int],
     *,
     later: int,
@@ -39,12 +39,12 @@ def search(
     missing = [each for each in replicates if not job.run.has(choices.thresholds(each))]
     if not missing:
         return
-    count, clock = 1 + len(job.chosen.thresholds), time.perf_counter()
+    count, clock = 1 + len(job.config.thresholds), time.perf_counter()
     # Of all, not of the missing ones: another layout could round differently.
     untrained = masking.Untrained(problem, course, count * len(replicates))
     tried: list[dict[str, Any]] = []
 
-    def starts() -> Iterator[Start]:
+    def starts() -> Iterator[Ticket]:
         for start in itertools.chain.from_iterable(_candidates(job, each) for each in missing):
             tried.append(_counts(start.mask))
             yield start
@@ -56,18 +56,18 @@ def search(
             rows.append(tried[place * count + at] | _numbers(found))
             yield Progress((unit,), at + 1, count, 0, (), left)
         record = _record(job, replicate, rows) | {"seconds": round(time.perf_counter() - clock, 3)}
-        chosen = record["threshold"]
-        trees = {} if chosen is None else {"mask": job.mask(replicate, chosen)}
+        config = record["threshold"]
+        trees = {} if config is None else {"mask": job.mask(replicate, config)}
         job.run.save(unit, trees, record)
         clock = time.perf_counter()
         yield Progress((unit,), count, count, 0, (record,), left - 1)
 
 
-def _candidates(job: Job, replicate: int) -> Iterator[Start]:
+def _candidates(job: Job, replicate: int) -> Iterator[Ticket]:
     """Yield the initial network, whole and then under the mask of each threshold."""
-    yield Start(job.initial(replicate), job.dense)
-    for threshold in job.chosen.thresholds:
-        yield Start(job.initial(replicate), job.mask(replicate, threshold))
+    yield Ticket(job.initial(replicate), job.dense)
+    for threshold in job.config.thresholds:
+        yield Ticket(job.initial(replicate), job.mask(replicate, threshold))
 
 
 def _counts(mask: masks.Mask) -> dict[str, Any]:
@@ -95,16 +95,16 @@ def _record(job: Job, replicate: int, rows: Sequence[Mapping[str, Any]]) -> dict
     numbers = [f"{split}_{metric}" for split in masking.SPLITS for metric in METRICS]
     listed = ("density", "kept", "emptied", *numbers)
     curve: dict[str, list[Any]] = {"step": [0] * len(each)}
-    curve |= {"threshold": list(job.chosen.thresholds)}
+    curve |= {"threshold": list(job.config.thresholds)}
     curve |= {name: [row[name] for row in each] for name in listed}
     curve |= {
         f"layer_densities.{name}": [row["layers"][name] for row in each] for name in whole["layers"]
     }
-    best = masking.best(curve, job.chosen.choose_on)
+    best = masking.best(curve, job.config.choose_on)
     found = {} if best is None else each[best]
     return {
         **described(choices.THRESHOLDS, replicate, choices.UNTRAINED, level=1),
-        "threshold": None if best is None else job.chosen.thresholds[best],
+        "threshold": None if best is None else job.config.thresholds[best],
         "density": found.get("density"),
         "kept": found.get("kept"),
         "prunable": whole["kept"],

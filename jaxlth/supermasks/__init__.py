@@ -5,13 +5,13 @@ weights are frozen. It trains, rewinds and is stored as any other network, under
 every score, replicates side by side. What is `found` is an ordinary mask of the network within,
 whose weights may be trained then: `inner` has them.
 
-  supermask = supermasks.wrap(model, chosen, steps=steps)
-  trainer = train.make(supermask, supermasks.optimizer(chosen, optimizer), batch_size=60)
+  supermask = supermasks.wrap(model, config, steps=steps)
+  trainer = train.make(supermask, supermasks.optimizer(config, optimizer), batch_size=60)
   ...
-  ticket = supermasks.inner(network, chosen), supermasks.found(network, chosen)
+  ticket = supermasks.inner(network, config), supermasks.found(network, config)
 """
 
-from jaxlth.supermasks.choices import METHODS, WEIGHTS, SupermaskRule, SupermaskSettings
+from jaxlth.supermasks.choices import METHODS, WEIGHTS, SupermaskConfig, SupermaskRule
 from jaxlth.supermasks.wrapping import (
     Frozen,
     drawn,
@@ -27,8 +27,8 @@ __all__ = [
     "METHODS",
     "WEIGHTS",
     "Frozen",
+    "SupermaskConfig",
     "SupermaskRule",
-    "SupermaskSettings",
     "drawn",
     "found",
     "inner",

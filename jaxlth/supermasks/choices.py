@@ -75,14 +75,14 @@ class SupermaskRule:
             f"`weights` {self.weights} needs a `density`, which bernoulli has not; see `rescale`.",
         )
 
-    def at(self, density: float | None) -> "SupermaskSettings":
+    def at(self, density: float | None) -> "SupermaskConfig":
         """Return the settings of a supermask of a density; None for bernoulli, which has none."""
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(SupermaskRule)}
-        return SupermaskSettings(**own, density=density)
+        return SupermaskConfig(**own, density=density)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SupermaskSettings(SupermaskRule):
+class SupermaskConfig(SupermaskRule):
     """How a supermask is trained, on what weights, and how many of them it keeps."""
 
     density: Annotated[float | None, ranges.between(0, 1, ends="(]")] = None

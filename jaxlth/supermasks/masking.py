@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlth import keys, masks, prune, settings, trees
-from jaxlth.supermasks.choices import SupermaskSettings
+from jaxlth.supermasks.choices import SupermaskConfig
 
 
-def initial(chosen: SupermaskSettings, weights: masks.Params, *, key: jax.Array) -> masks.Params:
+def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:
     """Return the scores that training starts from, a tree like the prunable weights.
 
     References:
@@ -22,59 +22,59 @@ def initial(chosen: SupermaskSettings, weights: masks.Params, *, key: jax.Array)
       PyTorch's default for weights, uniform within 1 / sqrt(inputs of a unit).
     """
     drawn = keys.uniform(weights, key=key)
-    if chosen.method == "bernoulli":
-        return jax.tree.map(lambda u: jnp.full_like(u, chosen.initial_score), drawn)
-    if chosen.method == "gem-miner":
+    if config.method == "bernoulli":
+        return jax.tree.map(lambda u: jnp.full_like(u, config.initial_score), drawn)
+    if config.method == "gem-miner":
         return drawn
     return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(max(1, math.prod(u.shape[:-1]))), drawn)
 
 
-def soft(chosen: SupermaskSettings, scores: masks.Params, live: masks.Mask | None) -> masks.Params:
+def soft(config: SupermaskConfig, scores: masks.Params, live: masks.Mask | None) -> masks.Params:
     """Return what takes the place of the mask in the gradient."""
-    if chosen.method == "bernoulli":
+    if config.method == "bernoulli":
         return jax.tree.map(jax.nn.sigmoid, scores)
-    if chosen.method == "edge-popup":
+    if config.method == "edge-popup":
         return jax.tree.map(jnp.abs, scores)
     return masks.apply(scores, live)  # what is frozen out gets no gradient
 
 
 def kept(
-    chosen: SupermaskSettings, scores: masks.Params, live: masks.Mask | None, *, key: jax.Array
+    config: SupermaskConfig, scores: masks.Params, live: masks.Mask | None, *, key: jax.Array
 ) -> masks.Mask:
     """Return the mask of these scores; `key` is that of bernoulli's draws."""
     scores = jax.lax.stop_gradient(scores)
-    if chosen.method == "bernoulli":
+    if config.method == "bernoulli":
         draws = keys.uniform(scores, key=key)
         return jax.tree.map(lambda u, score: u < jax.nn.sigmoid(score), draws, scores)
-    if chosen.method == "gem-miner":
+    if config.method == "gem-miner":
         return jax.tree.map(lambda score, keep: (score >= 0.5) & keep, scores, live)
-    counts = {name: _count(chosen, leaf.size) for name, leaf in trees.named(scores).items()}
+    counts = {name: _count(config, leaf.size) for name, leaf in trees.named(scores).items()}
     everywhere = jax.tree.map(lambda score: jnp.ones_like(score, bool), scores)
     return prune.layerwise_topk(jax.tree.map(jnp.abs, scores), everywhere, keep=counts)
 
 
-def check_density(chosen: SupermaskSettings, dense: masks.Mask) -> None:
+def check_density(config: SupermaskConfig, dense: masks.Mask) -> None:
     """Raise ValueError where a density keeps no weight: of a layer, or of the network.
 
     Args:
-      chosen: the density, of a layer for edge-popup, of the network for gem-miner.
+      config: the density, of a layer for edge-popup, of the network for gem-miner.
       dense: the mask that keeps all weights that have a score.
     """
-    if chosen.method == "bernoulli":
+    if config.method == "bernoulli":
         return
     sizes = {"the network": masks.size(dense)}
-    if chosen.method == "edge-popup":
+    if config.method == "edge-popup":
         sizes = {f"the layer {name}": leaf.size for name, leaf in trees.named(dense).items()}
     for what, size in sorted(sizes.items(), key=lambda pair: pair[1]):
         settings.require(
-            size == 0 or _count(chosen, size) > 0,
-            f"`density` {chosen.density:g} keeps none of the {size} weights of {what}; "
+            size == 0 or _count(config, size) > 0,
+            f"`density` {config.density:g} keeps none of the {size} weights of {what}; "
             f"{1 / max(size, 1):.2g} keeps one.",
         )
 
 
 def frozen_out(
-    chosen: SupermaskSettings,
+    config: SupermaskConfig,
     scores: masks.Params,
     live: masks.Mask,
     *,
@@ -89,7 +89,7 @@ def frozen_out(
     those that stay are drawn: by position the last layer would lose all of them.
 
     Args:
-      chosen: the density and the number of prunings.
+      config: the density and the number of prunings.
       scores: of all weights.
       live: what was not frozen out before.
       step: of training, about to be taken.
@@ -100,9 +100,9 @@ def frozen_out(
       Sreenivasan et al. 2022, Algorithm 1; their code prunes every 5 of 150 epochs.
     """
     size = masks.size(live)
-    keep = _count(chosen, size)
-    keeps = [size, *prune.round_counts(size, keep=keep, rounds=chosen.prunings)]
-    times = [at * steps // (chosen.prunings + 1) for at in range(1, chosen.prunings + 1)]
+    keep = _count(config, size)
+    keeps = [size, *prune.round_counts(size, keep=keep, rounds=config.prunings)]
+    times = [at * steps // (config.prunings + 1) for at in range(1, config.prunings + 1)]
     due = jnp.searchsorted(jnp.asarray(times, jnp.int32), step, side="right")
     keep = jnp.asarray(keeps, jnp.int32)[due]
     scores = jax.lax.stop_gradient(scores)
@@ -175,6 +175,6 @@ def _least(scores: jax.Array, among: jax.Array) -> jax.Array:
     return jnp.min(jnp.where(among, scores, jnp.inf), initial=jnp.inf)
 
 
-def _count(chosen: SupermaskSettings, size: int) -> int:
+def _count(config: SupermaskConfig, size: int) -> int:
     """Return the number of weights that the density keeps of so many."""
-    return round(Fraction(repr(float(chosen.density or 0))) * size)
+    return round(Fraction(repr(float(config.density or 0))) * size)

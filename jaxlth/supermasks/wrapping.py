@@ -11,7 +11,7 @@ import optax
 from jaxlth import keys, masks, roles, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.supermasks import masking
-from jaxlth.supermasks.choices import SupermaskSettings
+from jaxlth.supermasks.choices import SupermaskConfig
 
 
 class Frozen(NamedTuple):
@@ -26,7 +26,7 @@ class Frozen(NamedTuple):
 
 def wrap(
     model: Model,
-    chosen: SupermaskSettings,
+    config: SupermaskConfig,
     *,
     steps: int | None = None,
     prunable: Callable[[masks.Params], masks.Mask] = masks.dense,
@@ -40,7 +40,7 @@ def wrap(
 
     Args:
       model: the network within.
-      chosen: how its masks are made, and of what weights.
+      config: how its masks are made, and of what weights.
       steps: length of training in steps, over which gem-miner freezes weights out; others need
         none.
       prunable: parameters -> the mask that keeps all weights that have a score.
@@ -49,26 +49,26 @@ def wrap(
       ValueError: gem-miner has no `steps`, or too few for its prunings. `init` raises where the
         density keeps no weight of a layer, or none at all.
     """
-    if chosen.method == "gem-miner":
+    if config.method == "gem-miner":
         settings.require(
-            steps is not None and steps > chosen.prunings,
-            f"`steps` must be above the number of `prunings`, {chosen.prunings}; got {steps}.",
+            steps is not None and steps > config.prunings,
+            f"`steps` must be above the number of `prunings`, {config.prunings}; got {steps}.",
         )
 
     def init(key: jax.Array) -> Network:
-        within = drawn(model, chosen, key=key, prunable=prunable)
+        within = drawn(model, config, key=key, prunable=prunable)
         dense = prunable(within.params)
         settings.require(masks.size(dense) > 0, "`prunable` must keep a weight; it keeps none.")
-        masking.check_density(chosen, dense)
+        masking.check_density(config, dense)
         scores = masking.initial(
-            chosen, masks.prunable(within.params, dense), key=keys.substream(key, "scores")
+            config, masks.prunable(within.params, dense), key=keys.substream(key, "scores")
         )
         frozen = Frozen(
             weights=within.params,
             stats=within.stats,
             key=jax.random.bits(keys.substream(key, "supermask"), (2,), jnp.uint32),
             passes=jnp.zeros((), jnp.int32),
-            live=dense if chosen.method == "gem-miner" else None,
+            live=dense if config.method == "gem-miner" else None,
         )
         return Network({"scores": scores}, frozen)
 
@@ -77,7 +77,7 @@ def wrap(
         scores, frozen = network.params["scores"], network.stats
         if frozen.live is not None:
             live = masking.frozen_out(
-                chosen,
+                config,
                 scores,
                 frozen.live,
                 step=frozen.passes,
@@ -85,14 +85,14 @@ def wrap(
                 key=_drawing(frozen),
             )
             frozen = frozen._replace(live=live)
-        kept = masking.kept(chosen, scores, frozen.live, key=_drawing(frozen))
-        soft = masking.soft(chosen, scores, frozen.live)
+        kept = masking.kept(config, scores, frozen.live, key=_drawing(frozen))
+        soft = masking.soft(config, scores, frozen.live)
         parts = jax.tree.map(masking.straight, kept, soft)
-        params = masking.scaled(frozen.weights, parts, rescale=chosen.rescale)
+        params = masking.scaled(frozen.weights, parts, rescale=config.rescale)
         return Network(params, frozen.stats), frozen._replace(passes=frozen.passes + 1)
 
     def apply(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Frozen]:
-        within, frozen = begun(network) if train else (_tested(network, chosen), network.stats)
+        within, frozen = begun(network) if train else (_tested(network, config), network.stats)
         logits, stats = model.apply(within, inputs, train)
         return logits, frozen._replace(stats=stats)
 
@@ -113,7 +113,7 @@ def wrap(
 
 def drawn(
     model: Model,
-    chosen: SupermaskSettings,
+    config: SupermaskConfig,
     *,
     key: jax.Array,
     prunable: Callable[[masks.Params], masks.Mask] = masks.dense,
@@ -122,15 +122,15 @@ def drawn(
 
     Args:
       model: the network within.
-      chosen: its settings, of which the weights count.
+      config: its settings, of which the weights count.
       key: of the draw.
       prunable: parameters -> the mask that keeps all weights that have a score.
     """
     network = model.init(key)
-    return network._replace(params=_settled(network.params, prunable(network.params), chosen))
+    return network._replace(params=_settled(network.params, prunable(network.params), config))
 
 
-def found(network: Network, chosen: SupermaskSettings) -> masks.Mask:
+def found(network: Network, config: SupermaskConfig) -> masks.Mask:
     """Return the mask that a supermask has come to, an ordinary one of the network within.
 
     It is the mask that evaluations see; of bernoulli, where they take expectations, what is kept
@@ -139,35 +139,35 @@ def found(network: Network, chosen: SupermaskSettings) -> masks.Mask:
 
     Args:
       network: of the supermask.
-      chosen: its settings.
+      config: its settings.
     """
     scores, frozen = network.params["scores"], network.stats
-    if chosen.at_test == "expected":
+    if config.at_test == "expected":
         return jax.tree.map(lambda score: score > 0, scores)
-    if chosen.method == "gem-miner" and chosen.restore:
+    if config.method == "gem-miner" and config.restore:
         return frozen.live
-    return masking.kept(chosen, scores, frozen.live, key=_drawing(frozen, "test"))
+    return masking.kept(config, scores, frozen.live, key=_drawing(frozen, "test"))
 
 
-def weights(network: Network, chosen: SupermaskSettings) -> masks.Params:
+def weights(network: Network, config: SupermaskConfig) -> masks.Params:
     """Return the parameters of the network within, scaled as they are used under what is `found`.
 
     Args:
       network: of the supermask.
-      chosen: its settings.
+      config: its settings.
     """
-    return rescaled(network.stats.weights, found(network, chosen), chosen)
+    return rescaled(network.stats.weights, found(network, config), config)
 
 
-def rescaled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) -> masks.Params:
+def rescaled(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
     """Return parameters as they are used under a mask: each layer scaled, if set, by `rescale`.
 
     Args:
       params: of the network within.
       mask: what it keeps.
-      chosen: settings of the supermask.
+      config: settings of the supermask.
     """
-    if not chosen.rescale:
+    if not config.rescale:
         return params
     masks.check(params, mask, name="params")
     return jax.tree.map(
@@ -175,31 +175,31 @@ def rescaled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) 
     )
 
 
-def inner(network: Network, chosen: SupermaskSettings) -> Network:
+def inner(network: Network, config: SupermaskConfig) -> Network:
     """Return the network within, to be trained or evaluated under the mask `found`.
 
     Args:
       network: of the supermask.
-      chosen: its settings.
+      config: its settings.
     """
-    return Network(weights(network, chosen), network.stats.stats)
+    return Network(weights(network, config), network.stats.stats)
 
 
 def optimizer(
-    chosen: SupermaskSettings, rule: optax.GradientTransformation
+    config: SupermaskConfig, rule: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
     """Return the optimiser of a supermask's scores: for gem-miner they are kept within [0, 1].
 
     Args:
-      chosen: settings of the supermask; `l1` and `l2` enter the gradient before the rule.
+      config: settings of the supermask; `l1` and `l2` enter the gradient before the rule.
       rule: any optimiser, such as `optimizers.build` gives.
     """
     rule = optax.with_extra_args_support(rule)
-    if chosen.method != "gem-miner":
+    if config.method != "gem-miner":
         return rule
 
     def sloped(gradient: jax.Array, score: jax.Array) -> jax.Array:
-        return gradient + chosen.l1 * jnp.sign(score) + 2 * chosen.l2 * score
+        return gradient + config.l1 * jnp.sign(score) + 2 * config.l2 * score
 
     def update(gradients, state, params=None, **extra):
         updates, state = rule.update(
@@ -210,7 +210,7 @@ def optimizer(
     return optax.GradientTransformationExtraArgs(rule.init, update)
 
 
-def _settled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) -> masks.Params:
+def _settled(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
     """Return the weights that are frozen, of those drawn."""
 
     def settled(path: tuple[Any, ...], w: jax.Array, keep: jax.Array | None) -> jax.Array:
@@ -218,12 +218,12 @@ def _settled(params: masks.Params, mask: masks.Mask, chosen: SupermaskSettings) 
         if keep is None and not masks.is_kernel(name, w):
             fixed = {"bias": jnp.zeros_like, "scale": jnp.ones_like}
             return fixed.get(roles.role(name) or "", jnp.asarray)(w)
-        if chosen.weights.endswith("signed-constant"):
+        if config.weights.endswith("signed-constant"):
             # As Zhou et al. 2019. Ramanujan et al. 2020 have Kaiming's sqrt(2 / inputs of a unit),
             # which is this up to what a sample deviates where a Kaiming initialiser draws.
             w = jnp.where(w < 0, -1, 1) * jnp.sqrt(jnp.mean(jnp.square(w)))
-        if keep is not None and chosen.density and chosen.weights.startswith("scaled"):
-            w = w / math.sqrt(chosen.density)
+        if keep is not None and config.density and config.weights.startswith("scaled"):
+            w = w / math.sqrt(config.density)
         return w
 
     return jax.tree_util.tree_map_with_path(settled, params, mask)
@@ -235,10 +235,10 @@ def _drawing(frozen: Frozen, purpose: str = "train") -> jax.Array:
     return keys.fold(keys.substream(key, purpose), frozen.passes)
 
 
-def _tested(network: Network, chosen: SupermaskSettings) -> Network:
+def _tested(network: Network, config: SupermaskConfig) -> Network:
     """Return the network within as evaluations see it."""
     scores, frozen = network.params["scores"], network.stats
-    if chosen.at_test == "expected":
-        soft = masking.soft(chosen, scores, None)
-        return Network(masking.scaled(frozen.weights, soft, rescale=chosen.rescale), frozen.stats)
-    return Network(masks.apply(weights(network, chosen), found(network, chosen)), frozen.stats)
+    if config.at_test == "expected":
+        soft = masking.soft(config, scores, None)
+        return Network(masking.scaled(frozen.weights, soft, rescale=config.rescale), frozen.stats)
+    return Network(masks.apply(weights(network, config), found(network, config)), frozen.stats)

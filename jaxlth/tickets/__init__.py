@@ -14,7 +14,7 @@ from jaxlth.store import Run
 from jaxlth.tickets.benchmarks import BENCHMARKS, scaled
 from jaxlth.tickets.choices import (
     LEVELS,
-    ImpSettings,
+    ImpConfig,
     check_compact,
     check_effects,
     check_networks,
@@ -44,7 +44,7 @@ from jaxlth.tickets.problem import (
     total,
 )
 from jaxlth.tickets.stored import check_data, described, has_all, must_have
-from jaxlth.work import Ask, Course, Progress, Start
+from jaxlth.work import CompiledTraining, Progress, Ticket, TrainRequest
 
 __all__ = [
     "BENCHMARKS",
@@ -53,7 +53,7 @@ __all__ = [
     "TICKET",
     "Compaction",
     "Group",
-    "ImpSettings",
+    "ImpConfig",
     "Job",
     "Keep",
     "Problem",
@@ -106,19 +106,19 @@ def imp(
     Yields:
       Progress, about once a second.
     """
-    chosen, job = problem.subject.chosen, Job(problem.subject, run)
+    config, job = problem.subject.config, Job(problem.subject, run)
     begin(problem, run, job.first_asked())
     trainings = Trainings(problem)
     for level in range(job.levels + 1):
-        asks = [
-            job.ask(level, control, replicate)
-            for control in trained_at(level, chosen)
-            for replicate in range(chosen.replicates)
+        requests = [
+            job.request(level, control, replicate)
+            for control in trained_at(level, config)
+            for replicate in range(config.replicates)
             if not job.diverged_before(level, replicate)
         ]
         yield from train(
             run,
-            trainings.groups(level, asks),
+            trainings.groups(level, requests),
             later=job.missing_after(level),
             checkpoint_seconds=checkpoint_seconds,
         )
@@ -142,10 +142,10 @@ def train(
     waiting = list(groups)
     while waiting:
         group = waiting.pop(0)
-        behind = sum(not run.has(ask.unit) for each in waiting for ask in each.asks)
+        behind = sum(not run.has(request.unit) for each in waiting for request in each.requests)
         yield from work.train(
             run,
-            group.asks,
+            group.requests,
             group.course,
             group.placed,
             later=later + behind,
@@ -153,29 +153,29 @@ def train(
         )
 
 
-def complete(chosen: ImpSettings, path: pathlib.Path) -> bool:
+def complete(config: ImpConfig, path: pathlib.Path) -> bool:
     """Return whether the run in a folder has all networks, as far as is known without the data.
 
     Args:
-      chosen: what is wanted.
+      config: what is wanted.
       path: folder of the run, which need not exist.
     """
-    if chosen.dilations or chosen.stop_density or chosen.stop_lost_accuracy:
+    if config.dilations or config.stop_density or config.stop_lost_accuracy:
         return False
-    return has_all(path, lambda run: all(map(run.has, units(chosen, levels=chosen.levels))))
+    return has_all(path, lambda run: all(map(run.has, units(config, levels=config.levels))))
 
 
-def find(run: Run, level: int, control: str, replicate: int) -> Start:
+def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
     """Return a ticket or control of a run: its mask and the state that it starts from.
 
     Raises:
       ValueError: the run has no such network.
     """
-    chosen, images = described(run, ImpSettings)
+    config, images = described(run, ImpConfig)
     settings.known("control", control, (TICKET, *CONTROLS))
     name = unit(level, control, replicate)
     must_have(run, name)
-    return Job(pruning(chosen, **images), run).start(level, control, replicate)
+    return Job(pruning(config, **images), run).start(level, control, replicate)
 
 
 def trains(
@@ -184,7 +184,7 @@ def trains(
     wanted: Callable[[], Iterable[str]],
     *,
     checkpoint_seconds: float,
-) -> Callable[[Sequence[Ask], Course], Iterator[Progress]]:
+) -> Callable[[Sequence[TrainRequest], CompiledTraining], Iterator[Progress]]:
     """Return what trains networks of a run and tells how many of all are left; see `work.train`.
 
     Args:
@@ -194,11 +194,11 @@ def trains(
       checkpoint_seconds: time between checkpoints within a network's training.
     """
 
-    def trained(asks: Sequence[Ask], course: Course) -> Iterator[Progress]:
-        others = set(wanted()) - {ask.unit for ask in asks}
+    def trained(requests: Sequence[TrainRequest], course: CompiledTraining) -> Iterator[Progress]:
+        others = set(wanted()) - {request.unit for request in requests}
         later = sum(not run.has(unit) for unit in others)
         seconds = {"checkpoint_seconds": checkpoint_seconds}
-        yield from work.train(run, asks, course, problem.placed, later=later, **seconds)
+        yield from work.train(run, requests, course, problem.placed, later=later, **seconds)
 
     return trained
 
@@ -234,23 +234,23 @@ def _dilate(problem: Problem[Pruning], job: Job, checkpoint_seconds: float) -> I
     waiting = [
         (level, control, replicate)
         for level in range(job.levels + 1)
-        for control in trained_at(level, job.chosen)
-        for replicate in range(job.chosen.replicates)
+        for control in trained_at(level, job.config)
+        for replicate in range(job.config.replicates)
         if job.run.has(unit(level, control, replicate))
     ]
     # Dilated by 1, the networks are there already: those that match need no longer training.
-    for dilation in sorted({1.0, *job.chosen.dilations} if job.chosen.dilations else ()):
-        asks = [job.ask(*which, dilation=dilation) for which in waiting]
-        plan(job.run, (ask.unit for ask in asks))
+    for dilation in sorted({1.0, *job.config.dilations} if job.config.dilations else ()):
+        requests = [job.request(*which, dilation=dilation) for which in waiting]
+        plan(job.run, (request.unit for request in requests))
         yield from work.train(
             job.run,
-            asks,
+            requests,
             problem.course(dilation=dilation),
             problem.placed,
             later=0,  # how many networks go on to the next dilation shows only then
             checkpoint_seconds=checkpoint_seconds,
         )
-        accuracies = [job.run.record(ask.unit)["test_accuracy"] for ask in asks]
+        accuracies = [job.run.record(request.unit)["test_accuracy"] for request in requests]
         waiting = [
             which
             for which, accuracy in zip(waiting, accuracies, strict=True)

@@ -11,42 +11,42 @@ References:
 import dataclasses
 import math
 
-from jaxlth.data import DataSettings, StreamSettings
-from jaxlth.models import ModelSettings
-from jaxlth.tickets.choices import ImpSettings
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.data import DataConfig, StreamConfig
+from jaxlth.models import ModelConfig
+from jaxlth.tickets.choices import ImpConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 DECAY = 1e-4  # weight decay of the published code for all networks with momentum
 SIZES = {"mnist": 60_000, "cifar10": 50_000, "folder:imagenet": 1_281_167}  # training images
 
 
-def _lenet() -> ImpSettings:
-    return ImpSettings(
-        data=DataSettings(name="mnist", validation=0.0),
-        training=TrainingSettings(steps=24_000, batch_size=60),
-        optimizer=OptimizerSettings(optimizer="adam", lr=12e-4),
+def _lenet() -> ImpConfig:
+    return ImpConfig(
+        data=DataConfig(name="mnist", validation=0.0),
+        training=TrainingConfig(steps=24_000, batch_size=60),
+        optimizer=OptimizerConfig(optimizer="adam", lr=12e-4),
         levels=15,
         replicates=5,
     )
 
 
-def _conv(layers: int, *, lr: float, steps: int) -> ImpSettings:
-    return ImpSettings(
-        data=DataSettings(name="cifar10", validation=0.0),
-        model=ModelSettings(name=f"conv-{layers}"),
-        training=TrainingSettings(steps=steps, batch_size=60),
-        optimizer=OptimizerSettings(optimizer="adam", lr=lr),
+def _conv(layers: int, *, lr: float, steps: int) -> ImpConfig:
+    return ImpConfig(
+        data=DataConfig(name="cifar10", validation=0.0),
+        model=ModelConfig(name=f"conv-{layers}"),
+        training=TrainingConfig(steps=steps, batch_size=60),
+        optimizer=OptimizerConfig(optimizer="adam", lr=lr),
         levels=15,
         replicates=5,
     )
 
 
-def _cifar(model: str, *, lr: float, warmup: int = 0, levels: int) -> ImpSettings:
-    return ImpSettings(
-        data=DataSettings(name="cifar10", validation=0.0, augment="flip-crop"),
-        model=ModelSettings(name=model),
-        training=TrainingSettings(steps=63_000, batch_size=128),
-        optimizer=OptimizerSettings(
+def _cifar(model: str, *, lr: float, warmup: int = 0, levels: int) -> ImpConfig:
+    return ImpConfig(
+        data=DataConfig(name="cifar10", validation=0.0, augment="flip-crop"),
+        model=ModelConfig(name=model),
+        training=TrainingConfig(steps=63_000, batch_size=128),
+        optimizer=OptimizerConfig(
             optimizer="momentum",
             lr=lr,
             weight_decay=DECAY,
@@ -61,17 +61,17 @@ def _cifar(model: str, *, lr: float, warmup: int = 0, levels: int) -> ImpSetting
 
 def _imagenet(
     model: str,
-    stream: StreamSettings,
-    optimizer: OptimizerSettings,
+    stream: StreamConfig,
+    optimizer: OptimizerConfig,
     *,
     epochs: float,
     rewind_epoch: int,
-) -> ImpSettings:
-    data, batch_size = DataSettings(name="folder:imagenet", validation=0.0, stream=stream), 1024
-    return ImpSettings(
+) -> ImpConfig:
+    data, batch_size = DataConfig(name="folder:imagenet", validation=0.0, stream=stream), 1024
+    return ImpConfig(
         data=data,
-        model=ModelSettings(name=model),
-        training=TrainingSettings(epochs=epochs, batch_size=batch_size),
+        model=ModelConfig(name=model),
+        training=TrainingConfig(epochs=epochs, batch_size=batch_size),
         optimizer=optimizer,
         levels=1,
         prune_fraction=0.7,
@@ -95,8 +95,8 @@ BENCHMARKS = {
     "cifar_vgg16_warmup": _cifar("vgg-16", lr=0.1, warmup=30_000, levels=19),
     "imagenet_resnet50": _imagenet(
         "resnet-50",
-        StreamSettings(),
-        OptimizerSettings(
+        StreamConfig(),
+        OptimizerConfig(
             optimizer="momentum",
             lr=0.4,
             weight_decay=DECAY,
@@ -110,8 +110,8 @@ BENCHMARKS = {
     "imagenet_inceptionv3": _imagenet(
         "inception-v3",
         # 299 of 342 pixels: the middle 0.875 of an image, as Google's code for Cloud TPU.
-        StreamSettings(image_size=299, resize_to=342),
-        OptimizerSettings(
+        StreamConfig(image_size=299, resize_to=342),
+        OptimizerConfig(
             optimizer="momentum",
             lr=0.03,
             weight_decay=4e-5,  # likewise
@@ -166,28 +166,28 @@ STREAMED = {  # of networks for ImageNet, a step of which takes seconds on a CPU
 ON_THE_FLY = {"resnet-50": "synthetic", "inception-v3": "synthetic_320"}  # images for "smoke"
 
 
-def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
+def scaled(config: ImpConfig, scale: str) -> ImpConfig:
     """Return a benchmark at a scale: "paper" as published, "cpu" in hours, "smoke" in minutes.
 
     Shortened trainings are other experiments: their accuracies stand for nothing but themselves.
     Accuracies there are on images held out from training, not on the published test images.
     """
-    share = (STREAMED if chosen.data.streamed else SCALES)[scale]
+    share = (STREAMED if config.data.streamed else SCALES)[scale]
     if share is None:
-        return chosen
-    per_unit, length = _length(chosen)  # steps
+        return config
+    per_unit, length = _length(config)  # steps
     steps = min(share.steps, length)
     shorter = steps / length
-    levels = min(share.levels, chosen.levels)
-    kept = (1 - chosen.prune_fraction) ** chosen.levels
-    optimizer, training = chosen.optimizer, chosen.training
+    levels = min(share.levels, config.levels)
+    kept = (1 - config.prune_fraction) ** config.levels
+    optimizer, training = config.optimizer, config.training
     return dataclasses.replace(
-        chosen,
-        data=_scaled_data(chosen, scale, share),
+        config,
+        data=_scaled_data(config, scale, share),
         training=dataclasses.replace(
             training,
             steps=steps,
-            epochs=TrainingSettings.epochs,
+            epochs=TrainingConfig.epochs,
             batch_size=min(share.batch_size, training.batch_size),
             evaluate_every=max(1.0, steps / 4),
             train_examples=1_000,
@@ -199,25 +199,25 @@ def scaled(chosen: ImpSettings, scale: str) -> ImpSettings:
         ),
         levels=levels,
         prune_fraction=1 - kept ** (1 / levels),
-        rewind_step=math.ceil(chosen.rewind_step * shorter),  # 0 is another experiment than 1
+        rewind_step=math.ceil(config.rewind_step * shorter),  # 0 is another experiment than 1
         controls=("random",),
         replicates=share.replicates,
     )
 
 
-def _length(chosen: ImpSettings) -> tuple[int, int]:
+def _length(config: ImpConfig) -> tuple[int, int]:
     """Return the steps of the unit of a training's times, and of all of it."""
-    training, name = chosen.training, chosen.data.name
+    training, name = config.training, config.data.name
     if training.steps is not None:
         return 1, training.steps
-    examples = SIZES[name] - round(chosen.data.validation * SIZES[name])
+    examples = SIZES[name] - round(config.data.validation * SIZES[name])
     per_epoch = examples // training.batch_size
     return per_epoch, round(training.epochs * per_epoch)
 
 
-def _scaled_data(chosen: ImpSettings, scale: str, share: Share) -> DataSettings:
+def _scaled_data(config: ImpConfig, scale: str, share: Share) -> DataConfig:
     parts = {"held_out_test": share.held_out_test, "examples": share.examples}
-    if chosen.data.streamed and scale == "smoke":
-        name = ON_THE_FLY[chosen.model.name]
-        return DataSettings(name=name, validation=chosen.data.validation, **parts)
-    return dataclasses.replace(chosen.data, **parts)
+    if config.data.streamed and scale == "smoke":
+        name = ON_THE_FLY[config.model.name]
+        return DataConfig(name=name, validation=config.data.validation, **parts)
+    return dataclasses.replace(config.data, **parts)

@@ -5,10 +5,10 @@ import math
 from typing import Annotated, Any, Literal, get_args
 
 from jaxlth import models, ranges, settings
-from jaxlth.data import DataSettings
-from jaxlth.models import ModelSettings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.tickets.controls import CONTROLS, TICKET
-from jaxlth.training import OptimizerSettings, TrainingSettings
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
 Scope = Literal["global", "layerwise"]
@@ -18,17 +18,17 @@ PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImpSettings:
+class ImpConfig:
     """Iterative magnitude pruning: train, prune, rewind, repeat.
 
     References:
       Frankle 2023, Algorithms 1, 2 and 4; Renda et al. 2020 for learning-rate rewinding.
     """
 
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-    optimizer: OptimizerSettings = OptimizerSettings()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
     levels: Annotated[int, LEVELS] = settings.outside(12)
     """Prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
@@ -98,24 +98,24 @@ class ImpSettings:
         settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
 
 
-def check_compact(chosen: Any) -> None:
+def check_compact(config: Any) -> None:
     """Raise ValueError where smaller networks would not be trained as the whole ones are.
 
     Args:
-      chosen: settings of a job, with `data`, `model` and `optimizer`.
+      config: settings of a job, with `data`, `model` and `optimizer`.
     """
     settings.require(
-        chosen.model.name in PERCEPTRONS,
-        f"`compact` has no effect on {chosen.model.name}: only {' and '.join(PERCEPTRONS)} are "
+        config.model.name in PERCEPTRONS,
+        f"`compact` has no effect on {config.model.name}: only {' and '.join(PERCEPTRONS)} are "
         "trained without the units that do not matter.",
     )
     for name in ("weight_decay", "l1"):
         settings.require(
-            getattr(chosen.optimizer, name) == 0,
+            getattr(config.optimizer, name) == 0,
             f"`compact` leaves out weights that get no gradient, which `{name}` changes too; leave "
             "out one of the two.",
         )
-    settings.require(not chosen.data.streamed, "`compact` needs images that memory holds.")
+    settings.require(not config.data.streamed, "`compact` needs images that memory holds.")
 
 
 def check_networks(**factors: int) -> None:
@@ -139,73 +139,73 @@ def check_networks(**factors: int) -> None:
     )
 
 
-def check_training(chosen: Any) -> None:
+def check_training(config: Any) -> None:
     """Raise ValueError unless what every job's settings have fits together.
 
     Args:
-      chosen: settings with `data`, `training`, `replicates` and `seed`.
+      config: settings with `data`, `training`, `replicates` and `seed`.
     """
     settings.require(
-        not chosen.data.streamed or chosen.training.batch_devices == 1,
+        not config.data.streamed or config.training.batch_devices == 1,
         "`batch_devices` has no effect on streamed data, whose batches all devices share.",
     )
     settings.require(
-        chosen.data.validation > 0
-        or (chosen.training.patience is None and chosen.training.keep == "last"),
+        config.data.validation > 0
+        or (config.training.patience is None and config.training.keep == "last"),
         "`patience` and `keep` best need a validation split; `validation` is 0.",
     )
 
 
-def check_effects(chosen: Any) -> None:
+def check_effects(config: Any) -> None:
     """Raise ValueError where a setting that every job has is given though nothing reads it.
 
     Args:
-      chosen: settings with `data`, `model` and `training`.
+      config: settings with `data`, `model` and `training`.
     """
-    normalize = chosen.data.normalize
+    normalize = config.data.normalize
     settings.effective(
-        chosen.data.stream,
+        config.data.stream,
         "statistics_images",
-        normalize == type(chosen.data).normalize,
+        normalize == type(config.data).normalize,
         f"with `normalize` {normalize}, which uses no statistics",
     )
     settings.effective(
-        chosen.training,
+        config.training,
         "synchronized_statistics",
-        models.has_batch_norm(chosen.model.name),
-        f"on {chosen.model.name}, which has no batch norm",
+        models.has_batch_norm(config.model.name),
+        f"on {config.model.name}, which has no batch norm",
     )
 
 
-def trained_at(level: int, chosen: ImpSettings) -> tuple[str, ...]:
+def trained_at(level: int, config: ImpConfig) -> tuple[str, ...]:
     """Return what is trained at a level: the ticket and, once it is pruned, its controls."""
-    wanted = level > 0 and (not chosen.control_levels or level in chosen.control_levels)
-    return (TICKET, *chosen.controls) if wanted else (TICKET,)
+    wanted = level > 0 and (not config.control_levels or level in config.control_levels)
+    return (TICKET, *config.controls) if wanted else (TICKET,)
 
 
-def units(chosen: ImpSettings, *, levels: int) -> list[str]:
+def units(config: ImpConfig, *, levels: int) -> list[str]:
     """Return the names of all networks that the settings ask for, dilations aside."""
     return [
         unit(level, control, replicate)
         for level in range(levels + 1)
-        for control in trained_at(level, chosen)
-        for replicate in range(chosen.replicates)
+        for control in trained_at(level, config)
+        for replicate in range(config.replicates)
     ]
 
 
-def stages(chosen: ImpSettings) -> list[ImpSettings]:
+def stages(config: ImpConfig) -> list[ImpConfig]:
     """Return settings that ask for more and more: tickets, the last controls, everything.
 
     A study done in this order has its most telling numbers first, should it be stopped.
 
     Example:
-      >>> [stage.control_levels for stage in stages(ImpSettings(levels=3))]
+      >>> [stage.control_levels for stage in stages(ImpConfig(levels=3))]
       [(), (3,), ()]
     """
-    own = dataclasses.replace(chosen, controls=(), control_levels=())
-    end = max(chosen.control_levels, default=chosen.levels)
-    last = dataclasses.replace(chosen, control_levels=(end,) if end else ())
-    asked = {tuple(units(stage, levels=stage.levels)): stage for stage in (own, last, chosen)}
+    own = dataclasses.replace(config, controls=(), control_levels=())
+    end = max(config.control_levels, default=config.levels)
+    last = dataclasses.replace(config, control_levels=(end,) if end else ())
+    asked = {tuple(units(stage, levels=stage.levels)): stage for stage in (own, last, config)}
     return list(asked.values())
 
 
@@ -234,11 +234,11 @@ def dilated(name: str, dilation: float) -> str:
     )
 
 
-def label(chosen: Any) -> str:
+def label(config: Any) -> str:
     """Return the readable part of a run folder's name.
 
     Example:
-      >>> label(ImpSettings())
+      >>> label(ImpConfig())
       'digits-lenet-300-100'
     """
-    return f"{chosen.data.name.replace(':', '-')}-{models.label(chosen.model)}"
+    return f"{config.data.name.replace(':', '-')}-{models.label(config.model)}"

@@ -23,7 +23,7 @@ from jaxlth import graphs, masks, models
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Network
 from jaxlth.tickets.problem import Problem
-from jaxlth.work import Ask, Course, Placed, Start
+from jaxlth.work import CompiledTraining, DeviceDataset, Ticket, TrainRequest
 
 GRID = sorted({2**power for power in range(24)} | {3 * 2**power for power in range(23)})
 WORTHWHILE = 1e11  # operations; to save fewer is not worth the compilation of a program
@@ -35,9 +35,9 @@ Units: TypeAlias = tuple[np.ndarray, ...]  # places of the units kept of each la
 class Group(NamedTuple):
     """Networks that are trained alike."""
 
-    asks: Sequence[Ask]
-    course: Course
-    placed: Placed
+    requests: Sequence[TrainRequest]
+    course: CompiledTraining
+    placed: DeviceDataset
 
 
 class Trainings:
@@ -48,20 +48,20 @@ class Trainings:
     """
 
     def __init__(self, problem: Problem[Any]) -> None:
-        chosen = problem.subject.chosen
-        fine_tune = chosen.after_pruning == "fine-tune"
+        config = problem.subject.config
+        fine_tune = config.after_pruning == "fine-tune"
         self._problem = problem
         self._dense = problem.course()
         self._pruned = problem.course(fine_tune=True) if fine_tune else self._dense
         again = functools.partial(Problem.course, fine_tune=fine_tune)
-        self._smaller = Compaction(problem, self._pruned, again) if chosen.compact else None
+        self._smaller = Compaction(problem, self._pruned, again) if config.compact else None
 
-    def groups(self, level: int, asks: Sequence[Ask]) -> Iterable[Group]:
+    def groups(self, level: int, requests: Sequence[TrainRequest]) -> Iterable[Group]:
         """Return the networks of a level in groups that are trained alike."""
         if self._smaller and level:
-            return self._smaller.groups(asks)
+            return self._smaller.groups(requests)
         course = self._pruned if level else self._dense
-        return [Group(asks, course, self._problem.placed)]
+        return [Group(requests, course, self._problem.placed)]
 
 
 class Compaction:
@@ -78,25 +78,25 @@ class Compaction:
     def __init__(
         self,
         problem: Problem[Any],
-        whole: Course,
-        course: Callable[[Problem[Any]], Course],
+        whole: CompiledTraining,
+        course: Callable[[Problem[Any]], CompiledTraining],
         *,
         worthwhile: float | None = None,
     ) -> None:
         self._problem, self._whole = problem, whole
         self._worthwhile = WORTHWHILE if worthwhile is None else worthwhile
         self._share = SHARE if worthwhile is None else 0.0
-        chosen = problem.subject.chosen.data
+        config = problem.subject.config.data
         # Else an input would depend on others before the network sees it.
-        self._inputs_may_go = chosen.normalize != "unit-norm" and chosen.augment == "none"
+        self._inputs_may_go = config.normalize != "unit-norm" and config.augment == "none"
         self._full = tuple(len(layer) for layer in self._alive(problem.subject.dense))
         self._smaller = functools.cache(lambda widths: course(self._made(widths)))
 
-    def groups(self, asks: Sequence[Ask]) -> Iterator[Group]:
+    def groups(self, requests: Sequence[TrainRequest]) -> Iterator[Group]:
         """Yield networks of one level in groups; controls apart, for they keep other units."""
-        for control in dict.fromkeys(ask.record["control"] for ask in asks):
-            same = [ask for ask in asks if ask.record["control"] == control]
-            alive = [self._alive(ask.start().mask) for ask in same]
+        for control in dict.fromkeys(request.record["control"] for request in requests):
+            same = [request for request in requests if request.record["control"] == control]
+            alive = [self._alive(request.start().mask) for request in same]
             inputs = functools.reduce(np.union1d, [units[0] for units in alive])
             widths = self._common(alive, inputs)
             if not self._pays(widths, len(same)):
@@ -107,7 +107,7 @@ class Compaction:
                 (inputs, *map(_filled, units[1:], widths[1:], self._full[1:])) for units in alive
             ]
             yield Group(
-                [self._shrunk(ask, units) for ask, units in zip(same, kept, strict=True)],
+                [self._shrunk(request, units) for request, units in zip(same, kept, strict=True)],
                 self._smaller(widths),
                 self._placed(inputs),
             )
@@ -141,27 +141,27 @@ class Compaction:
         """Return the problem for a perceptron of other widths."""
         subject = self._problem.subject
         shape = (1, widths[0], 1) if widths[0] < self._full[0] else self._problem.info.shape
-        chosen = dataclasses.replace(subject.chosen.model, name="mlp", hidden=widths[1:-1])
-        model = models.build(chosen, shape=shape, classes=widths[-1])
+        config = dataclasses.replace(subject.config.model, name="mlp", hidden=widths[1:-1])
+        model = models.build(config, shape=shape, classes=widths[-1])
         return dataclasses.replace(self._problem, subject=dataclasses.replace(subject, model=model))
 
-    def _shrunk(self, ask: Ask, units: Units) -> Ask:
-        """Return the ask for a network of some of its units, restored where it is stored."""
+    def _shrunk(self, request: TrainRequest, units: Units) -> TrainRequest:
+        """Return the request for a network of some of its units, restored where it is stored."""
 
-        def start() -> Start:
-            whole = ask.start()
+        def start() -> Ticket:
+            whole = request.start()
             params = _cut(whole.network.params, units)
-            return Start(Network(params, whole.network.stats), _cut(whole.mask, units))
+            return Ticket(Network(params, whole.network.stats), _cut(whole.mask, units))
 
-        def restore(network: Network) -> Start:
-            whole = jax.device_get(ask.start())
+        def restore(network: Network) -> Ticket:
+            whole = jax.device_get(request.start())
             params = graphs.expand(network.params, whole.network.params, whole.mask, units)
-            return Start(Network(params, network.stats), whole.mask)
+            return Ticket(Network(params, network.stats), whole.mask)
 
         parts = hashlib.sha256(b"".join(each.tobytes() for each in units)).hexdigest()[:16]
-        return ask._replace(start=start, restore=restore, parts=parts)
+        return request._replace(start=start, restore=restore, parts=parts)
 
-    def _placed(self, inputs: np.ndarray) -> Placed:
+    def _placed(self, inputs: np.ndarray) -> DeviceDataset:
         """Return the data set with some of its inputs, in a row."""
         dataset = self._problem.placed.dataset
         assert isinstance(dataset, Dataset)
@@ -176,7 +176,7 @@ class Compaction:
             every = np.broadcast_to(values, self._problem.info.shape)
             return every.reshape(-1)[inputs][None, :, None]
 
-        return Placed(
+        return DeviceDataset(
             Dataset(
                 train=seen(dataset.train),
                 validation=None if dataset.validation is None else seen(dataset.validation),

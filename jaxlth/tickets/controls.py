@@ -6,29 +6,31 @@ import jax
 
 from jaxlth import keys, masks
 from jaxlth.models import Network
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 TICKET = "ticket"
 
 # ticket, newly drawn network, key -> control. Random masks get new weights (Frankle 2023, notes 7
 # and 10); shuffled keeps those of the ticket, as the random pruning of chapter 4 does.
-CONTROLS: dict[str, Callable[[Start, Network, jax.Array], Start]] = {
-    "reinitialized": lambda ticket, new, key: Start(new, ticket.mask),
-    "shuffled": lambda ticket, new, key: Start(ticket.network, masks.shuffle(ticket.mask, key=key)),
-    "random": lambda ticket, new, key: Start(new, masks.random(ticket.mask, key=key)),
-    "random-layerwise": lambda ticket, new, key: Start(new, masks.shuffle(ticket.mask, key=key)),
+CONTROLS: dict[str, Callable[[Ticket, Network, jax.Array], Ticket]] = {
+    "reinitialized": lambda ticket, new, key: Ticket(new, ticket.mask),
+    "shuffled": lambda ticket, new, key: Ticket(
+        ticket.network, masks.shuffle(ticket.mask, key=key)
+    ),
+    "random": lambda ticket, new, key: Ticket(new, masks.random(ticket.mask, key=key)),
+    "random-layerwise": lambda ticket, new, key: Ticket(new, masks.shuffle(ticket.mask, key=key)),
 }
 
 
 def changed(
-    ticket: Start,
+    ticket: Ticket,
     control: str,
     init: Callable[[jax.Array], Network],
     *,
     seed: int,
     replicate: int,
     level: int,
-) -> Start:
+) -> Ticket:
     """Return a control of a ticket, or the ticket itself where that is asked for.
 
     Args:

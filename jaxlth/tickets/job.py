@@ -12,30 +12,32 @@ from jaxlth.tickets import controls
 from jaxlth.tickets.choices import dilated, rewound, unit, units
 from jaxlth.tickets.controls import TICKET
 from jaxlth.tickets.problem import Pruning
-from jaxlth.work import Ask, Start
+from jaxlth.work import Ticket, TrainRequest
 
 
 class Job:
     """What each unit of a run is made of."""
 
     def __init__(self, pruning: Pruning, run: Run) -> None:
-        self.chosen = pruning.chosen
+        self.config = pruning.config
         self.levels = pruning.levels
         self.run = run
         self._pruning = pruning
         self._init = jax.jit(pruning.model.init)
         self._select = jax.jit(pruning.by_magnitude)
-        self.mask = functools.lru_cache(maxsize=2 * self.chosen.replicates)(self._mask)
+        self.mask = functools.lru_cache(maxsize=2 * self.config.replicates)(self._mask)
 
-    def ask(self, level: int, control: str, replicate: int, *, dilation: float = 1.0) -> Ask:
-        """Return the ask for one network; a dilation of 1 is the network itself."""
+    def request(
+        self, level: int, control: str, replicate: int, *, dilation: float = 1.0
+    ) -> TrainRequest:
+        """Return the request for one network; a dilation of 1 is the network itself."""
         name = unit(level, control, replicate)
-        rewind_step = round(self.chosen.rewind_step * dilation)
+        rewind_step = round(self.config.rewind_step * dilation)
         keeps_rewound = level == 0 and rewind_step > 0 and dilation == 1
-        return Ask(
+        return TrainRequest(
             unit=dilated(name, dilation),
             start=functools.partial(self.start, level, control, replicate),
-            key=keys.fold(keys.stream(self.chosen.seed, replicate, "order"), level),
+            key=keys.fold(keys.stream(self.config.seed, replicate, "order"), level),
             begin=rewind_step if level else 0,
             record={
                 "job": "imp",
@@ -47,18 +49,18 @@ class Job:
             snapshots={rewind_step: rewound(replicate)} if keeps_rewound else {},
         )
 
-    def start(self, level: int, control: str, replicate: int) -> Start:
+    def start(self, level: int, control: str, replicate: int) -> Ticket:
         """Return what a network starts from."""
         mask = self.mask(level, replicate)
-        ticket = Start(self._ticket_network(level, replicate), mask)
-        which = {"seed": self.chosen.seed, "replicate": replicate, "level": level}
+        ticket = Ticket(self._ticket_network(level, replicate), mask)
+        which = {"seed": self.config.seed, "replicate": replicate, "level": level}
         return controls.changed(ticket, control, self._init, **which)
 
     def first_asked(self) -> list[str]:
         """Return the units that the settings ask for, as far as that is known beforehand."""
-        networks = units(self.chosen, levels=self.levels)
-        snapshots = self.chosen.replicates if self.chosen.rewind_step else 0
-        again = sorted(set(self.chosen.dilations) - {1.0})[:1]
+        networks = units(self.config, levels=self.levels)
+        snapshots = self.config.replicates if self.config.rewind_step else 0
+        again = sorted(set(self.config.dilations) - {1.0})[:1]
         return [
             *networks,
             *(rewound(replicate) for replicate in range(snapshots)),
@@ -67,8 +69,8 @@ class Job:
 
     def missing_after(self, level: int) -> int:
         """Return how many networks of the later levels the run lacks."""
-        before = set(units(self.chosen, levels=level))
-        asked = set(units(self.chosen, levels=self.levels))
+        before = set(units(self.config, levels=level))
+        asked = set(units(self.config, levels=self.levels))
         return sum(not self.run.has(name) for name in asked - before)
 
     def diverged_before(self, level: int, replicate: int) -> bool:
@@ -83,25 +85,25 @@ class Job:
 
         Judged on the validation split where there is one.
         """
-        if self.chosen.stop_lost_accuracy is None:
+        if self.config.stop_lost_accuracy is None:
             return False
-        split = "test_accuracy" if self.chosen.data.validation == 0 else "validation_accuracy"
+        split = "test_accuracy" if self.config.data.validation == 0 else "validation_accuracy"
         lost = self.mean_accuracy(0, split) - self.mean_accuracy(level, split)
-        return lost > self.chosen.stop_lost_accuracy
+        return lost > self.config.stop_lost_accuracy
 
     def mean_accuracy(self, level: int, split: str) -> float:
         """Return the mean accuracy of a level's tickets that did not diverge; NaN if all did."""
-        names = [unit(level, TICKET, replicate) for replicate in range(self.chosen.replicates)]
+        names = [unit(level, TICKET, replicate) for replicate in range(self.config.replicates)]
         records = [self.run.record(name) for name in names if self.run.has(name)]
         trained = [record[split] for record in records if record["nan_step"] is None]
         return float(np.mean(trained)) if trained else float("nan")
 
     def _ticket_network(self, level: int, replicate: int) -> Network:
-        if level > 0 and self.chosen.after_pruning != "rewind":
+        if level > 0 and self.config.after_pruning != "rewind":
             return self._trained(self._pruned_level(level), replicate)
-        if level > 0 and self.chosen.rewind_step > 0:
+        if level > 0 and self.config.rewind_step > 0:
             return self.run.load(rewound(replicate), "network", self._pruning.like)
-        return self._init(keys.stream(self.chosen.seed, replicate, "initialization"))
+        return self._init(keys.stream(self.config.seed, replicate, "initialization"))
 
     def _mask(self, level: int, replicate: int) -> masks.Mask:
         """Return the mask of a ticket: stored with it, or pruned from the network before it."""
@@ -124,7 +126,7 @@ class Job:
 
     def _pruned_level(self, level: int) -> int:
         """Return the level whose trained network a level prunes."""
-        return 0 if self.chosen.one_shot else level - 1
+        return 0 if self.config.one_shot else level - 1
 
     def _trained(self, level: int, replicate: int) -> Network:
         return self.run.load(unit(level, TICKET, replicate), "network", self._pruning.like)

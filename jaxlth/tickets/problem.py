@@ -14,7 +14,7 @@ from jaxlth import data, keys, masks, models, prune, scores, settings, training,
 from jaxlth.data import Dataset, Info, augment
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.tickets import machine, scoring
-from jaxlth.tickets.choices import ImpSettings
+from jaxlth.tickets.choices import ImpConfig
 from jaxlth.training import execution, losses, optimizers, train
 from jaxlth.training.evaluation import Seen
 
@@ -29,13 +29,13 @@ class Subject:
     """The network that is pruned.
 
     Attributes:
-      chosen: the settings.
+      config: the settings.
       model: the network's functions.
       like: a `Network` of `jax.ShapeDtypeStruct`s.
       dense: the mask of level 0.
     """
 
-    chosen: Chosen
+    config: Chosen
     model: Model
     like: Network
     dense: masks.Mask
@@ -58,7 +58,7 @@ class Subject:
             f"`density` {density:g} keeps {total} of {size} weights, fewer than the network's "
             f"{len(sizes)} layers.",
         )
-        if self.chosen.scope == "global":
+        if self.config.scope == "global":
             return total
         counts = {name: round(density * size) for name, size in sizes.items()}
         empty = [name for name, count in counts.items() if count == 0]
@@ -69,7 +69,7 @@ class Subject:
 
     def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
         """Return what is left of a mask where the least magnitudes are pruned; may be jitted."""
-        rule = prune.global_topk if self.chosen.scope == "global" else prune.layerwise_topk
+        rule = prune.global_topk if self.config.scope == "global" else prune.layerwise_topk
         return rule(scores.magnitude(params), mask, keep=keep)
 
     def check_pruned(self, density: float) -> None:
@@ -93,7 +93,7 @@ class Pruning(Subject):
       keep: what each level keeps, level 0 first: a count, or counts by layer.
     """
 
-    chosen: ImpSettings
+    config: ImpConfig
     keep: list[Any]
 
     @property
@@ -102,42 +102,42 @@ class Pruning(Subject):
         return len(self.keep) - 1
 
 
-def subject(chosen: Chosen, *, shape: tuple[int, ...], classes: int) -> Subject:
+def subject(config: Chosen, *, shape: tuple[int, ...], classes: int) -> Subject:
     """Return the network that is pruned, for images of a shape (height, width, channels).
 
     Raises:
       ValueError: it has no weights that may be pruned, or the images are too small for it.
     """
-    shared = batch_axis(chosen) if chosen.training.synchronized_statistics else None
-    model = models.build(chosen.model, shape=shape, classes=classes, batch_axis=shared)
+    shared = batch_axis(config) if config.training.synchronized_statistics else None
+    model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
-    machine.check_weights(chosen, like)
-    dense = masks.without(masks.dense(_zeros(like)), chosen.leave_out)
+    machine.check_weights(config, like)
+    dense = masks.without(masks.dense(_zeros(like)), config.leave_out)
     settings.require(
         masks.size(dense) > 0,
-        f"`leave_out` leaves no weight to prune; got {' '.join(chosen.leave_out)}.",
+        f"`leave_out` leaves no weight to prune; got {' '.join(config.leave_out)}.",
     )
-    return Subject(chosen, model, like, dense)
+    return Subject(config, model, like, dense)
 
 
 def _zeros(like: Network) -> masks.Params:
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
 
 
-def pruning(chosen: ImpSettings, *, shape: tuple[int, ...], classes: int) -> Pruning:
+def pruning(config: ImpConfig, *, shape: tuple[int, ...], classes: int) -> Pruning:
     """Return what IMP prunes, for images of a shape (height, width, channels).
 
     Raises:
       ValueError: the network has fewer weights than levels, or none that may be pruned.
     """
-    pruned = subject(chosen, shape=shape, classes=classes)
-    keep = kept_by_level(chosen, pruned.dense)
-    return Pruning(chosen, pruned.model, pruned.like, pruned.dense, keep)
+    pruned = subject(config, shape=shape, classes=classes)
+    keep = kept_by_level(config, pruned.dense)
+    return Pruning(config, pruned.model, pruned.like, pruned.dense, keep)
 
 
-def batch_axis(chosen: Chosen) -> BatchAxis | None:
+def batch_axis(config: Chosen) -> BatchAxis | None:
     """Return the devices that share each batch; None where each has its own."""
-    devices = jax.device_count() if chosen.data.streamed else chosen.training.batch_devices
+    devices = jax.device_count() if config.data.streamed else config.training.batch_devices
     return None if devices == 1 else BatchAxis(execution.AXIS, devices)
 
 
@@ -150,12 +150,12 @@ class Problem(Generic[S]):
 
     subject: S
     info: Info
-    placed: work.Placed
+    placed: work.DeviceDataset
 
     @property
     def identity(self) -> data.Identity:
         """What tells the data from others of the same name."""
-        return data.Identity(self.info.digest, data.directory(self.subject.chosen.data))
+        return data.Identity(self.info.digest, data.directory(self.subject.config.data))
 
     def course(
         self,
@@ -164,7 +164,7 @@ class Problem(Generic[S]):
         fine_tune: bool = False,
         until: int | None = None,
         change: Callable[[Optimizer], Optimizer] = lambda optimizer: optimizer,
-    ) -> work.Course:
+    ) -> work.CompiledTraining:
         """Return the training, as set or dilated; or fine-tuning, at its constant last rate.
 
         Args:
@@ -173,31 +173,31 @@ class Problem(Generic[S]):
           until: step to end at, of a schedule that would go on.
           change: what becomes of the optimiser.
         """
-        chosen, plan = self.subject.chosen, self.plan(dilation)
+        config, plan = self.subject.config, self.plan(dilation)
         rate = optimizers.schedule(
-            chosen.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
+            config.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
         )
         if fine_tune:
             rate = optimizers.held(rate, at=plan.steps - 1)
         trainer = train.make(
             self.subject.model,
-            change(optimizers.build(chosen.optimizer, rate)),
-            batch_size=chosen.training.batch_size,
+            change(optimizers.build(config.optimizer, rate)),
+            batch_size=config.training.batch_size,
             patience=plan.patience,
-            keep_best=chosen.training.keep == "best",
-            normalize=data.NORMALIZERS[chosen.data.normalize],
-            augmentation=augment.AUGMENTATIONS[chosen.data.augment],
-            batch_axis=batch_axis(chosen),
+            keep_best=config.training.keep == "best",
+            normalize=data.NORMALIZERS[config.data.normalize],
+            augmentation=augment.AUGMENTATIONS[config.data.augment],
+            batch_axis=batch_axis(config),
             tasks=self.info.tasks,
         )
-        return work.Course(
+        return work.CompiledTraining(
             trainer,
             plan if until is None else training.cut(plan, until),
-            train_examples=chosen.training.train_examples,
-            split=chosen.training.batch_devices,
-            side_by_side=chosen.training.side_by_side,
+            train_examples=config.training.train_examples,
+            split=config.training.batch_devices,
+            side_by_side=config.training.side_by_side,
             convolutional=self.subject.model.convolutional,
-            stream=chosen.data.stream if chosen.data.streamed else None,
+            stream=config.data.stream if config.data.streamed else None,
         )
 
     def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
@@ -224,17 +224,17 @@ class Problem(Generic[S]):
     @functools.cached_property
     def seen(self) -> Seen:
         """How evaluations see the network."""
-        chosen = self.subject.chosen.data
-        return Seen(self.subject.model, data.NORMALIZERS[chosen.normalize], self.info.tasks)
+        config = self.subject.config.data
+        return Seen(self.subject.model, data.NORMALIZERS[config.normalize], self.info.tasks)
 
     def score(
         self, name: str, *, inverted: bool = False, chunk: int | None = None
     ) -> scoring.Score:
         """Return a score of networks such as the subject's; see `scoring.build`."""
-        info, chosen = self.info, self.subject.chosen.model
+        info, config = self.info, self.subject.config.model
         model, wide = (
             models.build(each, shape=info.shape, classes=info.classes)
-            for each in (chosen, dataclasses.replace(chosen, dtype="float32"))
+            for each in (config, dataclasses.replace(config, dtype="float32"))
         )
         options = {"wide": wide, "inverted": inverted, "chunk": chunk}
         return scoring.build(name, model, info.shape, **options)
@@ -260,7 +260,7 @@ class Problem(Generic[S]):
         dataset, several = self.placed.dataset, not losses.one_of_classes(self.info.tasks)
         if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
             return self.mean, np.zeros(1, np.int32)
-        key = keys.stream(self.subject.chosen.seed, replicate, "examples")
+        key = keys.stream(self.subject.config.seed, replicate, "examples")
         least = int(np.bincount(dataset.train.labels, minlength=self.info.classes).min())
         settings.require(
             per_class <= least,
@@ -272,46 +272,46 @@ class Problem(Generic[S]):
 
     def _normalized(self, images: np.ndarray) -> np.ndarray:
         dataset = self.placed.dataset
-        normalize = data.NORMALIZERS[self.subject.chosen.data.normalize]
+        normalize = data.NORMALIZERS[self.subject.config.data.normalize]
         arrays = map(jnp.asarray, (images, dataset.mean, dataset.std))
         return jax.device_get(normalize(*arrays))
 
     def plan(self, dilation: float) -> training.Plan:
         """Return the times of a training in steps."""
-        chosen = self.subject.chosen
+        config = self.subject.config
         return training.plan(
-            chosen.training,
-            chosen.optimizer,
+            config.training,
+            config.optimizer,
             examples=self.info.train,
             evaluated=self.info.validation + self.info.test,
             dilation=dilation,
         )
 
 
-def prepare(chosen: ImpSettings) -> Problem[Pruning]:
+def prepare(config: ImpConfig) -> Problem[Pruning]:
     """Return the problem that settings describe, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    problem = posed(chosen, pruning)
-    for dilation in (1.0, *chosen.dilations):
+    problem = posed(config, pruning)
+    for dilation in (1.0, *config.dilations):
         steps = problem.plan(dilation).steps
         dilated = "" if dilation == 1 else f" dilated by {dilation:g}"
         settings.require(
-            round(chosen.rewind_step * dilation) < steps,
+            round(config.rewind_step * dilation) < steps,
             f"`rewind_step` must lie in 0..{steps - 1}, before the end of training{dilated}; "
-            f"got {chosen.rewind_step}.",
+            f"got {config.rewind_step}.",
         )
-    _check_dilations(problem, chosen)
+    _check_dilations(problem, config)
     return problem
 
 
-def _check_dilations(problem: Problem[Pruning], chosen: ImpSettings) -> None:
+def _check_dilations(problem: Problem[Pruning], config: ImpConfig) -> None:
     """Raise ValueError where two dilations make trainings of as many steps."""
     lengths: dict[int, float] = {}
-    for dilation in sorted({1.0, *chosen.dilations}):
+    for dilation in sorted({1.0, *config.dilations}):
         steps = problem.plan(dilation).steps
         settings.require(
             steps not in lengths,
@@ -321,53 +321,53 @@ def _check_dilations(problem: Problem[Pruning], chosen: ImpSettings) -> None:
         lengths[steps] = dilation
 
 
-def posed(chosen: Chosen, pruned: Callable[..., S]) -> Problem[S]:
+def posed(config: Chosen, pruned: Callable[..., S]) -> Problem[S]:
     """Return the problem of a job, its data read.
 
     What can be refused without the data is refused before they are read, and what does not fit
     into memory before any of it is taken.
 
     Args:
-      chosen: its settings.
+      config: its settings.
       pruned: (settings, shape=, classes=) -> what is pruned.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    training.check_times(chosen.training, chosen.optimizer)
-    machine.check_devices(chosen)
-    devices, batch_size = jax.device_count(), chosen.training.batch_size
+    training.check_times(config.training, config.optimizer)
+    machine.check_devices(config)
+    devices, batch_size = jax.device_count(), config.training.batch_size
     settings.require(
-        not chosen.data.streamed or batch_size % devices == 0,
+        not config.data.streamed or batch_size % devices == 0,
         f"`batch_size` must be a multiple of the {devices} devices that share the batches of"
         f" streamed data; got {batch_size}.",
     )
-    machine.check_stream(chosen)
-    info, dataset = data.load(chosen.data, seed=chosen.seed)
-    training.plan(chosen.training, chosen.optimizer, examples=info.train)
-    any_width = chosen.model.name == "mlp"
+    machine.check_stream(config)
+    info, dataset = data.load(config.data, seed=config.seed)
+    training.plan(config.training, config.optimizer, examples=info.train)
+    any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice
-        machine.check_memory(chosen, info, dataset)
-    found = pruned(chosen, shape=info.shape, classes=info.classes)
+        machine.check_memory(config, info, dataset)
+    found = pruned(config, shape=info.shape, classes=info.classes)
     if not any_width:
-        machine.check_memory(chosen, info, dataset, like=found.like)
-    return Problem(found, info, work.Placed(dataset))
+        machine.check_memory(config, info, dataset, like=found.like)
+    return Problem(found, info, work.DeviceDataset(dataset))
 
 
-def kept_by_level(chosen: ImpSettings, dense: masks.Mask) -> list[Any]:
+def kept_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:
     """Return what each level of IMP keeps, level 0 first: a count, or counts by layer."""
-    times = {"levels": chosen.levels, "fraction": chosen.prune_fraction}
-    if chosen.scope == "global":
+    times = {"levels": config.levels, "fraction": config.prune_fraction}
+    if config.scope == "global":
         keep: list[Any] = prune.keep_counts(masks.size(dense), **times)
     else:
         layers = trees.named(dense)
         counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
         keep = [
             {name: count[level] for name, count in counts.items()}
-            for level in range(chosen.levels + 1)
+            for level in range(config.levels + 1)
         ]
-    return keep[: 1 + _last_level(keep, chosen.stop_density, size=masks.size(dense))]
+    return keep[: 1 + _last_level(keep, config.stop_density, size=masks.size(dense))]
 
 
 def _last_level(keep: list[Any], least: float | None, *, size: int) -> int:

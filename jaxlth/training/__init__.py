@@ -4,14 +4,14 @@
 them over replicates and devices, `fit` is the loop that a job watches.
 """
 
-from jaxlth.training.choices import TrainingSettings, check_whole, with_length
-from jaxlth.training.optimizers import OptimizerSettings
+from jaxlth.training.choices import TrainingConfig, check_whole, with_length
+from jaxlth.training.optimizers import OptimizerConfig
 from jaxlth.training.plans import Plan, check_times, cut, plan, time_in_steps
 
 __all__ = [
-    "OptimizerSettings",
+    "OptimizerConfig",
     "Plan",
-    "TrainingSettings",
+    "TrainingConfig",
     "check_times",
     "check_whole",
     "cut",

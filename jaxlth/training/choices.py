@@ -10,7 +10,7 @@ MOST_STEPS = 2_000_000_000  # a step counter has 32 bits, and the end of an epoc
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingConfig:
     """How long to train, on what batches, and when to stop.
 
     The unit of the training's length, steps or epochs, is also that of `evaluate_every`,
@@ -60,7 +60,7 @@ class TrainingSettings:
             check_whole(name, getattr(self, name), self)
 
 
-def check_whole(name: str, time: float | None, training: TrainingSettings) -> None:
+def check_whole(name: str, time: float | None, training: TrainingConfig) -> None:
     """Raise ValueError where a time is a part of a step, in a training whose length is in steps.
 
     Args:
@@ -75,7 +75,7 @@ def check_whole(name: str, time: float | None, training: TrainingSettings) -> No
     )
 
 
-def with_length(training: TrainingSettings, name: str) -> TrainingSettings:
+def with_length(training: TrainingConfig, name: str) -> TrainingConfig:
     """Return a training whose length is about to be given, without the one that it takes back.
 
     Args:
@@ -83,8 +83,8 @@ def with_length(training: TrainingSettings, name: str) -> TrainingSettings:
       name: what will be given, "steps" or "epochs".
 
     Example:
-      >>> with_length(TrainingSettings(steps=5), "epochs").steps is None
+      >>> with_length(TrainingConfig(steps=5), "epochs").steps is None
       True
     """
-    other = {"steps": {"epochs": TrainingSettings.epochs}, "epochs": {"steps": None}}
+    other = {"steps": {"epochs": TrainingConfig.epochs}, "epochs": {"steps": None}}
     return dataclasses.replace(training, **other[name])

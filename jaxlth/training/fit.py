@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import hosts
-from jaxlth.data import Dataset, Split, StreamSettings
+from jaxlth.data import Dataset, Split, StreamConfig
 from jaxlth.training import Plan, evaluation, looping, streaming
 from jaxlth.training.execution import Compiled, Layout, Tally
 from jaxlth.training.states import NEVER
@@ -37,7 +37,7 @@ class Moment(NamedTuple):
 
 
 def compile(
-    trainer: Trainer, layout: Layout, *, train_examples: int, stream: StreamSettings | None = None
+    trainer: Trainer, layout: Layout, *, train_examples: int, stream: StreamConfig | None = None
 ) -> Compiled:
     """Return the trainer's functions for a layout.
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlth.data import StreamSettings
+from jaxlth.data import StreamConfig
 from jaxlth.models import Model, Network
 from jaxlth.training import optimizers
-from jaxlth.training.choices import TrainingSettings
+from jaxlth.training.choices import TrainingConfig
 from jaxlth.training.execution import Layout
-from jaxlth.training.optimizers import OptimizerSettings
+from jaxlth.training.optimizers import OptimizerConfig
 
 PRODUCTS = ("dot_general", "conv_general_dilated")  # the gradient of these needs their inputs
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -70,8 +70,8 @@ def of_training(
     option: str,
     model: Model,
     like: Network,
-    training: TrainingSettings,
-    optimizer: OptimizerSettings,
+    training: TrainingConfig,
+    optimizer: OptimizerConfig,
     layout: Layout,
     *,
     shape: tuple[int, ...],
@@ -101,21 +101,21 @@ def of_training(
     ]
 
 
-def of_stream(chosen: StreamSettings, training: TrainingSettings) -> list[Need]:
+def of_stream(config: StreamConfig, training: TrainingConfig) -> list[Need]:
     """Return what reading streamed images needs on the host: 3 bytes a pixel.
 
     The option that batches grow with is the one that is the most times its default.
     """
-    image, batch = 3 * chosen.image_size**2, training.batch_size
+    image, batch = 3 * config.image_size**2, training.batch_size
     times = {
-        "image_size": (chosen.image_size / StreamSettings.image_size) ** 2,
-        "batch_size": batch / TrainingSettings.batch_size,
-        "ahead": chosen.ahead / StreamSettings.ahead,
+        "image_size": (config.image_size / StreamConfig.image_size) ** 2,
+        "batch_size": batch / TrainingConfig.batch_size,
+        "ahead": config.ahead / StreamConfig.ahead,
     }
     option = max(times, key=lambda name: times[name])
     return [
-        Need("resize_to", "a resized image", 3 * chosen.resize_to**2),
-        Need(option, "batches of images", (1 + chosen.ahead) * batch * image),
+        Need("resize_to", "a resized image", 3 * config.resize_to**2),
+        Need(option, "batches of images", (1 + config.ahead) * batch * image),
     ]
 
 
@@ -137,7 +137,7 @@ def device() -> int | None:
     return (first.memory_stats() or {}).get("bytes_limit")
 
 
-def _state(like: Network, training: TrainingSettings, optimizer: OptimizerSettings) -> int:
+def _state(like: Network, training: TrainingConfig, optimizer: OptimizerConfig) -> int:
     """Return the bytes of the weights and the optimiser's state of one network."""
     rule = optimizers.build(optimizer, optimizers.schedule(optimizer, steps=1))
     state = jax.eval_shape(rule.init, like.params)

@@ -21,7 +21,7 @@ Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerSettings:
+class OptimizerConfig:
     """The optimiser, its learning rate and how that changes in training."""
 
     optimizer: str = "adam"
@@ -67,53 +67,53 @@ class OptimizerSettings:
         self._belongs("drop", self.schedule, ("milestones",))
         self._belongs("final_lr", self.schedule, ("linear", "cosine"))
 
-    def _belongs(self, name: str, chosen: str, owners: tuple[str, ...]) -> None:
+    def _belongs(self, name: str, config: str, owners: tuple[str, ...]) -> None:
         """Raise ValueError where a setting is given that what is chosen does not read."""
         settings.require(
-            chosen in owners or getattr(self, name) == getattr(type(self), name),
-            f"`{name}` belongs to {' and '.join(owners)} and has no effect on {chosen}.",
+            config in owners or getattr(self, name) == getattr(type(self), name),
+            f"`{name}` belongs to {' and '.join(owners)} and has no effect on {config}.",
         )
 
 
 # What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.
-RULES: dict[str, Callable[[OptimizerSettings], optax.GradientTransformation]] = {
-    "sgd": lambda chosen: optax.identity(),
-    "momentum": lambda chosen: optax.trace(chosen.momentum),
-    "nesterov": lambda chosen: optax.trace(chosen.momentum, nesterov=True),
-    "adam": lambda chosen: optax.scale_by_adam(),
-    "adamw": lambda chosen: optax.scale_by_adam(),
+RULES: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
+    "sgd": lambda config: optax.identity(),
+    "momentum": lambda config: optax.trace(config.momentum),
+    "nesterov": lambda config: optax.trace(config.momentum, nesterov=True),
+    "adam": lambda config: optax.scale_by_adam(),
+    "adamw": lambda config: optax.scale_by_adam(),
 }
 
 SCHEDULES = ("constant", "milestones", "linear", "cosine")
 
 
 def schedule(
-    chosen: OptimizerSettings, *, steps: int, milestones: tuple[int, ...] = (), warmup: int = 0
+    config: OptimizerConfig, *, steps: int, milestones: tuple[int, ...] = (), warmup: int = 0
 ) -> Schedule:
     """Return the learning rate as a function of the training step.
 
     Args:
-      chosen: kind of schedule and its rates; its own milestones and warmup are not read.
+      config: kind of schedule and its rates; its own milestones and warmup are not read.
       steps: length of training in steps.
       milestones: steps of the drops.
       warmup: steps of linear warmup, from lr / warmup at step 0.
 
     Example:
-      >>> rate = schedule(OptimizerSettings(lr=0.5, schedule="linear"), steps=10)
+      >>> rate = schedule(OptimizerConfig(lr=0.5, schedule="linear"), steps=10)
       >>> float(rate(5))
       0.25
     """
     kinds: dict[str, optax.Schedule] = {
-        "constant": optax.constant_schedule(chosen.lr),
+        "constant": optax.constant_schedule(config.lr),
         "milestones": optax.piecewise_constant_schedule(
             # Counted, for a short dilation brings milestones together in one step.
-            chosen.lr,
-            {step: chosen.drop**drops for step, drops in collections.Counter(milestones).items()},
+            config.lr,
+            {step: config.drop**drops for step, drops in collections.Counter(milestones).items()},
         ),
-        "linear": optax.linear_schedule(chosen.lr, chosen.final_lr, steps),
-        "cosine": optax.cosine_decay_schedule(chosen.lr, steps, chosen.final_lr / chosen.lr),
+        "linear": optax.linear_schedule(config.lr, config.final_lr, steps),
+        "cosine": optax.cosine_decay_schedule(config.lr, steps, config.final_lr / config.lr),
     }
-    after = kinds[chosen.schedule]
+    after = kinds[config.schedule]
 
     def rate(step: jax.Array) -> jax.Array:
         # The first step is not wasted on a rate of 0. Drops count from step 0, as published.
@@ -130,17 +130,17 @@ def held(rate: Schedule, *, at: int) -> Schedule:
     return lambda step: rate(jnp.asarray(at, jnp.int32))
 
 
-def build(chosen: OptimizerSettings, rate: Schedule) -> optax.GradientTransformationExtraArgs:
+def build(config: OptimizerConfig, rate: Schedule) -> optax.GradientTransformationExtraArgs:
     """Return an optimiser whose `update` takes `step=`, at which `rate` is read.
 
     Weights that are zero and have zero gradients stay exactly zero under every optimiser here.
     """
-    rule = RULES[chosen.optimizer](chosen)
-    if chosen.l1:
-        rule = optax.chain(_slope_of_l1(chosen.l1), rule)
-    if chosen.weight_decay:
-        decay = optax.add_decayed_weights(chosen.weight_decay)
-        decoupled = chosen.optimizer == "adamw"
+    rule = RULES[config.optimizer](config)
+    if config.l1:
+        rule = optax.chain(_slope_of_l1(config.l1), rule)
+    if config.weight_decay:
+        decay = optax.add_decayed_weights(config.weight_decay)
+        decoupled = config.optimizer == "adamw"
         rule = optax.chain(rule, decay) if decoupled else optax.chain(decay, rule)
 
     def update(gradients, state, params=None, *, step, **_unused):

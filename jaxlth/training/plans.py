@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 
 from jaxlth import settings
-from jaxlth.training.choices import MOST_STEPS, TrainingSettings, check_whole
-from jaxlth.training.optimizers import OptimizerSettings
+from jaxlth.training.choices import MOST_STEPS, TrainingConfig, check_whole
+from jaxlth.training.optimizers import OptimizerConfig
 
 MOST_EVALUATIONS = 1_000_000
 USUAL_EVALUATIONS = 20  # where it is not said how often, and they cost little beside the training
@@ -33,8 +33,8 @@ class Plan:
 
 
 def plan(
-    training: TrainingSettings,
-    optimizer: OptimizerSettings,
+    training: TrainingConfig,
+    optimizer: OptimizerConfig,
     *,
     examples: int,
     evaluated: int = 0,
@@ -120,7 +120,7 @@ def usual_evaluations(trained: float, evaluated: int) -> int:
     return int(min(max(1, affordable), USUAL_EVALUATIONS))
 
 
-def check_times(training: TrainingSettings, optimizer: OptimizerSettings) -> None:
+def check_times(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
     """Raise ValueError where times of the learning rate do not fit the length of the training.
 
     Args:
@@ -174,7 +174,7 @@ def cut(whole: Plan, steps: int) -> Plan:
     return dataclasses.replace(whole, steps=steps, evaluations=(*before, steps))
 
 
-def _times(training: TrainingSettings, optimizer: OptimizerSettings) -> Iterator[tuple[str, float]]:
+def _times(training: TrainingConfig, optimizer: OptimizerConfig) -> Iterator[tuple[str, float]]:
     """Yield the times that are given, with the names of their settings."""
     for name in ("evaluate_every", "patience"):
         if (time := getattr(training, name)) is not None:
@@ -183,7 +183,7 @@ def _times(training: TrainingSettings, optimizer: OptimizerSettings) -> Iterator
         yield from ((name, time) for time in _of_optimizer(optimizer, name))
 
 
-def _of_optimizer(optimizer: OptimizerSettings, name: str) -> tuple[float, ...]:
+def _of_optimizer(optimizer: OptimizerConfig, name: str) -> tuple[float, ...]:
     time = getattr(optimizer, name)
     return tuple(time) if name == "milestones" else (time,)
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxlth import keys as keys_lib
-from jaxlth.data import Split, Streamed, StreamSettings, encoded, sources, streamed, workers
+from jaxlth.data import Split, StreamConfig, Streamed, encoded, sources, streamed, workers
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
 from jaxlth.training.execution import AXIS, Compiled, Layout, Tally
@@ -63,14 +63,14 @@ class Feed:
 
 
 def functions(
-    trainer: Trainer, layout: Layout, chosen: StreamSettings, train_examples: int
+    trainer: Trainer, layout: Layout, config: StreamConfig, train_examples: int
 ) -> Compiled:
     """Return the trainer's functions, called for each batch of a stream.
 
     Args:
       trainer: the training, made for batches that all devices share.
       layout: one network on all devices.
-      chosen: how images are read and cropped.
+      config: how images are read and cropped.
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
     """
     one = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
@@ -83,8 +83,8 @@ def functions(
         mapped = layout.map(shared, (0, 0, None))
 
         def sums(trees: Any, source: encoded.Source, norms: Any) -> Any:
-            found = streamed.evaluation(source, chosen, batch_size=trainer.batch_size)
-            sent = workers.ahead(found, put=layout.spread, depth=chosen.ahead)
+            found = streamed.evaluation(source, config, batch_size=trainer.batch_size)
+            sent = workers.ahead(found, put=layout.spread, depth=config.ahead)
             parts = (mapped(trees, batch, norms) for batch in sent)
             # The sums of a batch are read once the next one is under way, and not much later: else
             # batches would pile up on the devices.
@@ -100,7 +100,7 @@ def functions(
         def from_step(begin: int) -> Generator[Split, None, None]:
             return streamed.training(
                 data.train,
-                chosen,
+                config,
                 batch_size=trainer.batch_size,
                 begin=begin,
                 end=end,
@@ -111,7 +111,7 @@ def functions(
         def put(batch: Split) -> tuple[Split, Any]:
             return layout.spread(batch), (data.mean, data.std)
 
-        return contextlib.closing(Feed(from_step, put=put, depth=chosen.ahead))
+        return contextlib.closing(Feed(from_step, put=put, depth=config.ahead))
 
     def advance(states: Any, masks: Any, feed: Feed, _keys: Any, begin: Any, end: Any) -> Any:
         for step, (batch, norms) in feed.batches(int(begin), int(end)):

@@ -12,7 +12,7 @@ from jaxlth.studies.study import Study
 STUDY = Study(
     name="early",
     help=__doc__,
-    Config=early.EarlySettings,
+    Config=early.EarlyConfig,
     prepare=early.prepare,
     run=early.early,
     complete=early.complete,

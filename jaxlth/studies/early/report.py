@@ -13,10 +13,10 @@ from jaxlth.report.figures import Figure
 from jaxlth.settings import require
 from jaxlth.studies import methods
 from jaxlth.studies.study import Figures, TicketName
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 
-def ticket(name: TicketName, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
     """Return a ticket, and what its file says of it."""
     row = methods.ticket_row(name, path)
     start = early.find(store.look(path), row["density"], _method(row), name.replicate)

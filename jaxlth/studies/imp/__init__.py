@@ -15,7 +15,7 @@ from jaxlth.studies.study import Study
 STUDY = Study(
     name="imp",
     help=__doc__,
-    Config=tickets.ImpSettings,
+    Config=tickets.ImpConfig,
     prepare=tickets.prepare,
     run=tickets.imp,
     complete=tickets.complete,

@@ -38,7 +38,7 @@ def dilation(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) 
 def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> levels.PrunedNetwork:
     """Return the tickets of the first replicate, all outputs one task."""
     run = store.look(path)
-    config, images = tickets.described(run, tickets.ImpSettings)
+    config, images = tickets.described(run, tickets.ImpConfig)
     shape, classes = images["shape"], images["classes"]
     pruning = tickets.pruning(config, **images)
     require(

@@ -13,7 +13,7 @@ from jaxlth.studies.study import Study
 STUDY = Study(
     name="instability",
     help=__doc__,
-    Config=instability.InstabilitySettings,
+    Config=instability.InstabilityConfig,
     prepare=instability.prepare,
     run=instability.instability,
     complete=instability.complete,

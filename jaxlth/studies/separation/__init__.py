@@ -16,7 +16,7 @@ from jaxlth.studies.study import Study
 STUDY = Study(
     name="separation",
     help=__doc__,
-    Config=separation.SeparationSettings,
+    Config=separation.SeparationConfig,
     prepare=separation.prepare,
     run=separation.separation,
     complete=separation.complete,

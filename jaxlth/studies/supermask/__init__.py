@@ -14,7 +14,7 @@ from jaxlth.studies.supermask import report
 STUDY = Study(
     name="supermask",
     help=__doc__,
-    Config=supermask.SupermaskSettings,
+    Config=supermask.SupermaskConfig,
     prepare=supermask.prepare,
     run=supermask.supermask,
     complete=supermask.complete,

@@ -12,7 +12,7 @@ from jaxlth.report.figures import Figure
 from jaxlth.studies import ticket_checks
 from jaxlth.studies.run_info import setting
 from jaxlth.studies.study import Draw, Figures, Summary, TicketName
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 LAST = ("accuracies", "training")  # panels of the figure that a run ends with
 
@@ -26,7 +26,7 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     return Summary(table, plots.sentence(frame, summary))
 
 
-def ticket(name: TicketName, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
     """Return the ticket of a replicate; its file says nothing else of it."""
     options = ("level", "control", "density", "method")
     ticket_checks.refuse(name, path, options, instead=("replicate",))

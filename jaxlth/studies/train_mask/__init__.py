@@ -15,7 +15,7 @@ from jaxlth.studies.train_mask import report
 STUDY = Study(
     name="train-mask",
     help=__doc__,
-    Config=mask_training.MaskTrainingSettings,
+    Config=mask_training.MaskTrainingConfig,
     prepare=mask_training.prepare,
     run=mask_training.train_masks,
     complete=mask_training.complete,

@@ -6,10 +6,10 @@ from typing import Any
 from jaxlth import mask_training, store, tickets
 from jaxlth.studies import methods
 from jaxlth.studies.study import Figures, TicketName
-from jaxlth.work import Start
+from jaxlth.work import Ticket
 
 
-def ticket(name: TicketName, path: pathlib.Path) -> tuple[Start, dict[str, Any]]:
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
     """Return a network under its trained mask, and what its file says of it."""
     row = methods.ticket_row(name, path)
     density = None if row["unit"].startswith("density_free/") else row["density"]
