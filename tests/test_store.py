@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import pathlib
 import random
@@ -1171,3 +1172,17 @@ def test_a_full_disk_is_one_line_and_no_traceback(tmp_path):
     assert len(lines) == len(sizes)
     for line in lines:
         assert "cannot be written: No space left on device. Free disk space" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("Task exception was never retrieved\nfuture: <Task coro=<f() at orbax/a.py:1>", False),
+        ("Future exception was never retrieved\nfuture: <Future tensorstore>", False),
+        ("Task exception was never retrieved\nfuture: <Task coro=<f() at mine.py:1>", True),
+    ],
+)
+def test_only_errors_that_orbax_raises_as_well_are_kept_quiet(text, is_told, caplog):
+    checkpointer._orbax()  # puts the filter in place
+    logging.getLogger("asyncio").error(text)
+    assert (text in caplog.messages) == is_told

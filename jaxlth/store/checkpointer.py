@@ -118,8 +118,9 @@ def _check_descriptors(folder: pathlib.Path) -> None:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Return whether a message is not of an error that who waits for orbax is told as well."""
-    lost = "never retrieved" in str(record.msg) and "tensorstore" in str(record.msg)
-    return not lost and "_SignalingThread" not in str(record.msg)
+    text = str(record.msg)
+    lost = "never retrieved" in text and ("tensorstore" in text or "orbax" in text)
+    return not lost and "_SignalingThread" not in text
 
 
 def _os_error(error: Exception) -> int | None:
