@@ -135,8 +135,8 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
-        return True
+    except PermissionError:  # it is somebody else's
+        pass
     return True
 
 

@@ -120,11 +120,6 @@ def checksum(tree: object) -> str:
     return f"{crc:08x}"
 
 
-def environment() -> str:
-    """Return the versions and the processor that bits depend on."""
-    return programs.kind()
-
-
 def known(name: str) -> dict:
     """Return what is kept of a case: digests by environment, and numbers."""
     path = FOLDER / f"{name}.json"
@@ -146,7 +141,7 @@ def main(names: list[str]) -> None:
     for name in names or CASES:
         digests, numbers = stored(name)
         kept = known(name)
-        kept["digests"][environment()] = digests
+        kept["digests"][programs.kind()] = digests
         kept["numbers"] = numbers
         (FOLDER / f"{name}.json").write_text(a_line_each(kept))
         print(name, len(digests), "artifacts")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import bits
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,6 @@ import pytest
 from jaxlth import cli, data, graphs, keys, landscape, masks, models, prune, scores, trees
 from jaxlth.data import augment, inputs
 from jaxlth.models import ModelConfig
-from jaxlth.models.resnet import ResNet
 from jaxlth.training import losses
 
 # What only looks: at ranks, types, keys, numbers that are not finite, tracers after their trace.
@@ -248,9 +248,10 @@ COMMANDS = {
 
 
 @pytest.fixture(autouse=True)
-def resnet_8(monkeypatch):
+def resnet_8():
     """A network with batch norm that compiles fast."""
-    monkeypatch.setitem(models.MODELS, "resnet-8", lambda _, n, own: ResNet((1, 1), 4, n, own))
+    with bits.resnet_8():
+        yield
 
 
 def ran(name, out):

@@ -70,12 +70,12 @@ def call(function: Callable[..., int]) -> int:
     def later(*positional: Any, **named: Any) -> Callable[[], int]:
         return functools.partial(function, *positional, **options.expanded(named))
 
-    config, unknown = _read(later, sys.argv[1:])
+    run, unknown = _read(later, sys.argv[1:])
     if unknown:
         close = settings.closest(unknown[0], known)
         hint = f"Did you mean {close}?" if close else "--help lists the options."
         raise ValueError(f"There is no option {unknown[0]}. {hint}")
-    return config()
+    return run()
 
 
 def _read(

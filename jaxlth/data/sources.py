@@ -163,10 +163,10 @@ def held_out(
         f"`{setting}` = {share} takes {held} of the {count} training images of {name}; at least"
         f" one must be for {purpose} and one for training (0 holds none out).",
     )
-    config = np.zeros(count, bool)
+    is_held = np.zeros(count, bool)
     if held:
-        config[drawn(count, held, seed=seed, purpose=purpose)] = True
-    return config
+        is_held[drawn(count, held, seed=seed, purpose=purpose)] = True
+    return is_held
 
 
 def drawn(count: int, some: int, *, seed: int, purpose: str) -> np.ndarray:
@@ -208,8 +208,8 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
         f"got {count}.",
     )
     labels = split.labels[order]
-    config = np.stack([order[labels == each][:count] for each in classes], axis=1).ravel()
-    return Split(split.images[config], split.labels[config])
+    places = np.stack([order[labels == each][:count] for each in classes], axis=1).ravel()
+    return Split(split.images[places], split.labels[places])
 
 
 def spaced(count: int, most: int) -> np.ndarray:

@@ -69,11 +69,11 @@ def layerwise_topk(
     values, among, structure = _pairs(scores, mask)
     names = trees.names(mask)
     counts = _layer_counts(dict(zip(names, among, strict=True)), keep)
-    config = [
+    kept = [
         _largest([value], [live], counts[name])[0]
         for name, value, live in zip(names, values, among, strict=True)
     ]
-    return jax.tree.unflatten(structure, config)
+    return jax.tree.unflatten(structure, kept)
 
 
 def in_rounds(

@@ -244,8 +244,8 @@ def steps(results: pd.DataFrame) -> Figure:
     later = rows[rows["prune_step"] > 0]
     if later.empty:
         raise ValueError("`results` have no ticket pruned after initialisation.")
-    config = later["density"].min()
-    pruned = rows[np.isclose(rows["density"], config)]
+    lowest = later["density"].min()
+    pruned = rows[np.isclose(rows["density"], lowest)]
     panels = list(dict.fromkeys(later["method"]))
     with matplotlib.rc_context(drawing.LOOK):
         figure, all_axes = drawing.new_figure(panels=len(panels))
@@ -263,7 +263,7 @@ def steps(results: pd.DataFrame) -> Figure:
             axes.set_xscale("symlog", linthresh=max(later["prune_step"].min(), 1))
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Pruned at step")
-            axes.set_ylabel(f"Test accuracy (%), {stored.percent(config)} % of weights")
+            axes.set_ylabel(f"Test accuracy (%), {stored.percent(lowest)} % of weights")
         all_axes[0].legend()
     return figure
 
@@ -282,8 +282,8 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
     """
     rows = tickets(results)
     rows = rows[(rows["level"] > 0) & rows["ablation"].isin(("none", "inverted"))]
-    config = rows["density"].min() if density is None else density
-    rows = rows[np.isclose(rows["density"].astype(float), config)]
+    kept_share = rows["density"].min() if density is None else density
+    rows = rows[np.isclose(rows["density"].astype(float), kept_share)]
     columns = [name for name in rows if str(name).startswith("layer_densities.")]
     if rows.empty or not columns:
         asked = "" if density is None else f" of density {density:g}"
@@ -297,7 +297,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
             means = 100 * rows.loc[rows["control"] == name, columns].astype(float).mean()
             color, marker = styles[name]
             axes.plot(range(len(names)), means, color=color, marker=marker, label=name)
-        axes.axhline(100 * config, color=drawing.GRAY, linestyle="--", linewidth=1)
+        axes.axhline(100 * kept_share, color=drawing.GRAY, linestyle="--", linewidth=1)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(
@@ -305,7 +305,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         )
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
         axes.set_ylabel("Weights remaining of the layer (%)")
-        drawing.note(axes, f"{stored.percent(config)} % of all weights, the dashed line")
+        drawing.note(axes, f"{stored.percent(kept_share)} % of all weights, the dashed line")
         axes.legend(fontsize=7.5)
     return figure
 

@@ -61,8 +61,8 @@ def principal(rows: pd.DataFrame) -> pd.DataFrame:
     Where there are none of these, those that there are.
     """
     for column, value in (("length", "remaining"), ("estimated", False)):
-        config = rows[rows[column] == value]
-        rows = config if len(config) else rows
+        of_value = rows[rows[column] == value]
+        rows = of_value if len(of_value) else rows
     return rows
 
 

@@ -170,8 +170,8 @@ def _levels_axis(axes: Axes) -> None:
 
 def _of(results: pd.DataFrame, run: Any, replicate: Any) -> pd.DataFrame:
     """Return the levels of one network, in their order."""
-    config = (results["run"] == run) & (results["replicate"] == replicate)
-    return results[config].sort_values("level")
+    of_replicate = (results["run"] == run) & (results["replicate"] == replicate)
+    return results[of_replicate].sort_values("level")
 
 
 def _check_tasks(results: pd.DataFrame) -> None:

@@ -27,11 +27,11 @@ def examples(columns: Mapping[str, np.ndarray]) -> Figure:
     with matplotlib.rc_context(drawing.LOOK):
         figure, panels = drawing.new_figure(panels=len(columns))
         for axes, (name, values) in zip(panels, columns.items(), strict=True):
-            for config, color, label in (
+            for shown, color, label in (
                 (values, all_color, "all weights"),
                 (values[kept], kept_color, "kept by the ticket"),
             ):
-                shares = 100 * np.histogram(config, edges)[0] / max(len(config), 1)
+                shares = 100 * np.histogram(shown, edges)[0] / max(len(shown), 1)
                 axes.stairs(shares, edges, color=color, label=label)
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

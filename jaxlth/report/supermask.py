@@ -173,10 +173,10 @@ def sentence(results: pd.DataFrame, summary: pd.DataFrame) -> str:
         return "No network was masked: those that masks come from did not train."
     if none == len(searched):
         return f"{lacking}."
-    config = searched["threshold"].dropna().astype(float)
+    thresholds = searched["threshold"].dropna().astype(float)
     before = rows.loc["thresholds"]
     said = (
-        f"At the best threshold ({_spread(config.mean(), config.std(), 3)}) masks keep "
+        f"At the best threshold ({_spread(thresholds.mean(), thresholds.std(), 3)}) masks keep "
         f"{_cell(before, 'density', 100, 1)} % of the weights and reach "
         f"{_cell(before, 'test_accuracy', 100, 1)} % untrained"
     )

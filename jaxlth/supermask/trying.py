@@ -56,8 +56,8 @@ def search(
             rows.append(tried[place * count + at] | _numbers(found))
             yield Progress((unit,), at + 1, count, 0, (), left)
         record = _record(job, replicate, rows) | {"seconds": round(time.perf_counter() - clock, 3)}
-        config = record["threshold"]
-        trees = {} if config is None else {"mask": job.mask(replicate, config)}
+        threshold = record["threshold"]
+        trees = {} if threshold is None else {"mask": job.mask(replicate, threshold)}
         job.run.save(unit, trees, record)
         clock = time.perf_counter()
         yield Progress((unit,), count, count, 0, (record,), left - 1)

@@ -67,11 +67,11 @@ class OptimizerConfig:
         self._belongs("drop", self.schedule, ("milestones",))
         self._belongs("final_lr", self.schedule, ("linear", "cosine"))
 
-    def _belongs(self, name: str, config: str, owners: tuple[str, ...]) -> None:
+    def _belongs(self, name: str, kind: str, owners: tuple[str, ...]) -> None:
         """Raise ValueError where a setting is given that what is chosen does not read."""
         settings.require(
-            config in owners or getattr(self, name) == getattr(type(self), name),
-            f"`{name}` belongs to {' and '.join(owners)} and has no effect on {config}.",
+            kind in owners or getattr(self, name) == getattr(type(self), name),
+            f"`{name}` belongs to {' and '.join(owners)} and has no effect on {kind}.",
         )
 
 
