@@ -26,12 +26,13 @@ from typing import Literal
 import pandas as pd
 import tasks
 
-from jaxlth import cli, instability, store
+from jaxlth import cli, store
 from jaxlth.data import DataConfig
-from jaxlth.instability import InstabilityConfig
 from jaxlth.models import ModelConfig
 from jaxlth.report import figures, twins
 from jaxlth.report import instability as report
+from jaxlth.studies.config import run_label
+from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Input = Literal["synflow", "synflow-image", "synflow-mean"]
@@ -57,7 +58,7 @@ def main(
     Args:
       scale: how much of the study: smoke, cpu or paper.
       scores: what prunes: synflow (an input of ones), synflow-image (one image), synflow-mean (the
-        mean image), or another score of `jaxlth early`.
+        mean image), or another score of `jaxlth prune-early`.
       density: share of the weights that are kept.
       judged: the network whose instability chooses the step, dense or a score; the first score by
         default.
@@ -89,7 +90,7 @@ def main(
             cli.run_study("instability", first, out=out)
         folder = results / scale / f"{optimizer}-{density:g}"
         folder.mkdir(parents=True, exist_ok=True)
-        run = store.folder(out, job, job="instability", label=instability.label(job))
+        run = store.folder(out, job, job="instability", label=run_label(job))
         report_on(run, folder, job, judged)
     print(f"tables and figures: {results / scale}")
     return 0

@@ -20,9 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 from timing import interleaved
 
-from jaxlth import cli, graphs, masks, store, tickets
+from jaxlth import cli, graphs, masks, store
 from jaxlth.data import DataConfig
-from jaxlth.tickets import Compaction, Group, ImpConfig
+from jaxlth.studies.compaction import Compaction, Group
+from jaxlth.studies.config import run_label
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Levels, keep_by_level
+from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.training import TrainingConfig
 
 STEPS = 100  # of training in one turn
@@ -46,23 +53,28 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
         replicates=1,
     )
     cli.run_study("imp", config, out=out)
-    path = store.folder(out, config, job="imp", label=tickets.label(config))
-    problem = tickets.prepare(config)
-    job = tickets.Job(problem.subject, store.look(path))
-    course = problem.course()
-    compaction = Compaction(problem, course, tickets.Problem.course, worthwhile=0)
-    test = jnp.asarray(problem.placed.dataset.test.images, jnp.float32) / 255
+    path = store.folder(out, config, job="imp", label=run_label(config))
+    experiment = imp.prepare(config)
+    lab = Lab(experiment, store.look(path))
+    tickets = Levels(lab, config, keep_by_level(config, lab.dense_mask))
+    prune = imp.prune_rule(lab)
+    compiled_training = experiment.compile_training()
+    compaction = Compaction(
+        experiment, compiled_training, LoadedExperiment.compile_training, worthwhile=0
+    )
+    test = jnp.asarray(experiment.device_data.dataset.test.images, jnp.float32) / 255
     test = test.reshape((len(test), -1))
     print("| level | density | compact, for training | training | for inference | inference |")
     print("|---|---|---|---|---|---|")
     for level in range(levels + 1):
-        request = job.request(level, tickets.TICKET, 0)
+        start = tickets.start(level, TICKET, 0, prune)
+        (request,) = tickets.requests(level, {TICKET: {0: start}})
         (smaller,) = compaction.groups([request])
         start = jax.device_get(request.start())
         folded = graphs.compact(start.network.params, start.mask, fold=True)
         taken = interleaved(
             {
-                "masked": training(Group([request], course, problem.placed)),
+                "masked": training(Group([request], compiled_training, experiment.device_data)),
                 "compact": training(smaller),
                 "masked inference": inference(start.network.params, start.mask, test),
                 "compact inference": inference(
@@ -83,11 +95,11 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
 
 def training(group: Group) -> Callable[[], Any]:
     """Return what trains the first network of a group for some steps."""
-    request, course = group.requests[0], group.course
-    start, layout = jax.device_get(request.start()), course.layout(1)
-    compiled, dataset = course.compiled(layout), group.placed.shared(layout)
+    request, compiled_training = group.requests[0], group.compiled_training
+    start, layout = jax.device_get(request.start()), compiled_training.layout(1)
+    compiled, dataset = compiled_training.compiled(layout), group.device_data.shared(layout)
     placed = [layout.place([each]) for each in (start.mask, request.key)]
-    last = [layout.place([jax.device_get(course.trainer.start(*start))])]
+    last = [layout.place([jax.device_get(compiled_training.trainer.start(*start))])]
 
     def run() -> Any:
         last[0] = compiled.advance(

@@ -28,13 +28,19 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from jaxlth import cli, early, masks, settings, store, tickets, trees
+from jaxlth import cli, masks, settings, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.early import EarlyConfig, meta
 from jaxlth.report import comparisons, figures, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.prune_early import artifacts, meta
+from jaxlth.studies.prune_early import run as prune_early
+from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig, all_methods
+from jaxlth.studies.prune_early.networks import EarlyNetworks
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings"]
@@ -83,18 +89,18 @@ def main(
             for count in TRAININGS[: 2 if scale == "smoke" else None]:
                 imp_in(count, shared, out)
         else:
-            cli.run_study("early", of_part(part, shared, scale), out=out)
+            cli.run_study("prune-early", of_part(part, shared, scale), out=out)
         if part == "all":
             imp = of_part("schedules", shared, scale)
             imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iss",))
-            cli.run_study("early", imp, out=out)
+            cli.run_study("prune-early", imp, out=out)
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
     found = report_on_trainings(shared, out, folder)
     reports = {"schedules": report_on} | ({"meta": report_on_meta} if shared.replicates > 1 else {})
     for name, report_of in reports.items():
         config = of_part(name, shared, scale)
-        run = store.folder(out, config, job="early", label=early.label(config))
+        run = store.folder(out, config, job="prune-early", label=run_label(config))
         if run.exists():
             report_of(run, config, folder)
             found = True
@@ -103,12 +109,12 @@ def main(
     return 0
 
 
-def lenet(scale: str, *, data_dir: str | None) -> EarlyConfig:
+def lenet(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
     """Return LeNet-300-100 on MNIST as in the thesis, or shortened."""
     epochs = {"smoke": 0.1, "cpu": 4.0, "paper": 100.0}[scale]
     # The thesis gives no patience; with 5 epochs networks train about as long as its own (ours).
     patience = 5.0 if scale == "paper" else None
-    return EarlyConfig(
+    return PruneEarlyConfig(
         data=DataConfig(name="mnist", data_dir=data_dir),
         training=TrainingConfig(
             epochs=epochs,
@@ -125,7 +131,7 @@ def lenet(scale: str, *, data_dir: str | None) -> EarlyConfig:
     )
 
 
-def of_part(part: Part, shared: EarlyConfig, scale: str) -> EarlyConfig:
+def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfig:
     """Return what a part asks for, all in one run; on two cores composites at fewer densities."""
     if part != "schedules" and scale == "cpu":
         shared = dataclasses.replace(shared, densities=FEW)
@@ -158,28 +164,24 @@ def of_part(part: Part, shared: EarlyConfig, scale: str) -> EarlyConfig:
     return dataclasses.replace(shared, **asked)
 
 
-def imp_in(count: int, shared: EarlyConfig, out: str) -> None:
+def imp_in(count: int, shared: PruneEarlyConfig, out: str) -> None:
     """Prune by magnitude to the lowest density in so many trainings, each as many weights.
 
     As the thesis's ISS reads, which does not say how many trainings there were.
     """
     config = of_imp(count, shared)
-    problem = tickets.prepare(config)
-    size = masks.size(problem.subject.dense)
+    experiment = imp.prepare(config)
+    size = masks.size(experiment.prunable.dense)
     gone = size - round(min(shared.densities) * size)
     keep: list[Any] = [size - round(gone * level / count) for level in range(count + 1)]
-    pruning = dataclasses.replace(problem.subject, keep=keep)
-    label = tickets.label(config)
+    label = run_label(config)
     with store.open_run(out, config, job=f"imp-in-{count}", label=label) as run:
-        training = tickets.imp(
-            dataclasses.replace(problem, subject=pruning), run, checkpoint_seconds=60
-        )
-        for event in training:
+        for event in imp.imp(Lab(experiment, run), config, keep):
             for record in event.finished:
                 print(f"level {record['level']} of {count}: {record['test_accuracy']:.4f}")
 
 
-def of_imp(count: int, shared: EarlyConfig) -> ImpConfig:
+def of_imp(count: int, shared: PruneEarlyConfig) -> ImpConfig:
     """Return the settings of IMP in so many trainings; what each keeps is not among them."""
     return ImpConfig(
         data=shared.data,
@@ -192,7 +194,7 @@ def of_imp(count: int, shared: EarlyConfig) -> ImpConfig:
     )
 
 
-def report_on_trainings(shared: EarlyConfig, out: str, folder: pathlib.Path) -> bool:
+def report_on_trainings(shared: PruneEarlyConfig, out: str, folder: pathlib.Path) -> bool:
     """Write the accuracy of IMP at the lowest density by the number of trainings before it.
 
     Returns:
@@ -201,7 +203,7 @@ def report_on_trainings(shared: EarlyConfig, out: str, folder: pathlib.Path) -> 
     rows = []
     for count in TRAININGS:
         config = of_imp(count, shared)
-        run = store.folder(out, config, job=f"imp-in-{count}", label=tickets.label(config))
+        run = store.folder(out, config, job=f"imp-in-{count}", label=run_label(config))
         last = store.table([run]).query("level == @count") if run.exists() else pd.DataFrame()
         if not last.empty:
             accuracies = last["test_accuracy"].agg(["mean", "min", "max", "count"]).to_dict()
@@ -213,7 +215,7 @@ def report_on_trainings(shared: EarlyConfig, out: str, folder: pathlib.Path) -> 
     return bool(rows)
 
 
-def report_on(run: pathlib.Path, config: EarlyConfig, folder: pathlib.Path) -> None:
+def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
     frame = store.table([run]).query("ablation == 'none' and prune_step == 0")
     frame = frame[~frame["schedule"].isin(("after", "ltr"))]  # of the study that shares the run
@@ -260,7 +262,7 @@ def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         f"{score}-ums-on-{weights}": f"{score}-ums" for score in FOUR for weights in WEIGHTS
     }
     positive = {f"grasp-magnitude-{schedule}": f"grasp-{schedule}" for schedule in BEST}
-    dense = {early.dense_name(weights): "dense" for weights in WEIGHTS}
+    dense = {artifacts.dense_name(weights): "dense" for weights in WEIGHTS}
     table = against_others(frame, own | standard | positive | dense)
     table.round(5).to_csv(folder / "comparisons.csv", index=False)
     drawn = {
@@ -315,13 +317,13 @@ def save_ranking(rows: pd.DataFrame, baseline: str | None, file: pathlib.Path) -
     figures.save(comparisons.ranking(summary, against=baseline), file)
 
 
-def look_at(run: store.Run, config: EarlyConfig, folder: pathlib.Path) -> None:
+def look_at(run: store.Run, config: PruneEarlyConfig, folder: pathlib.Path) -> None:
     """Draw what the sparsest tickets of the first replicate share, and their weights."""
-    density, job = min(config.densities), early.Job(early.prepare(config), run)
+    density, job = min(config.densities), EarlyNetworks(Lab(prune_early.prepare(config), run))
     initial = job.initial("standard", 0).params
     kept, weights = {}, {}
-    for method in early.methods(config):
-        unit = early.unit(density, method, 0)
+    for method in all_methods(config):
+        unit = artifacts.ticket(density, method, 0)
         if method.score == "random" or not run.has(unit):
             continue
         mask = run.load(unit, "mask")
@@ -343,13 +345,13 @@ def look_at(run: store.Run, config: EarlyConfig, folder: pathlib.Path) -> None:
         figures.save(comparisons.overlap(by_schedule), folder / "figure_5-6.png")
 
 
-def shared_by_schedule(run: store.Run, config: EarlyConfig) -> pd.DataFrame:
+def shared_by_schedule(run: store.Run, config: PruneEarlyConfig) -> pd.DataFrame:
     """Return the Jaccard similarity of tickets of one score by two schedules."""
     rows = []
     for score, density, replicate in itertools.product(
         OWN, config.densities, range(config.replicates)
     ):
-        units = {s: early.unit(density, early.Method(score, s), replicate) for s in BEST}
+        units = {s: artifacts.ticket(density, Method(score, s), replicate) for s in BEST}
         found = {s: run.load(unit, "mask") for s, unit in units.items() if run.has(unit)}
         which = {"score": score, "density": density, "replicate": replicate}
         rows += [
@@ -361,7 +363,7 @@ def shared_by_schedule(run: store.Run, config: EarlyConfig) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def report_on_meta(run: pathlib.Path, config: EarlyConfig, folder: pathlib.Path) -> None:
+def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path) -> None:
     """Write how well meta-models fit (Tables 5.1 to 5.3), and what is drawn of them."""
     fits = [
         {"model": unit.split("/")[1], "replicate": unit.rsplit("_", 1)[1]} | dict(record)
@@ -391,11 +393,11 @@ def report_on_meta(run: pathlib.Path, config: EarlyConfig, folder: pathlib.Path)
 
 
 def draw_examples(
-    run: store.Run, config: EarlyConfig, replicates: int, folder: pathlib.Path
+    run: store.Run, config: PruneEarlyConfig, replicates: int, folder: pathlib.Path
 ) -> None:
     """Draw what meta-models of four features learn from, of all replicates."""
-    job = early.Job(early.prepare(config), run)
-    method = early.Method("meta-linear", "uss")
+    job = EarlyNetworks(Lab(prune_early.prepare(config), run))
+    method = Method("meta-linear", "uss")
     pairs = [job.learned_from(replicate, method, False) for replicate in range(replicates)]
     inputs, target = (np.concatenate(each) for each in zip(*pairs, strict=True))
     columns = dict(zip(meta.SCORES, inputs.T, strict=True)) | {meta_report.TARGET: target}

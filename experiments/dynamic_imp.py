@@ -30,14 +30,20 @@ import jax.numpy as jnp
 import pandas as pd
 import tasks
 
-from jaxlth import cli, keys, masks, prune, scores, store, tickets, work
+from jaxlth import cli, keys, masks, prune, scores, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig, Network
 from jaxlth.settings import outside, require
 from jaxlth.store import Run
-from jaxlth.tickets import Problem, Subject
+from jaxlth.studies.config import check_training, run_label
+from jaxlth.studies.imp.benchmarks import BENCHMARKS
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import (
+    LoadedExperiment,
+    load_experiment,
+)
+from jaxlth.studies.train import Ticket, TrainRequest
 from jaxlth.training import OptimizerConfig, TrainingConfig
-from jaxlth.work import Ticket, TrainRequest
 
 First = Literal["imp", "magnitude", "random"]
 
@@ -65,7 +71,7 @@ class DynamicSettings:
             all(0 < step < steps for step in self.changes),
             f"`change` must lie within the {steps} steps of training; got {list(self.changes)}.",
         )
-        tickets.check_training(self)
+        check_training(self)
 
 
 def main(
@@ -94,15 +100,15 @@ def main(
     for each in first:
         config = settings(scale, density=density, change=change, first=each, data_dir=data_dir)
         config = dataclasses.replace(config, replicates=replicates or config.replicates)
-        problem = tickets.posed(config, tickets.subject)
-        problem.subject.check_pruned(density)
-        label = tickets.label(config)
-        data = problem.identity
+        experiment = load_experiment(config)
+        experiment.prunable.check_pruned(density)
+        label = run_label(config)
+        data = experiment.identity
         with store.open_run(out, config, job="dynamic", label=label, data=data) as run:
             for replicate in range(config.replicates):
                 print(f"== first mask by {each}, replicate {replicate}", flush=True)
-                rows += Dynamic(problem, run, replicate).all()
-            tickets.plan(run, ())
+                rows += Dynamic(experiment, run, replicate).all()
+            Lab(experiment, run).expect(())
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(rows)
@@ -118,7 +124,7 @@ def settings(
 ) -> DynamicSettings:
     """Return ResNet-20 as in Table 4.1, or the MLP that two cores can train."""
     if scale == "paper":
-        config: Any = tickets.BENCHMARKS["cifar_resnet20"]
+        config: Any = BENCHMARKS["cifar_resnet20"]
     else:
         config = tasks.mlp_cifar(scale)
     return DynamicSettings(
@@ -136,12 +142,12 @@ def settings(
 class Dynamic:
     """Algorithm 5 in one replicate, with what it is compared to."""
 
-    def __init__(self, problem: Problem[Subject], run: Run, replicate: int) -> None:
-        self.config: DynamicSettings = problem.subject.config
-        self._problem, self._run, self._replicate = problem, run, replicate
-        self._dense = problem.subject.dense
-        self._steps = problem.plan(1.0).steps
-        self._init = jax.jit(problem.subject.model.init)
+    def __init__(self, experiment: LoadedExperiment, run: Run, replicate: int) -> None:
+        self.config: DynamicSettings = experiment.prunable.config
+        self._experiment, self._run, self._replicate = experiment, run, replicate
+        self._dense = experiment.prunable.dense
+        self._steps = experiment.plan(1.0).steps
+        self._init = jax.jit(experiment.prunable.model.init)
 
     def all(self) -> list[dict[str, Any]]:
         """Return a row for each network at the end of training."""
@@ -183,7 +189,7 @@ class Dynamic:
         return self._kept(scores.magnitude(network.params))
 
     def _kept(self, found: Any) -> masks.Mask:
-        keep = self._problem.subject.keeping(self.config.density)
+        keep = self._experiment.prunable.keeping(self.config.density)
         return jax.device_get(prune.global_topk(found, self._dense, keep=keep))
 
     def _regrown(self, sparse: Network, mask: masks.Mask, phase: int) -> Network:
@@ -220,10 +226,8 @@ class Dynamic:
                 step: self._unit(f"step_{step}/dense") for step in self.config.changes if whole
             },
         )
-        course, placed = self._problem.course(until=end), self._problem.placed
-        for event in work.train(
-            self._run, [request], course, placed, later=0, checkpoint_seconds=60
-        ):
+        training = self._experiment.compile_training(until=end)
+        for event in Lab(self._experiment, self._run).train([request], training):
             for record in event.finished:
                 accuracy = record["test_accuracy"]
                 told = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
@@ -231,7 +235,7 @@ class Dynamic:
         return self._load(unit)
 
     def _load(self, unit: str) -> Network:
-        return self._run.load(self._unit(unit), "network", self._problem.subject.like)
+        return self._run.load(self._unit(unit), "network", self._experiment.prunable.like)
 
     def _unit(self, name: str) -> str:
         return f"{name}/replicate_{self._replicate}"

@@ -25,9 +25,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from jaxlth import cli, store, tickets
+from jaxlth import cli, store
 from jaxlth.report import figures, tables
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.imp.config import ImpConfig
 
 BENCHMARK = "imagenet_resnet50"
 CONTROLS = ("reinitialized", "random-layerwise", "random")
@@ -73,7 +74,7 @@ def main(
 
 def settings(part: Part, scale: Scale, replicates: int | None, data_dir: str | None) -> ImpConfig:
     """Return the benchmark at a scale, with all controls, rewound as a part says."""
-    config = tickets.scaled(tickets.BENCHMARKS[BENCHMARK], scale)
+    config = scaled(BENCHMARKS[BENCHMARK], scale)
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, data_dir=data_dir if config.data.streamed else None),

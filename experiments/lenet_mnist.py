@@ -22,9 +22,10 @@ from typing import Literal
 
 import pandas as pd
 
-from jaxlth import cli, store, tickets
+from jaxlth import cli, store
 from jaxlth.report import figures, learning, tables
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp.benchmarks import BENCHMARKS
+from jaxlth.studies.imp.config import ImpConfig
 
 CONTROLS = ("reinitialized", "random-layerwise", "random")
 
@@ -66,7 +67,7 @@ SCALES = {
 
 def imp(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return the settings that all parts share: Table 4.1, row LeNet."""
-    config = tickets.BENCHMARKS["mnist_lenet_300_100"]
+    config = BENCHMARKS["mnist_lenet_300_100"]
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, name=scale.data, data_dir=data_dir),

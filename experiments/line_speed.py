@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from timing import interleaved
 
-from jaxlth import cli, instability, keys, landscape, masks
+from jaxlth import cli, keys, landscape, masks
 from jaxlth.data import DataConfig
-from jaxlth.instability import InstabilityConfig
-from jaxlth.instability.comparing import Line
+from jaxlth.studies.instability import run as instability
+from jaxlth.studies.instability.comparing import Line
+from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.training import evaluation
 
 
@@ -35,8 +36,8 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command does
     # As many examples of training as of testing: half of a job's time is that of the bare loop.
     config = InstabilityConfig(data=DataConfig(name="mnist", data_dir=data_dir))
-    problem = instability.prepare(config)
-    dataset, seen = problem.placed.dataset, problem.seen
+    experiment = instability.prepare(config)
+    dataset, seen = experiment.device_data.dataset, experiment.seen
     a, b = (seen.model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
     mask = masks.dense(a.params)
     norms = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)
@@ -63,7 +64,7 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
 
         return landscape.errors_along(error, a, b, points=points)
 
-    line = Line(problem, problem.course(), points=points, estimate=False)
+    line = Line(experiment, experiment.compile_training(), points=points, estimate=False)
     places = landscape.alphas(points)
     variants = {
         "barest loop": lambda: np.array([bare(each, a, b, *ready) for each in places]),

@@ -28,12 +28,14 @@ from typing import Literal
 import pandas as pd
 import tasks
 
-from jaxlth import cli, instability, store, tickets
-from jaxlth.instability import InstabilityConfig
+from jaxlth import cli, store
 from jaxlth.report import figures, twins
 from jaxlth.report import instability as report
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.instability.config import InstabilityConfig
 
-BENCHMARKS = {"lenet": "mnist_lenet_300_100"} | tasks.CIFAR
+NAMES = {"lenet": "mnist_lenet_300_100"} | tasks.CIFAR
 Network = Literal["mlp-cifar", "lenet", tasks.Cifar]
 Part = Literal["dense", "start", "tickets", "levels", "whole", "throughout"]
 STEPS = (0, 100, 250, 500, 1_000, 2_000, 3_000, 8_000)  # of 63,000
@@ -74,7 +76,7 @@ def main(
             cli.run_study("instability", job, out=out)
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
-        run = store.folder(out, shared, job="instability", label=instability.label(shared))
+        run = store.folder(out, shared, job="instability", label=run_label(shared))
         report_on(run, folder, last=levels_of(network, scale))
     print(f"tables and figures: {results / scale}")
     return 0
@@ -84,8 +86,8 @@ def settings(network: str, scale: str) -> InstabilityConfig:
     """Return what all parts of a network share: dense networks from several steps."""
     if network == "mlp-cifar":
         return tasks.mlp_cifar(scale)
-    published = tickets.BENCHMARKS[BENCHMARKS[network]]
-    config = tickets.scaled(published, scale)
+    published = BENCHMARKS[NAMES[network]]
+    config = scaled(published, scale)
     asked, length = (LENET_STEPS if network == "lenet" else STEPS), config.training.steps or 1
     shorter = length / (published.training.steps or 1)
     return InstabilityConfig(
@@ -104,7 +106,7 @@ def levels_of(network: str, scale: str) -> int:
     """Return the level whose tickets are studied, the density of Table 4.1."""
     if network == "mlp-cifar":
         return 2 if scale == "smoke" else 10
-    return tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale).levels
+    return scaled(BENCHMARKS[NAMES[network]], scale).levels
 
 
 def of_part(part: Part, shared: InstabilityConfig, *, levels: int) -> InstabilityConfig:

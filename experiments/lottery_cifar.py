@@ -27,9 +27,10 @@ from typing import Literal
 import pandas as pd
 import tasks
 
-from jaxlth import cli, store, tickets
+from jaxlth import cli, store
 from jaxlth.report import figures, tables
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.imp.config import ImpConfig
 
 NETWORKS = {f"conv-{depth}": f"cifar_conv{depth}" for depth in (2, 4, 6, 8)} | tasks.CIFAR
 Network = Literal["conv-2", "conv-4", "conv-6", "conv-8", tasks.Cifar]
@@ -102,7 +103,7 @@ def settings(
     data_dir: str | None,
 ) -> ImpConfig:
     """Return the settings that all parts of a network share."""
-    config = tickets.scaled(tickets.BENCHMARKS[NETWORKS[network]], scale)
+    config = scaled(BENCHMARKS[NETWORKS[network]], scale)
     share = config.data.held_out_test if held_out_test is None else held_out_test
     data = dataclasses.replace(config.data, held_out_test=share, data_dir=data_dir)
     return dataclasses.replace(config, data=data, replicates=replicates or config.replicates)

@@ -24,9 +24,10 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask w
 import jax
 from jax.experimental import topologies
 
-from jaxlth import cli, masks, models, tickets
+from jaxlth import cli, masks, models
 from jaxlth.data import Split
 from jaxlth.models import BatchAxis
+from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.training import execution, optimizers, train
 
 BATCH, STEPS_PER_EPOCH = 1024, 1_281_167 // 1024
@@ -80,7 +81,7 @@ def planned(config: Slice, dtype: Any, batch_size: int) -> list[int]:
         platform="tpu", topology_name=config.topology, **config.options
     )
     devices = tuple(found.devices)
-    benchmark = tickets.BENCHMARKS["imagenet_resnet50"]
+    benchmark = BENCHMARKS["imagenet_resnet50"]
     model = models.build(
         dataclasses.replace(benchmark.model, dtype=dtype), shape=(224, 224, 3), classes=1000
     )

@@ -28,14 +28,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from jaxlth import cli, data, prune, separation, store, tickets
+from jaxlth import cli, data, prune, store
 from jaxlth.data import DataConfig
 from jaxlth.masks import kept
 from jaxlth.models import ModelConfig
 from jaxlth.report import figures, levels, outcomes, pictures, pixels
 from jaxlth.report import separation as report
-from jaxlth.separation import SeparationConfig
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.config import run_label
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp import report as imp_report
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.separation.config import SeparationConfig
+from jaxlth.studies.separation.reading import look
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Part = Literal["extension", "grid", "variants", "mnist", "pixels"]
@@ -123,7 +127,7 @@ class Asked:
         """Return the folder of a run, trained unless figures alone are asked for."""
         if not self.draw:
             cli.run_study("separation", config, out=self.out)
-        return store.folder(self.out, config, job="separation", label=separation.label(config))
+        return store.folder(self.out, config, job="separation", label=run_label(config))
 
 
 def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationConfig:
@@ -264,7 +268,7 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
     one = (separated if len(separated) else found).iloc[0]
     last = int(one["level"] if len(separated) else one["levels"])
     drawn["mnist_network"] = picture(path, int(one["replicate"]), last)
-    pruned = separation.look(path, int(one["replicate"]))
+    pruned = look(path, int(one["replicate"]))
     masks = {
         level: start.mask["Dense_0"]["kernel"]
         for level, start in pruned.levels.items()
@@ -304,13 +308,13 @@ def connectivity(asked: Asked, folder: pathlib.Path) -> None:
         config = alone(asked, name)
         if not asked.draw:
             cli.run_study("imp", config, out=asked.out)
-        path = store.folder(asked.out, config, job="imp", label=tickets.label(config))
+        path = store.folder(asked.out, config, job="imp", label=run_label(config))
         run = store.look(path)
         info, dataset = data.load(config.data, seed=config.seed)
         assert isinstance(dataset, data.Dataset)
         drawn[f"figure_4-{number}"] = pixels.statistics(dataset.train.images)
         masks = {
-            level: tickets.find(run, level, tickets.TICKET, 0).mask["Dense_0"]["kernel"]
+            level: imp_report.find(run, level, TICKET, 0).mask["Dense_0"]["kernel"]
             for level in range(config.levels + 1)
         }
         drawn[f"figure_4-{number + 2}"] = pixels.connections(masks, info.shape)
@@ -342,7 +346,7 @@ def alone(asked: Asked, name: str) -> ImpConfig:
 
 def picture(path: pathlib.Path, replicate: int, last: int) -> figures.Figure:
     """Return the pictures of a network on its way to a level."""
-    pruned = separation.look(path, replicate)
+    pruned = look(path, replicate)
     params = pruned.levels[last].network.params
     masks = {
         level: start.mask

@@ -29,18 +29,22 @@ import numpy as np
 import pandas as pd
 from composite_pruning import lenet
 
-from jaxlth import cli, early, masks, store, tickets, trees
+from jaxlth import cli, masks, store, trees
 from jaxlth import settings as checks
-from jaxlth.early import EarlyConfig
 from jaxlth.models import ModelConfig
 from jaxlth.report import early as report
 from jaxlth.report import figures, views
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.prune_early import run as prune_early
+from jaxlth.studies.prune_early.config import ABLATIONS, PruneEarlyConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
 Part = Literal["ablations", "variants", "steps", "after"]
-BENCHMARKS = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
+NAMES = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 BEST = (  # as in Figure 5-10, beside what all are short of
     "magnitude-uss",
@@ -91,8 +95,8 @@ def main(
         for part in () if draw else parts:
             for config in of_part(part, shared, network, scale):
                 print(f"== {network}, {part}", flush=True)
-                cli.run_study("early", config, out=out)
-        run = store.folder(out, shared, job="early", label=early.label(shared))
+                cli.run_study("prune-early", config, out=out)
+        run = store.folder(out, shared, job="prune-early", label=run_label(shared))
         checks.require(run.exists(), f"There is no run of {network} in {out} to draw.")
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,29 +104,29 @@ def main(
         report_on(frame, folder)
         figures.save(views.units(sparsest(store.look(run), frame)), folder / "figure_5-6.png")
         if network == "lenet":
-            used = inputs_used(store.look(run), frame, early.prepare(shared))
+            used = inputs_used(store.look(run), frame, prune_early.prepare(shared))
             used.round(4).to_csv(folder / "first_layer.csv")
             print(used.round(4).to_string())
         print(f"tables and figures: {folder}")
     return 0
 
 
-def settings(network: str, scale: str, *, data_dir: str | None) -> EarlyConfig:
+def settings(network: str, scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
     """Return what all parts of a network share."""
     if network == "lenet":
         shared = lenet(scale, data_dir=data_dir)
     elif network == "conv-2-digits":  # on images of 8x8 pixels, so that two cores do it in minutes
-        shared = EarlyConfig(
+        shared = PruneEarlyConfig(
             model=ModelConfig(name="conv-2"),
             training=TrainingConfig(epochs=20, batch_size=60, evaluate_every=5.0),
             optimizer=OptimizerConfig(optimizer="adam", lr=2e-4),
             replicates=5,
         )
     else:
-        config = tickets.scaled(tickets.BENCHMARKS[BENCHMARKS[network]], scale)
+        config = scaled(BENCHMARKS[NAMES[network]], scale)
         if scale == "cpu":
             config = shortened(config, network)
-        shared = EarlyConfig(
+        shared = PruneEarlyConfig(
             data=dataclasses.replace(config.data, data_dir=data_dir),
             model=config.model,
             training=config.training,
@@ -152,10 +156,12 @@ def shortened(config: ImpConfig, network: str) -> ImpConfig:
     )
 
 
-def of_part(part: Part, shared: EarlyConfig, network: str, scale: str) -> list[EarlyConfig]:
+def of_part(
+    part: Part, shared: PruneEarlyConfig, network: str, scale: str
+) -> list[PruneEarlyConfig]:
     """Return what a part asks for, all in one run: SynFlow in rounds, the others at once."""
     all_of_them = scale == "paper" or network == "lenet"
-    ablations = early.ABLATIONS if all_of_them else early.ABLATIONS[:3]
+    ablations = ABLATIONS if all_of_them else ABLATIONS[:3]
     references = ("after", "ltr")
     if part == "variants":
         asked = [
@@ -186,7 +192,7 @@ def of_part(part: Part, shared: EarlyConfig, network: str, scale: str) -> list[E
     return [dataclasses.replace(shared, **each) for each in asked]
 
 
-def of_this_study(frame: pd.DataFrame, shared: EarlyConfig) -> pd.DataFrame:
+def of_this_study(frame: pd.DataFrame, shared: PruneEarlyConfig) -> pd.DataFrame:
     """Return the rows of this study, of a run that others may share."""
     scores = (*FOUR, "grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random", "none")
     densities = report.tickets(frame).reindex(frame.index)["density"]
@@ -260,13 +266,13 @@ def sparsest(run: store.Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def inputs_used(run: store.Run, frame: pd.DataFrame, problem: tickets.Problem) -> pd.DataFrame:
+def inputs_used(run: store.Run, frame: pd.DataFrame, experiment: LoadedExperiment) -> pd.DataFrame:
     """Return where tickets have the weights of their first layer, means over replicates.
 
     Columns: `blank`, the share that lies on pixels lit in less than a thousandth of the training
     images, a quarter of MNIST's; `units`, hidden units that any of them reaches.
     """
-    images = problem.placed.dataset.train.images
+    images = experiment.device_data.dataset.train.images
     blank = np.mean(images.reshape(len(images), -1) > 0, axis=0) < 0.001
     rows = report.tickets(frame)
     rows = rows[(rows["level"] > 0) & (rows["prune_step"] == 0)]

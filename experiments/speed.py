@@ -30,10 +30,12 @@ import numpy as np
 import optax
 from timing import interleaved
 
-from jaxlth import cli, data, keys, masks, models, prune, scores, store, tickets, training
+from jaxlth import cli, data, keys, masks, models, prune, scores, store, training
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
 from jaxlth.training import OptimizerConfig, TrainingConfig, execution, fit, optimizers, train
 
 BATCH, LR = 60, 12e-4
@@ -275,7 +277,7 @@ def framework_seconds(data_dir: str | None, rounds: int) -> float:
     folder = pathlib.Path(tempfile.mkdtemp())
     clocks = [time.perf_counter()]
     with store.open_run(folder, config, job="imp", label="framework") as run:
-        for event in tickets.imp(tickets.prepare(config), run, checkpoint_seconds=60):
+        for event in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=60), config):
             if event.finished:
                 clocks.append(time.perf_counter())
     taken = [after - before for before, after in itertools.pairwise(clocks)]

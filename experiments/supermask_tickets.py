@@ -31,12 +31,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from jaxlth import cli, store, supermask
+from jaxlth import cli, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.report import figures
 from jaxlth.report import supermask as report
-from jaxlth.supermask import SupermaskConfig
+from jaxlth.studies.config import run_label
+from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 from jaxlth.training import TrainingConfig
 
 Split = Literal["validation", "test"]
@@ -112,9 +113,9 @@ def main(
         )
         if not draw:
             print(f"== chosen on the {split} split", flush=True)
-            cli.run_study("supermask", config, out=out)
-        label = supermask.label(config)
-        path = store.look(store.folder(out, config, job="supermask", label=label)).path
+            cli.run_study("threshold-masks", config, out=out)
+        label = run_label(config)
+        path = store.look(store.folder(out, config, job="threshold-masks", label=label)).path
         others = [name for name in (initializer, normalize) if name not in PLAIN]
         others += ["biases"] if mask_biases else []
         folder = results / scale / "-".join([split, *others])
@@ -124,11 +125,13 @@ def main(
     return 0
 
 
-def settings(scale: str, split: Split, replicates: int, data_dir: str | None) -> SupermaskConfig:
+def settings(
+    scale: str, split: Split, replicates: int, data_dir: str | None
+) -> ThresholdMasksConfig:
     """Return the settings of section 3, or smaller ones."""
     held = 0.1 if split == "validation" else 0.0
     if scale == "smoke":
-        return SupermaskConfig(
+        return ThresholdMasksConfig(
             data=DataConfig(validation=held),
             model=ModelConfig(name="mlp", hidden=(40, 15)),
             training=TrainingConfig(steps=2_000, evaluate_every=100),
@@ -137,7 +140,7 @@ def settings(scale: str, split: Split, replicates: int, data_dir: str | None) ->
             choose_on=split,
             replicates=replicates,
         )
-    return SupermaskConfig(
+    return ThresholdMasksConfig(
         data=DataConfig(name="mnist", validation=held, data_dir=data_dir),
         sizes=SIZES if scale == "paper" else ("50-5", "100-15", "150-25"),
         choose_on=split,

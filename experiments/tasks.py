@@ -4,8 +4,8 @@ import dataclasses
 from typing import Literal
 
 from jaxlth.data import DataConfig
-from jaxlth.instability import InstabilityConfig
 from jaxlth.models import ModelConfig
+from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 # Frankle 2023, Table 4.1, on CIFAR-10: the name in the thesis, and that of the benchmark.

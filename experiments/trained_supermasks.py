@@ -26,13 +26,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from jaxlth import cli, mask_training, store
+from jaxlth import cli, store
 from jaxlth.data import DataConfig
-from jaxlth.early import EarlyConfig
-from jaxlth.mask_training import MaskTrainingConfig
 from jaxlth.models import ModelConfig
 from jaxlth.report import early as report
 from jaxlth.report import figures
+from jaxlth.studies.config import run_label
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
+from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
 from jaxlth.supermasks import SupermaskRule
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
@@ -124,12 +125,12 @@ def common(network: Network, scale: str, replicates: int, data_dir: str | None) 
 
 def of_part(
     part: Part, shared: dict[str, Any], scale: str
-) -> list[MaskTrainingConfig | EarlyConfig]:
+) -> list[TrainSupermasksConfig | PruneEarlyConfig]:
     """Return the settings of a part: masks and then weights trained for the same time each."""
     densities, convolutional = DENSITIES[scale], shared["model"].name == "conv-2"
     weights = OptimizerConfig(lr=2e-4) if convolutional else OptimizerConfig()
     if part == "scores":
-        tickets = EarlyConfig(
+        tickets = PruneEarlyConfig(
             **shared,
             optimizer=weights,
             scores=("magnitude", "snip", "synflow"),
@@ -143,7 +144,7 @@ def of_part(
     training = shared["training"]
     if part == "bernoulli":  # draws of masks slow it down
         training = dataclasses.replace(training, epochs=2 * training.epochs)
-    masked = MaskTrainingConfig(
+    masked = TrainSupermasksConfig(
         **shared | {"training": training},
         supermask=rule,
         optimizer=optimizer,
@@ -162,14 +163,14 @@ def of_part(
     ]
 
 
-def study_name(config: MaskTrainingConfig | EarlyConfig) -> str:
+def study_name(config: TrainSupermasksConfig | PruneEarlyConfig) -> str:
     """Return the name of the study that settings are of."""
-    return "early" if isinstance(config, EarlyConfig) else "train-mask"
+    return "prune-early" if isinstance(config, PruneEarlyConfig) else "train-supermasks"
 
 
-def run_folder(config: MaskTrainingConfig | EarlyConfig, out: str) -> pathlib.Path:
+def run_folder(config: TrainSupermasksConfig | PruneEarlyConfig, out: str) -> pathlib.Path:
     """Return the folder of the run of settings."""
-    label = mask_training.label(config)
+    label = run_label(config)
     return store.folder(out, config, job=study_name(config), label=label)
 
 

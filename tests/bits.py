@@ -25,7 +25,7 @@ MLP = f"--model mlp --hidden 8 {SHORT}"
 ALL_CONTROLS = "--controls reinitialized shuffled random random-layerwise"
 RESNET = "--model resnet-8 --augment flip-crop --steps 3 --evaluate-every 1 --batch-size 8"
 RESNET += " --train-examples 20"
-EARLY = f"early {MLP} --density 0.2 --rounds 2 --per-class 2"
+EARLY = f"prune-early {MLP} --density 0.2 --rounds 2 --per-class 2"
 MASKS = "--model mlp --hidden 8 --steps 12 --evaluate-every 1 --batch-size 50"
 MASKS += " --train-examples 100 --replicates 1"
 
@@ -50,7 +50,7 @@ CASES = {
     " --references after ltr --prune-steps 0 5",
     "early-weights": f"{EARLY} --score snip+synflow --schedule ums"
     " --weights standard bimodal synflow",
-    "early-batch-norm": f"early {RESNET} --score snip synflow --density 0.2 --schedule ums"
+    "early-batch-norm": f"prune-early {RESNET} --score snip synflow --density 0.2 --schedule ums"
     " --rounds 2 --per-class 1 --replicates 1",
     "instability": f"instability {MLP} --twins 2 --points 3 --steps-k 0 5 --levels 2"
     " --networks dense ticket reinitialized shuffled random random-layerwise",
@@ -65,13 +65,19 @@ CASES = {
     "separation-scores": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 2"
     " --batch-size 50 --levels 3 --prune-fraction 0.5 --score synflow --alive --rewind-step 3"
     " --replicates 1 --stop never",
-    "supermask": "supermask --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03 --steps 12"
+    "threshold-masks": "threshold-masks --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03 --steps 12"
     " --batch-size 50 --evaluate-every 4 --train-examples 100 --replicates 2 --mask-biases",
-    "train-mask-bernoulli": f"train-mask {MASKS} --method bernoulli --finetune 4 {ALL_CONTROLS}",
-    "train-mask-edge-popup": f"train-mask {MASKS} --method edge-popup --density 0.5 0.2"
+    "train-supermasks-bernoulli": f"train-supermasks {MASKS} --method bernoulli --finetune 4 {ALL_CONTROLS}",
+    "train-supermasks-edge-popup": f"train-supermasks {MASKS} --method edge-popup --density 0.5 0.2"
     " --finetune 4 --controls shuffled",
-    "train-mask-gem-miner": "train-mask --model mlp --hidden 8 --steps 60 --batch-size 50"
+    "train-supermasks-gem-miner": "train-supermasks --model mlp --hidden 8 --steps 60 --batch-size 50"
     " --evaluate-every 3 --train-examples 100 --replicates 1 --method gem-miner --density 0.3",
+}
+# Names that studies had when the digests were made.
+OLD_NAMES = {
+    "prune-early": "early",
+    "threshold-masks": "supermask",
+    "train-supermasks": "train-mask",
 }
 # Fields of records that say roughly the same on every machine.
 NUMBERS = ("kept", "prunable", "test_loss")
@@ -92,6 +98,8 @@ def stored(name: str) -> tuple[dict, dict]:
         digests, numbers = {}, {}
         for artifact, record in run.records():
             record = {key: value for key, value in record.items() if key != "seconds"}
+            if "job" in record:
+                record["job"] = OLD_NAMES.get(record["job"], record["job"])
             content = json.loads((info.path / artifact / "record.json").read_text())["content"]
             of_trees = {tree: checksum(run.load(artifact, tree)) for tree in content["trees"]}
             text = json.dumps(record, sort_keys=True)

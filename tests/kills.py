@@ -35,14 +35,14 @@ TOLD = (*PHASES, "end")  # the last one is when the command is over
 SHARED = "--batch-size 50 --devices 2 --checkpoint-seconds 0.05 --evaluate-every 500 --replicates 2"
 JOBS = {
     "imp": "--model mlp --hidden 8 --steps 3000 --levels 1 --controls random --rewind-step 100",
-    "early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude --schedule iss "
+    "prune-early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude --schedule iss "
     "--density 0.5 --ablation none shuffled --prune-steps 0 100",
     "instability": "--model mlp --hidden 8 --steps 3000 --twins 2 --points 3 --steps-k 0 100 "
     "--networks dense ticket --levels 1",
     "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 150 --counts 60 30 16 "
     "--stop never --optimizer sgd --lr 0.5",
-    "supermask": "--hidden 12 6 --steps 3000 --lr 0.03 --thresholds 0 0.1 0.5 --sizes 5",
-    "train-mask": "--model mlp --hidden 8 --steps 3000 --method edge-popup --density 0.5 "
+    "threshold-masks": "--hidden 12 6 --steps 3000 --lr 0.03 --thresholds 0 0.1 0.5 --sizes 5",
+    "train-supermasks": "--model mlp --hidden 8 --steps 3000 --method edge-popup --density 0.5 "
     "--finetune 2000 --controls reinitialized",
 }
 PATIENCE = 300  # seconds that one process may take

@@ -24,13 +24,14 @@ from tiny import COMMAND as TINY
 from tiny import once, printed
 
 import jaxlth
-from jaxlth import cli, data, models, settings, store, tickets
+from jaxlth import cli, data, models, settings, store
 from jaxlth.cli import errors, options, signals
 from jaxlth.cli.commands import TOLERANCE, by_name
 from jaxlth.report import formats
 from jaxlth.store import about, lock
-from jaxlth.studies import figure_kinds
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies import figure_kinds, level_artifacts
+from jaxlth.studies.controls import CONTROLS
+from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import optimizers
 
 COMMANDS = by_name()
@@ -239,7 +240,7 @@ def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tm
     assert cli.main(arguments) == 0
     first = capfd.readouterr()
     (info,) = store.runs(tmp_path)
-    unit = tickets.unit(0, "ticket", 0)
+    unit = level_artifacts.network(0, "ticket", 0)
     step = store.look(info.path).record(unit)["nan_step"]
     (line,) = [row for row in first.err.splitlines() if str(info.path / unit) in row]
     assert f"the loss is not finite from step {step} on" in line
@@ -328,7 +329,7 @@ def test_an_option_takes_back_what_the_settings_file_says(tmp_path):
     shorter = ["--steps", "none", "--epochs", "0.5"]
     printed("imp", "--settings", str(file), *shorter, *out)
     (info,) = store.runs(tmp_path / "runs")
-    assert store.look(info.path).record(tickets.unit(0, "ticket", 0))["steps"] < 20
+    assert store.look(info.path).record(level_artifacts.network(0, "ticket", 0))["steps"] < 20
 
 
 def test_the_version_is_printed():
@@ -357,7 +358,7 @@ TAKES = {  # option -> every value that it takes
     "--initializer": models.INITIALIZERS,
     "--optimizer": optimizers.RULES,
     "--lr-schedule": optimizers.SCHEDULES,
-    "--controls": tickets.CONTROLS,
+    "--controls": CONTROLS,
     "--after-pruning": ["rewind", "learning-rate", "fine-tune"],
     "--scope": ["global", "layerwise"],
     "--keep": ["last", "best"],
@@ -370,7 +371,7 @@ def test_the_help_names_only_the_scores_that_separation_takes(monkeypatch):
     paragraph = paragraph_of("--score", help_of("separation", monkeypatch))
     assert "magnitude-increase" in paragraph
     assert "snip" not in paragraph
-    assert "snip" in paragraph_of("--score", help_of("early", monkeypatch))
+    assert "snip" in paragraph_of("--score", help_of("prune-early", monkeypatch))
 
 
 @pytest.mark.parametrize("option", TAKES)

@@ -6,10 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlth import masks, store, tickets
+from jaxlth import masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.tickets import ImpConfig, compaction
+from jaxlth.studies import compaction, level_artifacts
+from jaxlth.studies.compaction import Compaction
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp import report as imp_report
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig, network_names
+from jaxlth.studies.lab import Lab
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 CHOSEN = ImpConfig(
@@ -26,36 +32,36 @@ CHOSEN = ImpConfig(
 
 def found(out, config):
     """Return the run of settings, all of it trained."""
-    problem = tickets.prepare(config)
+    experiment = imp.prepare(config)
     run = store.open_run(out, config, job="imp", label="test")
     with run:
-        for _ in tickets.imp(problem, run, checkpoint_seconds=60):
+        for _ in imp.imp(Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config):
             pass
-    return run, problem
+    return run, experiment
 
 
 @pytest.fixture
 def worthwhile(monkeypatch):
     """Smaller networks, however little they save; how wide they were."""
     widths = []
-    made = compaction.Compaction._made
+    made = Compaction._made
     monkeypatch.setattr(compaction, "WORTHWHILE", 1)
     monkeypatch.setattr(compaction, "SHARE", 0.0)
     monkeypatch.setattr(
-        compaction.Compaction, "_made", lambda self, each: widths.append(each) or made(self, each)
+        Compaction, "_made", lambda self, each: widths.append(each) or made(self, each)
     )
     return widths
 
 
 @pytest.mark.slow
 def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
-    whole, problem = found(tmp_path, CHOSEN)
+    whole, experiment = found(tmp_path, CHOSEN)
     assert worthwhile == []
     smaller, _ = found(tmp_path, dataclasses.replace(CHOSEN, compact=True))
     assert len(worthwhile) >= 2
     assert all(inputs < 64 and first < 40 for inputs, first, _, _ in worthwhile[-1:])
-    like, dense = problem.subject.like, problem.subject.dense
-    for unit in tickets.units(CHOSEN, levels=4):
+    like, dense = experiment.prunable.like, experiment.prunable.dense
+    for unit in network_names(CHOSEN, levels=4):
         masked, compact = whole.record(unit), smaller.record(unit)
         assert compact["kept"] == masked["kept"], unit
         assert compact["test_loss"] == pytest.approx(masked["test_loss"], rel=1e-3), unit
@@ -75,13 +81,13 @@ def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
 @pytest.mark.slow
 def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, worthwhile):
     config = dataclasses.replace(CHOSEN, compact=True, controls=(), replicates=1)
-    run, problem = found(tmp_path, config)
-    unit = tickets.unit(4, tickets.TICKET, 0)
-    start = jax.device_get(tickets.find(run, 4, tickets.TICKET, 0))
-    trained = run.load(unit, "network", problem.subject.like).params
-    alive = compaction.Compaction(problem, problem.course(), lambda each: each.course())._alive(
-        start.mask
-    )
+    run, experiment = found(tmp_path, config)
+    unit = level_artifacts.network(4, TICKET, 0)
+    start = jax.device_get(imp_report.find(run, 4, TICKET, 0))
+    trained = run.load(unit, "network", experiment.prunable.like).params
+    alive = Compaction(
+        experiment, experiment.compile_training(), lambda each: each.compile_training()
+    )._alive(start.mask)
     first = np.setdiff1d(np.arange(40), alive[1])
     assert len(first) > 0
     drawn = masks.apply(start.network.params, start.mask)
@@ -92,21 +98,21 @@ def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, wort
 
 def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, worthwhile):
     config = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
-    whole, problem = found(tmp_path / "whole", config)
+    whole, experiment = found(tmp_path / "whole", config)
     run = store.open_run(tmp_path / "cut", config, job="imp", label="test")
     with run:
-        events = tickets.imp(problem, run, checkpoint_seconds=0)
+        events = imp.imp(Lab(experiment, run, checkpoint_seconds=0), experiment.prunable.config)
         cut = False
         for event in events:
-            if run.has(tickets.unit(1, tickets.TICKET, 1)) and 0 < event.step < 60:
+            if run.has(level_artifacts.network(1, TICKET, 1)) and 0 < event.step < 60:
                 with pytest.raises(KeyboardInterrupt):
                     events.throw(KeyboardInterrupt())
                 cut = True
                 break
         assert cut
-        for _ in tickets.imp(tickets.prepare(config), run, checkpoint_seconds=60):
+        for _ in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=60), config):
             pass
-    unit, like = tickets.unit(2, tickets.TICKET, 1), problem.subject.like
+    unit, like = level_artifacts.network(2, TICKET, 1), experiment.prunable.like
     for one, other in zip(
         jax.tree.leaves(whole.load(unit, "network", like)),
         jax.tree.leaves(run.load(unit, "network", like)),
@@ -119,16 +125,16 @@ def test_a_checkpoint_of_other_units_is_of_no_use_but_does_no_harm(tmp_path, wor
     config = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
     run = store.open_run(tmp_path / "cut", config, job="imp", label="test")
     with run:
-        events = tickets.imp(tickets.prepare(config), run, checkpoint_seconds=0)
+        events = imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=0), config)
         for event in events:
-            if run.has(tickets.unit(1, tickets.TICKET, 1)) and 0 < event.step < 60:
+            if run.has(level_artifacts.network(1, TICKET, 1)) and 0 < event.step < 60:
                 with pytest.raises(KeyboardInterrupt):
                     events.throw(KeyboardInterrupt())
                 break
         more = dataclasses.replace(config, replicates=4)
-        for _ in tickets.imp(tickets.prepare(more), run, checkpoint_seconds=60):
+        for _ in imp.imp(Lab(imp.prepare(more), run, checkpoint_seconds=60), more):
             pass
-    assert all(run.has(tickets.unit(2, tickets.TICKET, each)) for each in range(4))
+    assert all(run.has(level_artifacts.network(2, TICKET, each)) for each in range(4))
 
 
 @pytest.mark.parametrize(

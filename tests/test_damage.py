@@ -16,22 +16,22 @@ SHARED = "--batch-size 50 --devices 2"
 JOBS = {
     "imp": "--model mlp --hidden 8 --steps 20 --replicates 2 --levels 2 --controls random "
     "--rewind-step 5 --dilations 0.5 2",
-    "early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 --score snip magnitude "
+    "prune-early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 --score snip magnitude "
     "--schedule ums --density 0.5 0.2 --ablation none shuffled --references after ltr "
     "--prune-steps 0 5",
     "instability": "--model mlp --hidden 8 --steps 20 --replicates 1 --twins 2 --points 3 "
     "--steps-k 10 --networks dense ticket --levels 1 --compare-every 5",
     "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 1 --replicates 2 "
     "--counts 60 30 16 --stop never",
-    "supermask": "--hidden 12 6 --steps 40 --replicates 2 --evaluate-every 10 "
+    "threshold-masks": "--hidden 12 6 --steps 40 --replicates 2 --evaluate-every 10 "
     "--thresholds 0 0.1 0.5 --sizes 5",
-    "train-mask": "--model mlp --hidden 8 --steps 20 --replicates 2 --evaluate-every 5 "
+    "train-supermasks": "--model mlp --hidden 8 --steps 20 --replicates 2 --evaluate-every 5 "
     "--method edge-popup --density 0.5 --finetune 10 --controls reinitialized",
 }
 EXPORTS = {
-    "early": ["--density", "0.5", "--method", "snip-ums"],
-    "train-mask": ["--density", "0.5", "--method", "edge-popup"],
-    "supermask": [],
+    "prune-early": ["--density", "0.5", "--method", "snip-ums"],
+    "train-supermasks": ["--density", "0.5", "--method", "edge-popup"],
+    "threshold-masks": [],
 }
 CLEAR = (  # what may be said of a run that is not far enough
     r"has no finished network yet; the command that made it goes on\.",

@@ -19,22 +19,16 @@ import typing
 
 import pytest
 
-from jaxlth import (
-    cli,
-    early,
-    instability,
-    mask_training,
-    models,
-    ranges,
-    separation,
-    settings,
-    tickets,
-    training,
-)
+from jaxlth import cli, models, ranges, settings, training
 from jaxlth import data as data_lib
-from jaxlth import supermask as supermask_lib
 from jaxlth import supermasks as supermasks_lib
 from jaxlth.cli.commands import Training, by_name
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.instability.config import InstabilityConfig
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
+from jaxlth.studies.separation.config import SeparationConfig
+from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
+from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
 
 COMMANDS = by_name()
 SHORT, LONG = 60, 2000  # cases
@@ -52,8 +46,8 @@ SMALL = [
     "--replicates",
     "1",
 ]
-MASK = ["train-mask", *SMALL, "--data", "moons"]
-EARLY = ["early", *SMALL, "--data", "moons", "--score", "random", "--density", "0.5"]
+MASK = ["train-supermasks", *SMALL, "--data", "moons"]
+EARLY = ["prune-early", *SMALL, "--data", "moons", "--score", "random", "--density", "0.5"]
 BASES = [  # tiny runs of each command that trains
     ["imp", *SMALL, "--data", "moons", "--levels", "0", "--controls"],
     ["imp", *SMALL, "--data", "moons", "--levels", "1", "--dilations", "2"],
@@ -76,7 +70,7 @@ BASES = [  # tiny runs of each command that trains
         "2",
     ],
     ["separation", *SMALL, "--data", "moons+circles", "--levels", "0"],
-    ["supermask", *SMALL, "--data", "moons", "--thresholds", "0", "--sizes", "3"],
+    ["threshold-masks", *SMALL, "--data", "moons", "--thresholds", "0", "--sizes", "3"],
     MASK,
     [*MASK, "--method", "edge-popup", "--density", "0.5", "--finetune", "1"],
     [*MASK, "--method", "gem-miner", "--density", "0.5", "--prunings", "1"],
@@ -142,9 +136,9 @@ ODD += [(), [], {}, (1,), (1.5, "a"), (float("inf"),), b"x", object(), (None,), 
 CONFIGS = (
     *(data_lib.DataConfig, data_lib.StreamConfig, models.ModelConfig),
     *(training.TrainingConfig, training.OptimizerConfig),
-    *(tickets.ImpConfig, early.EarlyConfig, instability.InstabilityConfig),
-    *(separation.SeparationConfig, supermask_lib.SupermaskConfig),
-    *(mask_training.MaskTrainingConfig, supermasks_lib.SupermaskRule),
+    *(ImpConfig, PruneEarlyConfig, InstabilityConfig),
+    *(SeparationConfig, ThresholdMasksConfig),
+    *(TrainSupermasksConfig, supermasks_lib.SupermaskRule),
     supermasks_lib.SupermaskConfig,
 )
 
@@ -360,7 +354,7 @@ def run(words):
     return code, err.getvalue(), watch.hung
 
 
-def problem(case):
+def experiment(case):
     """Return what is wrong with how a case ends, None if nothing is."""
     shutil.rmtree("runs", ignore_errors=True)
     if case.file is not None:
@@ -395,7 +389,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 def wrong(cases):
     """Return what is wrong with how cases end."""
-    return {shown(case): said for case in cases if (said := problem(case))}
+    return {shown(case): said for case in cases if (said := experiment(case))}
 
 
 @pytest.mark.usefixtures("elsewhere")

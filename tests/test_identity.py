@@ -10,11 +10,18 @@ import pytest
 import tiny
 from test_data import write_idx, write_prepared
 
-from jaxlth import cli, data, early, instability, store, tickets
+from jaxlth import cli, data, store
 from jaxlth.cli.parsing import parse
 from jaxlth.data import cifar, identity
-from jaxlth.instability import choices
-from jaxlth.instability.analysis import Analysis
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.instability import artifacts as instability_artifacts
+from jaxlth.studies.instability import run as instability
+from jaxlth.studies.instability.analysis import Analysis
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.prune_early import artifacts
+from jaxlth.studies.prune_early import report as prune_early_report
+from jaxlth.studies.prune_early.config import all_methods
 
 SIDE = ["--model", "mlp", "--hidden", "4", "--steps", "2", "--batch-size", "4", "--devices", "1"]
 SIDE += ["--replicates", "1"]
@@ -202,7 +209,7 @@ def opened(words, root, out, *, job):
     """Open the run that a command line would open, on the data in `root`, and train nothing."""
     config = parse([*words, "--data-dir", str(root), "--out", str(out)]).job
     known = data.identify(config.data)
-    label = tickets.label(config)
+    label = run_label(config)
     with store.open_run(out, config, job=job, label=label, data=known) as run:
         yield run
 
@@ -227,11 +234,20 @@ def contents(out):
 TWO = ["--data", "mnist+fashion_mnist"]
 COMMANDS = {
     "imp": MORE,
-    "early": ["early", *SIDE, "--data", "mnist", "--density", "0.5", "--per-class", "1"],
+    "prune-early": [
+        "prune-early",
+        *SIDE,
+        "--data",
+        "mnist",
+        "--density",
+        "0.5",
+        "--per-class",
+        "1",
+    ],
     "instability": ["instability", *SIDE, "--data", "mnist", "--steps-k", "0"],
     "separation": ["separation", *SIDE[:4], *SIDE[6:], *TWO, "--epochs", "1"],
-    "supermask": ["supermask", *SIDE, "--data", "mnist", "--sizes"],
-    "train-mask": ["train-mask", *SIDE, "--data", "mnist"],
+    "threshold-masks": ["threshold-masks", *SIDE, "--data", "mnist", "--sizes"],
+    "train-supermasks": ["train-supermasks", *SIDE, "--data", "mnist"],
 }
 
 
@@ -355,8 +371,8 @@ def test_jobs_called_from_python_refuse_other_data_too(trained, tmp_path):
     """Whoever opens a run without naming its data is refused where the job begins."""
     out = runs(trained, tmp_path)
     config = parse([*MORE, "--data-dir", str(trained / "other")]).job
-    with store.open_run(out, config, job="imp", label=tickets.label(config)) as run:
-        events = tickets.imp(tickets.prepare(config), run, checkpoint_seconds=60)
+    with store.open_run(out, config, job="imp", label=run_label(config)) as run:
+        events = imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=60), config)
         with pytest.raises(store.StoreError, match="was made with the data in"):
             next(events)
         assert [name for name, _ in run.records()] == ["level_00/ticket/replicate_0"]
@@ -370,23 +386,23 @@ def test_instability_takes_over_networks_of_the_same_data_only(trained, tmp_path
     words = ["instability", *SIDE, "--data", "mnist", "--steps-k", "0"]
     root = trained / ("other" if place == "other" else "copy")
     with opened(words, root, out, job="instability") as run:
-        problem = instability.prepare(parse([*words, "--data-dir", str(root)]).job)
-        tickets.begin(problem, run, ())
-        Analysis(problem, run, checkpoint_seconds=60)._adopt_dense(0, 0)
-        assert run.has(choices.dense(0)) == (place == "copy")
+        experiment = instability.prepare(parse([*words, "--data-dir", str(root)]).job)
+        Lab(experiment, run).begin(())
+        Analysis(Lab(experiment, run))._adopt_dense(0, 0)
+        assert run.has(instability_artifacts.dense(0)) == (place == "copy")
 
 
 def test_a_ticket_whose_start_needs_data_is_not_made_of_others(tmp_path):
     for place, change in (("one", None), ("other", "image")):
         write_mnist(tmp_path / place, change=change)
-    words = ["early", *SIDE, "--data", "mnist", "--density", "0.5", "--weights", "snip"]
+    words = ["prune-early", *SIDE, "--data", "mnist", "--density", "0.5", "--weights", "snip"]
     words += ["--per-class", "1"]
     config = parse([*words, "--data-dir", str(tmp_path / "one")]).job
     known = data.identify(config.data)
-    method = early.methods(config)[0]
-    with store.open_run(tmp_path, config, job="early", label="x", data=known) as run:
+    method = all_methods(config)[0]
+    with store.open_run(tmp_path, config, job="prune-early", label="x", data=known) as run:
         run.note({"shape": [4, 3, 1], "classes": 10})
-        run.save(early.unit(0.5, method, 0), {"mask": {}}, {})
+        run.save(artifacts.ticket(0.5, method, 0), {"mask": {}}, {})
     write_mnist(tmp_path / "one", change="image")
     with pytest.raises(data.DataError, match="start from scores .* was made with the data in"):
-        early.find(run, 0.5, method, 0)
+        prune_early_report.find(run, 0.5, method, 0)

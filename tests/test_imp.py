@@ -10,20 +10,23 @@ import pytest
 import tiny
 from tiny import only_run, printed, same, times
 
-from jaxlth import cli, keys, masks, prune, settings, store, tickets, trees
+from jaxlth import cli, keys, masks, prune, settings, store, trees
 from jaxlth.report import learning
-from jaxlth.tickets import CONTROLS, ImpConfig
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.controls import CONTROLS
+from jaxlth.studies.imp import report as imp_report
+from jaxlth.studies.imp.config import ImpConfig, network_names
 
 TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY += ["--levels", "2", "--replicates", "2"]
 
 
 def trained(run, level, control="ticket", replicate=0):
-    return run.load(tickets.unit(level, control, replicate), "network")
+    return run.load(level_artifacts.network(level, control, replicate), "network")
 
 
 def mask(run, level, control="ticket", replicate=0):
-    return run.load(tickets.unit(level, control, replicate), "mask")
+    return run.load(level_artifacts.network(level, control, replicate), "mask")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("asked", "stages"),  # levels and levels of controls; controls asked for stage by stage
+    ("asked", "expected"),  # levels and levels of controls; controls asked for stage by stage
     [
         ((3, ()), [{}, {3: 2}, {1: 2, 2: 2, 3: 2}]),
         ((15, (3, 9)), [{}, {9: 2}, {3: 2, 9: 2}]),
@@ -44,18 +47,18 @@ def finished(tmp_path_factory):
     ],
     ids=str,
 )
-def test_stages_ask_for_ever_more_and_for_nothing_else(asked, stages):
+def test_stages_ask_for_ever_more_and_for_nothing_else(asked, expected):
     levels, at = asked
     config = ImpConfig(levels=levels, control_levels=at, replicates=1)
     found = []
-    for stage in tickets.stages(config):
-        units = tickets.units(stage, levels=levels)
+    for stage in stages(config):
+        units = network_names(stage, levels=levels)
         places = [unit.split("/")[0] for unit in units if "/ticket/" not in unit]
         found.append({int(place[-2:]): places.count(place) for place in places})
         assert len(units) - len(places) == levels + 1
-        assert set(units) <= set(tickets.units(config, levels=levels))
-    assert found == stages
-    assert tickets.stages(config)[-1] == config
+        assert set(units) <= set(network_names(config, levels=levels))
+    assert found == expected
+    assert stages(config)[-1] == config
 
 
 def test_it_prints_table_sentence_and_files(finished):
@@ -130,7 +133,7 @@ def test_pruned_weights_of_every_network_are_zero(finished):
 
 def test_tickets_start_from_the_initial_weights(finished):
     look = only_run(finished[0])
-    first, later = (tickets.find(look, level, "ticket", 0).network for level in (0, 2))
+    first, later = (imp_report.find(look, level, "ticket", 0).network for level in (0, 2))
     assert same(first, later)
 
 
@@ -145,7 +148,7 @@ CLAIMS = {  # control -> same weights as the ticket, same mask, same counts per 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_changes_what_it_says_and_nothing_else(finished, control):
     look = only_run(finished[0])
-    ticket, changed = tickets.find(look, 2, "ticket", 1), tickets.find(look, 2, control, 1)
+    ticket, changed = imp_report.find(look, 2, "ticket", 1), imp_report.find(look, 2, control, 1)
     weights, places, layers = CLAIMS[control]
     assert same(ticket.network, changed.network) is weights
     assert same(ticket.mask, changed.mask) is places
@@ -157,7 +160,7 @@ def test_a_control_changes_what_it_says_and_nothing_else(finished, control):
 def test_controls_draw_from_streams_of_their_own(finished):
     look = only_run(finished[0])
     starts = [
-        tickets.find(look, level, control, replicate).mask
+        imp_report.find(look, level, control, replicate).mask
         for control in ("shuffled", "random-layerwise")
         for level in (1, 2)
         for replicate in (0, 1)
@@ -205,7 +208,7 @@ def test_an_exported_ticket_comes_back(finished, tmp_path):
     out, file = finished[0], tmp_path / "ticket.safetensors"
     printed("export", str(file), "--level", "2", "--replicate", "1", "--out", str(out))
     found = store.load_ticket(file)
-    ticket = tickets.find(only_run(out), 2, "ticket", 1)
+    ticket = imp_report.find(only_run(out), 2, "ticket", 1)
     assert same(found.params, ticket.network.params)
     assert same(found.mask, ticket.mask)
     assert found.stats == ticket.network.stats == {}
@@ -216,7 +219,7 @@ def test_an_exported_ticket_comes_back(finished, tmp_path):
 
 def test_a_ticket_is_found_without_its_data(finished, monkeypatch):
     monkeypatch.setattr("jaxlth.data.load", None)
-    start = tickets.find(only_run(finished[0]), 2, "random", 0)
+    start = imp_report.find(only_run(finished[0]), 2, "random", 0)
     assert same(start.mask, mask(only_run(finished[0]), 2, "random", 0))
 
 
@@ -226,10 +229,10 @@ def test_rewinding_to_a_later_step_restores_the_dense_network_of_that_step(tmp_p
     printed(*short, "--out", str(tmp_path / "plain"))
     rewound, plain = (only_run(tmp_path / name) for name in ("rewound", "plain"))
     assert same(trained(rewound, 0), trained(plain, 0))
-    snapshot = rewound.load(tickets.rewound(0), "network")
-    assert same(tickets.find(rewound, 1, "ticket", 0).network, snapshot)
-    assert not same(snapshot, tickets.find(plain, 0, "ticket", 0).network)
-    assert rewound.record(tickets.unit(1, "ticket", 0))["start_step"] == 7
+    snapshot = rewound.load(level_artifacts.rewound(0), "network")
+    assert same(imp_report.find(rewound, 1, "ticket", 0).network, snapshot)
+    assert not same(snapshot, imp_report.find(plain, 0, "ticket", 0).network)
+    assert rewound.record(level_artifacts.network(1, "ticket", 0))["start_step"] == 7
     assert len(store.table([rewound.path])) == 2
     printed(
         *TINY,
@@ -249,9 +252,9 @@ def test_a_network_that_stopped_before_the_rewind_step_is_what_tickets_restart_f
     stopping = ["--evaluate-every", "1", "--patience", "1", "--lr", "0.5", "--rewind-step", "25"]
     printed(*TINY, *stopping, "--controls", "--replicates", "1", "--out", str(tmp_path))
     look = only_run(tmp_path)
-    assert look.record(tickets.unit(0, "ticket", 0))["stopped_step"] < 25
-    assert same(look.load(tickets.rewound(0), "network"), trained(look, 0))
-    assert look.has(tickets.unit(1, "ticket", 0))
+    assert look.record(level_artifacts.network(0, "ticket", 0))["stopped_step"] < 25
+    assert same(look.load(level_artifacts.rewound(0), "network"), trained(look, 0))
+    assert look.has(level_artifacts.network(1, "ticket", 0))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +269,7 @@ def test_trained_weights_go_on_where_they_are_not_rewound(tmp_path, more, before
     printed(*TINY, "--controls", "--replicates", "1", *more, "--out", str(tmp_path))
     look = only_run(tmp_path)
     for level, pruned in before.items():
-        start = tickets.find(look, level, "ticket", 0).network
+        start = imp_report.find(look, level, "ticket", 0).network
         assert same(start, trained(look, pruned))
 
 

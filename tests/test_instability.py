@@ -12,15 +12,27 @@ import pytest
 import tiny
 from tiny import printed, same, times
 
-from jaxlth import cli, data, instability, landscape, masks, store, tickets, work
+from jaxlth import cli, data, landscape, masks, store
 from jaxlth import settings as settings_lib
 from jaxlth.data import DataConfig
-from jaxlth.instability import InstabilityConfig, Subject, choices
-from jaxlth.instability.comparing import Line
-from jaxlth.instability.job import Job
 from jaxlth.models import ModelConfig
 from jaxlth.report import instability as report
 from jaxlth.report import twins
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.instability import artifacts
+from jaxlth.studies.instability import run as instability
+from jaxlth.studies.instability.comparing import Line
+from jaxlth.studies.instability.config import (
+    NETWORKS as KNOWN,
+)
+from jaxlth.studies.instability.config import (
+    InstabilityConfig,
+    NetworkSpec,
+    network_specs,
+)
+from jaxlth.studies.instability.networks import InstabilityNetworks
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.train import train_networks
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 NET = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
@@ -47,13 +59,17 @@ def config(**others):
 @contextlib.contextmanager
 def opened(settings, out):
     """Give the problem, and a run of these settings that is held."""
-    problem = instability.prepare(settings)
+    experiment = instability.prepare(settings)
     with store.open_run(out, settings, job="instability", label="tiny") as run:
-        yield problem, run
+        yield experiment, run
 
 
-def whole(problem, run):
-    list(instability.instability(problem, run, checkpoint_seconds=60))
+def whole(experiment, run):
+    list(
+        instability.instability(
+            Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +120,29 @@ def test_the_table_has_every_twin_and_pair(finished):
 
 
 def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
-    with opened(config(), tmp_path) as (problem, run):
-        whole(problem, run)
-        again = Job(problem, run).request_twin(Subject(0, "dense"), 0, "remaining", 0, [])
+    with opened(config(), tmp_path) as (experiment, run):
+        whole(experiment, run)
+        again = InstabilityNetworks(Lab(experiment, run)).request_twin(
+            NetworkSpec(0, "dense"), 0, "remaining", 0, []
+        )
         again = again._replace(unit="step_0/again/dense/replicate_0")
-        course = problem.course()
-        list(work.train(run, [again], course, problem.placed, later=0, checkpoint_seconds=60))
+        compiled_training = experiment.compile_training()
+        list(
+            train_networks(
+                run,
+                [again],
+                compiled_training,
+                experiment.device_data,
+                later=0,
+                checkpoint_seconds=60,
+            )
+        )
         first, second, third = (
             run.load(unit, "network")
             for unit in (
                 again.unit,
-                choices.twin(Subject(0, "dense"), 0, "remaining", 0),
-                choices.twin(Subject(0, "dense"), 1, "remaining", 0),
+                artifacts.twin(NetworkSpec(0, "dense"), 0, "remaining", 0),
+                artifacts.twin(NetworkSpec(0, "dense"), 1, "remaining", 0),
             )
         )
     assert same(first, second)
@@ -133,16 +160,16 @@ def problem_of(run):
 def test_the_state_of_a_step_is_that_of_a_training_which_ends_there(tmp_path):
     """Also where the step is asked for after the dense training has ended."""
     short = config(training=TrainingConfig(steps=10, batch_size=50))
-    with opened(short, tmp_path / "short") as (problem, run):
-        whole(problem, run)
-        expected = run.load(choices.dense(0), "network")
-    with opened(config(), tmp_path / "long") as (problem, run):
-        whole(problem, run)
+    with opened(short, tmp_path / "short") as (experiment, run):
+        whole(experiment, run)
+        expected = run.load(artifacts.dense(0), "network")
+    with opened(config(), tmp_path / "long") as (experiment, run):
+        whole(experiment, run)
     later = config(steps_k=(0, 10))
     before = times(tmp_path / "long")
-    with opened(later, tmp_path / "long") as (problem, run):
-        whole(problem, run)
-        found = run.load(choices.snapshot(10, 0), "network")
+    with opened(later, tmp_path / "long") as (experiment, run):
+        whole(experiment, run)
+        found = run.load(artifacts.snapshot(10, 0), "network")
     assert same(found, expected)
     after = times(tmp_path / "long")
     assert {file: after[file] for file in before} == before
@@ -151,31 +178,35 @@ def test_the_state_of_a_step_is_that_of_a_training_which_ends_there(tmp_path):
 def test_twins_start_where_the_dense_training_was(finished):
     """From step 10: the way to there, and the way on, are those of the stored networks."""
     run = only_run(finished[0])
-    state = run.load(choices.snapshot(10, 1), "network")["params"]
-    pair = choices.pair(InstabilityConfig(points=5), Subject(10, "dense"), (0, 1), "remaining", 1)
+    state = run.load(artifacts.snapshot(10, 1), "network")["params"]
+    pair = artifacts.pair(
+        InstabilityConfig(points=5), NetworkSpec(10, "dense"), (0, 1), "remaining", 1
+    )
     twins = [
-        run.load(choices.twin(Subject(10, "dense"), number, "remaining", 1), "network")["params"]
+        run.load(artifacts.twin(NetworkSpec(10, "dense"), number, "remaining", 1), "network")[
+            "params"
+        ]
         for number in (0, 1)
     ]
     record = run.record(pair)
     on = np.mean([float(landscape.l2_distance(state, twin)) for twin in twins])
     assert record["l2_to_end"] == pytest.approx(on, rel=1e-5)
     assert record["l2_distance"] == pytest.approx(float(landscape.l2_distance(*twins)), rel=1e-5)
-    first = Job(problem_of(run), run).state(0, 1).params
+    first = InstabilityNetworks(Lab(problem_of(run), run)).state(0, 1).params
     way = float(landscape.l2_distance(first, state))
     assert record["l2_from_initialization"] == pytest.approx(way, rel=1e-5) != 0
     from_0 = run.record(
-        choices.pair(InstabilityConfig(points=5), Subject(0, "dense"), (0, 1), "remaining", 1)
+        artifacts.pair(InstabilityConfig(points=5), NetworkSpec(0, "dense"), (0, 1), "remaining", 1)
     )
     assert from_0["l2_from_initialization"] == 0.0
 
 
 @pytest.mark.parametrize(
-    "subject", [Subject(10, "ticket", level=2), Subject(0, "snip", density=0.2)]
+    "subject", [NetworkSpec(10, "ticket", level=2), NetworkSpec(0, "snip", density=0.2)]
 )
 def test_sparse_twins_and_all_between_them_stay_masked(finished, subject):
     run = only_run(finished[0])
-    units = [choices.twin(subject, number, "remaining", 0) for number in (0, 1)]
+    units = [artifacts.twin(subject, number, "remaining", 0) for number in (0, 1)]
     a, b = (run.load(unit, "network")["params"] for unit in units)
     mask = run.load(units[0], "mask")
     assert same(mask, run.load(units[1], "mask"))
@@ -187,10 +218,12 @@ def test_sparse_twins_and_all_between_them_stay_masked(finished, subject):
 
 def test_a_pair_agrees_with_a_plain_numpy_evaluation(finished):
     out, _ = finished
-    run, subject = only_run(out), Subject(0, "ticket", level=2)
-    record = run.record(choices.pair(InstabilityConfig(points=5), subject, (0, 1), "remaining", 0))
+    run, subject = only_run(out), NetworkSpec(0, "ticket", level=2)
+    record = run.record(
+        artifacts.pair(InstabilityConfig(points=5), subject, (0, 1), "remaining", 0)
+    )
     a, b = (
-        run.load(choices.twin(subject, number, "remaining", 0), "network")["params"]
+        run.load(artifacts.twin(subject, number, "remaining", 0), "network")["params"]
         for number in (0, 1)
     )
     _, digits = data.load(DataConfig(), seed=0)
@@ -223,7 +256,7 @@ def test_the_average_of_twins_is_evaluated_beside_them(finished):
     run = only_run(finished[0])
     settings = InstabilityConfig(twins=2, points=5)
     for record in (
-        run.record(choices.averaged(settings, Subject(step, "dense"), "remaining", 0))
+        run.record(artifacts.averaged(settings, NetworkSpec(step, "dense"), "remaining", 0))
         for step in (0, 10)
     ):
         assert 0 <= record["test_error"] <= 1
@@ -241,18 +274,18 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     printed(*imp, "--out", str(taken))
     found = only_run(taken, job="imp")
     printed(*request, "--out", str(taken))
-    level = choices.level(10, 1, 0)
+    level = artifacts.level(10, 1, 0)
     assert "adopted" in only_run(taken).record(level)
     assert "adopted" not in only_run(own).record(level)
-    ticket = found.load(tickets.unit(1, "ticket", 0), "network")
+    ticket = found.load(level_artifacts.network(1, "ticket", 0), "network")
     assert same(only_run(own).load(level, "network"), ticket)
-    dense = choices.dense(0)
+    dense = artifacts.dense(0)
     assert "adopted" in only_run(taken).record(dense)
     assert same(
         only_run(own).load(dense, "network"),
         only_run(taken).load(dense, "network"),
     )
-    state = choices.snapshot(10, 0)
+    state = artifacts.snapshot(10, 0)
     assert "adopted" in only_run(taken).record(state)
     assert same(
         only_run(own).load(state, "network"),
@@ -280,22 +313,22 @@ def test_a_damaged_run_of_imp_is_named_and_its_networks_are_trained_here(content
     warnings = [line for line in caplog.messages if line.startswith(f"left out: {file} is damaged")]
     assert bool(warnings) == (content is not None)
     own, beside = (only_run(tmp_path / name) for name in ("own", "beside"))
-    dense = choices.dense(0)
+    dense = artifacts.dense(0)
     assert "adopted" not in beside.record(dense)
     assert same(own.load(dense, "network"), beside.load(dense, "network"))
 
 
 def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
     settings = config(steps_k=(10,), lengths=("remaining", "whole"))
-    with opened(settings, tmp_path) as (problem, run):
-        whole(problem, run)
+    with opened(settings, tmp_path) as (experiment, run):
+        whole(experiment, run)
         steps = {
-            length: run.record(choices.twin(Subject(10, "dense"), 0, length, 0))["start_step"]
+            length: run.record(artifacts.twin(NetworkSpec(10, "dense"), 0, length, 0))["start_step"]
             for length in settings.lengths
         }
         table = store.table([run.path])
         networks = {
-            length: run.load(choices.twin(Subject(10, "dense"), 0, length, 0), "network")
+            length: run.load(artifacts.twin(NetworkSpec(10, "dense"), 0, length, 0), "network")
             for length in settings.lengths
         }
     way = report.pairs(table)["l2_from_initialization"].unique()
@@ -310,8 +343,8 @@ def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
 
 def test_twins_are_compared_in_training_too(tmp_path):
     settings = config(steps_k=(0, 10), compare_every=8)
-    with opened(settings, tmp_path) as (problem, run):
-        whole(problem, run)
+    with opened(settings, tmp_path) as (experiment, run):
+        whole(experiment, run)
         pairs = report.pairs(store.table([run.path]), at_end=False)
     by = pairs.groupby("step_k")["compared_step"].apply(list)
     assert by[0] == [8, 16, 24, 30]
@@ -345,9 +378,9 @@ def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
     asked = {"steps_k": (0, 5, 10), "search": "first"}
     for threshold, steps in ((0.99, {0}), (1e-9, {0, 5, 10})):
         settings, out = config(**asked, threshold=threshold), tmp_path / str(threshold)
-        with opened(settings, out) as (problem, run):
+        with opened(settings, out) as (experiment, run):
             assert not instability.complete(settings, run.path)
-            whole(problem, run)
+            whole(experiment, run)
             assert set(report.pairs(store.table([run.path]))["step_k"]) == steps
             assert instability.complete(settings, run.path)
 
@@ -355,13 +388,18 @@ def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
 @pytest.mark.slow
 def test_interrupted_it_ends_with_the_same_bits(tmp_path):
     settings = config(steps_k=(0, 10))
-    with opened(settings, tmp_path / "whole") as (problem, run):
-        whole(problem, run)
+    with opened(settings, tmp_path / "whole") as (experiment, run):
+        whole(experiment, run)
         expected = {unit: run.record(unit) for unit, _ in run.records()}
         networks = {unit: run.load(unit, "network") for unit in expected if "twin_" in unit}
-    with opened(settings, tmp_path / "cut") as (problem, run):
+    with opened(settings, tmp_path / "cut") as (experiment, run):
         for events in range(2, 400, 3):  # cut ever later
-            job, done = instability.instability(problem, run, checkpoint_seconds=60), False
+            job, done = (
+                instability.instability(
+                    Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
+                ),
+                False,
+            )
             for _ in range(events):
                 if next(job, None) is None:
                     done = True
@@ -381,8 +419,8 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path):
 
 def test_a_pair_of_which_a_twin_diverged_is_told_and_left_out(tmp_path):
     settings = config(optimizer=OptimizerConfig(optimizer="sgd", lr=1e30))
-    with opened(settings, tmp_path) as (problem, run):
-        whole(problem, run)
+    with opened(settings, tmp_path) as (experiment, run):
+        whole(experiment, run)
         table = store.table([run.path])
     pairs = report.pairs(table)
     assert pairs["test_instability"].isna().all()
@@ -398,8 +436,8 @@ def test_a_pair_of_which_a_twin_diverged_is_told_and_left_out(tmp_path):
 
 def test_twins_that_diverge_count_as_lost_in_training_too(tmp_path):
     sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
-    with opened(config(optimizer=sgd, compare_every=8), tmp_path) as (problem, run):
-        whole(problem, run)
+    with opened(config(optimizer=sgd, compare_every=8), tmp_path) as (experiment, run):
+        whole(experiment, run)
         pairs = report.pairs(store.table([run.path]), at_end=False)
     assert set(pairs["compared_step"]) == {8, 16, 24, 30}
     assert pairs["test_instability"].isna().all()
@@ -408,8 +446,8 @@ def test_twins_that_diverge_count_as_lost_in_training_too(tmp_path):
 def test_a_replicate_whose_dense_network_diverged_has_no_tickets_and_ends_the_run(tmp_path):
     sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
     settings = config(optimizer=sgd, networks=("ticket", "dense"), levels=(1,), steps_k=(0, 5))
-    with opened(settings, tmp_path) as (problem, run):
-        whole(problem, run)
+    with opened(settings, tmp_path) as (experiment, run):
+        whole(experiment, run)
         assert instability.complete(settings, run.path)
         pairs = report.pairs(store.table([run.path]))
     assert set(pairs["control"]) == {"dense"}
@@ -432,17 +470,17 @@ def test_estimated_statistics_are_those_of_training_examples():
         estimate_statistics=True,
         points=2,
     )
-    problem = instability.prepare(settings)
-    line = Line(problem, problem.course(), points=2, estimate=True)
-    network = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(0)))
+    experiment = instability.prepare(settings)
+    line = Line(experiment, experiment.compile_training(), points=2, estimate=True)
+    network = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(0)))
     group = line._single
-    placed = group.layout.place([network]), group.layout.place([problem.subject.dense])
+    placed = group.layout.place([network]), group.layout.place([experiment.prunable.dense])
     (found,) = group.layout.take(group.estimated(*placed).stats, 1)
     some = group._splits["train"]
-    dataset = problem.placed.dataset
+    dataset = experiment.device_data.dataset
     inputs = data.normalize(jnp.asarray(some.images), dataset.mean, dataset.std)
     zeros = jax.tree.map(jnp.zeros_like, network.stats)
-    _, after = problem.subject.model.apply(network._replace(stats=zeros), inputs, True)
+    _, after = experiment.prunable.model.apply(network._replace(stats=zeros), inputs, True)
     expected = jax.tree.map(lambda leaf: leaf / 0.1, after)  # a new batch counts a tenth
     tiny.assert_close(found, jax.device_get(expected), rtol=1e-3, atol=1e-4)
 
@@ -570,13 +608,13 @@ def test_a_figure_that_needs_more_says_what(finished, capsys):
     assert cli.main(["figure", run, "--kind", "throughout"]) == 2
     assert "ask for --compare-every" in capsys.readouterr().err
     assert cli.main(["figure", run, "--kind", "layers"]) == 2
-    assert "draws runs of `jaxlth early and train-mask`" in capsys.readouterr().err
+    assert "draws runs of `jaxlth prune-early and train-mask`" in capsys.readouterr().err
 
 
 def test_random_networks_are_the_control_of_tickets_and_need_levels_only():
     asked = config(networks=("random",), levels=(1,))
-    assert choices.subjects(asked, 0) == [Subject(0, "random", level=1)]
-    assert len(set(instability.NETWORKS)) == len(instability.NETWORKS)
+    assert network_specs(asked, 0) == [NetworkSpec(0, "random", level=1)]
+    assert len(set(KNOWN)) == len(KNOWN)
 
 
 def test_settings_that_are_asked_for_later_extend_the_run():

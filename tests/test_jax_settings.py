@@ -238,12 +238,12 @@ COMMANDS = {
     "imp": f"imp --data moons {MLP} --levels 1 --keep best",
     "convolutions": "imp --model resnet-8 --augment flip-crop --levels 1 --controls --steps 2"
     " --batch-size 8 --train-examples 20 --replicates 1",
-    "early": f"early {MLP} --score snip grasp synflow --schedule ums --rounds 2 --density 0.2",
+    "prune-early": f"prune-early {MLP} --score snip grasp synflow --schedule ums --rounds 2 --density 0.2",
     "instability": f"instability {MLP} --twins 2 --points 3 --levels 1 --networks dense ticket",
     "separation": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 1"
     " --batch-size 50 --counts 60 30 --stop never --replicates 1",
-    "supermask": f"supermask --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03 {SHORT}",
-    "train-mask": f"train-mask {MLP} --method bernoulli --finetune 4 --controls shuffled",
+    "threshold-masks": f"threshold-masks --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03 {SHORT}",
+    "train-supermasks": f"train-supermasks {MLP} --method bernoulli --finetune 4 --controls shuffled",
 }
 
 
@@ -310,7 +310,7 @@ def test_a_command_stores_the_same_bits_under_each_setting(setting, stored, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["imp", "train-mask"])
+@pytest.mark.parametrize("name", ["imp", "train-supermasks"])
 def test_no_tracer_outlives_its_trace_in_a_command(name, stored, tmp_path):
     wanted = stored(name)
     with under({"jax_check_tracer_leaks": True}):
@@ -318,7 +318,7 @@ def test_no_tracer_outlives_its_trace_in_a_command(name, stored, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["imp", "train-mask"])
+@pytest.mark.parametrize("name", ["imp", "train-supermasks"])
 def test_commands_train_the_same_networks_without_jit(name, stored, tmp_path):
     wanted = stored(name)
     with under({"jax_disable_jit": True}):

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from jaxlth import keys, models, tickets
+from jaxlth import keys, models
 from jaxlth.data import DataConfig, StreamConfig
 from jaxlth.models import ModelConfig
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.loading import prunable_model
 from jaxlth.training import OptimizerConfig, TrainingConfig, execution, memory
 
 GB = 10**9
@@ -106,10 +109,8 @@ def test_streams_of_the_published_sizes_fit():
 
 @pytest.mark.parametrize("change", [{"hidden": (10**8,)}, {"hidden": (2**31 - 1,) * 3}])
 def test_a_network_that_no_machine_holds_is_refused_before_it_is_made(change):
-    config = tickets.ImpConfig(
-        data=DataConfig(name="digits"), model=ModelConfig(name="mlp", **change)
-    )
+    config = ImpConfig(data=DataConfig(name="digits"), model=ModelConfig(name="mlp", **change))
     with pytest.raises(ValueError, match=r"`hidden` must be smaller: .* of memory there is"):
-        tickets.prepare(config)
+        imp.prepare(config)
     with pytest.raises(ValueError, match=r"`hidden` must be smaller: its weights and their mask"):
-        tickets.subject(config, shape=(8, 8, 1), classes=10)
+        prunable_model(config, shape=(8, 8, 1), classes=10)

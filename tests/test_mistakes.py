@@ -13,8 +13,11 @@ import pytest
 from tiny import COMMAND as TINY
 from tiny import once
 
-from jaxlth import cli, separation, settings, store, tickets
+from jaxlth import cli, settings, store
 from jaxlth.cli import parsing
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.config import run_label
+from jaxlth.studies.separation.config import SeparationConfig
 
 MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
@@ -79,7 +82,7 @@ LONG = {  # messages of more than a line's 200 characters, and how long they may
 
 
 DIGITS = ["--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
-EDGE_POPUP = ["train-mask", *DIGITS, "--method", "edge-popup", "--density", "0.5"]
+EDGE_POPUP = ["train-supermasks", *DIGITS, "--method", "edge-popup", "--density", "0.5"]
 IN_EPOCHS = [
     "imp",
     "--model",
@@ -105,13 +108,34 @@ OUT_OF_BOUNDS = [  # arguments -> words that the message must hold, before anyth
     (["instability", *DIGITS, "--points", "1000000000"], "`points` must be at most 100000 (a n"),
     (["instability", *DIGITS, "--twins", "100000"], "`twins` must be at most 1000 (all pairs of"),
     (["instability", *DIGITS, "--steps", "1000000", "--compare-every", "1"], "a run holds 10000"),
-    (["early", *DIGITS, "--density", "1e-300"], "`density` 1e-300 keeps 0 of 592 weights, fewer"),
-    (["early", *DIGITS, "--score", "synflow", "--rounds", "1000000"], "`rounds` must be at most"),
-    (["early", *DIGITS, "--schedule", "iss", "--prune-fraction", "1e-12"], "too low for iss and i"),
-    (["supermask", *DIGITS, "--thresholds", "1e308"], "`thresholds` must be at most 3.4e+38, as"),
-    (["supermask", *DIGITS, "--thresholds", "0.1", "0.1000000001"], "`thresholds` must be finite"),
-    (["supermask", *DIGITS, "--sizes", "99999999999"], "`sizes` must be widths of hidden layers"),
-    (["supermask", *DIGITS, "--sizes", "999999999"], "`sizes` must be smaller: weights, gradient"),
+    (
+        ["prune-early", *DIGITS, "--density", "1e-300"],
+        "`density` 1e-300 keeps 0 of 592 weights, fewer",
+    ),
+    (
+        ["prune-early", *DIGITS, "--score", "synflow", "--rounds", "1000000"],
+        "`rounds` must be at most",
+    ),
+    (
+        ["prune-early", *DIGITS, "--schedule", "iss", "--prune-fraction", "1e-12"],
+        "too low for iss and i",
+    ),
+    (
+        ["threshold-masks", *DIGITS, "--thresholds", "1e308"],
+        "`thresholds` must be at most 3.4e+38, as",
+    ),
+    (
+        ["threshold-masks", *DIGITS, "--thresholds", "0.1", "0.1000000001"],
+        "`thresholds` must be finite",
+    ),
+    (
+        ["threshold-masks", *DIGITS, "--sizes", "99999999999"],
+        "`sizes` must be widths of hidden layers",
+    ),
+    (
+        ["threshold-masks", *DIGITS, "--sizes", "999999999"],
+        "`sizes` must be smaller: weights, gradient",
+    ),
     ([*TINY, "--dilations", "inf"], "`dilations` must be above 0; got inf. It must be finite."),
     ([*TINY, "--dilations", "1.001"], "`dilations` must differ by a step at least; 1 and 1.001"),
     ([*TINY, "--evaluate-every", "0.4"], "`evaluate_every` must be a whole number of steps"),
@@ -231,9 +255,9 @@ def test_a_damaged_network_is_named_and_trained_again_alone(capfd):
     assert cli.main(TINY) == 0
     capfd.readouterr()
     (info,) = store.runs("runs")
-    unit = info.path / tickets.unit(1, "ticket", 0)
+    unit = info.path / level_artifacts.network(1, "ticket", 0)
     record = json.loads((unit / "record.json").read_text())
-    other = (info.path / tickets.unit(0, "ticket", 0) / "record.json").read_bytes()
+    other = (info.path / level_artifacts.network(0, "ticket", 0) / "record.json").read_bytes()
     files = [path for path in (unit / "arrays").rglob("*") if path.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-20])
@@ -247,7 +271,9 @@ def test_a_damaged_network_is_named_and_trained_again_alone(capfd):
     assert cli.main(once(deeper)) == 0
     again = json.loads((unit / "record.json").read_text())
     assert _numbers(again) == _numbers(record)
-    assert (info.path / tickets.unit(0, "ticket", 0) / "record.json").read_bytes() == other
+    assert (
+        info.path / level_artifacts.network(0, "ticket", 0) / "record.json"
+    ).read_bytes() == other
 
 
 def _numbers(record: dict) -> dict:
@@ -356,7 +382,7 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
     assert cli.main(once([*TINY, "--levels", "0"])) == 0
     capfd.readouterr()
     (info,) = store.runs("runs")
-    dense = info.path / tickets.unit(0, "ticket", 0)
+    dense = info.path / level_artifacts.network(0, "ticket", 0)
     before = {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))  # no file may grow beyond
@@ -368,7 +394,7 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
     assert "Free disk space" in line
     assert before == {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
     assert cli.main(TINY) == 0  # once there is room again
-    assert store.look(info.path).has(tickets.unit(1, "ticket", 0))
+    assert store.look(info.path).has(level_artifacts.network(1, "ticket", 0))
 
 
 # ---- options that come twice
@@ -379,12 +405,12 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
     [
         (["imp", "--settings", "a.toml", "--settings", "b.toml"], "--settings"),
         (["imp", "--settings=a.toml", "--settings", "a.toml"], "--settings"),
-        (["early", "--benchmark", "mnist_lenet_300_100", "--benchmark=x"], "--benchmark"),
+        (["prune-early", "--benchmark", "mnist_lenet_300_100", "--benchmark=x"], "--benchmark"),
         (["imp", "--keep", "stream:nope", "--keep", "last"], "--keep"),
         (["separation", "--lr", "1", "--lr=2"], "--lr"),
-        (["supermask", "--batch_size", "5", "--batch-size", "6"], "--batch-size"),
+        (["threshold-masks", "--batch_size", "5", "--batch-size", "6"], "--batch-size"),
         (["instability", "--one-shot", "--no-one-shot"], "--one-shot"),
-        (["train-mask", "--hidden", "8", "--epochs", "1", "--hidden", "6"], "--hidden"),
+        (["train-supermasks", "--hidden", "8", "--epochs", "1", "--hidden", "6"], "--hidden"),
         (["results", "--all", "--all"], "--all"),
         (["figure", "--kind", "training", "--kind", "layers"], "--kind"),
         (["list", "--out", "a", "--out=b"], "--out"),
@@ -445,18 +471,18 @@ def test_a_program_gets_paths_as_they_are_meant_and_tells_its_version(monkeypatc
 
 NOWHERE = ["--data", "mnist", "--data-dir", "nowhere"]  # where what is accepted ends
 IDLE = [  # a command, the words without effect, the words at which they have one
-    ("early", ["--meta-density", "0.1"], None),
-    ("early", ["--meta-replicates", "1"], None),
-    ("early", ["--meta-weights", "9"], None),
-    ("early", ["--rounds", "5"], ["--schedule", "uss", "ums"]),
-    ("early", ["--rounds", "5"], ["--schedule", "ims"]),
-    ("early", ["--spacing", "linear"], ["--schedule", "ums"]),
-    ("early", ["--prune-fraction", "0.5"], ["--schedule", "iss"]),
-    ("early", ["--schedule", "after", "--prune-steps", "5"], ["--references", "ltr"]),
-    ("early", ["--score", "magnitude", "--per-class", "3"], ["--weights", "snip"]),
-    ("early", ["--score", "synflow-mean", "--chunk", "2"], ["--score", "synflow", "grasp"]),
-    ("early", ["--score", "synflow-image", "--per-class", "3"], ["--score", "synflow+snip"]),
-    ("early", ["--score", "smart-ratio", "--scope", "layerwise"], ["--references", "after"]),
+    ("prune-early", ["--meta-density", "0.1"], None),
+    ("prune-early", ["--meta-replicates", "1"], None),
+    ("prune-early", ["--meta-weights", "9"], None),
+    ("prune-early", ["--rounds", "5"], ["--schedule", "uss", "ums"]),
+    ("prune-early", ["--rounds", "5"], ["--schedule", "ims"]),
+    ("prune-early", ["--spacing", "linear"], ["--schedule", "ums"]),
+    ("prune-early", ["--prune-fraction", "0.5"], ["--schedule", "iss"]),
+    ("prune-early", ["--schedule", "after", "--prune-steps", "5"], ["--references", "ltr"]),
+    ("prune-early", ["--score", "magnitude", "--per-class", "3"], ["--weights", "snip"]),
+    ("prune-early", ["--score", "synflow-mean", "--chunk", "2"], ["--score", "synflow", "grasp"]),
+    ("prune-early", ["--score", "synflow-image", "--per-class", "3"], ["--score", "synflow+snip"]),
+    ("prune-early", ["--score", "smart-ratio", "--scope", "layerwise"], ["--references", "after"]),
     ("instability", ["--one-shot"], ["--networks", "ticket", "--levels", "1"]),
     ("instability", ["--prune-fraction", "0.5"], ["--networks", "random", "--levels", "1"]),
     ("instability", ["--scope", "layerwise"], ["--networks", "synflow", "--density", "0.1"]),
@@ -465,11 +491,11 @@ IDLE = [  # a command, the words without effect, the words at which they have on
     ("instability", ["--lengths", "whole"], ["--steps-k", "0", "9"]),
     ("imp", ["--control-levels", "3", "--controls"], ["--controls", "random"]),
     ("imp", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
-    ("train-mask", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
-    ("supermask", ["--no-synchronized-statistics"], ["--model", "resnet-20", "--hidden"]),
+    ("train-supermasks", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
+    ("threshold-masks", ["--no-synchronized-statistics"], ["--model", "resnet-20", "--hidden"]),
     ("separation", ["--no-synchronized-statistics"], None),
     ("separation", ["--tolerance", "0.1"], None),
-    ("supermask", ["--tolerance", "0.1"], None),
+    ("threshold-masks", ["--tolerance", "0.1"], None),
 ]
 
 
@@ -492,10 +518,10 @@ def test_settings_of_a_stream_without_effect_are_refused(capfd):
 
 
 def test_a_setting_without_effect_that_names_a_run_extends_it(capfd):
-    words = ["early", "--rounds", "2", *NOWHERE]
+    words = ["prune-early", "--rounds", "2", *NOWHERE]
     assert "`rounds` 2 has no effect on the schedules uss." in complaint(words, capfd)
     job = parsing.parse([*words, "--schedule", "ums"]).job
-    with store.open_run("runs", job, job="early", label=tickets.label(job)):
+    with store.open_run("runs", job, job="prune-early", label=run_label(job)):
         pass
     assert "There is no data directory nowhere" in complaint(words, capfd)
 
@@ -513,17 +539,20 @@ def test_a_tolerance_without_a_table_is_refused(more, capfd):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train-mask", "--score-l1", "1"], "`--score-l1` belongs to the method gem-miner"),
-        (["train-mask", "--score-l2", "1"], "`--score-l2` belongs to the method gem-miner"),
-        (["train-mask", "--frozen-weights", "scaled"], "`--frozen-weights` scaled needs"),
+        (["train-supermasks", "--score-l1", "1"], "`--score-l1` belongs to the method gem-miner"),
+        (["train-supermasks", "--score-l2", "1"], "`--score-l2` belongs to the method gem-miner"),
+        (["train-supermasks", "--frozen-weights", "scaled"], "`--frozen-weights` scaled needs"),
         (
-            ["train-mask", "--finetune", "1", "--finetune-optimizer", "adm"],
+            ["train-supermasks", "--finetune", "1", "--finetune-optimizer", "adm"],
             "`finetune_optimizer` has no value 'adm'. Did you mean 'adam'?",
         ),
-        (["train-mask", "--finetune", "1", "--finetune-lr", "-1"], "`finetune_lr` must be above"),
+        (
+            ["train-supermasks", "--finetune", "1", "--finetune-lr", "-1"],
+            "`finetune_lr` must be above",
+        ),
         (["imp", "--lr-schedule", "cosin"], "`--lr-schedule` has no value 'cosin'. Did you mean"),
         (["imp", "--l1", "-1"], "`l1` must be at least 0"),
-        (["early", "--schedule", "cosin"], "`schedule` has no value 'cosin'."),
+        (["prune-early", "--schedule", "cosin"], "`schedule` has no value 'cosin'."),
         (["IMP"], "Did you mean 'imp'?"),
         (["version"], "Did you mean '--version'?"),
         (["--lr", "1", "imp"], "Give a command before the option --lr."),
@@ -586,8 +615,8 @@ def test_none_stands_for_an_empty_list(words, name, value):
 
 
 def test_none_that_is_a_value_of_a_list_stays_one():
-    assert parsing.parse(["early", "--ablation", "none"]).job.ablations == ("none",)
-    assert parsing.parse(["early", "--ablation", "none", "shuffled"]).job.ablations == (
+    assert parsing.parse(["prune-early", "--ablation", "none"]).job.ablations == ("none",)
+    assert parsing.parse(["prune-early", "--ablation", "none", "shuffled"]).job.ablations == (
         "none",
         "shuffled",
     )
@@ -616,7 +645,9 @@ def training_of(*words):
     return command.job.training.steps, command.job.training.epochs
 
 
-@pytest.mark.parametrize("command", ["imp", "early", "instability", "separation", "supermask"])
+@pytest.mark.parametrize(
+    "command", ["imp", "prune-early", "instability", "separation", "threshold-masks"]
+)
 def test_steps_and_epochs_replace_each_other_in_every_command(command):
     assert training_of(command, "--steps", "60") == (60, 40.0)
     assert training_of(command, "--epochs", "2.5") == (None, 2.5)
@@ -628,7 +659,7 @@ def test_steps_and_epochs_replace_each_other_in_every_command(command):
 def test_epochs_replace_the_steps_of_a_benchmark(benchmark):
     assert training_of("imp", "--benchmark", benchmark, "--epochs", "40") == (None, 40.0)
     assert training_of("imp", "--benchmark", benchmark, "--steps", "9") == (9, 40.0)
-    assert training_of("early", "--benchmark", benchmark, "--epochs", "2") == (None, 2.0)
+    assert training_of("prune-early", "--benchmark", benchmark, "--epochs", "2") == (None, 2.0)
 
 
 def test_steps_replace_the_epochs_of_a_settings_file_and_the_other_way_round(tmp_path):
@@ -656,9 +687,7 @@ def test_a_run_of_steps_and_one_of_epochs_keep_their_folders():
         "evaluate_every": 1,
         "patience": 30,
     }
-    assert settings.digest(parsing.parse(["separation"]).job) == settings.digest(
-        separation.SeparationConfig()
-    )
+    assert settings.digest(parsing.parse(["separation"]).job) == settings.digest(SeparationConfig())
 
 
 def test_times_in_the_unit_of_a_benchmark_are_named_where_the_length_has_another(capfd):

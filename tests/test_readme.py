@@ -66,11 +66,11 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(tm
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("early --score", "synflow-ums-shuffled"),
+        ("prune-early --score", "synflow-ums-shuffled"),
         ("instability", "dense is stable from step"),
         ("separation --hidden", "networks"),
-        ("supermask --hidden", "ticket"),
-        ("train-mask", "edge-popup-finetuned"),
+        ("threshold-masks --hidden", "ticket"),
+        ("train-supermasks", "edge-popup-finetuned"),
     ],
 )
 def test_the_commands_of_the_other_jobs_run(tmp_path, command, says):

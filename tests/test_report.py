@@ -21,9 +21,12 @@ import pytest
 from matplotlib.colors import to_hex
 from rich.console import Console
 
-from jaxlth import tickets, work
-from jaxlth.report import figures, formats, progress, sentences, tables
+from jaxlth.report import figures, formats, sentences, tables
 from jaxlth.report.controls import BLUE, GREEN, ORANGE, SHOWN
+from jaxlth.studies import progress
+from jaxlth.studies.controls import CONTROLS as KNOWN
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.train import Progress
 
 CONTROLS = ("reinitialized", "shuffled", "random-layerwise", "random")
 KNEES = {"ticket": 0.03, "reinitialized": 0.25, "shuffled": 0.22, "random-layerwise": 0.35}
@@ -390,7 +393,7 @@ def test_each_control_has_its_colour_and_the_legend_follows_the_lines():
 
 
 def test_every_control_of_tickets_has_names_a_colour_and_a_marker_of_its_own():
-    assert {tickets.TICKET, *tickets.CONTROLS} <= set(SHOWN)
+    assert {TICKET, *KNOWN} <= set(SHOWN)
     for field in ("label", "subject", "color", "marker"):
         assert len({getattr(shown, field) for shown in SHOWN.values()}) == len(SHOWN), field
     assert all(len(row) <= 12 for shown in SHOWN.values() for row in shown.narrow.splitlines())
@@ -616,8 +619,8 @@ def events(count):
     """Yield what a job tells of two networks trained in one group, step by step."""
     units = ("level_01/random/replicate_0", "level_01/random/replicate_1")
     for step in range(0, 100, 100 // count):
-        yield work.Progress(units, step, 100, 2 * 100 // count, (), 6)
-    yield work.Progress(units, 100, 100, 0, ({"nan_step": None},) * 2, 4)
+        yield Progress(units, step, 100, 2 * 100 // count, (), 6)
+    yield Progress(units, 100, 100, 0, ({"nan_step": None},) * 2, 4)
 
 
 def test_a_terminal_shows_a_bar_with_level_replicates_speed_and_time_left(monkeypatch):

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import early, masks, store
+from jaxlth import masks, store
 from jaxlth.data import DataConfig
-from jaxlth.early import EarlyConfig
 from jaxlth.models import ModelConfig, Network
-from jaxlth.tickets import scoring
+from jaxlth.studies import scoring
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.prune_early import run as prune_early
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 PARAMS = {"kernel": np.array([[3.0, -1.0], [0.5, 2.0]], np.float32)}
@@ -24,7 +26,7 @@ def config(**others):
         "replicates": 1,
         "rounds": 3,
     }
-    return EarlyConfig(**common | others)
+    return PruneEarlyConfig(**common | others)
 
 
 def pruned(found, names=("snip",), keep=2):
@@ -35,17 +37,17 @@ def pruned(found, names=("snip",), keep=2):
     return scoring.pruned(score, names, DENSE, KNOWN, **options)["kernel"].tolist()
 
 
-def mask_of(problem, score, known):
-    made = problem.score(score)
-    dense = problem.subject.dense
+def mask_of(experiment, score, known):
+    made = experiment.score(score)
+    dense = experiment.prunable.dense
     options = {"keep": 100, "rounds": 3, "spacing": "exponential"}
     return scoring.pruned(made, (score,), dense, known, **options)
 
 
-def known_of(problem):
-    network = jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(1)))
-    batch = problem.examples(0, per_class=2)
-    return scoring.Known(network, network.params, batch, jax.random.key(0), problem.mean)
+def known_of(experiment):
+    network = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(1)))
+    batch = experiment.examples(0, per_class=2)
+    return scoring.Known(network, network.params, batch, jax.random.key(0), experiment.mean)
 
 
 def test_scores_that_are_not_numbers_are_refused():
@@ -73,17 +75,17 @@ def test_where_a_single_score_is_the_same_for_all_the_first_weights_are_kept():
 def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
     data = DataConfig(name="synthetic", examples=200)
     settings = config(model=ModelConfig(name=model), data=data, scores=(stack,))
-    problem = early.prepare(settings)
-    dense, known = problem.subject.dense, known_of(problem)
+    experiment = prune_early.prepare(settings)
+    dense, known = experiment.prunable.dense, known_of(experiment)
     options = {"keep": 100, "rounds": 1, "spacing": "linear"}
     with pytest.raises(ValueError, match="may be too large"):
-        scoring.pruned(problem.score(stack), scoring.parts(stack), dense, known, **options)
+        scoring.pruned(experiment.score(stack), scoring.parts(stack), dense, known, **options)
 
 
 def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
-    problem = early.prepare(config(scores=("synflow",)))
-    known = known_of(problem)
-    wanted = mask_of(problem, "synflow", known)
+    experiment = prune_early.prepare(config(scores=("synflow",)))
+    known = known_of(experiment)
+    wanted = mask_of(experiment, "synflow", known)
     devices, places = jax.local_devices, []
 
     def local_devices(*, backend=None):
@@ -93,11 +95,11 @@ def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"platform": "tpu"})()])
     monkeypatch.setattr(jax, "local_devices", local_devices)
-    found = mask_of(problem, "synflow", known)
+    found = mask_of(experiment, "synflow", known)
     assert places == ["cpu"]
     assert jax.tree.all(jax.tree.map(np.array_equal, found, wanted))
     places.clear()
-    mask_of(problem, "snip", known)
+    mask_of(experiment, "snip", known)
     assert places == []
 
 
@@ -113,22 +115,22 @@ def test_a_hidden_host_is_told_of(monkeypatch):
 
 def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
     problems = [
-        early.prepare(config(model=ModelConfig(name="mlp", hidden=(8,), dtype=dtype)))
+        prune_early.prepare(config(model=ModelConfig(name="mlp", hidden=(8,), dtype=dtype)))
         for dtype in ("bfloat16", "float32")
     ]
     known = known_of(problems[1])
-    found = [mask_of(problem, "synflow", known) for problem in problems]
+    found = [mask_of(experiment, "synflow", known) for experiment in problems]
     assert jax.tree.all(jax.tree.map(np.array_equal, *found))
     snip = [
-        jax.jit(problem.score("snip"))(problem.subject.dense, known)["Dense_0"]["kernel"]
-        for problem in problems
+        jax.jit(experiment.score("snip"))(experiment.prunable.dense, known)["Dense_0"]["kernel"]
+        for experiment in problems
     ]
     assert not np.array_equal(*snip)  # of what is trained, in bfloat16
 
 
 def test_a_class_without_examples_is_refused_whichever_it_is():
     data = DataConfig(name="digits", examples=30)
-    problem = early.prepare(
+    experiment = prune_early.prepare(
         config(
             data=data,
             seed=117,
@@ -136,18 +138,22 @@ def test_a_class_without_examples_is_refused_whichever_it_is():
             training=TrainingConfig(steps=1, batch_size=5),
         )
     )
-    assert 9 not in problem.placed.dataset.train.labels  # the highest: nothing counts up to it
+    assert (
+        9 not in experiment.device_data.dataset.train.labels
+    )  # the highest: nothing counts up to it
     with pytest.raises(ValueError, match="`per_class` must be at most 0"):
-        problem.examples(0, per_class=1)
+        experiment.examples(0, per_class=1)
 
 
 def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
     settings = config(
         optimizer=OptimizerConfig(optimizer="sgd", lr=1e30), prune_steps=(0, 15), densities=(0.3,)
     )
-    problem = early.prepare(settings)
-    with store.open_run(tmp_path, settings, job="early", label="test") as run:
-        for _ in early.early(problem, run, checkpoint_seconds=60):
+    experiment = prune_early.prepare(settings)
+    with store.open_run(tmp_path, settings, job="prune-early", label="test") as run:
+        for _ in prune_early.prune_early(
+            Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
+        ):
             pass
         (dense,) = (
             record for unit, record in run.records() if "/dense/" in unit and "density" in unit
@@ -162,4 +168,4 @@ def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
 def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(scope):
     settings = config(schedules=("iss",), densities=(0.3,), prune_fraction=1e-4, scope=scope)
     with pytest.raises(ValueError, match="`density` 0.3 is too low for iss and ims, which"):
-        early.prepare(settings)
+        prune_early.prepare(settings)

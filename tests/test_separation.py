@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import pathlib
 import struct
+import types
 from typing import get_args
 
 import jax
@@ -14,13 +15,23 @@ import pytest
 import tiny
 from tiny import printed, same
 
-from jaxlth import cli, data, graphs, masks, separation, store, tickets, work
+from jaxlth import cli, data, graphs, masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.separation import SeparationConfig
-from jaxlth.separation.choices import Coverage
-from jaxlth.separation.job import Job
-from jaxlth.tickets import compaction
+from jaxlth.studies import STUDIES, compaction, level_artifacts
+from jaxlth.studies.compaction import Compaction
+from jaxlth.studies.config import run_label
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import total_kept
+from jaxlth.studies.separation import config
+from jaxlth.studies.separation import run as separation
+from jaxlth.studies.separation.config import Coverage, SeparationConfig
+from jaxlth.studies.separation.measurement import Measurement, task_names
+from jaxlth.studies.separation.pruning import keep_counts, prune_rule
+from jaxlth.studies.separation.reading import find, look
+from jaxlth.studies.train import Ticket
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 # Without hidden layers: pruned to its own two inputs for each moon it separates, and then degrades.
@@ -48,37 +59,52 @@ def change(of, **others):
     return dataclasses.replace(of, **others)
 
 
-def with_settings(problem, config):
+def with_settings(experiment, config):
     """Return a problem on the same data, with settings that agree on these."""
-    return change(problem, subject=change(problem.subject, config=config))
+    return change(experiment, prunable=change(experiment.prunable, config=config))
 
 
 def on(config, name):
     return change(config, data=change(config.data, name=name))
 
 
-def opened(out, config, problem=None):
+def opened(out, config, experiment=None):
     """Return the problem of settings and a run of it, to be held."""
-    label = separation.label(config)
+    label = run_label(config)
     run = store.open_run(out, config, job="separation", label=label)
-    return problem or separation.prepare(config), run
+    return experiment or separation.prepare(config), run
 
 
-def found(out, config, problem=None):
+def found(out, config, experiment=None):
     """Return the problem and the run of settings, all of it trained."""
-    problem, run = opened(out, config, problem)
+    experiment, run = opened(out, config, experiment)
     with run:
-        for _ in separation.separation(problem, run, checkpoint_seconds=60):
+        for _ in separation.separation(
+            Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
+        ):
             pass
-    return problem, run
+    return experiment, run
+
+
+class Made:
+    """How networks are pruned and measured that nobody has trained."""
+
+    def __init__(self, lab):
+        self.keep = keep_counts(lab.config, lab.dense_mask)
+        self.measure = Measurement(lab.experiment)
+        self._prune = prune_rule(lab, lab.config, self.measure)
+
+    def pruned(self, network, mask, level, replicate):
+        made_up = {"network": network, "mask": mask, "level": level - 1, "replicate": replicate}
+        return self._prune(types.SimpleNamespace(**made_up), self.keep[level])
 
 
 @contextlib.contextmanager
 def job(out, config):
-    """Give the problem of settings, and its job of which nothing is trained."""
-    problem, run = opened(out, config)
+    """Give the experiment of a config, and how it prunes and measures."""
+    experiment, run = opened(out, config)
     with run:
-        yield problem, Job(problem, run)
+        yield experiment, Made(Lab(experiment, run))
 
 
 def states(run, replicate=0):
@@ -99,7 +125,7 @@ def within(sparser, denser):
 
 
 def unit(level, replicate=0):
-    return tickets.unit(level, tickets.TICKET, replicate)
+    return level_artifacts.network(level, TICKET, replicate)
 
 
 def each(record, name):
@@ -107,8 +133,8 @@ def each(record, name):
     return [task[name] for task in record["tasks"].values()]
 
 
-def owners(problem):
-    return [graphs.Task(*task) for task in data.tasks(problem.info)]
+def owners(experiment):
+    return [graphs.Task(*task) for task in data.tasks(experiment.info)]
 
 
 def inactive(mask):
@@ -151,17 +177,18 @@ def test_called_again_it_computes_nothing(finished):
     assert printed(*COMMAND, "--out", str(out)) == said
     assert times(run) == before
     config = change(DEEP, training=TrainingConfig(epochs=2.0, batch_size=50))
-    assert not separation.complete(config, run.path / "nothing")
-    assert separation.complete(config, run.path)
-    assert not separation.complete(change(config, replicates=3), run.path)
+    complete = STUDIES["separation"].is_complete
+    assert not complete(config, run.path / "nothing")
+    assert complete(config, run.path)
+    assert not complete(change(config, replicates=3), run.path)
 
 
 # What the records say.
 
 
 def test_records_agree_with_the_graph_in_networkx(finished):
-    _, _, run, problem = finished
-    own = owners(problem)
+    _, _, run, experiment = finished
+    own = owners(experiment)
     for name, record in run.records():
         network, mask = run.load(name, "network"), run.load(name, "mask")
         graph = graphs.network(network["params"], mask)
@@ -180,7 +207,7 @@ def test_records_agree_with_the_graph_in_networkx(finished):
 
 
 def test_records_say_how_far_each_layer_has_decided(finished):
-    _, _, run, problem = finished
+    _, _, run, experiment = finished
     for name, record in run.records():
         mask = run.load(name, "mask")
         graph = graphs.network(mask, mask)
@@ -191,7 +218,7 @@ def test_records_say_how_far_each_layer_has_decided(finished):
             belongs = {
                 node: {
                     number
-                    for number, task in enumerate(owners(problem))
+                    for number, task in enumerate(owners(experiment))
                     for one in getattr(task, by)
                     if (end, one) in active
                     and (node == (end, one) or node in way(active, (end, one)))
@@ -207,17 +234,25 @@ def test_records_say_how_far_each_layer_has_decided(finished):
 
 
 def test_levels_keep_exact_counts_and_are_nested(finished):
-    _, _, run, problem = finished
-    assert problem.subject.keep == [112, 60, 30, 16, 6]
+    _, _, run, experiment = finished
+    assert keep_counts(experiment.prunable.config, experiment.prunable.dense) == [
+        112,
+        60,
+        30,
+        16,
+        6,
+    ]
     for replicate in range(2):
         levels = [run.load(unit(level, replicate), "mask") for level in range(5)]
-        assert [int(masks.kept(each)) for each in levels] == problem.subject.keep
+        assert [int(masks.kept(each)) for each in levels] == keep_counts(
+            experiment.prunable.config, experiment.prunable.dense
+        )
         assert all(within(*reversed(pair)) for pair in itertools.pairwise(levels))
 
 
 def test_accuracies_of_tasks_are_those_of_numpy_and_average_to_the_whole(finished):
-    _, _, run, problem = finished
-    dataset = problem.placed.dataset
+    _, _, run, experiment = finished
+    dataset = experiment.device_data.dataset
     inputs = (dataset.test.images - dataset.mean) / dataset.std
     for name, record in run.records():
         network, mask = run.load(name, "network")["params"], run.load(name, "mask")
@@ -240,25 +275,25 @@ def test_accuracies_of_tasks_are_those_of_numpy_and_average_to_the_whole(finishe
 
 
 def test_what_is_looked_at_is_what_was_stored(finished):
-    _, _, run, problem = finished
-    pruned = separation.look(run.path, 1)
+    _, _, run, experiment = finished
+    pruned = look(run.path, 1)
     assert list(pruned.tasks) == ["moons", "circles"]
-    assert list(pruned.tasks.values()) == owners(problem)
+    assert list(pruned.tasks.values()) == owners(experiment)
     assert pruned.shape == (1, 4, 1)
     assert list(pruned.levels) == [0, 1, 2, 3, 4]
     for level, start in pruned.levels.items():
         assert same(start.mask, run.load(unit(level, 1), "mask"))
         assert same(start.network.params, run.load(unit(level, 1), "network")["params"])
     with pytest.raises(ValueError, match="has no replicate 2"):
-        separation.look(run.path, 2)
+        look(run.path, 2)
 
 
 def test_another_job_is_not_looked_at(tmp_path):
-    config = tickets.ImpConfig()
+    config = ImpConfig()
     with store.open_run(tmp_path, config, job="imp", label="test") as run:
         pass
     with pytest.raises(ValueError, match="is not of `jaxlth separation`"):
-        separation.look(run.path, 0)
+        look(run.path, 0)
 
 
 # When a replicate stops.
@@ -266,7 +301,7 @@ def test_another_job_is_not_looked_at(tmp_path):
 
 def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
     """Another rule, and more replicates, extend the same run."""
-    problem, _ = linear
+    experiment, _ = linear
     known = {}
     for stop, replicates, levels in (
         ("separated", 1, ["interconnected", "interconnected", "separated"]),
@@ -275,7 +310,7 @@ def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
         ("separated", 2, ["interconnected", "interconnected", "separated"]),
     ):
         config = change(LINEAR, stop=stop, replicates=replicates)
-        _, run = found(tmp_path, config, with_settings(problem, config))
+        _, run = found(tmp_path, config, with_settings(experiment, config))
         after = times(run)
         assert {file: after[file] for file in known} == known
         assert len(after) > len(known)
@@ -286,9 +321,9 @@ def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
 
 def test_networks_of_both_ways_are_the_same(tmp_path, linear):
     """Whatever was asked for before."""
-    problem, whole = linear
+    experiment, whole = linear
     config = change(LINEAR, stop="separated")
-    _, run = found(tmp_path, config, with_settings(problem, config))
+    _, run = found(tmp_path, config, with_settings(experiment, config))
     assert all(
         same(run.load(name, "network"), whole.load(name, "network")) for name, _ in run.records()
     )
@@ -304,19 +339,23 @@ def test_a_network_that_diverges_is_pruned_no_further(tmp_path):
 
 
 def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
-    problem, whole = linear
-    _, run = opened(tmp_path, problem.subject.config, problem)
+    experiment, whole = linear
+    _, run = opened(tmp_path, experiment.prunable.config, experiment)
     cuts = 0
     with run:
         for last in (0, 2, 3):  # levels in whose training it is cut
-            events = separation.separation(problem, run, checkpoint_seconds=60)
+            events = separation.separation(
+                Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
+            )
             for event in events:
                 if event.units[0] == unit(last) and not event.finished:
                     with pytest.raises(KeyboardInterrupt):
                         events.throw(KeyboardInterrupt())
                     cuts += 1
                     break
-        for _ in separation.separation(problem, run, checkpoint_seconds=60):
+        for _ in separation.separation(
+            Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
+        ):
             pass
     assert cuts == 3
     assert [name for name, _ in run.records()] == [name for name, _ in whole.records()]
@@ -352,9 +391,9 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
     ids=str,
 )
 def test_settings_say_how_much_each_level_keeps(kept, counts):
-    problem = separation.prepare(change(DEEP, **{"counts": ()} | kept))
-    assert problem.subject.keep == counts
-    levels = {name.split("/")[0] for name in separation.units(problem.subject.config)}
+    experiment = separation.prepare(change(DEEP, **{"counts": ()} | kept))
+    assert keep_counts(experiment.prunable.config, experiment.prunable.dense) == counts
+    levels = {name.split("/")[0] for name in config.units(experiment.prunable.config)}
     assert len(levels) == len(counts)
 
 
@@ -422,14 +461,14 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
 # What is pruned.
 
 
-def drawn(problem, seed=0):
+def drawn(experiment, seed=0):
     """Return a network as if trained: drawn anew."""
-    return jax.device_get(jax.jit(problem.subject.model.init)(jax.random.key(seed)))
+    return jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(seed)))
 
 
-def measured(made, problem, mask):
+def measured(made, experiment, mask):
     """Return what the record of a network says of its graph."""
-    return made.request(1, tickets.TICKET, 0).measure(work.Ticket(drawn(problem), mask))
+    return made.measure(Ticket(drawn(experiment), mask))
 
 
 @pytest.mark.parametrize(
@@ -446,13 +485,13 @@ def measured(made, problem, mask):
 def test_each_score_prunes_by_its_own_measure_to_exact_counts(tmp_path, scores, scoped):
     found = {}
     for score in scores:
-        with job(tmp_path, change(DEEP, score=score, **scoped)) as (problem, made):
-            trained = drawn(problem)
-            first = made.pruned(trained, problem.subject.dense, 1, 0)
+        with job(tmp_path, change(DEEP, score=score, **scoped)) as (experiment, made):
+            trained = drawn(experiment)
+            first = made.pruned(trained, experiment.prunable.dense, 1, 0)
             second = made.pruned(trained, first, 2, 0)
         for mask, level in ((first, 1), (second, 2)):
-            keep = problem.subject.keep[level]
-            assert int(masks.kept(mask)) == tickets.total(keep), score
+            keep = made.keep[level]
+            assert int(masks.kept(mask)) == total_kept(keep), score
             if isinstance(keep, dict):
                 assert masks.layer_densities(mask) == dict.fromkeys(keep, 0.5**level)
         assert within(second, first)
@@ -462,10 +501,10 @@ def test_each_score_prunes_by_its_own_measure_to_exact_counts(tmp_path, scores, 
 
 
 def test_random_masks_are_of_their_replicate_and_level(tmp_path):
-    with job(tmp_path, change(DEEP, score="random")) as (problem, made):
-        trained, dense = drawn(problem), problem.subject.dense
+    with job(tmp_path, change(DEEP, score="random")) as (experiment, made):
+        trained, dense = drawn(experiment), experiment.prunable.dense
         masks_drawn = [made.pruned(trained, dense, level, each) for level, each in ((1, 0), (1, 1))]
-        again = made.pruned(drawn(problem, 1), dense, 1, 0)
+        again = made.pruned(drawn(experiment, 1), dense, 1, 0)
     assert not same(*masks_drawn)
     assert same(masks_drawn[0], again)
 
@@ -473,14 +512,15 @@ def test_random_masks_are_of_their_replicate_and_level(tmp_path):
 @pytest.mark.parametrize("score", ["magnitude", "synflow"])
 def test_inactive_weights_go_first(tmp_path, score):
     random, met = np.random.default_rng(0), 0
-    with job(tmp_path, change(DEEP, alive=True, score=score)) as (problem, made):
+    with job(tmp_path, change(DEEP, alive=True, score=score)) as (experiment, made):
         for seed in range(4):
             share = random.uniform(0.3, 0.8)
             before = jax.tree.map(
-                lambda leaf, share=share: random.random(leaf.shape) < share, problem.subject.dense
+                lambda leaf, share=share: random.random(leaf.shape) < share,
+                experiment.prunable.dense,
             )
-            keep = problem.subject.keep[2]
-            after = made.pruned(drawn(problem, seed), before, 2, 0)
+            keep = made.keep[2]
+            after = made.pruned(drawn(experiment, seed), before, 2, 0)
             idle = inactive(before)
             left = int(masks.kept(before)) - int(masks.kept(idle))
             assert int(masks.kept(after)) == min(keep, left)
@@ -500,12 +540,12 @@ def test_inactive_weights_go_first(tmp_path, score):
     ids=["a layer that is never pruned", "more than ten layers"],
 )
 def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
-    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **config)) as (problem, made):
-        dense = problem.subject.dense
+    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **config)) as (experiment, made):
+        dense = experiment.prunable.dense
         last = sorted(dense, key=lambda name: int(name.split("_")[1]))[-1]
         before = jax.tree.map(np.array, dense)
         before[last]["kernel"][1:] = False  # units 1, 2 ... lead nowhere
-        after = made.pruned(drawn(problem), before, 1, 0)
+        after = made.pruned(drawn(experiment), before, 1, 0)
         previous = f"Dense_{int(last.split('_')[1]) - 1}"
         assert not np.any(after[previous]["kernel"][:, 1:])
         assert np.any(after[previous]["kernel"][:, 0])
@@ -514,9 +554,9 @@ def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
 
 
 def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):
-    with job(tmp_path, change(DEEP, leave_out=("Dense_0/*",), counts=(20,))) as (problem, made):
-        mask = made.pruned(drawn(problem), problem.subject.dense, 1, 0)
-        record = measured(made, problem, mask)
+    with job(tmp_path, change(DEEP, leave_out=("Dense_0/*",), counts=(20,))) as (experiment, made):
+        mask = made.pruned(drawn(experiment), experiment.prunable.dense, 1, 0)
+        record = measured(made, experiment, mask)
     assert sum(record["weights"].values()) == 20
 
 
@@ -534,7 +574,7 @@ def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
 @pytest.mark.parametrize(
     ("config", "source"),
     [
-        ({"rewind_step": 10}, tickets.rewound(0)),
+        ({"rewind_step": 10}, level_artifacts.rewound(0)),
         ({"after_pruning": "learning-rate"}, unit(0)),
         pytest.param({"after_pruning": "fine-tune"}, unit(0), marks=pytest.mark.slow),
     ],
@@ -542,8 +582,8 @@ def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
 )
 def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
     asked = change(LINEAR, counts=(6,), replicates=1, **config)
-    problem, run = found(tmp_path, asked)
-    started = Job(problem, run).start(1, tickets.TICKET, 0)
+    _, run = found(tmp_path, asked)
+    started = find(run, 1, TICKET, 0)
     assert same(started.network, run.load(source, "network"))
     assert same(started.mask, run.load(unit(1), "mask"))
     assert run.record(unit(1))["start_step"] == asked.rewind_step
@@ -556,7 +596,7 @@ def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
 
 def test_three_tasks_fall_apart(tmp_path):
     config = change(on(LINEAR, "moons+moons+moons"), counts=(6, 5), replicates=1)
-    problem, run = found(tmp_path, config)
+    experiment, run = found(tmp_path, config)
     assert states(run) == ["interconnected", "separated", "degraded"]
     record = run.record(unit(1))
     assert list(record["tasks"]) == ["moons", "moons_2", "moons_3"]
@@ -566,7 +606,7 @@ def test_three_tasks_fall_apart(tmp_path):
     assert np.mean(each(record, "test_accuracy")) == pytest.approx(
         record["test_accuracy"], abs=1e-6
     )
-    assert problem.info.tasks == (1, 1, 1)
+    assert experiment.info.tasks == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -577,7 +617,7 @@ def test_three_tasks_fall_apart(tmp_path):
     ],
 )
 def test_tasks_have_names_of_their_own(dataset, expected):
-    assert separation.names(dataset) == expected
+    assert task_names(dataset) == expected
 
 
 def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
@@ -593,15 +633,15 @@ def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
             (folder / f"{name}-{end}-ubyte").write_bytes(header + of.tobytes())
     config = on(LINEAR, "moons+mnist")
     config = change(config, data=change(config.data, data_dir=str(tmp_path)), replicates=1)
-    problem, run = found(tmp_path / "runs", change(config, counts=(9,)))
-    assert (problem.info.tasks, problem.info.widths) == ((1, 10), (2, 3))
-    assert owners(problem) == [
+    experiment, run = found(tmp_path / "runs", change(config, counts=(9,)))
+    assert (experiment.info.tasks, experiment.info.widths) == ((1, 10), (2, 3))
+    assert owners(experiment) == [
         graphs.Task((0, 1), (0,)),
         graphs.Task((2, 3, 4), tuple(range(1, 11))),
     ]
     for name, record in run.records():
         graph = graphs.network(run.load(name, "network")["params"], run.load(name, "mask"))
-        covered = graphs.coverage(graphs.subnetworks(graph), owners(problem))
+        covered = graphs.coverage(graphs.subnetworks(graph), owners(experiment))
         np.testing.assert_allclose(record["coverage"], covered, atol=1e-6)
         assert record["state"] == graphs.state(covered)
         assert np.mean(each(record, "test_accuracy")) == pytest.approx(
@@ -614,9 +654,9 @@ def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
 
 def state_of(out, config, kernel):
     """Return the state in the record of the network without hidden layers that a mask leaves."""
-    with job(out, config) as (problem, made):
+    with job(out, config) as (experiment, made):
         mask = {"Dense_0": {"kernel": np.array(kernel, bool), "bias": None}}
-        return measured(made, problem, mask)["state"]
+        return measured(made, experiment, mask)["state"]
 
 
 @pytest.mark.parametrize(
@@ -666,18 +706,18 @@ def test_coverage_is_the_same_in_arrays_and_in_networkx(by):
 
 @pytest.mark.slow
 def test_compact_finds_the_same_masks(tmp_path, monkeypatch):
-    sizes, made = [], compaction.Compaction._made
+    sizes, made = [], Compaction._made
     monkeypatch.setattr(compaction, "WORTHWHILE", 1)
     monkeypatch.setattr(compaction, "SHARE", 0.0)
     monkeypatch.setattr(
-        compaction.Compaction, "_made", lambda self, each: sizes.append(each) or made(self, each)
+        Compaction, "_made", lambda self, each: sizes.append(each) or made(self, each)
     )
     momentum = OptimizerConfig(optimizer="momentum", lr=0.05)
     config = change(DEEP, optimizer=momentum, counts=(24, 10), replicates=1)
-    problem, whole = found(tmp_path, config)
+    experiment, whole = found(tmp_path, config)
     assert sizes == []
     smaller = change(config, compact=True)
-    _, run = found(tmp_path, smaller, with_settings(problem, smaller))
+    _, run = found(tmp_path, smaller, with_settings(experiment, smaller))
     assert sizes
     names = [name for name, _ in whole.records()]
     assert names == [name for name, _ in run.records()]

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 
 from jaxlth import settings
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp.config import ImpConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,6 +185,7 @@ DEFAULTS = {
     "model.initializer": "kaiming-normal",
     "model.name": "lenet-300-100",
     "model.norm_scale": "uniform",
+    "name": "",
     "one_shot": False,
     "optimizer.drop": 0.1,
     "optimizer.final_lr": 0.0,

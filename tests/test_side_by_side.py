@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxlth import cli, data, graphs, masks, models, settings, store, tickets
+from jaxlth import cli, data, graphs, masks, models, settings, store
 from jaxlth.data import DataConfig, DataError, Split, memory, side_by_side, sources
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.training import evaluation, execution, fit, losses
 
 TASKS = {"binary": (1, 1), "one": (3,), "ten": (10, 10), "one binary": (1,), "mixed": (3, 1, 2)}
@@ -360,7 +362,7 @@ def test_one_task_of_classes_trains_as_without_tasks():
 def test_scores_of_examples_and_comparisons_of_twins_are_refused(tmp_path, capsys, name):
     tiny_mlp = ["--data", name, "--model", "mlp", "--hidden", "4", "--steps", "2"]
     tiny_mlp += ["--replicates", "1", "--out", str(tmp_path)]
-    early = ["early", "--score", "snip", "--density", "0.5"]
+    early = ["prune-early", "--score", "snip", "--density", "0.5"]
     for command in (early, ["instability", "--steps-k", "0"]):
         assert cli.main([*command, *tiny_mlp]) == 2
         assert f"such as mnist; outputs of {name}, task by task: 1" in capsys.readouterr().err
@@ -370,8 +372,8 @@ def test_examples_of_several_tasks_are_those_of_streams():
     info, found = load("moons+circles")
     config = ImpConfig(data=DataConfig(name="moons+circles"))
     subject = types.SimpleNamespace(config=config)
-    problem = tickets.Problem(subject, info, types.SimpleNamespace(dataset=found))
-    inputs, labels = problem.examples(0, per_class=1)
+    experiment = LoadedExperiment(subject, info, types.SimpleNamespace(dataset=found))
+    inputs, labels = experiment.examples(0, per_class=1)
     assert inputs.shape == (1, 1, 4, 1)
     assert labels.tolist() == [0]
 
@@ -393,7 +395,7 @@ def test_imp_learns_moons_and_circles(tmp_path):
     run = imp(tmp_path, *words)
     assert run.path.name.startswith("imp-moons-circles-mlp-12")
     for level in (0, 1):
-        record = run.record(tickets.unit(level, "ticket", 0))
+        record = run.record(level_artifacts.network(level, "ticket", 0))
         assert record["test_accuracy"] > 0.93
         first, *_, last = record["curve"]["train_loss"]
         assert last < first < 2 * np.log(2) + 0.1
@@ -403,7 +405,7 @@ def test_imp_learns_moons_and_circles(tmp_path):
 def test_a_single_binary_set_is_learned(tmp_path):
     words = ["--data", "circles", "--model", "mlp", "--hidden", "8", "--optimizer", "adam"]
     run = imp(tmp_path, *words, "--lr", "0.03", "--steps", "300", "--levels", "1")
-    assert run.record(tickets.unit(0, "ticket", 0))["test_accuracy"] > 0.95
+    assert run.record(level_artifacts.network(0, "ticket", 0))["test_accuracy"] > 0.95
 
 
 @pytest.mark.data

@@ -23,8 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_data import write_prepared
 
-from jaxlth import cli, data, keys, settings, store, tickets
+from jaxlth import cli, data, keys, settings, store
 from jaxlth.data import batches, crops, encoded, folders, streamed, workers
+from jaxlth.studies.imp.config import ImpConfig
 
 ORDER, CROPS = (keys.stream(0, 0, purpose) for purpose in ("order", "augmentation"))
 SIZE = 6
@@ -678,7 +679,7 @@ def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
     [
         lambda out: workers.end_if_unguarded(),
         lambda out: next(workers.make(killed, 0, 1, workers=0)),
-        lambda out: store.open_run(out, tickets.ImpConfig(), job="imp", label="x"),
+        lambda out: store.open_run(out, ImpConfig(), job="imp", label="x"),
         lambda out: cli.main(["imp", "--out", out]),
     ],
 )

@@ -13,10 +13,15 @@ import pytest
 import tiny
 from tiny import times
 
-from jaxlth import cli, data, keys, models, store, tickets, training
+from jaxlth import cli, data, keys, models, store, training
 from jaxlth.data import DataConfig, Split, StreamConfig, batches, crops
 from jaxlth.models import BatchAxis, ModelConfig
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp import run as imp_run
+from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import keep_by_level
+from jaxlth.studies.loading import prunable_model
 from jaxlth.training import TrainingConfig, execution, fit, streaming
 from jaxlth.training.execution import AXIS, Layout
 
@@ -285,7 +290,7 @@ def imp(config, out, *, stop_at=None):
     """Find tickets, or be interrupted at an event; return the steps of the events."""
     events = []
     with store.open_run(out, config, job="imp", label="test") as run:
-        job = tickets.imp(tickets.prepare(config), run, checkpoint_seconds=1000)
+        job = imp_run.imp(Lab(imp_run.prepare(config), run, checkpoint_seconds=1000), config)
         for event in job:
             events.append(event)
             if len(events) == stop_at:
@@ -390,22 +395,20 @@ INCEPTION = pytest.param("imagenet_inceptionv3", 171 * 1251, 6 * 1251, marks=pyt
     ("name", "steps", "rewind_step"), [("imagenet_resnet50", 90 * 1251, 5 * 1251), INCEPTION]
 )
 def test_benchmarks_of_imagenet_are_those_of_the_paper(name, steps, rewind_step):
-    config = tickets.BENCHMARKS[name]
-    assert tickets.scaled(config, "paper") == config
+    config = BENCHMARKS[name]
+    assert scaled(config, "paper") == config
     plan = training.plan(config.training, config.optimizer, examples=1_281_167)
     assert (plan.steps, config.rewind_step) == (steps, rewind_step)
-    pruned = tickets.pruning(
-        config, shape=(config.data.stream.image_size,) * 2 + (3,), classes=1000
-    )
-    first, last = pruned.keep
+    shape = (config.data.stream.image_size,) * 2 + (3,)
+    first, last = keep_by_level(config, prunable_model(config, shape=shape, classes=1000).dense)
     assert abs(last / first - 0.3) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["imagenet_resnet50", "imagenet_inceptionv3"])
 @pytest.mark.parametrize("scale", ["smoke", "cpu"])
 def test_benchmarks_in_epochs_are_shortened_with_their_schedule(name, scale):
-    config = tickets.BENCHMARKS[name]
-    short = tickets.scaled(config, scale)
+    config = BENCHMARKS[name]
+    short = scaled(config, scale)
     assert short.data.streamed == (scale == "cpu")
     assert short.training.batch_size == 16
     plan = training.plan(short.training, short.optimizer, examples=1_000_000)
@@ -419,11 +422,12 @@ def test_benchmarks_in_epochs_are_shortened_with_their_schedule(name, scale):
 
 @pytest.mark.slow
 def test_enlarged_images_are_large_enough_for_inception():
-    config = tickets.scaled(tickets.BENCHMARKS["imagenet_inceptionv3"], "smoke")
+    config = scaled(BENCHMARKS["imagenet_inceptionv3"], "smoke")
     info, found = data.load(config.data, seed=0)
     assert (info.shape, info.train, info.test) == ((320, 320, 3), 180, 20)
     assert (found.train.images[:, ::10, ::10] == found.train.images[:, 9::10, 3::10]).all()
-    tickets.pruning(config, shape=info.shape, classes=info.classes)
+    dense = prunable_model(config, shape=info.shape, classes=info.classes).dense
+    assert len(keep_by_level(config, dense)) == 2
 
 
 # Processes

@@ -21,7 +21,7 @@ from jaxlth.studies import STUDIES, Study
 
 WORDS = ["train-twice", "--data", "moons", "--steps", "20"]
 PARTS = [field.name for field in dataclasses.fields(Study) if field.name != "name"]
-OPTIONAL = ("ticket", "baseline", "values", "tolerance")
+OPTIONAL = ("prepare", "complete", "ticket", "baseline", "values", "tolerance")
 OWN = tuple(STUDIES)  # the studies of the package
 
 
@@ -160,8 +160,8 @@ def test_export_names_the_studies_that_have_tickets(twice, tmp_path, monkeypatch
     monkeypatch.setitem(STUDIES, "train-twice", without)
     assert cli.main(["export", str(tmp_path / "a.npz"), "--run", str(twice[1])]) == 2
     assert (
-        "is a run of `jaxlth train-twice`; tickets of `jaxlth imp`, `early`, `separation`, "
-        "`supermask` and `train-mask` are exported." in capfd.readouterr().err
+        "is a run of `jaxlth train-twice`; tickets of `jaxlth imp`, `prune-early`, `separation`, "
+        "`threshold-masks` and `train-supermasks` are exported." in capfd.readouterr().err
     )
 
 
@@ -172,7 +172,9 @@ def test_mistakes_in_the_settings_of_a_new_study_are_one_line(tmp_path, capfd):
     assert cli.main(["train-twise"]) == 2
     lines = capfd.readouterr().err.splitlines()
     assert lines[0] == "jaxlth: `orders` must name two; got a a."
-    assert "no effect on `jaxlth separation`, `supermask` and `train-twice`, whose" in lines[1]
+    assert (
+        "no effect on `jaxlth separation`, `threshold-masks` and `train-twice`, whose" in lines[1]
+    )
     assert lines[2].startswith("jaxlth: There is no command 'train-twise'. Did you mean 'train-tw")
 
 

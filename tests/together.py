@@ -10,9 +10,11 @@ def main(place, count, port, devices, split, model, steps, out):
     if int(count) > 1:
         jax.distributed.initialize(f"127.0.0.1:{port}", int(count), int(place))
 
-    from jaxlth import store, tickets  # once JAX knows of the others
+    from jaxlth import store
     from jaxlth.models import ModelConfig
-    from jaxlth.tickets import ImpConfig
+    from jaxlth.studies.imp import run as imp
+    from jaxlth.studies.imp.config import ImpConfig
+    from jaxlth.studies.lab import Lab
     from jaxlth.training import TrainingConfig
 
     config = ImpConfig(
@@ -25,7 +27,7 @@ def main(place, count, port, devices, split, model, steps, out):
         controls=("random",),
     )
     with store.open_run(out, config, job="imp", label="together") as run:
-        for event in tickets.imp(tickets.prepare(config), run, checkpoint_seconds=0.01):
+        for event in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=0.01), config):
             print(event.units[0], event.step, flush=True)
 
 

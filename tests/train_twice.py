@@ -1,52 +1,44 @@
 """A study that only the tests know: train a network twice with different data orders, compare."""
 
 import dataclasses
-import functools
 import pathlib
 
 import jax
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from jaxlth import keys, landscape, settings, store, tickets, work
-from jaxlth.data import DataConfig
+from jaxlth import landscape, settings, store
 from jaxlth.models import ModelConfig
 from jaxlth.studies import Figures, Study, Summary, TicketName
-from jaxlth.training import OptimizerConfig, TrainingConfig
-from jaxlth.work import Ticket, TrainRequest
+from jaxlth.studies.config import StudyConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import without_data
+from jaxlth.studies.run_info import read_config
+from jaxlth.studies.train import Ticket, TrainRequest
+from jaxlth.training import TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TwiceSettings:
+class TwiceConfig(StudyConfig):
     """Two trainings of one initialisation.
 
     References:
       The tests of this package.
     """
 
-    data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig(name="mlp", hidden=(8,))
     training: TrainingConfig = TrainingConfig(steps=20, batch_size=50)
-    optimizer: OptimizerConfig = OptimizerConfig()
     orders: tuple[str, ...] = ("a", "b")
     """Names of the two data orders, each a random stream."""
     replicates: int = settings.outside(1)
     """Repetitions, each with its own initialisation."""
-    leave_out: tuple[str, ...] = ()
-    """Weights that are not compared."""
-    seed: int = 0
-    """Seed of every random stream."""
 
     def __post_init__(self) -> None:
-        tickets.check_training(self)
+        super().__post_init__()
         settings.require(
             len(set(self.orders)) == 2,
             f"`orders` must name two; got {settings.in_a_row(self.orders)}.",
         )
-
-    def check_effects(self) -> None:
-        """Raise ValueError where a setting is given that nothing reads."""
-        tickets.check_effects(self)
 
 
 def trained(order, replicate):
@@ -63,47 +55,33 @@ def artifacts(config):
     return networks + [compared(replicate) for replicate in replicates]
 
 
-def complete(config, path):
-    return tickets.has_all(path, lambda run: all(map(run.has, artifacts(config))))
-
-
-def prepare(config):
-    return tickets.posed(config, tickets.subject)
-
-
-def start(subject, seed, replicate):
-    init = jax.jit(subject.model.init)
-    network = init(keys.stream(seed, replicate, "initialization"))
-    return Ticket(jax.device_get(network), subject.dense)
-
-
-def run_study(problem, run, *, checkpoint_seconds):
+def train_twice(lab, config):
     """Train each network twice, then store the distance between the two."""
-    subject = problem.subject
-    config = subject.config
-    replicates = range(config.replicates)
-    tickets.begin(problem, run, artifacts(config))
+    lab.begin(artifacts(config))
     requests = [
         TrainRequest(
             unit=trained(order, replicate),
-            start=functools.partial(start, subject, config.seed, replicate),
-            key=keys.stream(config.seed, replicate, f"order {order}"),
+            start=lambda replicate=replicate: start(lab, replicate),
+            key=lab.key(f"order {order}", replicate),
             begin=0,
             record={"job": STUDY.name, "replicate": replicate, "level": 0, "control": order},
         )
         for order in config.orders
-        for replicate in replicates
+        for replicate in range(config.replicates)
     ]
-    seconds = {"checkpoint_seconds": checkpoint_seconds}
-    yield from work.train(run, requests, problem.course(), problem.placed, later=0, **seconds)
-    for replicate in replicates:
-        if not run.has(compared(replicate)):
-            run.save(compared(replicate), {}, comparison(run, subject, config.orders, replicate))
+    yield from lab.train(requests)
+    for replicate in range(config.replicates):
+        if not lab.run.has(compared(replicate)):
+            lab.run.save(compared(replicate), {}, comparison(lab, config.orders, replicate))
 
 
-def comparison(run, subject, orders, replicate):
-    a, b = (run.load(trained(order, replicate), "network", subject.like) for order in orders)
-    distance = float(landscape.l2_distance(a.params, b.params, mask=subject.dense))
+def start(lab, replicate):
+    return Ticket(jax.device_get(lab.init(replicate)), lab.dense_mask)
+
+
+def comparison(lab, orders, replicate):
+    a, b = (lab.load(trained(order, replicate)) for order in orders)
+    distance = float(landscape.l2_distance(a.params, b.params, mask=lab.dense_mask))
     record = {"job": STUDY.name, "replicate": replicate, "control": "distance"}
     return record | {"l2_distance": distance, "nan_step": None}
 
@@ -128,18 +106,16 @@ def distances(frame, path, levels):
 def ticket(name: TicketName, path: pathlib.Path):
     """Return the initial network of a replicate, unpruned."""
     run = store.look(path)
-    config, images = tickets.described(run, TwiceSettings)
-    subject = tickets.subject(config, **images)
-    return start(subject, config.seed, name.replicate), {"orders": " ".join(config.orders)}
+    config, images = read_config(run, TwiceConfig)
+    lab = Lab(without_data(config, **images), run)
+    return start(lab, name.replicate), {"orders": " ".join(config.orders)}
 
 
 STUDY = Study(
     name="train-twice",
     help="Train a network twice in different data orders, and compare.\n\nOnly a test.",
-    Config=TwiceSettings,
-    prepare=prepare,
-    run=run_study,
-    complete=complete,
+    Config=TwiceConfig,
+    run=train_twice,
     artifacts=artifacts,
     summarize=summarize,
     figures=Figures(

@@ -13,7 +13,7 @@ from jaxlth import ranges
 from jaxlth.report import formats
 from jaxlth.settings import effective, known, require
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
-from jaxlth.tickets import BENCHMARKS
+from jaxlth.studies.imp.benchmarks import BENCHMARKS
 
 Scale = Literal["smoke", "cpu", "paper"]
 Format = Literal["table", "json", "csv"]
@@ -116,7 +116,7 @@ class Results:
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
     baseline: str | None = None
-    """A method of `jaxlth early` or `train-mask`, such as snip-ums: also print p of Welch's t-test
+    """A method of `jaxlth prune-early` or `train-supermasks`, such as snip-ums: also print p of Welch's t-test
     of each method against it."""
 
     def __post_init__(self) -> None:
@@ -201,10 +201,10 @@ class Export:
     control: str | None = None
     """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
     density: float | None = None
-    """Share of the weights that the ticket keeps, of a run of `jaxlth early` or `train-mask`."""
+    """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or `train-supermasks`."""
     method: str | None = None
     """Score, schedule and what was done to the ticket, such as snip-ums or snip-ums-shuffled, of a
-    run of `jaxlth early`; such as edge-popup, of `train-mask`; `jaxlth results` lists them."""
+    run of `jaxlth prune-early`; such as edge-popup, of `train-supermasks`; `jaxlth results` lists them."""
 
 
 def by_name() -> dict[str, type]:
@@ -219,8 +219,8 @@ def in_words(names: Sequence[str]) -> str:
     """Return commands as a sentence lists them.
 
     Example:
-      >>> in_words(["imp", "early", "supermask"])
-      '`jaxlth imp`, `early` and `supermask`'
+      >>> in_words(["imp", "prune-early", "separation"])
+      '`jaxlth imp`, `prune-early` and `separation`'
     """
     words = [f"`jaxlth {name}`" for name in names[:1]] + [f"`{name}`" for name in names[1:]]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -24,8 +24,10 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, models, paths, settings, tickets
+from jaxlth import data, models, paths, settings
 from jaxlth.studies import STUDIES, figure_kinds
+from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.training import optimizers
 
 # Names that shared options of text take; the help lists those that its docstring does not name.
@@ -33,14 +35,14 @@ VALUES: dict[str, Iterable[str]] = {
     "data": data.NAMES,
     "normalize": data.NORMALIZERS,
     "augment": data.AUGMENTATIONS,
-    "benchmark": tickets.BENCHMARKS,
+    "benchmark": BENCHMARKS,
     "model": models.MODELS,
     "initializer": models.INITIALIZERS,
     "optimizer": optimizers.RULES,
     "lr-schedule": optimizers.SCHEDULES,
     "finetune-optimizer": optimizers.RULES,
-    "controls": tickets.CONTROLS,
-    "control": (tickets.TICKET, *tickets.CONTROLS),
+    "controls": CONTROLS,
+    "control": (TICKET, *CONTROLS),
 }
 KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name

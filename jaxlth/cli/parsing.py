@@ -14,10 +14,11 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import __version__, paths, settings, store, tickets
+from jaxlth import __version__, paths, settings, store
 from jaxlth.cli import commands, options, words
 from jaxlth.cli.commands import Scale, Training
-from jaxlth.tickets import ImpConfig
+from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import with_length
 
 DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
@@ -143,10 +144,10 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
         store.check_settings(path)
         return kind(job=settings.read_toml(cls, path), settings=path)
     if name is not None:
-        benchmark = tickets.BENCHMARKS[settings.known("benchmark", name, tickets.BENCHMARKS)]
+        benchmark = BENCHMARKS[settings.known("benchmark", name, BENCHMARKS)]
         scale = words.value("--scale", arguments) or "paper"
-        scaled = tickets.scaled(benchmark, settings.known("scale", scale, get_args(Scale)))
-        return kind(job=_of_kind(cls, scaled), benchmark=name)
+        shortened = scaled(benchmark, settings.known("scale", scale, get_args(Scale)))
+        return kind(job=_of_kind(cls, shortened), benchmark=name)
     return kind(job=cls())
 
 

@@ -10,14 +10,17 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxlth import hosts, programs, settings, store, tickets
+from jaxlth import hosts, programs, settings, store
 from jaxlth.cli import commands, results, signals
 from jaxlth.cli.commands import Training
 from jaxlth.data import DataError, Identity, directory, identify, workers
-from jaxlth.report import figures, progress
+from jaxlth.report import figures
 from jaxlth.store import Run
-from jaxlth.studies import Study
-from jaxlth.tickets import ImpConfig, Problem
+from jaxlth.studies import Study, progress
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp.config import ImpConfig, stages
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment
 
 GO_ON = "the same command goes on from there."
 MOST = 3  # networks that diverged before are named up to this many
@@ -48,19 +51,19 @@ def _trained(command: Training, *, strict: bool) -> int:
         _join()
     console = Console(stderr=True, quiet=not hosts.leads())
     study, config = command.study, command.job
-    name = {"job": study.name, "label": tickets.label(config)}
+    name = {"job": study.name, "label": run_label(config)}
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, config, **name)
         if strict and not hosts.by_lead(folder.exists):
             config.check_effects()
-        problem = None if study.complete(config, folder) else study.prepare(config)
-        data = _identified(config, console) if problem is None else problem.identity
+        experiment = None if study.is_complete(config, folder) else study.prepare(config)
+        data = _identified(config, console) if experiment is None else experiment.identity
         run = store.open_run(command.out, config, **name, wait=command.wait, data=data)
     with run:
         place, told = run.url or results.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {GO_ON}"):
-            if problem is not None:
-                told = _watch(run, command, problem, console)
+            if experiment is not None:
+                told = _watch(run, command, experiment, console)
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
             hosts.by_lead(lambda: _conclude(run, command, told))
     return 0
@@ -90,17 +93,18 @@ def run_study(name: str, config: Any, *, out: str) -> int:
 
 
 def staged(config: ImpConfig, out: str) -> pathlib.Path:
-    """Run IMP in the stages of `tickets.stages`, print each result, return the run's folder."""
-    for stage in tickets.stages(config):
+    """Run IMP in the stages of `imp.config.stages`, print each result, return the run's folder."""
+    for stage in stages(config):
         run_study("imp", stage, out=out)
-    return store.folder(out, config, job="imp", label=tickets.label(config))
+    return store.folder(out, config, job="imp", label=run_label(config))
 
 
-def _watch(run: Run, command: Training, problem: Problem[Any], console: Console) -> set[str]:
+def _watch(run: Run, command: Training, experiment: LoadedExperiment, console: Console) -> set[str]:
     """Train what is missing, save and stop at a signal; return the units told to have diverged."""
     study = command.study
     finished = sum(run.has(artifact) for artifact in study.artifacts(command.job))
-    events = study.run(problem, run, checkpoint_seconds=command.checkpoint_seconds)
+    lab = Lab(experiment, run, checkpoint_seconds=command.checkpoint_seconds)
+    events = study.run(lab, command.job)
     told: set[str] = set()
     with signals.noted() as received, progress.shown(console, finished=finished) as show:
         for event in events:

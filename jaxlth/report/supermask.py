@@ -21,7 +21,7 @@ from rich.table import Table
 from jaxlth.report import controls, drawing, tables
 from jaxlth.settings import require
 
-JOB = "supermask"
+JOB = "threshold-masks"
 KINDS = ("ticket", "thresholds", "baseline", "size", "short", "long")  # of networks, as listed
 METRICS = ("density", "final_loss", "least_loss", "least_step", "test_accuracy")
 _NAMED = {"ticket": "ticket", "thresholds": "untrained", "long": "long", "short": "short"}

@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from typing import Literal
 
 from jaxlth.settings import require
-from jaxlth.studies import early, imp, instability, separation, supermask, train_mask
+from jaxlth.studies import (
+    imp,
+    instability,
+    prune_early,
+    separation,
+    threshold_masks,
+    train_supermasks,
+)
 from jaxlth.studies.study import TOLERANCE, Figures, Study, Summary, TicketName
 
 __all__ = [
@@ -39,11 +46,11 @@ def by_name(studies: Iterable[Study]) -> dict[str, Study]:
 STUDIES = by_name(
     (
         imp.STUDY,
-        early.STUDY,
+        prune_early.STUDY,
         instability.STUDY,
         separation.STUDY,
-        supermask.STUDY,
-        train_mask.STUDY,
+        threshold_masks.STUDY,
+        train_supermasks.STUDY,
     )
 )
 

@@ -1,110 +1,225 @@
-"""What studies that prune level by level share: their tickets, and figures of one network."""
+"""Tickets by level: each is pruned from the network that was trained before it.
 
-import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+Level 0 is the dense network. What a training starts from is a function without arguments, which is
+called when the training begins; so nothing is pruned or read of what the run has already.
+"""
 
-import pandas as pd
+import functools
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
-from jaxlth import graphs, masks, store, tickets
-from jaxlth.graphs.categories import PRUNED
-from jaxlth.report import figures, pictures, pixels
-from jaxlth.report.figures import Figure
-from jaxlth.settings import known, require
-from jaxlth.store import Run
-from jaxlth.studies import run_info, ticket_checks
-from jaxlth.studies.study import Draw, TicketName
-from jaxlth.work import Ticket
+from jaxlth import masks, prune, trees
+from jaxlth.models import Network
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.compaction import Trainings
+from jaxlth.studies.controls import TICKET, make
+from jaxlth.studies.imp.config import ImpConfig, network_names
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
-OF_LEVELS = ("training", "network", "pixels")  # kinds of figures that draw chosen levels
+Start: TypeAlias = Callable[[], Ticket]  # what a training starts from, made when it begins
+Starts: TypeAlias = Mapping[str, Mapping[int, Start]]  # kind -> replicate -> start
 
 
-class PrunedNetwork(NamedTuple):
-    """One network of a run through its levels."""
+class TrainedNetwork(NamedTuple):
+    """A trained ticket of a run; it is read from the run when it is looked at."""
 
+    lab: Lab
+    level: int
     replicate: int
-    last: int  # the last level to draw by default
-    params: Any  # its parameters, or their shapes
-    masks: dict[int, masks.Mask]  # by level
-    tasks: dict[str, graphs.Task]
-    shape: tuple[int, int, int]  # of an image
+
+    @property
+    def artifact(self) -> str:
+        """Its name in the run."""
+        return level_artifacts.network(self.level, TICKET, self.replicate)
+
+    @property
+    def network(self) -> Network:
+        """The trained network, in NumPy."""
+        return self.lab.load(self.artifact)
+
+    @property
+    def mask(self) -> masks.Mask:
+        """The mask that it was trained under."""
+        return self.lab.load_mask(self.artifact) if self.level else self.lab.dense_mask
 
 
-Load = Callable[[pd.DataFrame, pathlib.Path], PrunedNetwork]  # (table of results, folder)
+Prune: TypeAlias = Callable[[TrainedNetwork, Any], masks.Mask]  # (trained network, keep) -> mask
 
 
-def ticket(
-    name: TicketName, path: pathlib.Path, *, find: Callable[[Run, int, str, int], Ticket]
-) -> tuple[Ticket, dict[str, Any]]:
-    """Return a ticket that is named by level and control, and what its file says of it.
+class Levels:
+    """Trains the tickets of a study level by level, with their controls.
 
     Args:
-      name: of the ticket.
-      path: folder of the run.
-      find: (run, level, control, replicate) -> ticket.
+      lab: of the study.
+      config: of IMP, or of a study that prunes like it.
+      keep: what each level keeps, level 0 first: a count, or counts by tensor.
+      study: its name in the records.
+      measure: what else a record says of a trained network.
     """
-    ticket_checks.refuse(name, path, ("density", "method"), instead=("level", "control"))
-    level = 1 if name.level is None else name.level
-    control = tickets.TICKET if name.control is None else name.control
-    rows = run_info.undilated(run_info.results(path))
-    known("control", control, sorted(set(rows["control"]), key=_ticket_first))
-    rows = rows[rows["control"] == control]
-    ticket_checks.number("level", level, rows["level"], f"{control} of {path.name}")
-    rows = rows[rows["level"] == level]
-    of = f"{control} of {path.name} at level {level}"
-    ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
-    start = find(store.look(path), level, control, name.replicate)
-    return start, {"level": level, "control": control}
 
+    def __init__(
+        self,
+        lab: Lab,
+        config: ImpConfig,
+        keep: list[Any],
+        *,
+        study: str = "imp",
+        measure: Callable[[Ticket], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.lab, self.config, self.keep = lab, config, keep
+        self._study, self._measure = study, measure
+        # Controls share the mask of their ticket.
+        self._mask = functools.lru_cache(maxsize=2 * config.replicates)(self._pruned)
 
-def training(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
-    """Return the figure of test accuracy through training."""
-    rows, curves = run_info.undilated(frame), store.curves([path])
-    densities = rows.groupby("level")["density"].first().to_dict()
-    curves = curves[curves["unit"].isin(rows["unit"])]
-    return figures.training(curves, levels=levels or None, densities=densities)
+    @property
+    def last(self) -> int:
+        """The last level."""
+        return len(self.keep) - 1
 
+    def dense(self, replicate: int) -> Start:
+        """Return the dense network at initialisation."""
+        return lambda: Ticket(self.lab.init(replicate), self.lab.dense_mask)
 
-def network(load: Load) -> Draw:
-    """Return the function that draws pictures of a network at its levels."""
+    def ticket(self, level: int, trained: TrainedNetwork, prune: Prune) -> Start:
+        """Return the ticket of a level: what is left of a trained network, rewound.
 
-    def draw(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
-        pruned = load(frame, path)
-        by_level = _masks(pruned, levels)
-        if not levels:
-            until = {level: mask for level, mask in by_level.items() if level <= pruned.last}
-            readable = pictures.drawable(pruned.params, until) or [pruned.last]
-            by_level = {level: by_level[level] for level in readable}
-        title = f"Replicate {pruned.replicate}"
-        return pictures.several(pruned.params, by_level, tasks=pruned.tasks, title=title)
+        Args:
+          level: of the ticket.
+          trained: the network that is pruned.
+          prune: how; it is not called where the ticket's mask is stored already.
+        """
 
-    return draw
+        def start() -> Ticket:
+            mask = self._mask(level, trained, prune)
+            return Ticket(self._rewound(trained), mask)
 
+        return start
 
-def input_pixels(load: Load) -> Draw:
-    """Return the function that draws how many weights leave each pixel."""
-
-    def draw(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
-        pruned = load(frame, path)
-        kept = {
-            level: graphs.categories(pruned.params, mask).weights[0] != PRUNED
-            for level, mask in _masks(pruned, levels).items()
-        }
-        return pixels.connections(kept, pruned.shape, title=f"Replicate {pruned.replicate}")
-
-    return draw
-
-
-def _masks(pruned: PrunedNetwork, levels: tuple[int, ...]) -> dict[int, masks.Mask]:
-    """Return the masks of the levels asked for, of all if none are."""
-    for level in levels:
-        require(
-            level in pruned.masks,
-            f"`levels` must be among those of replicate {pruned.replicate}, "
-            f"0..{max(pruned.masks)}; got {level}.",
+    def control(self, kind: str, level: int, replicate: int, ticket: Start) -> Start:
+        """Return a control of a ticket."""
+        seed = self.config.seed
+        return lambda: make(
+            ticket(), kind, self.lab.draw, seed=seed, replicate=replicate, level=level
         )
-    return {level: pruned.masks[level] for level in levels or pruned.masks}
+
+    def start(self, level: int, kind: str, replicate: int, prune: Prune) -> Start:
+        """Return what a network of a finished or unfinished run starts from.
+
+        Args:
+          level: of the network.
+          kind: "ticket" or a control.
+          replicate: of the network.
+          prune: how tickets are pruned.
+        """
+        if level == 0:
+            return self.dense(replicate)
+        before = TrainedNetwork(self.lab, 0 if self.config.one_shot else level - 1, replicate)
+        ticket = self.ticket(level, before, prune)
+        return ticket if kind == TICKET else self.control(kind, level, replicate, ticket)
+
+    def train(
+        self, level: int, starts: Starts
+    ) -> Generator[Progress, None, dict[int, TrainedNetwork]]:
+        """Train a level's networks as far as the run lacks them.
+
+        Args:
+          level: of the networks.
+          starts: kind -> replicate -> what it starts from.
+
+        Returns:
+          The tickets that did not diverge, by replicate.
+        """
+        requests = self.requests(level, starts)
+        waiting = list(self._trainings.groups(level, requests))
+        while waiting:
+            group = waiting.pop(0)
+            names = [request.unit for each in waiting for request in each.requests]
+            pending = sum(not self.lab.run.has(name) for name in names)
+            pending += self._missing_after(level)
+            yield from self.lab.train(
+                group.requests, group.compiled_training, group.device_data, pending=pending
+            )
+        trained = [TrainedNetwork(self.lab, level, replicate) for replicate in starts[TICKET]]
+        return {each.replicate: each for each in trained if not self.lab.diverged(each.artifact)}
+
+    def requests(self, level: int, starts: Starts, *, dilation: float = 1.0) -> list[TrainRequest]:
+        """Return the requests for a level's networks; dilated by 1, for the networks themselves."""
+        rewind_step = round(self.config.rewind_step * dilation)
+        keeps_rewound = level == 0 and rewind_step > 0 and dilation == 1
+        return [
+            TrainRequest(
+                unit=level_artifacts.dilated(
+                    level_artifacts.network(level, kind, replicate), dilation
+                ),
+                start=start,
+                key=self.lab.key("order", replicate, level),
+                begin=rewind_step if level else 0,
+                record={
+                    "job": self._study,
+                    "replicate": replicate,
+                    "level": level,
+                    "control": kind,
+                    "dilation": dilation,
+                },
+                snapshots={rewind_step: level_artifacts.rewound(replicate)}
+                if keeps_rewound
+                else {},
+                measure=self._measure,
+            )
+            for kind, by_replicate in starts.items()
+            for replicate, start in by_replicate.items()
+        ]
+
+    @functools.cached_property
+    def _trainings(self) -> Trainings:
+        return Trainings(self.lab.experiment)
+
+    def _pruned(self, level: int, trained: TrainedNetwork, prune: Prune) -> masks.Mask:
+        """Return the mask of a ticket: stored with it, or pruned from the network before it."""
+        name = level_artifacts.network(level, TICKET, trained.replicate)
+        if self.lab.run.has(name):
+            return self.lab.load_mask(name)
+        return prune(trained, self.keep[level])
+
+    def _rewound(self, trained: TrainedNetwork) -> Network:
+        """Return the network that a ticket starts from, given the one that it is pruned from."""
+        if self.config.after_pruning != "rewind":
+            return trained.network
+        if self.config.rewind_step > 0:
+            return self.lab.load(level_artifacts.rewound(trained.replicate))
+        return self.lab.init(trained.replicate)
+
+    def _missing_after(self, level: int) -> int:
+        """Return how many networks of the later levels the run lacks."""
+        before = set(network_names(self.config, levels=level))
+        expected = set(network_names(self.config, levels=self.last))
+        return sum(not self.lab.run.has(name) for name in expected - before)
 
 
-def _ticket_first(control: str) -> tuple[bool, str]:
-    return control != tickets.TICKET, control
+def keep_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:
+    """Return what each level keeps, level 0 first: a count, or counts by tensor.
+
+    Raises:
+      ValueError: the network has fewer weights than levels.
+    """
+    times = {"levels": config.levels, "fraction": config.prune_fraction}
+    if config.scope == "global":
+        keep: list[Any] = prune.keep_counts(masks.size(dense), **times)
+    else:
+        layers = trees.named(dense)
+        counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        keep = [
+            {name: count[level] for name, count in counts.items()}
+            for level in range(config.levels + 1)
+        ]
+    return keep[: 1 + _last_level(keep, config.stop_density, size=masks.size(dense))]
+
+
+def _last_level(keep: list[Any], least: float | None, *, size: int) -> int:
+    """Return the first level whose density is at most `least`, or the last of all."""
+    for level, each in enumerate(keep):
+        kept = sum(each.values()) if isinstance(each, Mapping) else each
+        if least is not None and kept / size <= least:
+            return level
+    return len(keep) - 1

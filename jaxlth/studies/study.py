@@ -11,8 +11,9 @@ from rich.table import Table
 
 from jaxlth.report.figures import Figure
 from jaxlth.settings import require
-from jaxlth.tickets import Problem
-from jaxlth.work import Progress, Ticket
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.run_info import has_artifacts
+from jaxlth.studies.train import Progress, Ticket
 
 TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
@@ -63,17 +64,18 @@ class Study:
     """Text of the command's help, the docstring of the study; its first line says what it does."""
     Config: type[Any] = _MISSING
     """Class of the settings, a frozen dataclass with a default for each field."""
-    prepare: Callable[[Any], Problem[Any]] = _MISSING
-    """Config -> the problem, its data read."""
     run: Callable[..., Generator[Progress, None, None]] = _MISSING
-    """(problem, run, checkpoint_seconds=) -> progress; it computes what the run lacks."""
-    complete: Callable[[Any, pathlib.Path], bool] = _MISSING
-    """(config, folder) -> whether the run there lacks nothing, told without the data."""
+    """(lab, config) -> progress; it computes what the run of the lab lacks."""
     artifacts: Callable[[Any], Sequence[str]] = _MISSING
     """Config -> names of the artifacts that a run is to hold, as far as they are known before."""
     summarize: Callable[..., Summary] = _MISSING
     """(table of results, folder, tolerance=, width=) -> what is printed of the run."""
     figures: Figures = _MISSING
+    prepare: Callable[[Any], LoadedExperiment] = load_experiment
+    """Config -> the experiment, its data read; ValueError where what is asked for cannot be."""
+    complete: Callable[[Any, pathlib.Path], bool] | None = None
+    """(config, folder) -> whether the run there lacks nothing, told without the data; None where
+    `artifacts` says it."""
     ticket: Callable[[TicketName, pathlib.Path], tuple[Ticket, dict[str, Any]]] | None = None
     """(name, folder) -> a ticket, and what its file says of it; None: nothing is exported."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None
@@ -82,6 +84,13 @@ class Study:
     """Option of the study alone -> names that it takes, for the help."""
     tolerance: bool = True
     """Whether the summary depends on the tolerance."""
+
+    def is_complete(self, config: Any, path: pathlib.Path) -> bool:
+        """Return whether the run in a folder, which need not exist, lacks nothing."""
+        if self.complete is not None:
+            return self.complete(config, path)
+        names = self.artifacts(config)
+        return has_artifacts(path, lambda run: all(map(run.has, names)))
 
     def __post_init__(self) -> None:
         missing = [part for part, value in vars(self).items() if value is _MISSING]

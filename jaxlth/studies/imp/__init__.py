@@ -7,20 +7,21 @@ again: asking for more levels, replicates or controls extends a run.
 
 import functools
 
-from jaxlth import tickets
-from jaxlth.studies import levels
+from jaxlth.studies import level_figures
 from jaxlth.studies.imp import report
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig, network_names
 from jaxlth.studies.study import Study
 
 STUDY = Study(
     name="imp",
     help=__doc__,
-    Config=tickets.ImpConfig,
-    prepare=tickets.prepare,
-    run=tickets.imp,
-    complete=tickets.complete,
-    artifacts=lambda config: tickets.units(config, levels=config.levels),
+    Config=ImpConfig,
+    prepare=imp.prepare,
+    run=imp.imp,
+    complete=imp.complete,
+    artifacts=lambda config: network_names(config, levels=config.levels),
     summarize=report.summarize,
     figures=report.FIGURES,
-    ticket=functools.partial(levels.ticket, find=tickets.find),
+    ticket=functools.partial(level_figures.ticket, find=report.find),
 )

@@ -6,13 +6,21 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from jaxlth import graphs, store, tickets
+from jaxlth import graphs, store
 from jaxlth.report import figures, learning, sentences, tables
 from jaxlth.report.figures import Figure
-from jaxlth.settings import require
-from jaxlth.studies import levels
-from jaxlth.studies.run_info import setting, undilated
+from jaxlth.settings import known, require
+from jaxlth.store import Run
+from jaxlth.studies import level_artifacts, level_figures
+from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.imp.run import prune_rule
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Levels, TrainedNetwork, keep_by_level
+from jaxlth.studies.loading import without_data
+from jaxlth.studies.run_info import read_config, require_artifact, setting, undilated
 from jaxlth.studies.study import Figures, Summary
+from jaxlth.studies.train import Ticket
 
 
 def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
@@ -26,6 +34,20 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     )
 
 
+def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
+    """Return a ticket or control of a run: its mask and the state that it starts from.
+
+    Raises:
+      ValueError: the run has no such network.
+    """
+    config, images = read_config(run, ImpConfig)
+    known("control", control, (TICKET, *CONTROLS))
+    require_artifact(run, level_artifacts.network(level, control, replicate))
+    lab = Lab(without_data(config, **images), run)
+    levels = Levels(lab, config, keep_by_level(config, lab.dense_mask))
+    return levels.start(level, control, replicate, prune_rule(lab))()
+
+
 def dilation(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
     """Return the figure of the length of training that reaches the dense accuracy."""
     require(
@@ -35,26 +57,27 @@ def dilation(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) 
     return figures.dilation(learning.least_dilations(frame))
 
 
-def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> levels.PrunedNetwork:
+def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.PrunedNetwork:
     """Return the tickets of the first replicate, all outputs one task."""
     run = store.look(path)
-    config, images = tickets.described(run, tickets.ImpConfig)
+    config, images = read_config(run, ImpConfig)
     shape, classes = images["shape"], images["classes"]
-    pruning = tickets.pruning(config, **images)
+    lab = Lab(without_data(config, **images), run)
+    prunable = lab.experiment.prunable
     require(
-        not pruning.model.convolutional,
+        not prunable.model.convolutional,
         f"The kinds network and pixels draw perceptrons; the run {path.name} is of "
         f"{config.model.name}.",
     )
     rows = undilated(frame)
-    rows = rows[
-        (rows["control"] == tickets.TICKET) & (rows["replicate"] == rows["replicate"].min())
-    ]
-    replicate, job = int(rows["replicate"].iloc[0]), tickets.Job(pruning, run)
-    masks = {level: job.mask(level, replicate) for level in sorted(rows["level"])}
+    rows = rows[(rows["control"] == TICKET) & (rows["replicate"] == rows["replicate"].min())]
+    replicate = int(rows["replicate"].iloc[0])
+    masks = {level: TrainedNetwork(lab, level, replicate).mask for level in sorted(rows["level"])}
     task = graphs.Task(tuple(range(math.prod(shape))), tuple(range(classes)))
     tasks = {config.data.name: task}
-    return levels.PrunedNetwork(replicate, max(masks), pruning.like.params, masks, tasks, shape)
+    return level_figures.PrunedNetwork(
+        replicate, max(masks), prunable.like.params, masks, tasks, shape
+    )
 
 
 def _over_each_other(frames: Mapping[str, pd.DataFrame]) -> Figure:
@@ -67,16 +90,16 @@ FIGURES = Figures(
         "train-accuracy": lambda frame, _path, _levels: figures.accuracy(
             undilated(frame), metric="train_accuracy"
         ),
-        "training": levels.training,
+        "training": level_figures.training,
         "early-stopping": lambda frame, _path, _levels: figures.early_stopping(undilated(frame)),
         "dilation": dilation,
-        "network": levels.network(first_replicate),
-        "pixels": levels.input_pixels(first_replicate),
+        "network": level_figures.network(first_replicate),
+        "pixels": level_figures.input_pixels(first_replicate),
     },
     last=lambda _frame: ("accuracy",),
     help="accuracy by density, on the test set (accuracy) or the training set (train-accuracy); "
     "test accuracy through training (training); step and accuracy of least validation loss "
     "(early-stopping); length of training that reaches the dense accuracy (dilation).",
-    of_levels=levels.OF_LEVELS,
+    of_levels=level_figures.OF_LEVELS,
     of_several=dict.fromkeys(("accuracy", "train-accuracy"), _over_each_other),
 )

@@ -6,19 +6,20 @@ Errors on the line between them say whether they share a minimum. What is in the
 already is not computed again: asking for more steps, networks or twins extends a run.
 """
 
-from jaxlth import instability
 from jaxlth.studies.instability import report
+from jaxlth.studies.instability import run as instability
+from jaxlth.studies.instability.config import NETWORKS, InstabilityConfig
 from jaxlth.studies.study import Study
 
 STUDY = Study(
     name="instability",
     help=__doc__,
-    Config=instability.InstabilityConfig,
+    Config=InstabilityConfig,
     prepare=instability.prepare,
     run=instability.instability,
     complete=instability.complete,
     artifacts=instability.units,
     summarize=report.summarize,
     figures=report.FIGURES,
-    values={"networks": instability.NETWORKS},
+    values={"networks": NETWORKS},
 )

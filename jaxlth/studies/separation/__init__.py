@@ -7,23 +7,23 @@ run's folder already is not computed again: asking for more replicates extends a
 
 import functools
 
-from jaxlth import separation
-from jaxlth.separation import choices
-from jaxlth.studies import levels
-from jaxlth.studies.separation import report
+from jaxlth.studies import level_figures
+from jaxlth.studies.separation import config, report
+from jaxlth.studies.separation import run as separation
+from jaxlth.studies.separation.config import SCORES, SeparationConfig
+from jaxlth.studies.separation.reading import find
 from jaxlth.studies.study import Study
 
 STUDY = Study(
     name="separation",
     help=__doc__,
-    Config=separation.SeparationConfig,
+    Config=SeparationConfig,
     prepare=separation.prepare,
     run=separation.separation,
-    complete=separation.complete,
-    artifacts=separation.units,
+    artifacts=config.units,
     summarize=report.summarize,
     figures=report.FIGURES,
-    ticket=functools.partial(levels.ticket, find=separation.find),
-    values={"score": choices.SCORES},
+    ticket=functools.partial(level_figures.ticket, find=find),
+    values={"score": SCORES},
     tolerance=False,
 )

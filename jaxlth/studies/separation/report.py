@@ -4,10 +4,10 @@ import pathlib
 
 import pandas as pd
 
-from jaxlth import separation
 from jaxlth.report import levels as plots
 from jaxlth.report import separation as outcomes
-from jaxlth.studies import levels
+from jaxlth.studies import level_figures
+from jaxlth.studies.separation.reading import look
 from jaxlth.studies.study import Figures, Summary
 
 
@@ -17,14 +17,16 @@ def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, wid
     return Summary(outcomes.render(outcomes.summary(frame)), outcomes.sentence(frame))
 
 
-def example(frame: pd.DataFrame, path: pathlib.Path) -> levels.PrunedNetwork:
+def example(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.PrunedNetwork:
     """Return the network that is shown as an example, with the level at which it separated."""
     replicate = outcomes.example(frame)
-    tasks, shape, networks = separation.look(path, replicate)
+    tasks, shape, networks = look(path, replicate)
     row = outcomes.outcomes(frame).set_index("replicate").loc[replicate]
     last = int(max(networks) if pd.isna(row["level"]) else row["level"])
     masks = {level: start.mask for level, start in networks.items()}
-    return levels.PrunedNetwork(replicate, last, networks[0].network.params, masks, tasks, shape)
+    return level_figures.PrunedNetwork(
+        replicate, last, networks[0].network.params, masks, tasks, shape
+    )
 
 
 FIGURES = Figures(
@@ -34,9 +36,9 @@ FIGURES = Figures(
         "tasks": lambda frame, _path, _levels: plots.performance_of_tasks(frame),
         "unused": lambda frame, _path, _levels: plots.unused(frame),
         "degrees": lambda frame, _path, _levels: plots.degrees(frame, outcomes.example(frame)),
-        "training": levels.training,
-        "network": levels.network(example),
-        "pixels": levels.input_pixels(example),
+        "training": level_figures.training,
+        "network": level_figures.network(example),
+        "pixels": level_figures.input_pixels(example),
     },
     last=lambda _frame: ("separation",),
     help="Of `jaxlth separation`, by level: accuracy of tasks and weights of each category "
@@ -44,5 +46,5 @@ FIGURES = Figures(
     "accuracy of tasks by available weights (tasks). Of `jaxlth separation`, and of `jaxlth imp` "
     "without convolutions: pictures of a network at its levels (network), weights that leave each "
     "pixel (pixels).",
-    of_levels=levels.OF_LEVELS,
+    of_levels=level_figures.OF_LEVELS,
 )

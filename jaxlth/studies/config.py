@@ -1,0 +1,117 @@
+"""What the configs of all studies share: their fields, and checks of them."""
+
+import dataclasses
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from jaxlth import models, ranges, settings
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
+
+Scope = Literal["global", "layerwise"]
+MOST_NETWORKS = 100_000  # each has a folder of its run
+LEVELS = ranges.at_least(0, most=1000, why="each level trains all networks again")
+PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in a row
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What a study trains, how often, and what it never prunes; each study adds its own fields."""
+
+    name: str = ""
+    """Name of the experiment, part of what tells its runs from others: letters, digits and -_. of
+    them; data and model name a run without one."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    leave_out: tuple[str, ...] = ()
+    """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
+    """Repetitions, each with its own initialisation and data order."""
+    seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
+    """Seed of every random stream."""
+
+    def __post_init__(self) -> None:
+        ranges.check(self)
+        settings.require(
+            re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?", self.name) is not None,
+            "`name` must be letters, digits and -_. of them, at most 100; got "
+            f"{ranges.shown(self.name)}.",
+        )
+        check_training(self)
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        check_shared_effects(self)
+
+
+def check_network_count(**factors: int) -> None:
+    """Raise ValueError where more networks are asked for than a run holds.
+
+    Args:
+      factors: option -> what it multiplies their number by.
+
+    Example:
+      >>> check_network_count(replicates=3, levels=10)
+      >>> check_network_count(replicates=10**6, levels=10)
+      Traceback (most recent call last):
+      ValueError: `replicates` must be smaller: 1000000 make 10000000 networks, a run holds 100000.
+    """
+    networks = math.prod(factors.values())
+    option = max(factors, key=lambda name: factors[name])
+    settings.require(
+        networks <= MOST_NETWORKS,
+        f"`{option}` must be smaller: {factors[option]} make {networks} networks, a run holds "
+        f"{MOST_NETWORKS}.",
+    )
+
+
+def check_training(config: Any) -> None:
+    """Raise ValueError unless what every job's settings have fits together.
+
+    Args:
+      config: settings with `data`, `training`, `replicates` and `seed`.
+    """
+    settings.require(
+        not config.data.streamed or config.training.batch_devices == 1,
+        "`batch_devices` has no effect on streamed data, whose batches all devices share.",
+    )
+    settings.require(
+        config.data.validation > 0
+        or (config.training.patience is None and config.training.keep == "last"),
+        "`patience` and `keep` best need a validation split; `validation` is 0.",
+    )
+
+
+def check_shared_effects(config: Any) -> None:
+    """Raise ValueError where a setting that every job has is given though nothing reads it.
+
+    Args:
+      config: settings with `data`, `model` and `training`.
+    """
+    normalize = config.data.normalize
+    settings.effective(
+        config.data.stream,
+        "statistics_images",
+        normalize == type(config.data).normalize,
+        f"with `normalize` {normalize}, which uses no statistics",
+    )
+    settings.effective(
+        config.training,
+        "synchronized_statistics",
+        models.has_batch_norm(config.model.name),
+        f"on {config.model.name}, which has no batch norm",
+    )
+
+
+def run_label(config: StudyConfig) -> str:
+    """Return the readable part of a run folder's name.
+
+    Example:
+      >>> run_label(StudyConfig()), run_label(StudyConfig(name="wide"))
+      ('digits-lenet-300-100', 'wide')
+    """
+    return config.name or f"{config.data.name.replace(':', '-')}-{models.label(config.model)}"

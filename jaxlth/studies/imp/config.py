@@ -1,0 +1,158 @@
+"""The settings of IMP and what they ask for: which networks, under which names."""
+
+import dataclasses
+from typing import Annotated, Any, Literal, get_args
+
+from jaxlth import ranges, settings
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.config import (
+    LEVELS,
+    PERCEPTRONS,
+    Scope,
+    StudyConfig,
+    check_network_count,
+)
+from jaxlth.studies.controls import CONTROLS, TICKET
+
+AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImpConfig(StudyConfig):
+    """Iterative magnitude pruning: train, prune, rewind, repeat.
+
+    References:
+      Frankle 2023, Algorithms 1, 2 and 4; Renda et al. 2020 for learning-rate rewinding.
+    """
+
+    levels: Annotated[int, LEVELS] = settings.outside(12)
+    """Prunings; level 0 is the dense network."""
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
+    """Share of the surviving weights that each level prunes, in (0, 1)."""
+    rewind_step: Annotated[int, ranges.at_least(0)] = 0
+    """Step of the dense training whose state tickets restart from; 0 is initialisation."""
+    one_shot: bool = False
+    """Prune the dense network to each level's density at once."""
+    after_pruning: AfterPruning = "rewind"
+    """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
+    """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
+    shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
+    anywhere), random-layerwise (new weights, as many kept in each layer)."""
+    control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.outside(())
+    """Levels at which controls are trained; all of them if none is given."""
+    dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.outside(())
+    """Factors of the training's length at which networks train again until they match dense."""
+    stop_density: Annotated[float | None, ranges.between(0, 1)] = settings.outside(None)
+    """Stop after the first level of at most this density, in (0, 1)."""
+    stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1)] = settings.outside(None)
+    """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
+    compact: bool = False
+    """Leave units and inputs that no output depends on out of training, where that saves time:
+    the same training up to rounding. For lenet-300-100 and mlp."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for control in self.controls:
+            settings.known("controls", control, CONTROLS)
+        settings.known("after_pruning", self.after_pruning, get_args(AfterPruning))
+        settings.known("scope", self.scope, get_args(Scope))
+        settings.require(
+            len(set(self.controls)) == len(self.controls),
+            f"`controls` must name each control once; got {' '.join(self.controls)}.",
+        )
+        settings.require(
+            all(level <= self.levels for level in self.control_levels),
+            f"`control_levels` must lie in 1..{self.levels}; got {list(self.control_levels)}.",
+        )
+        settings.require(
+            not self.dilations or self.after_pruning != "fine-tune",
+            "`dilations` stretch the schedule of training, which fine-tune does not follow; leave "
+            "one of them out.",
+        )
+        check_network_count(
+            replicates=self.replicates,
+            levels=self.levels + 1,
+            controls=1 + len(self.controls),
+            dilations=1 + len(self.dilations),
+        )
+        if self.compact:
+            check_compact(self)
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        super().check_effects()
+        settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
+
+
+def check_compact(config: Any) -> None:
+    """Raise ValueError where smaller networks would not be trained as the whole ones are.
+
+    Args:
+      config: settings of a job, with `data`, `model` and `optimizer`.
+    """
+    settings.require(
+        config.model.name in PERCEPTRONS,
+        f"`compact` has no effect on {config.model.name}: only {' and '.join(PERCEPTRONS)} are "
+        "trained without the units that do not matter.",
+    )
+    for name in ("weight_decay", "l1"):
+        settings.require(
+            getattr(config.optimizer, name) == 0,
+            f"`compact` leaves out weights that get no gradient, which `{name}` changes too; leave "
+            "out one of the two.",
+        )
+    settings.require(not config.data.streamed, "`compact` needs images that memory holds.")
+
+
+def kinds_at(level: int, config: ImpConfig) -> tuple[str, ...]:
+    """Return what is trained at a level: the ticket and, once it is pruned, its controls."""
+    wanted = level > 0 and (not config.control_levels or level in config.control_levels)
+    return (TICKET, *config.controls) if wanted else (TICKET,)
+
+
+def network_names(config: ImpConfig, *, levels: int) -> list[str]:
+    """Return the names of all networks that the settings ask for, dilations aside."""
+    return [
+        level_artifacts.network(level, control, replicate)
+        for level in range(levels + 1)
+        for control in kinds_at(level, config)
+        for replicate in range(config.replicates)
+    ]
+
+
+def expected_artifacts(config: ImpConfig, *, levels: int) -> list[str]:
+    """Return the artifacts that a config asks for, as far as that is known beforehand.
+
+    Args:
+      config: of the study.
+      levels: its last level.
+    """
+    networks = network_names(config, levels=levels)
+    snapshots = config.replicates if config.rewind_step else 0
+    again = sorted(set(config.dilations) - {1.0})[:1]
+    return [
+        *networks,
+        *(level_artifacts.rewound(replicate) for replicate in range(snapshots)),
+        *(level_artifacts.dilated(name, dilation) for dilation in again for name in networks),
+    ]
+
+
+def stages(config: ImpConfig) -> list[ImpConfig]:
+    """Return settings that ask for more and more: tickets, the last controls, everything.
+
+    A study done in this order has its most telling numbers first, should it be stopped.
+
+    Example:
+      >>> [stage.control_levels for stage in stages(ImpConfig(levels=3))]
+      [(), (3,), ()]
+    """
+    own = dataclasses.replace(config, controls=(), control_levels=())
+    end = max(config.control_levels, default=config.levels)
+    last = dataclasses.replace(config, control_levels=(end,) if end else ())
+    asked = {
+        tuple(network_names(stage, levels=stage.levels)): stage for stage in (own, last, config)
+    }
+    return list(asked.values())

@@ -1,0 +1,51 @@
+"""Learning speed: how long a network must be trained until it reaches the dense accuracy."""
+
+from collections.abc import Generator
+
+import numpy as np
+
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Levels, Starts
+from jaxlth.studies.train import Progress
+
+
+def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, None]:
+    """Train every network for ever longer, until it reaches the dense accuracy.
+
+    References:
+      Frankle 2023, section 3.3.6: the least dilation is that network's learning speed.
+    """
+    lab, config = levels.lab, levels.config
+    dense = mean_accuracy(lab, config, 0, "test_accuracy")  # NaN, which nothing matches, if none
+    waiting = [
+        (level, kind, replicate)
+        for level, kinds in enumerate(starts)
+        for kind, by_replicate in kinds.items()
+        for replicate in by_replicate
+    ]
+    # Dilated by 1, the networks are there already: those that match need no longer training.
+    for dilation in sorted({1.0, *config.dilations} if config.dilations else ()):
+        requests = [
+            request
+            for level, kind, replicate in waiting
+            for request in levels.requests(
+                level, {kind: {replicate: starts[level][kind][replicate]}}, dilation=dilation
+            )
+        ]
+        lab.expect(request.unit for request in requests)
+        # How many networks go on to the next dilation shows only then, so none are pending.
+        yield from lab.train(requests, lab.experiment.compile_training(dilation=dilation))
+        accuracies = [lab.run.record(request.unit)["test_accuracy"] for request in requests]
+        pairs = zip(waiting, accuracies, strict=True)
+        waiting = [network for network, accuracy in pairs if not accuracy >= dense]
+
+
+def mean_accuracy(lab: Lab, config: ImpConfig, level: int, split: str) -> float:
+    """Return the mean accuracy of a level's tickets that did not diverge; NaN if all did."""
+    names = [level_artifacts.network(level, TICKET, each) for each in range(config.replicates)]
+    records = [lab.run.record(name) for name in names if lab.run.has(name)]
+    accuracies = [record[split] for record in records if record["nan_step"] is None]
+    return float(np.mean(accuracies)) if accuracies else float("nan")

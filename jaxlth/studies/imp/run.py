@@ -1,0 +1,127 @@
+"""Iterative magnitude pruning: train, prune, rewind, repeat, and train the controls beside it.
+
+A ticket is a mask with the state that it starts from, at one level; level 0 is the dense network.
+Each trained network is an artifact of the run's folder, "level_03/ticket/replicate_0", and is
+trained only if the folder lacks it.
+"""
+
+import pathlib
+from collections.abc import Callable, Generator
+from typing import Any
+
+import jax
+
+from jaxlth import masks, settings
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, kinds_at, network_names
+from jaxlth.studies.imp.dilation import dilate, mean_accuracy
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Levels, Prune, Start, Starts, keep_by_level
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.run_info import has_artifacts
+from jaxlth.studies.train import Progress
+
+
+def imp(
+    lab: Lab, config: ImpConfig, keep: list[Any] | None = None
+) -> Generator[Progress, None, None]:
+    """Train, prune, rewind, repeat; train the controls of each ticket beside it.
+
+    Args:
+      lab: where networks are drawn, trained and read.
+      config: of the study.
+      keep: what each level keeps, level 0 first; as the config says, if not given.
+
+    References:
+      Frankle 2023, Algorithms 1, 2 and 4.
+    """
+    levels = Levels(lab, config, keep or keep_by_level(config, lab.dense_mask))
+    prune = prune_rule(lab)
+    lab.begin(expected_artifacts(config, levels=levels.last))
+    dense = {replicate: levels.dense(replicate) for replicate in range(config.replicates)}
+    starts: list[Starts] = [{TICKET: dense}]
+    trained = unpruned = yield from levels.train(0, starts[0])
+    for level in range(1, levels.last + 1):
+        sources = unpruned if config.one_shot else trained
+        tickets = {r: levels.ticket(level, network, prune) for r, network in sources.items()}
+        starts.append(with_controls(levels, level, tickets))
+        trained = yield from levels.train(level, starts[level])
+        if lost_too_much(lab, config, level):
+            break
+    yield from dilate(levels, starts)
+    lab.expect(())
+
+
+def prune_rule(lab: Lab) -> Prune:
+    """Return the function that prunes a trained network by magnitude."""
+    select = by_magnitude(lab)
+    return lambda trained, keep: select(trained.network.params, trained.mask, keep)
+
+
+def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
+    """Return the function (params, mask, keep) that prunes the weights of least magnitude."""
+    select = jax.jit(lab.experiment.prunable.by_magnitude)  # once for all levels
+    return lambda *arguments: jax.device_get(select(*arguments))
+
+
+def with_controls(levels: Levels, level: int, tickets: dict[int, Start]) -> Starts:
+    """Return the tickets of a level and their controls, as the config asks for them."""
+    return {
+        kind: {
+            replicate: ticket if kind == TICKET else levels.control(kind, level, replicate, ticket)
+            for replicate, ticket in tickets.items()
+        }
+        for kind in kinds_at(level, levels.config)
+    }
+
+
+def lost_too_much(lab: Lab, config: ImpConfig, level: int) -> bool:
+    """Return whether the tickets of a level lose more accuracy than the config allows.
+
+    It is the accuracy on the validation split, where there is one.
+    """
+    if config.stop_lost_accuracy is None:
+        return False
+    split = "test_accuracy" if config.data.validation == 0 else "validation_accuracy"
+    lost = mean_accuracy(lab, config, 0, split) - mean_accuracy(lab, config, level, split)
+    return lost > config.stop_lost_accuracy
+
+
+def complete(config: ImpConfig, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has all networks, as far as is known without the data.
+
+    Args:
+      config: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+    if config.dilations or config.stop_density or config.stop_lost_accuracy:
+        return False
+    names = network_names(config, levels=config.levels)
+    return has_artifacts(path, lambda run: all(map(run.has, names)))
+
+
+def prepare(config: ImpConfig) -> LoadedExperiment:
+    """Return the experiment that a config describes, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the config does not fit the data or the network.
+    """
+    experiment = load_experiment(config)
+    keep_by_level(config, experiment.prunable.dense)
+    lengths: dict[int, float] = {}
+    for dilation in sorted({1.0, *config.dilations}):
+        steps = experiment.plan(dilation).steps
+        dilated = "" if dilation == 1 else f" dilated by {dilation:g}"
+        settings.require(
+            round(config.rewind_step * dilation) < steps,
+            f"`rewind_step` must lie in 0..{steps - 1}, before the end of training{dilated}; "
+            f"got {config.rewind_step}.",
+        )
+        settings.require(
+            steps not in lengths,
+            f"`dilations` must differ by a step at least; {lengths.get(steps, 1):g} and "
+            f"{dilation} both make {steps} steps.",
+        )
+        lengths[steps] = dilation
+    return experiment

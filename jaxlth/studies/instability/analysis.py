@@ -1,0 +1,316 @@
+"""The work at a step: levels of IMP, twins, comparisons."""
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Generator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import hosts, landscape, masks, settings, store
+from jaxlth.models import Network
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.config import run_label
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.instability import artifacts
+from jaxlth.studies.instability.comparing import Line
+from jaxlth.studies.instability.config import (
+    DENSE,
+    OF_IMP,
+    REMAINING,
+    NetworkSpec,
+    imp,
+    network_specs,
+    twin_lengths,
+    twin_pairs,
+)
+from jaxlth.studies.instability.networks import InstabilityNetworks, compared_every, described, lost
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.train import Progress, Ticket, TrainRequest
+
+
+class Analysis:
+    """Trains and compares what a run lacks."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.config = lab.config
+        self.run = lab.run
+        self._lab = lab
+        self._networks = InstabilityNetworks(lab)
+        self._experiment = lab.experiment
+        self._at_start = functools.lru_cache(maxsize=8)(self._errors_at_start)
+        self._left = self._missing()  # networks and comparisons still to be made, at most
+        self._every = compared_every(self.config, self._lab.compiled_training.plan.steps_per_epoch)
+        self._line = Line(
+            lab.experiment,
+            lab.compiled_training,
+            points=self.config.points,
+            estimate=self.config.estimate_statistics,
+        )
+
+    def dense(self) -> Generator[Progress, None, None]:
+        """Train the dense networks, whose states all else starts from."""
+        for step, replicate in itertools.product(
+            sorted({0, *self.config.steps_k}), self._replicates()
+        ):
+            self._adopt_dense(step, replicate)
+        yield from self._trained([self._networks.request_dense(r) for r in self._replicates()])
+
+    def at(self, step: int) -> Generator[Progress, None, None]:
+        """Train and compare everything that is asked for at a step."""
+        subjects = network_specs(self.config, step)
+        if any(spec.network in OF_IMP for spec in subjects):
+            for level in self._networks.levels_before():
+                yield from self._level(step, level)
+        for spec in subjects:
+            there = [r for r in self._replicates() if not self._lost(spec, r)]
+            for length in twin_lengths(self.config, step):
+                steps = self._compared_at(step if length == REMAINING else 0)
+                yield from self._trained(
+                    [
+                        self._networks.request_twin(spec, number, length, replicate, steps)
+                        for replicate in there
+                        for number in range(self.config.twins)
+                    ]
+                )
+                for replicate in there:
+                    yield from self._compared(spec, length, replicate, steps)
+
+    def _level(self, step: int, level: int) -> Generator[Progress, None, None]:
+        """Train the tickets of a level that are to be pruned further."""
+        spec = NetworkSpec(step, TICKET, level=level)
+        for replicate in self._replicates():
+            unit, its_unit = (
+                artifacts.level(step, level, replicate),
+                level_artifacts.network(level, TICKET, replicate),
+            )
+            self._adopt(unit, step, its_unit, described("found", spec, replicate))
+        yield from self._trained(
+            [
+                self._networks.request_level(step, level, replicate)
+                for replicate in self._replicates()
+                if not self._lost(spec, replicate)
+            ]
+        )
+
+    def _adopt_dense(self, step: int, replicate: int) -> None:
+        """Take over a dense network, and its state at a step."""
+        whole = described("dense", NetworkSpec(0, DENSE), replicate)
+        level_0 = level_artifacts.network(0, TICKET, replicate)
+        self._adopt(artifacts.dense(replicate), step, level_0, whole)
+        if step:
+            snapshot, state = (
+                artifacts.snapshot(step, replicate),
+                level_artifacts.rewound(replicate),
+            )
+            self._adopt(snapshot, step, state, {})
+
+    def _adopt(self, unit: str, step: int, its_unit: str, record: dict[str, Any]) -> None:
+        """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
+
+        Nothing comes from a run of other data, or of data that it does not identify.
+        """
+        asked = imp(self.config, step)
+        label = run_label(self.config)
+        folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
+        if self.run.has(unit) or not hosts.by_lead(lambda: store.is_run(folder)):
+            return
+        try:
+            whole = self._read(folder, asked, its_unit)
+        except store.StoreError as error:  # then it is trained here
+            store.damage.name(error)
+            return
+        if whole is not None:
+            trees, its_record = whole
+            self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
+
+    def _read(
+        self, folder: pathlib.Path, asked: ImpConfig, unit: str
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
+        run = store.look(folder)
+        about = store.about_run(folder)
+        differing = settings.differences(about["settings"], asked)
+        same_data = store.facts.same_data(about.get("facts", {}), self._experiment.identity)
+        if differing or not same_data or not run.has(unit):
+            return None
+        record = run.record(unit)
+        trees = {"network": run.load(unit, "network", self._experiment.prunable.like)}
+        if not record.get("snapshot"):
+            trees["mask"] = run.load(unit, "mask", self._experiment.prunable.dense)
+        record.pop("dilation", None)
+        return trees, record
+
+    def _replicates(self) -> range:
+        return range(self.config.replicates)
+
+    def _lost(self, spec: NetworkSpec, replicate: int) -> bool:
+        return lost(self.run, self.config, spec, replicate)
+
+    def _trained(self, requests: list[TrainRequest]) -> Generator[Progress, None, None]:
+        """Train networks; those of which only states on the way are missing no longer than that."""
+        again = [request for request in requests if self.run.has(request.unit)]
+        missing = [
+            s for request in again for s, u in request.snapshots.items() if not self.run.has(u)
+        ]
+        short = (
+            self._experiment.compile_training(until=max(missing))
+            if missing
+            else self._lab.compiled_training
+        )
+        for some, compiled_training in (
+            (again, short),
+            ([a for a in requests if a not in again], self._lab.compiled_training),
+        ):
+            later = self._left - sum(not self.run.has(request.unit) for request in some)
+            yield from self._lab.train(some, compiled_training, pending=max(later, 0))
+        self._left = self._missing()
+
+    def _missing(self) -> int:
+        """Return how many networks and comparisons the run lacks."""
+        asked = artifacts.units(self.config, self.config.steps_k)
+        return sum(not self.run.has(unit) for unit in asked)
+
+    def _compared_at(self, begin: int) -> list[int]:
+        """Return the steps of training after which twins are compared, the end aside."""
+        if self._every is None:
+            return []
+        return [
+            s for s in range(0, self._lab.compiled_training.plan.steps, self._every) if s > begin
+        ]
+
+    def _compared(
+        self, spec: NetworkSpec, length: str, replicate: int, steps: list[int]
+    ) -> Generator[Progress, None, None]:
+        """Compare all pairs of twins, at the steps and at the end, and average the twins."""
+        pairs = twin_pairs(self.config)
+        for at, numbers in itertools.product([*steps, None], pairs):
+            unit = artifacts.pair(self.config, spec, numbers, length, replicate, step=at)
+            if self.run.has(unit):
+                continue
+            record = {
+                **described("pair", spec, replicate),
+                "length": length,
+                "twins": f"{numbers[0]}-{numbers[1]}",
+                "compared_step": self._lab.compiled_training.plan.steps if at is None else at,
+                "at_end": at is None,
+            }
+            ends = [artifacts.twin(spec, each, length, replicate) for each in numbers]
+            units = [
+                end if at is None else artifacts.at_step(spec, each, length, replicate, at)
+                for end, each in zip(ends, numbers, strict=True)
+            ]
+            diverged = [self.run.record(end)["nan_step"] for end in ends]
+            lost_at = [s for s in diverged if s is not None and (at is None or s <= at)]
+            found = yield from self._pair(unit, units, spec, replicate, lost_at)
+            self._store(unit, record | found)
+            yield self._progress(unit, finished=record | found)
+        unit = artifacts.averaged(self.config, spec, length, replicate)
+        if not self.run.has(unit):
+            record = {**described("average", spec, replicate), "length": length}
+            record |= {"twins": str(self.config.twins)}
+            record |= self._averaged(spec, length, replicate)
+            self._store(unit, record)
+            yield self._progress(unit, finished=record)
+
+    def _pair(
+        self, unit: str, units: list[str], spec: NetworkSpec, replicate: int, lost_at: list[int]
+    ) -> Generator[Progress, None, dict[str, Any]]:
+        """Return how two trained networks compare, in the columns of the table of results."""
+        start = self._networks.start(spec, replicate)
+        known = _counts(start.mask) | {
+            "points": self.config.points,
+            "estimated": self.config.estimate_statistics,
+            "diverged_step": min(lost_at, default=None),
+            "nan_step": None,
+        }
+        if lost_at:
+            return known | {"test_instability": None, "train_instability": None}
+        a, b = (self._network(name) for name in units)
+        groups = []
+        for group in self._line.errors(a, b, start.mask):
+            groups.append(group)
+            yield self._progress(unit, points=sum(len(each["test"]) for each in groups))
+        curve = {"alpha": self._line.alphas.tolist()}
+        found: dict[str, Any] = {}
+        for split in ("test", "train"):
+            errors = np.concatenate([group[split] for group in groups])
+            found[f"{split}_instability"] = float(landscape.barrier(jnp.asarray(errors)))
+            found[f"{split}_error"] = float(errors[[0, -1]].mean())
+            curve[f"{split}_error"] = errors.tolist()
+        found |= self._line.apart(a, b, start.mask) | self._way(spec, replicate, start, (a, b))
+        return known | found | {"curve": curve}
+
+    def _way(
+        self, spec: NetworkSpec, replicate: int, start: Ticket, twins: tuple[Network, ...]
+    ) -> dict[str, float]:
+        """Return where the twins start: how far from initialisation and from their ends.
+
+        References:
+          Frankle 2023, section 4.3.
+        """
+        first = self._networks.state(0, replicate)
+        to_end = [
+            landscape.l2_distance(start.network.params, twin.params, mask=start.mask)
+            for twin in twins
+        ]
+        before = landscape.l2_distance(first.params, start.network.params, mask=start.mask)
+        errors, whole = self._at_start(spec, replicate)
+        return {
+            "l2_from_initialization": float(before),
+            "l2_to_end": float(np.mean(to_end)),
+            "test_error_at_start": errors["test"],
+            "train_error_at_start": errors["train"],
+            "dense_test_error_at_start": whole["test"],
+            "dense_train_error_at_start": whole["train"],
+        }
+
+    def _errors_at_start(self, spec: NetworkSpec, replicate: int) -> tuple[Any, Any]:
+        """Return the errors of what twins start from, and of the dense network at that step."""
+        state = Ticket(self._networks.state(spec.step, replicate), self._experiment.prunable.dense)
+        start = self._networks.start(spec, replicate)
+        return self._line.error(start), self._line.error(state)
+
+    def _averaged(self, spec: NetworkSpec, length: str, replicate: int) -> dict[str, Any]:
+        """Return how the mean of all twins does, and how they do themselves."""
+        units = [artifacts.twin(spec, each, length, replicate) for each in range(self.config.twins)]
+        diverged = (self.run.record(name)["nan_step"] for name in units)
+        lost_at = [step for step in diverged if step is not None]
+        mask = self._networks.start(spec, replicate).mask
+        known = _counts(mask) | {
+            "estimated": self.config.estimate_statistics,
+            "diverged_step": min(lost_at, default=None),
+            "nan_step": None,
+        }
+        if lost_at:
+            return known | {"test_error": None, "train_error": None}
+        networks = [self._network(name) for name in units]
+        mean = self._line.error(Ticket(landscape.average(networks), mask), estimate=True)
+        own = [self._line.error(Ticket(network, mask)) for network in networks]
+        return known | {
+            "test_error": mean["test"],
+            "train_error": mean["train"],
+            "twins_test_error": float(np.mean([each["test"] for each in own])),
+            "twins_train_error": float(np.mean([each["train"] for each in own])),
+        }
+
+    def _network(self, unit: str) -> Network:
+        return self.run.load(unit, "network", self._experiment.prunable.like)
+
+    def _store(self, unit: str, record: dict[str, Any]) -> None:
+        self.run.save(unit, {}, record)
+        self._left = max(self._left - 1, 0)
+
+    def _progress(
+        self, unit: str, *, points: int = 0, finished: dict[str, Any] | None = None
+    ) -> Progress:
+        done = () if finished is None else (finished,)
+        return Progress((unit,), points, self.config.points, 0, done, self._left)
+
+
+def _counts(mask: masks.Mask) -> dict[str, Any]:
+    kept, prunable = int(masks.kept(mask)), masks.size(mask)
+    return {"density": kept / prunable, "kept": kept, "prunable": prunable}

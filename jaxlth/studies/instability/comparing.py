@@ -1,0 +1,136 @@
+"""How trained networks compare: along the lines between them, by their weights and outputs.
+
+Networks are evaluated in groups, as a layout places them: the points of a line side by side where
+that is faster. Errors are those of the test split ("test") and of examples evenly spaced over the
+training split ("train").
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth import landscape, masks
+from jaxlth.data import Split
+from jaxlth.models import Network
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.train import CompiledTraining, Ticket
+from jaxlth.training import evaluation
+
+Errors = dict[str, np.ndarray]  # {"test": (n,), "train": (n,)}, in [0, 1]
+
+
+class Line:
+    """The line between two networks, evaluated point by point."""
+
+    def __init__(
+        self,
+        experiment: LoadedExperiment,
+        compiled_training: CompiledTraining,
+        *,
+        points: int,
+        estimate: bool,
+    ) -> None:
+        """Compile what evaluates networks.
+
+        Args:
+          experiment: its network and its data.
+          compiled_training: how its networks are placed.
+          points: of a line, ends included.
+          estimate: whether batch statistics are taken anew at each point.
+        """
+        experiment.check_classes("Networks are compared by their classes on")
+        self.alphas = landscape.alphas(points)
+        self._estimate = estimate
+        self._group = _Group(experiment, compiled_training, points)
+        self._single = _Group(experiment, compiled_training, 1)
+
+    def errors(self, a: Network, b: Network, mask: masks.Mask) -> Iterator[Errors]:
+        """Yield the errors of the points from `a` to `b`, group after group."""
+        group = self._group
+        placed_masks = group.layout.place([mask])
+        ends = group.layout.share((a, b))
+        for first in range(0, len(self.alphas), group.layout.size):
+            places = self.alphas[first : first + group.layout.size]
+            networks = group.between(*ends, group.layout.place(list(places)))
+            if self._estimate:
+                networks = group.estimated(networks, placed_masks)
+            yield group.errors(networks, placed_masks, len(places))
+
+    def error(self, start: Ticket, *, estimate: bool = False) -> dict[str, float]:
+        """Return the errors of one network."""
+        group = self._single
+        network, mask = group.layout.place([start.network]), group.layout.place([start.mask])
+        if estimate and self._estimate:
+            network = group.estimated(network, mask)
+        return {name: float(found[0]) for name, found in group.errors(network, mask, 1).items()}
+
+    def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, float]:
+        """Return how far apart two networks are, in the columns of the table of results."""
+        found = {
+            "l2_distance": float(landscape.l2_distance(a.params, b.params, mask=mask)),
+            "cosine_distance": float(landscape.cosine_distance(a.params, b.params, mask=mask)),
+        }
+        for name, (classes, losses) in self._single.apart(a, b, mask).items():
+            found[f"{name}_differences"] = int(classes)
+            found[f"{name}_loss_l2"] = float(np.sqrt(losses))
+        return found
+
+
+class _Group:
+    """What evaluates a group of networks."""
+
+    def __init__(
+        self, experiment: LoadedExperiment, compiled_training: CompiledTraining, networks: int
+    ) -> None:
+        self.layout = compiled_training.layout(networks)
+        compiled, dataset = (
+            compiled_training.compiled(self.layout),
+            experiment.device_data.shared(self.layout),
+        )
+        self._splits = {"test": dataset.test, "train": compiled.some(dataset)}
+        self._norms = dataset.mean, dataset.std
+        self.between = self.layout.map(landscape.interpolate, (None, None, 0))
+
+        def summing(function: Callable[..., Any]) -> Callable[..., Any]:
+            def tally(trees: tuple[Any, Any], batch: Split, norms: Any) -> Any:
+                network, mask = trees
+                return function(experiment.seen, network, mask, batch, norms)
+
+            return compiled.summing(tally)
+
+        self._tally = summing(evaluation.tally)
+        self._apart = summing(evaluation.apart)
+        self._moments = summing(evaluation.moments)
+
+    def errors(self, networks: Any, placed_masks: Any, count: int) -> Errors:
+        """Return the errors of the first `count` networks of a group, on each split."""
+        found = {}
+        for name, split in self._splits.items():
+            sums = self._tally((networks, placed_masks), split, self._norms)
+            right = [int(each.right) for each in self.layout.take(sums, count)]
+            found[name] = 1 - np.array(right) / _examples(split)
+        return found
+
+    def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, Any]:
+        """Return, for each split, what `evaluation.apart` sums up."""
+        trees = self.layout.place([((a, b), mask)])
+        return {
+            name: self.layout.take(self._apart(trees, split, self._norms), 1)[0]
+            for name, split in self._splits.items()
+        }
+
+    def estimated(self, networks: Any, placed_masks: Any) -> Any:
+        """Return networks with the batch statistics of examples of training."""
+        sums = self._moments((networks, placed_masks), self._splits["train"], self._norms)
+        counts = np.asarray(sums.examples)
+
+        def mean(leaf: Any) -> np.ndarray:
+            return np.asarray(leaf) / counts.reshape(counts.shape + (1,) * (np.ndim(leaf) - 2))
+
+        return networks._replace(stats=self.layout.put(jax.tree.map(mean, sums.stats)))
+
+
+def _examples(split: Any) -> int:
+    return len(split.labels) if isinstance(split, Split) else split.examples

@@ -1,0 +1,219 @@
+"""The settings of instability analysis and what they ask for: which networks, under which names."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import tyro
+
+from jaxlth import ranges, settings
+from jaxlth.studies import scoring
+from jaxlth.studies.config import LEVELS, Scope, StudyConfig, check_network_count
+from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies.imp.config import ImpConfig
+
+Length = Literal["remaining", "whole"]
+Search = Literal["all", "first", "bisection"]
+
+DENSE, REMAINING = "dense", "remaining"
+OF_IMP = (TICKET, *CONTROLS)
+PRUNED_AT_STEP = tuple(name for name in scoring.AT_A_STEP if name not in OF_IMP)
+NETWORKS = (DENSE, *OF_IMP, *PRUNED_AT_STEP)
+INSTABILITY_LEVELS = dataclasses.replace(LEVELS, least=1)
+TWINS = ranges.at_least(2, most=1000, why="all pairs of them are compared")
+POINTS = ranges.at_least(2, most=100_000, why="a network is evaluated at each of them")
+
+
+class NetworkSpec(NamedTuple):
+    """A network of a step whose instability is asked for.
+
+    Example:
+      >>> str(NetworkSpec(500, "ticket", level=3)), str(NetworkSpec(0, "synflow", density=0.1))
+      ('step_500/level_03/ticket', 'step_0/density_0.1/synflow')
+    """
+
+    step: int  # of the dense training
+    network: str
+    level: int | None = None  # of IMP
+    density: float | None = None  # of what is pruned by a score
+
+    def __str__(self) -> str:
+        return "/".join([f"step_{self.step}", *self._size(), self.network])
+
+    def _size(self) -> Iterable[str]:
+        if self.level is not None:
+            yield f"level_{self.level:02d}"
+        if self.density is not None:
+            yield f"density_{self.density!r}"
+
+    def unit(self, part: str, replicate: int) -> str:
+        """Return the name of a unit of this subject, such as a twin's."""
+        *above, network = str(self).split("/")
+        return "/".join([*above, part, network, f"replicate_{replicate}"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InstabilityConfig(StudyConfig):
+    """Whether copies of a network that see other SGD noise find the same minimum.
+
+    From each step of a dense training copies (twins) are trained to the end, each with its own
+    data order and augmentation, and compared along the line between them.
+
+    References:
+      Frankle 2023, Algorithm 3; Frankle et al. 2020; Bolwerk 2021.
+    """
+
+    steps_k: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
+    """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
+    networks: tuple[str, ...] = settings.outside((DENSE,))
+    """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
+    step (ticket), their controls (reinitialized, shuffled, random, random-layerwise), or what a
+    score prunes there, at once or in --rounds."""
+    levels: Annotated[tuple[int, ...], INSTABILITY_LEVELS] = settings.outside(())
+    """Levels of IMP whose tickets and controls are asked for."""
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
+        settings.outside(())
+    )
+    """Shares of the weights that scores keep, in (0, 1)."""
+    twins: Annotated[int, TWINS] = settings.outside(3)
+    """Copies of each network, at least 2; all pairs of them are compared."""
+    lengths: tuple[Length, ...] = settings.outside((REMAINING,))
+    """How long twins are trained: the steps that remain (remaining), or all steps, the learning
+    rate starting anew (whole)."""
+    compare_every: Annotated[float | None, ranges.above(0)] = settings.outside(None)
+    """Compare twins in training too, so often, in the unit of its length."""
+    points: Annotated[int, POINTS] = settings.outside(30)
+    """Points on the line between two networks, both ends included."""
+    estimate_statistics: bool = settings.outside(False)
+    """Take batch statistics anew on training examples at each point of a line, instead of
+    interpolating them with the weights."""
+    search: Search = settings.outside("all")
+    """Analyse all steps, one after another until the first of --networks is stable (first), or find
+    that step by bisection."""
+    threshold: Annotated[float, ranges.between(0, 1)] = settings.outside(0.02)
+    """Instability below which a network is stable, in (0, 1)."""
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
+    """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
+    one_shot: bool = False
+    """Prune the dense network to each level's density at once."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    rounds: Annotated[int | None, scoring.ROUNDS] = None
+    """Rounds of scoring and pruning, for scores; if not given as published: 100 for SynFlow, else
+    1."""
+    per_class: Annotated[int, ranges.at_least(1)] = 10
+    """Training examples of each class that scores see, as one batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, values, known in (
+            ("networks", self.networks, NETWORKS),
+            ("lengths", self.lengths, get_args(Length)),
+        ):
+            for value in values:
+                settings.known(name, value, known)
+        for name in ("steps_k", "networks", "lengths"):
+            settings.each_once(name, getattr(self, name))
+        settings.each_once("levels", self.levels, empty=True)
+        settings.each_once("density", self.densities, empty=True)
+        settings.known("search", self.search, get_args(Search))
+        settings.known("scope", self.scope, get_args(Scope))
+        check_networks(self)
+        self._belongs("levels", self.levels, OF_IMP)
+        self._belongs("density", self.densities, PRUNED_AT_STEP)
+        networks = settings.in_a_row(self.networks)
+        settings.require(
+            self.rounds is None or bool(self.densities),
+            f"`rounds` {self.rounds} has no effect on the networks {networks}.",
+        )
+        settings.require(
+            not (self.data.streamed and self.estimate_statistics),
+            "`estimate_statistics` needs data in memory; streamed data cannot give the examples.",
+        )
+        sees = [name for name in self.networks if name in scoring.SEES_DATA]
+        settings.require(
+            not (self.data.streamed and sees),
+            f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
+        )
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no network of those asked for reads."""
+        super().check_effects()
+        asked, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
+        found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
+        for names, condition in (
+            (("prune_fraction", "one_shot"), found),
+            (("scope", "leave_out"), found or scored),
+            (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
+        settings.effective(self, "lengths", self.steps_k != (0,), "where step 0 is the only step")
+
+    def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
+        """Raise ValueError unless sizes are given just where networks need them."""
+        asked = [network for network in self.networks if network in networks]
+        settings.require(
+            not asked or bool(values),
+            f"`{name}` must say how much the networks {settings.in_a_row(asked)} keep; none is "
+            "given.",
+        )
+        settings.require(
+            not values or bool(asked),
+            f"`{name}` {settings.in_a_row(values)} has no effect on the networks "
+            f"{settings.in_a_row(self.networks)}.",
+        )
+
+
+def check_networks(config: InstabilityConfig, *, comparisons: int = 1) -> None:
+    """Raise ValueError where settings ask for more twins and comparisons than a run holds.
+
+    Args:
+      config: the settings.
+      comparisons: times that each pair of twins is compared.
+    """
+    check_network_count(
+        replicates=config.replicates,
+        steps_k=len(config.steps_k),
+        networks=len(config.networks),
+        levels=max(len(config.levels), len(config.densities), 1),
+        lengths=len(config.lengths),
+        twins=config.twins * (config.twins + 1) // 2,
+        compare_every=comparisons,
+    )
+
+
+def imp(config: InstabilityConfig, step: int) -> ImpConfig:
+    """Return the settings of `jaxlth imp` that find the tickets of a step."""
+    shared = {
+        name: getattr(config, name)
+        for name in (
+            *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
+            *("leave_out", "replicates", "seed"),
+        )
+    }
+    levels = max(config.levels, default=0)
+    return ImpConfig(**shared, levels=levels, rewind_step=step, controls=())
+
+
+def network_specs(config: InstabilityConfig, step: int) -> list[NetworkSpec]:
+    """Return the networks of a step that settings ask for."""
+    found = [NetworkSpec(step, DENSE)] if DENSE in config.networks else []
+    asked = [network for network in config.networks if network != DENSE]
+    for network in asked:
+        if network in OF_IMP:
+            found += [NetworkSpec(step, network, level=level) for level in config.levels]
+        else:
+            found += [NetworkSpec(step, network, density=density) for density in config.densities]
+    return found
+
+
+def twin_lengths(config: InstabilityConfig, step: int) -> tuple[str, ...]:
+    """Return how long twins of a step are trained: from step 0 both lengths are the same."""
+    return config.lengths[:1] if step == 0 else config.lengths
+
+
+def twin_pairs(config: InstabilityConfig) -> list[tuple[int, int]]:
+    """Return the numbers of all pairs of twins."""
+    return list(itertools.combinations(range(config.twins), 2))

@@ -1,0 +1,163 @@
+"""Instability analysis: do copies of a network that see other SGD noise find the same minimum?
+
+From the state of each step k of a dense training, or from a sparse network made of it, copies
+(twins) are trained with different data orders and augmentations. Their instability is the error
+barrier on the line between them; where it is below two points, the network is stable to SGD noise.
+
+Each trained network and each comparison is a unit of the run's folder, "step_500/twin_0/dense/
+replicate_1", "step_500/pair_0_1-of_30/dense/replicate_1", and is made only if the folder lacks it.
+So the dense training, whose states serve all steps, and the levels of IMP are trained once.
+
+References:
+  Frankle 2023, chapter 4; Frankle et al. 2020, Linear Mode Connectivity and the Lottery Ticket
+  Hypothesis; Bolwerk 2021, whose AdSynFlow prunes at the first stable step.
+"""
+
+import itertools
+import pathlib
+from collections.abc import Generator
+
+import numpy as np
+
+from jaxlth.store import Run
+from jaxlth.studies.instability import artifacts
+from jaxlth.studies.instability.analysis import Analysis
+from jaxlth.studies.instability.config import (
+    InstabilityConfig,
+    network_specs,
+    twin_lengths,
+    twin_pairs,
+)
+from jaxlth.studies.instability.networks import check, lost
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.run_info import has_artifacts
+from jaxlth.studies.train import Progress
+
+
+def prepare(config: InstabilityConfig) -> LoadedExperiment:
+    """Return the experiment that a config describes, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    experiment = load_experiment(config)
+    experiment.check_steps("steps_k", config.steps_k)
+    check(experiment)
+    return experiment
+
+
+def instability(lab: Lab, config: InstabilityConfig) -> Generator[Progress, None, None]:
+    """Train twins from the states of a dense training, and compare them, step by step.
+
+    References:
+      Frankle 2023, Algorithm 3.
+    """
+    analysis = Analysis(lab)
+    lab.begin(units(config) if config.search == "all" else ())
+    yield from analysis.dense()
+    searched = search(sorted(config.steps_k), config.search)
+    step = next(searched, None)
+    while step is not None:
+        yield from analysis.at(step)
+        step = _next(searched, config.search != "all" and stable(lab.run, config, step))
+    lab.expect(())
+
+
+def units(config: InstabilityConfig) -> list[str]:
+    """Return the names of all twins and comparisons that settings ask for, at the end of training.
+
+    A search among the steps makes but some of them.
+    """
+    return artifacts.units(config, config.steps_k)
+
+
+def complete(config: InstabilityConfig, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has everything, as far as is known without the data.
+
+    Args:
+      config: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+    if config.compare_every is not None:
+        return False
+    return has_artifacts(
+        path, lambda run: all(_has_all(run, config, step) for step in _replayed(run, config))
+    )
+
+
+def search(steps: list[int], how: str) -> Generator[int, bool, None]:
+    """Yield steps to analyse; send whether the network is stable there.
+
+    Args:
+      steps: in increasing order.
+      how: "all"; "first", in order until it is stable; or "bisection", which takes it that a
+        network is stable from some step on.
+
+    Example:
+      >>> searched = search([0, 10, 20, 40], "bisection")
+      >>> next(searched), searched.send(False)
+      (20, 40)
+    """
+    if how != "bisection":
+        for step in steps:
+            is_stable = yield step
+            if is_stable and how == "first":
+                return
+        return
+    low, high = 0, len(steps)
+    while low < high:
+        middle = (low + high) // 2
+        is_stable = yield steps[middle]
+        low, high = (low, middle) if is_stable else (middle + 1, high)
+
+
+def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
+    """Return whether the first of the networks asked for is stable at a step, at all its sizes.
+
+    That is so where the mean barrier on the test split over all pairs of twins is below the
+    threshold; a pair of which a twin, or what it starts from, diverged counts as unstable.
+    """
+    pairs = twin_pairs(config)
+    for spec in network_specs(config, step):
+        if spec.network != config.networks[0]:
+            continue
+        units = [
+            artifacts.pair(config, spec, each, twin_lengths(config, step)[0], replicate)
+            for each in pairs
+            for replicate in range(config.replicates)
+        ]
+        barriers = [run.record(unit)["test_instability"] for unit in units if run.has(unit)]
+        missing = len(barriers) < len(units) or None in barriers
+        if missing or np.mean(barriers) >= config.threshold:
+            return False
+    return True
+
+
+def _replayed(run: Run, config: InstabilityConfig) -> Generator[int, None, None]:
+    """Yield the steps that a search goes through, by what the run has."""
+    searched = search(sorted(config.steps_k), config.search)
+    step = next(searched, None)
+    while step is not None:
+        yield step
+        step = _next(searched, _has_all(run, config, step) and stable(run, config, step))
+
+
+def _has_all(run: Run, config: InstabilityConfig, step: int) -> bool:
+    dense = [artifacts.dense(replicate) for replicate in range(config.replicates)]
+    return all(map(run.has, dense)) and all(
+        run.has(unit)
+        for spec, replicate in itertools.product(
+            network_specs(config, step), range(config.replicates)
+        )
+        if not lost(run, config, spec, replicate)
+        for unit in artifacts.of_subject(config, spec, replicate)
+    )
+
+
+def _next(searched: Generator[int, bool, None], is_stable: bool) -> int | None:
+    try:
+        return searched.send(is_stable)
+    except StopIteration:
+        return None

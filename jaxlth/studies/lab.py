@@ -1,0 +1,116 @@
+"""Where a study works: it draws, trains and reads the networks of one run."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from jaxlth import keys, masks, store
+from jaxlth.models import Network
+from jaxlth.store import Run
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.train import (
+    CompiledTraining,
+    DeviceDataset,
+    Progress,
+    TrainRequest,
+    train_networks,
+)
+
+
+class Lab:
+    """Draws, trains and reads the networks of one run; what the run has is not trained again.
+
+    Args:
+      experiment: the network and its data.
+      run: where networks are looked for and stored.
+      checkpoint_seconds: time between checkpoints within a network's training.
+    """
+
+    def __init__(
+        self, experiment: LoadedExperiment, run: Run, *, checkpoint_seconds: float = 60.0
+    ) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.config: Any = experiment.prunable.config
+        self.dense_mask: masks.Mask = experiment.prunable.dense
+        self._checkpoint_seconds = checkpoint_seconds
+        self._init = jax.jit(experiment.prunable.model.init)
+
+    def key(self, purpose: str, replicate: int, *numbers: int) -> jax.Array:
+        """Return the key of a purpose and a replicate, with numbers such as the level folded in."""
+        return keys.fold(keys.stream(self.config.seed, replicate, purpose), *numbers)
+
+    def init(self, replicate: int) -> Network:
+        """Return the network of a replicate at initialisation."""
+        return self.draw(self.key("initialization", replicate))
+
+    def draw(self, key: jax.Array) -> Network:
+        """Return a network drawn by a key."""
+        return self._init(key)
+
+    def load(self, artifact: str) -> Network:
+        """Return a stored network, in NumPy."""
+        return self.run.load(artifact, "network", self.experiment.prunable.like)
+
+    def load_mask(self, artifact: str) -> masks.Mask:
+        """Return a stored mask, in NumPy."""
+        return self.run.load(artifact, "mask", self.dense_mask)
+
+    def diverged(self, artifact: str) -> bool:
+        """Return whether a stored network's loss was not finite at the end of its training."""
+        return self.run.record(artifact)["nan_step"] is not None
+
+    @functools.cached_property
+    def compiled_training(self) -> CompiledTraining:
+        """The training as the config says."""
+        return self.experiment.compile_training()
+
+    def begin(self, expected: Iterable[str]) -> None:
+        """Tell the run of the data, for its readers, and what it is to hold; see `expect`.
+
+        Every study does so before it trains anything.
+
+        Raises:
+          StoreError: the run is of other data.
+        """
+        info = self.experiment.info
+        several = len(info.tasks) > 1
+        parts = {"tasks": info.tasks, "widths": info.widths} if several else {}
+        shape = {"shape": info.shape, "classes": info.classes}
+        self.run.note(shape | parts | store.facts.of_data(self.experiment.identity))
+        self.expect(expected)
+
+    def expect(self, artifacts: Iterable[str]) -> None:
+        """Tell the run how many artifacts it is to hold: those expected and those it has."""
+        self.run.plan(len({*artifacts, *(name for name, _ in self.run.records())}))
+
+    def train(
+        self,
+        requests: Sequence[TrainRequest],
+        compiled_training: CompiledTraining | None = None,
+        device_data: DeviceDataset | None = None,
+        *,
+        pending: int | Callable[[], Iterable[str]] = 0,
+    ) -> Iterator[Progress]:
+        """Train the networks that the run lacks, and store them.
+
+        Args:
+          requests: the networks wanted.
+          compiled_training: how they are trained; as the config says, if not given.
+          device_data: on what; on all of the data, if not given.
+          pending: networks that the study trains after these, at most, for telling progress; or a
+            function that returns the artifacts that the run is to hold, as far as is known then.
+        """
+        if callable(pending):
+            others = set(pending()) - {request.unit for request in requests}
+            pending = sum(not self.run.has(name) for name in others)
+        yield from train_networks(
+            self.run,
+            requests,
+            compiled_training or self.compiled_training,
+            device_data or self.experiment.device_data,
+            later=pending,
+            checkpoint_seconds=self._checkpoint_seconds,
+        )

@@ -1,0 +1,111 @@
+"""What studies that prune level by level share: their tickets, and figures of one network."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from jaxlth import graphs, masks, store
+from jaxlth.graphs.categories import PRUNED
+from jaxlth.report import figures, pictures, pixels
+from jaxlth.report.figures import Figure
+from jaxlth.settings import known, require
+from jaxlth.store import Run
+from jaxlth.studies import run_info, ticket_checks
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.study import Draw, TicketName
+from jaxlth.studies.train import Ticket
+
+OF_LEVELS = ("training", "network", "pixels")  # kinds of figures that draw chosen levels
+
+
+class PrunedNetwork(NamedTuple):
+    """One network of a run through its levels."""
+
+    replicate: int
+    last: int  # the last level to draw by default
+    params: Any  # its parameters, or their shapes
+    masks: dict[int, masks.Mask]  # by level
+    tasks: dict[str, graphs.Task]
+    shape: tuple[int, int, int]  # of an image
+
+
+Load = Callable[[pd.DataFrame, pathlib.Path], PrunedNetwork]  # (table of results, folder)
+
+
+def ticket(
+    name: TicketName, path: pathlib.Path, *, find: Callable[[Run, int, str, int], Ticket]
+) -> tuple[Ticket, dict[str, Any]]:
+    """Return a ticket that is named by level and control, and what its file says of it.
+
+    Args:
+      name: of the ticket.
+      path: folder of the run.
+      find: (run, level, control, replicate) -> ticket.
+    """
+    ticket_checks.refuse(name, path, ("density", "method"), instead=("level", "control"))
+    level = 1 if name.level is None else name.level
+    control = TICKET if name.control is None else name.control
+    rows = run_info.undilated(run_info.results(path))
+    known("control", control, sorted(set(rows["control"]), key=_ticket_first))
+    rows = rows[rows["control"] == control]
+    ticket_checks.number("level", level, rows["level"], f"{control} of {path.name}")
+    rows = rows[rows["level"] == level]
+    of = f"{control} of {path.name} at level {level}"
+    ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
+    start = find(store.look(path), level, control, name.replicate)
+    return start, {"level": level, "control": control}
+
+
+def training(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
+    """Return the figure of test accuracy through training."""
+    rows, curves = run_info.undilated(frame), store.curves([path])
+    densities = rows.groupby("level")["density"].first().to_dict()
+    curves = curves[curves["unit"].isin(rows["unit"])]
+    return figures.training(curves, levels=levels or None, densities=densities)
+
+
+def network(load: Load) -> Draw:
+    """Return the function that draws pictures of a network at its levels."""
+
+    def draw(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
+        pruned = load(frame, path)
+        by_level = _masks(pruned, levels)
+        if not levels:
+            until = {level: mask for level, mask in by_level.items() if level <= pruned.last}
+            readable = pictures.drawable(pruned.params, until) or [pruned.last]
+            by_level = {level: by_level[level] for level in readable}
+        title = f"Replicate {pruned.replicate}"
+        return pictures.several(pruned.params, by_level, tasks=pruned.tasks, title=title)
+
+    return draw
+
+
+def input_pixels(load: Load) -> Draw:
+    """Return the function that draws how many weights leave each pixel."""
+
+    def draw(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
+        pruned = load(frame, path)
+        kept = {
+            level: graphs.categories(pruned.params, mask).weights[0] != PRUNED
+            for level, mask in _masks(pruned, levels).items()
+        }
+        return pixels.connections(kept, pruned.shape, title=f"Replicate {pruned.replicate}")
+
+    return draw
+
+
+def _masks(pruned: PrunedNetwork, levels: tuple[int, ...]) -> dict[int, masks.Mask]:
+    """Return the masks of the levels asked for, of all if none are."""
+    for level in levels:
+        require(
+            level in pruned.masks,
+            f"`levels` must be among those of replicate {pruned.replicate}, "
+            f"0..{max(pruned.masks)}; got {level}.",
+        )
+    return {level: pruned.masks[level] for level in levels or pruned.masks}
+
+
+def _ticket_first(control: str) -> tuple[bool, str]:
+    return control != TICKET, control

@@ -1,0 +1,320 @@
+"""What a config describes, loaded: the network that is pruned, and the data it is trained on."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees
+from jaxlth.data import Dataset, Info, Split, augment
+from jaxlth.models import BatchAxis, Model, Network
+from jaxlth.studies import scoring
+from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
+from jaxlth.studies.train import CompiledTraining, DeviceDataset
+from jaxlth.training import execution, losses, optimizers, train
+from jaxlth.training.evaluation import Seen
+
+Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
+KeepCount: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class PrunableModel:
+    """The network that is pruned.
+
+    Attributes:
+      config: the settings.
+      model: the network's functions.
+      like: a `Network` of `jax.ShapeDtypeStruct`s.
+      dense: the mask of level 0.
+    """
+
+    config: Any
+    model: Model
+    like: Network
+    dense: masks.Mask
+
+    @functools.cached_property
+    def zeros(self) -> masks.Params:
+        """Parameters of nothing but zeros, for those who need names and shapes in NumPy."""
+        return _zeros(self.like)
+
+    def keeping(self, density: float) -> KeepCount:
+        """Return what a network of a density keeps: a count, or one for each of its tensors.
+
+        Raises:
+          ValueError: that is fewer weights than there are tensors, or none of a tensor.
+        """
+        sizes = {name: leaf.size for name, leaf in trees.named(self.dense).items()}
+        size, total = sum(sizes.values()), round(density * sum(sizes.values()))
+        settings.require(
+            total >= len(sizes),
+            f"`density` {density:g} keeps {total} of {size} weights, fewer than the network's "
+            f"{len(sizes)} layers.",
+        )
+        if self.config.scope == "global":
+            return total
+        counts = {name: round(density * size) for name, size in sizes.items()}
+        empty = [name for name, count in counts.items() if count == 0]
+        settings.require(
+            not empty, f"`density` {density:g} keeps no weight of the layer {' '.join(empty[:1])}."
+        )
+        return counts
+
+    def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
+        """Return what is left of a mask where the least magnitudes are pruned; may be jitted."""
+        rule = prune.global_topk if self.config.scope == "global" else prune.layerwise_topk
+        return rule(scores.magnitude(params), mask, keep=keep)
+
+    def check_pruned(self, density: float) -> None:
+        """Raise ValueError unless a density can be kept, and prunes something."""
+        settings.require(
+            total_kept(self.keeping(density)) < masks.size(self.dense),
+            f"`density` {density:g} prunes none of the {masks.size(self.dense)} weights.",
+        )
+
+
+def total_kept(keep: KeepCount) -> int:
+    """Return how many weights are kept over all tensors."""
+    return keep if isinstance(keep, int) else sum(keep.values())
+
+
+def prunable_model(config: Any, *, shape: tuple[int, ...], classes: int) -> PrunableModel:
+    """Return the network that is pruned, for images of a shape (height, width, channels).
+
+    Raises:
+      ValueError: it has no weights that may be pruned, or the images are too small for it.
+    """
+    shared = batch_axis(config) if config.training.synchronized_statistics else None
+    model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
+    like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
+    check_weights(config, like)
+    dense = masks.without(masks.dense(_zeros(like)), config.leave_out)
+    settings.require(
+        masks.size(dense) > 0,
+        f"`leave_out` leaves no weight to prune; got {' '.join(config.leave_out)}.",
+    )
+    return PrunableModel(config, model, like, dense)
+
+
+def _zeros(like: Network) -> masks.Params:
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
+
+
+def batch_axis(config: Any) -> BatchAxis | None:
+    """Return the devices that share each batch; None where each has its own."""
+    devices = jax.device_count() if config.data.streamed else config.training.batch_devices
+    return None if devices == 1 else BatchAxis(execution.AXIS, devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedExperiment:
+    """The network that is pruned, with the data that it is trained on.
+
+    Attributes:
+      prunable: the network.
+      info: of the data.
+      device_data: the data, sent to devices when they are needed there.
+    """
+
+    prunable: PrunableModel
+    info: Info
+    device_data: DeviceDataset
+
+    @property
+    def identity(self) -> data.Identity:
+        """What tells the data from others of the same name."""
+        return data.Identity(self.info.digest, data.directory(self.prunable.config.data))
+
+    def compile_training(
+        self,
+        *,
+        dilation: float = 1.0,
+        fine_tune: bool = False,
+        until: int | None = None,
+        change: Callable[[Optimizer], Optimizer] = lambda optimizer: optimizer,
+    ) -> CompiledTraining:
+        """Return the training, as set or dilated; or fine-tuning, at its constant last rate.
+
+        Args:
+          dilation: factor on all times.
+          fine_tune: whether the rate is the last one throughout.
+          until: step to end at, of a schedule that would go on.
+          change: what becomes of the optimiser.
+        """
+        config, plan = self.prunable.config, self.plan(dilation)
+        rate = optimizers.schedule(
+            config.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
+        )
+        if fine_tune:
+            rate = optimizers.held(rate, at=plan.steps - 1)
+        trainer = train.make(
+            self.prunable.model,
+            change(optimizers.build(config.optimizer, rate)),
+            batch_size=config.training.batch_size,
+            patience=plan.patience,
+            keep_best=config.training.keep == "best",
+            normalize=data.NORMALIZERS[config.data.normalize],
+            augmentation=augment.AUGMENTATIONS[config.data.augment],
+            batch_axis=batch_axis(config),
+            tasks=self.info.tasks,
+        )
+        return CompiledTraining(
+            trainer,
+            plan if until is None else training.cut(plan, until),
+            train_examples=config.training.train_examples,
+            split=config.training.batch_devices,
+            side_by_side=config.training.side_by_side,
+            convolutional=self.prunable.model.convolutional,
+            stream=config.data.stream if config.data.streamed else None,
+        )
+
+    def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
+        """Raise ValueError unless all steps of an option lie before the end of training."""
+        end = self.plan(1.0).steps
+        settings.require(
+            all(step < end for step in steps),
+            f"`{option}` must lie in 0..{end - 1}, before the end of training; "
+            f"got {' '.join(map(str, steps))}.",
+        )
+
+    def check_classes(self, what: str) -> None:
+        """Raise ValueError unless each example has one label, and each class an output.
+
+        Args:
+          what: is done with the classes, as the beginning of the message.
+        """
+        settings.require(
+            losses.one_of_classes(self.info.tasks),
+            f"{what} one set with an output for each class, such as mnist; outputs of"
+            f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
+        )
+
+    @functools.cached_property
+    def seen(self) -> Seen:
+        """How evaluations see the network."""
+        config = self.prunable.config.data
+        return Seen(self.prunable.model, data.NORMALIZERS[config.normalize], self.info.tasks)
+
+    def score(
+        self, name: str, *, inverted: bool = False, chunk: int | None = None
+    ) -> scoring.Score:
+        """Return a score of networks such as the subject's; see `scoring.build`."""
+        info, config = self.info, self.prunable.config.model
+        model, wide = (
+            models.build(each, shape=info.shape, classes=info.classes)
+            for each in (config, dataclasses.replace(config, dtype="float32"))
+        )
+        options = {"wide": wide, "inverted": inverted, "chunk": chunk}
+        return scoring.build(name, model, info.shape, **options)
+
+    @functools.cached_property
+    def mean(self) -> np.ndarray:
+        """The mean input of the training set, (1, height, width, channels); zeros for none."""
+        dataset = self.device_data.dataset
+        if not isinstance(dataset, Dataset) or not len(dataset.train.labels):
+            return np.zeros((1, *self.info.shape), np.float32)
+        images = dataset.train.images
+        return self._normalized(np.add.reduce(images, axis=0, dtype=float)[None] / len(images))
+
+    def examples(self, replicate: int, *, per_class: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return inputs and labels of training examples of each class, drawn by the replicate.
+
+        Of streamed data and of tasks that `check_classes` refuses, which scores cannot see, and of
+        no data a single one of zeros.
+
+        Raises:
+          ValueError: a class has fewer examples.
+        """
+        dataset, several = self.device_data.dataset, not losses.one_of_classes(self.info.tasks)
+        if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
+            return self.mean, np.zeros(1, np.int32)
+        key = keys.stream(self.prunable.config.seed, replicate, "examples")
+        least = int(np.bincount(dataset.train.labels, minlength=self.info.classes).min())
+        settings.require(
+            per_class <= least,
+            f"`per_class` must be at most {least}, the training examples of the rarest class; got "
+            f"{per_class}.",
+        )
+        drawn = data.of_each_class(dataset.train, per_class, key=key)
+        return self._normalized(drawn.images), drawn.labels
+
+    def _normalized(self, images: np.ndarray) -> np.ndarray:
+        dataset = self.device_data.dataset
+        normalize = data.NORMALIZERS[self.prunable.config.data.normalize]
+        arrays = map(jnp.asarray, (images, dataset.mean, dataset.std))
+        return jax.device_get(normalize(*arrays))
+
+    def plan(self, dilation: float) -> training.Plan:
+        """Return the times of a training in steps."""
+        config = self.prunable.config
+        return training.plan(
+            config.training,
+            config.optimizer,
+            examples=self.info.train,
+            evaluated=self.info.validation + self.info.test,
+            dilation=dilation,
+        )
+
+
+def load_experiment(
+    config: Any, prunable: Callable[..., PrunableModel] = prunable_model
+) -> LoadedExperiment:
+    """Return what a config describes, its data read.
+
+    What can be refused without the data is refused before they are read, and what does not fit
+    into memory before any of it is taken.
+
+    Args:
+      config: of a study.
+      prunable: (config, shape=, classes=) -> the network that is pruned.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    training.check_times(config.training, config.optimizer)
+    check_devices(config)
+    devices, batch_size = jax.device_count(), config.training.batch_size
+    settings.require(
+        not config.data.streamed or batch_size % devices == 0,
+        f"`batch_size` must be a multiple of the {devices} devices that share the batches of"
+        f" streamed data; got {batch_size}.",
+    )
+    check_stream(config)
+    info, dataset = data.load(config.data, seed=config.seed)
+    training.plan(config.training, config.optimizer, examples=info.train)
+    any_width = config.model.name == "mlp"
+    if any_width:  # before its mask is made; other networks are small, and slow to outline twice
+        check_memory(config, info, dataset)
+    network = prunable(config, shape=info.shape, classes=info.classes)
+    if not any_width:
+        check_memory(config, info, dataset, like=network.like)
+    return LoadedExperiment(network, info, DeviceDataset(dataset))
+
+
+def without_data(
+    config: Any,
+    *,
+    shape: tuple[int, int, int],
+    classes: int,
+    prunable: Callable[..., PrunableModel] = prunable_model,
+) -> LoadedExperiment:
+    """Return what a config describes on a data set of no examples, for those who read its runs.
+
+    Args:
+      config: of a study.
+      shape: of an image, (height, width, channels).
+      classes: number of outputs.
+      prunable: (config, shape=, classes=) -> the network that is pruned.
+    """
+    nothing = Split(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int32))
+    level = np.ones(shape[-1], np.float32)
+    device_data = DeviceDataset(Dataset(nothing, None, nothing, level, level))
+    info = Info(name=config.data.name, classes=classes, shape=shape, train=0, validation=0, test=0)
+    return LoadedExperiment(prunable(config, shape=shape, classes=classes), info, device_data)

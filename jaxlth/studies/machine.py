@@ -1,0 +1,78 @@
+"""Whether what a job asks for fits the machine: its devices and its memory."""
+
+from typing import Any
+
+import jax
+
+from jaxlth import keys, models
+from jaxlth.data import Dataset, Info, Streamed
+from jaxlth.models import Network
+from jaxlth.studies.config import PERCEPTRONS
+from jaxlth.training import execution, memory
+
+
+def check_devices(config: Any) -> None:
+    """Raise ValueError where a batch is to be shared by more devices than there are."""
+    _layout(config)
+
+
+def check_stream(config: Any) -> None:
+    """Raise ValueError where reading streamed images needs more memory than the host has."""
+    if config.data.streamed:
+        memory.check(memory.of_stream(config.data.stream, config.training), memory.host())
+
+
+def check_weights(config: Any, like: Network) -> None:
+    """Raise ValueError where one network needs more memory than the host has."""
+    memory.check([memory.of_weights(_grows_with(config), like)], memory.host())
+
+
+def check_memory(
+    config: Any,
+    info: Info,
+    dataset: Dataset | Streamed,
+    *,
+    like: Network | None = None,
+    option: str = "",
+) -> None:
+    """Raise ValueError where a training needs more memory than a device has.
+
+    Args:
+      config: settings of a job.
+      info: of the data.
+      dataset: the data.
+      like: the network, of `jax.ShapeDtypeStruct`s, where it is there already.
+      option: that the number of weights grows with, where it is not that of the network.
+    """
+    model = models.build(config.model, shape=info.shape, classes=info.classes)
+    needs = memory.of_training(
+        option or _grows_with(config),
+        model,
+        like or jax.eval_shape(model.init, keys.stream(0, 0, "")),
+        config.training,
+        config.optimizer,
+        _layout(config),
+        shape=info.shape,
+        arrays=dataset if isinstance(dataset, Dataset) else (),
+    )
+    memory.check(needs, memory.device())
+
+
+def _layout(config: Any) -> execution.Layout:
+    """Return the layout for the replicates of a job.
+
+    Raises:
+      ValueError: there are too few devices.
+    """
+    return execution.layout(
+        config.replicates,
+        split=config.training.batch_devices,
+        side_by_side=config.training.side_by_side,
+        convolutional=config.model.name not in PERCEPTRONS,
+        streamed=config.data.streamed,
+    )
+
+
+def _grows_with(config: Any) -> str:
+    """Return the option that the number of a network's weights grows with."""
+    return "hidden" if config.model.name == "mlp" else "model"

@@ -1,0 +1,139 @@
+"""Progress of a job: a bar on a terminal, one plain line a level elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from jaxlth.studies.train import Progress as Event
+
+SHORTEST = 2.0  # seconds of work before a rate or a time left is worth telling
+
+_WITHIN_STAGE = (
+    "twin_",
+    "pair_",
+    "mean_",
+    "found",
+)  # parts of units that make no line of their own
+
+See = Callable[[Event], None]
+
+
+def shown(console: Console, *, finished: int) -> contextlib.AbstractContextManager[See]:
+    """Return a context that gives a function which shows each event it is called with.
+
+    Args:
+      console: where it is shown; a bar on a terminal, else a line for each level finished.
+      finished: networks that were there before.
+    """
+    return (_bar if console.is_terminal else _lines)(console, _Pace(finished))
+
+
+class _Pace:
+    """Networks and steps trained so far, and how many are to come."""
+
+    def __init__(self, finished: int) -> None:
+        self.finished = finished
+        self.event: Event | None = None
+        self.trained = 0  # steps since the clock was started
+        self.clock: float | None = None
+        self.first = 0.0  # networks when the clock was started
+
+    def see(self, event: Event) -> None:
+        self.event = event
+        self.finished += len(event.finished)
+        if self.clock is None:  # what comes before the first event is mostly compilation
+            self.clock, self.first = time.perf_counter(), self.networks
+        else:
+            self.trained += event.trained
+
+    @property
+    def asked(self) -> int:
+        return self.finished + (self.event.left if self.event else 0)
+
+    @property
+    def networks(self) -> float:
+        """Networks trained, those in training counted in part."""
+        event = self.event
+        if event is None or event.finished:
+            return self.finished
+        return self.finished + len(event.units) * event.step / event.steps
+
+    def text(self) -> str:
+        count = f"{self.finished}/{self.asked} networks"
+        seconds = time.perf_counter() - self.clock if self.clock else 0.0
+        if self.event is None or seconds < SHORTEST or not self.trained:
+            return count
+        rate, done = self.trained / seconds, self.networks - self.first
+        text = f"{count}, {rate:,.0f} steps/s"
+        left = (self.asked - self.networks) * seconds / done if done > 0 else None
+        return text if left is None else f"{text}, {_duration(left)} left"
+
+
+@contextlib.contextmanager
+def _bar(console: Console, pace: _Pace) -> Iterator[See]:
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("compiling", total=None)
+
+        def see(event: Event) -> None:
+            pace.see(event)
+            text = f"{pace.text()}, {_where(event.units)}"
+            bar.update(task, total=pace.asked, completed=pace.networks, description=text)
+
+        yield see
+
+
+@contextlib.contextmanager
+def _lines(console: Console, pace: _Pace) -> Iterator[See]:
+    def see(event: Event) -> None:
+        if pace.event is not None and _stage(event.units) != _stage(pace.event.units):
+            tell(pace.event)
+        pace.see(event)
+
+    def tell(event: Event) -> None:
+        console.print(f"{_stage(event.units)} done, {pace.text()}", highlight=False)
+
+    yield see
+    if pace.event is not None and pace.event.finished:  # else the job was interrupted
+        tell(pace.event)
+
+
+def _stage(units: tuple[str, ...]) -> str:
+    """Return what units belong to.
+
+    Example:
+      >>> _stage(("level_03/ticket/replicate_0",))
+      'level 3'
+      >>> _stage(("dilation_0.5/level_10/random/replicate_0",))
+      'dilation 0.5, level 10'
+      >>> _stage(("density_0.05/snip-ums/replicate_0",))
+      'density 0.05'
+      >>> _stage(("step_500/level_03/twin_1/ticket/replicate_0",))
+      'step 500, level 3'
+    """
+    *parts, _, _ = units[0].split("/")
+    named = [part.partition("_")[::2] for part in parts if not part.startswith(_WITHIN_STAGE)]
+    return ", ".join(f"{word} {int(n) if n.isdecimal() else n}" for word, n in named)
+
+
+def _where(units: tuple[str, ...]) -> str:
+    """Return level, kind and replicates of a group, "level 3 ticket 0, 1"."""
+    control = units[0].split("/")[-2]
+    same = [unit.rsplit("_", 1)[1] for unit in units if f"/{control}/" in unit]
+    return f"{_stage(units)} {control} {', '.join(same)}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Example:
+      >>> _duration(45), _duration(200), _duration(9000)
+      ('45 s', '3 min', '2 h 30 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

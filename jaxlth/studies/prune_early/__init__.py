@@ -1,0 +1,38 @@
+"""Prune before, early in, or between trainings, by any score, and train what is left.
+
+Combines each score with each schedule, ablation, initial weights, step and density. What is in
+the run's folder already is not computed again: asking for more of them extends a run.
+"""
+
+from jaxlth.studies import methods
+from jaxlth.studies.prune_early import artifacts, report
+from jaxlth.studies.prune_early import run as prune_early
+from jaxlth.studies.prune_early.config import (
+    ABLATIONS,
+    ALL_SCORES,
+    REFERENCES,
+    SCHEDULES,
+    WEIGHTS,
+    PruneEarlyConfig,
+)
+from jaxlth.studies.study import Study
+
+STUDY = Study(
+    name="prune-early",
+    help=__doc__,
+    Config=PruneEarlyConfig,
+    prepare=prune_early.prepare,
+    run=prune_early.prune_early,
+    artifacts=artifacts.networks,
+    summarize=methods.summarize,
+    figures=report.FIGURES,
+    ticket=report.ticket,
+    baseline=methods.baseline,
+    values={
+        "score": ALL_SCORES,
+        "schedule": SCHEDULES,
+        "ablation": ABLATIONS,
+        "weights": WEIGHTS,
+        "references": REFERENCES,
+    },
+)

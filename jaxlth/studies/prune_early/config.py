@@ -1,0 +1,226 @@
+"""The settings of early pruning and what they ask for: which networks, under which names."""
+
+import dataclasses
+import itertools
+from typing import Annotated, NamedTuple, get_args
+
+import tyro
+
+from jaxlth import ranges, settings
+from jaxlth.studies import scoring
+from jaxlth.studies.config import Scope, StudyConfig, check_network_count
+from jaxlth.studies.prune_early.initial import WEIGHTS
+from jaxlth.studies.prune_early.meta import NAMES as LEARNED
+from jaxlth.studies.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, Spacing
+
+ALL_SCORES = (*scoring.SCORES, *LEARNED)
+SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
+ITERATIVE = ("iss", "ims")  # train between prunings
+TRAINED = (*ITERATIVE, "after", "ltr")  # score trained networks
+MULTI_SHOT = ("ums", "ims")  # several rounds at once
+REFERENCES = ("after", "ltr")
+ABLATIONS = ("none", "shuffled", "reinitialized", "inverted")
+DENSE = "dense"
+
+
+class Method(NamedTuple):
+    """A way to a ticket.
+
+    Example:
+      >>> str(Method("snip", "ums", "shuffled", step=500))
+      'snip-ums-shuffled-at-500'
+    """
+
+    score: str
+    schedule: str
+    ablation: str = "none"
+    weights: str = "standard"
+    step: int = 0  # of the dense training whose weights are pruned, or rewound to
+
+    def __str__(self) -> str:
+        changed = "" if self.ablation == "none" else f"-{self.ablation}"
+        on = "" if self.weights == "standard" else f"-on-{self.weights}"
+        at = f"-at-{self.step}" if self.step else ""
+        return f"{self.score}-{self.schedule}{changed}{on}{at}"
+
+    @property
+    def source(self) -> "Method":
+        """The method whose mask this one takes: itself but for what is done to a ticket."""
+        return self if self.ablation == "inverted" else self._replace(ablation="none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruneEarlyConfig(StudyConfig):
+    """Pruning before, early in, or between trainings, by any score.
+
+    Each score is combined with each schedule, ablation, initial weights, step and density.
+
+    References:
+      Frankle 2023, chapter 5; Lutz & Manai 2022.
+    """
+
+    scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.outside(("snip",))
+    """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
+    scores of A."""
+    schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.outside(
+        ("uss",)
+    )
+    """When is pruned: before training, at once (uss) or in --rounds (ums); after each of several
+    trainings, rewinding, at once (iss) or in rounds (ims); after training, the trained weights
+    trained again (after) or rewound (ltr)."""
+    densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
+        settings.outside((0.1,))
+    )
+    """Shares of the weights that tickets keep, in (0, 1)."""
+    ablations: Annotated[tuple[str, ...], tyro.conf.arg(name="ablation")] = settings.outside(
+        ("none",)
+    )
+    """What is changed of tickets: nothing (none), the mask, shuffled within each layer (shuffled),
+    the weights, drawn anew (reinitialized), or the score, the least important being kept
+    (inverted)."""
+    weights: tuple[str, ...] = settings.outside(("standard",))
+    """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
+    scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
+    prune_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
+    """Steps of the dense training after which is pruned, or which is rewound to; 0 is
+    initialisation. The whole training follows."""
+    references: tuple[str, ...] = settings.outside(())
+    """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
+    the weights of the prune step (ltr). They undergo the ablations too."""
+    rounds: Annotated[int, scoring.ROUNDS] = 100
+    """Rounds of scoring and pruning of the schedules ums and ims."""
+    spacing: Spacing = "exponential"
+    """How densities fall from round to round: by a factor, or by an amount."""
+    per_class: Annotated[int, ranges.at_least(1)] = 10
+    """Training examples of each class that scores see, as one batch."""
+    chunk: Annotated[int | None, ranges.at_least(1)] = None
+    """Examples whose gradient is taken at once, to save memory; all if none is given."""
+    scope: Scope = "global"
+    """Compare the weights of the whole network, or prune each layer alike."""
+    meta_density: Annotated[float, ranges.between(0, 1)] = 0.005
+    """Density of the synflow-ims tickets that scores such as meta-mlp learn from."""
+    meta_replicates: Annotated[int, ranges.at_least(1)] = 2
+    """Other replicates that they learn from, the first ones."""
+    meta_weights: Annotated[int | None, ranges.at_least(1)] = None
+    """Weights that they learn from, drawn from all weights of these; all if not given."""
+    prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
+    """Share of the surviving weights that iss and ims prune after each training, in (0, 1)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.each_once("score", self.scores)
+        for score in self.scores:
+            score_parts(score)
+        for option, values, known in (
+            ("schedule", self.schedules, SCHEDULES),
+            ("ablation", self.ablations, ABLATIONS),
+            ("weights", self.weights, WEIGHTS),
+            ("references", self.references, REFERENCES),
+        ):
+            settings.each_once(option, values, empty=option == "references")
+            for value in values:
+                settings.known(option, value, known)
+        settings.known("scope", self.scope, get_args(Scope))
+        settings.known("spacing", self.spacing, get_args(Spacing))
+        settings.each_once("density", self.densities)
+        settings.each_once("prune_steps", self.prune_steps)
+        self._check_networks()
+        self._check_scores()
+
+    def _check_networks(self) -> None:
+        check_network_count(
+            replicates=self.replicates,
+            score=len(self.scores) + len(self.references),
+            schedule=len(self.schedules),
+            ablation=len(self.ablations),
+            weights=len(self.weights),
+            prune_steps=len(self.prune_steps),
+            density=len(self.densities),
+        )
+
+    def _check_scores(self) -> None:
+        """Refuse scores that a schedule, or the data, cannot give."""
+        for score, schedule in itertools.product(self.scores, self.schedules):
+            settings.require(
+                score not in BEFORE_AND_AFTER or schedule in TRAINED,
+                f"The score {score} compares weights before and after training; the schedule "
+                f"{schedule} has no training before it. Those that have: {' '.join(TRAINED)}.",
+            )
+            settings.require(
+                score not in LEARNED or schedule in ("uss", "ims"),
+                f"The score {score} is learned from tickets of the schedule ims and applied by the "
+                f"schedule uss; it does not go with {schedule}.",
+            )
+            settings.require(
+                score not in AT_RANDOM or schedule == "uss",
+                f"The score {score} counts weights by the shapes of layers, once; it goes with the "
+                f"schedule uss, not {schedule}.",
+            )
+        learned = [score for score in self.scores if score in LEARNED]
+        settings.require(
+            not learned or ({"uss", "ims"} <= set(self.schedules) and "synflow" in self.scores),
+            f"The score {' '.join(learned[:1])} learns from synflow by the schedule ims; ask for "
+            "--score synflow and --schedule uss ims too.",
+        )
+        settings.require(
+            not learned or self.replicates > self.meta_replicates,
+            f"The score {' '.join(learned[:1])} learns from {self.meta_replicates} other "
+            f"replicates; `replicates` is {self.replicates}.",
+        )
+        settings.require(
+            not learned or "none" in self.ablations,
+            f"The score {' '.join(learned[:1])} learns from tickets as found; ask for "
+            "--ablation none too.",
+        )
+        settings.require(
+            not learned or self.meta_density in self.densities,
+            f"`meta_density` must be one of the densities asked for; got {self.meta_density:g}.",
+        )
+        sees = [name for score in self.scores for name in score_parts(score) if name in SEES_DATA]
+        sees += [name for name in self.weights if name in SEES_DATA] + learned
+        settings.require(
+            not (self.data.streamed and sees),
+            f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
+        )
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that no score and no schedule reads."""
+        super().check_effects()
+        schedules = {*self.schedules, *self.references}
+        scored = {part for score in self.scores for part in score_parts(score)}
+        learned = not scored.isdisjoint(LEARNED)
+        seeing = learned or not {*scored, *self.weights}.isdisjoint(scoring.OF_EXAMPLES)
+        at_once = f"on the schedules {settings.in_a_row(sorted(schedules))}"
+        unseen = f"on the scores {settings.in_a_row(self.scores)}"
+        by_layer = scored <= set(AT_RANDOM) and not self.references
+        for names, condition, where in (
+            (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
+            (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
+            (("prune_steps",), schedules != {"after"}, at_once),
+            (("per_class", "chunk"), seeing, unseen),
+            (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
+            (("scope",), not by_layer, unseen),
+        ):
+            for name in names:
+                settings.effective(self, name, condition, where)
+
+
+def score_parts(score: str) -> tuple[str, ...]:
+    """Return the one or two scores that a name stands for; see `scoring.parts`."""
+    return scoring.parts(score, known=ALL_SCORES)
+
+
+def all_methods(config: PruneEarlyConfig) -> list[Method]:
+    """Return all ways to tickets that settings ask for, the benchmarks first, each once."""
+    kinds = [("magnitude", schedule) for schedule in config.references]
+    kinds += list(itertools.product(config.scores, config.schedules))
+    # What is learned is learned from the schedule ims, and applied before training.
+    kinds = [kind for kind in kinds if kind[0] not in LEARNED or kind[1] == "uss"]
+    found = [
+        Method(*kind, *rest)
+        for kind in kinds
+        for rest in itertools.product(config.ablations, config.weights, config.prune_steps)
+    ]
+    # Pruning after training does not depend on the step, unless weights are rewound to it.
+    same = [method._replace(step=0) if method.schedule == "after" else method for method in found]
+    return list(dict.fromkeys(same))

@@ -1,0 +1,86 @@
+"""How many weights the networks of a run keep, and whether what is asked for can be."""
+
+from jaxlth import masks, prune, settings, trees
+from jaxlth.studies import scoring
+from jaxlth.studies.loading import KeepCount, LoadedExperiment, total_kept
+from jaxlth.studies.prune_early import meta
+from jaxlth.studies.prune_early.config import (
+    ITERATIVE,
+    LEARNED,
+    Method,
+    PruneEarlyConfig,
+    all_methods,
+    score_parts,
+)
+
+
+class Kept:
+    """What tickets keep, and the networks that are trained between prunings."""
+
+    def __init__(self, experiment: LoadedExperiment) -> None:
+        self.config: PruneEarlyConfig = experiment.prunable.config
+        self._experiment = experiment
+        self._dense = experiment.prunable.dense
+
+    def check(self) -> None:
+        """Raise ValueError where something asked for cannot be, before anything is trained."""
+        wanted = all_methods(self.config)
+        for method in wanted:
+            for density in self.config.densities:
+                self._experiment.prunable.check_pruned(density)
+                self.keep(density, method)
+        if any(method.schedule in ITERATIVE for method in wanted):
+            self.links()
+        if any(method.score.endswith("-10") for method in wanted):
+            meta.check_mlp(self._experiment.prunable.like.params)
+        named = {part for method in wanted for part in score_parts(method.score)}
+        if seeing := (named | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}:
+            self._experiment.check_classes(f"{min(seeing)} scores examples of each class, of")
+            _, labels = self._experiment.examples(0, per_class=self.config.per_class)
+            chunk = self.config.chunk
+            settings.require(
+                chunk is None or len(labels) % chunk == 0,
+                f"`chunk` must divide the {len(labels)} examples that scores see; got {chunk}.",
+            )
+
+    def keep(self, density: float, method: Method) -> KeepCount:
+        """Return what a ticket of a density keeps; see `Subject.keeping`."""
+        found = self._experiment.prunable.keeping(density)
+        if method.score in scoring.AT_RANDOM:
+            kept = round(density * masks.size(self._dense))
+            return scoring.counts(method.score, self._dense, keep=kept)
+        return found
+
+    def links(self) -> list[KeepCount]:
+        """Return what the networks keep that iss and ims train, dense first.
+
+        The last one keeps no less than the sparsest ticket.
+        """
+        fraction, least = self.config.prune_fraction, min(self.config.densities)
+        levels, density = 0, 1 - fraction
+        size = masks.size(self._dense)  # more levels than weights are refused below
+        while density >= least and levels <= size:
+            levels, density = levels + 1, density * (1 - fraction)
+        times = {"levels": levels, "fraction": fraction}
+        layers, whole = trees.named(self._dense), self.config.scope == "global"
+        try:
+            if whole:
+                return [*prune.keep_counts(masks.size(self._dense), **times)]
+            counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        except ValueError as error:
+            what = "the network" if whole else "a layer"
+            raise ValueError(
+                f"`density` {least:g} is too low for iss and ims, which prune {fraction:g} of what "
+                f"is left each time: {what} would lose nothing, or everything, on the way."
+            ) from error
+        return [
+            {name: count[level] for name, count in counts.items()} for level in range(levels + 1)
+        ]
+
+    def place(self, keep: KeepCount, method: Method) -> int:
+        """Return the number of trainings before a ticket: the link that it is, or would be."""
+        if method.schedule not in ITERATIVE:
+            return 1
+        return 1 + max(
+            n for n, each in enumerate(self.links()) if total_kept(each) > total_kept(keep)
+        )

@@ -1,0 +1,296 @@
+"""The networks of a run of early pruning: what each starts from."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import keys, masks, prune
+from jaxlth.models import Network
+from jaxlth.studies import scoring
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import KeepCount, total_kept
+from jaxlth.studies.prune_early import artifacts, initial, meta
+from jaxlth.studies.prune_early.config import (
+    ITERATIVE,
+    LEARNED,
+    MULTI_SHOT,
+    TRAINED,
+    Method,
+    PruneEarlyConfig,
+    all_methods,
+    score_parts,
+)
+from jaxlth.studies.prune_early.counts import Kept
+from jaxlth.studies.train import Ticket, TrainRequest
+
+
+class EarlyNetworks:
+    """What each unit of a run is made of."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.config: PruneEarlyConfig = lab.config
+        self.run = lab.run
+        self._lab = lab
+        self._experiment = lab.experiment
+        self._dense = lab.dense_mask
+        self._score = functools.cache(self._built)
+        self.initial = functools.cache(self._initial)
+        self.mask = functools.lru_cache(maxsize=16)(self._mask)
+        self._examples = functools.cache(self._drawn)
+        kept = Kept(lab.experiment)
+        self.keep, self.links, self.place = kept.keep, kept.links, kept.place
+
+    # What is asked for.
+
+    def request_dense(self, weights: str, replicate: int) -> TrainRequest:
+        """Return the request for a dense network, which keeps the states tickets start from."""
+        steps = [step for step in self.config.prune_steps if step > 0]
+        undone = Method("none", "none", weights=weights)
+        return TrainRequest(
+            unit=artifacts.dense(weights, replicate),
+            start=lambda: Ticket(self.initial(weights, replicate), self._dense),
+            key=self._lab.key("order", replicate, 0),
+            begin=0,
+            record=_described(replicate, 0, artifacts.dense_name(weights), undone),
+            snapshots={step: artifacts.snapshot(step, weights, replicate) for step in steps},
+        )
+
+    def request(self, density: float, method: Method, replicate: int) -> TrainRequest:
+        """Return the request for a ticket of a density."""
+        keep = self.keep(density, method)
+        return TrainRequest(
+            unit=artifacts.ticket(density, method, replicate),
+            start=functools.partial(self.start, keep, method, replicate),
+            key=self._lab.key("order", replicate, 1),
+            begin=0,
+            record=_described(replicate, self.place(keep, method), str(method), method),
+        )
+
+    def request_link(self, number: int, method: Method, replicate: int) -> TrainRequest:
+        """Return the request for a network of a chain; where a ticket keeps as much, it is that."""
+        for density in self.config.densities:
+            if self._is_ticket(number, density, method):
+                return self.request(density, method, replicate)
+        keep = self.links()[number]
+        record = _described(replicate, number, str(method), method) | {"link": True}
+        return TrainRequest(
+            unit=artifacts.link(number, method, replicate),
+            start=functools.partial(self.start, keep, method, replicate),
+            key=self._lab.key("order", replicate, 1),
+            begin=0,
+            record=record,
+        )
+
+    def trained_before(self, method: Method, replicate: int, *, number: int = 1) -> bool:
+        """Return whether the network that a ticket is made from is there and did not diverge.
+
+        Args:
+          method: the ticket's.
+          replicate: its replicate.
+          number: which link the ticket is, or follows by one.
+        """
+        if method.score in LEARNED:
+            source = method._replace(score=meta.TARGET, schedule="ims", ablation="none")
+            last = self.place(self.keep(self.config.meta_density, source), source)
+            everyone = range(self.config.replicates)
+            return all(self.trained_before(source, each, number=last) for each in everyone)
+        if method.schedule not in TRAINED:
+            rewound = artifacts.dense(method.weights, replicate)
+            return not method.step or self._finite(rewound, until=method.step)
+        return self._finite(self._before(method, replicate, number))
+
+    def _finite(self, unit: str, *, until: int | None = None) -> bool:
+        """Return whether a network is there and has not diverged, up to a step of its training."""
+        if not self.run.has(unit):
+            return False
+        lost = self.run.record(unit)["nan_step"]
+        return lost is None or (until is not None and until < lost)
+
+    def _is_ticket(self, number: int, density: float, method: Method) -> bool:
+        """Return whether a link is a ticket that the settings ask for."""
+        same = self.links()[number] == self.keep(density, method)
+        return same and method in all_methods(self.config)
+
+    # What a network starts from.
+
+    def start(self, keep: KeepCount, method: Method, replicate: int) -> Ticket:
+        """Return a ticket: its mask and the network that it starts from."""
+        mask = self.mask(_hashable(keep), method.source, replicate)
+        if method.ablation == "shuffled":
+            key = self._change(keep, method, replicate)
+            mask = masks.shuffle(mask, key=keys.fold(key, 1))
+        return Ticket(self.network(keep, method, replicate), mask)
+
+    def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:
+        """Return the network that a ticket starts from."""
+        if method.ablation == "reinitialized":
+            key = self._change(keep, method, replicate)
+            return self._weights(method.weights, replicate, keys.fold(key, 0))
+        return self._rewound(method, replicate)
+
+    def _change(self, keep: KeepCount, method: Method, replicate: int) -> jax.Array:
+        """Return the key of what an ablation draws."""
+        key = keys.stream(self.config.seed, replicate, f"ablation/{method}")
+        return keys.fold(key, total_kept(keep))
+
+    def _rewound(self, method: Method, replicate: int) -> Network:
+        if method.schedule == "after":
+            return self._lab.load(artifacts.dense(method.weights, replicate))
+        if method.step:
+            return self._lab.load(artifacts.snapshot(method.step, method.weights, replicate))
+        return self.initial(method.weights, replicate)
+
+    def _initial(self, weights: str, replicate: int) -> Network:
+        key = keys.stream(self.config.seed, replicate, "initialization")
+        return self._weights(weights, replicate, key)
+
+    def _weights(self, weights: str, replicate: int, key: jax.Array) -> Network:
+        network = self._lab.draw(key)
+        if weights == "bimodal":
+            modes = keys.substream(key, "bimodal")
+            params = initial.bimodal(network.params, self._dense, key=modes)
+        elif weights in initial.FROM_SCORES:
+            known = self._known(network, network.params, replicate)
+            found = self._found(weights, self._dense, known)
+            params = initial.from_scores(network.params, found, self._dense)
+        else:
+            params = network.params
+        return jax.device_get(network._replace(params=params))
+
+    def _mask(self, keep: Any, method: Method, replicate: int) -> masks.Mask:
+        """Return the mask of a ticket, computed from the network that its schedule scores."""
+        keep = _from_hashable(keep)
+        before = self._dense
+        if method.schedule in TRAINED:
+            number = self.place(keep, method)
+            unit = self._before(method, replicate, number)
+            scored = self._lab.load(unit)
+            if method.schedule in ITERATIVE and number > 1:
+                before = self._lab.load_mask(unit)
+        else:
+            scored = self._rewound(method, replicate)
+        first = self.initial(method.weights, replicate).params
+        if method.score in LEARNED:
+            found = self._learned(method, replicate)
+            sign = -1 if method.ablation == "inverted" else 1
+            keeps, args = self._keeps(before, keep, 1), (found, sign)
+            return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
+        rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
+        return scoring.pruned(
+            self._score(method.score, method.ablation == "inverted"),
+            score_parts(method.score),
+            before,
+            self._known(scored, first, replicate),
+            keep=keep,
+            rounds=rounds,
+            spacing=self.config.spacing,
+        )
+
+    def _learned(self, method: Method, replicate: int) -> Any:
+        """Return what a meta-model predicts, trained on the tickets of all other replicates."""
+        plain = method._replace(ablation="none")
+        unit = artifacts.learned(plain, replicate)
+        if self.run.has(unit):
+            return self.run.load(unit, "scores", self._experiment.prunable.like.params)
+        model, extended = meta.split_name(method.score)
+        others = [r for r in range(self.config.replicates) if r != replicate]
+        others = others[: self.config.meta_replicates]
+        pairs = [self.learned_from(r, plain, extended) for r in others]
+        inputs, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        key = keys.stream(self.config.seed, replicate, "meta")
+        most, seed = self.config.meta_weights, int(jax.random.bits(key, (), jnp.uint32) >> 1)
+        if most is not None and most < len(targets):
+            rows = np.random.default_rng(seed).choice(len(targets), most, replace=False)
+            inputs, targets = inputs[rows], targets[rows]
+        own = self.learned_from(replicate, plain, extended)
+        fitted = meta.fit(model, inputs, targets, own, seed=seed)
+        params = self._rewound(plain, replicate).params
+        found = meta.unflat(fitted.model.predict(own[0]), params, self._dense)
+        record = {"snapshot": True, **fitted.quality}
+        record |= {"losses": fitted.losses} if fitted.losses else {}
+        self.run.save(unit, {"scores": found}, record)
+        return found
+
+    def learned_from(
+        self, replicate: int, method: Method, extended: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what meta-models learn from: features and target of each weight of a replicate.
+
+        Args:
+          replicate: which weights.
+          method: of a meta-model; its initial weights and step count.
+          extended: whether there are ten features, not four.
+
+        Returns:
+          (weights, features) and (weights,), each column scaled to [0, 1].
+        """
+        network = self._rewound(method, replicate)
+        known = self._known(network, network.params, replicate)
+        found = [self._found(name, self._dense, known) for name in meta.SCORES]
+        inputs = meta.columns(found, self._dense)
+        if extended:
+            more = meta.surroundings(network.params, self._dense, known.batch[0])
+            inputs = np.concatenate([inputs, more], axis=1)
+        source = method._replace(score=meta.TARGET, schedule="ims")
+        keep = self.keep(self.config.meta_density, source)
+        ticket = self.mask(_hashable(keep), source, replicate)
+        before = self._lab.load(self._before(source, replicate, self.place(keep, source)))
+        known = self._known(before, network.params, replicate)
+        target = self._found(meta.TARGET, ticket, known)
+        return inputs, meta.columns([target], self._dense)[:, 0]
+
+    def _keeps(self, before: masks.Mask, keep: KeepCount, rounds: int) -> list[Any]:
+        return scoring.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
+
+    def _before(self, method: Method, replicate: int, number: int) -> str:
+        """Return the unit of the trained network that a ticket's schedule scores."""
+        if method.schedule not in ITERATIVE or number == 1:
+            return artifacts.dense(method.weights, replicate)
+        return self.request_link(number - 1, method.source, replicate).unit
+
+    def _known(self, network: Network, first: Any, replicate: int) -> scoring.Known:
+        key = keys.stream(self.config.seed, replicate, "score")
+        return scoring.Known(network, first, self._examples(replicate), key, self._experiment.mean)
+
+    def _drawn(self, replicate: int) -> tuple[Any, Any]:
+        """Return the examples that scores see, the same for all scores of a replicate."""
+        return self._experiment.examples(replicate, per_class=self.config.per_class)
+
+    def _found(self, name: str, mask: masks.Mask, known: scoring.Known) -> Any:
+        """Return scores of a network."""
+        with scoring.precision(score_parts(name)):
+            return scoring.evaluated(self._score(name, False), mask, known)
+
+    def _built(self, name: str, inverted: bool) -> scoring.Score:
+        return self._experiment.score(name, inverted=inverted, chunk=self.config.chunk)
+
+
+def _signed(_mask: masks.Mask, found: Any, sign: Any) -> Any:
+    return jax.tree.map(lambda leaf: sign * leaf, found)
+
+
+def _described(replicate: int, level: int, control: str, method: Method) -> dict[str, Any]:
+    return {
+        "job": "prune-early",
+        "replicate": replicate,
+        "level": level,
+        "control": control,
+        "score": method.score,
+        "schedule": method.schedule,
+        "ablation": method.ablation,
+        "weights": method.weights,
+        "prune_step": method.step,
+        "link": False,
+    }
+
+
+def _hashable(keep: KeepCount) -> Any:
+    return keep if isinstance(keep, int) else tuple(keep.items())
+
+
+def _from_hashable(keep: int | Iterable[tuple[str, int]]) -> KeepCount:
+    return keep if isinstance(keep, int) else dict(keep)

@@ -1,0 +1,106 @@
+"""Figures and tickets of pruning before, early in, or between trainings."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from jaxlth import masks, store
+from jaxlth.data import DataError
+from jaxlth.report import early as plots
+from jaxlth.report import views
+from jaxlth.report.figures import Figure
+from jaxlth.settings import require
+from jaxlth.store import Run, StoreError
+from jaxlth.studies import methods, scoring
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment, without_data
+from jaxlth.studies.prune_early import artifacts
+from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig
+from jaxlth.studies.prune_early.networks import EarlyNetworks
+from jaxlth.studies.prune_early.run import prepare
+from jaxlth.studies.run_info import check_same_data, read_config, require_artifact
+from jaxlth.studies.study import Figures, TicketName
+from jaxlth.studies.train import Ticket
+
+
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
+    """Return a ticket, and what its file says of it."""
+    row = methods.ticket_row(name, path)
+    start = find(store.look(path), row["density"], _method(row), name.replicate)
+    return start, {"method": name.method}
+
+
+def find(run: Run, density: float, method: Method, replicate: int) -> Ticket:
+    """Return a ticket of a run: its mask and the network that it starts from.
+
+    The data are read only where that network's weights are scores of training examples.
+
+    Raises:
+      DataError: the data are needed, and missing, damaged, or others than those of the run.
+      ValueError: the run has no such ticket.
+    """
+    name = artifacts.ticket(density, method, replicate)
+    require_artifact(run, name)
+    lab = Lab(_experiment(run, method), run)
+    networks = EarlyNetworks(lab)
+    network = networks.network(networks.keep(density, method), method, replicate)
+    return Ticket(network, lab.load_mask(name))
+
+
+def _experiment(run: Run, method: Method) -> LoadedExperiment:
+    """Return the experiment of a run; with data only if a method's tickets start from their scores.
+
+    Raises:
+      DataError: the data are needed and missing or damaged.
+    """
+    config, images = read_config(run, PruneEarlyConfig)
+    if method.weights not in scoring.SEES_DATA:
+        return without_data(config, **images)
+    try:
+        experiment = prepare(config)
+        check_same_data(run, experiment.identity)
+    except (DataError, StoreError) as error:
+        raise DataError(
+            f"The tickets of {method} start from scores of training examples. {error}"
+        ) from error
+    return experiment
+
+
+def weights(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
+    """Return the figure of the sparsest tickets' weights before and after training."""
+    run, values = store.look(path), {}
+    for _, row in methods.sparsest(frame, path).iterrows():
+        start = find(run, row["density"], _method(row), int(row["replicate"]))
+        trained = run.load(row["unit"], "network")["params"]
+        values[row["control"]] = (
+            masks.kept_values(start.network.params, start.mask),
+            masks.kept_values(trained, start.mask),
+        )
+    return views.histograms(values)
+
+
+def steps(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
+    """Return the figure of accuracy by the step that is pruned at."""
+    require(
+        bool((frame["prune_step"] > 0).any()),
+        f"The run {path.name} has no ticket pruned after initialisation; `jaxlth prune-early "
+        "--prune-steps 0 100` trains some.",
+    )
+    return plots.steps(frame)
+
+
+def _method(row: Mapping[Any, Any]) -> Method:
+    """Return the method of a ticket, a row of the table of results."""
+    names = ("score", "schedule", "ablation", "weights")
+    return Method(*(row[name] for name in names), step=int(row["prune_step"]))
+
+
+FIGURES = Figures(
+    kinds=methods.FIGURES | {"weights": weights, "steps": steps},
+    last=methods.last,
+    help="Of `jaxlth prune-early` and `train-supermasks`: what is kept of each layer (layers), how sparse "
+    "units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest tickets' "
+    "weights before and after training (weights), accuracy by the step that is pruned at (steps).",
+)

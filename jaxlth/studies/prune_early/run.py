@@ -1,0 +1,102 @@
+"""Prune early: by any score, before training, early in it or between trainings.
+
+A ticket is named by its density and its method: score, schedule and what was done to it. Each
+trained network is a unit of the run's folder, "density_0.05/snip-ums/replicate_0", and is trained
+only if the folder lacks it; so asking for more scores, schedules, densities, ablations, initial
+weights, steps or replicates extends a run.
+
+Schedules (Lutz & Manai 2022, section 5.1.1; Frankle 2023, section 5.2):
+
+    uss    before training, once
+    ums    before training, in rounds of scoring and pruning
+    iss    after each of several trainings, once; weights are rewound. IMP, if by magnitude
+    ims    the same, in rounds each time
+    after  after the dense training, once; the trained weights are trained again
+    ltr    the same mask, on the weights of initialisation or of an early step
+
+iss and ims train a chain of networks, each with `prune_fraction` less of the weights. A ticket is
+pruned from the last network of the chain that has more weights.
+"""
+
+from collections.abc import Generator, Iterator
+
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.prune_early import artifacts
+from jaxlth.studies.prune_early.config import (
+    ITERATIVE,
+    LEARNED,
+    Method,
+    PruneEarlyConfig,
+    all_methods,
+)
+from jaxlth.studies.prune_early.counts import Kept
+from jaxlth.studies.prune_early.networks import EarlyNetworks
+from jaxlth.studies.train import Progress, TrainRequest
+
+
+def prepare(config: PruneEarlyConfig) -> LoadedExperiment:
+    """Return the experiment that a config describes, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    experiment = load_experiment(config)
+    experiment.check_steps("prune_steps", config.prune_steps)
+    Kept(experiment).check()
+    return experiment
+
+
+def prune_early(lab: Lab, config: PruneEarlyConfig) -> Generator[Progress, None, None]:
+    """Train dense networks; prune by each method at each density; train what is left."""
+    networks = EarlyNetworks(lab)
+    lab.begin(artifacts.networks(config))
+
+    def train(requests: list[TrainRequest]) -> Iterator[Progress]:
+        return lab.train(requests, pending=lambda: artifacts.networks(config))
+
+    yield from train([networks.request_dense(*which) for which in artifacts.dense_networks(config)])
+    methods = all_methods(config)
+    learned = [method for method in methods if method.score in LEARNED]
+    at_once = [method for method in methods if method.schedule not in ITERATIVE]
+    yield from train(_tickets(networks, [each for each in at_once if each not in learned]))
+    chains = [method for method in methods if method.schedule in ITERATIVE]
+    for number in range(1, len(networks.links()) + 1 if chains else 0):
+        yield from train(_of_link(networks, chains, number))
+    yield from train(_tickets(networks, learned))
+    lab.expect(())
+
+
+def _tickets(networks: EarlyNetworks, wanted: list[Method]) -> list[TrainRequest]:
+    """Return the requests for the tickets of methods, of all densities and replicates."""
+    return [
+        networks.request(density, method, replicate)
+        for density in networks.config.densities
+        for method in wanted
+        for replicate in range(networks.config.replicates)
+        if networks.trained_before(method, replicate)
+    ]
+
+
+def _of_link(networks: EarlyNetworks, chains: list[Method], number: int) -> list[TrainRequest]:
+    """Return the requests for a link of all chains, and for tickets pruned from the one before."""
+    config = networks.config
+    places = {d: networks.place(networks.keep(d, chains[0]), chains[0]) for d in config.densities}
+    requests = []
+    for replicate in range(config.replicates):
+        if number < max(places.values()):  # a later ticket is made from it
+            requests += [
+                networks.request_link(number, method, replicate)
+                for method in dict.fromkeys(method.source for method in chains)
+                if networks.trained_before(method, replicate, number=number)
+            ]
+        requests += [
+            networks.request(density, method, replicate)
+            for density, place in places.items()
+            for method in chains
+            if place == number and networks.trained_before(method, replicate, number=number)
+        ]
+    by_artifact = {request.unit: request for request in requests}
+    in_order = sorted(by_artifact, key=lambda artifact: artifact.split("/")[0])
+    return [by_artifact[artifact] for artifact in in_order]

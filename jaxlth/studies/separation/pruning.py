@@ -1,0 +1,69 @@
+"""How separation prunes: which weights, how many at each level."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from jaxlth import masks, prune, settings, trees
+from jaxlth.studies import scoring
+from jaxlth.studies.imp.run import by_magnitude
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Prune, TrainedNetwork, keep_by_level
+from jaxlth.studies.separation.config import SeparationConfig, imp
+from jaxlth.studies.separation.measurement import Measurement
+
+
+def prune_rule(lab: Lab, config: SeparationConfig, measurement: Measurement) -> Prune:
+    """Return the function that prunes a trained network as the config says."""
+    score = functools.cache(lab.experiment.score)
+    magnitude = by_magnitude(lab)
+
+    def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
+        mask = trained.mask
+        if config.alive:
+            mask = measurement.without_inactive(mask)
+            if not isinstance(keep, int):
+                left = trees.named(mask)
+                keep = {name: min(count, int(np.sum(left[name]))) for name, count in keep.items()}
+            elif int(masks.kept(mask)) <= keep:
+                return mask
+        if config.score == "magnitude":
+            return magnitude(trained.network.params, mask, keep)
+        mean, replicate = lab.experiment.mean, trained.replicate
+        known = scoring.Known(
+            trained.network,
+            lab.init(replicate).params,
+            (mean, np.zeros(1, np.int32)),
+            lab.key("score", replicate, trained.level + 1),
+            mean,
+        )
+        return scoring.pruned(
+            score(config.score),
+            (config.score,),
+            mask,
+            known,
+            keep=keep,
+            rounds=scoring.published_rounds(config.score),
+            spacing="exponential",
+        )
+
+    return pruned
+
+
+def keep_counts(config: SeparationConfig, dense: masks.Mask) -> list[Any]:
+    """Return what each level keeps, level 0 first: a count, or counts by tensor.
+
+    Raises:
+      ValueError: the network has fewer weights than that.
+    """
+    size = masks.size(dense)
+    if config.counts:
+        settings.require(
+            config.counts[0] < size,
+            f"`counts` must begin below the {size} weights of the network; got {config.counts[0]}.",
+        )
+        return [size, *config.counts]
+    if config.target is not None:
+        return prune.trajectory(size=size, levels=config.levels, target=config.target).counts
+    return keep_by_level(imp(config), dense)

@@ -1,0 +1,76 @@
+"""The networks of a stored run, for those who look at them."""
+
+import os
+from typing import NamedTuple
+
+from jaxlth import data, graphs, settings, store
+from jaxlth.data import Info
+from jaxlth.store import Run
+from jaxlth.studies import level_artifacts
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Levels
+from jaxlth.studies.loading import prunable_model, without_data
+from jaxlth.studies.run_info import read_config, require_artifact
+from jaxlth.studies.separation.config import SeparationConfig, imp
+from jaxlth.studies.separation.measurement import Measurement, task_names
+from jaxlth.studies.separation.pruning import keep_counts, prune_rule
+from jaxlth.studies.train import Ticket
+
+
+class Pruned(NamedTuple):
+    """One network through all its levels."""
+
+    tasks: dict[str, graphs.Task]  # by name, in the order of inputs and outputs
+    shape: tuple[int, int, int]  # height, width, channels of an image
+    levels: dict[int, Ticket]  # the trained network of each level with its mask, in NumPy
+
+
+def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
+    """Return a ticket of a run: its mask and the state that it starts from.
+
+    Args:
+      run: of `jaxlth separation`.
+      level: of the ticket.
+      control: "ticket"; a run of this job has nothing else.
+      replicate: of the ticket.
+
+    Raises:
+      ValueError: the run has no such network.
+    """
+    config, images = read_config(run, SeparationConfig)
+    name = level_artifacts.network(level, control, replicate)
+    require_artifact(run, name)
+    lab = Lab(without_data(config, **images), run)
+    levels = Levels(lab, imp(config), keep_counts(config, lab.dense_mask))
+    prune = prune_rule(lab, config, Measurement(lab.experiment))
+    return levels.start(level, control, replicate, prune)()
+
+
+def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
+    """Return a network of the run in a folder or at a bucket, as far as it is trained.
+
+    Raises:
+      StoreError: it is no run folder, or something in it is damaged.
+      ValueError: the run is of another job, or has no such replicate.
+    """
+    about, run = store.about_run(path), store.look(path)
+    settings.require(
+        about["job"] == "separation", f"The run {about['label']} is not of `jaxlth separation`."
+    )
+    config, images = read_config(run, SeparationConfig)
+    with store.understood(run.path) as about:
+        parts, widths = (tuple(about["facts"][name]) for name in ("tasks", "widths"))
+        whole = {"name": config.data.name, **images, "tasks": parts, "widths": widths}
+        info = Info(**whole, train=0, validation=0, test=0)
+        owners = [graphs.Task(*task) for task in data.tasks(info)]
+        tasks = dict(zip(task_names(info.name), owners, strict=True))
+    prunable = prunable_model(config, **images)
+    units = [name for name, _ in run.records()]
+    found, level = {}, 0
+    while (unit := level_artifacts.network(level, TICKET, replicate)) in units:
+        network = run.load(unit, "network", prunable.like)
+        found[level] = Ticket(network, run.load(unit, "mask", prunable.dense))
+        level += 1
+    settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
+    return Pruned(tasks, info.shape, found)

@@ -1,0 +1,27 @@
+"""Choose what to prune by how good the masked network is before it is trained.
+
+Trains a network to its least validation loss and keeps of its initial weights those that
+training made large without changing their sign: beyond the threshold at which the network,
+masked and untrained, is most accurate. Trains that ticket beside dense networks of its size and
+of others. What is in the run's folder already is not computed again: asking for more sizes or
+replicates extends a run.
+"""
+
+from jaxlth.studies.study import Study
+from jaxlth.studies.threshold_masks import artifacts, report
+from jaxlth.studies.threshold_masks import run as threshold_masks
+from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
+
+STUDY = Study(
+    name="threshold-masks",
+    help=__doc__,
+    Config=ThresholdMasksConfig,
+    prepare=threshold_masks.prepare,
+    run=threshold_masks.threshold_masks,
+    complete=threshold_masks.complete,
+    artifacts=artifacts.units,
+    summarize=report.summarize,
+    figures=report.FIGURES,
+    ticket=report.ticket,
+    tolerance=False,
+)

@@ -1,0 +1,83 @@
+"""Summary, figures and tickets of supermasks by threshold."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from jaxlth import store
+from jaxlth.report import supermask as plots
+from jaxlth.report.figures import Figure
+from jaxlth.store import Run
+from jaxlth.studies import ticket_checks
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import without_data
+from jaxlth.studies.run_info import read_config, require_artifact, setting
+from jaxlth.studies.study import Draw, Figures, Summary, TicketName
+from jaxlth.studies.threshold_masks import artifacts
+from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
+from jaxlth.studies.threshold_masks.networks import ThresholdNetworks
+from jaxlth.studies.threshold_masks.run import prunable
+from jaxlth.studies.train import Ticket
+
+LAST = ("accuracies", "training")  # panels of the figure that a run ends with
+
+
+def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
+    """Return the table of tickets and dense networks, and its sentence."""
+    del tolerance, width
+    curves, split = store.curves([path]), setting(path, "choose_on")
+    summary = plots.summary(frame, curves, split=split)
+    table = plots.render(summary, curves, split=split)
+    return Summary(table, plots.sentence(frame, summary))
+
+
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
+    """Return the ticket of a replicate; its file says nothing else of it."""
+    options = ("level", "control", "density", "method")
+    ticket_checks.refuse(name, path, options, instead=("replicate",))
+    return find(store.look(path), name.replicate), {}
+
+
+def find(run: Run, replicate: int) -> Ticket:
+    """Return a ticket of a run: its mask and the network that it starts from.
+
+    Raises:
+      ValueError: the run has no such ticket.
+    """
+    config, images = read_config(run, ThresholdMasksConfig)
+    require_artifact(run, artifacts.ticket(replicate))
+    lab = Lab(without_data(config, **images, prunable=prunable), run)
+    return ThresholdNetworks(lab).ticket(replicate)
+
+
+def panels(*names: str) -> Draw:
+    """Return the function that draws panels in a row, those of them that a run has."""
+
+    def draw(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
+        split, drawable = setting(path, "choose_on"), plots.drawable(frame)
+        drawn = [name for name in names if name in drawable]
+        return plots.figure(frame, store.curves([path]), *drawn or names, split=split)
+
+    return draw
+
+
+def last(frame: pd.DataFrame) -> Sequence[str]:
+    """Return the kinds of figures that a run ends with; none where no panel can be drawn."""
+    return ("threshold-masks",) if set(LAST) & set(plots.drawable(frame)) else ()
+
+
+FIGURES = Figures(
+    kinds={
+        "threshold-masks": panels(*LAST),
+        "stopping": panels("long", "short"),
+        "thresholds": panels("densities", "accuracies"),
+        "sizes": panels("training", "sizes"),
+    },
+    last=last,
+    help="Of `jaxlth threshold-masks`: the accuracy of untrained masked networks by threshold, and the "
+    "loss of tickets in training (threshold-masks); the loss of the long training and of the one that "
+    "stops (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and "
+    "of all dense networks (sizes).",
+)

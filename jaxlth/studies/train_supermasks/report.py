@@ -1,0 +1,40 @@
+"""Figures and tickets of trained masks."""
+
+import pathlib
+from typing import Any
+
+from jaxlth import store
+from jaxlth.store import Run
+from jaxlth.studies import methods
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.loading import prunable_model
+from jaxlth.studies.run_info import read_config, require_artifact
+from jaxlth.studies.study import Figures, TicketName
+from jaxlth.studies.train import Ticket
+from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig, Wanted
+from jaxlth.studies.train_supermasks.run import start_of
+
+
+def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
+    """Return a network under its trained mask, and what its file says of it."""
+    row = methods.ticket_row(name, path)
+    density = None if row["unit"].startswith("density_free/") else row["density"]
+    control = TICKET if row["ablation"] == "none" else row["ablation"]
+    wanted = Wanted(row["score"], density, row["schedule"], control)
+    start = find(store.look(path), wanted, name.replicate)
+    return start, {"method": name.method}
+
+
+def find(run: Run, wanted: Wanted, replicate: int) -> Ticket:
+    """Return a network of a run: the mask that was trained, and the weights that it starts from.
+
+    Raises:
+      ValueError: the run has no such network.
+    """
+    config, images = read_config(run, TrainSupermasksConfig)
+    name = wanted.unit(replicate)
+    require_artifact(run, name)
+    return start_of(prunable_model(config, **images), run, wanted, replicate)
+
+
+FIGURES = Figures(kinds=methods.FIGURES, last=methods.last)

@@ -1,0 +1,210 @@
+"""Trained supermasks: a network learns which of its weights to keep, and never the weights.
+
+    bernoulli   each weight is kept with a probability that is trained (Zhou et al. 2019)
+    edge-popup  the best scores of each layer are kept (Ramanujan et al. 2020)
+    gem-miner   scores are rounded, the lowest frozen out (Sreenivasan et al. 2022)
+
+What is found is an ordinary mask. Its weights may be trained then (rare gems), beside controls and
+dense networks. Each network is a unit of the run's folder, "density_0.1/edge-popup/replicate_0",
+and is trained only if the folder lacks it: asking for more densities, controls or replicates
+extends a run. Frozen weights are drawn by the key that initial weights of other jobs come from.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Generator
+from typing import Any
+
+import jax
+
+from jaxlth import keys, masks, supermasks, training
+from jaxlth.models import Network
+from jaxlth.store import Run
+from jaxlth.studies import controls
+from jaxlth.studies.controls import TICKET
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment, PrunableModel, load_experiment
+from jaxlth.studies.run_info import has_artifacts
+from jaxlth.studies.train import Progress, Ticket, TrainRequest
+from jaxlth.studies.train_supermasks.config import (
+    DENSE,
+    TrainSupermasksConfig,
+    Wanted,
+    finetuned,
+    finetuning,
+    masked,
+    rules,
+    units,
+)
+
+
+def prepare(config: TrainSupermasksConfig) -> LoadedExperiment:
+    """Return the experiment that a config describes, its data read.
+
+    Raises:
+      DataError: the data are missing or damaged.
+      ValueError: the settings do not fit the data or the network.
+    """
+    experiment = load_experiment(config)
+    for _, rule in rules(config):
+        _wrapped(experiment, rule)
+    if config.finetune:
+        per_epoch = experiment.plan(1.0).steps_per_epoch if config.training.steps is None else 1
+        training.time_in_steps("finetune", config.finetune, per_unit=per_epoch)
+        _finetuned(experiment).plan(1.0)  # raises where it has too many steps or evaluations
+    return experiment
+
+
+def _finetuned(experiment: LoadedExperiment) -> LoadedExperiment:
+    """Return the experiment of training the weights after the masks."""
+    config: TrainSupermasksConfig = experiment.prunable.config
+    length, optimizer = finetuning(config)
+    own = dataclasses.replace(config, training=length, optimizer=optimizer)
+    return dataclasses.replace(
+        experiment, prunable=dataclasses.replace(experiment.prunable, config=own)
+    )
+
+
+def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progress, None, None]:
+    """Train masks, and the weights that they keep if asked to."""
+    lab.begin(units(config))
+    replicates = range(config.replicates)
+    for wanted, rule in rules(config):
+        within = _wrapped(lab.experiment, rule)
+        requests = [_request_mask(within, wanted, rule, replicate) for replicate in replicates]
+        training = within.compile_training(change=functools.partial(supermasks.optimizer, rule))
+        yield from lab.train(requests, training, pending=lambda: units(config))
+    if config.finetune:
+        again = _finetuned(lab.experiment)
+        requests = [
+            _request_weights(again.prunable, lab.run, wanted, replicate)
+            for wanted in finetuned(config)
+            for replicate in replicates
+            if not _lost(lab.run, wanted, replicate)
+        ]
+        yield from lab.train(requests, again.compile_training(), pending=lambda: units(config))
+    lab.expect(())
+
+
+def complete(config: TrainSupermasksConfig, path: pathlib.Path) -> bool:
+    """Return whether the run in a folder has everything that settings ask for.
+
+    Args:
+      config: what is wanted.
+      path: folder of the run, which need not exist.
+    """
+    every = [*masked(config), *finetuned(config)]
+    return has_artifacts(
+        path,
+        lambda run: all(
+            run.has(wanted.unit(replicate)) or _lost(run, wanted, replicate)
+            for wanted in every
+            for replicate in range(config.replicates)
+        ),
+    )
+
+
+def _wrapped(experiment: LoadedExperiment, rule: supermasks.SupermaskConfig) -> LoadedExperiment:
+    """Return the experiment with scores in place of weights.
+
+    Raises:
+      ValueError: the training is too short for gem-miner.
+    """
+    inner, steps = experiment.prunable, experiment.plan(1.0).steps
+    model = supermasks.wrap(inner.model, rule, steps=steps, prunable=_prunable(inner.config))
+    like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
+    own = dataclasses.replace(inner, model=model, like=like, dense=masks.dense(like.params))
+    return dataclasses.replace(experiment, prunable=own)
+
+
+def _prunable(config: TrainSupermasksConfig) -> Callable[[masks.Params], masks.Mask]:
+    return lambda params: masks.without(masks.dense(params), config.leave_out)
+
+
+def _request_mask(
+    experiment: LoadedExperiment,
+    wanted: Wanted,
+    rule: supermasks.SupermaskConfig,
+    replicate: int,
+) -> TrainRequest:
+    """Return the request for a trained mask, which is stored with the network within."""
+    prunable = experiment.prunable
+    seed = prunable.config.seed
+
+    def start() -> Ticket:
+        init = jax.jit(prunable.model.init)
+        return Ticket(init(keys.stream(seed, replicate, "initialization")), prunable.dense)
+
+    def restore(network: Network) -> Ticket:
+        inner = supermasks.inner(network, rule), supermasks.found(network, rule)
+        return Ticket(*jax.device_get(inner))
+
+    return TrainRequest(
+        unit=wanted.unit(replicate),
+        start=start,
+        key=keys.stream(seed, replicate, "order"),
+        begin=0,
+        record=_described(wanted, prunable.config, replicate),
+        restore=restore,
+    )
+
+
+def _request_weights(
+    prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int
+) -> TrainRequest:
+    """Return the request for a network whose weights are trained under a mask that was."""
+    order = keys.stream(prunable.config.seed, replicate, "order")
+    return TrainRequest(
+        unit=wanted.unit(replicate),
+        start=functools.partial(start_of, prunable, run, wanted, replicate),
+        key=keys.fold(order, 1),
+        begin=0,
+        record=_described(wanted, prunable.config, replicate),
+    )
+
+
+def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) -> Ticket:
+    """Return what a network starts from; of an untrained one that is what it stays."""
+    config: TrainSupermasksConfig = prunable.config
+    if wanted.method == DENSE:
+        key = keys.stream(config.seed, replicate, "initialization")
+        return Ticket(jax.jit(prunable.model.init)(key), prunable.dense)
+    unit = wanted.source.unit(replicate)
+    network = run.load(unit, "network", prunable.like)
+    ticket = Ticket(network, run.load(unit, "mask", prunable.dense))
+    rule = config.supermask.at(wanted.density)
+
+    def drawn(key: jax.Array) -> Network:
+        """Return other weights, made as those were that the mask was trained on."""
+        new = supermasks.drawn(prunable.model, rule, key=key, prunable=_prunable(config))
+        return new._replace(params=supermasks.rescaled(new.params, ticket.mask, rule))
+
+    kept = int(masks.kept(ticket.mask))
+    which = {"seed": config.seed, "replicate": replicate, "level": kept}
+    return controls.make(ticket, wanted.control, drawn, **which)
+
+
+def _lost(run: Run, wanted: Wanted, replicate: int) -> bool:
+    """Return whether the training of the mask that a network has is known to have diverged."""
+    unit = wanted.source.unit(replicate)
+    of_mask = wanted.method != DENSE and run.has(unit)
+    return of_mask and run.record(unit)["nan_step"] is not None
+
+
+def _described(wanted: Wanted, config: TrainSupermasksConfig, replicate: int) -> dict[str, Any]:
+    """Return what is known of a network beforehand, in the columns of `jaxlth prune-early`."""
+    dense, ticket = wanted.method == DENSE, wanted.control == TICKET
+    standard = dense or config.supermask.weights == "as-drawn"
+    return {
+        "job": "train-supermasks",
+        "replicate": replicate,
+        "level": 0 if dense else 1,
+        "control": str(wanted),
+        "score": "none" if dense else wanted.method,
+        "schedule": "none" if dense else wanted.schedule,
+        "ablation": "none" if ticket else wanted.control,
+        "weights": "standard" if standard else config.supermask.weights,
+        "prune_step": 0,
+        "link": False,
+    }
