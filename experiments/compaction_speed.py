@@ -55,7 +55,7 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
     cli.run_study("imp", config, out=out)
     path = store.folder(out, config, job="imp", label=run_label(config))
     experiment = imp.prepare(config)
-    lab = Lab(experiment, store.look(path))
+    lab = Lab(experiment, store.open_readonly(path))
     tickets = Levels(lab, config, keep_by_level(config, lab.dense_mask))
     prune = imp.prune_rule(lab)
     compiled_training = experiment.compile_training()

@@ -244,7 +244,7 @@ def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path)
         table.round(5).to_csv(folder / "table_5-4.csv")
     compare(frame, folder)
     rank(frame, folder, baseline)
-    look_at(store.look(run), config, folder)
+    look_at(store.open_readonly(run), config, folder)
 
 
 def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
@@ -367,7 +367,7 @@ def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.
     """Write how well meta-models fit (Tables 5.1 to 5.3), and what is drawn of them."""
     fits = [
         {"model": unit.split("/")[1], "replicate": unit.rsplit("_", 1)[1]} | dict(record)
-        for unit, record in store.look(run).records()
+        for unit, record in store.open_readonly(run).records()
         if unit.startswith("meta/")
     ]
     if not fits:  # a run of other parts
@@ -389,7 +389,7 @@ def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.
         losses = learned.dropna(subset="losses").groupby("model", sort=False)["losses"].agg(list)
         others = quality.drop(index=losses.index)["mse_train"]
         figures.save(meta_report.learning(losses, others), folder / "figure_5-8.png")
-    draw_examples(store.look(run), config, learned["replicate"].nunique(), folder)
+    draw_examples(store.open_readonly(run), config, learned["replicate"].nunique(), folder)
 
 
 def draw_examples(

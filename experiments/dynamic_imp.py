@@ -33,7 +33,7 @@ import tasks
 from jaxlth import cli, keys, masks, prune, scores, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig, Network
-from jaxlth.settings import outside, require
+from jaxlth.settings import not_hashed, require
 from jaxlth.store import Run
 from jaxlth.studies.config import check_training, run_label
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
@@ -61,7 +61,7 @@ class DynamicSettings:
     first: First = "imp"
     scope: str = "global"
     leave_out: tuple[str, ...] = ()
-    replicates: int = outside(2)
+    replicates: int = not_hashed(2)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -201,7 +201,7 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
         one = separated.iloc[-1]
         rows = frame[frame["run"] == one["run"]]
         drawn[f"figure_4-13_{depth}"] = levels.degrees(rows, one["replicate"])
-        path = store.look(f"{asked.out}/{one['run']}").path
+        path = store.open_readonly(f"{asked.out}/{one['run']}").path
         drawn[f"network_{depth}"] = picture(path, int(one["replicate"]), int(one["level"]))
     save(drawn, folder)
 
@@ -309,7 +309,7 @@ def connectivity(asked: Asked, folder: pathlib.Path) -> None:
         if not asked.draw:
             cli.run_study("imp", config, out=asked.out)
         path = store.folder(asked.out, config, job="imp", label=run_label(config))
-        run = store.look(path)
+        run = store.open_readonly(path)
         info, dataset = data.load(config.data, seed=config.seed)
         assert isinstance(dataset, data.Dataset)
         drawn[f"figure_4-{number}"] = pixels.statistics(dataset.train.images)
@@ -359,7 +359,7 @@ def picture(path: pathlib.Path, replicate: int, last: int) -> figures.Figure:
 
 def stored(out: str, runs: Iterable[str]) -> pd.DataFrame:
     """Return the table of results of runs."""
-    return store.table([store.look(f"{out}/{name}").path for name in runs])
+    return store.table([store.open_readonly(f"{out}/{name}").path for name in runs])
 
 
 def save(drawn: Mapping[str, figures.Figure], folder: pathlib.Path) -> None:

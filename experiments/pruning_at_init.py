@@ -102,9 +102,11 @@ def main(
         folder.mkdir(parents=True, exist_ok=True)
         frame = of_this_study(store.table([run]), shared)
         report_on(frame, folder)
-        figures.save(views.units(sparsest(store.look(run), frame)), folder / "figure_5-6.png")
+        figures.save(
+            views.units(sparsest(store.open_readonly(run), frame)), folder / "figure_5-6.png"
+        )
         if network == "lenet":
-            used = inputs_used(store.look(run), frame, prune_early.prepare(shared))
+            used = inputs_used(store.open_readonly(run), frame, prune_early.prepare(shared))
             used.round(4).to_csv(folder / "first_layer.csv")
             print(used.round(4).to_string())
         print(f"tables and figures: {folder}")

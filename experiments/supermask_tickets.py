@@ -115,7 +115,9 @@ def main(
             print(f"== chosen on the {split} split", flush=True)
             cli.run_study("threshold-masks", config, out=out)
         label = run_label(config)
-        path = store.look(store.folder(out, config, job="threshold-masks", label=label)).path
+        path = store.open_readonly(
+            store.folder(out, config, job="threshold-masks", label=label)
+        ).path
         others = [name for name in (initializer, normalize) if name not in PLAIN]
         others += ["biases"] if mask_biases else []
         folder = results / scale / "-".join([split, *others])

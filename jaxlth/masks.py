@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import keys, roles, selection, trees
+from jaxlth import keys, roles, topk, trees
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any
@@ -303,7 +303,7 @@ def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
     """
 
     def shuffle_leaf(draws: jax.Array, leaf: jax.Array) -> jax.Array:
-        return selection.largest([draws], [jnp.ones_like(leaf)], kept(leaf))[0]
+        return topk.largest([draws], [jnp.ones_like(leaf)], kept(leaf))[0]
 
     return jax.tree.map(shuffle_leaf, keys.uniform(mask, key=key), mask)
 
@@ -319,7 +319,7 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
     leaves, structure = jax.tree.flatten(mask)
     draws = keys.uniform(leaves, key=key)
     anywhere = [jnp.ones_like(leaf) for leaf in leaves]
-    return jax.tree.unflatten(structure, selection.largest(draws, anywhere, kept(mask)))
+    return jax.tree.unflatten(structure, topk.largest(draws, anywhere, kept(mask)))
 
 
 def jaccard(a: Mask, b: Mask) -> jax.Array:

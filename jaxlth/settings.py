@@ -2,8 +2,9 @@
 
 Settings are nested frozen dataclasses that check themselves on construction. Their text is TOML;
 their digest is taken over the fields that differ from their defaults, so that a new field with a
-default leaves the digests of old runs alone. Fields made with `outside` (levels, replicates, paths,
-hardware) never enter the digest: asking for more of them extends a run instead of starting another.
+default leaves the digests of old runs alone. Fields made with `not_hashed` (levels, replicates,
+paths, hardware) never enter the digest: asking for more of them extends a run instead of starting
+another.
 """
 
 import codecs
@@ -29,7 +30,7 @@ LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems al
 LARGEST = 1_000_000  # bytes of a file of settings
 
 
-def outside(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+def not_hashed(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
     """Return a dataclass field that stays out of the digest."""
     return dataclasses.field(default=default, metadata={"outside": True}, **kwargs)
 
@@ -40,7 +41,7 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def known(setting: str, value: str, options: Iterable[str]) -> str:
+def check_choice(setting: str, value: str, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`.
 
     An option such as "tfds:NAME" stands for every name after its colon; the first of such options
@@ -106,7 +107,7 @@ def renamed(names: Mapping[str, str]) -> Iterator[None]:
         raise kind(text) from error
 
 
-def each_once(setting: str, values: Iterable[object], *, empty: bool = False) -> None:
+def check_unique(setting: str, values: Iterable[object], *, empty: bool = False) -> None:
     """Raise ValueError unless no value comes twice, and there is one unless `empty` allows none."""
     values = tuple(values)
     require(
@@ -199,7 +200,7 @@ def digest(settings: Any) -> str:
       >>> @dataclasses.dataclass(frozen=True)
       ... class Tea:
       ...     minutes: int = 3
-      ...     cups: int = outside(1)
+      ...     cups: int = not_hashed(1)
       >>> digest(Tea(cups=5)) == digest(Tea()) != digest(Tea(minutes=4))
       True
     """
@@ -323,7 +324,7 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
     for option in options:
         origin = typing.get_origin(option) or option
         if origin is typing.Literal and isinstance(value, str):
-            return known(where, value, typing.get_args(option))
+            return check_choice(where, value, typing.get_args(option))
         if origin is tuple and isinstance(value, list | tuple):
             inner = typing.get_args(option)[0]
             return tuple(_as_kind(where, inner, item) for item in value)

@@ -132,7 +132,7 @@ def contents(path: pathlib.Path) -> dict[str, object]:
     """Return all that a run stored, but for the time that it took."""
     from jaxlth import store
 
-    run, found = store.look(path), {}
+    run, found = store.open_readonly(path), {}
     for unit, record in run.records():
         trees = json.loads((path / unit / "record.json").read_text())["content"]["trees"]
         leaves = {name: _digest(run.load(unit, name)) for name in trees}

@@ -28,7 +28,7 @@ from jaxlth import cli, data, models, settings, store
 from jaxlth.cli import errors, options, signals
 from jaxlth.cli.commands import TOLERANCE, by_name
 from jaxlth.report import formats
-from jaxlth.store import about, lock
+from jaxlth.store import lock, metadata
 from jaxlth.studies import figure_kinds, level_artifacts
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp.config import ImpConfig
@@ -241,7 +241,7 @@ def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tm
     first = capfd.readouterr()
     (info,) = store.runs(tmp_path)
     unit = level_artifacts.network(0, "ticket", 0)
-    step = store.look(info.path).record(unit)["nan_step"]
+    step = store.open_readonly(info.path).record(unit)["nan_step"]
     (line,) = [row for row in first.err.splitlines() if str(info.path / unit) in row]
     assert f"the loss is not finite from step {step} on" in line
     assert "Diverged before" not in first.err
@@ -329,7 +329,9 @@ def test_an_option_takes_back_what_the_settings_file_says(tmp_path):
     shorter = ["--steps", "none", "--epochs", "0.5"]
     printed("imp", "--settings", str(file), *shorter, *out)
     (info,) = store.runs(tmp_path / "runs")
-    assert store.look(info.path).record(level_artifacts.network(0, "ticket", 0))["steps"] < 20
+    assert (
+        store.open_readonly(info.path).record(level_artifacts.network(0, "ticket", 0))["steps"] < 20
+    )
 
 
 def test_the_version_is_printed():
@@ -734,10 +736,10 @@ def test_a_changed_settings_file_of_a_run_is_refused_and_a_copy_is_not(finished,
 def test_settings_that_this_version_does_not_know_are_named(finished, tmp_path, capfd):
     path = tmp_path / "imp-newer"
     shutil.copytree(finished, path)
-    story = about.read(path)
+    story = metadata.read(path)
     story["environments"][0]["versions"]["jaxlth"] = "9.9"
     story["settings"]["thaw"] = 3
-    about.write(path, story)
+    metadata.write(path, story)
     for words in (["figure", path, "--kind", "network"], ["export", tmp_path / "file.npz"]):
         code, _, (line,) = said(capfd, *words, "--out", tmp_path)
         assert code == 2
@@ -745,7 +747,7 @@ def test_settings_that_this_version_does_not_know_are_named(finished, tmp_path, 
         assert "There is no setting `thaw`" in line
     assert said(capfd, "results", path)[0] == 0  # which does not need them
     del story["settings"]["rewind_step"]
-    about.write(path, story)
+    metadata.write(path, story)
     code, _, (line,) = said(capfd, "results", path)
     assert code == 2
     assert "it has no entry 'rewind_step'" in line

@@ -16,7 +16,8 @@ SHARED = "--batch-size 50 --devices 2"
 JOBS = {
     "imp": "--model mlp --hidden 8 --steps 20 --replicates 2 --levels 2 --controls random "
     "--rewind-step 5 --dilations 0.5 2",
-    "prune-early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 --score snip magnitude "
+    "prune-early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 "
+    "--score snip magnitude "
     "--schedule ums --density 0.5 0.2 --ablation none shuffled --references after ltr "
     "--prune-steps 0 5",
     "instability": "--model mlp --hidden 8 --steps 20 --replicates 1 --twins 2 --points 3 "

@@ -71,7 +71,7 @@ def finished(out):
 def contents(out):
     """Return the arrays and numbers of every network, the time it took aside."""
     (info,) = store.runs(out)
-    look = store.look(info.path)
+    look = store.open_readonly(info.path)
     found = {}
     for name, record in look.records():
         record.pop("seconds")

@@ -15,7 +15,7 @@ from jaxlth.report import learning
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp import report as imp_report
-from jaxlth.studies.imp.config import ImpConfig, network_names
+from jaxlth.studies.imp.config import ImpConfig, network_names, stages
 
 TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY += ["--levels", "2", "--replicates", "2"]

@@ -238,12 +238,15 @@ COMMANDS = {
     "imp": f"imp --data moons {MLP} --levels 1 --keep best",
     "convolutions": "imp --model resnet-8 --augment flip-crop --levels 1 --controls --steps 2"
     " --batch-size 8 --train-examples 20 --replicates 1",
-    "prune-early": f"prune-early {MLP} --score snip grasp synflow --schedule ums --rounds 2 --density 0.2",
+    "prune-early": f"prune-early {MLP} --score snip grasp synflow --schedule ums --rounds 2"
+    " --density 0.2",
     "instability": f"instability {MLP} --twins 2 --points 3 --levels 1 --networks dense ticket",
     "separation": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 1"
     " --batch-size 50 --counts 60 30 --stop never --replicates 1",
-    "threshold-masks": f"threshold-masks --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03 {SHORT}",
-    "train-supermasks": f"train-supermasks {MLP} --method bernoulli --finetune 4 --controls shuffled",
+    "threshold-masks": "threshold-masks --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03"
+    f" {SHORT}",
+    "train-supermasks": f"train-supermasks {MLP} --method bernoulli --finetune 4"
+    " --controls shuffled",
 }
 
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "jaxlth"
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
     ("ranges", "programs"),
-    ("trees", "roles", "labels", "keys", "settings", "selection", "hosts"),
+    ("trees", "roles", "labels", "keys", "settings", "topk", "distributed"),
     ("paths",),
     ("masks",),
     ("scores", "prune"),
@@ -32,7 +32,7 @@ LAYERS = (
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 # Public functions for anybody's parameters, and what they stand on.
-FUNCTIONAL = ("trees", "roles", "labels", "keys", "selection", "masks", "scores", "prune")
+FUNCTIONAL = ("trees", "roles", "labels", "keys", "topk", "masks", "scores", "prune")
 FUNCTIONAL += ("landscape", "graphs")
 NOT_FUNCTIONAL = {"flax", "orbax", "tyro", "tensorflow_datasets", "pandas", "matplotlib", "rich"}
 NOT_FUNCTIONAL |= {"etils", "safetensors", "os", "pathlib", "shutil", "tempfile"}  # the disk
@@ -123,7 +123,7 @@ def package(tmp_path):
         "scores/weights.py": "from .. import masks\nfrom ..trees import names",
         "scores/gradients.py": "from . import weights",
         "store/files.py": "import pathlib\nimport orbax.checkpoint\nfrom jaxlth import __version__",
-        "report.py": "import flax.linen as nn\nimport jaxlth.store.files",
+        "report.py": "import flax.linen as nn\nimport jaxlth.store.atomic",
         "cli.py": "import jaxlth\n\ndef main():\n    from jaxlth import report, trees",
     }
     for path, source in sources.items():

@@ -20,7 +20,7 @@ import pytest
 
 import jaxlth
 from jaxlth import cli, store
-from jaxlth.store import StoreError, bucket, claim, units
+from jaxlth.store import StoreError, artifacts, bucket, lease
 
 SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
 OUT = "pail://bucket/runs"
@@ -41,7 +41,7 @@ def pail(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("PAIL", str(folder))
     monkeypatch.setenv("JAXLTH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(claim, "SETTLE", 0.0)
+    monkeypatch.setattr(lease, "SETTLE", 0.0)
     return folder
 
 
@@ -123,7 +123,7 @@ def test_what_one_machine_saved_and_not_copied_is_copied_when_it_comes_back(on_m
     with open_run() as run:
         run.save("a", {"params": TREE}, RECORD)
     # As if killed before it was copied.
-    units.put(run.path, run.path / "b", {"params": TREE}, RECORD)
+    artifacts.put(run.path, run.path / "b", {"params": TREE}, RECORD)
     on_machine("another")
     with open_run() as run:
         assert [unit for unit, _ in run.records()] == ["a"]
@@ -197,8 +197,8 @@ def test_a_second_machine_is_told_who_has_the_run_and_waits_if_asked(on_machine,
         with pytest.raises(StoreError, match=who):
             open_run()
         assert [info.state for info in store.runs(OUT)] == ["running"]
-        monkeypatch.setattr(claim, "POLL", 0.01)
-        monkeypatch.setattr(claim, "STALE", 0.0)
+        monkeypatch.setattr(lease, "POLL", 0.01)
+        monkeypatch.setattr(lease, "STALE", 0.0)
         with open_run(wait=True) as other:
             assert other.path != run.path
 
@@ -212,7 +212,7 @@ def test_a_silent_claim_is_taken_over_with_a_note_and_its_holder_finds_out(
     with open_run() as other:
         assert "from process 77 on elsewhere" in caplog.text
         other.save(UNIT, {"params": TREE}, RECORD)
-        monkeypatch.setattr(claim, "RENEW", 0.0)
+        monkeypatch.setattr(lease, "RENEW", 0.0)
         with pytest.raises(StoreError, match=r"was taken over by process \d+ on"):
             run.save("late", {"params": TREE}, RECORD)
         run.abandon()
@@ -228,12 +228,12 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(caplog):
 
 
 def test_a_claim_is_renewed_while_nothing_is_written(monkeypatch):
-    monkeypatch.setattr(claim, "RENEW", 0.05)
+    monkeypatch.setattr(lease, "RENEW", 0.05)
     with open_run() as run:
-        before = claim.holder(place(run))["seen"]
+        before = lease.holder(place(run))["seen"]
         time.sleep(0.5)
-        assert claim.holder(place(run))["seen"] > before
-    assert claim.holder(place(run)) is None
+        assert lease.holder(place(run))["seen"] > before
+    assert lease.holder(place(run)) is None
 
 
 # Readers
@@ -255,19 +255,19 @@ def test_readers_see_a_run_at_a_bucket_and_fetch_arrays_only_to_load(on_machine)
         assert list(store.curves(name)["loss"]) == [0.5]
         assert store.about_run(name)["job"] == "imp"
     assert not list(info.path.rglob("arrays"))
-    assert same(store.look(url).load(UNIT, "params", TREE))
+    assert same(store.open_readonly(url).load(UNIT, "params", TREE))
     with pytest.raises(StoreError, match="is not held"):
-        store.look(url).save("x", {}, {})
+        store.open_readonly(url).save("x", {}, {})
     with open_run() as run:  # a reading folder is not worked in
         run.save(UNIT, {"params": {"kernel": TREE["mask"]}}, RECORD | {"level": 5})
         run.save("next", {}, RECORD)
     assert list(store.table(info.path)["level"]) == [5, 1]
-    assert same(store.look(info.path).load(UNIT, "params"), {"kernel": TREE["mask"]})
+    assert same(store.open_readonly(info.path).load(UNIT, "params"), {"kernel": TREE["mask"]})
     with open_run() as run:
         run.remove(UNIT)
     assert list(store.table(info.path)["unit"]) == ["next"]
     with pytest.raises(StoreError, match="pail://bucket/none is no folder of a run"):
-        store.look("pail://bucket/none")
+        store.open_readonly("pail://bucket/none")
 
 
 def test_every_command_works_at_a_bucket(on_machine, tmp_path, monkeypatch, capsys):
@@ -434,7 +434,7 @@ def test_training_killed_and_gone_on_with_elsewhere_gives_the_same_bits(tmp_path
     assert last.returncode == 0
     (here,), (there,) = store.runs(tmp_path / "here"), store.runs(OUT)
     assert (there.state, there.finished) == ("finished", here.finished)
-    one, other = store.look(here.path), store.look(there.path)
+    one, other = store.open_readonly(here.path), store.open_readonly(there.path)
     for unit, record in one.records():
         assert other.record(unit)["test_accuracy"] == record["test_accuracy"]
         for name in ("network", "mask"):
@@ -512,6 +512,6 @@ def test_a_copy_that_does_not_say_of_which_bucket_it_is_is_refused(on_machine):
     for text in ("", url.replace("bucket", "backet"), "no address"):
         origin.write_text(text)
         with pytest.raises(StoreError, match=r"mirror is damaged.*Delete this folder"):
-            store.look(info.path)
+            store.open_readonly(info.path)
     origin.write_text(url)
-    assert store.look(info.path).has(UNIT)
+    assert store.open_readonly(info.path).has(UNIT)

@@ -394,7 +394,7 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
     assert "Free disk space" in line
     assert before == {path: path.read_bytes() for path in dense.rglob("*") if path.is_file()}
     assert cli.main(TINY) == 0  # once there is room again
-    assert store.look(info.path).has(level_artifacts.network(1, "ticket", 0))
+    assert store.open_readonly(info.path).has(level_artifacts.network(1, "ticket", 0))
 
 
 # ---- options that come twice

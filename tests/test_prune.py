@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import masks, prune, selection, trees
+from jaxlth import masks, prune, topk, trees
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {
@@ -422,7 +422,7 @@ def many(count):
 @pytest.fixture
 def few_are_many(monkeypatch):
     """Cut parts out on the host from eight tensors on, so that little is compiled."""
-    monkeypatch.setattr(selection, "MANY", 8)
+    monkeypatch.setattr(topk, "MANY", 8)
 
 
 @pytest.mark.parametrize("count", [7, 8, 30])
@@ -445,8 +445,8 @@ def test_many_tensors_are_selected_alike_under_jit_and_vmap_and_with_a_traced_co
 
 
 def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
-    monkeypatch.setattr(selection, "_parts", None)  # the program with a result for each
-    scores, mask = many(selection.MANY)
+    monkeypatch.setattr(topk, "_parts", None)  # the program with a result for each
+    scores, mask = many(topk.MANY)
     with jax.log_compiles():
         pruned = prune.global_topk(scores, mask, keep=100)
         prune.global_topk(scores, mask, keep=99)

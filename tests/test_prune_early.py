@@ -19,7 +19,7 @@ from jaxlth.models.resnet import ResNet
 from jaxlth.report import comparisons, views
 from jaxlth.report import early as report
 from jaxlth.report import meta as meta_report
-from jaxlth.store import about
+from jaxlth.store import metadata
 from jaxlth.studies import STUDIES, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import total_kept
@@ -497,7 +497,7 @@ def test_a_run_has_every_ticket_once_with_its_columns(done):
 
 
 def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
-    run = store.look(done[0])
+    run = store.open_readonly(done[0])
     method = Method("snip", "iss")
     wide, narrow = (run.load(artifacts.ticket(d, method, 0), "mask") for d in (0.5, 0.2))
     between = run.load(artifacts.link(2, method, 0), "mask")
@@ -508,7 +508,7 @@ def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
 
 def test_weights_start_from_the_step_that_is_asked_for(done):
     path = done[0]
-    run = store.look(path)
+    run = store.open_readonly(path)
     settings = config(**STORED | {"ablations": ("none",)})
     made = EarlyNetworks(Lab(prune_early.prepare(settings), run))
     at_five = run.load(artifacts.snapshot(5, "standard", 0), "network")
@@ -546,7 +546,7 @@ def test_results_and_figures_of_a_run(done, tmp_path):
 
 def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     path = done[0]
-    run, frame, seen = store.look(path), store.table([path]), {}
+    run, frame, seen = store.open_readonly(path), store.table([path]), {}
     frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
     for name in ("units", "similarity", "histograms"):
         monkeypatch.setattr(views, name, lambda found, name=name: seen.update({name: found}))
@@ -641,7 +641,7 @@ def test_runs_of_early_refuse_figures_of_imp(done, capsys):
 
 @pytest.mark.parametrize("ending", [".npz", ".safetensors"])
 def test_an_exported_ticket_has_the_mask_and_the_weights_it_started_from(done, ending, tmp_path):
-    file, run = tmp_path / f"ticket{ending}", store.look(done[0])
+    file, run = tmp_path / f"ticket{ending}", store.open_readonly(done[0])
     name = ["--density", "0.2", "--method", "snip-ums-at-5", "--run", str(done[0])]
     assert printed("export", str(file), *name) == f"{file}\n"
     found = store.load_ticket(file)
@@ -654,7 +654,7 @@ def test_an_exported_ticket_has_the_mask_and_the_weights_it_started_from(done, e
 
 
 def test_every_ticket_of_a_run_is_found_as_it_was_trained_without_the_data(done, monkeypatch):
-    run = store.look(done[0])
+    run = store.open_readonly(done[0])
     settings = config(**STORED)
     made = EarlyNetworks(Lab(prune_early.prepare(settings), run))
     monkeypatch.setattr("jaxlth.data.load", None)
@@ -670,7 +670,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
     weights = ["--weights", "bimodal", "snip", "synflow", "--ablation", "none", "reinitialized"]
     printed(*TINY, *weights, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)
-    run = store.look(info.path)
+    run = store.open_readonly(info.path)
     settings = config(weights=("bimodal", "snip", "synflow"))
     made = EarlyNetworks(Lab(prune_early.prepare(settings), run))
     methods = [Method("snip", "uss", weights=weights) for weights in settings.weights]
@@ -681,8 +681,8 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
     changed = methods[1]._replace(ablation="reinitialized")
     start = made.start(made.keep(0.1, changed), changed, 0)
     assert same(prune_early_report.find(run, 0.1, changed, 0), start)
-    story = json.dumps(about.read(info.path)).replace('"digits"', '"mnist"')
-    about.write(info.path, json.loads(story))
+    story = json.dumps(metadata.read(info.path)).replace('"digits"', '"mnist"')
+    metadata.write(info.path, json.loads(story))
     prune_early_report.find(run, 0.1, methods[2], 0)
     with pytest.raises(ValueError, match="snip-uss-on-snip start from scores of training examples"):
         prune_early_report.find(run, 0.1, methods[1], 0)
@@ -731,7 +731,7 @@ LEARNED += ["--rounds", "3"]
 def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(tmp_path):
     printed(*LEARNED, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)
-    run = store.look(info.path)
+    run = store.open_readonly(info.path)
     settings = config(
         scores=("synflow", "meta-linear", "meta-mlp-10"),
         **{"schedules": ("uss", "ims"), "densities": (0.3,), "meta_density": 0.3},

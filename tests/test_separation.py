@@ -150,7 +150,7 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("finished")
     said = printed(*COMMAND, "--out", str(out))
     (info,) = store.runs(out)
-    return out, said, store.look(info.path), separation.prepare(DEEP)
+    return out, said, store.open_readonly(info.path), separation.prepare(DEEP)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ class Tea:
     sugar: float | None = None
     steps: tuple[int, ...] = ()
     milk: Milk = Milk()
-    cups: int = settings.outside(1)
+    cups: int = settings.not_hashed(1)
 
     def __post_init__(self):
         settings.require(self.minutes > 0, f"`minutes` must be positive; got {self.minutes}.")
@@ -115,25 +115,25 @@ def test_wrong_settings_are_refused_by_name(mapping, error, message):
 
 
 def test_an_unknown_value_names_the_closest():
-    assert settings.known("tea", "green", ["green", "black"]) == "green"
+    assert settings.check_choice("tea", "green", ["green", "black"]) == "green"
     with pytest.raises(ValueError, match=r"`tea` has no value 'gren'\. Did you mean 'green'\?"):
-        settings.known("tea", "gren", ["green", "black"])
+        settings.check_choice("tea", "gren", ["green", "black"])
     with pytest.raises(ValueError, match=r"no value 'zzz'\. Known: green, black\."):
-        settings.known("tea", "zzz", iter(["green", "black"]))
+        settings.check_choice("tea", "zzz", iter(["green", "black"]))
 
 
 def test_a_name_that_may_stand_behind_a_prefix_is_offered_with_it():
     with pytest.raises(ValueError, match=r"Did you mean 'shop:earl_grey'\?"):
-        settings.known("tea", "earl_grey", ["green", "shop:NAME"])
+        settings.check_choice("tea", "earl_grey", ["green", "shop:NAME"])
     with pytest.raises(ValueError, match=r"Did you mean 'green' or 'shop:gren'\?"):
-        settings.known("tea", "gren", ["green", "shop:NAME", "stall:NAME"])
+        settings.check_choice("tea", "gren", ["green", "shop:NAME", "stall:NAME"])
     with pytest.raises(ValueError, match=r"no value 'zzz:zzz'\. Known"):
-        settings.known("tea", "zzz:zzz", ["green", "shop:NAME"])
+        settings.check_choice("tea", "zzz:zzz", ["green", "shop:NAME"])
 
 
 def test_a_long_list_of_values_is_cut():
     with pytest.raises(ValueError, match=r"Known: tea0, .*tea15 and 84 more\.") as caught:
-        settings.known("tea", "zzz", [f"tea{number}" for number in range(100)])
+        settings.check_choice("tea", "zzz", [f"tea{number}" for number in range(100)])
     assert len(str(caught.value)) < 200
 
 

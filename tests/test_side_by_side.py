@@ -386,7 +386,7 @@ def imp(out, *arguments):
     with contextlib.redirect_stdout(io.StringIO()):
         assert cli.main(words) == 0
     (info,) = store.runs(out)
-    return store.look(info.path)
+    return store.open_readonly(info.path)
 
 
 def test_imp_learns_moons_and_circles(tmp_path):

@@ -28,7 +28,7 @@ import pytest
 import jaxlth
 from jaxlth import settings as settings_lib
 from jaxlth import store
-from jaxlth.store import StoreError, about, checkpointer
+from jaxlth.store import StoreError, checkpointer, metadata
 
 SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
 
@@ -44,8 +44,8 @@ class Optimizer:
 class Settings:
     optimizer: Optimizer = Optimizer()
     seed: int = 0
-    levels: int = settings_lib.outside(2)
-    data_dir: str | None = settings_lib.outside(None)
+    levels: int = settings_lib.not_hashed(2)
+    data_dir: str | None = settings_lib.not_hashed(None)
 
 
 PARAMS = {
@@ -169,9 +169,9 @@ def test_opening_a_run_again_changes_no_file(tmp_path, run):
 
 def test_a_default_that_changed_since_is_an_error_that_names_it(tmp_path):
     with open_run(tmp_path) as run:
-        story = about.read(run.path)
+        story = metadata.read(run.path)
     story["settings"]["optimizer"]["lr"] = 0.3
-    about.write(run.path, story)
+    metadata.write(run.path, story)
     with pytest.raises(StoreError, match=r"`optimizer\.lr`: 0\.3, not 0\.1.*--out"):
         open_run(tmp_path)
     with pytest.raises(StoreError, match=r"optimizer\.lr"):  # and not that it is held
@@ -236,7 +236,7 @@ def test_a_run_that_is_not_held_can_be_read_and_not_written(tmp_path, run):
     run.save(UNIT, {"params": PARAMS}, RECORD)
     path = store.folder(tmp_path, Settings(), job="imp", label="digits-lenet")
     assert path == run.path
-    looked = store.look(path)
+    looked = store.open_readonly(path)
     assert_same(looked.load(UNIT, "params", PARAMS), PARAMS)
     assert store.about_run(path)["job"] == "imp"
     for write in (
@@ -248,7 +248,7 @@ def test_a_run_that_is_not_held_can_be_read_and_not_written(tmp_path, run):
         with pytest.raises(StoreError, match="is not held by this process"):
             write()
     with pytest.raises(StoreError, match="no folder of a run"):
-        store.look(tmp_path)
+        store.open_readonly(tmp_path)
 
 
 # Units
@@ -833,7 +833,7 @@ def rewritten(change):
     """Return what replaces `run.json` by JSON that differs, without a checksum."""
 
     def act(file):
-        story = about.read(file.parent)
+        story = metadata.read(file.parent)
         change(story)
         file.write_text(json.dumps(story))
 
@@ -901,7 +901,7 @@ def test_a_damaged_run_is_named_and_the_others_are_told_of(how, tmp_path, caplog
         assert line.startswith(f"left out: {bad}/run.json ")
         assert "\n" not in line
     shutil.rmtree(good)
-    for request in (store.runs, lambda _: store.table(bad), lambda _: store.look(bad)):
+    for request in (store.runs, lambda _: store.table(bad), lambda _: store.open_readonly(bad)):
         with pytest.raises(StoreError, match=re.escape(f"{bad}/run.json ")):
             request(tmp_path)
 
@@ -970,14 +970,14 @@ def test_a_run_of_an_earlier_version_opens_and_gets_its_checksums(tmp_path, capl
 def test_no_flipped_bit_of_run_json_changes_what_is_read(tmp_path):
     path, _ = pair(tmp_path)
     file, chance = path / "run.json", random.Random(0)
-    whole, story = file.read_bytes(), about.read(path)
+    whole, story = file.read_bytes(), metadata.read(path)
     refused = 0
     for _ in range(150):
         place, bit = chance.randrange(len(whole)), 1 << chance.randrange(8)
         file.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
         try:
             # Blanks between entries say nothing; without its name the checksum is another entry.
-            read = about.read(path)
+            read = metadata.read(path)
             assert {name: read[name] for name in story} == story
         except StoreError:
             refused += 1
@@ -1038,8 +1038,8 @@ def test_a_damaged_lock_names_nobody(tmp_path, run):
 
 def test_what_a_run_of_another_version_says_is_one_error(tmp_path):
     path, _ = pair(tmp_path)
-    story = about.read(path)
-    about.write(path, story | {"environments": [{"versions": {"jaxlth": "7.1"}}]})
+    story = metadata.read(path)
+    metadata.write(path, story | {"environments": [{"versions": {"jaxlth": "7.1"}}]})
     for look_up, lacking in [
         (lambda story: story["settings"]["thaw"], "it has no entry 'thaw'"),
         (lambda story: settings_lib.from_dict(Optimizer, story["settings"]), "There is no setting"),

@@ -469,7 +469,7 @@ def by_processes(count, root, out):
     started = [subprocess.Popen([sys.executable, "-c", PROCESS, *each]) for each in words]
     assert [process.wait(300) for process in started] == [0] * count
     (info,) = store.runs(out)
-    return networks(store.look(info.path))
+    return networks(store.open_readonly(info.path))
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ def test_what_was_stored_before_a_study_raises_is_kept(tmp_path, capfd, monkeypa
     assert cli.main([*WORDS, "--out", str(tmp_path)]) == 2
     assert capfd.readouterr().err.splitlines()[-1] == "jaxlth: `orders` cannot be compared."
     (info,) = store.runs(tmp_path)
-    assert [name for name, _ in store.look(info.path).records()] == [
+    assert [name for name, _ in store.open_readonly(info.path).records()] == [
         "order_a/network/replicate_0",
         "order_b/network/replicate_0",
     ]
@@ -219,7 +219,7 @@ def test_what_was_stored_before_a_study_raises_is_kept(tmp_path, capfd, monkeypa
 def _content(out):
     """Return records and weights of the one run in a folder."""
     (info,) = store.runs(out)
-    run = store.look(info.path)
+    run = store.open_readonly(info.path)
     records = {name: json.dumps(record | {"seconds": 0}) for name, record in run.records()}
     networks = [name for name in records if name.startswith("order_")]
     weights = [run.load(name, "network")["params"]["Dense_0"]["kernel"] for name in networks]

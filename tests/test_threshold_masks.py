@@ -71,7 +71,7 @@ def made(config, out):
     """Return the run of settings, made in full."""
     with opened(config, out) as (experiment, run):
         whole(experiment, run)
-    return store.look(run.path)
+    return store.open_readonly(run.path)
 
 
 def job_of(config, run):
@@ -86,7 +86,7 @@ def finished(tmp_path_factory):
     with contextlib.redirect_stdout(said):
         assert cli.main([*COMMAND, "--out", str(out)]) == 0
     (info,) = store.runs(out)
-    return store.look(info.path), said.getvalue()
+    return store.open_readonly(info.path), said.getvalue()
 
 
 # Masks and the choice among them.

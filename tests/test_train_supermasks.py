@@ -74,7 +74,7 @@ def done(tmp_path_factory):
         out = tmp_path_factory.mktemp(method)
         text = printed(*COMMANDS[method], "--out", out)
         (info,) = store.runs(out)
-        return store.look(info.path), text
+        return store.open_readonly(info.path), text
 
     return by
 
@@ -104,7 +104,7 @@ def made(config, out):
     """Return the run of settings, made in full."""
     with opened(config, out) as (experiment, run):
         trained(experiment, run)
-    return store.look(run.path)
+    return store.open_readonly(run.path)
 
 
 @functools.cache

@@ -119,7 +119,7 @@ def printed(*words):
 def only_run(out, job=None):
     """Return the one run in a folder, or the one of a job, for reading."""
     (info,) = [info for info in store.runs(out) if job in (None, info.job)]
-    return store.look(info.path)
+    return store.open_readonly(info.path)
 
 
 def times(path):

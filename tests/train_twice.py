@@ -30,7 +30,7 @@ class TwiceConfig(StudyConfig):
     training: TrainingConfig = TrainingConfig(steps=20, batch_size=50)
     orders: tuple[str, ...] = ("a", "b")
     """Names of the two data orders, each a random stream."""
-    replicates: int = settings.outside(1)
+    replicates: int = settings.not_hashed(1)
     """Repetitions, each with its own initialisation."""
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ def distances(frame, path, levels):
 
 def ticket(name: TicketName, path: pathlib.Path):
     """Return the initial network of a replicate, unpruned."""
-    run = store.look(path)
+    run = store.open_readonly(path)
     config, images = read_config(run, TwiceConfig)
     lab = Lab(without_data(config, **images), run)
     return start(lab, name.replicate), {"orders": " ".join(config.orders)}

@@ -11,7 +11,7 @@ import tyro
 
 from jaxlth import ranges
 from jaxlth.report import formats
-from jaxlth.settings import effective, known, require
+from jaxlth.settings import check_choice, effective, require
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 
@@ -59,7 +59,7 @@ class Training:
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
         if self.benchmark is not None:
-            known("benchmark", self.benchmark, BENCHMARKS)
+            check_choice("benchmark", self.benchmark, BENCHMARKS)
         require(
             self.benchmark is None or self.settings is None,
             "Give `--benchmark` or `--settings`, not both.",
@@ -116,8 +116,8 @@ class Results:
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
     baseline: str | None = None
-    """A method of `jaxlth prune-early` or `train-supermasks`, such as snip-ums: also print p of Welch's t-test
-    of each method against it."""
+    """A method of `jaxlth prune-early` or `train-supermasks`, such as snip-ums: also print p of
+    Welch's t-test of each method against it."""
 
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
@@ -201,10 +201,12 @@ class Export:
     control: str | None = None
     """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
     density: float | None = None
-    """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or `train-supermasks`."""
+    """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or
+    `train-supermasks`."""
     method: str | None = None
     """Score, schedule and what was done to the ticket, such as snip-ums or snip-ums-shuffled, of a
-    run of `jaxlth prune-early`; such as edge-popup, of `train-supermasks`; `jaxlth results` lists them."""
+    run of `jaxlth prune-early`; such as edge-popup, of `train-supermasks`; `jaxlth results` lists
+    them."""
 
 
 def by_name() -> dict[str, type]:

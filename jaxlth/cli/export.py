@@ -6,15 +6,15 @@ from jaxlth import masks, store
 from jaxlth.cli import commands, results
 from jaxlth.cli.commands import Export
 from jaxlth.settings import require
-from jaxlth.store import exchange
+from jaxlth.store.export import FORMATS
 from jaxlth.studies import STUDIES, TicketName, run_info
 
 
 def export(command: Export) -> int:
     """Write a ticket to a file."""
     require(
-        pathlib.Path(command.file).suffix in exchange.FORMATS,
-        f"A ticket's file must end in {' or '.join(exchange.FORMATS)}; got {command.file!r}.",
+        pathlib.Path(command.file).suffix in FORMATS,
+        f"A ticket's file must end in {' or '.join(FORMATS)}; got {command.file!r}.",
     )
     (path,) = results.run_folders((command.run,) if command.run else (), command.out)
     name = TicketName(**{field: getattr(command, field) for field in TicketName._fields})

@@ -218,7 +218,7 @@ def _number(option: str, kind: Callable[[str], Any], what: str, word: str) -> An
 
 def _one_of(option: str, options: Iterable[str], word: str) -> str:
     try:
-        return settings.known(option, word, options)
+        return settings.check_choice(option, word, options)
     except ValueError as error:
         raise Mistake(str(error)) from error
 

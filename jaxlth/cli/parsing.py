@@ -144,9 +144,9 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
         store.check_settings(path)
         return kind(job=settings.read_toml(cls, path), settings=path)
     if name is not None:
-        benchmark = BENCHMARKS[settings.known("benchmark", name, BENCHMARKS)]
+        benchmark = BENCHMARKS[settings.check_choice("benchmark", name, BENCHMARKS)]
         scale = words.value("--scale", arguments) or "paper"
-        shortened = scaled(benchmark, settings.known("scale", scale, get_args(Scale)))
+        shortened = scaled(benchmark, settings.check_choice("scale", scale, get_args(Scale)))
         return kind(job=_of_kind(cls, shortened), benchmark=name)
     return kind(job=cls())
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from jaxlth import store
 from jaxlth.cli.commands import List, Results
 from jaxlth.report import formats, listing
-from jaxlth.settings import known, require
+from jaxlth.settings import check_choice, require
 from jaxlth.studies import STUDIES, Study, run_info
 
 
@@ -135,10 +135,10 @@ def _named(name: str, out: str) -> str | pathlib.Path:
         return inside
     found = {info.path.name: info.path for info in store.runs(out)}
     require(bool(found), f"There is no folder {name!r}, and there are no runs in {out!r}.")
-    return found[known("run", name, found)]
+    return found[check_choice("run", name, found)]
 
 
 def _whole(path: str | pathlib.Path) -> pathlib.Path:
     """Return the folder of a run; StoreError says that it is damaged, or none."""
-    run = store.look(path)
+    run = store.open_readonly(path)
     return run.path if store.is_remote(path) else pathlib.Path(path)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxlth import hosts, programs, settings, store
+from jaxlth import distributed, programs, settings, store
 from jaxlth.cli import commands, results, signals
 from jaxlth.cli.commands import Training
 from jaxlth.data import DataError, Identity, directory, identify, workers
@@ -49,12 +49,12 @@ def _trained(command: Training, *, strict: bool) -> int:
         programs.keep(programs.home("jaxlth"))
     if command.distributed:
         _join()
-    console = Console(stderr=True, quiet=not hosts.leads())
+    console = Console(stderr=True, quiet=not distributed.is_main())
     study, config = command.study, command.job
     name = {"job": study.name, "label": run_label(config)}
     with _interrupted("interrupted; nothing was computed."):
         folder = store.folder(command.out, config, **name)
-        if strict and not hosts.by_lead(folder.exists):
+        if strict and not distributed.on_main(folder.exists):
             config.check_effects()
         experiment = None if study.is_complete(config, folder) else study.prepare(config)
         data = _identified(config, console) if experiment is None else experiment.identity
@@ -65,7 +65,7 @@ def _trained(command: Training, *, strict: bool) -> int:
             if experiment is not None:
                 told = _watch(run, command, experiment, console)
         with _interrupted(f"interrupted; every network is stored in {place}; {GO_ON}"):
-            hosts.by_lead(lambda: _conclude(run, command, told))
+            distributed.on_main(lambda: _conclude(run, command, told))
     return 0
 
 
@@ -74,7 +74,7 @@ def _identified(config: Any, console: Console) -> Identity | None:
     if directory(config.data) is None:
         return None
     try:
-        return hosts.by_lead(lambda: identify(config.data))
+        return distributed.on_main(lambda: identify(config.data))
     except DataError as error:
         words = f"The run is finished; whether these are its data was not looked at: {error}"
         console.print(words, highlight=False, markup=False, soft_wrap=True)
@@ -110,9 +110,9 @@ def _watch(run: Run, command: Training, experiment: LoadedExperiment, console: C
         for event in events:
             show(event)
             told |= _tell_failures(event, run, console)
-            if hosts.any_of(bool(received)):
+            if distributed.any_of(bool(received)):
                 _save_and_stop(events, run, in_training=not event.finished)
-    if hosts.any_of(bool(received)):  # after the last network
+    if distributed.any_of(bool(received)):  # after the last network
         raise KeyboardInterrupt
     return told
 
@@ -137,7 +137,7 @@ def _save_and_stop(events: Any, run: Run, *, in_training: bool) -> None:
 def _check_places(command: Training) -> None:
     """Refuse places that cannot be written to, before anything is read or computed."""
     if store.is_remote(command.out):
-        store.reach(command.out)
+        store.connect(command.out)
     else:
         results.check_folder("out", command.out)
     if command.tensorboard is not None:

@@ -9,7 +9,7 @@ memory may lie side by side; each is a task then, with inputs and outputs of its
 
 from jaxlth.data import memory, streamed
 from jaxlth.data.augment import AUGMENTATIONS
-from jaxlth.data.choices import NAMES, NORMALIZERS, SOURCES, DataConfig, StreamConfig
+from jaxlth.data.config import NAMES, NORMALIZERS, SOURCES, DataConfig, StreamConfig
 from jaxlth.data.identity import Identity, directory
 from jaxlth.data.inputs import normalize, unit_norm
 from jaxlth.data.memory import Dataset

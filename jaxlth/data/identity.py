@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth import hosts, paths
-from jaxlth.data import choices, encoded, lookup, sources
-from jaxlth.data.choices import DataConfig
+from jaxlth import distributed, paths
+from jaxlth.data import encoded, lookup, sources
+from jaxlth.data.config import MADE_HERE, DataConfig
 
 DIGITS = 16  # hexadecimal, of a digest
 SAMPLE = 256
@@ -37,7 +37,7 @@ def directory(config: DataConfig) -> str | None:
       >>> directory(DataConfig(name="moons")), directory(DataConfig(name="folder:/data/set"))
       (None, '/data/set')
     """
-    files = [name for name in config.names if name not in choices.MADE_HERE]
+    files = [name for name in config.names if name not in MADE_HERE]
     if not files:
         return None
     prefix, colon, name = files[0].partition(":")
@@ -99,7 +99,7 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> bytes:
 def of_hosts(digest: str) -> list[str]:
     """Return the digests of all hosts, each of which calls this with its own."""
     own = np.frombuffer(bytes.fromhex(digest), np.uint8)
-    return [row.tobytes().hex() for row in hosts.gathered(own[None])]
+    return [row.tobytes().hex() for row in distributed.all_gather(own[None])]
 
 
 def check_hosts(digests: Sequence[str]) -> None:

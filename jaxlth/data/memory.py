@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth.data import choices, identity, lookup, prepared, side_by_side, sources
-from jaxlth.data.choices import PREPARED, DataConfig
+from jaxlth.data import identity, lookup, prepared, side_by_side, sources
+from jaxlth.data.config import PREPARED, DataConfig, drawn_rows
 from jaxlth.data.inputs import PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
 
@@ -27,7 +27,7 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset]:
     published = _read(config)
     digest = _digest(published, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = choices.drawn_rows(config, len(published.train.labels), seed=seed)
+    rows = drawn_rows(config, len(published.train.labels), seed=seed)
 
     def of(rows: np.ndarray) -> Split:
         return Split(published.train.images[rows], published.train.labels[rows])
@@ -104,7 +104,7 @@ def _published(name: str, data_dir: str | None) -> sources.Published:
     if name.startswith(PREPARED):
         published = prepared.read(data_dir, name=name.removeprefix(PREPARED))
     else:
-        published = choices.SOURCES[name](data_dir)
+        published = config.SOURCES[name](data_dir)
     train, test = published.train.images.shape[1:], published.test.images.shape[1:]
     if train != test:
         raise DataError(

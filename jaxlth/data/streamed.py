@@ -16,10 +16,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxlth import hosts
+from jaxlth import distributed
 from jaxlth.data import (
     batches,
-    choices,
     crops,
     encoded,
     folders,
@@ -29,7 +28,7 @@ from jaxlth.data import (
     sources,
 )
 from jaxlth.data.batches import Shard
-from jaxlth.data.choices import DataConfig, StreamConfig
+from jaxlth.data.config import DataConfig, StreamConfig, drawn_rows
 from jaxlth.data.sources import Info
 
 READERS = {"folder": folders.read, "stream": records.read}
@@ -57,10 +56,10 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Streamed]:
       ValueError: a share held out leaves a split without any example.
     """
     published, test = _read(config)
-    check_hosts(hosts.gathered(np.array([[published.examples, test.examples]])))
+    check_hosts(distributed.all_gather(np.array([[published.examples, test.examples]])))
     digest = _digest(published, test, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = choices.drawn_rows(config, published.examples, seed=seed)
+    rows = drawn_rows(config, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
     encoded.check_several_classes(train, name=config.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None

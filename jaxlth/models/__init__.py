@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tyro
 from flax import linen as nn
 
-from jaxlth import ranges, selection, settings
+from jaxlth import ranges, settings, topk
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
 from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
@@ -90,10 +90,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.known("model", self.name, MODELS)
-        settings.known("initializer", self.initializer, INITIALIZERS)
-        settings.known("norm_scale", self.norm_scale, get_args(NormScale))
-        settings.known("dtype", self.dtype, get_args(Dtype))
+        settings.check_choice("model", self.name, MODELS)
+        settings.check_choice("initializer", self.initializer, INITIALIZERS)
+        settings.check_choice("norm_scale", self.norm_scale, get_args(NormScale))
+        settings.check_choice("dtype", self.dtype, get_args(Dtype))
         settings.require(
             len(self.hidden) <= MOST_LAYERS,
             f"`hidden` must be at most {MOST_LAYERS} widths, as each layer is compiled; got "
@@ -190,7 +190,7 @@ def label(config: ModelConfig) -> str:
 
 
 def _at_least_float32(logits: jax.Array) -> jax.Array:
-    return logits.astype(selection.widest([logits]))
+    return logits.astype(topk.widest([logits]))
 
 
 Make = Callable[[ModelConfig, int, Layers], nn.Module]  # (settings, classes, layers) -> module

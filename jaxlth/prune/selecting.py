@@ -11,7 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, selection, trees
+from jaxlth import masks, topk, trees
 
 
 def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:
@@ -144,13 +144,13 @@ _SELECT = {select: jax.jit(select) for select in (global_topk, layerwise_topk)}
 
 def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
     with _wide_enough(values):
-        return selection.largest(values, among, keep)
+        return topk.largest(values, among, keep)
 
 
 def _wide_enough(values: list[Any]) -> contextlib.AbstractContextManager[None]:
     """Return a context in which JAX computes in float64, if some of the values are."""
     wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
-    return selection.float64() if wide else contextlib.nullcontext()
+    return topk.float64() if wide else contextlib.nullcontext()
 
 
 def _pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import labels as label_values
-from jaxlth import masks, selection, trees
+from jaxlth import masks, topk, trees
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
@@ -134,7 +134,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
       >>> synflow(lambda p, x: x @ p["w"], params, mask, jnp.ones((1, 1)))["w"].tolist()
       [[2.0, 3.0]]
     """
-    with selection.float64():
+    with topk.float64():
         wide = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w)).astype(jnp.float64), params)
         ones = jnp.asarray(inputs).astype(jnp.float64)
 
@@ -174,7 +174,7 @@ def _loss(
         logits = apply_fn(_pruned(params, mask), inputs)
         label_values.check(known, logits.shape[-1], argument="batch[1]")
         # Of bfloat16 logits divided by 200 little would be left.
-        wide = logits.astype(selection.widest([logits]))
+        wide = logits.astype(topk.widest([logits]))
         likelihoods = jax.nn.log_softmax(wide / temperature)
         return -jnp.mean(jnp.take_along_axis(likelihoods, labels[:, None], axis=-1))
 

@@ -25,16 +25,16 @@ The folders live on a local or mounted disk: the lock and the promise to survive
 works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.store.mirror`.
 """
 
-from jaxlth.store import damage, exchange, facts, tensorboard
-from jaxlth.store.about import check_settings, is_run, understood
-from jaxlth.store.bucket import at as reach
+from jaxlth.store import damage, export, facts, tensorboard
+from jaxlth.store.artifacts import Checkpoint
+from jaxlth.store.atomic import StoreError
+from jaxlth.store.bucket import at as connect
 from jaxlth.store.bucket import is_remote
-from jaxlth.store.exchange import export_ticket, load_ticket
-from jaxlth.store.files import StoreError
-from jaxlth.store.runs import Run, RunInfo, about_run, folder, look, open_run, runs
+from jaxlth.store.export import export_ticket, load_ticket
+from jaxlth.store.metadata import check_settings, is_run, understood
+from jaxlth.store.runs import Run, RunInfo, about_run, folder, open_readonly, open_run, runs
 from jaxlth.store.table import curves, export_results, table
 from jaxlth.store.tensorboard import write_events
-from jaxlth.store.units import Checkpoint
 
 __all__ = [
     "Checkpoint",
@@ -43,9 +43,10 @@ __all__ = [
     "StoreError",
     "about_run",
     "check_settings",
+    "connect",
     "curves",
     "damage",
-    "exchange",
+    "export",
     "export_results",
     "export_ticket",
     "facts",
@@ -53,9 +54,8 @@ __all__ = [
     "is_remote",
     "is_run",
     "load_ticket",
-    "look",
+    "open_readonly",
     "open_run",
-    "reach",
     "runs",
     "table",
     "tensorboard",

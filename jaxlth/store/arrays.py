@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from jaxlth import trees
-from jaxlth.store import checkpointer, files
-from jaxlth.store.files import StoreError
+from jaxlth.store import atomic, checkpointer
+from jaxlth.store.atomic import StoreError
 
 Description = dict[str, Any]  # {"crc32": int, "leaves": {name: [kind, shape] | None}}
 
@@ -76,7 +76,7 @@ def check_files(folder: pathlib.Path, expected: Mapping[str, int], *, remedy: st
       StoreError: a file is missing, damaged or cannot be read; the message names it.
     """
     for name, crc in expected.items():
-        content = files.read_bytes(folder / name, remedy=remedy, largest=sys.maxsize)
+        content = atomic.read_bytes(folder / name, remedy=remedy, largest=sys.maxsize)
         if zlib.crc32(content) != crc:
             raise StoreError(f"{folder / name} is damaged (its checksum is wrong). {remedy}")
 

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from jaxlth.store import files
-from jaxlth.store.files import StoreError
+from jaxlth.store import atomic
+from jaxlth.store.atomic import StoreError
 
 URL = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)")  # pathlib makes one slash of two
 ON_DISK = ("file", "local", "memory")  # have paths of their own, or vanish
@@ -190,7 +190,7 @@ def reaching(url: str) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
-            raise files.unwritable(error.filename or "The cache", str(error.strerror)) from error
+            raise atomic.unwritable(error.filename or "The cache", str(error.strerror)) from error
         raise _unusable(url, error) from error
     except Exception as error:  # each library has its own
         raise _unusable(url, error) from error

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxlth.store.files import StoreError, unreadable, unwritable
+from jaxlth.store.atomic import StoreError, unreadable, unwritable
 
 DESCRIPTORS = 32  # open files that reading or writing trees takes at most, and then some
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from jaxlth.store.files import StoreError
+from jaxlth.store.atomic import StoreError
 
 T = TypeVar("T")
 R = TypeVar("R")

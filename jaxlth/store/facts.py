@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from jaxlth.store.files import StoreError
+from jaxlth.store.atomic import StoreError
 
 if TYPE_CHECKING:
     from jaxlth.data import Identity

@@ -13,8 +13,8 @@ import socket
 import sys
 import time
 
-from jaxlth.store import files
-from jaxlth.store.files import StoreError
+from jaxlth.store import atomic
+from jaxlth.store.atomic import StoreError
 
 LOCK = "lock"
 
@@ -25,20 +25,20 @@ def hold(path: pathlib.Path, *, wait: bool) -> int:
     Raises:
       StoreError: another process holds it and `wait` is false, or the disk has no locks.
     """
-    with files.writing(path / LOCK):
+    with atomic.writing(path / LOCK):
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with files.writing(path / LOCK):
+        with atomic.writing(path / LOCK):
             if not _flock(descriptor, wait=wait):
                 raise StoreError(_held(path))
             about = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
-                "since": files.now(),
+                "since": atomic.now(),
                 "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
             }
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{files.to_json(files.sealed(about))}\n".encode(), 0)
+            os.pwrite(descriptor, f"{atomic.to_json(atomic.sealed(about))}\n".encode(), 0)
     except BaseException:
         os.close(descriptor)
         raise
@@ -59,8 +59,8 @@ def _flock(descriptor: int, *, wait: bool) -> bool:
 
 def _held(path: pathlib.Path) -> str:
     try:
-        by = files.read_json(path / LOCK, remedy="")
-        if not files.is_whole(by):
+        by = atomic.read_json(path / LOCK, remedy="")
+        if not atomic.is_whole(by):
             raise ValueError("the holder is just writing it, or it is damaged")
         who = f"process {by['pid']} on {by['host']} since {by['since']} ({by['command']})"
     except (StoreError, ValueError, KeyError):

@@ -12,9 +12,9 @@ is, a folder with a record; two of one name are the same if their records are.
 * After each change the change is copied, arrays first, the record last; removed are the record
   first, the arrays after. So the mirror holds only wholes at any moment. A new checkpoint is whole
   there before the old one goes. Arrays without a record are removed by who opens the run next.
-* One machine works on a run at a time: `jaxlth.store.claim`.
+* One machine works on a run at a time: `jaxlth.store.lease`.
 
-Who only reads needs no working folder: `jaxlth.store.reading`.
+Who only reads needs no working folder: `jaxlth.store.remote`.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from jaxlth import paths
-from jaxlth.store import about, arrays, bucket, claim, files, lock, units
+from jaxlth.store import arrays, artifacts, atomic, bucket, lease, lock, metadata
+from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place
-from jaxlth.store.files import StoreError
 
-ENTRY = f"/{units.RECORD}"
+ENTRY = f"/{artifacts.RECORD}"
 
 
 class Mirror:
     """The mirror of a working folder that this process holds; see `start`."""
 
-    def __init__(self, path: pathlib.Path, place: Place, held: claim.Claim):
+    def __init__(self, path: pathlib.Path, place: Place, held: lease.Claim):
         """Take over a working folder and its mirror, both held by this process."""
         self.place = place
         self._path, self._claim = path, held
@@ -53,8 +53,8 @@ class Mirror:
         own = bucket.read(self.place, own_files(there))
         self._wholes = {name.removesuffix(ENTRY): _digest(text) for name, text in texts.items()}
         self._files = {name: _digest(text) for name, text in own.items()}
-        here = {name: _digest(text) for name, text in units.wholes(self._path).items()}
-        needless = units.superseded({*here, *self._wholes})
+        here = {name: _digest(text) for name, text in artifacts.wholes(self._path).items()}
+        needless = artifacts.superseded({*here, *self._wholes})
         for name in needless & set(here):
             discard(self._path / name)
         for name, digest in self._wholes.items():
@@ -74,7 +74,9 @@ class Mirror:
         """
         self._claim.check()
         if under is not None:
-            here = {name: _digest(text) for name, text in units.wholes(self._path, under).items()}
+            here = {
+                name: _digest(text) for name, text in artifacts.wholes(self._path, under).items()
+            }
             for name, digest in here.items():
                 if self._wholes.get(name) != digest:
                     self._put(name, digest)
@@ -98,7 +100,7 @@ class Mirror:
     def _put(self, name: str, digest: str) -> None:
         if name in self._wholes:
             self._remove(name)
-        inside = [f"{name}/{units.ARRAYS}/{file}" for file in _names(self._path / name)]
+        inside = [f"{name}/{artifacts.ARRAYS}/{file}" for file in _names(self._path / name)]
         bucket.put(self.place, self._path, inside)
         bucket.put(self.place, self._path, [name + ENTRY])
         self._wholes[name] = digest
@@ -106,7 +108,7 @@ class Mirror:
     def _remove(self, name: str) -> None:
         del self._wholes[name]
         bucket.remove(self.place, [name + ENTRY])
-        inside = bucket.below(self.place, f"{name}/{units.ARRAYS}")
+        inside = bucket.below(self.place, f"{name}/{artifacts.ARRAYS}")
         bucket.remove(inside, bucket.listing(inside))
 
     def _put_file(self, name: str) -> None:
@@ -140,7 +142,7 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     if not bucket.is_remote(out):
         return None
     place = bucket.below(bucket.at(out), path.name)
-    held = claim.take(place, path, wait=wait)
+    held = lease.take(place, path, wait=wait)
     mirror = Mirror(path, place, held)
     try:
         mirror.merge()
@@ -163,36 +165,36 @@ def fetch(place: Place, run: pathlib.Path, name: str, there: Iterable[str]) -> N
     Raises:
       StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
     """
-    stage = run / units.UNFINISHED
-    units.clear(run)
-    inside = f"{name}/{units.ARRAYS}/"
+    stage = run / artifacts.UNFINISHED
+    artifacts.clear(run)
+    inside = f"{name}/{artifacts.ARRAYS}/"
     wanted = [each[len(name) + 1 :] for each in there if each.startswith(inside)]
-    with files.writing(stage):
+    with atomic.writing(stage):
         stage.mkdir(parents=True)
-    bucket.get(bucket.below(place, name), stage, [*wanted, units.RECORD])
+    bucket.get(bucket.below(place, name), stage, [*wanted, artifacts.RECORD])
     remedy = f"Delete {place.url}/{name} and run the same command: only this is made again."
     try:
-        stored = files.read_checked(stage / units.RECORD, remedy="")
-        arrays.check_files(stage / units.ARRAYS, stored["files"], remedy="")
+        stored = atomic.read_checked(stage / artifacts.RECORD, remedy="")
+        arrays.check_files(stage / artifacts.ARRAYS, stored["files"], remedy="")
     except StoreError as error:
         what = str(error).replace(str(stage), f"{place.url}/{name}").strip()
         raise StoreError(f"{what} {remedy}") from error
-    units.settle(run, run / name)
-    units.clear(run)
+    artifacts.settle(run, run / name)
+    artifacts.clear(run)
 
 
 def discard(folder: pathlib.Path) -> None:
     """Remove the record and arrays of a whole, but not what is below it."""
-    with files.writing(folder):
-        (folder / units.RECORD).unlink(missing_ok=True)
-    files.remove(folder / units.ARRAYS)
+    with atomic.writing(folder):
+        (folder / artifacts.RECORD).unlink(missing_ok=True)
+    atomic.remove(folder / artifacts.ARRAYS)
 
 
 def write(file: pathlib.Path, content: bytes) -> None:
     """Put a file in its place at once, unless it is there already."""
     if not file.exists() or file.read_bytes() != content:
         part = file.with_name(f".{file.name}.part")
-        with files.writing(file):
+        with atomic.writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             part.write_bytes(content)
             os.replace(part, file)
@@ -210,7 +212,7 @@ def cached(purpose: str, url: str | os.PathLike[str]) -> pathlib.Path:
 
 def records(there: Iterable[str]) -> list[str]:
     """Return which objects of a run are the record of a whole."""
-    return [name for name in there if name.endswith(ENTRY) and f"/{units.ARRAYS}/" not in name]
+    return [name for name in there if name.endswith(ENTRY) and f"/{artifacts.ARRAYS}/" not in name]
 
 
 def own_files(there: Iterable[str]) -> list[str]:
@@ -220,15 +222,15 @@ def own_files(there: Iterable[str]) -> list[str]:
 
 def _orphans(there: Mapping[str, int]) -> list[str]:
     """Return the objects that a dead process left: arrays without a record."""
-    inside = f"/{units.ARRAYS}/"
+    inside = f"/{artifacts.ARRAYS}/"
     found = [name for name in there if inside in name]
     return [name for name in found if name.partition(inside)[0] + ENTRY not in there]
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
     """Return a run's own files: `run.json`, with which it is a run, last; without locks."""
-    plain = [name for name in names if name not in (lock.LOCK, claim.LOCK) and name[0] != "."]
-    return sorted(plain, key=lambda name: (name == about.ABOUT, name))
+    plain = [name for name in names if name not in (lock.LOCK, lease.LOCK) and name[0] != "."]
+    return sorted(plain, key=lambda name: (name == metadata.ABOUT, name))
 
 
 def _is_within(name: str, under: str) -> bool:
@@ -237,7 +239,7 @@ def _is_within(name: str, under: str) -> bool:
 
 def _names(folder: pathlib.Path) -> list[str]:
     """Return the files of the arrays of a whole."""
-    top = folder / units.ARRAYS
+    top = folder / artifacts.ARRAYS
     return [path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file()]
 
 

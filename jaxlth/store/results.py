@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxlth.store import files, units
+from jaxlth.store import artifacts, atomic
 
 RESULTS = "results.jsonl"
 REMEDY = "Delete this file: the next command on this run makes it again."
@@ -21,7 +21,7 @@ def append(path: pathlib.Path, unit: str, record: Mapping[str, Any]) -> None:
     Raises:
       StoreError: the file cannot be written.
     """
-    with files.writing(path / RESULTS), open(path / RESULTS, "a", encoding="utf-8") as file:
+    with atomic.writing(path / RESULTS), open(path / RESULTS, "a", encoding="utf-8") as file:
         file.write(_line(unit, record))
 
 
@@ -40,14 +40,14 @@ def mend(path: pathlib.Path, finished: Iterable[str]) -> None:
     places = dict.fromkeys(unit if unit in whole else next(missing, None) for unit, _ in lines)
     order = [unit for unit in [*places, *missing] if unit is not None]
     made = {unit: _line(unit, _record(path, unit)) for unit in order if unit not in whole}
-    files.write_text(path / RESULTS, "".join((whole | made)[unit] for unit in order))
+    atomic.write_text(path / RESULTS, "".join((whole | made)[unit] for unit in order))
 
 
 def _lines(path: pathlib.Path) -> list[tuple[str | None, str]]:
     """Return the unit of each line of results and the line; None for one that is not whole."""
     if not (path / RESULTS).exists():
         return []
-    content = files.read_bytes(path / RESULTS, remedy=REMEDY)
+    content = atomic.read_bytes(path / RESULTS, remedy=REMEDY)
     lines = content.decode("utf-8", errors="replace").splitlines(keepends=True)
     return [(_unit(line), line) for line in lines]
 
@@ -55,18 +55,18 @@ def _lines(path: pathlib.Path) -> list[tuple[str | None, str]]:
 def _unit(line: str) -> str | None:
     try:
         found = json.loads(line)
-        whole = files.CHECKSUM in found and files.is_whole(found) and line.endswith("\n")
+        whole = atomic.CHECKSUM in found and atomic.is_whole(found) and line.endswith("\n")
         return found["unit"] if whole else None
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
 
 
 def _record(path: pathlib.Path, unit: str) -> dict[str, Any]:
-    return units.record(units.locate(path, unit))
+    return artifacts.record(artifacts.locate(path, unit))
 
 
 def _line(unit: str, record: Mapping[str, Any]) -> str:
     numbers = {key: value for key, value in record.items() if key != "curve"}
-    plain = json.loads(files.to_json({"unit": unit} | numbers), parse_constant=lambda _: None)
+    plain = json.loads(atomic.to_json({"unit": unit} | numbers), parse_constant=lambda _: None)
     # NaN is null now: other readers of JSON lines take nothing else.
-    return files.to_json(files.sealed(plain)) + "\n"
+    return atomic.to_json(atomic.sealed(plain)) + "\n"

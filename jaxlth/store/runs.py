@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from jaxlth import hosts
+from jaxlth import distributed
 from jaxlth import settings as settings_lib
-from jaxlth.store import about, bucket, damage, files, lock, mirror, reading, results, units
+from jaxlth.store import artifacts, atomic, bucket, damage, lock, metadata, mirror, remote, results
 from jaxlth.store import facts as facts_lib
-from jaxlth.store.files import StoreError
+from jaxlth.store.atomic import StoreError
 from jaxlth.store.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -73,20 +73,20 @@ def open_run(
     mirrored: list[Mirror | None] = [None]  # stays in the process that has it
 
     def take() -> int:
-        with files.writing(path):
+        with atomic.writing(path):
             path.mkdir(parents=True, exist_ok=True)
         descriptor = lock.hold(path, wait=wait)
         try:
             mirrored[0] = mirror.start(out, path, wait=wait)
-            about.describe(path, settings, job=job, label=label, data=data)
+            metadata.describe(path, settings, job=job, label=label, data=data)
             Run(path, descriptor, mirrored[0]).mend()
         except BaseException:
             Run(path, descriptor, mirrored[0]).abandon()
             raise
         return descriptor
 
-    descriptor = hosts.by_lead(take)
-    return Run(path, descriptor if hosts.leads() else -1, mirrored[0])
+    descriptor = distributed.on_main(take)
+    return Run(path, descriptor if distributed.is_main() else -1, mirrored[0])
 
 
 def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
@@ -102,14 +102,14 @@ def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) 
     return mirror.working_folder(out) / named
 
 
-def look(path: str | os.PathLike[str]) -> "Run":
+def open_readonly(path: str | os.PathLike[str]) -> "Run":
     """Return the run in a folder or at a bucket for reading only: it is not held.
 
     Raises:
       StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
     """
-    here = reading.local(path)
-    about.read(here)
+    here = remote.local(path)
+    metadata.read(here)
     return Run(here, -1)
 
 
@@ -119,7 +119,7 @@ def about_run(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
       StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
     """
-    return about.read(reading.local(path) if bucket.is_remote(path) else path)
+    return metadata.read(remote.local(path) if bucket.is_remote(path) else path)
 
 
 def _by_lead(method: Callable[..., T]) -> Callable[..., T]:
@@ -127,7 +127,7 @@ def _by_lead(method: Callable[..., T]) -> Callable[..., T]:
 
     @functools.wraps(method)
     def told(self: "Run", *args: Any, **kwargs: Any) -> T:
-        return hosts.by_lead(lambda: method(self, *args, **kwargs))
+        return distributed.on_main(lambda: method(self, *args, **kwargs))
 
     return told
 
@@ -188,9 +188,9 @@ class Run:
           StoreError: the folder cannot be written.
         """
         self._require_held()
-        story = about.read(self.path)
+        story = metadata.read(self.path)
         if story["planned"] != total:
-            about.write(self.path, story | {"planned": total})
+            metadata.write(self.path, story | {"planned": total})
             self._copy(None)
 
     @_by_lead
@@ -204,17 +204,17 @@ class Run:
           StoreError: the run is of other data, or the folder cannot be written.
         """
         self._require_held()
-        story = about.read(self.path)
+        story = metadata.read(self.path)
         known = story.get("facts", {})
         noted = facts_lib.joined(self.path, known, facts)
         if noted != known:
-            about.write(self.path, story | {"facts": noted})
+            metadata.write(self.path, story | {"facts": noted})
             self._copy(None)
 
     @_by_lead
     def has(self, unit: str) -> bool:
         """Return whether a unit is finished."""
-        return (units.locate(self.path, unit) / units.RECORD).exists()
+        return (artifacts.locate(self.path, unit) / artifacts.RECORD).exists()
 
     @_by_lead
     def save(self, unit: str, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -229,10 +229,10 @@ class Run:
           StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
         """
         self._require_held()
-        folder = units.locate(self.path, unit)
-        units.put(self.path, folder, trees, record)
+        folder = artifacts.locate(self.path, unit)
+        artifacts.put(self.path, folder, trees, record)
         results.append(self.path, unit, record)
-        units.drop_checkpoints(folder)
+        artifacts.drop_checkpoints(folder)
         self._copy(unit)
 
     @_by_lead
@@ -251,9 +251,9 @@ class Run:
           ValueError: there is no such tree, or it differs from `like`; the first leaf that does is
             named.
         """
-        folder = units.locate(self.path, unit)
-        reading.complete(self.path, unit)
-        return units.load(folder, name, like)
+        folder = artifacts.locate(self.path, unit)
+        remote.complete(self.path, unit)
+        return artifacts.load(folder, name, like)
 
     @_by_lead
     def record(self, unit: str) -> dict[str, Any]:
@@ -262,7 +262,7 @@ class Run:
         Raises:
           StoreError: it is missing or damaged; the message says what to delete.
         """
-        return units.record(units.locate(self.path, unit))
+        return artifacts.record(artifacts.locate(self.path, unit))
 
     @_by_lead
     def records(self) -> list[tuple[str, dict[str, Any]]]:
@@ -271,7 +271,7 @@ class Run:
         Raises:
           StoreError: a record is damaged; the message says what to delete.
         """
-        return units.records(self.path)
+        return artifacts.records(self.path)
 
     @_by_lead
     def remove(self, unit: str) -> None:
@@ -281,10 +281,10 @@ class Run:
           StoreError: the folder cannot be written.
         """
         self._require_held()
-        folder = units.locate(self.path, unit)
-        with files.writing(folder):
-            (folder / units.RECORD).unlink(missing_ok=True)
-        files.remove(folder)
+        folder = artifacts.locate(self.path, unit)
+        with atomic.writing(folder):
+            (folder / artifacts.RECORD).unlink(missing_ok=True)
+        atomic.remove(folder)
         self.mend()
 
     @_by_lead
@@ -302,18 +302,18 @@ class Run:
           StoreError: it cannot be written; the checkpoint before is still there.
         """
         self._require_held()
-        units.put_checkpoint(self.path, units.locate(self.path, unit), step, state, notes)
+        artifacts.put_checkpoint(self.path, artifacts.locate(self.path, unit), step, state, notes)
         self._copy(unit)
 
     @_by_lead
     def reached(self, unit: str, noted: Mapping[str, str] = NO_NOTES) -> int | None:
         """Return the step of the newest checkpoint of a unit, or None; see `latest`."""
-        return units.reached(units.locate(self.path, unit), noted)
+        return artifacts.reached(artifacts.locate(self.path, unit), noted)
 
     @_by_lead
     def latest(
         self, unit: str, like: Any, noted: Mapping[str, str] = NO_NOTES
-    ) -> units.Checkpoint | None:
+    ) -> artifacts.Checkpoint | None:
         """Return (step, state, notes) of the newest checkpoint of a unit to the same bits, or None.
 
         Args:
@@ -325,7 +325,7 @@ class Run:
           StoreError: it is damaged, or its state differs from `like`; the message says what to
             delete.
         """
-        return units.latest(units.locate(self.path, unit), like, noted)
+        return artifacts.latest(artifacts.locate(self.path, unit), like, noted)
 
     @_by_lead
     def mend(self) -> None:
@@ -335,10 +335,10 @@ class Run:
           StoreError: the folder cannot be written, or a record is damaged.
         """
         self._require_held()
-        units.clear(self.path)
-        finished = units.finished(self.path)
+        artifacts.clear(self.path)
+        finished = artifacts.finished(self.path)
         for unit in finished:
-            units.drop_checkpoints(units.locate(self.path, unit))
+            artifacts.drop_checkpoints(artifacts.locate(self.path, unit))
         results.mend(self.path, finished)
         self._copy("")
 
@@ -362,7 +362,7 @@ def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
       StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
     """
     if bucket.is_remote(out):
-        found = damage.of_whole(reading.glance(out), _info)
+        found = damage.of_whole(remote.glance(out), _info)
     else:
         folder = pathlib.Path(out).absolute()
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -372,17 +372,17 @@ def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
 
 def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
     """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
-    return units.records(reading.local(path))
+    return artifacts.records(remote.local(path))
 
 
 def _info_of(path: pathlib.Path) -> RunInfo:
-    about.read(path)  # before anything else: it says best what is wrong
-    finished = len(units.finished(path))
-    return _info(reading.Seen(path, finished, _bytes(path), lock.is_held(path)))
+    metadata.read(path)  # before anything else: it says best what is wrong
+    finished = len(artifacts.finished(path))
+    return _info(remote.Seen(path, finished, _bytes(path), lock.is_held(path)))
 
 
-def _info(seen: reading.Seen) -> RunInfo:
-    story = about.read(seen.path)
+def _info(seen: remote.Seen) -> RunInfo:
+    story = metadata.read(seen.path)
     asked = story["planned"]
     done = asked is not None and seen.finished >= asked
     state = "running" if seen.is_held else "finished" if done else "interrupted"
@@ -392,7 +392,7 @@ def _info(seen: reading.Seen) -> RunInfo:
 
 def _may_be_run(path: pathlib.Path) -> bool:
     """Return whether a path is the folder of a run, or a link to one that is not there."""
-    return about.is_run(path) or (path.is_symlink() and not path.exists())
+    return metadata.is_run(path) or (path.is_symlink() and not path.exists())
 
 
 def _bytes(path: pathlib.Path) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from jaxlth.store import about, damage, files, reading, units
+from jaxlth.store import artifacts, atomic, damage, metadata, remote
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -80,8 +80,8 @@ def export_results(path: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
       StoreError: the folder is no run, is damaged, or cannot be written.
     """
-    target = reading.local(path) / "results.csv"
-    files.write_text(target, table(path).to_csv(index=False))
+    target = remote.local(path) / "results.csv"
+    atomic.write_text(target, table(path).to_csv(index=False))
     return target
 
 
@@ -99,8 +99,8 @@ def _read(paths: Paths) -> list[_Run]:
 
 
 def _one(path: str | os.PathLike[str]) -> _Run:
-    folder = reading.local(path)
-    return _Run(folder, about.read(folder), units.records(folder))
+    folder = remote.local(path)
+    return _Run(folder, metadata.read(folder), artifacts.records(folder))
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

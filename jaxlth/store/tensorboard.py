@@ -3,8 +3,8 @@
 import os
 import pathlib
 
-from jaxlth.store import about, files, reading, units
-from jaxlth.store.files import StoreError
+from jaxlth.store import artifacts, atomic, metadata, remote
+from jaxlth.store.atomic import StoreError
 from jaxlth.store.table import points
 
 
@@ -25,16 +25,16 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
             "Event files need tensorboardX: run `pip install jaxlth[tensorboard]`."
         ) from error
     target = pathlib.Path(directory).absolute()
-    run = reading.local(path)
-    about.read(run)
+    run = remote.local(path)
+    metadata.read(run)
     written = []
-    for unit, record in units.records(run):
+    for unit, record in artifacts.records(run):
         curve = points(record.get("curve") or {})
         if not curve or "step" not in curve[0]:  # a line between networks is no training
             continue
         folder = target / run.name / unit
-        files.remove(folder)
-        with files.writing(folder), tensorboardX.SummaryWriter(str(folder)) as writer:
+        atomic.remove(folder)
+        with atomic.writing(folder), tensorboardX.SummaryWriter(str(folder)) as writer:
             for point in curve:
                 step = point.pop("step")
                 for metric, value in point.items():

@@ -29,7 +29,7 @@ class StudyConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     leave_out: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
-    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(3)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)
     """Repetitions, each with its own initialisation and data order."""
     seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""

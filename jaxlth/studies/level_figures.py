@@ -10,7 +10,7 @@ from jaxlth import graphs, masks, store
 from jaxlth.graphs.categories import PRUNED
 from jaxlth.report import figures, pictures, pixels
 from jaxlth.report.figures import Figure
-from jaxlth.settings import known, require
+from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.controls import TICKET
@@ -48,13 +48,13 @@ def ticket(
     level = 1 if name.level is None else name.level
     control = TICKET if name.control is None else name.control
     rows = run_info.undilated(run_info.results(path))
-    known("control", control, sorted(set(rows["control"]), key=_ticket_first))
+    check_choice("control", control, sorted(set(rows["control"]), key=_ticket_first))
     rows = rows[rows["control"] == control]
     ticket_checks.number("level", level, rows["level"], f"{control} of {path.name}")
     rows = rows[rows["level"] == level]
     of = f"{control} of {path.name} at level {level}"
     ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
-    start = find(store.look(path), level, control, name.replicate)
+    start = find(store.open_readonly(path), level, control, name.replicate)
     return start, {"level": level, "control": control}
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from jaxlth import masks, store, trees
 from jaxlth.report import early, views
 from jaxlth.report.figures import Figure
-from jaxlth.settings import known, require
+from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.study import Draw, Summary, TicketName
 
@@ -24,7 +24,7 @@ def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, wid
 
 def baseline(frame: pd.DataFrame, method: str) -> Table:
     """Return Welch's tests of each method against one of them."""
-    known("baseline", method, sorted(set(frame["control"])))
+    check_choice("baseline", method, sorted(set(frame["control"])))
     return early.render_tests(early.summary(frame, tolerance=0, baseline=method), method)
 
 
@@ -59,7 +59,7 @@ def ticket_row(name: TicketName, path: pathlib.Path) -> pd.Series:
             "--density and --method; `jaxlth results` lists them."
         )
     rows = pruned(run_info.results(path), path)
-    known("method", method, dict.fromkeys(rows["control"]))
+    check_choice("method", method, dict.fromkeys(rows["control"]))
     rows = rows[rows["control"] == method]
     ticket_checks.density(density, rows["density"], f"{method} of {path.name}")
     rows = rows[rows["density"] == density]
@@ -95,7 +95,7 @@ def overlap(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = 
 
 
 def _masks(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, masks.Mask]:
-    run, rows = store.look(path), sparsest(frame, path)
+    run, rows = store.open_readonly(path), sparsest(frame, path)
     pairs = zip(rows["control"], rows["unit"], strict=True)
     return {method: run.load(artifact, "mask") for method, artifact in pairs}
 

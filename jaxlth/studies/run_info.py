@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from jaxlth import hosts, settings, store
+from jaxlth import distributed, settings, store
 from jaxlth.data import Identity
 from jaxlth.settings import require
 from jaxlth.store import Run
@@ -56,7 +56,7 @@ def has_artifacts(path: pathlib.Path, enough: Callable[[Run], bool]) -> bool:
       path: folder of the run, which need not exist.
       enough: whether a run has all that is wanted.
     """
-    return hosts.by_lead(lambda: store.is_run(path) and enough(store.look(path)))
+    return distributed.on_main(lambda: store.is_run(path) and enough(store.open_readonly(path)))
 
 
 def require_artifact(run: Run, unit: str) -> None:

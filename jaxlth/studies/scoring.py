@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, prune, ranges, scores, selection, settings, trees
+from jaxlth import masks, prune, ranges, scores, settings, topk, trees
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 
@@ -61,8 +61,10 @@ def parts(score: str, *, known: Iterable[str] = SCORES) -> tuple[str, ...]:
     """
     first, plus, second = score.partition("+")
     if not plus:
-        return (settings.known("score", score, known),)
-    return settings.known("score", first, STACKED), settings.known("score", second, STACKED)
+        return (settings.check_choice("score", score, known),)
+    return settings.check_choice("score", first, STACKED), settings.check_choice(
+        "score", second, STACKED
+    )
 
 
 @contextlib.contextmanager
@@ -76,7 +78,7 @@ def precision(names: Iterable[str]) -> Iterator[None]:
         if any(name in SYNFLOW for name in names):
             if jax.default_backend() == "tpu":  # it has no float64
                 stack.enter_context(jax.default_device(_host()))
-            stack.enter_context(selection.float64())
+            stack.enter_context(topk.float64())
         yield
 
 

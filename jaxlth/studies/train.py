@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxlth import hosts, masks
+from jaxlth import distributed, masks
 from jaxlth.data import Dataset, StreamConfig, Streamed
 from jaxlth.models import Network
 from jaxlth.store import Run
@@ -206,7 +206,7 @@ def _train_group(
             _snapshot(run, tasks, layout, moment.states, moment.step)
             trained, step = (moment.step - step) * len(tasks), moment.step
             seconds = (time.perf_counter() - clock) / len(tasks)
-            if hosts.agreed(time.perf_counter() - saved > checkpoint_seconds):
+            if distributed.broadcast(time.perf_counter() - saved > checkpoint_seconds):
                 _checkpoint(run, tasks, layout, moment, seconds)
                 saved = time.perf_counter()
             try:

@@ -11,7 +11,7 @@ whose weights may be trained then: `inner` has them.
   ticket = supermasks.inner(network, config), supermasks.found(network, config)
 """
 
-from jaxlth.supermasks.choices import METHODS, WEIGHTS, SupermaskConfig, SupermaskRule
+from jaxlth.supermasks.config import METHODS, WEIGHTS, SupermaskConfig, SupermaskRule
 from jaxlth.supermasks.wrapping import (
     Frozen,
     drawn,

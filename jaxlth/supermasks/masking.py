@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlth import keys, masks, prune, settings, trees
-from jaxlth.supermasks.choices import SupermaskConfig
+from jaxlth.supermasks.config import SupermaskConfig
 
 
 def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:

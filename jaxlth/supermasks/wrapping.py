@@ -11,7 +11,7 @@ import optax
 from jaxlth import keys, masks, roles, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.supermasks import masking
-from jaxlth.supermasks.choices import SupermaskConfig
+from jaxlth.supermasks.config import SupermaskConfig
 
 
 class Frozen(NamedTuple):

@@ -4,7 +4,7 @@
 them over replicates and devices, `fit` is the loop that a job watches.
 """
 
-from jaxlth.training.choices import TrainingConfig, check_whole, with_length
+from jaxlth.training.config import TrainingConfig, check_whole, with_length
 from jaxlth.training.optimizers import OptimizerConfig
 from jaxlth.training.plans import Plan, check_times, cut, plan, time_in_steps
 

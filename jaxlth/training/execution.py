@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import hosts, settings
+from jaxlth import distributed, settings
 
 AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
@@ -120,7 +120,7 @@ class Layout:
         """
 
         def flat(leaf: Any) -> np.ndarray:
-            whole = hosts.gathered(np.asarray(leaf))[:: self.split]
+            whole = distributed.all_gather(np.asarray(leaf))[:: self.split]
             return whole.reshape((-1, *whole.shape[2:]))
 
         host = jax.tree.map(flat, tree)
@@ -208,7 +208,7 @@ def layout(
       ValueError: there are too few devices, or processes would get different numbers of them.
     """
     found = jax.devices() if devices is None else devices
-    several = hosts.count() > 1
+    several = distributed.count() > 1
     if several:
         found = sorted(found, key=lambda device: (device.process_index, device.id))
     if streamed:

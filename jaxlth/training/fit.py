@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import hosts
+from jaxlth import distributed
 from jaxlth.data import Dataset, Split, StreamConfig
 from jaxlth.training import Plan, evaluation, looping, streaming
 from jaxlth.training.execution import Compiled, Layout, Tally
@@ -161,7 +161,9 @@ def fit(
                     compiled.advance(states, masks, source, keys, np.int32(step), np.int32(end))
                 )
                 # Processes must agree, or they would wait for each other at different steps.
-                piece = hosts.agreed(_next_piece(piece, end - step, time.perf_counter() - clock))
+                piece = distributed.broadcast(
+                    _next_piece(piece, end - step, time.perf_counter() - clock)
+                )
                 step = end
                 if step < target:
                     yield Moment(step, states, rows)
@@ -235,7 +237,9 @@ def _swept(
             for at, end in enumerate(ends):
                 if last == NEVER or end <= last:
                     row.append(_row(end, jax.tree.map(lambda leaf, at=at: leaf[at], one)))
-        most = min(SWEPT, hosts.agreed(_next_piece(most, len(ends), time.perf_counter() - clock)))
+        most = min(
+            SWEPT, distributed.broadcast(_next_piece(most, len(ends), time.perf_counter() - clock))
+        )
         step = since = ends[-1]
         yield Moment(step, states, rows)
 

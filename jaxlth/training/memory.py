@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxlth.data import StreamConfig
 from jaxlth.models import Model, Network
 from jaxlth.training import optimizers
-from jaxlth.training.choices import TrainingConfig
+from jaxlth.training.config import TrainingConfig
 from jaxlth.training.execution import Layout
 from jaxlth.training.optimizers import OptimizerConfig
 

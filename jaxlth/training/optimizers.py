@@ -47,8 +47,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.known("optimizer", self.optimizer, RULES)
-        settings.known("schedule", self.schedule, SCHEDULES)
+        settings.check_choice("optimizer", self.optimizer, RULES)
+        settings.check_choice("schedule", self.schedule, SCHEDULES)
         settings.require(
             0 <= self.final_lr <= self.lr,
             f"`final_lr` must lie between 0 and `lr` ({self.lr}); got {self.final_lr}.",

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from jaxlth import settings
-from jaxlth.training.choices import MOST_STEPS, TrainingConfig, check_whole
+from jaxlth.training.config import MOST_STEPS, TrainingConfig, check_whole
 from jaxlth.training.optimizers import OptimizerConfig
 
 MOST_EVALUATIONS = 1_000_000

@@ -25,7 +25,7 @@ class ImpConfig(StudyConfig):
       Frankle 2023, Algorithms 1, 2 and 4; Renda et al. 2020 for learning-rate rewinding.
     """
 
-    levels: Annotated[int, LEVELS] = settings.outside(12)
+    levels: Annotated[int, LEVELS] = settings.not_hashed(12)
     """Prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level prunes, in (0, 1)."""
@@ -37,17 +37,17 @@ class ImpConfig(StudyConfig):
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
-    controls: tuple[str, ...] = settings.outside(("reinitialized", "random"))
+    controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
     """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
     shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
     anywhere), random-layerwise (new weights, as many kept in each layer)."""
-    control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.outside(())
+    control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.not_hashed(())
     """Levels at which controls are trained; all of them if none is given."""
-    dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.outside(())
+    dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.not_hashed(())
     """Factors of the training's length at which networks train again until they match dense."""
-    stop_density: Annotated[float | None, ranges.between(0, 1)] = settings.outside(None)
+    stop_density: Annotated[float | None, ranges.between(0, 1)] = settings.not_hashed(None)
     """Stop after the first level of at most this density, in (0, 1)."""
-    stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1)] = settings.outside(None)
+    stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1)] = settings.not_hashed(None)
     """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time:
@@ -56,9 +56,9 @@ class ImpConfig(StudyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for control in self.controls:
-            settings.known("controls", control, CONTROLS)
-        settings.known("after_pruning", self.after_pruning, get_args(AfterPruning))
-        settings.known("scope", self.scope, get_args(Scope))
+            settings.check_choice("controls", control, CONTROLS)
+        settings.check_choice("after_pruning", self.after_pruning, get_args(AfterPruning))
+        settings.check_choice("scope", self.scope, get_args(Scope))
         settings.require(
             len(set(self.controls)) == len(self.controls),
             f"`controls` must name each control once; got {' '.join(self.controls)}.",

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxlth import graphs, store
 from jaxlth.report import figures, learning, sentences, tables
 from jaxlth.report.figures import Figure
-from jaxlth.settings import known, require
+from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
 from jaxlth.studies import level_artifacts, level_figures
 from jaxlth.studies.controls import CONTROLS, TICKET
@@ -41,7 +41,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
       ValueError: the run has no such network.
     """
     config, images = read_config(run, ImpConfig)
-    known("control", control, (TICKET, *CONTROLS))
+    check_choice("control", control, (TICKET, *CONTROLS))
     require_artifact(run, level_artifacts.network(level, control, replicate))
     lab = Lab(without_data(config, **images), run)
     levels = Levels(lab, config, keep_by_level(config, lab.dense_mask))
@@ -59,7 +59,7 @@ def dilation(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) 
 
 def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.PrunedNetwork:
     """Return the tickets of the first replicate, all outputs one task."""
-    run = store.look(path)
+    run = store.open_readonly(path)
     config, images = read_config(run, ImpConfig)
     shape, classes = images["shape"], images["classes"]
     lab = Lab(without_data(config, **images), run)

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import hosts, landscape, masks, settings, store
+from jaxlth import distributed, landscape, masks, settings, store
 from jaxlth.models import Network
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.config import run_label
@@ -116,7 +116,7 @@ class Analysis:
         asked = imp(self.config, step)
         label = run_label(self.config)
         folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
-        if self.run.has(unit) or not hosts.by_lead(lambda: store.is_run(folder)):
+        if self.run.has(unit) or not distributed.on_main(lambda: store.is_run(folder)):
             return
         try:
             whole = self._read(folder, asked, its_unit)
@@ -131,7 +131,7 @@ class Analysis:
         self, folder: pathlib.Path, asked: ImpConfig, unit: str
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
-        run = store.look(folder)
+        run = store.open_readonly(folder)
         about = store.about_run(folder)
         differing = settings.differences(about["settings"], asked)
         same_data = store.facts.same_data(about.get("facts", {}), self._experiment.identity)

@@ -64,34 +64,34 @@ class InstabilityConfig(StudyConfig):
       Frankle 2023, Algorithm 3; Frankle et al. 2020; Bolwerk 2021.
     """
 
-    steps_k: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
+    steps_k: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
-    networks: tuple[str, ...] = settings.outside((DENSE,))
+    networks: tuple[str, ...] = settings.not_hashed((DENSE,))
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
     step (ticket), their controls (reinitialized, shuffled, random, random-layerwise), or what a
     score prunes there, at once or in --rounds."""
-    levels: Annotated[tuple[int, ...], INSTABILITY_LEVELS] = settings.outside(())
+    levels: Annotated[tuple[int, ...], INSTABILITY_LEVELS] = settings.not_hashed(())
     """Levels of IMP whose tickets and controls are asked for."""
     densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
-        settings.outside(())
+        settings.not_hashed(())
     )
     """Shares of the weights that scores keep, in (0, 1)."""
-    twins: Annotated[int, TWINS] = settings.outside(3)
+    twins: Annotated[int, TWINS] = settings.not_hashed(3)
     """Copies of each network, at least 2; all pairs of them are compared."""
-    lengths: tuple[Length, ...] = settings.outside((REMAINING,))
+    lengths: tuple[Length, ...] = settings.not_hashed((REMAINING,))
     """How long twins are trained: the steps that remain (remaining), or all steps, the learning
     rate starting anew (whole)."""
-    compare_every: Annotated[float | None, ranges.above(0)] = settings.outside(None)
+    compare_every: Annotated[float | None, ranges.above(0)] = settings.not_hashed(None)
     """Compare twins in training too, so often, in the unit of its length."""
-    points: Annotated[int, POINTS] = settings.outside(30)
+    points: Annotated[int, POINTS] = settings.not_hashed(30)
     """Points on the line between two networks, both ends included."""
-    estimate_statistics: bool = settings.outside(False)
+    estimate_statistics: bool = settings.not_hashed(False)
     """Take batch statistics anew on training examples at each point of a line, instead of
     interpolating them with the weights."""
-    search: Search = settings.outside("all")
+    search: Search = settings.not_hashed("all")
     """Analyse all steps, one after another until the first of --networks is stable (first), or find
     that step by bisection."""
-    threshold: Annotated[float, ranges.between(0, 1)] = settings.outside(0.02)
+    threshold: Annotated[float, ranges.between(0, 1)] = settings.not_hashed(0.02)
     """Instability below which a network is stable, in (0, 1)."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
@@ -112,13 +112,13 @@ class InstabilityConfig(StudyConfig):
             ("lengths", self.lengths, get_args(Length)),
         ):
             for value in values:
-                settings.known(name, value, known)
+                settings.check_choice(name, value, known)
         for name in ("steps_k", "networks", "lengths"):
-            settings.each_once(name, getattr(self, name))
-        settings.each_once("levels", self.levels, empty=True)
-        settings.each_once("density", self.densities, empty=True)
-        settings.known("search", self.search, get_args(Search))
-        settings.known("scope", self.scope, get_args(Scope))
+            settings.check_unique(name, getattr(self, name))
+        settings.check_unique("levels", self.levels, empty=True)
+        settings.check_unique("density", self.densities, empty=True)
+        settings.check_choice("search", self.search, get_args(Search))
+        settings.check_choice("scope", self.scope, get_args(Scope))
         check_networks(self)
         self._belongs("levels", self.levels, OF_IMP)
         self._belongs("density", self.densities, PRUNED_AT_STEP)

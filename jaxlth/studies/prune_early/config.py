@@ -59,32 +59,32 @@ class PruneEarlyConfig(StudyConfig):
       Frankle 2023, chapter 5; Lutz & Manai 2022.
     """
 
-    scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.outside(("snip",))
+    scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.not_hashed(("snip",))
     """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
     scores of A."""
-    schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.outside(
+    schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.not_hashed(
         ("uss",)
     )
     """When is pruned: before training, at once (uss) or in --rounds (ums); after each of several
     trainings, rewinding, at once (iss) or in rounds (ims); after training, the trained weights
     trained again (after) or rewound (ltr)."""
     densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
-        settings.outside((0.1,))
+        settings.not_hashed((0.1,))
     )
     """Shares of the weights that tickets keep, in (0, 1)."""
-    ablations: Annotated[tuple[str, ...], tyro.conf.arg(name="ablation")] = settings.outside(
+    ablations: Annotated[tuple[str, ...], tyro.conf.arg(name="ablation")] = settings.not_hashed(
         ("none",)
     )
     """What is changed of tickets: nothing (none), the mask, shuffled within each layer (shuffled),
     the weights, drawn anew (reinitialized), or the score, the least important being kept
     (inverted)."""
-    weights: tuple[str, ...] = settings.outside(("standard",))
+    weights: tuple[str, ...] = settings.not_hashed(("standard",))
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
     scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
-    prune_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.outside((0,))
+    prune_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation. The whole training follows."""
-    references: tuple[str, ...] = settings.outside(())
+    references: tuple[str, ...] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (ltr). They undergo the ablations too."""
     rounds: Annotated[int, scoring.ROUNDS] = 100
@@ -108,7 +108,7 @@ class PruneEarlyConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.each_once("score", self.scores)
+        settings.check_unique("score", self.scores)
         for score in self.scores:
             score_parts(score)
         for option, values, known in (
@@ -117,13 +117,13 @@ class PruneEarlyConfig(StudyConfig):
             ("weights", self.weights, WEIGHTS),
             ("references", self.references, REFERENCES),
         ):
-            settings.each_once(option, values, empty=option == "references")
+            settings.check_unique(option, values, empty=option == "references")
             for value in values:
-                settings.known(option, value, known)
-        settings.known("scope", self.scope, get_args(Scope))
-        settings.known("spacing", self.spacing, get_args(Spacing))
-        settings.each_once("density", self.densities)
-        settings.each_once("prune_steps", self.prune_steps)
+                settings.check_choice(option, value, known)
+        settings.check_choice("scope", self.scope, get_args(Scope))
+        settings.check_choice("spacing", self.spacing, get_args(Spacing))
+        settings.check_unique("density", self.densities)
+        settings.check_unique("prune_steps", self.prune_steps)
         self._check_networks()
         self._check_scores()
 

@@ -28,7 +28,7 @@ from jaxlth.studies.train import Ticket
 def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
     """Return a ticket, and what its file says of it."""
     row = methods.ticket_row(name, path)
-    start = find(store.look(path), row["density"], _method(row), name.replicate)
+    start = find(store.open_readonly(path), row["density"], _method(row), name.replicate)
     return start, {"method": name.method}
 
 
@@ -70,7 +70,7 @@ def _experiment(run: Run, method: Method) -> LoadedExperiment:
 
 def weights(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
     """Return the figure of the sparsest tickets' weights before and after training."""
-    run, values = store.look(path), {}
+    run, values = store.open_readonly(path), {}
     for _, row in methods.sparsest(frame, path).iterrows():
         start = find(run, row["density"], _method(row), int(row["replicate"]))
         trained = run.load(row["unit"], "network")["params"]
@@ -100,7 +100,7 @@ def _method(row: Mapping[Any, Any]) -> Method:
 FIGURES = Figures(
     kinds=methods.FIGURES | {"weights": weights, "steps": steps},
     last=methods.last,
-    help="Of `jaxlth prune-early` and `train-supermasks`: what is kept of each layer (layers), how sparse "
-    "units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest tickets' "
+    help="Of `jaxlth prune-early` and `train-supermasks`: what is kept of each layer (layers), how "
+    "sparse units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest tickets' "
     "weights before and after training (weights), accuracy by the step that is pruned at (steps).",
 )

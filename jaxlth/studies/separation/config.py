@@ -52,10 +52,10 @@ class SeparationConfig(StudyConfig):
     coverage: Coverage = "total"
     """What of a task must be in the network, and what tells whose a subnetwork is: all inputs and
     outputs (total), inputs alone or outputs alone."""
-    stop: Stop = settings.outside("degraded")
+    stop: Stop = settings.not_hashed("degraded")
     """When a replicate is pruned no further: once it is degraded, already once it is separated, or
     never."""
-    replicates: Annotated[int, ranges.at_least(1)] = settings.outside(4)
+    replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(4)
     """Repetitions, each with its own initialisation and data order."""
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time: the
@@ -63,10 +63,10 @@ class SeparationConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.known("score", self.score, SCORES)
-        settings.known("scope", self.scope, get_args(Scope))
-        settings.known("coverage", self.coverage, get_args(Coverage))
-        settings.known("stop", self.stop, get_args(Stop))
+        settings.check_choice("score", self.score, SCORES)
+        settings.check_choice("scope", self.scope, get_args(Scope))
+        settings.check_choice("coverage", self.coverage, get_args(Coverage))
+        settings.check_choice("stop", self.stop, get_args(Stop))
         settings.require(
             self.target is None or self.levels >= 1,
             "`target` is reached by pruning; `levels` is 0.",

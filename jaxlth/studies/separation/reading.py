@@ -54,7 +54,7 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
       StoreError: it is no run folder, or something in it is damaged.
       ValueError: the run is of another job, or has no such replicate.
     """
-    about, run = store.about_run(path), store.look(path)
+    about, run = store.about_run(path), store.open_readonly(path)
     settings.require(
         about["job"] == "separation", f"The run {about['label']} is not of `jaxlth separation`."
     )

@@ -40,7 +40,7 @@ class ThresholdMasksConfig(StudyConfig):
     ticket_steps: Annotated[int | None, ranges.at_least(1)] = None
     """Steps that tickets and the networks they are compared with are trained for; a quarter of the
     training if not given, as in the paper."""
-    sizes: tuple[str, ...] = settings.outside(())
+    sizes: tuple[str, ...] = settings.not_hashed(())
     """Widths of hidden layers, such as 100-15, of dense networks to compare tickets with besides
     the network itself."""
     choose_on: Split = "validation"
@@ -52,7 +52,7 @@ class ThresholdMasksConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.known("choose_on", self.choose_on, get_args(Split))
+        settings.check_choice("choose_on", self.choose_on, get_args(Split))
         settings.require(
             self.choose_on == "test" or self.data.validation > 0,
             "`choose_on` validation needs a validation split; `validation` is 0.",
@@ -75,7 +75,7 @@ class ThresholdMasksConfig(StudyConfig):
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        settings.each_once("sizes", self.sizes, empty=True)
+        settings.check_unique("sizes", self.sizes, empty=True)
         if not self.sizes:
             return
         settings.require(

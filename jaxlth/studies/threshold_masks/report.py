@@ -37,7 +37,7 @@ def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]
     """Return the ticket of a replicate; its file says nothing else of it."""
     options = ("level", "control", "density", "method")
     ticket_checks.refuse(name, path, options, instead=("replicate",))
-    return find(store.look(path), name.replicate), {}
+    return find(store.open_readonly(path), name.replicate), {}
 
 
 def find(run: Run, replicate: int) -> Ticket:
@@ -76,8 +76,8 @@ FIGURES = Figures(
         "sizes": panels("training", "sizes"),
     },
     last=last,
-    help="Of `jaxlth threshold-masks`: the accuracy of untrained masked networks by threshold, and the "
-    "loss of tickets in training (threshold-masks); the loss of the long training and of the one that "
-    "stops (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and "
+    help="Of `jaxlth threshold-masks`: the accuracy of untrained masked networks by threshold, and "
+    "the loss of tickets in training (threshold-masks); the loss of the long training and of the "
+    "one that stops (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and "
     "of all dense networks (sizes).",
 )

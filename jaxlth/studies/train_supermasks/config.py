@@ -11,7 +11,7 @@ from jaxlth.studies.config import StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.supermasks import SupermaskRule
 from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers
-from jaxlth.training.choices import MOST_STEPS
+from jaxlth.training.config import MOST_STEPS
 
 UNTRAINED, FINETUNED = "untrained", "finetuned"  # what becomes of the weights that a mask keeps
 DENSE = "dense"
@@ -66,7 +66,7 @@ class TrainSupermasksConfig(StudyConfig):
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.1)
     densities: Annotated[
         tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1, ends="(]")
-    ] = settings.outside(())
+    ] = settings.not_hashed(())
     """Shares of the weights that masks of edge-popup and gem-miner keep, in (0, 1]; bernoulli finds
     its own."""
     finetune: Annotated[
@@ -79,7 +79,7 @@ class TrainSupermasksConfig(StudyConfig):
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
     finetune_lr: Annotated[float, ranges.above(0, single=True)] = OptimizerConfig().lr
     """Its learning rate, which stays constant."""
-    controls: tuple[str, ...] = settings.outside(())
+    controls: tuple[str, ...] = settings.not_hashed(())
     """Controls to train as long: reinitialized, shuffled, random, random-layerwise."""
 
     def __post_init__(self) -> None:
@@ -90,12 +90,12 @@ class TrainSupermasksConfig(StudyConfig):
             f"`density` must be given for edge-popup and gem-miner, and only for them; got "
             f"{settings.in_a_row(self.densities) or 'none'} with {self.supermask.method}.",
         )
-        settings.each_once("density", self.densities, empty=True)
+        settings.check_unique("density", self.densities, empty=True)
         for density in self.densities:
             self.supermask.at(density)
-        settings.each_once("controls", self.controls, empty=True)
+        settings.check_unique("controls", self.controls, empty=True)
         for control in self.controls:
-            settings.known("controls", control, CONTROLS)
+            settings.check_choice("controls", control, CONTROLS)
         plain = type(self)
         for name in ("controls", "finetune_optimizer", "finetune_lr"):
             settings.require(
@@ -115,7 +115,7 @@ class TrainSupermasksConfig(StudyConfig):
         check_network_count(
             replicates=self.replicates, density=1 + len(self.densities), controls=controls
         )
-        settings.known("finetune_optimizer", self.finetune_optimizer, optimizers.RULES)
+        settings.check_choice("finetune_optimizer", self.finetune_optimizer, optimizers.RULES)
         training.check_whole("finetune", self.finetune, self.training)
         if self.finetune:
             finetuning(self)

@@ -21,7 +21,7 @@ def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]
     density = None if row["unit"].startswith("density_free/") else row["density"]
     control = TICKET if row["ablation"] == "none" else row["ablation"]
     wanted = Wanted(row["score"], density, row["schedule"], control)
-    start = find(store.look(path), wanted, name.replicate)
+    start = find(store.open_readonly(path), wanted, name.replicate)
     return start, {"method": name.method}
 
 

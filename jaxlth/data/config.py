@@ -62,11 +62,11 @@ class StreamConfig:
 
     workers: Annotated[
         int, ranges.at_least(0, most=MOST_PROCESSES, why="processes of one host")
-    ] = settings_lib.outside(0)
+    ] = settings_lib.not_hashed(0)
     """Processes that decode, on each host; 0 decodes in the process that trains."""
 
     ahead: Annotated[int, ranges.at_least(0, most=MOST_AHEAD, why="batches held in memory")] = (
-        settings_lib.outside(2)
+        settings_lib.not_hashed(2)
     )
     """Batches that are sent to the devices before they are needed."""
 
@@ -106,7 +106,7 @@ class DataConfig:
     each set, paired at random, and each set is a task with outputs of its own; losses of tasks are
     added, accuracies averaged."""
 
-    data_dir: str | None = settings_lib.outside(None)
+    data_dir: str | None = settings_lib.not_hashed(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
     not set either, tfds:NAME and stream:NAME are read from $TFDS_DATA_DIR or ~/tensorflow_datasets.
     Digits need none."""
@@ -144,8 +144,8 @@ class DataConfig:
             )
         for name in self.names:
             _check_name(name, within=self.name)
-        settings_lib.known("normalize", self.normalize, NORMALIZERS)
-        settings_lib.known("augment", self.augment, AUGMENTATIONS)
+        settings_lib.check_choice("normalize", self.normalize, NORMALIZERS)
+        settings_lib.check_choice("augment", self.augment, AUGMENTATIONS)
         settings_lib.require(
             self.data_dir is None or self.data_dir.strip() != "",
             f"`data_dir` must be a path; got {self.data_dir!r}.",
@@ -240,7 +240,7 @@ def _check_name(name: str, *, within: str) -> None:
     )
     prefix, colon, rest = name.partition(":")
     if not (rest and prefix + colon in (PREPARED, *STREAMED)):
-        settings_lib.known("data", name, NAMES)
+        settings_lib.check_choice("data", name, NAMES)
     settings_lib.require(
         name not in NAMES or not colon,
         f"`data`: put the name of a data set after {prefix + colon!r}, as in tfds:cifar10.",

@@ -21,8 +21,8 @@ import jax
 
 from jaxlth import __version__
 from jaxlth import settings as settings_lib
-from jaxlth.store import facts, files
-from jaxlth.store.files import StoreError
+from jaxlth.store import atomic, facts
+from jaxlth.store.atomic import StoreError
 
 if TYPE_CHECKING:
     from jaxlth.data import Identity
@@ -53,8 +53,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = pathlib.Path(path).absolute() / ABOUT
     if not is_run(file.parent):
         raise StoreError(f"{file.parent} is no folder of a run: it has no file {ABOUT}.")
-    content = files.read_json(file, remedy=MEND, largest=LARGEST)
-    story = files.unsealed(content)
+    content = atomic.read_json(file, remedy=MEND, largest=LARGEST)
+    story = atomic.unsealed(content)
     story |= {name: value for name, value in IF_MISSING.items() if name not in story}
     if wrong := _wrong(content, story):
         raise StoreError(f"{file} is damaged ({wrong}). {MEND}")
@@ -103,7 +103,7 @@ def check_settings(path: str | os.PathLike[str]) -> None:
     file = pathlib.Path(path).absolute()
     if file.name != SETTINGS or not is_run(file.parent):
         return
-    content = files.read_bytes(file, remedy="", largest=LARGEST)
+    content = atomic.read_bytes(file, remedy="", largest=LARGEST)
     try:
         said = tomllib.loads(content.decode())
     except ValueError:
@@ -141,7 +141,7 @@ def describe(
         about = {
             "job": job,
             "label": label,
-            "created": files.now(),
+            "created": atomic.now(),
             "planned": None,
             "facts": {},
             "environments": [],
@@ -159,7 +159,7 @@ def describe(
     texts = {SETTINGS: settings_lib.to_toml(settings), ABOUT: _text(new)}
     for name, text in texts.items():  # `run.json` last: a folder with it is a run
         if not _holds(path / name, text):
-            files.write_text(path / name, text)
+            atomic.write_text(path / name, text)
 
 
 def write(path: pathlib.Path, about: Mapping[str, Any]) -> None:
@@ -168,23 +168,23 @@ def write(path: pathlib.Path, about: Mapping[str, Any]) -> None:
     Raises:
       StoreError: the folder cannot be written.
     """
-    files.write_text(path / ABOUT, _text(about))
+    atomic.write_text(path / ABOUT, _text(about))
 
 
 def _text(about: Mapping[str, Any]) -> str:
-    return files.to_json(files.sealed(about), indent=2) + "\n"
+    return atomic.to_json(atomic.sealed(about), indent=2) + "\n"
 
 
 def _holds(file: pathlib.Path, text: str) -> bool:
     try:
-        return files.read_bytes(file, remedy="", largest=LARGEST) == text.encode()
+        return atomic.read_bytes(file, remedy="", largest=LARGEST) == text.encode()
     except StoreError:
         return False
 
 
 def _wrong(content: Mapping[str, Any], story: Mapping[str, Any]) -> str | None:
     """Return what is wrong with what `run.json` holds, None if nothing is."""
-    if not files.is_whole(content):
+    if not atomic.is_whole(content):
         return "its checksum does not match"
     for name, kinds in NEEDED.items():
         if name not in story:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaxlth.settings import require
-from jaxlth.store import arrays, files
+from jaxlth.store import arrays, atomic
 
 RECORD = "record.json"
 ARRAYS = "arrays"
@@ -66,7 +66,7 @@ def put(
     stage = run / UNFINISHED
     clear(run)
     try:
-        with files.writing(stage):
+        with atomic.writing(stage):
             stage.mkdir(parents=True)
         described = arrays.write(stage / ARRAYS, trees)
         stored = {
@@ -74,10 +74,10 @@ def put(
             "trees": described,
             "files": arrays.fingerprint(stage / ARRAYS),
         }
-        files.write_checked(stage / RECORD, stored)
+        atomic.write_checked(stage / RECORD, stored)
         settle(run, folder)
     finally:
-        with contextlib.suppress(files.StoreError):  # a full disk was reported already
+        with contextlib.suppress(atomic.StoreError):  # a full disk was reported already
             clear(run)
 
 
@@ -88,16 +88,16 @@ def settle(run: pathlib.Path, folder: pathlib.Path) -> None:
       StoreError: the folder cannot be written.
     """
     stage = run / UNFINISHED
-    with files.writing(folder):
+    with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
-        files.remove(folder / ARRAYS)
+        atomic.remove(folder / ARRAYS)
         if (stage / ARRAYS).exists():
-            files.sync(stage / ARRAYS)  # tensorstore has synced the folders below
+            atomic.sync(stage / ARRAYS)  # tensorstore has synced the folders below
             os.rename(stage / ARRAYS, folder / ARRAYS)
-        files.sync_one(stage / RECORD)
+        atomic.sync_one(stage / RECORD)
         os.rename(stage / RECORD, folder / RECORD)
-        files.sync_one(folder)
+        atomic.sync_one(folder)
 
 
 def wholes(run: pathlib.Path, under: str = "") -> dict[str, bytes]:
@@ -133,7 +133,7 @@ def superseded(names: Iterable[str]) -> set[str]:
 
 def clear(run: pathlib.Path) -> None:
     """Remove what a killed process left half written."""
-    files.remove(run / UNFINISHED)
+    atomic.remove(run / UNFINISHED)
 
 
 def record(folder: pathlib.Path, *, remedy: str = RETRAIN) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def put_checkpoint(
         {"step": step, "notes": dict(notes)},
     )
     for path in old:
-        files.remove(path)
+        atomic.remove(path)
 
 
 def latest(folder: pathlib.Path, like: Any, noted: Mapping[str, str]) -> Checkpoint | None:
@@ -204,7 +204,7 @@ def latest(folder: pathlib.Path, like: Any, noted: Mapping[str, str]) -> Checkpo
         state = load(newest, "state", like, remedy=RESTART)
     except ValueError as error:
         remedy = RESTART.format(folder=newest)
-        raise files.StoreError(f"{newest} is of another training: {error} {remedy}") from error
+        raise atomic.StoreError(f"{newest} is of another training: {error} {remedy}") from error
     return Checkpoint(about["step"], state, about["notes"])
 
 
@@ -229,7 +229,7 @@ def _has_notes(checkpoint: pathlib.Path, noted: Mapping[str, str]) -> bool:
 def drop_checkpoints(folder: pathlib.Path) -> None:
     """Remove all checkpoints of a unit."""
     for path in _checkpoints(folder):
-        files.remove(path)
+        atomic.remove(path)
 
 
 def is_checkpoint(name: str) -> bool:
@@ -238,7 +238,7 @@ def is_checkpoint(name: str) -> bool:
 
 
 def _read(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
-    return files.read_checked(folder / RECORD, remedy=remedy.format(folder=folder))
+    return atomic.read_checked(folder / RECORD, remedy=remedy.format(folder=folder))
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path | None:

@@ -17,9 +17,9 @@ import safetensors
 import safetensors.numpy
 
 from jaxlth import trees
-from jaxlth.store import files
+from jaxlth.store import atomic
 from jaxlth.store.arrays import nested
-from jaxlth.store.files import StoreError
+from jaxlth.store.atomic import StoreError
 
 METADATA = "jaxlth"  # name of the entry that holds the metadata as JSON text
 DAMAGE = (  # what readers of broken files raise
@@ -72,13 +72,13 @@ def export_ticket(
     arrays |= {f"mask/{name}": leaf.astype(bool) for name, leaf in kept.items()}
     arrays |= {f"stats/{name}": np.asarray(leaf) for name, leaf in trees.named(stats).items()}
     part = path.with_name(f".{path.name}.part")
-    with files.writing(path):
+    with atomic.writing(path):
         try:
-            write(part, arrays, files.to_json(metadata))
-            files.sync_one(part)
+            write(part, arrays, atomic.to_json(metadata))
+            atomic.sync_one(part)
             os.replace(part, path)
         except safetensors.SafetensorError as error:
-            raise files.unwritable(path, str(error)) from error
+            raise atomic.unwritable(path, str(error)) from error
         finally:
             part.unlink(missing_ok=True)
 

@@ -18,9 +18,9 @@ import time
 import uuid
 from typing import Any
 
-from jaxlth.store import bucket, files
+from jaxlth.store import atomic, bucket
+from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place
-from jaxlth.store.files import StoreError
 
 LOCK = "lock"
 RENEW = 60.0  # seconds between two renewals
@@ -171,7 +171,7 @@ def _write(place: Place, mine: dict[str, Any]) -> None:
 
 
 def _text(mine: dict[str, Any]) -> bytes:
-    return f"{files.to_json(mine)}\n".encode()
+    return f"{atomic.to_json(mine)}\n".encode()
 
 
 def _me(folder: pathlib.Path) -> dict[str, Any]:
@@ -180,6 +180,6 @@ def _me(folder: pathlib.Path) -> dict[str, Any]:
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "folder": str(folder),
-        "since": files.now(),
+        "since": atomic.now(),
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
     }

@@ -21,17 +21,17 @@ def count() -> int:
     return jax.process_count()
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Return whether this is the first process."""
     return jax.process_index() == 0
 
 
-def agreed(value: T) -> T:
+def broadcast(value: T) -> T:
     """Return the first process's value in all of them; it must be picklable."""
-    return by_lead(lambda: value)
+    return on_main(lambda: value)
 
 
-def by_lead(function: Callable[[], T]) -> T:
+def on_main(function: Callable[[], T]) -> T:
     """Return what `function` returns in the first process, the only one that calls it.
 
     What it returns must be picklable. An exception there is raised in all of them, so that none is
@@ -39,7 +39,7 @@ def by_lead(function: Callable[[], T]) -> T:
     """
     if count() == 1 or _alone:
         return function()
-    told = _told(function) if leads() else b""
+    told = _told(function) if is_main() else b""
     length = int(multihost_utils.broadcast_one_to_all(np.int64(len(told))))
     padded = np.zeros(length, np.uint8)
     padded[: len(told)] = np.frombuffer(told, np.uint8)
@@ -51,10 +51,10 @@ def by_lead(function: Callable[[], T]) -> T:
 
 def any_of(flag: bool) -> bool:
     """Return whether the flag is set in any process."""
-    return bool(gathered(np.array([flag])).any())
+    return bool(all_gather(np.array([flag])).any())
 
 
-def gathered(array: np.ndarray) -> np.ndarray:
+def all_gather(array: np.ndarray) -> np.ndarray:
     """Return the arrays of all processes, concatenated along their first axis in their order."""
     if count() == 1:
         return array

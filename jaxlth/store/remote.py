@@ -10,9 +10,9 @@ import pathlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from jaxlth.store import about, bucket, claim, mirror, units
+from jaxlth.store import artifacts, bucket, lease, metadata, mirror
+from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place
-from jaxlth.store.files import StoreError
 
 ORIGIN = "mirror"
 
@@ -34,17 +34,17 @@ def glance(out: str | os.PathLike[str]) -> list[Seen]:
     """
     place = bucket.at(out)
     there = bucket.listing(place)
-    runs = [name.split("/")[0] for name in there if name.split("/")[1:] == [about.ABOUT]]
-    stories = bucket.read(place, [f"{run}/{about.ABOUT}" for run in runs])
+    runs = [name.split("/")[0] for name in there if name.split("/")[1:] == [metadata.ABOUT]]
+    stories = bucket.read(place, [f"{run}/{metadata.ABOUT}" for run in runs])
     seen = []
     for run, story in zip(runs, stories.values(), strict=True):
         folder = _reading_folder(f"{place.url}/{run}")
-        mirror.write(folder / about.ABOUT, story)
+        mirror.write(folder / metadata.ABOUT, story)
         start = f"{run}/"
         inside = {name[len(start) :]: there[name] for name in there if name.startswith(start)}
         finished = _units(inside)
-        locked = bucket.look(place, f"{run}/{claim.LOCK}") if claim.LOCK in inside else None
-        held = claim.is_fresh(claim.parse(locked))
+        locked = bucket.look(place, f"{run}/{lease.LOCK}") if lease.LOCK in inside else None
+        held = lease.is_fresh(lease.parse(locked))
         seen.append(Seen(folder, len(finished), sum(inside.values()), held))
     return seen
 
@@ -67,8 +67,8 @@ def complete(folder: pathlib.Path, unit: str) -> None:
     Raises:
       StoreError: the bucket cannot be used, or what it has is damaged.
     """
-    lacks = (folder / ORIGIN).is_file() and (folder / unit / units.RECORD).exists()
-    if lacks and not (folder / unit / units.ARRAYS).exists():
+    lacks = (folder / ORIGIN).is_file() and (folder / unit / artifacts.RECORD).exists()
+    if lacks and not (folder / unit / artifacts.ARRAYS).exists():
         place = _origin(folder)
         inside = bucket.listing(bucket.below(place, unit))
         mirror.fetch(place, folder, unit, [f"{unit}/{name}" for name in inside])
@@ -78,11 +78,11 @@ def _refreshed(folder: pathlib.Path) -> pathlib.Path:
     """Bring the records in a reading folder up to the bucket, and return the folder."""
     place = _origin(folder)
     there = bucket.listing(place)
-    if about.ABOUT not in there:
-        raise StoreError(f"{place.url} is no folder of a run: it has no file {about.ABOUT}.")
-    own = [name for name in (about.SETTINGS, about.ABOUT) if name in there]
+    if metadata.ABOUT not in there:
+        raise StoreError(f"{place.url} is no folder of a run: it has no file {metadata.ABOUT}.")
+    own = [name for name in (metadata.SETTINGS, metadata.ABOUT) if name in there]
     found = bucket.read(place, [*_units(there), *own])
-    here = units.wholes(folder)
+    here = artifacts.wholes(folder)
     for name, old in here.items():
         if found.get(name + mirror.ENTRY) != old:  # its arrays are old as well
             mirror.discard(folder / name)
@@ -112,4 +112,4 @@ def _origin(folder: pathlib.Path) -> Place:
 def _units(there: Iterable[str]) -> list[str]:
     """Return which objects of a run are the record of a unit."""
     found = mirror.records(there)
-    return [name for name in found if not units.is_checkpoint(name.removesuffix(mirror.ENTRY))]
+    return [name for name in found if not artifacts.is_checkpoint(name.removesuffix(mirror.ENTRY))]

@@ -61,9 +61,9 @@ class SupermaskRule:
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.known("method", self.method, METHODS)
-        settings.known("weights", self.weights, WEIGHTS)
-        settings.known("at_test", self.at_test, get_args(AtTest))
+        settings.check_choice("method", self.method, METHODS)
+        settings.check_choice("weights", self.weights, WEIGHTS)
+        settings.check_choice("at_test", self.at_test, get_args(AtTest))
         for name, method in BELONGS.items():
             value = getattr(self, name)
             settings.require(

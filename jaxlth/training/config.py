@@ -36,16 +36,16 @@ class TrainingConfig:
     """Keep the network of the last step, or of the evaluation of least validation loss."""
     train_examples: Annotated[int, ranges.above(0)] = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
-    batch_devices: Annotated[int, ranges.at_least(1)] = settings.outside(1)
+    batch_devices: Annotated[int, ranges.at_least(1)] = settings.not_hashed(1)
     """Devices that share each batch, their gradients averaged; networks train on sets of them."""
-    side_by_side: Annotated[int, ranges.at_least(1)] = settings.outside(32)
+    side_by_side: Annotated[int, ranges.at_least(1)] = settings.not_hashed(32)
     """Networks that an accelerator trains side by side, at most; a core trains one."""
     synchronized_statistics: bool = True
     """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.known("keep", self.keep, get_args(Keep))
+        settings.check_choice("keep", self.keep, get_args(Keep))
         settings.require(
             self.batch_size % self.batch_devices == 0,
             f"`batch_devices` must divide `batch_size`, {self.batch_size}; "
