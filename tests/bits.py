@@ -66,13 +66,15 @@ CASES = {
     " --batch-size 50 --levels 3 --prune-fraction 0.5 --score synflow --alive --rewind-step 3"
     " --replicates 1 --stop never",
     "threshold-masks": "threshold-masks --hidden 12 6 --sizes 5 --thresholds 0 0.1 50 --lr 0.03"
-    " --steps 12 --batch-size 50 --evaluate-every 4 --train-examples 100 --replicates 2 --mask-biases",
+    " --steps 12 --batch-size 50 --evaluate-every 4 --train-examples 100 --replicates 2"
+    " --mask-biases",
     "train-supermasks-bernoulli": f"train-supermasks {MASKS} --method bernoulli --finetune 4"
     f" {ALL_CONTROLS}",
     "train-supermasks-edge-popup": f"train-supermasks {MASKS} --method edge-popup --density 0.5 0.2"
     " --finetune 4 --controls shuffled",
     "train-supermasks-gem-miner": "train-supermasks --model mlp --hidden 8 --steps 60"
-    " --batch-size 50 --evaluate-every 3 --train-examples 100 --replicates 1 --method gem-miner --density 0.3",
+    " --batch-size 50 --evaluate-every 3 --train-examples 100 --replicates 1"
+    " --method gem-miner --density 0.3",
 }
 # Names that studies had when the digests were made.
 OLD_NAMES = {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxlth.data import identity, lookup, prepared, side_by_side, sources
-from jaxlth.data.config import PREPARED, DataConfig, drawn_rows
+from jaxlth.data.config import PREPARED, SOURCES, DataConfig, drawn_rows
 from jaxlth.data.inputs import PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
 
@@ -104,7 +104,7 @@ def _published(name: str, data_dir: str | None) -> sources.Published:
     if name.startswith(PREPARED):
         published = prepared.read(data_dir, name=name.removeprefix(PREPARED))
     else:
-        published = config.SOURCES[name](data_dir)
+        published = SOURCES[name](data_dir)
     train, test = published.train.images.shape[1:], published.test.images.shape[1:]
     if train != test:
         raise DataError(

@@ -78,6 +78,6 @@ FIGURES = Figures(
     last=last,
     help="Of `jaxlth threshold-masks`: the accuracy of untrained masked networks by threshold, and "
     "the loss of tickets in training (threshold-masks); the loss of the long training and of the "
-    "one that stops (stopping); size and accuracy by threshold (thresholds); loss and size of tickets and "
-    "of all dense networks (sizes).",
+    "one that stops (stopping); size and accuracy by threshold (thresholds); loss and size of "
+    "tickets and of all dense networks (sizes).",
 )
