@@ -101,6 +101,7 @@ FIGURES = Figures(
     kinds=methods.FIGURES | {"weights": weights, "steps": steps},
     last=methods.last,
     help="Of `jaxlth prune-early` and `train-supermasks`: what is kept of each layer (layers), how "
-    "sparse units are (units), what masks share (overlap); of `jaxlth prune-early`, the "
-    "sparsest tickets' weights before and after training (weights), accuracy by the step that is pruned at (steps).",
+    "sparse units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest "
+    "tickets' weights before and after training (weights), accuracy by the step that is pruned at "
+    "(steps).",
 )
