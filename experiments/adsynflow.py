@@ -29,9 +29,10 @@ import tasks
 from jaxlth import cli, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.report import figures, twins
-from jaxlth.report import instability as report
+from jaxlth.plots import figures
 from jaxlth.studies.config import run_label
+from jaxlth.studies.instability import figures as twins
+from jaxlth.studies.instability import summary as report
 from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 

@@ -25,14 +25,15 @@ import pathlib
 import sys
 from typing import Any, Literal
 
+import composite_figures as comparisons
+import meta_figures as meta_report
 import numpy as np
 import pandas as pd
 
 from jaxlth import cli, masks, settings, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.report import comparisons, figures, views
-from jaxlth.report import early as report
-from jaxlth.report import meta as meta_report
+from jaxlth.plots import figures, views
+from jaxlth.studies import method_summary as report
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp import run as imp
 from jaxlth.studies.imp.config import ImpConfig

@@ -26,7 +26,8 @@ from typing import Literal, get_args
 import pandas as pd
 
 from jaxlth import cli, store
-from jaxlth.report import figures, tables
+from jaxlth.plots import figures
+from jaxlth.studies import tables
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 

@@ -23,7 +23,9 @@ from typing import Literal
 import pandas as pd
 
 from jaxlth import cli, store
-from jaxlth.report import figures, learning, tables
+from jaxlth.plots import figures
+from jaxlth.studies import tables
+from jaxlth.studies.imp import learning
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.studies.imp.config import ImpConfig
 

@@ -29,10 +29,11 @@ import pandas as pd
 import tasks
 
 from jaxlth import cli, store
-from jaxlth.report import figures, twins
-from jaxlth.report import instability as report
+from jaxlth.plots import figures
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
+from jaxlth.studies.instability import figures as twins
+from jaxlth.studies.instability import summary as report
 from jaxlth.studies.instability.config import InstabilityConfig
 
 NAMES = {"lenet": "mnist_lenet_300_100"} | tasks.CIFAR

@@ -28,7 +28,8 @@ import pandas as pd
 import tasks
 
 from jaxlth import cli, store
-from jaxlth.report import figures, tables
+from jaxlth.plots import figures
+from jaxlth.studies import tables
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 

@@ -27,17 +27,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
+import separation_outcomes as outcomes
 
 from jaxlth import cli, data, prune, store
 from jaxlth.data import DataConfig
 from jaxlth.masks import kept
 from jaxlth.models import ModelConfig
-from jaxlth.report import figures, levels, outcomes, pictures, pixels
-from jaxlth.report import separation as report
+from jaxlth.plots import figures, pictures, pixels
 from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp import report as imp_report
 from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.separation import figures as levels
+from jaxlth.studies.separation import summary as report
 from jaxlth.studies.separation.config import SeparationConfig
 from jaxlth.studies.separation.reading import look
 from jaxlth.training import OptimizerConfig, TrainingConfig

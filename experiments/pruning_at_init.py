@@ -32,8 +32,8 @@ from composite_pruning import lenet
 from jaxlth import cli, masks, store, trees
 from jaxlth import settings as checks
 from jaxlth.models import ModelConfig
-from jaxlth.report import early as report
-from jaxlth.report import figures, views
+from jaxlth.plots import figures, views
+from jaxlth.studies import method_summary as report
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig

@@ -34,9 +34,9 @@ import pandas as pd
 from jaxlth import cli, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.report import figures
-from jaxlth.report import supermask as report
+from jaxlth.plots import figures
 from jaxlth.studies.config import run_label
+from jaxlth.studies.threshold_masks import summary as report
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 from jaxlth.training import TrainingConfig
 

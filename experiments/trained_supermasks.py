@@ -29,8 +29,8 @@ import pandas as pd
 from jaxlth import cli, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.report import early as report
-from jaxlth.report import figures
+from jaxlth.plots import figures
+from jaxlth.studies import method_summary as report
 from jaxlth.studies.config import run_label
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
 from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig

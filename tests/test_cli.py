@@ -25,9 +25,8 @@ from tiny import once, printed
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store
-from jaxlth.cli import errors, options, signals
+from jaxlth.cli import errors, formats, options, signals
 from jaxlth.cli.commands import TOLERANCE, by_name
-from jaxlth.report import formats
 from jaxlth.store import lock, metadata
 from jaxlth.studies import figure_kinds, level_artifacts
 from jaxlth.studies.controls import CONTROLS

@@ -11,9 +11,9 @@ import tiny
 from tiny import only_run, printed, same, times
 
 from jaxlth import cli, keys, masks, prune, settings, store, trees
-from jaxlth.report import learning
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.controls import CONTROLS
+from jaxlth.studies.imp import learning
 from jaxlth.studies.imp import report as imp_report
 from jaxlth.studies.imp.config import ImpConfig, network_names, stages
 

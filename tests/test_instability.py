@@ -16,11 +16,11 @@ from jaxlth import cli, data, landscape, masks, store
 from jaxlth import settings as settings_lib
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.report import instability as report
-from jaxlth.report import twins
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.instability import artifacts
+from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import run as instability
+from jaxlth.studies.instability import summary as report
 from jaxlth.studies.instability.comparing import Line
 from jaxlth.studies.instability.config import (
     NETWORKS as KNOWN,
@@ -608,7 +608,7 @@ def test_a_figure_that_needs_more_says_what(finished, capsys):
     assert cli.main(["figure", run, "--kind", "throughout"]) == 2
     assert "ask for --compare-every" in capsys.readouterr().err
     assert cli.main(["figure", run, "--kind", "layers"]) == 2
-    assert "draws runs of `jaxlth prune-early and train-mask`" in capsys.readouterr().err
+    assert "draws runs of `jaxlth prune-early and train-supermasks`" in capsys.readouterr().err
 
 
 def test_random_networks_are_the_control_of_tickets_and_need_levels_only():

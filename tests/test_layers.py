@@ -24,7 +24,7 @@ LAYERS = (
     ("training",),
     ("landscape", "graphs", "supermasks"),
     ("store",),
-    ("report",),
+    ("plots",),
     ("studies",),
     ("cli",),
     ("__main__",),
@@ -123,8 +123,8 @@ def package(tmp_path):
         "scores/weights.py": "from .. import masks\nfrom ..trees import names",
         "scores/gradients.py": "from . import weights",
         "store/files.py": "import pathlib\nimport orbax.checkpoint\nfrom jaxlth import __version__",
-        "report.py": "import flax.linen as nn\nimport jaxlth.store.atomic",
-        "cli.py": "import jaxlth\n\ndef main():\n    from jaxlth import report, trees",
+        "plots.py": "import flax.linen as nn\nimport jaxlth.store.atomic",
+        "cli.py": "import jaxlth\n\ndef main():\n    from jaxlth import plots, trees",
     }
     for path, source in sources.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def test_checker_accepts_a_package_that_keeps_the_order(package):
         ("scores/weights.py", "from ..prune import x", "imports `prune`, which is not above it"),
         ("scores/weights.py", "from jaxlth import prune", "scores/weights.py: imports `prune`"),
         ("keys.py", "from jaxlth import trees", "imports `trees`, which is not above it"),
-        ("report.py", "from jaxlth import studies", "imports `studies`, which is not above it"),
+        ("plots.py", "from jaxlth import studies", "imports `studies`, which is not above it"),
         ("models/__init__.py", "from jaxlth import data", "imports `data`, which is not above it"),
         ("__init__.py", "from jaxlth import masks", "imports `masks`, which is not above it"),
         ("helpers.py", "", "helpers.py: `helpers` has no layer"),

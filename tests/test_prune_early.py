@@ -4,7 +4,9 @@ import dataclasses
 import itertools
 import json
 
+import composite_figures as comparisons
 import jax
+import meta_figures as meta_report
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,11 +18,10 @@ from jaxlth import cli, keys, masks, models, prune, store, trees
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
-from jaxlth.report import comparisons, views
-from jaxlth.report import early as report
-from jaxlth.report import meta as meta_report
+from jaxlth.plots import views
 from jaxlth.store import metadata
 from jaxlth.studies import STUDIES, scoring
+from jaxlth.studies import method_summary as report
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -697,7 +698,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
         (["--density", "0.2", "--method", "dense"], "`method` has no value 'dense'"),
         (["--density", "0.25", "--method", "snip-ums"], "Did you mean 0.2? Trained: 0.5, 0.2."),
         (["--density", "0.2", "--method", "snip-ums", "--replicate", "3"], "trained: 0."),
-        (["--level", "2"], "`level` does not go with early-"),
+        (["--level", "2"], "`level` does not go with prune-early-"),
         (["--control", "shuffled"], "named by --density and --method."),
     ],
 )

@@ -21,11 +21,13 @@ import pytest
 from matplotlib.colors import to_hex
 from rich.console import Console
 
-from jaxlth.report import figures, formats, sentences, tables
-from jaxlth.report.controls import BLUE, GREEN, ORANGE, SHOWN
-from jaxlth.studies import progress
+from jaxlth.cli import formats
+from jaxlth.plots import figures
+from jaxlth.plots.controls import BLUE, GREEN, ORANGE, SHOWN
+from jaxlth.studies import progress, tables
 from jaxlth.studies.controls import CONTROLS as KNOWN
 from jaxlth.studies.controls import TICKET
+from jaxlth.studies.imp import sentences
 from jaxlth.studies.train import Progress
 
 CONTROLS = ("reinitialized", "shuffled", "random-layerwise", "random")
@@ -603,9 +605,9 @@ def test_figures_leave_the_settings_of_matplotlib_alone():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_report_imports_neither_jax_nor_pyplot():
+def test_figures_import_neither_jax_nor_pyplot():
     code = (
-        "import sys; from jaxlth.report import figures, tables; "
+        "import sys; from jaxlth.plots import figures; "
         "assert not {'jax', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -10,13 +10,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import separation_outcomes as outcomes
 from matplotlib.colors import to_hex
 from rich.console import Console
 
 from jaxlth import cli, graphs, store
-from jaxlth.report import levels, outcomes, pictures, pixels, signs
-from jaxlth.report import separation as report
+from jaxlth.plots import pictures, pixels, signs
 from jaxlth.studies import STUDIES
+from jaxlth.studies.separation import figures as levels
+from jaxlth.studies.separation import summary as report
 
 LONG = {"i": "interconnected", "s": "separated", "d": "degraded"}
 

@@ -25,9 +25,9 @@ from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import total_kept
-from jaxlth.studies.separation import config
 from jaxlth.studies.separation import run as separation
 from jaxlth.studies.separation.config import Coverage, SeparationConfig
+from jaxlth.studies.separation.config import units as network_names
 from jaxlth.studies.separation.measurement import Measurement, task_names
 from jaxlth.studies.separation.pruning import keep_counts, prune_rule
 from jaxlth.studies.separation.reading import find, look
@@ -393,7 +393,7 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
 def test_settings_say_how_much_each_level_keeps(kept, counts):
     experiment = separation.prepare(change(DEEP, **{"counts": ()} | kept))
     assert keep_counts(experiment.prunable.config, experiment.prunable.dense) == counts
-    levels = {name.split("/")[0] for name in config.units(experiment.prunable.config)}
+    levels = {name.split("/")[0] for name in network_names(experiment.prunable.config)}
     assert len(levels) == len(counts)
 
 

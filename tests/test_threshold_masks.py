@@ -20,12 +20,12 @@ from tiny import same, times
 from jaxlth import cli, data, masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.report import supermask as report
 from jaxlth.studies.config import run_label
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.threshold_masks import artifacts, masking
 from jaxlth.studies.threshold_masks import report as threshold_masks_report
 from jaxlth.studies.threshold_masks import run as threshold_masks
+from jaxlth.studies.threshold_masks import summary as report
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 from jaxlth.studies.threshold_masks.masking import best_threshold, keeping
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks, least

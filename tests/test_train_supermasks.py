@@ -30,10 +30,9 @@ from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import prunable_model, without_data
-from jaxlth.studies.train_supermasks import config
 from jaxlth.studies.train_supermasks import report as train_supermasks_report
 from jaxlth.studies.train_supermasks import run as train_supermasks
-from jaxlth.studies.train_supermasks.config import FINETUNED, TrainSupermasksConfig, Wanted
+from jaxlth.studies.train_supermasks.config import FINETUNED, TrainSupermasksConfig, Wanted, units
 from jaxlth.supermasks import SupermaskRule
 from jaxlth.training import TrainingConfig, train
 
@@ -403,7 +402,7 @@ def assert_extended(run, out, **more):
     assert before.items() <= after.items()
     assert {name for name, _ in extended.records()} == {
         *(name for name, _ in run.records()),
-        *config.units(config),
+        *units(config),
     }
     left = [event.left for event in events if event.finished]
     assert left == sorted(left, reverse=True)
@@ -488,7 +487,7 @@ def test_the_command_prints_table_and_sentence_and_draws_its_figure(done):
 def test_results_have_a_row_for_each_network(done, method):
     run, _ = done(method)
     rows = json.loads(printed("results", run.path, "--format", "json"))
-    assert {row["unit"] for row in rows} == set(config.units(chosen_of(run)))
+    assert {row["unit"] for row in rows} == set(units(chosen_of(run)))
     for row in rows:
         record, dense = run.record(row["unit"]), row["control"] == "dense"
         assert row["test_accuracy"] == record["test_accuracy"]

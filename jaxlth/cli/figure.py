@@ -9,7 +9,7 @@ import pandas as pd
 from jaxlth import store
 from jaxlth.cli import results
 from jaxlth.cli.commands import Figure
-from jaxlth.report import figures
+from jaxlth.plots import figures
 from jaxlth.settings import require
 from jaxlth.studies import STUDIES, run_info
 

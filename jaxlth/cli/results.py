@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxlth import store
+from jaxlth.cli import formats, listing
 from jaxlth.cli.commands import List, Results
-from jaxlth.report import formats, listing
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import STUDIES, Study, run_info
 

@@ -14,7 +14,7 @@ from jaxlth import distributed, programs, settings, store
 from jaxlth.cli import commands, results, signals
 from jaxlth.cli.commands import Training
 from jaxlth.data import DataError, Identity, directory, identify, workers
-from jaxlth.report import figures
+from jaxlth.plots import figures
 from jaxlth.store import Run
 from jaxlth.studies import Study, progress
 from jaxlth.studies.config import run_label

@@ -8,8 +8,8 @@ import pandas as pd
 
 from jaxlth import graphs, masks, store
 from jaxlth.graphs.categories import PRUNED
-from jaxlth.report import figures, pictures, pixels
-from jaxlth.report.figures import Figure
+from jaxlth.plots import figures, pictures, pixels
+from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
 from jaxlth.studies import run_info, ticket_checks

@@ -8,9 +8,10 @@ import pandas as pd
 from rich.table import Table
 
 from jaxlth import masks, store, trees
-from jaxlth.report import early, views
-from jaxlth.report.figures import Figure
+from jaxlth.plots import views
+from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
+from jaxlth.studies import method_summary as early
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.study import Draw, Summary, TicketName
 

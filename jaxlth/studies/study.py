@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pandas as pd
 from rich.table import Table
 
-from jaxlth.report.figures import Figure
+from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.run_info import has_artifacts

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import pandas as pd
 
 from jaxlth import graphs, store
-from jaxlth.report import figures, learning, sentences, tables
-from jaxlth.report.figures import Figure
+from jaxlth.plots import figures
+from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
-from jaxlth.studies import level_artifacts, level_figures
+from jaxlth.studies import level_artifacts, level_figures, tables
 from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies.imp import learning, sentences
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.imp.run import prune_rule
 from jaxlth.studies.lab import Lab

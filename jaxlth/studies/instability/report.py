@@ -5,8 +5,9 @@ import pathlib
 import pandas as pd
 
 from jaxlth import store
-from jaxlth.report import instability, twins
-from jaxlth.report.figures import Figure
+from jaxlth.plots.figures import Figure
+from jaxlth.studies.instability import figures as twins
+from jaxlth.studies.instability import summary as instability
 from jaxlth.studies.run_info import setting
 from jaxlth.studies.study import TOLERANCE, Figures, Summary
 

@@ -8,11 +8,11 @@ import pandas as pd
 
 from jaxlth import masks, store
 from jaxlth.data import DataError
-from jaxlth.report import early as plots
-from jaxlth.report import views
-from jaxlth.report.figures import Figure
+from jaxlth.plots import views
+from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.store import Run, StoreError
+from jaxlth.studies import method_summary as plots
 from jaxlth.studies import methods, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, without_data

@@ -4,9 +4,9 @@ import pathlib
 
 import pandas as pd
 
-from jaxlth.report import levels as plots
-from jaxlth.report import separation as outcomes
 from jaxlth.studies import level_figures
+from jaxlth.studies.separation import figures as plots
+from jaxlth.studies.separation import summary as outcomes
 from jaxlth.studies.separation.reading import look
 from jaxlth.studies.study import Figures, Summary
 

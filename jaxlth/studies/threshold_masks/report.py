@@ -7,8 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jaxlth import store
-from jaxlth.report import supermask as plots
-from jaxlth.report.figures import Figure
+from jaxlth.plots.figures import Figure
 from jaxlth.store import Run
 from jaxlth.studies import ticket_checks
 from jaxlth.studies.lab import Lab
@@ -16,6 +15,7 @@ from jaxlth.studies.loading import without_data
 from jaxlth.studies.run_info import read_config, require_artifact, setting
 from jaxlth.studies.study import Draw, Figures, Summary, TicketName
 from jaxlth.studies.threshold_masks import artifacts
+from jaxlth.studies.threshold_masks import summary as plots
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks
 from jaxlth.studies.threshold_masks.run import prunable

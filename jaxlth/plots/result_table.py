@@ -5,7 +5,7 @@ The table has one row per network trained; level 0 holds the dense networks, as 
 
 import pandas as pd
 
-from jaxlth.report.controls import in_order
+from jaxlth.plots.controls import in_order
 
 
 def percent(density: float) -> str:

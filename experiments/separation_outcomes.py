@@ -17,8 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.report import controls, drawing, separation, signs
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, drawing, result_table, signs
+from jaxlth.studies.separation import summary as separation
 
 By = str | Mapping[str, float]
 
@@ -158,7 +158,7 @@ def losses(results: pd.DataFrame, *, metric: str = "validation_loss") -> Figure:
       ValueError: the loss is missing in every row.
     """
     separation.check(results, metric)
-    rows = results.assign(loss=stored.survived(results, metric))
+    rows = results.assign(loss=result_table.survived(results, metric))
     if rows["loss"].isna().all():
         remedy = " Ask for `test_loss`." if metric == "validation_loss" else ""
         raise ValueError(f"`{metric}` is missing in every row.{remedy}")

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import pandas as pd
 from rich.table import Table
 
-from jaxlth.report import results as stored
-from jaxlth.report import tables
+from jaxlth.plots import result_table
+from jaxlth.studies import tables
 
 JOB = "separation"
 NETWORK = ["run", "replicate"]  # what tells networks apart
@@ -103,7 +103,7 @@ def outcomes(results: pd.DataFrame) -> pd.DataFrame:
         for name, column in (("level", "level"), ("kept", "kept"), ("active", "weights.active")):
             row[name] = int(first[column].iloc[0]) if len(first) else pd.NA
         for name in measured:
-            row[name] = stored.survived(first, name).iloc[0] if len(first) else math.nan
+            row[name] = result_table.survived(first, name).iloc[0] if len(first) else math.nan
         row |= {"last_kept": int(last["kept"]), "last_active": int(last["weights.active"])}
         found.append(row)
     table = pd.DataFrame(found).astype(dict.fromkeys(["level", "kept", "active"], "Int64"))
@@ -129,7 +129,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     for state in STATES:
         found[state] = (results["state"] == state).groupby(results["level"]).sum()
     for name in ["test_accuracy", *(f"tasks.{task}.test_accuracy" for task in tasks(results))]:
-        found[name] = stored.survived(results, name).groupby(results["level"]).mean()
+        found[name] = result_table.survived(results, name).groupby(results["level"]).mean()
     found["failed"] = results["nan_step"].notna().groupby(results["level"]).sum()
     return found.reset_index()
 
@@ -151,7 +151,7 @@ def render(summary: pd.DataFrame) -> Table:
         table.add_column(title, justify="right", no_wrap=title not in names)
     columns = ["test_accuracy", *(f"tasks.{name}.test_accuracy" for name in names)]
     for place, row in summary.iterrows():
-        cells = [str(int(row["level"])), f"{stored.percent(row['density'])} %"]
+        cells = [str(int(row["level"])), f"{result_table.percent(row['density'])} %"]
         cells += [f"{row['kept']:,.0f}", f"{row['active']:,.0f}"]
         cells += [_of_all(int(row[state]), networks[place]) for state in STATES[1:]]
         cells += ["-" if pd.isna(row[name]) else tables.in_percent(row[name]) for name in columns]

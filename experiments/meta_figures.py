@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxlth.report import drawing
+from jaxlth.plots import drawing
 
 TARGET = "target"
 

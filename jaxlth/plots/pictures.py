@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 
 from jaxlth import graphs, masks
 from jaxlth.graphs.categories import ACTIVE, PRUNED
-from jaxlth.report import drawing, signs
+from jaxlth.plots import drawing, signs
 
 WHOLE = 60  # units up to which a layer is drawn whole; of a larger one only those that are active
 MOST = 20_000  # active weights that a picture may have: more than that are a blot

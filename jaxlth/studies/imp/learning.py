@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from jaxlth.report import results as stored
+from jaxlth.plots import result_table
 
 
 def least_dilations(results: pd.DataFrame) -> pd.DataFrame:
@@ -21,8 +21,8 @@ def least_dilations(results: pd.DataFrame) -> pd.DataFrame:
     References:
       Frankle 2023, section 3.3.6 and Figure 3-9.
     """
-    accuracy = stored.survived(results, "test_accuracy")
-    dense = accuracy[stored.is_dense(results) & (results["dilation"] == 1)].mean()
+    accuracy = result_table.survived(results, "test_accuracy")
+    dense = accuracy[result_table.is_dense(results) & (results["dilation"] == 1)].mean()
     keys = ["level", "density", "control", "replicate"]
     groups = [results[key] for key in keys]
     matched = results["dilation"].where(accuracy >= dense).groupby(groups).min()

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from jaxlth.report import controls, tables
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, result_table
+from jaxlth.studies import tables
 
 
 def sentence(summary: pd.DataFrame, *, tolerance: float, rewind_step: int | None) -> str:
@@ -73,7 +73,7 @@ def _ticket_clause(
         if pruned["ticket_mean"].isna().all():
             return f"No ticket{rewound} matches {target}"
         best = pruned.loc[pruned["ticket_mean"].idxmax()]
-        reached = f"the best, at {stored.percent(best['density'])} % of the weights, reaches"
+        reached = f"the best, at {result_table.percent(best['density'])} % of the weights, reaches"
         highest = tables.in_percent(best["ticket_mean"])
         return f"No ticket{rewound} matches {target}: {reached} {highest} %"
     who = "Winning tickets" if rewind_step == 0 else f"Tickets{rewound}"
@@ -96,11 +96,12 @@ def _compared(reach: _Reach, ticket: _Reach) -> str:
 
 
 def _down_to(reach: _Reach, *, unit: str = "") -> str:
-    text = f"down to {stored.percent(reach.matched[-1])} %{unit}"
+    text = f"down to {result_table.percent(reach.matched[-1])} %{unit}"
     if not reach.missed:
         return text
     if len(reach.missed) <= 2:
-        return f"{text} (but not at {' and '.join(stored.percent(d) + ' %' for d in reach.missed)})"
+        missed = " and ".join(f"{result_table.percent(density)} %" for density in reach.missed)
+        return f"{text} (but not at {missed})"
     return f"{text} (but not at {len(reach.missed)} denser levels)"
 
 

@@ -21,9 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.report import controls, drawing
-from jaxlth.report import results as stored
-from jaxlth.report.curves import training
+from jaxlth.plots import controls, drawing, result_table
+from jaxlth.plots.curves import training
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
@@ -54,7 +53,7 @@ def accuracy(
       metric: the accuracy to draw, a column of `results`.
       labels: {control: name in the legend} where it is to differ from the usual name.
     """
-    stored.check(results, metric)
+    result_table.check(results, metric)
     with matplotlib.rc_context(drawing.LOOK):
         figure, (axes,) = drawing.new_figure(panels=1)
         lines = drawing.control_lines(results, metric, labels or {})
@@ -90,8 +89,8 @@ def accuracy_of(
         for axes, metric in zip(panels, metrics, strict=True):
             lines = []
             for i, (name, results) in enumerate(runs.items()):
-                stored.check(results, metric, dense=results is first)
-                control = stored.controls(results)[0]
+                result_table.check(results, metric, dense=results is first)
+                control = result_table.controls(results)[0]
                 rows = results[results["control"] == control]
                 style = drawing.IN_ORDER[i % len(drawing.IN_ORDER)]
                 lines.append(
@@ -112,7 +111,7 @@ def accuracy_of(
 
 def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Figure:
     """Return the step of least validation loss (left) and the test accuracy there (Figure 3-8)."""
-    stored.check(results, "best_test_accuracy")
+    result_table.check(results, "best_test_accuracy")
     with matplotlib.rc_context(drawing.LOOK):
         figure, (left, right) = drawing.new_figure(panels=2)
         for axes, column, title in (
@@ -144,7 +143,7 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
         figure, (axes,) = drawing.new_figure(panels=1)
         highest = frame["d_star"].max() if frame["d_star"].notna().any() else 1.0
         rows_above = []
-        for name in stored.controls(frame):
+        for name in result_table.controls(frame):
             style = drawing.style(name)
             rows = frame[frame["control"] == name]
             stats = rows.groupby("density")["d_star"].agg(["mean", "min", "max", "count", "size"])

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.report import drawing
+from jaxlth.plots import drawing
 
 SHADES = "viridis"
 OTHERS = [*drawing.IN_ORDER, drawing.Style(drawing.GRAY, "X")]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxlth.report import controls, drawing
+from jaxlth.plots import controls, drawing
 
 TITLES = {
     "none": "",

@@ -15,8 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.report import controls, drawing, separation, signs
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, drawing, result_table, signs
+from jaxlth.studies.separation import summary as separation
 
 _NAMED = 12  # networks up to which each has its name in the legend
 
@@ -62,7 +62,7 @@ def performance(results: pd.DataFrame) -> Figure:
             color, marker = signs.task_style(place)
             look: dict[str, Any] = {"color": color, "marker": marker}
             look |= {"label": name if len(found) <= _NAMED else f"_{name}"}
-            axes.plot(rows["kept"], 100 * stored.survived(rows, "test_accuracy"), **look)
+            axes.plot(rows["kept"], 100 * result_table.survived(rows, "test_accuracy"), **look)
         signs.stars(axes, found, "kept", "test_accuracy", scale=100)
         signs.weights_axis(axes, results["kept"])
         axes.set_ylabel(signs.ACCURACY)
@@ -193,7 +193,7 @@ def _task_lines(results: pd.DataFrame) -> list[tuple[str, drawing.Style, str]]:
 
 def _by_level(results: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return mean, min and max of a column by level, of the networks that did not diverge."""
-    return _statistics(stored.survived(results, column), results)
+    return _statistics(result_table.survived(results, column), results)
 
 
 def _statistics(values: pd.Series, results: pd.DataFrame) -> pd.DataFrame:

@@ -16,9 +16,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.report import controls, drawing, tables
-from jaxlth.report import results as stored
-from jaxlth.report.instability import DENSE, pairs, principal, reference, since
+from jaxlth.plots import controls, drawing, result_table
+from jaxlth.studies import tables
+from jaxlth.studies.instability.summary import DENSE, pairs, principal, reference, since
 
 DISTANCES = {
     "l2_distance": "L2 distance of weights",
@@ -237,7 +237,7 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
             if size and len(shown) > 1:
-                axes.set_title(f"{stored.percent(size)} % of weights", loc="left", fontsize=9)
+                axes.set_title(f"{result_table.percent(size)} % of weights", loc="left", fontsize=9)
             axes.legend(fontsize=7.5)
     return figure
 

@@ -16,8 +16,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from jaxlth.report import drawing, methods, tables
-from jaxlth.report import results as stored
+from jaxlth.plots import drawing, result_table
+from jaxlth.studies import method_styles as methods
+from jaxlth.studies import tables
 
 SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
 MOST = 12  # lines of a panel
@@ -62,7 +63,7 @@ def summary(
       Lutz & Manai 2022, section 4.3.
     """
     rows = _in_order(tickets(results))
-    rows = rows.assign(accuracy=stored.survived(rows, "test_accuracy"))
+    rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
     by = rows.groupby(["control", "density"], sort=False)["accuracy"]
     found = by.agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"}).reset_index()
     dense = _of_reference(rows[rows["level"] == 0])["accuracy"].mean()
@@ -82,7 +83,7 @@ def summary(
 def values(results: pd.DataFrame) -> dict[Any, np.ndarray]:
     """Return {(control, density): test accuracies of the replicates that did not diverge}."""
     rows = tickets(results)
-    rows = rows.assign(accuracy=stored.survived(rows, "test_accuracy"))
+    rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
     by = rows.groupby(["control", "density"])["accuracy"]
     return {key: group.dropna().to_numpy() for key, group in by}
 
@@ -123,7 +124,7 @@ def render(summary: pd.DataFrame, *, tolerance: float) -> Table:
     table = tables.plain(caption)
     table.add_column("method", overflow="fold")
     for density in frame.columns:
-        table.add_column(f"{stored.percent(density)} %", justify="right", no_wrap=True)
+        table.add_column(f"{result_table.percent(density)} %", justify="right", no_wrap=True)
     for method, row in frame.iterrows():
         cells = []
         for density, value in row.items():
@@ -144,7 +145,7 @@ def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
     found = found.dropna(axis=1, how="all").dropna(how="all")
     densities = sorted(found.columns, reverse=True)
     for density in densities:
-        table.add_column(f"{stored.percent(density)} %", justify="right", no_wrap=True)
+        table.add_column(f"{result_table.percent(density)} %", justify="right", no_wrap=True)
     for method, row in found.iterrows():
         cells = ["-" if pd.isna(row[each]) else f"{row[each]:.2g}" for each in densities]
         table.add_row(str(method), *cells)
@@ -169,7 +170,7 @@ def sentence(summary: pd.DataFrame) -> str:
     best = pruned.loc[pruned.groupby("density")["mean"].idxmax()]
     best = best.sort_values("density", ascending=False)
     told = [
-        f"at {stored.percent(row.density)} %: {row.control} ({tables.in_percent(row.mean)} %)"
+        f"at {result_table.percent(row.density)} %: {row.control} ({tables.in_percent(row.mean)} %)"
         for row in best.itertuples()
     ]
     return f"{start}Best {'; '.join(told)}."
@@ -217,7 +218,7 @@ def accuracy(
                 if each in set(of_panel["line"])
             ]
             left_out, lines = len(lines) - MOST, _best(lines)
-            values = stored.survived(_of_reference(dense), metric).dropna()
+            values = result_table.survived(_of_reference(dense), metric).dropna()
             drawing.against_density(axes, lines, values, drawing.AXES.get(metric, metric), True)
             drawing.note_missing(axes, lines, diverged=of_panel["nan_step"].notna())
             if len(panels) > 1:
@@ -252,7 +253,7 @@ def steps(results: pd.DataFrame) -> Figure:
         for axes, name in zip(all_axes, panels, strict=True):
             for ablation in dict.fromkeys(later["ablation"]):
                 of = pruned[(pruned["method"] == name) & (pruned["ablation"] == ablation)]
-                by = 100 * stored.survived(of, "test_accuracy")
+                by = 100 * result_table.survived(of, "test_accuracy")
                 points = by.groupby(of["prune_step"]).agg(["mean", "min", "max"])
                 color, marker = methods.STYLES[ablation]
                 label = _title(ablation, "ablation")
@@ -263,7 +264,7 @@ def steps(results: pd.DataFrame) -> Figure:
             axes.set_xscale("symlog", linthresh=max(later["prune_step"].min(), 1))
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Pruned at step")
-            axes.set_ylabel(f"Test accuracy (%), {stored.percent(lowest)} % of weights")
+            axes.set_ylabel(f"Test accuracy (%), {result_table.percent(lowest)} % of weights")
         all_axes[0].legend()
     return figure
 
@@ -305,7 +306,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         )
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
         axes.set_ylabel("Weights remaining of the layer (%)")
-        drawing.note(axes, f"{stored.percent(kept_share)} % of all weights, the dashed line")
+        drawing.note(axes, f"{result_table.percent(kept_share)} % of all weights, the dashed line")
         axes.legend(fontsize=7.5)
     return figure
 

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from jaxlth.report import controls
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, result_table
 
 _GAP = 2  # blanks between two columns of a rendered table
 _ROUNDING = 1e-9  # so that 0.980 matches 0.982 less 0.002 in floating point
@@ -40,14 +39,14 @@ def summary(
     """
     if not 0 <= tolerance <= 1:
         raise ValueError(f"`tolerance` must be an accuracy in [0, 1]; got {tolerance}.")
-    stored.check(results, metric)
+    result_table.check(results, metric)
     levels = results.groupby("level")[["density", "kept"]].first()
     columns = {"density": levels["density"], "kept": levels["kept"].astype(int)}
-    dense = stored.survived(results[stored.is_dense(results)], metric).mean()
-    for control in stored.controls(results):
+    dense = result_table.survived(results[result_table.is_dense(results)], metric).mean()
+    for control in result_table.controls(results):
         mine = results[results["control"] == control]
         failed = mine["nan_step"].notna()
-        by_level = stored.survived(mine, metric).groupby(mine["level"])
+        by_level = result_table.survived(mine, metric).groupby(mine["level"])
         mean = by_level.mean().reindex(levels.index)
         columns[f"{control}_mean"] = mean
         columns[f"{control}_min"] = by_level.min().reindex(levels.index)
@@ -73,7 +72,7 @@ def ends(results: pd.DataFrame) -> pd.DataFrame:
     """
     undilated = results[results["dilation"] == 1] if "dilation" in results else results
     rows = undilated[undilated["level"].isin([0, undilated["level"].max()])]
-    percents = 100 * stored.survived(rows, "test_accuracy")
+    percents = 100 * result_table.survived(rows, "test_accuracy")
     by = percents.groupby([rows[column] for column in ("level", "density", "control")])
     return by.agg(["mean", "min", "max"]).round(2).assign(n=by.count()).reset_index()
 
@@ -103,7 +102,7 @@ def _table(
         shown = controls.shown(name)
         table.add_column(shown.narrow if lines == 2 else shown.label)
     for _, row in summary.iterrows():
-        cells = [str(int(row["level"])), f"{stored.percent(row['density'])} %"]
+        cells = [str(int(row["level"])), f"{result_table.percent(row['density'])} %"]
         cells += [f"{int(row['kept']):,}"] * kept
         table.add_row(*cells, *(_cell(row, name, lines) for name in names))
     return table

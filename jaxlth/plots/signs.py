@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from jaxlth.report import controls, drawing
+from jaxlth.plots import controls, drawing
 
 STYLES = {  # of outcomes, in the order in which they are stacked and listed; and of states
     "separated": drawing.Style(controls.GREEN, "^"),

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxlth.report import controls, drawing
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, drawing, result_table
 
 
 def training(
@@ -48,7 +47,7 @@ def training(
     with matplotlib.rc_context(drawing.LOOK):
         figure, (axes,) = drawing.new_figure(panels=1)
         colors = _shades(len(levels))
-        names = stored.controls(curves)
+        names = result_table.controls(curves)
         dashes: dict[str, Any] = dict(
             zip(names, itertools.cycle(["-", "--", ":", "-."]), strict=False)
         )
@@ -94,7 +93,7 @@ def _common_steps(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _level_title(level: int, densities: Mapping[int, float] | None) -> str:
-    return f"{stored.percent(densities[level])} %" if densities else f"level {level}"
+    return f"{result_table.percent(densities[level])} %" if densities else f"level {level}"
 
 
 def _zoom(axes: Axes, late: pd.Series) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from jaxlth.report import controls, tables
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, result_table
+from jaxlth.studies import tables
 
 DENSE = "dense"
 SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
@@ -131,7 +131,7 @@ def _estimated(rows: pd.DataFrame) -> pd.Series:
 
 def reference(results: pd.DataFrame) -> float:
     """Return the mean accuracy of the dense networks trained beside the twins."""
-    return float(stored.survived(results[results["kind"] == DENSE], "test_accuracy").mean())
+    return float(result_table.survived(results[results["kind"] == DENSE], "test_accuracy").mean())
 
 
 def onset(summary: pd.DataFrame, column: str) -> dict[str, int | None]:
@@ -227,7 +227,7 @@ def _network(row: Any) -> str:
     more = ", statistics anew" if row.estimated else ""
     if row.control == DENSE:
         return f"{row.control}{more}"
-    return f"{controls.shown(row.control).label} at {stored.percent(row.density)} %{more}"
+    return f"{controls.shown(row.control).label} at {result_table.percent(row.density)} %{more}"
 
 
 def since(rows: pd.DataFrame, column: str) -> int | None:

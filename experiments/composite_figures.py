@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.report import drawing, early, methods, views
-from jaxlth.report import results as stored
+from jaxlth.plots import drawing, result_table, views
+from jaxlth.studies import method_styles as methods
+from jaxlth.studies import method_summary as early
 
 NEAR = 1  # percentage points around zero that are drawn to scale; beyond is logarithmic
 TICKS = [*(-100, -30, -10, -3, -1), 0, *(1, 3, 10, 30, 100)]  # percentage points
@@ -30,7 +31,7 @@ def changes(results: pd.DataFrame, against: Mapping[str, str]) -> pd.DataFrame:
       against: {method: its reference}, such as {"snip-ums": "snip-uss"}.
     """
     rows = early.tickets(results)
-    rows = rows.assign(accuracy=stored.survived(rows, "test_accuracy"))
+    rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
     accuracy = rows.set_index(["control", "density", "replicate"])["accuracy"]
     rows = rows[rows["control"].isin(list(against))]
     reference = rows["control"].map(against)
@@ -150,7 +151,7 @@ def ranking(summary: pd.DataFrame, *, most: int = 20, against: str | None = None
     best = early.wide(pruned).sort_values(pruned["density"].min(), ascending=False).head(most)
     best = best.loc[:, best.notna().mean() >= 0.5]
     shades = (best - best.min()) / (best.max() - best.min()).replace(0, 1)
-    shades.columns = [stored.percent(density) for density in best.columns]
+    shades.columns = [result_table.percent(density) for density in best.columns]
     with matplotlib.rc_context({**drawing.LOOK, "axes.grid": False}):
         figure, (axes,) = drawing.new_figure(panels=1)
         figure.set_size_inches(2.4 + 0.7 * best.shape[1], 1 + 0.22 * best.shape[0])

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from jaxlth.report import controls
-from jaxlth.report import results as stored
+from jaxlth.plots import controls, result_table
 
 GRAY = "#666666"
 
@@ -89,14 +88,14 @@ def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
 
 def statistics(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return mean, min, max and median over replicates by density; NaN where all diverged."""
-    by_density = stored.survived(rows, column).groupby(rows["density"])
+    by_density = result_table.survived(rows, column).groupby(rows["density"])
     return by_density.agg(["mean", "min", "max", "median"]).sort_index(ascending=False)
 
 
 def control_lines(results: pd.DataFrame, column: str, labels: Mapping[str, str]) -> list[Line]:
     """Return one line for each control of a run."""
     lines = []
-    for name in stored.controls(results):
+    for name in result_table.controls(results):
         points = statistics(results[results["control"] == name], column)
         title = labels.get(name, controls.shown(name).label)
         lines.append(Line(title, style(name), points, name == "ticket"))
@@ -105,7 +104,7 @@ def control_lines(results: pd.DataFrame, column: str, labels: Mapping[str, str])
 
 def dense_values(results: pd.DataFrame, column: str) -> pd.Series:
     """Return a column of numbers of the dense networks that did not diverge."""
-    return stored.survived(results[stored.is_dense(results)], column).dropna()
+    return result_table.survived(results[result_table.is_dense(results)], column).dropna()
 
 
 def against_density(
@@ -181,7 +180,7 @@ def density_axis(axes: Axes, densities: Iterable[float], *, most: int) -> None:
     axes.set_xlim(weights[0] * margin, weights[-1] / margin)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(FixedLocator([w for w in weights if w not in ticks]))
-    axes.xaxis.set_major_formatter(lambda value, _: stored.percent(value / 100))
+    axes.xaxis.set_major_formatter(lambda value, _: result_table.percent(value / 100))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(_WEIGHTS)
 

@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from jaxlth.report import controls, drawing, tables
+from jaxlth.plots import controls, drawing
 from jaxlth.settings import require
+from jaxlth.studies import tables
 
 JOB = "threshold-masks"
 KINDS = ("ticket", "thresholds", "baseline", "size", "short", "long")  # of networks, as listed

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxlth.report import drawing
+from jaxlth.plots import drawing
 
 _AT_ONCE = 4096  # images, so that a whole data set is never copied
 
