@@ -87,7 +87,7 @@ def main(
         )
         cli.run_study("instability", job, out=out)
         if search == "bisection":  # which may leave out step 0, with which others are compared
-            first = dataclasses.replace(job, search="all", steps_k=(0,))
+            first = dataclasses.replace(job, search="all", rewind_steps=(0,))
             cli.run_study("instability", first, out=out)
         folder = results / scale / f"{optimizer}-{density:g}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,13 @@ def resnet(optimizer: str) -> InstabilityConfig:
             milestones=(60, 120),
             drop=0.2,
         ),
-        steps_k=(0, 500, 1_000, 2_000, *(epoch * PER_EPOCH for epoch in (10, 20, 30, 60, 120))),
+        rewind_steps=(
+            0,
+            500,
+            1_000,
+            2_000,
+            *(epoch * PER_EPOCH for epoch in (10, 20, 30, 60, 120)),
+        ),
         points=20,
         replicates=1,
         twins=2,

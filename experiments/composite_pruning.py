@@ -122,7 +122,7 @@ def lenet(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
             batch_size=64,
             evaluate_every=min(1.0, epochs),
             patience=patience,
-            keep="best" if patience else "last",
+            checkpoint="best" if patience else "last",
         ),
         optimizer=OptimizerConfig(optimizer="sgd", lr=0.1),
         rounds=5 if scale == "smoke" else 100,

@@ -60,7 +60,7 @@ class DynamicSettings:
     changes: tuple[int, ...] = ()  # steps
     first: First = "imp"
     scope: str = "global"
-    leave_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     replicates: int = not_hashed(2)
     seed: int = 0
 

@@ -28,7 +28,7 @@ def main(
     data_dir: str | None = None,
     steps: int = 300,
     rounds: int = 5,
-    side_by_side: tuple[int, ...] = (1, 2, 4, 8),
+    networks_per_device: tuple[int, ...] = (1, 2, 4, 8),
 ) -> int:
     """Measure and print.
 
@@ -36,7 +36,7 @@ def main(
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
       steps: steps of each training measured.
       rounds: how often the variants take turns.
-      side_by_side: networks on each core that share a program.
+      networks_per_device: networks on each core that share a program.
     """
     cores = len(os.sched_getaffinity(0))
     jax.config.update("jax_num_cpu_devices", cores)  # as the command does
@@ -58,7 +58,7 @@ def main(
         return lambda: advance(states, *same, orders, np.int32(0), np.int32(steps))
 
     groups = {"one network on one core": (1, 1)}
-    groups |= {f"{each} on each of {cores} cores": (cores, each) for each in side_by_side}
+    groups |= {f"{each} on each of {cores} cores": (cores, each) for each in networks_per_device}
     taken = interleaved({name: of(*group) for name, group in groups.items()}, rounds)
     alone = taken["one network on one core"]
     print("| group | steps/s of all | of one on one core |\n|---|---|---|")

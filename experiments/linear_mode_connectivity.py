@@ -97,7 +97,7 @@ def settings(network: str, scale: str) -> InstabilityConfig:
         training=config.training,
         optimizer=config.optimizer,
         prune_fraction=config.prune_fraction,
-        steps_k=tuple(dict.fromkeys(round(step * shorter) for step in asked)),
+        rewind_steps=tuple(dict.fromkeys(round(step * shorter) for step in asked)),
         replicates=3 if scale == "paper" else config.replicates,
         twins=2 if scale == "smoke" else 3,
     )
@@ -116,7 +116,7 @@ def of_part(part: Part, shared: InstabilityConfig, *, levels: int) -> Instabilit
     length = shared.training.steps or 1
     asked = {
         "dense": {},
-        "start": {**sparse, "steps_k": (0,)},
+        "start": {**sparse, "rewind_steps": (0,)},
         "tickets": sparse,
         "levels": {
             "networks": ("dense", "ticket", "shuffled"),

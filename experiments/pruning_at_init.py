@@ -39,7 +39,7 @@ from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prune_early import run as prune_early
-from jaxlth.studies.prune_early.config import ABLATIONS, PruneEarlyConfig
+from jaxlth.studies.prune_early.config import CONTROLS, PruneEarlyConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
@@ -150,7 +150,7 @@ def shortened(config: ImpConfig, network: str) -> ImpConfig:
     milestones = tuple(round(at * steps / training.steps) for at in optimizer.milestones)
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, examples=examples),
+        data=dataclasses.replace(config.data, num_train_examples=examples),
         training=dataclasses.replace(
             training, steps=steps, batch_size=batch_size, evaluate_every=steps / 2
         ),
@@ -163,34 +163,34 @@ def of_part(
 ) -> list[PruneEarlyConfig]:
     """Return what a part asks for, all in one run: SynFlow in rounds, the others at once."""
     all_of_them = scale == "paper" or network == "lenet"
-    ablations = ABLATIONS if all_of_them else ABLATIONS[:3]
+    controls = CONTROLS if all_of_them else CONTROLS[:2]
     references = ("after", "ltr")
     if part == "variants":
         asked = [
             {"scores": ("grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random")},
-            {"scores": ("snip",), "schedules": ("ums",), "ablations": ablations[:3]},
+            {"scores": ("snip",), "schedules": ("ums",), "controls": controls[:2]},
         ]
     elif part == "steps":
         length = shared.training.steps or math.inf  # Conv-2 at the scale cpu is short
         steps = tuple(step for step in STEPS[scale] if step < length)
-        common = {"prune_steps": steps, "densities": shared.densities[-1:]}
-        common["ablations"] = ablations[:3]
+        common = {"rewind_steps": steps, "densities": shared.densities[-1:]}
+        common["controls"] = controls[:2]
         scores = ("snip",) if scale == "smoke" else FOUR[:3]
         asked = [{"scores": scores, "references": ("ltr",)} | common]
         if scale != "smoke":
             asked.append({"scores": ("synflow",), "schedules": ("ums",)} | common)
-            asked.append({"scores": ("random",)} | common | {"ablations": ("none",)})
+            asked.append({"scores": ("random",)} | common | {"controls": ()})
     elif part == "after":
         scores = FOUR[:2] if scale == "smoke" else FOUR
-        asked = [{"scores": scores, "schedules": ("after",), "ablations": ablations}]
+        asked = [{"scores": scores, "schedules": ("after",), "controls": controls}]
     else:
         few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
         asked = [
-            {"scores": scores, "ablations": ablations, "references": references[: 1 + (not few)]}
+            {"scores": scores, "controls": controls, "references": references[: 1 + (not few)]}
         ]
         if not few:
-            asked.append({"scores": ("synflow",), "schedules": ("ums",), "ablations": ablations})
+            asked.append({"scores": ("synflow",), "schedules": ("ums",), "controls": controls})
     return [dataclasses.replace(shared, **each) for each in asked]
 
 

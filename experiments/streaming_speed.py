@@ -103,7 +103,7 @@ def seconds(found: Iterator[Any]) -> float:
 def waiting(source: Any, count: int, steps: int, batch_size: int, step_seconds: float) -> float:
     """Return the share of time in which the device waits for data, once it has its first batch."""
     found = batches(source, count, steps + 1, batch_size)
-    sent = workers.ahead(found, put=lambda batch: batch, depth=StreamConfig().ahead)
+    sent = workers.prefetch(found, put=lambda batch: batch, depth=StreamConfig().prefetch)
     next(sent)
     start = free = time.perf_counter()
     waited = 0.0

@@ -36,7 +36,10 @@ def mlp_cifar(scale: str, *, optimizer: str = "momentum") -> InstabilityConfig:
     smoke = scale == "smoke"
     return InstabilityConfig(
         data=DataConfig(
-            name="cifar10", held_out_test=0.1, validation=0.0, examples=2_000 if smoke else None
+            name="cifar10",
+            held_out_test=0.1,
+            validation=0.0,
+            num_train_examples=2_000 if smoke else None,
         ),
         model=ModelConfig(name="mlp", hidden=(256, 256, 256)),
         training=TrainingConfig(
@@ -46,7 +49,7 @@ def mlp_cifar(scale: str, *, optimizer: str = "momentum") -> InstabilityConfig:
             train_examples=1_000 if smoke else 5_000,
         ),
         optimizer=OptimizerConfig(optimizer=optimizer, lr=0.05),
-        steps_k=(0, 10) if smoke else (0, 50, 100, 200, 500, 1_000),
+        rewind_steps=(0, 10) if smoke else (0, 50, 100, 200, 500, 1_000),
         replicates=1 if smoke else 2,
         twins=2,
     )

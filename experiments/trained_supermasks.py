@@ -101,7 +101,7 @@ def common(network: Network, scale: str, replicates: int, data_dir: str | None) 
         return {
             # Tested on images held out: whole test batches are not to be had everywhere (ours).
             "data": DataConfig(
-                name="cifar10", data_dir=data_dir, examples=examples, held_out_test=0.1
+                name="cifar10", data_dir=data_dir, num_train_examples=examples, held_out_test=0.1
             ),
             "model": ModelConfig(name="conv-2"),
             # Else evaluations would take longer than so short a training.

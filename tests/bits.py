@@ -34,32 +34,32 @@ CASES = {
     "imp": f"imp {MLP} --levels 2 {ALL_CONTROLS}",
     "imp-rewinding": f"imp {MLP} --levels 2 --rewind-step 5 {ALL_CONTROLS}",
     "imp-one-shot": f"imp {MLP} --levels 2 --rewind-step 5 --one-shot --controls random",
-    "imp-layerwise": f"imp {MLP} --levels 2 --scope layerwise --leave-out Dense_1/* --controls",
+    "imp-layerwise": f"imp {MLP} --levels 2 --scope layerwise --exclude Dense_1/* --controls",
     "imp-learning-rate": f"imp {MLP} --levels 2 --after-pruning learning-rate",
     "imp-fine-tune": f"imp {MLP} --levels 2 --after-pruning fine-tune --rewind-step 5",
     "imp-dilations": f"imp {MLP} --levels 1 --dilations 0.5 1.5 --rewind-step 4 --controls random",
     "imp-compact": "imp --model mlp --hidden 12 --steps 12 --evaluate-every 1 --batch-size 50"
     " --train-examples 100 --replicates 2 --levels 2 --prune-fraction 0.9 --compact"
     " --controls shuffled",
-    "imp-early-stopping": f"imp --data moons {MLP} --levels 1 --patience 6 --keep best"
+    "imp-early-stopping": f"imp --data moons {MLP} --levels 1 --patience 6 --checkpoint best"
     " --optimizer momentum --lr 0.5 --lr-schedule milestones --milestones 8 --warmup 4 --controls",
     "imp-batch-norm": f"imp {RESNET} --levels 1 --replicates 1 --rewind-step 1 --controls shuffled",
     "early-before-training": f"{EARLY} --score snip grasp synflow magnitude random"
-    " --schedule uss ums --ablation none shuffled reinitialized inverted",
+    " --schedule uss ums --controls shuffled reinitialized inverted",
     "early-between-trainings": f"{EARLY} --score snip magnitude-increase --schedule iss ims"
-    " --references after ltr --prune-steps 0 5",
+    " --references after ltr --rewind-steps 0 5",
     "early-weights": f"{EARLY} --score snip+synflow --schedule ums"
     " --weights standard bimodal synflow",
     "early-batch-norm": f"prune-early {RESNET} --score snip synflow --density 0.2 --schedule ums"
     " --rounds 2 --per-class 1 --replicates 1",
-    "instability": f"instability {MLP} --twins 2 --points 3 --steps-k 0 5 --levels 2"
+    "instability": f"instability {MLP} --twins 2 --points 3 --rewind-steps 0 5 --levels 2"
     " --networks dense ticket reinitialized shuffled random random-layerwise",
-    "instability-lengths": f"instability {MLP} --twins 3 --points 4 --steps-k 6"
+    "instability-lengths": f"instability {MLP} --twins 3 --points 4 --rewind-steps 6"
     " --lengths remaining whole --compare-every 6",
-    "instability-scores": f"instability {MLP} --twins 2 --points 3 --steps-k 0 6 --density 0.2"
+    "instability-scores": f"instability {MLP} --twins 2 --points 3 --rewind-steps 0 6 --density 0.2"
     " --networks dense snip synflow magnitude --search bisection",
     "instability-batch-norm": f"instability {RESNET} --replicates 1 --twins 2 --points 3"
-    " --steps-k 1 --estimate-statistics",
+    " --rewind-steps 1 --estimate-statistics",
     "separation": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 2"
     " --batch-size 50 --counts 60 30 12 --replicates 2 --stop never",
     "separation-scores": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 2"

@@ -36,8 +36,8 @@ SHARED = "--batch-size 50 --devices 2 --checkpoint-seconds 0.05 --evaluate-every
 JOBS = {
     "imp": "--model mlp --hidden 8 --steps 3000 --levels 1 --controls random --rewind-step 100",
     "prune-early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude --schedule iss "
-    "--density 0.5 --ablation none shuffled --prune-steps 0 100",
-    "instability": "--model mlp --hidden 8 --steps 3000 --twins 2 --points 3 --steps-k 0 100 "
+    "--density 0.5 --controls shuffled --rewind-steps 0 100",
+    "instability": "--model mlp --hidden 8 --steps 3000 --twins 2 --points 3 --rewind-steps 0 100 "
     "--networks dense ticket --levels 1",
     "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 150 --counts 60 30 16 "
     "--stop never --optimizer sgd --lr 0.5",

@@ -362,7 +362,7 @@ TAKES = {  # option -> every value that it takes
     "--controls": CONTROLS,
     "--after-pruning": ["rewind", "learning-rate", "fine-tune"],
     "--scope": ["global", "layerwise"],
-    "--keep": ["last", "best"],
+    "--checkpoint": ["last", "best"],
     "--kind": figure_kinds(),
 }
 OF_COMMAND = {"--kind": "figure"}  # where it is not imp

@@ -18,10 +18,10 @@ JOBS = {
     "--rewind-step 5 --dilations 0.5 2",
     "prune-early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 "
     "--score snip magnitude "
-    "--schedule ums --density 0.5 0.2 --ablation none shuffled --references after ltr "
-    "--prune-steps 0 5",
+    "--schedule ums --density 0.5 0.2 --controls shuffled --references after ltr "
+    "--rewind-steps 0 5",
     "instability": "--model mlp --hidden 8 --steps 20 --replicates 1 --twins 2 --points 3 "
-    "--steps-k 10 --networks dense ticket --levels 1 --compare-every 5",
+    "--rewind-steps 10 --networks dense ticket --levels 1 --compare-every 5",
     "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 1 --replicates 2 "
     "--counts 60 30 16 --stop never",
     "threshold-masks": "--hidden 12 6 --steps 40 --replicates 2 --evaluate-every 10 "

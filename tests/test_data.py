@@ -592,15 +592,15 @@ ONE_CLASS = {
     "prepared": (one_class_of_a_prepared_set, "all 20 training images of tfds:tiny are of class 2"),
     "stream": (one_class_of_a_stream, "all 20 training images of stream:tiny are of class 2"),
     "points": (
-        lambda root: {"name": "moons", "examples": 1},
+        lambda root: {"name": "moons", "num_train_examples": 1},
         "all 1 training images of moons are of class",
     ),
     "points side by side": (
-        lambda root: {"name": "moons+circles", "examples": 1},
+        lambda root: {"name": "moons+circles", "num_train_examples": 1},
         "all 1 training images of moons of moons.circles are of class",
     ),
     "few examples": (
-        lambda root: {"name": "digits", "examples": 1},
+        lambda root: {"name": "digits", "num_train_examples": 1},
         "all 1 training images of digits are of class",
     ),
     "few left": (

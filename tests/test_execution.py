@@ -56,9 +56,9 @@ def test_a_group_is_one_network_a_cpu_and_all_networks_on_accelerators(
 
 
 def test_an_accelerator_trains_no_more_side_by_side_than_is_told():
-    config = execution.layout(100, devices=devices("tpu", 4), side_by_side=16)
+    config = execution.layout(100, devices=devices("tpu", 4), networks_per_device=16)
     assert (config.per_device, config.size) == (16, 64)
-    assert execution.layout(5, devices=devices("tpu", 4), side_by_side=16).per_device == 2
+    assert execution.layout(5, devices=devices("tpu", 4), networks_per_device=16).per_device == 2
 
 
 def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():

@@ -295,7 +295,7 @@ def test_compaction_speed_measures_every_level(tmp_path, real_data):
 @pytest.mark.data
 @pytest.mark.slow
 def test_groups_speed_compares_groups_of_networks(tmp_path, real_data):
-    small = ["--steps", "20", "--rounds", "1", "--side-by-side", "1", "2"]
+    small = ["--steps", "20", "--rounds", "1", "--networks-per-device", "1", "2"]
     printed = study("groups_speed.py", *small, "--data-dir", str(real_data), cwd=tmp_path)
     assert len(re.findall(r"^\| .* core.* \| \d+ \| \d+\.\d\d \|$", printed, re.MULTILINE)) == 3
 

@@ -33,7 +33,7 @@ from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
 COMMANDS = by_name()
 SHORT, LONG = 60, 2000  # cases
 SECONDS = 30  # of all cores that a case may take; most take hundredths of one
-NOWHERE = ["--leave-out", "no-such-weight"]
+NOWHERE = ["--exclude", "no-such-weight"]
 SMALL = [
     "--model",
     "mlp",
@@ -259,7 +259,7 @@ def replaced(base, odd):
 def stopped(draw, name, words, share):
     """Return words that end before training, a share of them, more where training takes long."""
     share = max(share, 0.97) if name in ("instability", "separation") else share
-    keep = "--leave-out" in words or draw.random() > share
+    keep = "--exclude" in words or draw.random() > share
     return words if keep else [*words, *NOWHERE]
 
 

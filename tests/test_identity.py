@@ -244,7 +244,7 @@ COMMANDS = {
         "--per-class",
         "1",
     ],
-    "instability": ["instability", *SIDE, "--data", "mnist", "--steps-k", "0"],
+    "instability": ["instability", *SIDE, "--data", "mnist", "--rewind-steps", "0"],
     "separation": ["separation", *SIDE[:4], *SIDE[6:], *TWO, "--epochs", "1"],
     "threshold-masks": ["threshold-masks", *SIDE, "--data", "mnist", "--sizes"],
     "train-supermasks": ["train-supermasks", *SIDE, "--data", "mnist"],
@@ -383,7 +383,7 @@ def test_instability_takes_over_networks_of_the_same_data_only(trained, tmp_path
     out = runs(trained, tmp_path)
     if place == "unknown":
         forget(store.runs(out)[0].path)
-    words = ["instability", *SIDE, "--data", "mnist", "--steps-k", "0"]
+    words = ["instability", *SIDE, "--data", "mnist", "--rewind-steps", "0"]
     root = trained / ("other" if place == "other" else "copy")
     with opened(words, root, out, job="instability") as run:
         experiment = instability.prepare(parse([*words, "--data-dir", str(root)]).job)

@@ -288,7 +288,7 @@ def test_layerwise_scope_prunes_each_layer_alike_and_a_tensor_can_be_left_out(tm
     printed(*TINY, *arguments, "--scope", "layerwise", "--out", str(tmp_path / "layers"))
     densities = masks.layer_densities(mask(only_run(tmp_path / "layers"), 1))
     assert all(abs(density - 0.8) < 0.01 for density in densities.values())
-    printed(*TINY, *arguments, "--leave-out", "Dense_1/*", "--out", str(tmp_path / "left"))
+    printed(*TINY, *arguments, "--exclude", "Dense_1/*", "--out", str(tmp_path / "left"))
     assert list(masks.layer_densities(mask(only_run(tmp_path / "left"), 1))) == ["Dense_0/kernel"]
 
 

@@ -76,7 +76,7 @@ def whole(experiment, run):
 def finished(tmp_path_factory):
     """A run with networks of each kind from two steps, and what the command printed."""
     out = tmp_path_factory.mktemp("finished")
-    return out, printed(*TINY, *NETWORKS, "--steps-k", "0,10", "--out", str(out))
+    return out, printed(*TINY, *NETWORKS, "--rewind-steps", "0,10", "--out", str(out))
 
 
 def test_it_prints_a_row_for_each_network_and_step(finished):
@@ -95,7 +95,7 @@ def test_it_prints_a_row_for_each_network_and_step(finished):
 def test_called_again_it_computes_nothing_and_asked_for_more_only_that(finished, tmp_path):
     out, said = finished
     before = times(out)
-    assert printed(*TINY, *NETWORKS, "--steps-k", "0", "10", "--out", str(out)) == said
+    assert printed(*TINY, *NETWORKS, "--rewind-steps", "0", "10", "--out", str(out)) == said
     assert times(out) == before
     small = ["--networks", "dense", "--out", str(tmp_path)]
     printed(*TINY, *small)
@@ -165,7 +165,7 @@ def test_the_state_of_a_step_is_that_of_a_training_which_ends_there(tmp_path):
         expected = run.load(artifacts.dense(0), "network")
     with opened(config(), tmp_path / "long") as (experiment, run):
         whole(experiment, run)
-    later = config(steps_k=(0, 10))
+    later = config(rewind_steps=(0, 10))
     before = times(tmp_path / "long")
     with opened(later, tmp_path / "long") as (experiment, run):
         whole(experiment, run)
@@ -269,7 +269,7 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     imp = ["imp", *NET, "--levels", "1", "--controls", "--rewind-step", "10", "--replicates", "1"]
     own, taken = tmp_path / "own", tmp_path / "taken"
     request = [*TINY[:-2], "--points", "3", "--replicates", "1", "--networks", "ticket"]
-    request += ["--levels", "2", "--steps-k", "10"]
+    request += ["--levels", "2", "--rewind-steps", "10"]
     printed(*request, "--out", str(own))
     printed(*imp, "--out", str(taken))
     found = only_run(taken, job="imp")
@@ -319,7 +319,7 @@ def test_a_damaged_run_of_imp_is_named_and_its_networks_are_trained_here(content
 
 
 def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
-    settings = config(steps_k=(10,), lengths=("remaining", "whole"))
+    settings = config(rewind_steps=(10,), lengths=("remaining", "whole"))
     with opened(settings, tmp_path) as (experiment, run):
         whole(experiment, run)
         steps = {
@@ -342,7 +342,7 @@ def test_twins_trained_for_all_steps_start_the_schedule_anew(tmp_path):
 
 
 def test_twins_are_compared_in_training_too(tmp_path):
-    settings = config(steps_k=(0, 10), compare_every=8)
+    settings = config(rewind_steps=(0, 10), compare_every=8)
     with opened(settings, tmp_path) as (experiment, run):
         whole(experiment, run)
         pairs = report.pairs(store.table([run.path]), at_end=False)
@@ -375,7 +375,7 @@ def test_a_search_visits_the_steps_that_it_needs(how, onset, expected):
 
 def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
     """A threshold of nearly 1 makes every network stable, of nearly 0 none."""
-    asked = {"steps_k": (0, 5, 10), "search": "first"}
+    asked = {"rewind_steps": (0, 5, 10), "search": "first"}
     for threshold, steps in ((0.99, {0}), (1e-9, {0, 5, 10})):
         settings, out = config(**asked, threshold=threshold), tmp_path / str(threshold)
         with opened(settings, out) as (experiment, run):
@@ -387,7 +387,7 @@ def test_a_search_ends_at_the_first_stable_step_and_is_complete(tmp_path):
 
 @pytest.mark.slow
 def test_interrupted_it_ends_with_the_same_bits(tmp_path):
-    settings = config(steps_k=(0, 10))
+    settings = config(rewind_steps=(0, 10))
     with opened(settings, tmp_path / "whole") as (experiment, run):
         whole(experiment, run)
         expected = {unit: run.record(unit) for unit, _ in run.records()}
@@ -445,7 +445,7 @@ def test_twins_that_diverge_count_as_lost_in_training_too(tmp_path):
 
 def test_a_replicate_whose_dense_network_diverged_has_no_tickets_and_ends_the_run(tmp_path):
     sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
-    settings = config(optimizer=sgd, networks=("ticket", "dense"), levels=(1,), steps_k=(0, 5))
+    settings = config(optimizer=sgd, networks=("ticket", "dense"), levels=(1,), rewind_steps=(0, 5))
     with opened(settings, tmp_path) as (experiment, run):
         whole(experiment, run)
         assert instability.complete(settings, run.path)
@@ -488,8 +488,11 @@ def test_estimated_statistics_are_those_of_training_examples():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--steps-k", "30"], "`steps_k` must lie in 0..29, before the end of training; got 30."),
-        (["--steps-k", "-1"], "`steps_k` must be at least 0; got -1."),
+        (
+            ["--rewind-steps", "30"],
+            "`rewind_steps` must lie in 0..29, before the end of training; got 30.",
+        ),
+        (["--rewind-steps", "-1"], "`rewind_steps` must be at least 0; got -1."),
         (["--twins", "1"], "`twins` must be at least 2; got 1."),
         (["--points", "1"], "`points` must be at least 2; got 1."),
         (["--networks", "tickets", "--levels", "1"], "Did you mean 'ticket'?"),
@@ -503,7 +506,7 @@ def test_estimated_statistics_are_those_of_training_examples():
         (["--search", "second"], "`--search` has no value 'second'."),
         (["--threshold", "2"], "`threshold` must lie between 0 and 1; got 2.0."),
         (["--compare-every", "0"], "`compare_every` must be above 0"),
-        (["--steps-k", "0,x"], "`--steps-k` must be a whole number; got 'x'."),
+        (["--rewind-steps", "0,x"], "`--rewind-steps` must be a whole number; got 'x'."),
     ],
 )
 def test_mistakes_are_one_line(words, message, tmp_path, capsys):
@@ -619,7 +622,7 @@ def test_random_networks_are_the_control_of_tickets_and_need_levels_only():
 
 def test_settings_that_are_asked_for_later_extend_the_run():
     asked = config()
-    more = dataclasses.replace(asked, steps_k=(0, 9), twins=3, points=7, replicates=2)
+    more = dataclasses.replace(asked, rewind_steps=(0, 9), twins=3, points=7, replicates=2)
     assert store.folder("o", asked, job="j", label="l") == store.folder(
         "o", more, job="j", label="l"
     )

@@ -235,7 +235,7 @@ def test_networks_are_differentiated_under_all_checks_of_types(name, dtype):
 SHORT = "--steps 4 --batch-size 50 --evaluate-every 2 --train-examples 100 --replicates 1"
 MLP = f"--model mlp --hidden 8 {SHORT}"
 COMMANDS = {
-    "imp": f"imp --data moons {MLP} --levels 1 --keep best",
+    "imp": f"imp --data moons {MLP} --levels 1 --checkpoint best",
     "convolutions": "imp --model resnet-8 --augment flip-crop --levels 1 --controls --steps 2"
     " --batch-size 8 --train-examples 20 --replicates 1",
     "prune-early": f"prune-early {MLP} --score snip grasp synflow --schedule ums --rounds 2"

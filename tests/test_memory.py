@@ -37,7 +37,7 @@ def test_weights_count_with_their_gradients_their_mask_and_what_the_optimiser_ke
     sgd, adam = (needs_of(optimizer=name)["hidden"] for name in ("sgd", "adam"))
     assert sgd == weights * (2 * 4 + 4 + 1)  # on the host and in training, gradient, mask
     assert adam - sgd == 2 * (2 * 4 * weights + 4)  # two moments and a count of steps
-    assert needs_of(optimizer="sgd", keep="best")["hidden"] - sgd == 2 * 4 * weights
+    assert needs_of(optimizer="sgd", checkpoint="best")["hidden"] - sgd == 2 * 4 * weights
 
 
 def test_networks_that_train_together_count_together():
@@ -48,7 +48,7 @@ def test_networks_that_train_together_count_together():
 def test_activations_are_what_goes_into_each_layer():
     assert needs_of(batch_size=6)["batch_size"] == 4 * 6 * (4 + 8)
     assert needs_of(batch_size=6, hidden=(8, 5))["batch_size"] == 4 * 6 * (4 + 8 + 5)
-    halved = needs_of(batch_size=6, batch_devices=2, devices=2, split=2)["batch_size"]
+    halved = needs_of(batch_size=6, data_parallel=2, devices=2, split=2)["batch_size"]
     assert halved == 2 * 4 * 3 * (4 + 8)  # two devices of the host, half of a batch each
 
 
@@ -93,8 +93,12 @@ def test_this_machine_has_memory():
     [
         ({"image_size": 60_000, "resize_to": 60_000}, {}, "image_size"),
         ({}, {"batch_size": 2 * 10**9}, "batch_size"),
-        ({"ahead": 1000}, {"batch_size": 600_000}, "batch_size"),
-        ({"ahead": 1000, "image_size": 2000, "resize_to": 2000}, {"batch_size": 6000}, "ahead"),
+        ({"prefetch": 1000}, {"batch_size": 600_000}, "batch_size"),
+        (
+            {"prefetch": 1000, "image_size": 2000, "resize_to": 2000},
+            {"batch_size": 6000},
+            "prefetch",
+        ),
     ],
 )
 def test_streams_name_the_option_that_is_furthest_from_its_default(stream, training, option):

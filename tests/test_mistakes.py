@@ -21,6 +21,11 @@ from jaxlth.studies.separation.config import SeparationConfig
 
 MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
+    "a command of the first edition": (["early"], "`jaxlth early` is now `jaxlth prune-early`."),
+    "an option of the first edition": (
+        [*TINY, "--leave-out", "a"],
+        "--leave-out is now --exclude.",
+    ),
     "unknown command": (["imq"], "Did you mean 'imp'?"),
     "unknown option of all": (["--verison"], "--help"),
     "unknown option": ([*TINY, "--replicate", "2"], "Did you mean --replicates?"),
@@ -52,7 +57,7 @@ MISTAKES = {  # arguments -> words that the message must hold
     "no devices": ([*TINY, "--devices", "0"], "at least 1"),
     "validation of all": ([*TINY, "--validation", "1"], "[0, 1)"),
     "patience without validation": ([*TINY, "--validation", "0", "--patience", "1"], "validation"),
-    "pattern that fits nothing": ([*TINY, "--leave-out", "Dens_1/*"], "closest is 'Dense_1"),
+    "pattern that fits nothing": ([*TINY, "--exclude", "Dens_1/*"], "closest is 'Dense_1"),
     "widths of LeNet": ([*TINY, "--model", "lenet-300-100"], "`hidden`"),
     "no settings file": (["imp", "--settings"], "`--settings` needs"),
     "option as settings file": (["imp", "--settings", "--wait"], "`--settings` needs"),
@@ -153,7 +158,7 @@ OUT_OF_BOUNDS = [  # arguments -> words that the message must hold, before anyth
     (["imp", "--model", "mlp", "--hidden", "100000000"], "`hidden` must be smaller: weights, grad"),
     (["imp", "--lr", "1e39"], "`lr` must be at most 3.4e+38, as training computes in 32 bits; got"),
     (["imp", "--lr", "1e-60"], "`lr` must be at least 1.2e-38, as training computes in 32 bits; g"),
-    (["imp", "--batch-size", "90", "--batch-devices", "9"], "at most the number of devices, 2; g"),
+    (["imp", "--batch-size", "90", "--data-parallel", "9"], "at most the number of devices, 2; g"),
     ([*FOLDER, "--resize-to", "1000000"], "`resize_to` must be at most 65535 (the side of a JPEG"),
     ([*FOLDER, "--image-size", "60000", "--resize-to", "60000"], "`image_size` must be smaller: "),
     ([*FOLDER, "--batch-size", "2000000000"], "`batch_size` must be smaller: batches of images t"),
@@ -406,7 +411,7 @@ def test_a_full_disk_is_named_and_costs_nothing_stored(capfd):
         (["imp", "--settings", "a.toml", "--settings", "b.toml"], "--settings"),
         (["imp", "--settings=a.toml", "--settings", "a.toml"], "--settings"),
         (["prune-early", "--benchmark", "mnist_lenet_300_100", "--benchmark=x"], "--benchmark"),
-        (["imp", "--keep", "stream:nope", "--keep", "last"], "--keep"),
+        (["imp", "--checkpoint", "stream:nope", "--checkpoint", "last"], "--checkpoint"),
         (["separation", "--lr", "1", "--lr=2"], "--lr"),
         (["threshold-masks", "--batch_size", "5", "--batch-size", "6"], "--batch-size"),
         (["instability", "--one-shot", "--no-one-shot"], "--one-shot"),
@@ -478,7 +483,7 @@ IDLE = [  # a command, the words without effect, the words at which they have on
     ("prune-early", ["--rounds", "5"], ["--schedule", "ims"]),
     ("prune-early", ["--spacing", "linear"], ["--schedule", "ums"]),
     ("prune-early", ["--prune-fraction", "0.5"], ["--schedule", "iss"]),
-    ("prune-early", ["--schedule", "after", "--prune-steps", "5"], ["--references", "ltr"]),
+    ("prune-early", ["--schedule", "after", "--rewind-steps", "5"], ["--references", "ltr"]),
     ("prune-early", ["--score", "magnitude", "--per-class", "3"], ["--weights", "snip"]),
     ("prune-early", ["--score", "synflow-mean", "--chunk", "2"], ["--score", "synflow", "grasp"]),
     ("prune-early", ["--score", "synflow-image", "--per-class", "3"], ["--score", "synflow+snip"]),
@@ -486,9 +491,9 @@ IDLE = [  # a command, the words without effect, the words at which they have on
     ("instability", ["--one-shot"], ["--networks", "ticket", "--levels", "1"]),
     ("instability", ["--prune-fraction", "0.5"], ["--networks", "random", "--levels", "1"]),
     ("instability", ["--scope", "layerwise"], ["--networks", "synflow", "--density", "0.1"]),
-    ("instability", ["--leave-out", "*/x"], ["--networks", "synflow", "--density", "0.1"]),
+    ("instability", ["--exclude", "*/x"], ["--networks", "synflow", "--density", "0.1"]),
     ("instability", ["--per-class", "3"], ["--networks", "snip", "--density", "0.1"]),
-    ("instability", ["--lengths", "whole"], ["--steps-k", "0", "9"]),
+    ("instability", ["--lengths", "whole"], ["--rewind-steps", "0", "9"]),
     ("imp", ["--control-levels", "3", "--controls"], ["--controls", "random"]),
     ("imp", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
     ("train-supermasks", ["--no-synchronized-statistics"], ["--model", "resnet-20"]),
@@ -606,7 +611,7 @@ def test_a_value_of_a_million_characters_is_not_echoed_whole(arguments, long, ca
         (["--controls", "none"], "controls", ()),
         (["--controls", "None"], "controls", ()),
         (["--dilations", "none"], "dilations", ()),
-        (["--leave-out", "none"], "leave_out", ()),
+        (["--exclude", "none"], "exclude", ()),
         (["--controls", "random"], "controls", ("random",)),
     ],
 )
@@ -614,12 +619,9 @@ def test_none_stands_for_an_empty_list(words, name, value):
     assert getattr(parsing.parse(["imp", *words]).job, name) == value
 
 
-def test_none_that_is_a_value_of_a_list_stays_one():
-    assert parsing.parse(["prune-early", "--ablation", "none"]).job.ablations == ("none",)
-    assert parsing.parse(["prune-early", "--ablation", "none", "shuffled"]).job.ablations == (
-        "none",
-        "shuffled",
-    )
+def test_controls_of_early_pruning_come_beside_the_tickets():
+    assert parsing.parse(["prune-early", "--controls", "none"]).job.controls == ()
+    assert parsing.parse(["prune-early", "--controls", "shuffled"]).job.controls == ("shuffled",)
 
 
 def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):

@@ -28,7 +28,7 @@ from jaxlth.studies.prune_early import artifacts, initial, meta
 from jaxlth.studies.prune_early import report as prune_early_report
 from jaxlth.studies.prune_early import run as prune_early
 from jaxlth.studies.prune_early.config import (
-    ABLATIONS,
+    CONTROLS,
     ITERATIVE,
     TRAINED,
     WEIGHTS,
@@ -133,21 +133,21 @@ def check_contract(made, settings, methods):
             else:
                 assert sum(kept.values()) == keep, method
             assert sum(kept.values()) == round(density * masks.size(start.mask)), method
-            own = made.start(keep, method._replace(ablation="none"), 0)
-            assert (method.ablation == "none") == same(start, own), method
-            if method.ablation == "shuffled":
+            own = made.start(keep, method._replace(control="none"), 0)
+            assert (method.control == "none") == same(start, own), method
+            if method.control == "shuffled":
                 assert kept == counts(own.mask), method
                 assert not same(start.mask, own.mask), method
                 assert same(start.network, own.network), method
-            elif method.ablation == "reinitialized":
+            elif method.control == "reinitialized":
                 assert same(start.mask, own.mask), method
                 assert not same(start.network, own.network), method
-            elif method.ablation == "inverted":
+            elif method.control == "inverted":
                 assert same(start.network, own.network), method
                 overlap = float(masks.jaccard(start.mask, own.mask))
                 # Of two masks by chance density / (2 - density) is shared.
                 assert overlap < density / (2 - density) + 0.1, method
-            if method.ablation == "shuffled":
+            if method.control == "shuffled":
                 continue
             if method.schedule in ITERATIVE:
                 assert inside(start.mask, kept_before(made, made.place(keep, method), method))
@@ -175,12 +175,12 @@ def inside(inner, outer):
     ],
     ids=["global", "layerwise"],
 )
-def test_every_score_schedule_and_ablation_keeps_what_it_promises(scope, scores):
+def test_every_score_schedule_and_control_keeps_what_it_promises(scope, scores):
     settings = config(
         scores=scores,
         densities=(0.3, 0.1),
         schedules=SCHEDULES,
-        ablations=ABLATIONS,
+        controls=CONTROLS,
         scope=scope,
     )
     check_contract(job(settings), settings, all_methods(settings))
@@ -190,7 +190,7 @@ def test_criteria_of_zhou_score_what_training_changed():
     settings = config(
         scores=scoring.BEFORE_AND_AFTER,
         schedules=TRAINED,
-        ablations=ABLATIONS,
+        controls=CONTROLS,
         densities=(0.3, 0.1),
     )
     made = job(settings)
@@ -202,7 +202,7 @@ def test_criteria_of_zhou_score_what_training_changed():
 
 def test_layers_by_shape_are_random_within_and_exact():
     # Inverted is the other end of the same random numbers: other weights, as many of each layer.
-    settings = config(scores=BY_SHAPE, ablations=ABLATIONS)
+    settings = config(scores=BY_SHAPE, controls=CONTROLS)
     check_contract(job(settings), settings, all_methods(settings))
 
 
@@ -212,7 +212,7 @@ def test_every_stack_of_two_scores_keeps_what_it_promises():
         scores=(*FOUR, *(f"{first}+{second}" for first, second in pairs)),
         densities=(0.3, 0.1),
         schedules=("uss", "ums"),
-        ablations=("none", "shuffled"),
+        controls=("shuffled",),
     )
     # Of magnitudes in the place of weights both see what they saw of the weights.
     alike = {("magnitude", "magnitude"), ("magnitude", "synflow")}
@@ -230,7 +230,7 @@ def test_tickets_of_all_initial_weights_keep_what_is_promised():
         weights=WEIGHTS,
         densities=(0.3, 0.1),
         schedules=("ums", "iss", "ltr"),
-        ablations=ABLATIONS,
+        controls=CONTROLS,
     )
     made = job(settings)
     check_contract(made, settings, all_methods(settings))
@@ -310,7 +310,7 @@ def test_learned_scores_keep_what_is_promised():
     settings = config(
         scores=("synflow", *learned),
         schedules=("uss", "ims"),
-        ablations=ABLATIONS,
+        controls=CONTROLS,
         densities=(0.3, 0.1),
         meta_density=0.3,
         meta_replicates=1,
@@ -333,7 +333,7 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
         scores=(*FOUR, "grasp-magnitude", "random"),
         densities=(0.2,),
         schedules=SCHEDULES,
-        ablations=ABLATIONS,
+        controls=CONTROLS,
     )
     by_shape = dataclasses.replace(settings, scores=scoring.AT_RANDOM, schedules=("uss",))
     methods = [*all_methods(settings), *all_methods(by_shape)]
@@ -352,9 +352,9 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
 def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
     settings = config(
         model=ModelConfig(name=model),
-        data=DataConfig(name="synthetic", examples=500),
+        data=DataConfig(name="synthetic", num_train_examples=500),
         scores=("magnitude", "snip", "grasp", "synflow", "synflow+magnitude", by_shape),
-        ablations=ABLATIONS,
+        controls=CONTROLS,
         densities=(0.3, 0.05),
     )
     made = job(settings)
@@ -404,10 +404,10 @@ def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
 
 def test_rounds_change_nothing_where_scores_stay_what_they_are():
     scores = ("magnitude", "magnitude-unit-variance", "random")
-    settings = config(scores=scores, schedules=("uss", "ums"), ablations=("none", "inverted"))
+    settings = config(scores=scores, schedules=("uss", "ums"), controls=("inverted",))
     made = job(settings)
-    for score, ablation in itertools.product(scores, settings.ablations):
-        at_once, rounds = (Method(score, each, ablation) for each in settings.schedules)
+    for score, control in itertools.product(scores, ("none", *settings.controls)):
+        at_once, rounds = (Method(score, each, control) for each in settings.schedules)
         for density in settings.densities:
             keep = made.keep(density, at_once)
             assert same(made.start(keep, at_once, 0), made.start(keep, rounds, 0)), score
@@ -463,11 +463,11 @@ def test_chunks_give_the_scores_of_the_whole_batch():
 
 
 EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]
-EVERYTHING += ["0.2", "--ablation", "none", "shuffled", "--references", "after", "ltr"]
-EVERYTHING += ["--prune-steps", "0", "5", "--prune-fraction", "0.5", "--rounds", "3"]
+EVERYTHING += ["0.2", "--controls", "shuffled", "--references", "after", "ltr"]
+EVERYTHING += ["--rewind-steps", "0", "5", "--prune-fraction", "0.5", "--rounds", "3"]
 STORED = {  # the same as settings
     **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
-    **{"prune_steps": (0, 5), "references": ("after", "ltr"), "ablations": ("none", "shuffled")},
+    **{"rewind_steps": (0, 5), "references": ("after", "ltr"), "controls": ("shuffled",)},
 }
 
 
@@ -510,7 +510,7 @@ def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
 def test_weights_start_from_the_step_that_is_asked_for(done):
     path = done[0]
     run = store.open_readonly(path)
-    settings = config(**STORED | {"ablations": ("none",)})
+    settings = config(**STORED | {"controls": ()})
     made = EarlyNetworks(Lab(prune_early.prepare(settings), run))
     at_five = run.load(artifacts.snapshot(5, "standard", 0), "network")
     for score, schedule in (("snip", "ums"), ("snip", "iss"), ("magnitude", "ltr")):
@@ -601,7 +601,7 @@ def test_a_baseline_that_is_none_is_one_line(done, words, said, capsys):
 def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys):
     printed(*TINY, "--density", "0.5", "--out", str(tmp_path))
     assert cli.main(["figure", "--out", str(tmp_path), "--kind", "steps"]) == 2
-    assert "--prune-steps 0 100" in capsys.readouterr().err
+    assert "--rewind-steps 0 100" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -622,7 +622,7 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
         (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
         (["--rounds", "0"], "`rounds` must be at least 1"),
         (["--per-class", "1000"], "`per_class` must be at most"),
-        (["--prune-steps", "20"], "0..19"),
+        (["--rewind-steps", "20"], "0..19"),
         (["--chunk", "7"], "`chunk` must divide the 100 examples"),
         (["--levels", "3"], "`jaxlth imp` has."),
     ],
@@ -668,7 +668,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
     tmp_path, monkeypatch
 ):
     monkeypatch.delenv("JAXLTH_DATA", raising=False)
-    weights = ["--weights", "bimodal", "snip", "synflow", "--ablation", "none", "reinitialized"]
+    weights = ["--weights", "bimodal", "snip", "synflow", "--controls", "reinitialized"]
     printed(*TINY, *weights, "--out", str(tmp_path))
     (info,) = store.runs(tmp_path)
     run = store.open_readonly(info.path)
@@ -679,7 +679,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
         assert same(
             prune_early_report.find(run, 0.1, method, 0).network, made.initial(method.weights, 0)
         )
-    changed = methods[1]._replace(ablation="reinitialized")
+    changed = methods[1]._replace(control="reinitialized")
     start = made.start(made.keep(0.1, changed), changed, 0)
     assert same(prune_early_report.find(run, 0.1, changed, 0), start)
     story = json.dumps(metadata.read(info.path)).replace('"digits"', '"mnist"')

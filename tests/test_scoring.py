@@ -73,7 +73,7 @@ def test_where_a_single_score_is_the_same_for_all_the_first_weights_are_kept():
 )
 @pytest.mark.slow
 def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
-    data = DataConfig(name="synthetic", examples=200)
+    data = DataConfig(name="synthetic", num_train_examples=200)
     settings = config(model=ModelConfig(name=model), data=data, scores=(stack,))
     experiment = prune_early.prepare(settings)
     dense, known = experiment.prunable.dense, known_of(experiment)
@@ -129,7 +129,7 @@ def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
 
 
 def test_a_class_without_examples_is_refused_whichever_it_is():
-    data = DataConfig(name="digits", examples=30)
+    data = DataConfig(name="digits", num_train_examples=30)
     experiment = prune_early.prepare(
         config(
             data=data,
@@ -147,7 +147,7 @@ def test_a_class_without_examples_is_refused_whichever_it_is():
 
 def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
     settings = config(
-        optimizer=OptimizerConfig(optimizer="sgd", lr=1e30), prune_steps=(0, 15), densities=(0.3,)
+        optimizer=OptimizerConfig(optimizer="sgd", lr=1e30), rewind_steps=(0, 15), densities=(0.3,)
     )
     experiment = prune_early.prepare(settings)
     with store.open_run(tmp_path, settings, job="prune-early", label="test") as run:

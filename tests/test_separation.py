@@ -378,7 +378,7 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
         ({"counts": (100, 5)}, [112, 100, 5]),
         ({"levels": 3, "prune_fraction": 0.5}, [112, 56, 28, 14]),
         ({"levels": 4, "target": 7}, [112, 56, 28, 14, 7]),
-        ({"levels": 2, "target": 28, "leave_out": ("Dense_2/*",)}, [96, 51, 28]),
+        ({"levels": 2, "target": 28, "exclude": ("Dense_2/*",)}, [96, 51, 28]),
         ({"levels": 0}, [112]),
         (
             {"levels": 1, "prune_fraction": 0.5, "scope": "layerwise"},
@@ -442,7 +442,7 @@ def test_settings_that_contradict_each_other_are_refused(config, message):
         ({"counts": (), "target": 112}, r"`target` must be less than `size` \(112\); got 112"),
         ({"counts": (), "levels": 30}, "`levels` must be at most [0-9]* for a size of 112"),
         ({"rewind_step": 32}, r"`rewind_step` must lie in 0\.\.31, before the end of training"),
-        ({"leave_out": ("Dense_*",)}, "`leave_out` leaves no weight to prune"),
+        ({"exclude": ("Dense_*",)}, "`exclude` leaves no weight to prune"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(config, message):
@@ -536,7 +536,7 @@ def test_inactive_weights_go_first(tmp_path, score):
 
 @pytest.mark.parametrize(
     "config",
-    [{"leave_out": ("Dense_0/*",)}, {"model": ModelConfig(name="mlp", hidden=(4,) * 11)}],
+    [{"exclude": ("Dense_0/*",)}, {"model": ModelConfig(name="mlp", hidden=(4,) * 11)}],
     ids=["a layer that is never pruned", "more than ten layers"],
 )
 def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
@@ -554,7 +554,7 @@ def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
 
 
 def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):
-    with job(tmp_path, change(DEEP, leave_out=("Dense_0/*",), counts=(20,))) as (experiment, made):
+    with job(tmp_path, change(DEEP, exclude=("Dense_0/*",), counts=(20,))) as (experiment, made):
         mask = made.pruned(drawn(experiment), experiment.prunable.dense, 1, 0)
         record = measured(made, experiment, mask)
     assert sum(record["weights"].values()) == 20

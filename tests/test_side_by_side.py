@@ -363,7 +363,7 @@ def test_scores_of_examples_and_comparisons_of_twins_are_refused(tmp_path, capsy
     tiny_mlp = ["--data", name, "--model", "mlp", "--hidden", "4", "--steps", "2"]
     tiny_mlp += ["--replicates", "1", "--out", str(tmp_path)]
     early = ["prune-early", "--score", "snip", "--density", "0.5"]
-    for command in (early, ["instability", "--steps-k", "0"]):
+    for command in (early, ["instability", "--rewind-steps", "0"]):
         assert cli.main([*command, *tiny_mlp]) == 2
         assert f"such as mnist; outputs of {name}, task by task: 1" in capsys.readouterr().err
 

@@ -309,14 +309,14 @@ def test_images_of_any_mode_become_rgb(mode):
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_batches_are_sent_so_many_ahead_and_in_order(depth):
     sent = []
-    found = workers.ahead(range(5), put=lambda at: sent.append(at) or at, depth=depth)
+    found = workers.prefetch(range(5), put=lambda at: sent.append(at) or at, depth=depth)
     assert next(found) == 0
     assert len(sent) == 1 + depth
     assert list(found) == [1, 2, 3, 4]
 
 
 def test_what_is_sent_keeps_its_values(pictures):
-    sent = workers.ahead(iter(stream(pictures[0])), put=jax.device_put, depth=3)
+    sent = workers.prefetch(iter(stream(pictures[0])), put=jax.device_put, depth=3)
     assert_same(list(sent), stream(pictures[0]))
 
 
@@ -546,7 +546,7 @@ def test_a_damaged_file_of_a_prepared_set_is_named_in_one_line(tmp_path):
         ({"crop_ratio": (2.0, 1.0)}, "`crop_ratio`"),
         ({"statistics_images": 0}, "`statistics_images` must be at least 1; got 0"),
         ({"workers": -1}, "`workers` must be at least 0; got -1"),
-        ({"ahead": -1}, "`ahead` must be at least 0"),
+        ({"prefetch": -1}, "`prefetch` must be at least 0"),
     ],
 )
 def test_settings_outside_their_range_are_errors(change, message):
@@ -575,14 +575,14 @@ def test_settings_without_effect_and_unknown_names_are_errors(change, message):
 
 def test_workers_and_directory_stay_out_of_the_digest():
     plain = data.DataConfig(name="folder:set", stream=CHOSEN)
-    other = dataclasses.replace(plain, data_dir="x", stream=load_settings(workers=3, ahead=5))
+    other = dataclasses.replace(plain, data_dir="x", stream=load_settings(workers=3, prefetch=5))
     assert settings.digest(other) == settings.digest(plain)
     assert settings.from_dict(data.DataConfig, settings.to_dict(other)) == other
 
 
 def test_examples_and_test_images_are_drawn_as_they_are_in_memory(tmp_path):
     write_prepared(tmp_path)
-    shares = {"validation": 0.2, "held_out_test": 0.3, "examples": 5}
+    shares = {"validation": 0.2, "held_out_test": 0.3, "num_train_examples": 5}
     _, found = load(
         tmp_path, name="stream:tiny", stream=load_settings(image_size=3, resize_to=3), **shares
     )

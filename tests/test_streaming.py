@@ -174,7 +174,7 @@ def test_a_training_resumed_from_any_moment_is_the_uninterrupted_one(group, hist
 
 
 def test_pieces_and_how_far_ahead_batches_are_sent_change_nothing(found, history, end):
-    config = StreamConfig(**(vars(AS_STORED) | {"ahead": 0}))
+    config = StreamConfig(**(vars(AS_STORED) | {"prefetch": 0}))
     states, rows = Group(found, ONE, config).train(PLAN)
     tiny.assert_same(states, end)
     assert rows == history[1]
@@ -366,7 +366,7 @@ def test_a_broken_image_is_named_in_one_line_or_skipped(tmp_path, capsys):
     ("words", "message"),
     [
         (["--batch-size", "5"], "`batch_size` must be a multiple of the 2 devices that share"),
-        (["--batch-devices", "2"], "`batch_devices` has no effect on streamed data"),
+        (["--data-parallel", "2"], "`data_parallel` has no effect on streamed data"),
         (["--augment", "flip-crop"], "`augment` has no effect on folder:set"),
         (["--crop-area", "0.5"], "`crop_area` must be two shares"),
         (["--data", "digits"], "`image_size` has no effect on digits"),

@@ -45,7 +45,7 @@ GEM = ["--method", "gem-miner", "--density", "0.3", "--prunings", "4", "--restor
 STILL = ["--frozen-weights", "signed-constant", "--lr", "0.5", "--replicates", "2"]
 STILL += ["--finetune", "1", "--finetune-optimizer", "sgd", "--finetune-lr", "1e-30"]
 STILL += ["--controls", "reinitialized", "shuffled", "random-layerwise"]
-STILL += ["--hidden", "12", "6", "--leave-out", "Dense_2/*"]
+STILL += ["--hidden", "12", "6", "--exclude", "Dense_2/*"]
 MOVED = ["--finetune", "30", "--controls", "reinitialized"]
 COMMANDS = {
     "edge-popup": [*SHORT, *EDGE, *STILL],
@@ -593,8 +593,8 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
         ([*EDGE, "--finetune", "9", "--finetune-optimizer", "adm"], "Did you mean 'adam'?"),
         (GEM[:-3], "`steps` must be above the number of `prunings`, 29; got 20."),
         ([*GEM, "--patience", "9"], "`patience` would end gem-miner"),
-        ([*GEM, "--keep", "best"], "`keep` best would take gem-miner as it was before"),
-        ([*EDGE, "--leave-out", "*"], "`leave_out` leaves no weight to prune; got *."),
+        ([*GEM, "--keep", "best"], "`checkpoint` best would take gem-miner as it was before"),
+        ([*EDGE, "--exclude", "*"], "`exclude` leaves no weight to prune; got *."),
         ([*EDGE, "--replicates", "0"], "`replicates` must be at least 1"),
     ],
 )
@@ -631,7 +631,7 @@ def test_settings_of_a_run_or_a_benchmark_are_taken_over(done, tmp_path, capsys)
 def test_two_devices_that_share_batches_find_the_mask_of_one(done, tmp_path):
     alone, _ = done("gem-miner")
     config = chosen_of(alone)
-    run = made(change(config, training=change(config.training, batch_devices=2)), tmp_path)
+    run = made(change(config, training=change(config.training, data_parallel=2)), tmp_path)
     (params, mask), (own, expected) = (parts(each, GEM_MINER) for each in (run, alone))
     assert same(params, own)
     assert sum(kept(mask).values()) == round(0.3 * 888)

@@ -20,7 +20,7 @@ def main(place, count, port, devices, split, model, steps, out):
     config = ImpConfig(
         model=ModelConfig(name=model, hidden=(16,) if model == "mlp" else ()),
         training=TrainingConfig(
-            steps=int(steps), batch_size=64, batch_devices=int(split), train_examples=100
+            steps=int(steps), batch_size=64, data_parallel=int(split), train_examples=100
         ),
         levels=1,
         replicates=3 if model == "mlp" else 1,

@@ -107,7 +107,9 @@ def _check_command(name: str) -> None:
     names = list(commands.by_name())
     if name in names or name in ("-h", "--help") or name.startswith("--tyro-"):
         return
-    explained = f"The commands are {', '.join(names)}; `jaxlth --help` explains them."
+    if name in words.RENAMED_COMMANDS:
+        raise ValueError(f"`jaxlth {name}` is now `jaxlth {words.RENAMED_COMMANDS[name]}`.")
+    explained = f"Commands: {', '.join(names)}; see `jaxlth --help`."
     if not name:
         raise ValueError(f"Give a command. {explained}")
     if name.startswith("-"):
@@ -169,6 +171,8 @@ def _complaint(command: str, word: str) -> str:
         return f"Options begin with two hyphens: {dashed}; got {word!r}."
     classes = commands.by_name()
     option, known = word.partition("=")[0].replace("_", "-"), list(options.names(classes[command]))
+    if words.RENAMED_OPTIONS.get(option) in known:
+        return f"The option {option} is now {words.RENAMED_OPTIONS[option]}."
     close = settings.closest(option, known)
     others = [name for name, cls in classes.items() if option in options.names(cls)]
     if others and not settings.closest(option, known, cutoff=0.8):

@@ -6,6 +6,23 @@ from collections.abc import Iterable, Sequence
 from jaxlth.settings import require
 
 VERSION = ("--version", "-V")
+# Names of the first edition, which are answered with the new ones.
+RENAMED_COMMANDS = {
+    "early": "prune-early",
+    "supermask": "threshold-masks",
+    "train-mask": "train-supermasks",
+}
+RENAMED_OPTIONS = {
+    "--ablation": "--controls",
+    "--ahead": "--prefetch",
+    "--batch-devices": "--data-parallel",
+    "--examples": "--num-train-examples",
+    "--keep": "--checkpoint",
+    "--leave-out": "--exclude",
+    "--prune-steps": "--rewind-steps",
+    "--side-by-side": "--networks-per-device",
+    "--steps-k": "--rewind-steps",
+}
 
 
 def asks_version(words: Iterable[str]) -> bool:

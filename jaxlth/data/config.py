@@ -29,7 +29,7 @@ MADE_HERE = ("digits", "synthetic", "synthetic_320", *points.NAMES)  # read from
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
 AND = "+"  # between the names of sets side by side
 SIDE = 65_535  # of a JPEG image, in pixels
-MOST_PROCESSES, MOST_AHEAD = 1024, 1000
+MOST_PROCESSES, MOST_PREFETCHED = 1024, 1000
 NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
 
 
@@ -65,9 +65,9 @@ class StreamConfig:
     ] = settings_lib.not_hashed(0)
     """Processes that decode, on each host; 0 decodes in the process that trains."""
 
-    ahead: Annotated[int, ranges.at_least(0, most=MOST_AHEAD, why="batches held in memory")] = (
-        settings_lib.not_hashed(2)
-    )
+    prefetch: Annotated[
+        int, ranges.at_least(0, most=MOST_PREFETCHED, why="batches held in memory")
+    ] = settings_lib.not_hashed(2)
     """Batches that are sent to the devices before they are needed."""
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class DataConfig:
     """Share of the training set kept for testing in place of the published test images, from 0
     (those are used) to less than 1."""
 
-    examples: Annotated[int | None, ranges.at_least(1)] = None
+    num_train_examples: Annotated[int | None, ranges.at_least(1)] = None
     """Images to train on, drawn from what is left of the training set; all if not given."""
 
     normalize: str = "statistics"
@@ -220,13 +220,13 @@ def drawn_rows(config: DataConfig, count: int, *, seed: int) -> Rows:
 
     train, test = split(np.arange(count), config.held_out_test, "test")
     train, validation = split(train, config.validation, "validation")
-    if config.examples is not None:
+    if config.num_train_examples is not None:
         settings_lib.require(
-            config.examples <= len(train),
-            f"`examples` must be at most the {len(train)} training images of {config.name} that"
-            f" are not held out; got {config.examples}.",
+            config.num_train_examples <= len(train),
+            f"`num_train_examples` must be at most the {len(train)} training images of "
+            f"{config.name} that are not held out; got {config.num_train_examples}.",
         )
-        some = sources.drawn(len(train), config.examples, seed=seed, purpose="examples")
+        some = sources.drawn(len(train), config.num_train_examples, seed=seed, purpose="examples")
         train = train[np.sort(some)]
     return Rows(train, validation, test)
 

@@ -134,7 +134,7 @@ def check_several_classes(labels: np.ndarray, *, name: str, tasks: tuple[str, ..
             raise DataError(
                 f"`data`: all {len(column)} training images of {task}{beside} are of class"
                 f" {column[0]}; a network can learn nothing from one class: choose a set of two or"
-                " more, or train on more `examples`."
+                " more, or train on more `num_train_examples`."
             )
 
 

@@ -2,7 +2,7 @@
 
 The settings say where the images are and what is cropped from them; `load` finds them, takes the
 validation split out and measures mean and standard deviation; `training` and `evaluation` give
-their batches in NumPy, which `workers.ahead` sends to the devices before they are needed.
+their batches in NumPy, which `workers.prefetch` sends to the devices before they are needed.
 
 Mean and standard deviation are those of a sample: `statistics_images` training images, evenly
 spaced over the training set in its publisher's order, cropped as for testing. 1000 ImageNet images

@@ -29,7 +29,7 @@ MORE_ROOM = "Make it larger (docker run --shm-size=2g), or give fewer `--workers
 UNGUARDED = 78  # exit code of a worker that found itself at the work of the main script
 
 
-def ahead(batches: Iterable[T], *, put: Callable[[T], Any], depth: int) -> Iterator[Any]:
+def prefetch(batches: Iterable[T], *, put: Callable[[T], Any], depth: int) -> Iterator[Any]:
     """Yield `put(batch)` of each batch, called `depth` batches before it is asked for.
 
     Args:
@@ -38,7 +38,7 @@ def ahead(batches: Iterable[T], *, put: Callable[[T], Any], depth: int) -> Itera
       depth: batches on their way, at least 0.
 
     Example:
-      >>> list(ahead([1, 2, 3], put=str, depth=2))
+      >>> list(prefetch([1, 2, 3], put=str, depth=2))
       ['1', '2', '3']
     """
     waiting: collections.deque[Any] = collections.deque()

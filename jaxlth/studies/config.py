@@ -27,7 +27,7 @@ class StudyConfig:
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    leave_out: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)
     """Repetitions, each with its own initialisation and data order."""
@@ -76,13 +76,13 @@ def check_training(config: Any) -> None:
       config: settings with `data`, `training`, `replicates` and `seed`.
     """
     settings.require(
-        not config.data.streamed or config.training.batch_devices == 1,
-        "`batch_devices` has no effect on streamed data, whose batches all devices share.",
+        not config.data.streamed or config.training.data_parallel == 1,
+        "`data_parallel` has no effect on streamed data, whose batches all devices share.",
     )
     settings.require(
         config.data.validation > 0
-        or (config.training.patience is None and config.training.keep == "last"),
-        "`patience` and `keep` best need a validation split; `validation` is 0.",
+        or (config.training.patience is None and config.training.checkpoint == "last"),
+        "`patience` and `checkpoint` best need a validation split; `validation` is 0.",
     )
 
 

@@ -94,10 +94,10 @@ def prunable_model(config: Any, *, shape: tuple[int, ...], classes: int) -> Prun
     model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     check_weights(config, like)
-    dense = masks.without(masks.dense(_zeros(like)), config.leave_out)
+    dense = masks.without(masks.dense(_zeros(like)), config.exclude)
     settings.require(
         masks.size(dense) > 0,
-        f"`leave_out` leaves no weight to prune; got {' '.join(config.leave_out)}.",
+        f"`exclude` leaves no weight to prune; got {' '.join(config.exclude)}.",
     )
     return PrunableModel(config, model, like, dense)
 
@@ -108,7 +108,7 @@ def _zeros(like: Network) -> masks.Params:
 
 def batch_axis(config: Any) -> BatchAxis | None:
     """Return the devices that share each batch; None where each has its own."""
-    devices = jax.device_count() if config.data.streamed else config.training.batch_devices
+    devices = jax.device_count() if config.data.streamed else config.training.data_parallel
     return None if devices == 1 else BatchAxis(execution.AXIS, devices)
 
 
@@ -158,7 +158,7 @@ class LoadedExperiment:
             change(optimizers.build(config.optimizer, rate)),
             batch_size=config.training.batch_size,
             patience=plan.patience,
-            keep_best=config.training.keep == "best",
+            keep_best=config.training.checkpoint == "best",
             normalize=data.NORMALIZERS[config.data.normalize],
             augmentation=augment.AUGMENTATIONS[config.data.augment],
             batch_axis=batch_axis(config),
@@ -168,8 +168,8 @@ class LoadedExperiment:
             trainer,
             plan if until is None else training.cut(plan, until),
             train_examples=config.training.train_examples,
-            split=config.training.batch_devices,
-            side_by_side=config.training.side_by_side,
+            split=config.training.data_parallel,
+            networks_per_device=config.training.networks_per_device,
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
         )

@@ -66,8 +66,8 @@ def _layout(config: Any) -> execution.Layout:
     """
     return execution.layout(
         config.replicates,
-        split=config.training.batch_devices,
-        side_by_side=config.training.side_by_side,
+        split=config.training.data_parallel,
+        networks_per_device=config.training.networks_per_device,
         convolutional=config.model.name not in PERCEPTRONS,
         streamed=config.data.streamed,
     )

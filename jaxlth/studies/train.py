@@ -67,7 +67,7 @@ class CompiledTraining:
       plan: its times.
       train_examples: training examples that finished networks are evaluated on.
       split: devices that share each batch.
-      side_by_side: networks that an accelerator trains at once, at most.
+      networks_per_device: networks that an accelerator trains at once, at most.
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
     """
@@ -79,7 +79,7 @@ class CompiledTraining:
         *,
         train_examples: int,
         split: int = 1,
-        side_by_side: int | None = None,
+        networks_per_device: int | None = None,
         convolutional: bool = False,
         stream: StreamConfig | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class CompiledTraining:
         self.layout = functools.partial(
             execution.layout,
             split=split,
-            side_by_side=side_by_side,
+            networks_per_device=networks_per_device,
             convolutional=convolutional,
             streamed=stream is not None,
         )

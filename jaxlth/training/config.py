@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from jaxlth import ranges, settings
 
-Keep = Literal["last", "best"]
+Checkpoint = Literal["last", "best"]
 MOST_STEPS = 2_000_000_000  # a step counter has 32 bits, and the end of an epoch is beyond
 
 
@@ -32,24 +32,25 @@ class TrainingConfig:
     quarter of the training's work."""
     patience: Annotated[float | None, ranges.above(0)] = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
-    keep: Keep = "last"
-    """Keep the network of the last step, or of the evaluation of least validation loss."""
+    checkpoint: Checkpoint = "last"
+    """Which network of a training is kept: that of the last step (last), or that of the evaluation
+    of least validation loss (best)."""
     train_examples: Annotated[int, ranges.above(0)] = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
-    batch_devices: Annotated[int, ranges.at_least(1)] = settings.not_hashed(1)
+    data_parallel: Annotated[int, ranges.at_least(1)] = settings.not_hashed(1)
     """Devices that share each batch, their gradients averaged; networks train on sets of them."""
-    side_by_side: Annotated[int, ranges.at_least(1)] = settings.not_hashed(32)
+    networks_per_device: Annotated[int, ranges.at_least(1)] = settings.not_hashed(32)
     """Networks that an accelerator trains side by side, at most; a core trains one."""
     synchronized_statistics: bool = True
     """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.check_choice("keep", self.keep, get_args(Keep))
+        settings.check_choice("checkpoint", self.checkpoint, get_args(Checkpoint))
         settings.require(
-            self.batch_size % self.batch_devices == 0,
-            f"`batch_devices` must divide `batch_size`, {self.batch_size}; "
-            f"got {self.batch_devices}.",
+            self.batch_size % self.data_parallel == 0,
+            f"`data_parallel` must divide `batch_size`, {self.batch_size}; "
+            f"got {self.data_parallel}.",
         )
         settings.require(
             self.steps is None or self.epochs == type(self).epochs,

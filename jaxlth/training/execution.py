@@ -189,7 +189,7 @@ def layout(
     *,
     devices: Sequence[Device] | None = None,
     split: int = 1,
-    side_by_side: int | None = None,
+    networks_per_device: int | None = None,
     convolutional: bool = False,
     streamed: bool = False,
 ) -> Layout:
@@ -199,7 +199,7 @@ def layout(
       networks: how many are to be trained, at least 1.
       devices: those of all processes by default.
       split: devices that share each batch.
-      side_by_side: networks that an accelerator trains at once, at most; None for all.
+      networks_per_device: networks that an accelerator trains at once, at most; None for all.
       convolutional: whether the networks have convolutions: on CPU those are 4 to 15 times slower
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
@@ -215,11 +215,11 @@ def layout(
         return Layout(devices=tuple(found), per_device=1, split=len(found), looped=True)
     settings.require(
         split <= len(found),
-        f"`batch_devices` must be at most the number of devices, {len(found)}; got {split}.",
+        f"`data_parallel` must be at most the number of devices, {len(found)}; got {split}.",
     )
     settings.require(
         not several or len(found) % split == 0,
-        f"`batch_devices` must divide the {len(found)} devices of all processes; got {split}.",
+        f"`data_parallel` must divide the {len(found)} devices of all processes; got {split}.",
     )
     # `pmap` takes no compiler options, without which two replicates on two forced devices take
     # 1.5 times as long as one after the other on all cores, or twice.
@@ -230,7 +230,7 @@ def layout(
     per_device = 1 if on_cpu else -(-networks // sets)
     return Layout(
         devices=tuple(found[: sets * split]),
-        per_device=min(per_device, side_by_side or per_device),
+        per_device=min(per_device, networks_per_device or per_device),
         split=split,
         looped=on_cpu and convolutional,
     )

@@ -110,12 +110,12 @@ def of_stream(config: StreamConfig, training: TrainingConfig) -> list[Need]:
     times = {
         "image_size": (config.image_size / StreamConfig.image_size) ** 2,
         "batch_size": batch / TrainingConfig.batch_size,
-        "ahead": config.ahead / StreamConfig.ahead,
+        "prefetch": config.prefetch / StreamConfig.prefetch,
     }
     option = max(times, key=lambda name: times[name])
     return [
         Need("resize_to", "a resized image", 3 * config.resize_to**2),
-        Need(option, "batches of images", (1 + config.ahead) * batch * image),
+        Need(option, "batches of images", (1 + config.prefetch) * batch * image),
     ]
 
 
@@ -141,7 +141,7 @@ def _state(like: Network, training: TrainingConfig, optimizer: OptimizerConfig) 
     """Return the bytes of the weights and the optimiser's state of one network."""
     rule = optimizers.build(optimizer, optimizers.schedule(optimizer, steps=1))
     state = jax.eval_shape(rule.init, like.params)
-    copies = 2 if training.keep == "best" else 1
+    copies = 2 if training.checkpoint == "best" else 1
     return copies * _size(like) + _size(state)
 
 

@@ -50,7 +50,7 @@ class Feed:
         if begin != self._step:
             self.close()
             on_host = self._open.enter_context(contextlib.closing(self._opened(begin)))
-            self._batches = workers.ahead(on_host, put=self._put, depth=self._depth)
+            self._batches = workers.prefetch(on_host, put=self._put, depth=self._depth)
         for step in range(begin, end):
             batch = next(self._batches)
             self._step = step + 1
@@ -84,11 +84,11 @@ def functions(
 
         def sums(trees: Any, source: encoded.Source, norms: Any) -> Any:
             found = streamed.evaluation(source, config, batch_size=trainer.batch_size)
-            sent = workers.ahead(found, put=layout.spread, depth=config.ahead)
+            sent = workers.prefetch(found, put=layout.spread, depth=config.prefetch)
             parts = (mapped(trees, batch, norms) for batch in sent)
             # The sums of a batch are read once the next one is under way, and not much later: else
             # batches would pile up on the devices.
-            return evaluation.total(workers.ahead(parts, put=lambda each: each, depth=1))
+            return evaluation.total(workers.prefetch(parts, put=lambda each: each, depth=1))
 
         return sums
 
@@ -111,7 +111,7 @@ def functions(
         def put(batch: Split) -> tuple[Split, Any]:
             return layout.spread(batch), (data.mean, data.std)
 
-        return contextlib.closing(Feed(from_step, put=put, depth=config.ahead))
+        return contextlib.closing(Feed(from_step, put=put, depth=config.prefetch))
 
     def advance(states: Any, masks: Any, feed: Feed, _keys: Any, begin: Any, end: Any) -> Any:
         for step, (batch, norms) in feed.batches(int(begin), int(end)):

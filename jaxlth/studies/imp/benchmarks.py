@@ -216,7 +216,7 @@ def _length(config: ImpConfig) -> tuple[int, int]:
 
 
 def _scaled_data(config: ImpConfig, scale: str, share: Share) -> DataConfig:
-    parts = {"held_out_test": share.held_out_test, "examples": share.examples}
+    parts = {"held_out_test": share.held_out_test, "num_train_examples": share.examples}
     if config.data.streamed and scale == "smoke":
         name = ON_THE_FLY[config.model.name]
         return DataConfig(name=name, validation=config.data.validation, **parts)

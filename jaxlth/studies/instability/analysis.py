@@ -54,7 +54,7 @@ class Analysis:
     def dense(self) -> Generator[Progress, None, None]:
         """Train the dense networks, whose states all else starts from."""
         for step, replicate in itertools.product(
-            sorted({0, *self.config.steps_k}), self._replicates()
+            sorted({0, *self.config.rewind_steps}), self._replicates()
         ):
             self._adopt_dense(step, replicate)
         yield from self._trained([self._networks.request_dense(r) for r in self._replicates()])
@@ -171,7 +171,7 @@ class Analysis:
 
     def _missing(self) -> int:
         """Return how many networks and comparisons the run lacks."""
-        asked = artifacts.units(self.config, self.config.steps_k)
+        asked = artifacts.units(self.config, self.config.rewind_steps)
         return sum(not self.run.has(unit) for unit in asked)
 
     def _compared_at(self, begin: int) -> list[int]:

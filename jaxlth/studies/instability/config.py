@@ -64,7 +64,7 @@ class InstabilityConfig(StudyConfig):
       Frankle 2023, Algorithm 3; Frankle et al. 2020; Bolwerk 2021.
     """
 
-    steps_k: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
+    rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
     networks: tuple[str, ...] = settings.not_hashed((DENSE,))
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
@@ -113,7 +113,7 @@ class InstabilityConfig(StudyConfig):
         ):
             for value in values:
                 settings.check_choice(name, value, known)
-        for name in ("steps_k", "networks", "lengths"):
+        for name in ("rewind_steps", "networks", "lengths"):
             settings.check_unique(name, getattr(self, name))
         settings.check_unique("levels", self.levels, empty=True)
         settings.check_unique("density", self.densities, empty=True)
@@ -144,12 +144,14 @@ class InstabilityConfig(StudyConfig):
         found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
         for names, condition in (
             (("prune_fraction", "one_shot"), found),
-            (("scope", "leave_out"), found or scored),
+            (("scope", "exclude"), found or scored),
             (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
         ):
             for name in names:
                 settings.effective(self, name, condition, where)
-        settings.effective(self, "lengths", self.steps_k != (0,), "where step 0 is the only step")
+        settings.effective(
+            self, "lengths", self.rewind_steps != (0,), "where step 0 is the only step"
+        )
 
     def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
         """Raise ValueError unless sizes are given just where networks need them."""
@@ -175,7 +177,7 @@ def check_networks(config: InstabilityConfig, *, comparisons: int = 1) -> None:
     """
     check_network_count(
         replicates=config.replicates,
-        steps_k=len(config.steps_k),
+        rewind_steps=len(config.rewind_steps),
         networks=len(config.networks),
         levels=max(len(config.levels), len(config.densities), 1),
         lengths=len(config.lengths),
@@ -190,7 +192,7 @@ def imp(config: InstabilityConfig, step: int) -> ImpConfig:
         name: getattr(config, name)
         for name in (
             *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
-            *("leave_out", "replicates", "seed"),
+            *("exclude", "replicates", "seed"),
         )
     }
     levels = max(config.levels, default=0)

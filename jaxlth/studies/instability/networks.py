@@ -45,7 +45,7 @@ class InstabilityNetworks:
 
     def request_dense(self, replicate: int) -> TrainRequest:
         """Return the request for the dense training, which keeps the states twins start from."""
-        steps = [step for step in self.config.steps_k if step > 0]
+        steps = [step for step in self.config.rewind_steps if step > 0]
         return TrainRequest(
             unit=artifacts.dense(replicate),
             start=lambda: Ticket(self.state(0, replicate), self._dense),

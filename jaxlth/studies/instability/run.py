@@ -43,7 +43,7 @@ def prepare(config: InstabilityConfig) -> LoadedExperiment:
       ValueError: the settings do not fit the data or the network.
     """
     experiment = load_experiment(config)
-    experiment.check_steps("steps_k", config.steps_k)
+    experiment.check_steps("rewind_steps", config.rewind_steps)
     check(experiment)
     return experiment
 
@@ -57,7 +57,7 @@ def instability(lab: Lab, config: InstabilityConfig) -> Generator[Progress, None
     analysis = Analysis(lab)
     lab.begin(units(config) if config.search == "all" else ())
     yield from analysis.dense()
-    searched = search(sorted(config.steps_k), config.search)
+    searched = search(sorted(config.rewind_steps), config.search)
     step = next(searched, None)
     while step is not None:
         yield from analysis.at(step)
@@ -70,7 +70,7 @@ def units(config: InstabilityConfig) -> list[str]:
 
     A search among the steps makes but some of them.
     """
-    return artifacts.units(config, config.steps_k)
+    return artifacts.units(config, config.rewind_steps)
 
 
 def complete(config: InstabilityConfig, path: pathlib.Path) -> bool:
@@ -137,7 +137,7 @@ def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
 
 def _replayed(run: Run, config: InstabilityConfig) -> Generator[int, None, None]:
     """Yield the steps that a search goes through, by what the run has."""
-    searched = search(sorted(config.steps_k), config.search)
+    searched = search(sorted(config.rewind_steps), config.search)
     step = next(searched, None)
     while step is not None:
         yield step

@@ -1,6 +1,6 @@
 """Prune before, early in, or between trainings, by any score, and train what is left.
 
-Combines each score with each schedule, ablation, initial weights, step and density. What is in
+Combines each score with each schedule, control, initial weights, step and density. What is in
 the run's folder already is not computed again: asking for more of them extends a run.
 """
 
@@ -8,8 +8,8 @@ from jaxlth.studies import methods
 from jaxlth.studies.prune_early import artifacts, report
 from jaxlth.studies.prune_early import run as prune_early
 from jaxlth.studies.prune_early.config import (
-    ABLATIONS,
     ALL_SCORES,
+    CONTROLS,
     REFERENCES,
     SCHEDULES,
     WEIGHTS,
@@ -31,7 +31,7 @@ STUDY = Study(
     values={
         "score": ALL_SCORES,
         "schedule": SCHEDULES,
-        "ablation": ABLATIONS,
+        "controls": CONTROLS,
         "weights": WEIGHTS,
         "references": REFERENCES,
     },

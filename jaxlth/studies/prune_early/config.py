@@ -19,7 +19,7 @@ ITERATIVE = ("iss", "ims")  # train between prunings
 TRAINED = (*ITERATIVE, "after", "ltr")  # score trained networks
 MULTI_SHOT = ("ums", "ims")  # several rounds at once
 REFERENCES = ("after", "ltr")
-ABLATIONS = ("none", "shuffled", "reinitialized", "inverted")
+CONTROLS = ("shuffled", "reinitialized", "inverted")
 DENSE = "dense"
 
 
@@ -33,12 +33,12 @@ class Method(NamedTuple):
 
     score: str
     schedule: str
-    ablation: str = "none"
+    control: str = "none"  # what is changed of the ticket
     weights: str = "standard"
     step: int = 0  # of the dense training whose weights are pruned, or rewound to
 
     def __str__(self) -> str:
-        changed = "" if self.ablation == "none" else f"-{self.ablation}"
+        changed = "" if self.control == "none" else f"-{self.control}"
         on = "" if self.weights == "standard" else f"-on-{self.weights}"
         at = f"-at-{self.step}" if self.step else ""
         return f"{self.score}-{self.schedule}{changed}{on}{at}"
@@ -46,14 +46,14 @@ class Method(NamedTuple):
     @property
     def source(self) -> "Method":
         """The method whose mask this one takes: itself but for what is done to a ticket."""
-        return self if self.ablation == "inverted" else self._replace(ablation="none")
+        return self if self.control == "inverted" else self._replace(control="none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PruneEarlyConfig(StudyConfig):
     """Pruning before, early in, or between trainings, by any score.
 
-    Each score is combined with each schedule, ablation, initial weights, step and density.
+    Each score is combined with each schedule, control, initial weights, step and density.
 
     References:
       Frankle 2023, chapter 5; Lutz & Manai 2022.
@@ -72,21 +72,19 @@ class PruneEarlyConfig(StudyConfig):
         settings.not_hashed((0.1,))
     )
     """Shares of the weights that tickets keep, in (0, 1)."""
-    ablations: Annotated[tuple[str, ...], tyro.conf.arg(name="ablation")] = settings.not_hashed(
-        ("none",)
-    )
-    """What is changed of tickets: nothing (none), the mask, shuffled within each layer (shuffled),
-    the weights, drawn anew (reinitialized), or the score, the least important being kept
-    (inverted)."""
+    controls: tuple[str, ...] = settings.not_hashed(())
+    """Controls trained beside each ticket, or none: its mask shuffled within each layer (shuffled),
+    its weights drawn anew (reinitialized), or pruned by its score the other way round, the least
+    important weights being kept (inverted)."""
     weights: tuple[str, ...] = settings.not_hashed(("standard",))
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
     scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
-    prune_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
+    rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation. The whole training follows."""
     references: tuple[str, ...] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
-    the weights of the prune step (ltr). They undergo the ablations too."""
+    the weights of the prune step (ltr). They have the controls too."""
     rounds: Annotated[int, scoring.ROUNDS] = 100
     """Rounds of scoring and pruning of the schedules ums and ims."""
     spacing: Spacing = "exponential"
@@ -113,17 +111,17 @@ class PruneEarlyConfig(StudyConfig):
             score_parts(score)
         for option, values, known in (
             ("schedule", self.schedules, SCHEDULES),
-            ("ablation", self.ablations, ABLATIONS),
+            ("controls", self.controls, CONTROLS),
             ("weights", self.weights, WEIGHTS),
             ("references", self.references, REFERENCES),
         ):
-            settings.check_unique(option, values, empty=option == "references")
+            settings.check_unique(option, values, empty=option in ("controls", "references"))
             for value in values:
                 settings.check_choice(option, value, known)
         settings.check_choice("scope", self.scope, get_args(Scope))
         settings.check_choice("spacing", self.spacing, get_args(Spacing))
         settings.check_unique("density", self.densities)
-        settings.check_unique("prune_steps", self.prune_steps)
+        settings.check_unique("rewind_steps", self.rewind_steps)
         self._check_networks()
         self._check_scores()
 
@@ -132,9 +130,9 @@ class PruneEarlyConfig(StudyConfig):
             replicates=self.replicates,
             score=len(self.scores) + len(self.references),
             schedule=len(self.schedules),
-            ablation=len(self.ablations),
+            controls=1 + len(self.controls),
             weights=len(self.weights),
-            prune_steps=len(self.prune_steps),
+            rewind_steps=len(self.rewind_steps),
             density=len(self.densities),
         )
 
@@ -168,11 +166,6 @@ class PruneEarlyConfig(StudyConfig):
             f"replicates; `replicates` is {self.replicates}.",
         )
         settings.require(
-            not learned or "none" in self.ablations,
-            f"The score {' '.join(learned[:1])} learns from tickets as found; ask for "
-            "--ablation none too.",
-        )
-        settings.require(
             not learned or self.meta_density in self.densities,
             f"`meta_density` must be one of the densities asked for; got {self.meta_density:g}.",
         )
@@ -196,7 +189,7 @@ class PruneEarlyConfig(StudyConfig):
         for names, condition, where in (
             (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
             (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
-            (("prune_steps",), schedules != {"after"}, at_once),
+            (("rewind_steps",), schedules != {"after"}, at_once),
             (("per_class", "chunk"), seeing, unseen),
             (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
             (("scope",), not by_layer, unseen),
@@ -212,6 +205,7 @@ def score_parts(score: str) -> tuple[str, ...]:
 
 def all_methods(config: PruneEarlyConfig) -> list[Method]:
     """Return all ways to tickets that settings ask for, the benchmarks first, each once."""
+    controls = ("none", *config.controls)
     kinds = [("magnitude", schedule) for schedule in config.references]
     kinds += list(itertools.product(config.scores, config.schedules))
     # What is learned is learned from the schedule ims, and applied before training.
@@ -219,7 +213,7 @@ def all_methods(config: PruneEarlyConfig) -> list[Method]:
     found = [
         Method(*kind, *rest)
         for kind in kinds
-        for rest in itertools.product(config.ablations, config.weights, config.prune_steps)
+        for rest in itertools.product(controls, config.weights, config.rewind_steps)
     ]
     # Pruning after training does not depend on the step, unless weights are rewound to it.
     same = [method._replace(step=0) if method.schedule == "after" else method for method in found]

@@ -48,7 +48,7 @@ class EarlyNetworks:
 
     def request_dense(self, weights: str, replicate: int) -> TrainRequest:
         """Return the request for a dense network, which keeps the states tickets start from."""
-        steps = [step for step in self.config.prune_steps if step > 0]
+        steps = [step for step in self.config.rewind_steps if step > 0]
         undone = Method("none", "none", weights=weights)
         return TrainRequest(
             unit=artifacts.dense(weights, replicate),
@@ -94,7 +94,7 @@ class EarlyNetworks:
           number: which link the ticket is, or follows by one.
         """
         if method.score in LEARNED:
-            source = method._replace(score=meta.TARGET, schedule="ims", ablation="none")
+            source = method._replace(score=meta.TARGET, schedule="ims", control="none")
             last = self.place(self.keep(self.config.meta_density, source), source)
             everyone = range(self.config.replicates)
             return all(self.trained_before(source, each, number=last) for each in everyone)
@@ -120,20 +120,20 @@ class EarlyNetworks:
     def start(self, keep: KeepCount, method: Method, replicate: int) -> Ticket:
         """Return a ticket: its mask and the network that it starts from."""
         mask = self.mask(_hashable(keep), method.source, replicate)
-        if method.ablation == "shuffled":
+        if method.control == "shuffled":
             key = self._change(keep, method, replicate)
             mask = masks.shuffle(mask, key=keys.fold(key, 1))
         return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:
         """Return the network that a ticket starts from."""
-        if method.ablation == "reinitialized":
+        if method.control == "reinitialized":
             key = self._change(keep, method, replicate)
             return self._weights(method.weights, replicate, keys.fold(key, 0))
         return self._rewound(method, replicate)
 
     def _change(self, keep: KeepCount, method: Method, replicate: int) -> jax.Array:
-        """Return the key of what an ablation draws."""
+        """Return the key of what a control draws."""
         key = keys.stream(self.config.seed, replicate, f"ablation/{method}")
         return keys.fold(key, total_kept(keep))
 
@@ -176,12 +176,12 @@ class EarlyNetworks:
         first = self.initial(method.weights, replicate).params
         if method.score in LEARNED:
             found = self._learned(method, replicate)
-            sign = -1 if method.ablation == "inverted" else 1
+            sign = -1 if method.control == "inverted" else 1
             keeps, args = self._keeps(before, keep, 1), (found, sign)
             return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
         rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
         return scoring.pruned(
-            self._score(method.score, method.ablation == "inverted"),
+            self._score(method.score, method.control == "inverted"),
             score_parts(method.score),
             before,
             self._known(scored, first, replicate),
@@ -192,7 +192,7 @@ class EarlyNetworks:
 
     def _learned(self, method: Method, replicate: int) -> Any:
         """Return what a meta-model predicts, trained on the tickets of all other replicates."""
-        plain = method._replace(ablation="none")
+        plain = method._replace(control="none")
         unit = artifacts.learned(plain, replicate)
         if self.run.has(unit):
             return self.run.load(unit, "scores", self._experiment.prunable.like.params)
@@ -281,7 +281,7 @@ def _described(replicate: int, level: int, control: str, method: Method) -> dict
         "control": control,
         "score": method.score,
         "schedule": method.schedule,
-        "ablation": method.ablation,
+        "ablation": method.control,
         "weights": method.weights,
         "prune_step": method.step,
         "link": False,

@@ -86,7 +86,7 @@ def steps(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> 
     require(
         bool((frame["prune_step"] > 0).any()),
         f"The run {path.name} has no ticket pruned after initialisation; `jaxlth prune-early "
-        "--prune-steps 0 100` trains some.",
+        "--rewind-steps 0 100` trains some.",
     )
     return plots.steps(frame)
 

@@ -2,7 +2,7 @@
 
 A ticket is named by its density and its method: score, schedule and what was done to it. Each
 trained network is a unit of the run's folder, "density_0.05/snip-ums/replicate_0", and is trained
-only if the folder lacks it; so asking for more scores, schedules, densities, ablations, initial
+only if the folder lacks it; so asking for more scores, schedules, densities, controls, initial
 weights, steps or replicates extends a run.
 
 Schedules (Lutz & Manai 2022, section 5.1.1; Frankle 2023, section 5.2):
@@ -43,7 +43,7 @@ def prepare(config: PruneEarlyConfig) -> LoadedExperiment:
       ValueError: the settings do not fit the data or the network.
     """
     experiment = load_experiment(config)
-    experiment.check_steps("prune_steps", config.prune_steps)
+    experiment.check_steps("rewind_steps", config.rewind_steps)
     Kept(experiment).check()
     return experiment
 

@@ -116,7 +116,7 @@ def imp(config: SeparationConfig) -> ImpConfig:
         levels=len(config.counts) or config.levels,
         prune_fraction=config.prune_fraction,
         scope=config.scope,
-        leave_out=config.leave_out,
+        exclude=config.exclude,
         rewind_step=config.rewind_step,
         after_pruning=config.after_pruning,
         controls=(),

@@ -137,7 +137,7 @@ def prunable(
         weights.zeros,
         prunable=lambda name, w: masks.is_kernel(name, w) or roles.role(name) == "bias",
     )
-    return dataclasses.replace(weights, dense=masks.without(every, config.leave_out))
+    return dataclasses.replace(weights, dense=masks.without(every, config.exclude))
 
 
 def until(
@@ -172,7 +172,7 @@ def _resized(experiment: LoadedExperiment, size: str) -> LoadedExperiment:
     """Return the experiment with a network of another size, itself for its own.
 
     Raises:
-      ValueError: `leave_out` names layers that a network of this size lacks.
+      ValueError: `exclude` names layers that a network of this size lacks.
     """
     config = experiment.prunable.config
     if size == baseline_size(config):

@@ -108,8 +108,8 @@ class TrainSupermasksConfig(StudyConfig):
             "`patience` would end gem-miner before it is down to its density.",
         )
         settings.require(
-            not gem_miner or self.training.keep == "last",
-            "`keep` best would take gem-miner as it was before it is down to its density.",
+            not gem_miner or self.training.checkpoint == "last",
+            "`checkpoint` best would take gem-miner as it was before it is down to its density.",
         )
         controls = 2 + len(self.controls) if self.finetune else 1
         check_network_count(

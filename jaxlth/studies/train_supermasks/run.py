@@ -119,7 +119,7 @@ def _wrapped(experiment: LoadedExperiment, rule: supermasks.SupermaskConfig) -> 
 
 
 def _prunable(config: TrainSupermasksConfig) -> Callable[[masks.Params], masks.Mask]:
-    return lambda params: masks.without(masks.dense(params), config.leave_out)
+    return lambda params: masks.without(masks.dense(params), config.exclude)
 
 
 def _request_mask(
