@@ -98,13 +98,13 @@ def training(
     config: StreamConfig,
     *,
     batch_size: int,
-    begin: int,
+    start_step: int,
     end: int,
     order_key: jax.Array,
     crop_key: jax.Array,
     shard: Shard | None = None,
 ) -> Generator[sources.Split, None, None]:
-    """Return this host's batches of steps begin, ..., end - 1; see `batches.training`.
+    """Return this host's batches of steps start_step, ..., end - 1; see `batches.training`.
 
     One stream serves a training from where it starts or resumes to its end: workers take seconds
     to start.
@@ -120,7 +120,7 @@ def training(
         source,
         crop,
         batch_size=batch_size,
-        begin=begin,
+        start_step=start_step,
         end=end,
         order_key=order_key,
         crop_key=crop_key,
