@@ -175,10 +175,10 @@ def _evaluation_batch(
     black = crop(crops.BLACK)
     return _stack(
         [
-            encoded.load(source, each, crop, skip_broken=skip_broken)
-            if each < source.examples
+            encoded.load(source, row, crop, skip_broken=skip_broken)
+            if row < source.examples
             else (black, PADDING)
-            for each in numbers
+            for row in numbers
         ]
     )
 

@@ -28,7 +28,7 @@ from jaxlth.data import (
     sources,
 )
 from jaxlth.data.batches import Shard
-from jaxlth.data.config import DataConfig, StreamConfig, drawn_rows
+from jaxlth.data.config import DataConfig, StreamConfig, split_rows
 from jaxlth.data.sources import Info
 
 READERS = {"folder": folders.read, "stream": records.read}
@@ -59,7 +59,7 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Streamed]:
     check_hosts(distributed.all_gather(np.array([[published.examples, test.examples]])))
     digest = _digest(published, test, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = drawn_rows(config, published.examples, seed=seed)
+    rows = split_rows(config, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
     encoded.check_several_classes(train, name=config.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None

@@ -62,9 +62,9 @@ class _Steps:
         return self.end - self.start_step
 
     def __getitem__(self, at: int) -> sources.Split:
-        made = self.batch(self.start_step + at)
-        check_room(made.images.nbytes + made.labels.nbytes)
-        return made
+        batch = self.batch(self.start_step + at)
+        check_room(batch.images.nbytes + batch.labels.nbytes)
+        return batch
 
 
 def make(
@@ -95,15 +95,15 @@ def make(
     steps = grain.MapDataset.source(_Steps(batch, start_step, end))
     at_once = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(num_workers=workers)
-    made: Any = iter(steps.to_iter_dataset(at_once).mp_prefetch(options, _start_worker))
-    arrays = None
+    batches: Any = iter(steps.to_iter_dataset(at_once).mp_prefetch(options, _start_worker))
+    last = None
     try:
-        while (arrays := _next(made)) is not None:
-            images, labels = map(np.asarray, arrays)
+        while (last := _next(batches)) is not None:
+            images, labels = map(np.asarray, last)
             yield sources.Split(images, labels)
     finally:
-        made.close()
-        made = arrays = images = labels = None
+        batches.close()
+        batches = last = images = labels = None
         gc.collect()  # grain leaves the last batches in cycles, and they stay in shared memory
 
 
@@ -130,14 +130,14 @@ def _check_main() -> None:
         )
 
 
-def _next(made: Iterator[Any]) -> Any:
+def _next(batches: Iterator[Any]) -> Any:
     """Return the next batch, None at the end.
 
     Raises:
       DataError: a worker has ended, or there is no shared memory.
     """
     try:
-        return next(made, None)
+        return next(batches, None)
     except OSError as error:  # what reads files says DataError
         raise sources.DataError(
             f"Workers cannot use shared memory, {SHARED}: {error.strerror or error}. {MORE_ROOM}"
