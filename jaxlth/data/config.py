@@ -154,8 +154,8 @@ class DataConfig:
         stream_fields = [] if self.streamed else _changed_fields(self.stream)
         settings_lib.require(
             not stream_fields,
-            f"`{next(iter(stream_fields), '')}` has no effect on {self.name}, which memory holds; leave"
-            " it out, or name the data stream:NAME or folder:NAME.",
+            f"`{next(iter(stream_fields), '')}` has no effect on {self.name}, which memory holds;"
+            " leave it out, or name the data stream:NAME or folder:NAME.",
         )
         settings_lib.require(
             not self.streamed or self.augment == type(self).augment,
