@@ -57,10 +57,10 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     @jax.jit
     def along(a, b, test, norms):
         def error(network):
-            sums = evaluation.scanned(
-                lambda batch: evaluation.tally(seen, network, mask, batch, norms), test
+            sums = evaluation.sum_over_split(
+                lambda batch: evaluation.metric_sums(seen, network, mask, batch, norms), test
             )
-            return 1 - sums.right / len(ready[1])
+            return 1 - sums.correct / len(ready[1])
 
         return landscape.errors_along(error, a, b, points=points)
 

@@ -171,19 +171,19 @@ def watched(
     state = trainer.start(network, mask)
 
     def run() -> Any:
-        moments = fit.fit(
+        events = fit.fit(
             compiled,
             layout.place([state]),
             group[0],
             shared,
             group[1],
-            begin=0,
+            start_step=0,
             plan=plan,
-            marks=(steps,),
-            since=0,
+            save_steps=(steps,),
+            last_eval_step=0,
             rows=[[]],
         )
-        return [moment.step for moment in moments]
+        return [event.step for event in events]
 
     return run
 

@@ -75,7 +75,7 @@ def batches(source: Any, count: int, end: int, batch_size: int) -> Any:
         source,
         StreamConfig(workers=count),
         batch_size=batch_size,
-        begin=0,
+        start_step=0,
         end=end,
         order_key=ORDER,
         crop_key=CROPS,

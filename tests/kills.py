@@ -95,7 +95,7 @@ def _tell_phases(told: int) -> None:
     from jaxlth.studies import STUDIES
     from jaxlth.training import fit
 
-    fit.PIECE_SECONDS = 0.03  # between two checkpoints at the earliest
+    fit.CHUNK_SECONDS = 0.03  # between two checkpoints at the earliest
 
     def tell(phase: str) -> None:
         os.write(told, bytes([TOLD.index(phase)]))

@@ -14,7 +14,7 @@ import pytest
 from jaxlth import data
 from jaxlth.data import cifar, pickles
 
-UNIT = 8  # images in a file here; 10,000 as published
+IMAGES = 8  # in a file here; 10,000 as published
 CASES = [(name, version) for name, kind in cifar.SETS.items() for version in kind.versions]
 NAMES = [version.folder for _, version in CASES]
 
@@ -22,7 +22,7 @@ NAMES = [version.folder for _, version in CASES]
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Read files of a few images."""
-    monkeypatch.setattr(cifar, "UNIT", UNIT)
+    monkeypatch.setattr(cifar, "IMAGES_PER_PART", IMAGES)
 
 
 def load(name, data_dir, **config):
@@ -56,7 +56,7 @@ def content(name, version):
     kind = cifar.SETS[name]
     files, parts = {}, []
     for seed, file in enumerate((*version.train, version.test)):
-        count = UNIT * (1 if file == version.test else kind.units)
+        count = IMAGES * (1 if file == version.test else kind.parts_per_file)
         part = examples(count, classes=kind.classes, seed=seed)
         files[file] = encoded(*part, name=name, version=version)
         parts.append(part)
@@ -109,7 +109,7 @@ def test_every_version_is_read_from_every_place(tmp_path, name, version, place):
         write(path, files)
     info, found = load(name, tmp_path)
     assert (info.classes, info.shape) == (cifar.SETS[name].classes, (32, 32, 3))
-    assert (info.train, info.test) == (5 * UNIT, UNIT)
+    assert (info.train, info.test) == (5 * IMAGES, IMAGES)
     for split, (images, labels) in ((found.train, train), (found.test, test)):
         np.testing.assert_array_equal(split.images, images)
         np.testing.assert_array_equal(split.labels, labels)
@@ -222,12 +222,12 @@ def test_pickles_of_python_3_with_text_keys_are_read(tmp_path, name, version, pr
 def test_a_pickle_with_a_label_outside_the_classes_is_named_with_both(tmp_path, label):
     name, version = PICKLED[0]
     files = content(name, version)[0]
-    images, labels = examples(UNIT, classes=10, seed=0)
-    planes = images.transpose(0, 3, 1, 2).reshape(UNIT, -1)
+    images, labels = examples(IMAGES, classes=10, seed=0)
+    planes = images.transpose(0, 3, 1, 2).reshape(IMAGES, -1)
     found = {b"data": planes, b"labels": [*labels.tolist()[:-1], label]}
     file = version.train[1]
     write(tmp_path, {**files, file: pickle.dumps(found, 2)})
-    message = rf"holds label {label} of example {UNIT - 1}, outside 0\.\.9"
+    message = rf"holds label {label} of example {IMAGES - 1}, outside 0\.\.9"
     with pytest.raises(data.DataError, match=message) as caught:
         load(name, tmp_path)
     one_line(caught, tmp_path / file)
@@ -243,7 +243,7 @@ def test_a_pickle_whose_labels_are_no_whole_numbers_is_refused():
 def test_cifar_of_one_class_is_refused(tmp_path, name, version):
     files = content(name, version)[0]
     kind = cifar.SETS[name]
-    images, _ = examples(UNIT * kind.units, classes=2, seed=0)
+    images, _ = examples(IMAGES * kind.parts_per_file, classes=2, seed=0)
     part = encoded(images, np.full(len(images), 4, np.uint8), name=name, version=version)
     write(tmp_path, {**files, **dict.fromkeys(version.train, part)})
     with pytest.raises(data.DataError, match=f"all 40 training images of {name} are of class 4"):
@@ -279,7 +279,7 @@ def test_a_damaged_training_file_is_named_in_one_line(tmp_path, name, version, d
 def test_a_file_with_images_missing_is_damaged(tmp_path, name, version):
     kind = cifar.SETS[name]
     files = content(name, version)[0]
-    part = examples(UNIT * kind.units - 1, classes=10, seed=0)
+    part = examples(IMAGES * kind.parts_per_file - 1, classes=10, seed=0)
     file = version.train[0]
     write(tmp_path, {**files, file: encoded(*part, name=name, version=version)})
     with pytest.raises(data.DataError, match=rf"holds {len(part[1])} images, not"):
@@ -304,7 +304,7 @@ def test_a_missing_file_is_named_with_what_to_fetch(tmp_path, name, version):
 def test_labels_outside_the_classes_are_an_error(tmp_path):
     name, version = CASES[0]
     files = content(name, version)[0]
-    images, labels = examples(UNIT, classes=10, seed=0)
+    images, labels = examples(IMAGES, classes=10, seed=0)
     labels[3] = 10
     file = version.train[1]
     write(tmp_path, {**files, file: encoded(images, labels, name=name, version=version)})
@@ -335,7 +335,7 @@ def test_a_damaged_archive_is_named_in_one_line(tmp_path, name, version):
 def test_members_of_an_archive_are_taken_by_name_and_never_unpacked(tmp_path):
     name, version = CASES[0]
     path = pack(tmp_path / version.archive, content(name, version)[0], folder="../../elsewhere")
-    assert load(name, tmp_path)[0].train == 5 * UNIT
+    assert load(name, tmp_path)[0].train == 5 * IMAGES
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -344,7 +344,7 @@ def test_a_short_binary_test_file_is_read_with_a_warning(tmp_path):
     files, _, (images, labels) = content(name, version)
     files[version.test] = encoded(images[:3], labels[:3], name=name, version=version)
     write(tmp_path, files)
-    with pytest.warns(UserWarning, match=f"{version.test} holds 3 of the {UNIT} test images"):
+    with pytest.warns(UserWarning, match=f"{version.test} holds 3 of the {IMAGES} test images"):
         info, found = load(name, tmp_path)
     assert info.test == 3
     np.testing.assert_array_equal(found.test.images, images[:3])

@@ -58,7 +58,7 @@ def group_of(keep_best):
 def _pieces():
     """Every evaluation is a moment, unless a test sweeps over several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "SHORT", 0)
+        patch.setattr(fit, "MULTI_EVAL_GAP", 0)
         yield
 
 
@@ -74,11 +74,11 @@ def group(best_group):
 
 @pytest.fixture(scope="module")
 def history(group):
-    """The states at every moment, by step, and the rows at the end."""
+    """The states at every event, by step, and the rows at the end."""
     states = {}
-    for moment in group.fit(PLAN):
-        states[moment.step] = group.take(moment.states)
-    return states, moment.rows
+    for event in group.fit(PLAN):
+        states[event.step] = group.take(event.states)
+    return states, event.rows
 
 
 @pytest.fixture(scope="module")
@@ -182,59 +182,63 @@ def test_a_network_does_not_feel_what_becomes_of_its_neighbours(best_group, hist
     assert rows[IMPROVING] == history[1][IMPROVING]
 
 
-# Pieces, marks and resumption.
+# Chunks, save steps and resumption.
 
 
 @pytest.mark.parametrize(("first", "seconds"), [(1, 0.0), (3, 1e6), (50, 1e6)])
-def test_pieces_change_nothing(group, history, end, monkeypatch, first, seconds):
-    monkeypatch.setattr(fit, "FIRST_PIECE", first)
-    monkeypatch.setattr(fit, "PIECE_SECONDS", seconds)
-    moments = [(moment.step, moment.rows) for moment in group.fit(PLAN, marks=(0, 7, 60, 99))]
-    steps = [step for step, _ in moments]
+def test_chunks_change_nothing(group, history, end, monkeypatch, first, seconds):
+    monkeypatch.setattr(fit, "FIRST_CHUNK_STEPS", first)
+    monkeypatch.setattr(fit, "CHUNK_SECONDS", seconds)
+    events = [(event.step, event.rows) for event in group.fit(PLAN, save_steps=(0, 7, 60, 99))]
+    steps = [step for step, _ in events]
     assert steps == sorted(set(steps))
     assert {7, *PLAN.evaluations} <= set(steps)
     assert (steps == list(range(1, 61))) == (seconds == 0.0)
-    assert moments[-1][1] == history[1]
-    states, _ = group.train(PLAN, marks=(7,))
+    assert events[-1][1] == history[1]
+    states, _ = group.train(PLAN, save_steps=(7,))
     tiny.assert_same(states, end)
 
 
 @pytest.mark.parametrize("cut", [3, 4, 5, 22, 59])
-def test_a_training_resumed_from_any_moment_is_the_uninterrupted_one(
+def test_a_training_resumed_from_any_event_is_the_uninterrupted_one(
     group, history, end, monkeypatch, cut
 ):
-    monkeypatch.setattr(fit, "PIECE_SECONDS", 0.0)
-    monkeypatch.setattr(fit, "FIRST_PIECE", 1)
-    moment = next(moment for moment in group.fit(PLAN) if moment.step == cut)
-    saved, rows = group.take(moment.states), copy.deepcopy(moment.rows)
-    since = max((row[-1]["step"] for row in rows if row), default=0)
-    states, rows = group.train(PLAN, states=saved, begin=cut, since=since, rows=rows)
+    monkeypatch.setattr(fit, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "FIRST_CHUNK_STEPS", 1)
+    event = next(event for event in group.fit(PLAN) if event.step == cut)
+    saved, rows = group.take(event.states), copy.deepcopy(event.rows)
+    last_eval_step = max((row[-1]["step"] for row in rows if row), default=0)
+    states, rows = group.train(
+        PLAN, states=saved, start_step=cut, last_eval_step=last_eval_step, rows=rows
+    )
     tiny.assert_same(states, end)
     assert rows == history[1]
 
 
 @pytest.mark.parametrize("cut", [None, 3, 17, 40])
-def test_a_sweep_over_evaluations_is_the_same_training(group, history, end, monkeypatch, cut):
-    monkeypatch.setattr(fit, "SHORT", fit.SWEPT)
+def test_a_loop_over_evaluations_is_the_same_training(group, history, end, monkeypatch, cut):
+    monkeypatch.setattr(fit, "MULTI_EVAL_GAP", fit.MULTI_EVAL_COUNT)
     if cut is None:
-        moments = [(moment.step, moment.rows) for moment in group.fit(PLAN, marks=(0, 7, 60, 99))]
-        steps = [step for step, _ in moments]
+        events = [(event.step, event.rows) for event in group.fit(PLAN, save_steps=(0, 7, 60, 99))]
+        steps = [step for step, _ in events]
         assert steps == sorted(set(steps))
         assert {7, PLAN.steps} <= set(steps)
         assert len(steps) < len(PLAN.evaluations)
-        assert moments[-1][1] == history[1]
+        assert events[-1][1] == history[1]
         states, rows = group.train(PLAN)
     else:
-        moment = next(moment for moment in group.fit(PLAN, marks=(cut,)) if moment.step >= cut)
-        saved, rows = group.take(moment.states), copy.deepcopy(moment.rows)
-        since = max((row[-1]["step"] for row in rows if row), default=0)
-        states, rows = group.train(PLAN, states=saved, begin=moment.step, since=since, rows=rows)
+        event = next(event for event in group.fit(PLAN, save_steps=(cut,)) if event.step >= cut)
+        saved, rows = group.take(event.states), copy.deepcopy(event.rows)
+        last_eval_step = max((row[-1]["step"] for row in rows if row), default=0)
+        states, rows = group.train(
+            PLAN, states=saved, start_step=event.step, last_eval_step=last_eval_step, rows=rows
+        )
     tiny.assert_same(states, end)
     assert rows == history[1]
 
 
-def test_a_training_that_is_over_has_no_moments(group, end):
-    assert not list(group.fit(PLAN, states=end, begin=PLAN.steps, since=PLAN.steps))
+def test_a_training_that_is_over_has_no_events(group, end):
+    assert not list(group.fit(PLAN, states=end, start_step=PLAN.steps, last_eval_step=PLAN.steps))
 
 
 def test_a_group_ends_as_soon_as_all_its_networks_have_stopped(best_group, history):
@@ -242,39 +246,39 @@ def test_a_group_ends_as_soon_as_all_its_networks_have_stopped(best_group, histo
     states, rows = stopping.train(PLAN)
     stop = max(int(state.stopped_step) for state in states)
     assert stop == rows[0][-1]["step"] < PLAN.steps
-    assert not list(stopping.fit(PLAN, states=states, begin=stop, since=stop))
+    assert not list(stopping.fit(PLAN, states=states, start_step=stop, last_eval_step=stop))
 
 
-def test_the_states_of_a_moment_are_gone_once_the_loop_goes_on(group):
-    moments = group.fit(PLAN)
-    first = next(moments)
-    next(moments)
+def test_the_states_of_an_event_are_gone_once_the_loop_goes_on(group):
+    events = group.fit(PLAN)
+    first = next(events)
+    next(events)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first.states.network))
 
 
 def test_everything_is_compiled_once(best_group, history):
     group = best_group(EXPLODING, IMPROVING, OVERFITTING)
-    for begin in (0, 17):
-        states, _ = group.train(PLAN, begin=begin, since=begin)
+    for start_step in (0, 17):
+        states, _ = group.train(PLAN, start_step=start_step, last_eval_step=start_step)
         group.finish(states)
     for function in (group.compiled.advance, group.compiled.measure, group.compiled.finish):
         assert function._cache_size() == 1
 
 
 @pytest.mark.parametrize(
-    ("piece", "steps", "seconds", "following"),
+    ("chunk", "steps", "seconds", "following"),
     [
-        (50, 50, fit.PIECE_SECONDS, 50),
-        (50, 50, fit.PIECE_SECONDS / 100, 100),  # at most twice as long
-        (50, 50, fit.PIECE_SECONDS * 5, 10),
-        (50, 50, fit.PIECE_SECONDS * 1000, 1),
-        (50, 10, fit.PIECE_SECONDS / 100, 50),  # cut short by an evaluation: no reason to grow
-        (50, 10, fit.PIECE_SECONDS * 5, 2),  # but one to shrink
+        (50, 50, fit.CHUNK_SECONDS, 50),
+        (50, 50, fit.CHUNK_SECONDS / 100, 100),  # at most twice as long
+        (50, 50, fit.CHUNK_SECONDS * 5, 10),
+        (50, 50, fit.CHUNK_SECONDS * 1000, 1),
+        (50, 10, fit.CHUNK_SECONDS / 100, 50),  # cut short by an evaluation: no reason to grow
+        (50, 10, fit.CHUNK_SECONDS * 5, 2),  # but one to shrink
         (1, 1, 0.0, 2),
     ],
 )
-def test_pieces_approach_their_length_in_seconds(piece, steps, seconds, following):
-    assert fit._next_piece(piece, steps, seconds) == following
+def test_chunks_approach_their_length_in_seconds(chunk, steps, seconds, following):
+    assert fit._next_chunk(chunk, steps, seconds) == following
 
 
 def test_numbers_that_json_cannot_hold_are_none():

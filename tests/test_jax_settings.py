@@ -146,7 +146,7 @@ FUNCTIONS = {
     "graphs.categories": lambda: graphs.categories(PARAMS, MASK)[:2],
     "graphs.compact": lambda: tuple(graphs.compact(PARAMS, MASK, fold=True)),
     "losses.mean": lambda: losses.mean(BATCH[0], BATCH[1][:, None].repeat(2, 1) % 1, (1, 1)),
-    "losses.guesses": lambda: losses.guesses(BATCH[0], (1, 1)),
+    "losses.predictions": lambda: losses.predictions(BATCH[0], (1, 1)),
 }
 
 

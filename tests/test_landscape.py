@@ -181,7 +181,9 @@ def test_distances_under_a_mask_are_those_of_masked_weights():
 def test_sums_over_batches_are_the_distances_of_outputs(pair):
     model, data, a, b = pair
     mask, norms = masks.dense(a.params), (data.mean, data.std)
-    found = evaluation.apart(evaluation.Seen(model, normalize), (a, b), mask, data.test, norms)
+    found = evaluation.disagreement(
+        evaluation.Classifier(model, normalize), (a, b), mask, data.test, norms
+    )
     inputs = normalize(jnp.asarray(data.test.images), data.mean, data.std)
     logits = [model.apply(network, inputs, False)[0] for network in (a, b)]
     losses = [-jax.nn.log_softmax(each)[jnp.arange(len(each)), data.test.labels] for each in logits]

@@ -132,7 +132,7 @@ def test_a_set_of_another_size_is_told_in_the_log_once(tmp_path, caplog):
 
 @pytest.mark.parametrize(("name", "version"), test_cifar.CASES, ids=test_cifar.NAMES)
 def test_cifar_in_the_folder_of_the_other_cifar_is_refused(tmp_path, monkeypatch, name, version):
-    monkeypatch.setattr(cifar, "UNIT", test_cifar.UNIT)
+    monkeypatch.setattr(cifar, "IMAGES_PER_PART", test_cifar.IMAGES)
     other = {"cifar10": "cifar100", "cifar100": "CIFAR-10"}[name]
     test_cifar.write(tmp_path / other, test_cifar.content(name, version)[0])
     with pytest.raises(data.DataError, match="lies in a folder of CIFAR-10") as caught:

@@ -220,20 +220,20 @@ def test_the_new_normalisation_leaves_digests_alone():
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_tasks(tasks):
     logits, labels = labelled(tasks, 40)
     entropies, right = expected(logits, labels, tasks)
-    found = losses.each(jnp.asarray(logits), labels, tasks)
+    found = losses.per_label(jnp.asarray(logits), labels, tasks)
     assert found.shape == labels.shape
     np.testing.assert_allclose(np.reshape(found, entropies.shape), entropies, rtol=1e-4, atol=1e-6)
     mean = losses.mean(jnp.asarray(logits), labels, tasks)
     np.testing.assert_allclose(mean, entropies.sum(1).mean(), rtol=1e-5)
-    guesses = losses.guesses(jnp.asarray(logits), tasks)
-    np.testing.assert_array_equal(np.reshape(guesses == labels, right.shape), right)
+    predictions = losses.predictions(jnp.asarray(logits), tasks)
+    np.testing.assert_array_equal(np.reshape(predictions == labels, right.shape), right)
 
 
 def test_a_task_changes_no_output_of_another():
     logits, labels = labelled((3, 1, 2), 5)
 
     def of(place):
-        return lambda logits: losses.each(logits, labels, (3, 1, 2))[:, place].sum()
+        return lambda logits: losses.per_label(logits, labels, (3, 1, 2))[:, place].sum()
 
     for place, own in enumerate((slice(0, 3), slice(3, 4), slice(4, 6))):
         gradient = np.array(jax.grad(of(place))(jnp.asarray(logits)))
@@ -269,17 +269,19 @@ NORMS = (np.zeros(1, np.float32), np.ones(1, np.float32))
 def test_sums_by_task_are_those_of_numpy_and_add_up(tasks):
     model, network, mask, split = outputs_as_inputs(tasks, 25)
     entropies, right = expected(split.images.reshape(25, -1), split.labels, tasks)
-    seen = evaluation.Seen(model, data.normalize, tasks)
-    whole = evaluation.tally(seen, network, mask, split, NORMS)
+    classifier = evaluation.Classifier(model, data.normalize, tasks)
+    whole = evaluation.metric_sums(classifier, network, mask, split, NORMS)
     np.testing.assert_allclose(whole.loss, entropies.sum(), rtol=1e-5)
-    assert whole.right == right.sum()
-    by_task = evaluation.scanned(
-        lambda batch: evaluation.by_task(seen, network, mask, batch, NORMS), split, size=10
+    assert whole.correct == right.sum()
+    by_task = evaluation.sum_over_split(
+        lambda batch: evaluation.metric_sums_by_task(classifier, network, mask, batch, NORMS),
+        split,
+        size=10,
     )
     np.testing.assert_allclose(by_task.loss, entropies.sum(0), rtol=1e-5)
-    np.testing.assert_array_equal(by_task.right, right.sum(0))
-    for found in (evaluation.mean, evaluation.divided):
-        measured = found(whole, 25, tasks=evaluation.labels_each(split))
+    np.testing.assert_array_equal(by_task.correct, right.sum(0))
+    for found in (evaluation.mean, evaluation.mean_numpy):
+        measured = found(whole, 25, tasks=evaluation.labels_per_example(split))
         np.testing.assert_allclose(measured.loss, entropies.sum(1).mean(), rtol=1e-5)
         np.testing.assert_allclose(measured.accuracy, right.mean(), rtol=1e-6)
 
@@ -288,18 +290,18 @@ def test_examples_that_fill_up_a_batch_count_for_nothing():
     model, network, mask, split = outputs_as_inputs((3, 1), 6)
     filled = split._replace(labels=np.where(np.arange(6)[:, None] < 4, split.labels, -1))
     first = Split(*(array[:4] for array in split))
-    seen = evaluation.Seen(model, data.normalize, (3, 1))
-    for sums in (evaluation.tally, evaluation.by_task):
-        a, b = (sums(seen, network, mask, each, NORMS) for each in (filled, first))
+    classifier = evaluation.Classifier(model, data.normalize, (3, 1))
+    for sums in (evaluation.metric_sums, evaluation.metric_sums_by_task):
+        a, b = (sums(classifier, network, mask, each, NORMS) for each in (filled, first))
         tiny.assert_close(a, b, rtol=1e-6)
 
 
-def test_networks_are_apart_where_they_differ_in_any_task():
+def test_networks_disagree_where_they_differ_in_any_task():
     model, network, mask, split = outputs_as_inputs((1, 2), 30)
     other = network._replace(params={"bias": jnp.array([5.0, 0.0, 0.0])})
     pair, tasks = (network, other), (1, 2)
-    seen = evaluation.Seen(model, data.normalize, tasks)
-    found = evaluation.apart(seen, pair, mask, split, NORMS)
+    classifier = evaluation.Classifier(model, data.normalize, tasks)
+    found = evaluation.disagreement(classifier, pair, mask, split, NORMS)
     logits = split.images.reshape(30, -1)
     moved = logits + np.array([5, 0, 0])
     gaps = [expected(each, split.labels, tasks)[0].sum(1) for each in (logits, moved)]
@@ -324,21 +326,21 @@ def test_a_group_sums_by_task_and_measures_means_over_tasks(looped):
     layout = execution.Layout(devices=(jax.devices()[0],), per_device=1, looped=looped)
     compiled = fit.compile(trainer, layout, train_examples=100)
     shared = layout.share(dataset)
-    sums = compiled.summing(
-        lambda trees, batch, norms: evaluation.by_task(
-            evaluation.Seen(model, data.normalize, tasks), *trees, batch, norms
+    sums = compiled.make_sums(
+        lambda trees, batch, mean_std: evaluation.metric_sums_by_task(
+            evaluation.Classifier(model, data.normalize, tasks), *trees, batch, mean_std
         )
     )
     trees = (layout.place([network]), layout.place([mask]))
-    norms = (shared.mean, shared.std)
-    (found,) = layout.take(sums(trees, shared.test, norms), 1)
-    assert found.loss.shape == found.right.shape == (2,)
+    mean_std = (shared.mean, shared.std)
+    (found,) = layout.take(sums(trees, shared.test, mean_std), 1)
+    assert found.loss.shape == found.correct.shape == (2,)
     state = layout.place([jax.device_get(trainer.start(network, mask))])
     _, measured = compiled.measure(state, trees[1], shared, np.int32(1), np.int32(0))
     (measured,) = layout.take(measured, 1)
     count = len(dataset.test.labels)
     np.testing.assert_allclose(measured.test.loss, found.loss.sum() / count, rtol=1e-5)
-    np.testing.assert_allclose(measured.test.accuracy, found.right.sum() / (2 * count), rtol=1e-6)
+    np.testing.assert_allclose(measured.test.accuracy, found.correct.sum() / (2 * count), rtol=1e-6)
 
 
 def test_one_task_of_classes_trains_as_without_tasks():

@@ -74,9 +74,11 @@ def load(root, name="folder:set", *, validation=0, stream=CHOSEN, **config):
     return data.load(config, seed=0)
 
 
-def stream(source, begin=0, end=6, *, batch_size=4, config=CHOSEN, **how):
+def stream(source, start_step=0, end=6, *, batch_size=4, config=CHOSEN, **how):
     how = {"order_key": ORDER, "crop_key": CROPS} | how
-    found = streamed.training(source, config, batch_size=batch_size, begin=begin, end=end, **how)
+    found = streamed.training(
+        source, config, batch_size=batch_size, start_step=start_step, end=end, **how
+    )
     return list(found)
 
 
@@ -716,7 +718,7 @@ def test_a_stream_that_is_left_early_ends_its_workers(pictures):
         pictures[0],
         load_settings(workers=2),
         batch_size=4,
-        begin=0,
+        start_step=0,
         end=10**6,
         order_key=ORDER,
         crop_key=CROPS,
@@ -749,7 +751,7 @@ chosen = data.DataConfig(
 try:
     info, found = data.load(chosen, seed=0)
     batch = next(streamed.training(
-        found.train, stream, batch_size=4, begin=2, end=3,
+        found.train, stream, batch_size=4, start_step=2, end=3,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),
     ))
     print(batch.images.shape[0], *batch.labels.tolist(), batch.images.sum())
@@ -801,7 +803,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
     chosen = data.StreamConfig(image_size=6, resize_to=8, workers=2)
     found = streamed.training(
-        folders.read(sys.argv[1], name="set")[0], chosen, batch_size=4, begin=0, end=10**6,
+        folders.read(sys.argv[1], name="set")[0], chosen, batch_size=4, start_step=0, end=10**6,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),
     )
     next(found)

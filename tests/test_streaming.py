@@ -97,13 +97,13 @@ def group(found):
 
 @pytest.fixture(scope="module")
 def history(group):
-    """The states at every moment, by step, and the rows at the end."""
+    """The states at every event, by step, and the rows at the end."""
     states = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "PIECE_SECONDS", 0.0)  # a moment at every step
-        for moment in group.fit(PLAN):
-            states[moment.step] = group.take(moment.states)
-    return states, moment.rows
+        patch.setattr(fit, "CHUNK_SECONDS", 0.0)  # an event at every step
+        for event in group.fit(PLAN):
+            states[event.step] = group.take(event.states)
+    return states, event.rows
 
 
 @pytest.fixture(scope="module")
@@ -120,17 +120,19 @@ def test_streamed_and_in_memory_training_give_the_same_losses(found, group, hist
     state, mask = group.starts[0], tiny.half(group.starts[0].network.params)
     update, measure = jax.jit(trainer.update), jax.jit(trainer.measure)
     order_key = tuple(jax.random.key_data(ORDER).tolist())
-    count, since = len(train.labels), 0
+    count, last_eval_step = len(train.labels), 0
     for step in range(PLAN.steps):
         epoch, at = divmod(step, count // BATCH)
         rows = batches.order(order_key, epoch, count)[at * BATCH : (at + 1) * BATCH]
         batch = Split(train.images[rows], train.labels[rows])
         state = update(state, mask, batch, norms, np.int32(step))
         if step + 1 in PLAN.evaluations:
-            state, measured = measure(state, mask, dataset, step + 1, since)
-            since = step + 1
+            state, measured = measure(state, mask, dataset, step + 1, last_eval_step)
+            last_eval_step = step + 1
             tiny.assert_close(
-                fit.row_at(since, history[1][0]), fit._row(since, measured), **TOLERANCE
+                fit.row_at(last_eval_step, history[1][0]),
+                fit._row(last_eval_step, measured),
+                **TOLERANCE,
             )
     tiny.assert_close(end[0], jax.device_get(state), **TOLERANCE)
     kept, [on_train] = group.finish(end)
@@ -164,16 +166,18 @@ def test_one_and_two_devices_agree_with_batch_norm(found):
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 8])
-def test_a_training_resumed_from_any_moment_is_the_uninterrupted_one(group, history, end, cut):
+def test_a_training_resumed_from_any_event_is_the_uninterrupted_one(group, history, end, cut):
     states, whole = history
     rows = [copy.deepcopy([row for row in whole[0] if row["step"] <= cut])]
-    since = max((row["step"] for row in rows[0]), default=0)
-    resumed, rows = group.train(PLAN, states=states[cut], begin=cut, since=since, rows=rows)
+    last_eval_step = max((row["step"] for row in rows[0]), default=0)
+    resumed, rows = group.train(
+        PLAN, states=states[cut], start_step=cut, last_eval_step=last_eval_step, rows=rows
+    )
     tiny.assert_same(resumed, end)
     assert rows == whole
 
 
-def test_pieces_and_how_far_ahead_batches_are_sent_change_nothing(found, history, end):
+def test_chunks_and_how_far_ahead_batches_are_sent_change_nothing(found, history, end):
     config = StreamConfig(**(vars(AS_STORED) | {"prefetch": 0}))
     states, rows = Group(found, ONE, config).train(PLAN)
     tiny.assert_same(states, end)
@@ -184,7 +188,7 @@ def test_a_training_that_is_over_reads_nothing(group, end):
     gone = group.data.train._replace(read=None)
     over = copy.copy(group)
     over.data = group.data._replace(train=gone)
-    assert not list(over.fit(PLAN, states=end, begin=PLAN.steps, since=PLAN.steps))
+    assert not list(over.fit(PLAN, states=end, start_step=PLAN.steps, last_eval_step=PLAN.steps))
 
 
 class Opened:
@@ -193,19 +197,19 @@ class Opened:
     def __init__(self):
         self.book = []
 
-    def __call__(self, begin):
-        self.book.append(("open", begin))
+    def __call__(self, start_step):
+        self.book.append(("open", start_step))
         try:
-            yield from range(begin, 100)
+            yield from range(start_step, 100)
         finally:
-            self.book.append(("close", begin))
+            self.book.append(("close", start_step))
 
 
-def test_a_feed_is_opened_once_for_pieces_that_follow_each_other():
+def test_a_feed_is_opened_once_for_chunks_that_follow_each_other():
     opened = Opened()
     feed = streaming.Feed(opened, put=str, depth=2)
     assert opened.book == []
-    found = [pair for piece in ((3, 5), (5, 6), (6, 9)) for pair in feed.batches(*piece)]
+    found = [pair for chunk in ((3, 5), (5, 6), (6, 9)) for pair in feed.batches(*chunk)]
     assert found == [(step, str(step)) for step in range(3, 9)]
     assert opened.book == [("open", 3)]
     assert list(feed.batches(4, 5)) == [(4, "4")]
@@ -217,8 +221,8 @@ def test_a_feed_is_opened_once_for_pieces_that_follow_each_other():
 
 
 def test_a_feed_that_failed_begins_anew():
-    def broken(begin):
-        yield begin
+    def broken(start_step):
+        yield start_step
         raise data.DataError("broken")
 
     feed = streaming.Feed(broken, put=str, depth=0)
@@ -233,14 +237,14 @@ def test_a_feed_that_failed_begins_anew():
 @pytest.mark.parametrize("how", ["to its end", "left"])
 def test_workers_serve_a_training_from_its_beginning_and_end_with_it(found, history, end, how):
     config = StreamConfig(**(vars(AS_STORED) | {"workers": 2}))
-    moments = Group(found, ONE, config).fit(PLAN)
-    next(moments)
+    events = Group(found, ONE, config).fit(PLAN)
+    next(events)
     first = {child.pid for child in multiprocessing.active_children()}
     assert len(first) == 2
     if how == "left":
-        moments.close()
+        events.close()
     else:
-        *_, last = moments
+        *_, last = events
         assert last.rows == history[1]
         tiny.assert_same(ONE.take(last.states, 1), end)
     assert not multiprocessing.active_children()
@@ -305,7 +309,7 @@ def imp(config, out, *, stop_at=None):
 )
 def test_a_run_interrupted_anywhere_ends_with_the_same_bits(root, tmp_path, monkeypatch, share):
     config = imp_settings(root)
-    monkeypatch.setattr(fit, "PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "CHUNK_SECONDS", 0.0)
     events, whole = imp(config, tmp_path / "whole")
     assert len(whole) == 3  # the dense network, the state that is rewound to, the ticket
     stops = [at for at, event in enumerate(events, 1) if not event.finished]

@@ -86,11 +86,16 @@ class Group:
             for network, mask in zip(networks, group_masks, strict=True)
         ]
 
-    def fit(self, plan, *, states=None, begin=0, since=0, rows=None, marks=()):
-        """Yield the moments of a training; from its beginning unless told otherwise."""
+    def fit(self, plan, *, states=None, start_step=0, last_eval_step=0, rows=None, save_steps=()):
+        """Yield the events of a training; from its beginning unless told otherwise."""
         states = self.layout.place(self.starts if states is None else states)
         rows = [[] for _ in range(self.count)] if rows is None else rows
-        times = {"begin": begin, "since": since, "plan": plan, "marks": marks}
+        times = {
+            "start_step": start_step,
+            "last_eval_step": last_eval_step,
+            "plan": plan,
+            "save_steps": save_steps,
+        }
         arrays = (states, self.masks, self.data, self.keys)
         return fit.fit(self.compiled, *arrays, rows=rows, **times)
 

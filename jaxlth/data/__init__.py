@@ -40,13 +40,13 @@ __all__ = [
 ]
 
 
-def load(settings: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
+def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
     """Return a data set, with a validation split drawn from its training set.
 
     The same settings and seed give the same split, whatever else a run does.
 
     Args:
-      settings: which data set; share of the training set for validation.
+      config: which data set; share of the training set for validation.
       seed: of the run; the stream "validation" of replicate 0 draws the split.
 
     Raises:
@@ -58,12 +58,12 @@ def load(settings: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
       >>> info.train, info.validation, info.test, data.train.images.shape
       (1294, 144, 359, (1294, 8, 8, 1))
     """
-    read = streamed.load if settings.streamed else memory.load
-    return read(settings, seed=seed)
+    read = streamed.load if config.streamed else memory.load
+    return read(config, seed=seed)
 
 
-def identify(settings: DataConfig) -> Identity:
-    """Return what tells a data set from another one of its name; nothing is built or drawn.
+def identify(config: DataConfig) -> Identity:
+    """Return the identity of a data set, which another one of its name lacks; nothing is built.
 
     Raises:
       DataError: the data set is missing, not prepared yet, or damaged.
@@ -73,5 +73,5 @@ def identify(settings: DataConfig) -> Identity:
       >>> identify(DataConfig(name="moons")) == Identity(info.digest, None)
       True
     """
-    of = streamed.digest if settings.streamed else memory.digest
-    return Identity(of(settings), directory(settings))
+    digest_of = streamed.digest if config.streamed else memory.digest
+    return Identity(digest_of(config), directory(config))

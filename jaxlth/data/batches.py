@@ -51,7 +51,7 @@ def training(
     crop: Callable[..., np.ndarray],
     *,
     batch_size: int,
-    begin: int,
+    start_step: int,
     end: int,
     order_key: jax.Array,
     crop_key: jax.Array,
@@ -59,13 +59,13 @@ def training(
     workers: int,
     skip_broken: bool,
 ) -> Generator[sources.Split, None, None]:
-    """Return the batches of steps begin, ..., end - 1.
+    """Return the batches of steps start_step, ..., end - 1.
 
     Args:
       source: the training examples, the same on all hosts.
       crop: (image, draws=) -> pixels, such as `crops.random_crop` with its settings.
       batch_size: examples of a step, over all hosts.
-      begin: first step.
+      start_step: first step.
       end: step after the last one.
       order_key: of the order; it differs from epoch to epoch by itself.
       crop_key: of the crops, likewise.
@@ -96,7 +96,7 @@ def training(
         rows=rows,
         skip_broken=skip_broken,
     )
-    return workers_lib.make(make, begin, end, workers=workers)
+    return workers_lib.make(make, start_step, end, workers=workers)
 
 
 def evaluation(
@@ -175,10 +175,10 @@ def _evaluation_batch(
     black = crop(crops.BLACK)
     return _stack(
         [
-            encoded.load(source, each, crop, skip_broken=skip_broken)
-            if each < source.examples
+            encoded.load(source, row, crop, skip_broken=skip_broken)
+            if row < source.examples
             else (black, PADDING)
-            for each in numbers
+            for row in numbers
         ]
     )
 

@@ -21,10 +21,12 @@ import numpy as np
 
 from jaxlth.data import pickles, published, sources
 
-UNIT = 10_000  # images in a file of CIFAR-10 and in both test files; CIFAR-100 trains on five units
+IMAGES_PER_PART = (
+    10_000  # a file of CIFAR-10 and both test files are one part; CIFAR-100 trains on 5
+)
 PIXELS = 3 * 32 * 32
 LARGEST = 2**28  # bytes; a file larger than this is none of these
-Files = Mapping[str, bytes]  # what was found, by name
+Files = Mapping[str, bytes]  # name -> content
 
 
 class _Version(NamedTuple):
@@ -38,7 +40,7 @@ class _Version(NamedTuple):
 class _Set(NamedTuple):
     title: str
     classes: int
-    units: int  # in each training file
+    parts_per_file: int  # of the training files
     versions: tuple[_Version, ...]
 
 
@@ -56,23 +58,26 @@ def read(data_dir: str | None, *, name: str) -> sources.Published:
       DataError: no directory is given, a file is missing or damaged, a pickle holds more than data,
         or files are those of another set; see `published.check`.
     """
-    kind = SETS[name]
+    data_set = SETS[name]
     version, place, files = _find(data_dir, name)
     missing = [file for file in (*version.train, version.test) if file not in files]
     if missing:
         raise sources.DataError(
             f"{place} lacks {', '.join(missing)}, a part of the data set `{name}`; fetch"
-            f" {version.archive} again, published {_published(kind)}."
+            f" {version.archive} again, published {_published(data_set)}."
         )
+    per_file = data_set.parts_per_file * IMAGES_PER_PART
     parts = [
-        _split(files, file, version, kind, place=place, count=kind.units * UNIT)
+        _split(files, file, version, data_set, place=place, count=per_file)
         for file in version.train
     ]
     train = sources.Split(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-    test = _split(files, version.test, version, kind, place=place, count=UNIT, short=True)
+    test = _split(
+        files, version.test, version, data_set, place=place, count=IMAGES_PER_PART, short=True
+    )
     paths = [place / file for file in (*version.train, version.test)]
     published.check(name, zip(paths, [part.labels for part in (*parts, test)], strict=True))
-    return sources.Published(train=train, test=test, classes=kind.classes)
+    return sources.Published(train=train, test=test, classes=data_set.classes)
 
 
 def binary(content: bytes, *, labels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,8 +110,8 @@ def pickled(content: bytes, *, label: bytes, classes: int = 256) -> tuple[np.nda
       ValueError: it is no such pickle, asks for more than data need, or has another label.
     """
     try:
-        found = {_as_bytes(key): value for key, value in pickles.read(content).items()}
-        pixels, labels = found[b"data"], np.array(found[label])
+        contents = {_as_bytes(key): value for key, value in pickles.read(content).items()}
+        pixels, labels = contents[b"data"], np.array(contents[label])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"it is no pickle of images ({error})") from error
     if np.shape(pixels) != (labels.size, PIXELS) or labels.ndim != 1:
@@ -130,7 +135,7 @@ SETS = {
     "cifar10": _Set(
         title="CIFAR-10",
         classes=10,
-        units=1,
+        parts_per_file=1,
         versions=(
             _Version(
                 folder="cifar-10-batches-bin",
@@ -151,7 +156,7 @@ SETS = {
     "cifar100": _Set(
         title="CIFAR-100",
         classes=100,
-        units=5,
+        parts_per_file=5,
         versions=(
             _Version(
                 folder="cifar-100-binary",
@@ -176,7 +181,7 @@ def _split(
     files: Files,
     file: str,
     version: _Version,
-    kind: _Set,
+    data_set: _Set,
     *,
     place: pathlib.Path,
     count: int,
@@ -187,46 +192,48 @@ def _split(
         pixels, labels = version.parse(files[file])
     except ValueError as error:
         raise _damaged(path, str(error)) from error
-    if short and 0 < len(labels) < count and version is kind.versions[0]:
+    if short and 0 < len(labels) < count and version is data_set.versions[0]:
         warnings.warn(
-            f"{path} holds {len(labels)} of the {count} test images of {kind.title}: accuracies on"
-            " them are coarser than, and not comparable with, published ones.",
+            f"{path} holds {len(labels)} of the {count} test images of {data_set.title}: accuracies"
+            " on them are coarser than, and not comparable with, published ones.",
             sources.ShortTestWarning,
             stacklevel=2,
         )
     elif len(labels) != count:
         raise _damaged(path, f"it holds {len(labels)} images, not {count}")
-    sources.check_labels(labels, classes=kind.classes, where=path)
+    sources.check_labels(labels, classes=data_set.classes, where=path)
     images = np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return sources.Split(images, labels.astype(np.int32))
 
 
 def _find(data_dir: str | None, name: str) -> tuple[_Version, pathlib.Path, Files]:
     """Return the version that is there, where, and its files."""
-    kind = SETS[name]
+    data_set = SETS[name]
     names = ", ".join(
-        each for version in kind.versions for each in (version.folder, version.archive)
+        published_name
+        for version in data_set.versions
+        for published_name in (version.folder, version.archive)
     )
     how = (
         f"give the option `--data-dir DIR` or set $JAXLTH_DATA, with one of {names}, published"
-        f" {_published(kind)}, in DIR, or with that or its files in DIR/{name}."
+        f" {_published(data_set)}, in DIR, or with that or its files in DIR/{name}."
     )
     root = sources.root(data_dir, name=name, how=how)
     for base in (root / name, root):
-        for version in kind.versions:
-            wanted = (*version.train, version.test)
+        for version in data_set.versions:
+            file_names = (*version.train, version.test)
             for place in (base, base / version.folder):
-                if any((place / file).is_file() for file in wanted):
-                    return version, place, _plain(place, wanted)
+                if any((place / file).is_file() for file in file_names):
+                    return version, place, _plain(place, file_names)
             if (base / version.archive).is_file():
-                return version, base / version.archive, _packed(base / version.archive, wanted)
+                return version, base / version.archive, _packed(base / version.archive, file_names)
     raise sources.DataError(
         f"No file of the data set `{name}` is in {root / name} nor {root}: {how}"
     )
 
 
-def _plain(place: pathlib.Path, wanted: tuple[str, ...]) -> Files:
-    paths = [place / file for file in wanted if (place / file).is_file()]
+def _plain(place: pathlib.Path, file_names: tuple[str, ...]) -> Files:
+    paths = [place / file for file in file_names if (place / file).is_file()]
     try:
         return {path.name: path.read_bytes() for path in paths if _bounded(path)}
     except OSError as error:
@@ -241,28 +248,29 @@ def _bounded(path: pathlib.Path) -> bool:
     return True
 
 
-def _packed(archive: pathlib.Path, wanted: tuple[str, ...]) -> Files:
-    """Return the wanted files of an archive, read once from its beginning to its end."""
-    found = {}
+def _packed(archive: pathlib.Path, file_names: tuple[str, ...]) -> Files:
+    """Return the named files of an archive, read once from its beginning to its end."""
+    files = {}
     try:
         with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as tar:
             for member in tar:
                 name = pathlib.PurePosixPath(member.name).name
-                if name in wanted and member.isfile() and member.size <= LARGEST:
+                if name in file_names and member.isfile() and member.size <= LARGEST:
                     content = tar.extractfile(member)
-                    found[name] = content.read() if content else b""
+                    files[name] = content.read() if content else b""
             while unzipped.read(2**20):  # up to the checksum at the end
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise _damaged(archive, f"it is no whole .tar.gz file ({error})") from error
     except OSError as error:
         raise sources.DataError(f"{archive} cannot be read: {error.strerror or error}.") from error
-    return found
+    return files
 
 
-def _damaged(path: pathlib.Path, what: str) -> sources.DataError:
-    return sources.DataError(f"{path} is damaged: {what}; fetch it again.")
+def _damaged(path: pathlib.Path, problem: str) -> sources.DataError:
+    return sources.DataError(f"{path} is damaged: {problem}; fetch it again.")
 
 
-def _published(kind: _Set) -> str:
-    return f"as '{kind.title} binary version' or '{kind.title} python version' (Krizhevsky 2009)"
+def _published(data_set: _Set) -> str:
+    title = data_set.title
+    return f"as '{title} binary version' or '{title} python version' (Krizhevsky 2009)"

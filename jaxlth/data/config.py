@@ -82,10 +82,10 @@ class StreamConfig:
             ("crop_area", 1, "two shares of the image, 0 < least <= largest <= 1"),
             ("crop_ratio", SIDE, "two ratios, 0 < least <= largest"),
         ):
-            given = getattr(self, field)
-            shown = " ".join(f"{number:g}" for number in given) or "nothing"
+            values = getattr(self, field)
+            shown = " ".join(f"{number:g}" for number in values) or "nothing"
             settings_lib.require(
-                len(given) == 2 and 0 < given[0] <= given[1] <= most,
+                len(values) == 2 and 0 < values[0] <= values[1] <= most,
                 f"`{field}` must be {rule}; got {shown}.",
             )
 
@@ -151,11 +151,11 @@ class DataConfig:
             f"`data_dir` must be a path; got {self.data_dir!r}.",
         )
         # A setting without effect would give the same results another name.
-        given = [] if self.streamed else _given(self.stream)
+        stream_fields = [] if self.streamed else _changed_fields(self.stream)
         settings_lib.require(
-            not given,
-            f"`{next(iter(given), '')}` has no effect on {self.name}, which memory holds; leave it"
-            " out, or name the data stream:NAME or folder:NAME.",
+            not stream_fields,
+            f"`{next(iter(stream_fields), '')}` has no effect on {self.name}, which memory holds;"
+            " leave it out, or name the data stream:NAME or folder:NAME.",
         )
         settings_lib.require(
             not self.streamed or self.augment == type(self).augment,
@@ -197,11 +197,11 @@ class Rows(NamedTuple):
     test: np.ndarray  # likewise
 
 
-def drawn_rows(config: DataConfig, count: int, *, seed: int) -> Rows:
-    """Return which of `count` published training images are for what.
+def split_rows(config: DataConfig, count: int, *, seed: int) -> Rows:
+    """Return the rows of `count` published training images that each split gets.
 
     Args:
-      config: the shares held out, and how many are trained on.
+      config: the shares held out, and the number of training examples.
       count: of the training images.
       seed: of the run; streams of replicate 0 draw them.
 
@@ -209,14 +209,16 @@ def drawn_rows(config: DataConfig, count: int, *, seed: int) -> Rows:
       ValueError: a share leaves a split without any example, or fewer are left than asked for.
 
     Example:
-      >>> rows = drawn_rows(DataConfig(validation=0.25, held_out_test=0.5), 8, seed=0)
+      >>> rows = split_rows(DataConfig(validation=0.25, held_out_test=0.5), 8, seed=0)
       >>> [len(each) for each in rows]
       [3, 1, 4]
     """
 
     def split(rows: np.ndarray, share: float, purpose: str) -> tuple[np.ndarray, np.ndarray]:
-        held = sources.held_out(len(rows), share, seed=seed, name=config.name, purpose=purpose)
-        return rows[~held], rows[held]
+        is_held_out = sources.held_out(
+            len(rows), share, seed=seed, name=config.name, purpose=purpose
+        )
+        return rows[~is_held_out], rows[is_held_out]
 
     train, test = split(np.arange(count), config.held_out_test, "test")
     train, validation = split(train, config.validation, "validation")
@@ -226,8 +228,10 @@ def drawn_rows(config: DataConfig, count: int, *, seed: int) -> Rows:
             f"`num_train_examples` must be at most the {len(train)} training images of "
             f"{config.name} that are not held out; got {config.num_train_examples}.",
         )
-        some = sources.drawn(len(train), config.num_train_examples, seed=seed, purpose="examples")
-        train = train[np.sort(some)]
+        subset = sources.random_rows(
+            len(train), config.num_train_examples, seed=seed, purpose="examples"
+        )
+        train = train[np.sort(subset)]
     return Rows(train, validation, test)
 
 
@@ -261,7 +265,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _given(config: Any) -> list[str]:
+def _changed_fields(config: Any) -> list[str]:
     """Return the fields that differ from their defaults."""
     plain = type(config)()
     names = [field.name for field in dataclasses.fields(config)]

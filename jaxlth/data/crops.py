@@ -157,12 +157,18 @@ def _box(
     log_ratio = math.log(ratio[0]), math.log(ratio[1])
     for area, shape, row, column in draws[: 4 * ATTEMPTS].reshape(ATTEMPTS, 4).tolist():
         pixels = width * height * (scale[0] + area * (scale[1] - scale[0]))
-        wide = math.exp(log_ratio[0] + shape * (log_ratio[1] - log_ratio[0]))
-        across, down = round(math.sqrt(pixels * wide)), round(math.sqrt(pixels / wide))
-        if 0 < across <= width and 0 < down <= height:
-            left, top = int(column * (width - across + 1)), int(row * (height - down + 1))
-            return left, top, left + across, top + down
-    wide = min(max(width / height, ratio[0]), ratio[1])
-    across, down = min(width, round(height * wide)), min(height, round(width / wide))
-    left, top = (width - across) // 2, (height - down) // 2
-    return left, top, left + max(across, 1), top + max(down, 1)
+        aspect = math.exp(log_ratio[0] + shape * (log_ratio[1] - log_ratio[0]))
+        crop_width, crop_height = (
+            round(math.sqrt(pixels * aspect)),
+            round(math.sqrt(pixels / aspect)),
+        )
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            left, top = (
+                int(column * (width - crop_width + 1)),
+                int(row * (height - crop_height + 1)),
+            )
+            return left, top, left + crop_width, top + crop_height
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    crop_width, crop_height = min(width, round(height * aspect)), min(height, round(width / aspect))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + max(crop_width, 1), top + max(crop_height, 1)

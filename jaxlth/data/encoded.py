@@ -87,7 +87,7 @@ def load(
         except ValueError as error:
             reason = f"is broken: {error}; fetch it again"
             continue
-        _tell_large(image, source.where(at % source.examples))
+        _warn_large(image, source.where(at % source.examples))
         if at != number:
             kind = reason.partition(":")[0]
             warnings.warn(
@@ -117,7 +117,7 @@ def _read(source: Source, number: int) -> tuple[bytes, int]:
     return content, label
 
 
-def _tell_large(image: crops.Image, where: str) -> None:
+def _warn_large(image: crops.Image, where: str) -> None:
     """Warn of an image of which Pillow warns, but with its name."""
     limit = PIL.Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:

@@ -50,13 +50,13 @@ def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.So
                 f" {root}/{TEST}/CLASS/: give the directory of {name} with `--data-dir DIR`."
             )
     try:
-        classes = {_form(each): label for label, each in enumerate(_folders(root / TRAIN))}
+        classes = {_form(folder): label for label, folder in enumerate(_folders(root / TRAIN))}
         train, left_out = _of_classes(root / TRAIN, classes)
         annotated = (root / TEST / ANNOTATIONS).is_file()
-        test, more = (_annotated if annotated else _of_classes)(root / TEST, classes)
+        test, more_left_out = (_annotated if annotated else _of_classes)(root / TEST, classes)
     except OSError as error:
         raise _unreadable(error.filename or root, error) from error
-    _warn(root, [*left_out, *more], classes, {label for _, label in test})
+    _warn(root, [*left_out, *more_left_out], classes, {label for _, label in test})
     count = len(classes)
     return _source(root / TRAIN, train, count), _source(root / TEST, test, count)
 
@@ -69,11 +69,11 @@ def _folders(split: pathlib.Path) -> list[str]:
         raise sources.DataError(f"{split} holds no folder; needed is one for each class of images.")
     by_form: dict[str, str] = {}
     for name in names:
-        other = by_form.setdefault(_form(name), name)
-        if other != name:
+        first_name = by_form.setdefault(_form(name), name)
+        if first_name != name:
             raise sources.DataError(
                 f"{split} holds two folders of the class {_form(name)}, whose names differ only in"
-                f" their Unicode form: {other!a} and {name!a}; move all images into one."
+                f" their Unicode form: {first_name!a} and {name!a}; move all images into one."
             )
     return names
 
@@ -90,13 +90,13 @@ def _of_classes(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, l
     inside = [path for path in listing.images if "/" in path]
     listed = [(os.fsencode(path), labels[path.partition("/")[0]]) for path in inside]
     left_out = [LeftOut(path, OUTSIDE) for path in listing.images if "/" not in path]
-    left_out += [each for each in listing.left_out if not _is_boxes(each.path)]
+    left_out += [file for file in listing.left_out if not _is_boxes(file.path)]
     empty = labels.keys() - {path.partition("/")[0] for path in inside}
     for name in sorted(empty):
-        others = [each for each in left_out if each.path.startswith(f"{name}/")]
-        told = f" ({image_files.summary(others)})" if others else ""
+        others = [file for file in left_out if file.path.startswith(f"{name}/")]
+        reasons = f" ({image_files.summary(others)})" if others else ""
         raise sources.DataError(
-            f"{split / name} holds no image{told}; fetch the class again or remove its folder."
+            f"{split / name} holds no image{reasons}; fetch the class again or remove its folder."
         )
     return listed, _within(split, left_out)
 
@@ -104,10 +104,12 @@ def _of_classes(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, l
 def _label(split: pathlib.Path, name: str, classes: dict[str, int]) -> int:
     if _form(name) in classes:
         return classes[_form(name)]
-    alike = [each for each in classes if each.casefold() == _form(name).casefold()]
-    told = f" (it has {alike[0]})" if alike else ""
+    similar = [
+        class_name for class_name in classes if class_name.casefold() == _form(name).casefold()
+    ]
+    hint = f" (it has {similar[0]})" if similar else ""
     raise sources.DataError(
-        f"{split / name} is the folder of a class that {split.parent / TRAIN} lacks{told};"
+        f"{split / name} is the folder of a class that {split.parent / TRAIN} lacks{hint};"
         " remove it or add the training images."
     )
 
@@ -126,19 +128,21 @@ def _is_boxes(path: str) -> bool:
 def _annotated(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, list[LeftOut]]:
     """Return the images that TinyImageNet's annotations name, and what else the split holds."""
     path, listing = split / ANNOTATIONS, image_files.below(split)
-    there = {*listing.images, *(each.path for each in listing.left_out)}
-    there -= {each.path for each in listing.left_out if each.reason in image_files.UNREADABLE}
+    existing = {*listing.images, *(left_out.path for left_out in listing.left_out)}
+    existing -= {
+        left_out.path for left_out in listing.left_out if left_out.reason in image_files.UNREADABLE
+    }
     lines = path.read_text(errors="replace").splitlines()
     listed: Listed = []
     for number, line in enumerate(filter(str.strip, lines), 1):
-        file, _, rest = line.partition("\t")
-        name = _form(rest.partition("\t")[0])
+        file, _, after = line.partition("\t")
+        name = _form(after.partition("\t")[0])
         if name not in classes or pathlib.Path(file).name != file:
             raise sources.DataError(
                 f"{path}, line {number}: {line[:60]!r} is not a file, a tab and a class of"
                 f" {split.parent / TRAIN}; fetch this file again."
             )
-        if f"images/{file}" not in there:
+        if f"images/{file}" not in existing:
             raise sources.DataError(
                 f"{path}, line {number}: there is no file {split / 'images' / file}; fetch the"
                 " images again."
@@ -148,7 +152,9 @@ def _annotated(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, li
         raise sources.DataError(f"{path} names no image; fetch this file again.")
     named = {ANNOTATIONS, *(os.fsdecode(file) for file, _ in listed)}
     everything = [*(LeftOut(file, UNNAMED) for file in listing.images), *listing.left_out]
-    return listed, _within(split, [each for each in everything if each.path not in named])
+    return listed, _within(
+        split, [left_out for left_out in everything if left_out.path not in named]
+    )
 
 
 def _within(split: pathlib.Path, left_out: Iterable[LeftOut]) -> list[LeftOut]:
@@ -159,20 +165,22 @@ def _warn(
     root: pathlib.Path, left_out: list[LeftOut], classes: dict[str, int], tested: set[int]
 ) -> None:
     """Say in one warning what of a set is not read, and which of its classes are doubtful."""
-    told = [image_files.summary(left_out)] if left_out else []
+    messages = [image_files.summary(left_out)] if left_out else []
     untested = [name for name, label in classes.items() if label not in tested]
     if untested:
-        told.append(
+        messages.append(
             f"{TEST} has no image of {len(untested)} of {len(classes)} classes"
             f" ({image_files.few(untested)}), of which accuracies say nothing"
         )
     by_case: dict[str, str] = {}
-    alike = [name for name in classes if by_case.setdefault(name.casefold(), name) != name]
-    if alike:
-        pairs = [f"{by_case[name.casefold()]} and {name}" for name in alike]
-        told.append(f"classes differ only in the case of their names ({image_files.few(pairs)})")
-    if told:
-        warnings.warn(f"{root}: {'; '.join(told)}.", sources.DataWarning, stacklevel=3)
+    similar = [name for name in classes if by_case.setdefault(name.casefold(), name) != name]
+    if similar:
+        pairs = [f"{by_case[name.casefold()]} and {name}" for name in similar]
+        messages.append(
+            f"classes differ only in the case of their names ({image_files.few(pairs)})"
+        )
+    if messages:
+        warnings.warn(f"{root}: {'; '.join(messages)}.", sources.DataWarning, stacklevel=3)
 
 
 def _source(folder: pathlib.Path, listed: Listed, classes: int) -> encoded.Source:

@@ -63,13 +63,13 @@ def of_arrays(splits: Sequence[sources.Split], *, classes: int) -> str:
       >>> of_arrays([split], classes=2) == of_arrays([other], classes=2)
       False
     """
-    hashed = _started()
-    hashed.update(f"{classes} ".encode())
+    digest = _new_hash()
+    digest.update(f"{classes} ".encode())
     for array in (array for split in splits for array in split):
-        hashed.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
         for block in sources.blocks(array):  # a view of them may not be in order
-            hashed.update(np.ascontiguousarray(block).data)
-    return hashed.hexdigest()
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
 
 
 def of_sources(published: Sequence[encoded.Source]) -> str:
@@ -78,13 +78,13 @@ def of_sources(published: Sequence[encoded.Source]) -> str:
     Raises:
       DataError: an image of the sample cannot be read.
     """
-    hashed = _started()
+    digest = _new_hash()
     for source in published:
-        hashed.update(f"{source.examples} {source.classes} ".encode() + source.listing())
+        digest.update(f"{source.examples} {source.classes} ".encode() + source.listing())
         for number in sources.spaced(source.examples, SAMPLE).tolist():
             content, label = source.read(number)
-            hashed.update(f"{label} {len(content)} ".encode() + content)
-    return hashed.hexdigest()
+            digest.update(f"{label} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def files(paths: Sequence[str | os.PathLike[str]]) -> bytes:
@@ -98,8 +98,8 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> bytes:
 
 def of_hosts(digest: str) -> list[str]:
     """Return the digests of all hosts, each of which calls this with its own."""
-    own = np.frombuffer(bytes.fromhex(digest), np.uint8)
-    return [row.tobytes().hex() for row in distributed.all_gather(own[None])]
+    local_digest = np.frombuffer(bytes.fromhex(digest), np.uint8)
+    return [row.tobytes().hex() for row in distributed.all_gather(local_digest[None])]
 
 
 def check_hosts(digests: Sequence[str]) -> None:
@@ -116,5 +116,5 @@ def check_hosts(digests: Sequence[str]) -> None:
             )
 
 
-def _started() -> "hashlib.blake2b":
+def _new_hash() -> "hashlib.blake2b":
     return hashlib.blake2b(digest_size=DIGITS // 2)

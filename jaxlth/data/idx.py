@@ -73,8 +73,8 @@ def read_file(path: pathlib.Path, *, axes: int) -> np.ndarray:
     size = math.prod(shape)
     if len(content) - header != size:
         kind = "truncated" if len(content) - header < size else "too long"
-        found = len(content) - header
-        raise _damaged(path, f"it is {kind}: {found} bytes of values, {size} by its header")
+        size_read = len(content) - header
+        raise _damaged(path, f"it is {kind}: {size_read} bytes of values, {size} by its header")
     if size == 0:
         raise _damaged(path, f"it is empty: its header gives the shape {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
@@ -90,8 +90,8 @@ def _content(path: pathlib.Path) -> bytes:
         raise sources.DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _damaged(path: pathlib.Path, what: str) -> sources.DataError:
-    return sources.DataError(f"{path} is damaged: {what}; fetch this file again.")
+def _damaged(path: pathlib.Path, problem: str) -> sources.DataError:
+    return sources.DataError(f"{path} is damaged: {problem}; fetch this file again.")
 
 
 def _split(folder: pathlib.Path, name: str, images: str, labels: str) -> sources.Split:
@@ -120,8 +120,8 @@ def _folder(data_dir: str | None, name: str) -> pathlib.Path:
     for place in places:
         if any(_find(place, file) for pair in FILES.values() for file in pair):
             return place
-    looked = " nor in ".join(map(str, places))
-    raise sources.DataError(f"No file of the data set `{name}` is in {looked}: {how}")
+    searched = " nor in ".join(map(str, places))
+    raise sources.DataError(f"No file of the data set `{name}` is in {searched}: {how}")
 
 
 def _path(folder: pathlib.Path, name: str, file: str) -> pathlib.Path:

@@ -62,8 +62,8 @@ def find(root: pathlib.Path, name: str) -> pathlib.Path | None:
     base = root / match["set"]
     if match["config"]:
         return _newest(base / match["config"], match["version"])
-    if found := _newest(base, match["version"]):
-        return found
+    if newest := _newest(base, match["version"]):
+        return newest
     configs = {path.parent.parent.name for path in base.glob("*/*/dataset_info.json")}
     default = _default_config(base)
     if default not in configs and len(configs) > 1:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxlth.data import identity, lookup, prepared, side_by_side, sources
-from jaxlth.data.config import PREPARED, SOURCES, DataConfig, drawn_rows
+from jaxlth.data.config import PREPARED, SOURCES, DataConfig, split_rows
 from jaxlth.data.inputs import PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
 
@@ -27,7 +27,7 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset]:
     published = _read(config)
     digest = _digest(published, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = drawn_rows(config, len(published.train.labels), seed=seed)
+    rows = split_rows(config, len(published.train.labels), seed=seed)
 
     def of(rows: np.ndarray) -> Split:
         return Split(published.train.images[rows], published.train.labels[rows])
@@ -74,8 +74,8 @@ def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.n
         return sources.statistics(sources.blocks(images))
     mean, variance = _moments(images)
     if not per_pixel:
-        whole = mean.mean((0, 1))
-        mean, variance = whole, (variance + (mean - whole) ** 2).mean((0, 1))
+        channel_mean = mean.mean((0, 1))
+        mean, variance = channel_mean, (variance + (mean - channel_mean) ** 2).mean((0, 1))
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
@@ -116,14 +116,16 @@ def _published(name: str, data_dir: str | None) -> sources.Published:
 
 def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance, (height, width, channels) each, in float64."""
-    count, whole = len(images), images.dtype == np.uint8
-    wide = np.int64 if whole else np.float64
+    count, is_bytes = len(images), images.dtype == np.uint8
+    sum_dtype = np.int64 if is_bytes else np.float64
 
     def total(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return np.add.reduce([of(block.astype(wide)).sum(0) for block in sources.blocks(images)])
+        return np.add.reduce(
+            [of(block.astype(sum_dtype)).sum(0) for block in sources.blocks(images)]
+        )
 
     mean = total(lambda block: block) / count
-    if whole:
+    if is_bytes:
         return mean, np.maximum(total(np.square) / count - mean**2, 0)
     variance = total(lambda block: np.square(block - mean)) / count
     constant = images.min(0) == images.max(0)  # whose mean may be off by a last digit

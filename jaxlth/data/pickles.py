@@ -29,10 +29,10 @@ def read(content: bytes) -> dict[Any, Any]:
       ValueError: it asks for __builtin__.print, which no data need
     """
     try:
-        found = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        contents = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         return {
             key: value.array() if isinstance(value, _Array) else value
-            for key, value in found.items()
+            for key, value in contents.items()
         }
     except Exception as error:  # a damaged pickle may raise any
         text = str(error).strip() or type(error).__name__

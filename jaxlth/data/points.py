@@ -28,11 +28,11 @@ def read(data_dir: str | None = None, *, name: str) -> sources.Published:
     del data_dir
     from sklearn import datasets  # takes seconds to import, and only few sets need it
 
-    drawn = {"n_samples": COUNT, "noise": NOISE, "random_state": NAMES.index(name)}
+    options = {"n_samples": COUNT, "noise": NOISE, "random_state": NAMES.index(name)}
     if name == "moons":
-        points, labels = datasets.make_moons(**drawn)
+        points, labels = datasets.make_moons(**options)
     else:
-        points, labels = datasets.make_circles(factor=INNER, **drawn)
+        points, labels = datasets.make_circles(factor=INNER, **options)
     images = np.asarray(points, np.float32).reshape(COUNT, 1, 2, 1)
     labels = np.asarray(labels, np.int32)
     half = COUNT // 2

@@ -88,18 +88,18 @@ def open(folder: pathlib.Path) -> Opened:
 
 
 def _arrays_of(folder: pathlib.Path) -> sources.Published:
-    found = open(folder)
-    channels = found.info.features[found.image].shape[-1]
+    opened = open(folder)
+    channels = opened.info.features[opened.image].shape[-1]
 
     def read_split(split: str) -> sources.Split:
         where = f"{folder} ({split})"
-        records = found.records(split)
-        arrays = _arrays(records, found.image, found.label, channels, where=where)
-        sources.check_labels(arrays.labels, classes=found.classes, where=where)
+        records = opened.records(split)
+        arrays = _arrays(records, opened.image, opened.label, channels, where=where)
+        sources.check_labels(arrays.labels, classes=opened.classes, where=where)
         return arrays._replace(labels=arrays.labels.astype(np.int32))
 
-    train, test = read_split("train"), read_split(found.test)
-    return sources.Published(train=train, test=test, classes=found.classes)
+    train, test = read_split("train"), read_split(opened.test)
+    return sources.Published(train=train, test=test, classes=opened.classes)
 
 
 def _features(info: Any, folder: pathlib.Path) -> tuple[str, str]:
@@ -114,8 +114,8 @@ def _features(info: Any, folder: pathlib.Path) -> tuple[str, str]:
     if supervised and len(supervised) == 2:  # the set itself says which of several is meant
         images = [key for key in images if key == supervised[0]] or images
         labels = [key for key in labels if key == supervised[1]] or labels
-    whole = len(images) == len(labels) == 1 and features[labels[0]].num_classes
-    if not whole or not _is_plain(features[images[0]]):
+    is_classification = len(images) == len(labels) == 1 and features[labels[0]].num_classes
+    if not is_classification or not _is_plain(features[images[0]]):
         named = ", ".join(f"{key}: {type(kind).__name__}" for key, kind in sorted(features.items()))
         raise sources.DataError(
             f"{folder} is no set for image classification: needed are one Image of uint8 with 1,"

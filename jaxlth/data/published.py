@@ -79,17 +79,17 @@ def check(name: str, files: Iterable[tuple[pathlib.Path, np.ndarray]]) -> None:
     """
     unknown = []
     for path, labels in files:
-        known = _set_of(labels)
-        if known not in (None, name):
+        owner = _set_of(labels)
+        if owner not in (None, name):
             raise sources.DataError(
-                f"{path} holds the labels of {TITLES[known]}, not those of {TITLES[name]}: read it"
-                f" as `{known}`, or give the directory of `{name}`."
+                f"{path} holds the labels of {TITLES[owner]}, not those of {TITLES[name]}: read it"
+                f" as `{owner}`, or give the directory of `{name}`."
             )
-        if known is None:
+        if owner is None:
             _check_place(path, name)
             unknown.append((path, len(labels)))
     if unknown:
-        _tell(name, unknown)
+        _warn_unknown(name, unknown)
 
 
 def _set_of(labels: np.ndarray) -> str | None:
@@ -112,33 +112,33 @@ def _check_place(path: pathlib.Path, name: str) -> None:
         if owner == name:
             return
         if owner is not None:
-            other = TITLES.get(owner, owner)
+            title = TITLES.get(owner, owner)
             how = f"read it as `{owner}`, or" if owner in TITLES else "rename the folder, or"
             raise sources.DataError(
-                f"{path} lies in a folder of {other}, {folder}, and has not the labels of"
+                f"{path} lies in a folder of {title}, {folder}, and has not the labels of"
                 f" {TITLES[name]} as published: {how} give the directory of `{name}`."
             )
 
 
-def _tell(name: str, unknown: list[tuple[pathlib.Path, int]]) -> None:
-    """Say that files are not the published ones, if those are known."""
+def _warn_unknown(name: str, unknown: list[tuple[pathlib.Path, int]]) -> None:
+    """Warn that files are not the published ones, if those are known."""
     sizes = {file.examples for file in FILES if file.name == name}
     if not sizes:
         return
-    alike = [path for path, count in unknown if count in sizes]
-    path = (alike or [path for path, _ in unknown])[0]
+    plausible = [path for path, count in unknown if count in sizes]
+    path = (plausible or [path for path, _ in unknown])[0]
     more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-    words = (
+    message = (
         f"{path}{more}: labels are not those of {TITLES[name]} as published, so that results are"
         f" not comparable with those on {TITLES[name]}."
     )
-    if alike:
-        warnings.warn(words, sources.DataWarning, stacklevel=4)
+    if plausible:
+        warnings.warn(message, sources.DataWarning, stacklevel=4)
     else:
-        _log(words)
+        _log(message)
 
 
 @functools.cache
-def _log(words: str) -> None:
+def _log(message: str) -> None:
     """Say a line once, as warnings are said."""
-    logging.getLogger("jaxlth").warning(words)
+    logging.getLogger("jaxlth").warning(message)

@@ -22,32 +22,32 @@ def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.So
     """
     folder = lookup.locate(data_dir, name=name)
     with prepared.reading(folder):
-        found = prepared.open(folder)
-        test = found.test
-        if "validation" in found.info.splits and _unlabelled(found):
-            test = "validation"
-        return _source(folder, found, "train"), _source(folder, found, test)
+        opened = prepared.open(folder)
+        test_split = opened.test
+        if "validation" in opened.info.splits and _unlabelled(opened):
+            test_split = "validation"
+        return _source(folder, opened, "train"), _source(folder, opened, test_split)
 
 
-def _unlabelled(found: prepared.Opened) -> bool:
-    records = found.records(found.test)
-    return len(records) > 0 and int(records[0][found.label]) < 0
+def _unlabelled(opened: prepared.Opened) -> bool:
+    records = opened.records(opened.test)
+    return len(records) > 0 and int(records[0][opened.label]) < 0
 
 
-def _source(folder: pathlib.Path, found: prepared.Opened, split: str) -> encoded.Source:
-    missing = [path for path in found.info.splits[split].filepaths if not path.exists()]
+def _source(folder: pathlib.Path, opened: prepared.Opened, split: str) -> encoded.Source:
+    missing = [path for path in opened.info.splits[split].filepaths if not path.exists()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise sources.DataError(
             f"{missing[0]}{more}, of {folder}, is missing: prepare the set again, or copy all of"
             " its files."
         )
-    if not (count := found.info.splits[split].num_examples):
+    if not (count := opened.info.splits[split].num_examples):
         raise sources.DataError(f"{folder} ({split}) holds no example; choose another set.")
-    listing = identity.files(found.info.splits[split].filepaths)
+    listing = identity.files(opened.info.splits[split].filepaths)
     return encoded.Source(
         examples=count,
-        classes=found.classes,
+        classes=opened.classes,
         read=functools.partial(_read, folder, split),
         where=functools.partial(_where, folder, split),
         listing=functools.partial(bytes, listing),
@@ -57,8 +57,8 @@ def _source(folder: pathlib.Path, found: prepared.Opened, split: str) -> encoded
 @functools.lru_cache(maxsize=8)
 def _open(folder: pathlib.Path, split: str) -> tuple[Any, str, str]:
     """Return the examples of a split; once in each process, where its files stay open."""
-    found = prepared.open(folder)
-    return found.records(split), found.image, found.label
+    opened = prepared.open(folder)
+    return opened.records(split), opened.image, opened.label
 
 
 def _read(folder: pathlib.Path, split: str, number: int) -> tuple[bytes, int]:

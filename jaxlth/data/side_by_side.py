@@ -25,7 +25,7 @@ def joined(names: Sequence[str], sets: Sequence[Published]) -> Published:
     Raises:
       DataError: the images of two sets differ in height or channels.
     """
-    shapes = [each.train.images.shape[1:] for each in sets]
+    shapes = [published.train.images.shape[1:] for published in sets]
     for name, (height, width, channels) in zip(names, shapes, strict=True):
         first_height, first_width, first_channels = shapes[0]
         if (height, channels) != (first_height, first_channels):
@@ -34,12 +34,12 @@ def joined(names: Sequence[str], sets: Sequence[Published]) -> Published:
                 f" ({height}x{width}x{channels}) cannot lie side by side: their height and their"
                 " channels must agree; choose sets of images that do."
             )
-    draws = [np.random.RandomState(place) for place in range(len(sets))]
+    generators = [np.random.RandomState(place) for place in range(len(sets))]
     return Published(
-        train=_paired([each.train for each in sets], draws),
-        test=_paired([each.test for each in sets], draws),
-        classes=sum(each.classes for each in sets),
-        tasks=tuple(each.classes for each in sets),
+        train=_paired([published.train for published in sets], generators),
+        test=_paired([published.test for published in sets], generators),
+        classes=sum(published.classes for published in sets),
+        tasks=tuple(published.classes for published in sets),
         widths=tuple(width for _, width, _ in shapes),
     )
 
@@ -60,18 +60,18 @@ def tasks(info: Info) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
     columns = np.split(inputs, np.cumsum(info.widths)[:-1], axis=1)
     outputs = np.split(np.arange(info.classes), np.cumsum(info.tasks)[:-1])
     return tuple(
-        (tuple(mine.ravel().tolist()), tuple(own.tolist()))
-        for mine, own in zip(columns, outputs, strict=True)
+        (tuple(task_inputs.ravel().tolist()), tuple(task_outputs.tolist()))
+        for task_inputs, task_outputs in zip(columns, outputs, strict=True)
     )
 
 
-def _paired(splits: Sequence[Split], draws: Sequence[np.random.RandomState]) -> Split:
+def _paired(splits: Sequence[Split], generators: Sequence[np.random.RandomState]) -> Split:
     count = min(len(split.labels) for split in splits)
-    drawn = [
-        draw.permutation(len(split.labels))[:count]
-        for split, draw in zip(splits, draws, strict=True)
+    rows_of_sets = [
+        generator.permutation(len(split.labels))[:count]
+        for split, generator in zip(splits, generators, strict=True)
     ]
-    pairs = list(zip(splits, drawn, strict=True))
+    pairs = list(zip(splits, rows_of_sets, strict=True))
     return Split(
         np.concatenate([split.images[rows] for split, rows in pairs], axis=2),
         np.stack([split.labels[rows] for split, rows in pairs], axis=1).astype(np.int32),

@@ -87,10 +87,10 @@ def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:
     """
     if data_dir is None:
         raise DataError(f"The data set `{name}` is read from a directory: {how}")
-    found = pathlib.Path(paths.expand(data_dir, setting="--data-dir"))
-    if not found.is_dir():
-        raise DataError(f"There is no data directory {found} to read `{name}` from: {how}")
-    return found
+    folder = pathlib.Path(paths.expand(data_dir, setting="--data-dir"))
+    if not folder.is_dir():
+        raise DataError(f"There is no data directory {folder} to read `{name}` from: {how}")
+    return folder
 
 
 def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path) -> None:
@@ -130,9 +130,9 @@ def check_several_classes(labels: np.ndarray, *, name: str, tasks: tuple[str, ..
     columns = labels.reshape(len(labels), -1).T
     for column, task in zip(columns, tasks or (name,), strict=True):
         if (column == column[0]).all():
-            beside = "" if task == name else f" of {name}"
+            of_set = "" if task == name else f" of {name}"
             raise DataError(
-                f"`data`: all {len(column)} training images of {task}{beside} are of class"
+                f"`data`: all {len(column)} training images of {task}{of_set} are of class"
                 f" {column[0]}; a network can learn nothing from one class: choose a set of two or"
                 " more, or train on more `num_train_examples`."
             )
@@ -156,23 +156,23 @@ def held_out(
     Raises:
       ValueError: a share that is not 0 leaves one side without any example.
     """
-    held = round(share * count)
+    count_held = round(share * count)
     setting = {"validation": "validation", "test": "held_out_test"}[purpose]
     settings.require(
-        share == 0 or 0 < held < count,
-        f"`{setting}` = {share} takes {held} of the {count} training images of {name}; at least"
-        f" one must be for {purpose} and one for training (0 holds none out).",
+        share == 0 or 0 < count_held < count,
+        f"`{setting}` = {share} takes {count_held} of the {count} training images of {name}; at"
+        f" least one must be for {purpose} and one for training (0 holds none out).",
     )
-    is_held = np.zeros(count, bool)
-    if held:
-        is_held[drawn(count, held, seed=seed, purpose=purpose)] = True
-    return is_held
+    is_held_out = np.zeros(count, bool)
+    if count_held:
+        is_held_out[random_rows(count, count_held, seed=seed, purpose=purpose)] = True
+    return is_held_out
 
 
-def drawn(count: int, some: int, *, seed: int, purpose: str) -> np.ndarray:
-    """Return the places of `some` of `count` examples, at random, by the purpose's stream."""
+def random_rows(count: int, size: int, *, seed: int, purpose: str) -> np.ndarray:
+    """Return the places of `size` of `count` examples, at random, by the purpose's stream."""
     order = jax.random.permutation(keys.stream(seed, 0, purpose), count)
-    return np.asarray(order)[:some]
+    return np.asarray(order)[:size]
 
 
 def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
@@ -219,8 +219,8 @@ def spaced(count: int, most: int) -> np.ndarray:
       >>> spaced(10, 4).tolist(), spaced(2, 4).tolist()
       ([0, 2, 5, 7], [0, 1])
     """
-    some = min(count, most)
-    return np.arange(some) * count // some
+    num_places = min(count, most)
+    return np.arange(num_places) * count // num_places
 
 
 def statistics(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ from jaxlth.data import (
     sources,
 )
 from jaxlth.data.batches import Shard
-from jaxlth.data.config import DataConfig, StreamConfig, drawn_rows
+from jaxlth.data.config import DataConfig, StreamConfig, split_rows
 from jaxlth.data.sources import Info
 
 READERS = {"folder": folders.read, "stream": records.read}
@@ -59,7 +59,7 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Streamed]:
     check_hosts(distributed.all_gather(np.array([[published.examples, test.examples]])))
     digest = _digest(published, test, config)
     identity.check_hosts(identity.of_hosts(digest))
-    rows = drawn_rows(config, published.examples, seed=seed)
+    rows = split_rows(config, published.examples, seed=seed)
     train = encoded.part(published, rows.train)
     encoded.check_several_classes(train, name=config.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None
@@ -98,13 +98,13 @@ def training(
     config: StreamConfig,
     *,
     batch_size: int,
-    begin: int,
+    start_step: int,
     end: int,
     order_key: jax.Array,
     crop_key: jax.Array,
     shard: Shard | None = None,
 ) -> Generator[sources.Split, None, None]:
-    """Return this host's batches of steps begin, ..., end - 1; see `batches.training`.
+    """Return this host's batches of steps start_step, ..., end - 1; see `batches.training`.
 
     One stream serves a training from where it starts or resumes to its end: workers take seconds
     to start.
@@ -120,7 +120,7 @@ def training(
         source,
         crop,
         batch_size=batch_size,
-        begin=begin,
+        start_step=start_step,
         end=end,
         order_key=order_key,
         crop_key=crop_key,

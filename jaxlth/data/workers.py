@@ -55,26 +55,26 @@ class _Steps:
     """Batches as the sequence that grain reads from."""
 
     batch: Callable[[int], sources.Split]
-    begin: int
+    start_step: int
     end: int
 
     def __len__(self) -> int:
-        return self.end - self.begin
+        return self.end - self.start_step
 
     def __getitem__(self, at: int) -> sources.Split:
-        made = self.batch(self.begin + at)
-        check_room(made.images.nbytes + made.labels.nbytes)
-        return made
+        batch = self.batch(self.start_step + at)
+        check_room(batch.images.nbytes + batch.labels.nbytes)
+        return batch
 
 
 def make(
-    batch: Callable[[int], sources.Split], begin: int, end: int, *, workers: int
+    batch: Callable[[int], sources.Split], start_step: int, end: int, *, workers: int
 ) -> Generator[sources.Split, None, None]:
-    """Yield batch(begin), ..., batch(end - 1).
+    """Yield batch(start_step), ..., batch(end - 1).
 
     Args:
       batch: a pure function; workers get a copy of it.
-      begin: first number.
+      start_step: first number.
       end: number after the last one.
       workers: processes that make whole batches, in turn; 0 for this one.
 
@@ -82,9 +82,9 @@ def make(
       DataError: a worker was killed or could not start; the message says why, and what to do.
     """
     end_if_unguarded()
-    workers = min(workers, end - begin)
+    workers = min(workers, end - start_step)
     if workers < 1:
-        yield from map(batch, range(begin, end))
+        yield from map(batch, range(start_step, end))
         return
     _check_main()
     import grain  # takes a second or two to import, and only workers need it
@@ -92,18 +92,18 @@ def make(
 
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # grain asks for flags of its own, and we parse none
-    steps = grain.MapDataset.source(_Steps(batch, begin, end))
+    steps = grain.MapDataset.source(_Steps(batch, start_step, end))
     at_once = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     options = grain.MultiprocessingOptions(num_workers=workers)
-    made: Any = iter(steps.to_iter_dataset(at_once).mp_prefetch(options, _start_worker))
-    arrays = None
+    batches: Any = iter(steps.to_iter_dataset(at_once).mp_prefetch(options, _start_worker))
+    last = None
     try:
-        while (arrays := _next(made)) is not None:
-            images, labels = map(np.asarray, arrays)
+        while (last := _next(batches)) is not None:
+            images, labels = map(np.asarray, last)
             yield sources.Split(images, labels)
     finally:
-        made.close()
-        made = arrays = images = labels = None
+        batches.close()
+        batches = last = images = labels = None
         gc.collect()  # grain leaves the last batches in cycles, and they stay in shared memory
 
 
@@ -130,14 +130,14 @@ def _check_main() -> None:
         )
 
 
-def _next(made: Iterator[Any]) -> Any:
+def _next(batches: Iterator[Any]) -> Any:
     """Return the next batch, None at the end.
 
     Raises:
       DataError: a worker has ended, or there is no shared memory.
     """
     try:
-        return next(made, None)
+        return next(batches, None)
     except OSError as error:  # what reads files says DataError
         raise sources.DataError(
             f"Workers cannot use shared memory, {SHARED}: {error.strerror or error}. {MORE_ROOM}"

@@ -34,7 +34,7 @@ def categories(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> C
     """Return the category of every weight and unit of a feed-forward network.
 
     Inactive comes first: what no output depends on is inactive, whether it depends on an input or
-    not; zombies are found among the rest. Outputs are never inactive. A weight is inactive if the
+    not; zombies are among the rest. Outputs are never inactive. A weight is inactive if the
     unit that it leads to is, and a zombie if the one that it comes from is. So all weights that a
     convolution has left between two channels are of one category.
 
@@ -50,73 +50,79 @@ def categories(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> C
     Example:
       >>> params = {"w1": np.ones((2, 2)), "w2": np.ones((2, 1))}
       >>> mask = {"w1": np.array([[True, False], [False, False]]), "w2": np.array([[True], [True]])}
-      >>> found = categories(params, mask)
-      >>> [[CATEGORIES[unit] for unit in layer] for layer in found.units]
+      >>> labels = categories(params, mask)
+      >>> [[CATEGORIES[unit] for unit in layer] for layer in labels.units]
       [['active', 'inactive'], ['active', 'zombie'], ['active']]
 
     References:
       Burger 2024, section 3.4.2.
     """
-    wired = checked(params, mask, wiring)
-    layers = chains.layers(params, mask, wired)
-    kept = [layer.edges for layer in layers]
-    sizes = widths(params, wired)
+    wiring = checked(params, mask, wiring)
+    layers = chains.layers(params, mask, wiring)
+    layer_edges = [layer.edges for layer in layers]
+    sizes = widths(params, wiring)
     from_inputs = [np.full(size, place == 0) for place, size in enumerate(sizes)]
-    for layer, each in zip(layers, kept, strict=True):
-        from_inputs[layer.target] |= np.logical_or.reduce(each[layer.read(from_inputs)], axis=0)
-    to_outputs = [np.full(size, place == len(wired)) for place, size in enumerate(sizes)]
-    for layer, each in zip(reversed(layers), reversed(kept), strict=True):
-        leads = np.logical_or.reduce(each[:, to_outputs[layer.target]], axis=1)
-        for source, part in layer.split(leads):
+    for layer, edges in zip(layers, layer_edges, strict=True):
+        from_inputs[layer.target] |= np.logical_or.reduce(edges[layer.read(from_inputs)], axis=0)
+    to_outputs = [np.full(size, place == len(wiring)) for place, size in enumerate(sizes)]
+    for layer, edges in zip(reversed(layers), reversed(layer_edges), strict=True):
+        reaches = np.logical_or.reduce(edges[:, to_outputs[layer.target]], axis=1)
+        for source, part in layer.split(reaches):
             to_outputs[source] |= part
     units = tuple(
-        np.where(to, np.where(by, ACTIVE, ZOMBIE), INACTIVE).astype(np.int8)
-        for by, to in zip(from_inputs, to_outputs, strict=True)
+        np.where(to_output, np.where(from_input, ACTIVE, ZOMBIE), INACTIVE).astype(np.int8)
+        for from_input, to_output in zip(from_inputs, to_outputs, strict=True)
     )
     weights = tuple(
         _of_weights(layer.kept, layer.read(units), units[layer.target])
         for layer in layers
         if layer.name is not None
     )
-    return Categories(weights, units, wired)
+    return Categories(weights, units, wiring)
 
 
-def edges(found: Categories) -> Iterator[tuple[tuple[int, ...], int, np.ndarray]]:
+def edges(categories: Categories) -> Iterator[tuple[tuple[int, ...], int, np.ndarray]]:
     """Yield the category of each edge: (layers side by side, layer led to, (inputs, units) int8).
 
     An edge has the category of its weights. One without a weight, where a unit itself leads on to
     a sum, is inactive if the sum is, and a zombie if the unit is.
     """
-    weights = iter(found.weights)
-    for target, incoming in enumerate(found.wiring, 1):
-        for each in incoming:
-            sources = np.concatenate([found.units[source] for source in each.sources])
-            if each.kernel is None:
-                of = np.diag(np.minimum(sources, found.units[target]))
+    weights = iter(categories.weights)
+    for target, incoming in enumerate(categories.wiring, 1):
+        for part in incoming:
+            sources = np.concatenate([categories.units[source] for source in part.sources])
+            if part.kernel is None:
+                edge_categories = np.diag(np.minimum(sources, categories.units[target]))
             else:
-                several = chains.by_unit(next(weights), len(sources))
-                of = several[0] if len(several) == 1 else several.max(axis=0)
-            yield each.sources, target, of
+                pixel_categories = chains.by_unit(next(weights), len(sources))
+                edge_categories = (
+                    pixel_categories[0]
+                    if len(pixel_categories) == 1
+                    else pixel_categories.max(axis=0)
+                )
+            yield part.sources, target, edge_categories
 
 
-def count(of: tuple[np.ndarray, ...]) -> Count:
+def count(labels: tuple[np.ndarray, ...]) -> Count:
     """Return how many weights, or units, are of each category.
 
     Args:
-      of: `weights` or `units` of `Categories`.
+      labels: `weights` or `units` of `Categories`.
 
     Example:
       >>> count((np.array([0, 3, 3], np.int8),))
       Count(pruned=1, inactive=0, zombie=0, active=2)
     """
-    found = sum(np.bincount(np.ravel(layer), minlength=len(CATEGORIES)) for layer in of)
-    return Count(*np.asarray(found).tolist())
+    counts = sum(np.bincount(np.ravel(layer), minlength=len(CATEGORIES)) for layer in labels)
+    return Count(*np.asarray(counts).tolist())
 
 
-def _of_weights(kept: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _of_weights(mask: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return the category of each weight of a kernel, of those of the units that it joins."""
     # A kept weight into an active unit comes from an active or a zombie unit; into a zombie from a
     # zombie; into an inactive one from any: the lesser category of the two.
-    found = np.minimum(sources[:, None], targets[None, :])
-    each = np.where(chains.by_unit(kept, len(sources)), found, np.int8(PRUNED))
-    return each.reshape(kept.shape)
+    pair_categories = np.minimum(sources[:, None], targets[None, :])
+    weight_categories = np.where(
+        chains.by_unit(mask, len(sources)), pair_categories, np.int8(PRUNED)
+    )
+    return weight_categories.reshape(mask.shape)

@@ -24,8 +24,10 @@ class Layer(NamedTuple):
     @property
     def edges(self) -> np.ndarray:
         """Return which units have a weight left between them: (inputs, units) bool."""
-        each = by_unit(self.kept, sum(self.widths))
-        return each[0] if len(each) == 1 else np.logical_or.reduce(each, axis=0)
+        pixel_masks = by_unit(self.kept, sum(self.widths))
+        return (
+            pixel_masks[0] if len(pixel_masks) == 1 else np.logical_or.reduce(pixel_masks, axis=0)
+        )
 
     @property
     def summed(self) -> np.ndarray:
@@ -60,23 +62,23 @@ def layers(params: Any, mask: masks.Mask, wiring: wirings.Wiring | None = None) 
       ValueError: there is no kernel, a prunable leaf is none, one kernel does not lead into the
         next, or the wiring does not fit.
     """
-    wired = wirings.checked(params, mask, wiring)
-    leaves, kept = trees.named(params), trees.named(mask)
-    widths = wirings.widths(params, wired)
-    found = []
-    for target, incoming in enumerate(wired, 1):
-        for each in incoming:
-            reads = tuple(widths[source] for source in each.sources)
-            if each.kernel is None:
-                one = np.eye(widths[target], dtype=np.float32)
-                found.append(Layer(None, one, one > 0, None, None, target, each, reads))
+    wiring = wirings.checked(params, mask, wiring)
+    leaves, mask_leaves = trees.named(params), trees.named(mask)
+    widths = wirings.widths(params, wiring)
+    layers = []
+    for target, incoming in enumerate(wiring, 1):
+        for part in incoming:
+            reads = tuple(widths[source] for source in part.sources)
+            if part.kernel is None:
+                identity = np.eye(widths[target], dtype=np.float32)
+                layers.append(Layer(None, identity, identity > 0, None, None, target, part, reads))
                 continue
-            bias = wirings.bias_of(each.kernel, leaves)
+            bias = wirings.bias_of(part.kernel, leaves)
             values = None if bias is None else np.asarray(leaves[bias])
-            kernel = np.asarray(leaves[each.kernel])
-            here = _kept(each.kernel, leaves, kept)
-            found.append(Layer(each.kernel, kernel, here, values, bias, target, each, reads))
-    return found
+            kernel = np.asarray(leaves[part.kernel])
+            leaf_mask = _kept(part.kernel, leaves, mask_leaves)
+            layers.append(Layer(part.kernel, kernel, leaf_mask, values, bias, target, part, reads))
+    return layers
 
 
 def by_unit(array: np.ndarray, inputs: int) -> np.ndarray:
@@ -84,7 +86,7 @@ def by_unit(array: np.ndarray, inputs: int) -> np.ndarray:
     return array.reshape(-1, inputs, array.shape[-1])
 
 
-def _kept(name: str, leaves: dict[str, Any], kept: dict[str, Any]) -> np.ndarray:
-    if name in kept:
-        return np.asarray(kept[name], bool)
+def _kept(name: str, leaves: dict[str, Any], mask_leaves: dict[str, Any]) -> np.ndarray:
+    if name in mask_leaves:
+        return np.asarray(mask_leaves[name], bool)
     return np.ones(np.shape(leaves[name]), bool)

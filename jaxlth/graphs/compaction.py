@@ -80,37 +80,42 @@ def compact(
     References:
       Burger 2024, section 3.4.2, for what does not matter.
     """
-    found = categories(params, mask, wiring)
-    layers = chains.layers(params, mask, found.wiring)
+    categorized = categories(params, mask, wiring)
+    layers = chains.layers(params, mask, categorized.wiring)
     leaves = {name: np.asarray(leaf) for name, leaf in _leaves(params, stats).items()}
-    gone = [units == INACTIVE for units in found.units]
-    values = [np.zeros(len(units)) for units in found.units]
+    removed = [units == INACTIVE for units in categorized.units]
+    values = [np.zeros(len(units)) for units in categorized.units]
     if fold:
-        values, uniform = folding.constants(layers, found.units, leaves, activation)
-        may_go = folding.foldable(layers, found.units, values, uniform)
-        gone = [a | b for a, b in zip(gone, may_go, strict=True)]
-    gone[-1] = np.zeros_like(gone[-1])
-    stays = _tied([~each for each in gone], layers)
-    gone = [~each for each in stays]
-    for each in stays:
-        each[0] |= not each.any()
-    stays = _tied(stays, layers)
-    folded = [a & (of == ZOMBIE) for a, of in zip(gone, found.units, strict=True)]
+        values, uniform = folding.constants(layers, categorized.units, leaves, activation)
+        foldable = folding.foldable(layers, categorized.units, values, uniform)
+        removed = [a | b for a, b in zip(removed, foldable, strict=True)]
+    removed[-1] = np.zeros_like(removed[-1])
+    remaining = _tied([~layer_keep for layer_keep in removed], layers)
+    removed = [~layer_keep for layer_keep in remaining]
+    for layer_keep in remaining:
+        layer_keep[0] |= not layer_keep.any()
+    remaining = _tied(remaining, layers)
+    folded = [
+        a & (layer_units == ZOMBIE)
+        for a, layer_units in zip(removed, categorized.units, strict=True)
+    ]
     values = [np.where(a, b, 0) for a, b in zip(folded, values, strict=True)]
     for layer in layers:
-        leaves.update(folding.with_added(layer, values, found.units[layer.target], leaves))
-    units = tuple(np.flatnonzero(each) for each in stays)
+        leaves.update(folding.with_added(layer, values, categorized.units[layer.target], leaves))
+    units = tuple(np.flatnonzero(layer_keep) for layer_keep in remaining)
     smaller, smaller_mask = {}, {}
-    for name, at in _places(layers, units).items():
+    for name, index in _places(layers, units).items():
         if name in leaves:
-            smaller[name] = leaves[name][at]
+            smaller[name] = leaves[name][index]
     for layer in layers:
         if layer.name is None:
             continue
-        alive = chains.by_unit(layer.kept, sum(layer.widths)) & ~layer.read(folded)[:, None]
-        kept = alive.reshape(layer.kept.shape)[_at_kernel(layer, units)]
-        smaller[layer.name] = np.where(kept, smaller[layer.name], 0).astype(layer.kernel.dtype)
-        smaller_mask[layer.name] = kept
+        weight_mask = chains.by_unit(layer.kept, sum(layer.widths)) & ~layer.read(folded)[:, None]
+        small_mask = weight_mask.reshape(layer.kept.shape)[_at_kernel(layer, units)]
+        smaller[layer.name] = np.where(small_mask, smaller[layer.name], 0).astype(
+            layer.kernel.dtype
+        )
+        smaller_mask[layer.name] = small_mask
     return Compact(
         _replaced(params, smaller),
         _replaced(mask, smaller_mask),
@@ -139,8 +144,8 @@ def expand(
     Example:
       >>> params = {"w": np.ones((2, 1))}
       >>> mask = {"w": np.array([[True], [False]])}
-      >>> found = compact(params, mask, fold=False)
-      >>> expand({"w": np.array([[7.0]])}, params, mask, found.units)["w"].tolist()
+      >>> compacted = compact(params, mask, fold=False)
+      >>> expand({"w": np.array([[7.0]])}, params, mask, compacted.units)["w"].tolist()
       [[7.0], [0.0]]
     """
     layers = chains.layers(params, mask, wiring)
@@ -174,35 +179,37 @@ def expand_stats(
     return _grown(small, stats, _places(chains.layers(params, mask, wiring), units))
 
 
-def _tied(stays: list[np.ndarray], layers: list[chains.Layer]) -> list[np.ndarray]:
+def _tied(keep: list[np.ndarray], layers: list[chains.Layer]) -> list[np.ndarray]:
     """Return which units stay where those stay too that a sum adds to one that does."""
-    found = list(stays)
+    tied = list(keep)
     changed = True
     while changed:
         changed = False
         for layer in layers:
             if layer.name is not None:
                 continue
-            either = layer.read(found) | found[layer.target]
+            either = layer.read(tied) | tied[layer.target]
             for at, part in [(layer.target, either), *layer.split(either)]:
-                changed |= bool(np.any(part & ~found[at]))
-                found[at] = found[at] | part
-    return found
+                changed |= bool(np.any(part & ~tied[at]))
+                tied[at] = tied[at] | part
+    return tied
 
 
 def _places(layers: list[chains.Layer], units: tuple[np.ndarray, ...]) -> dict[str, Any]:
     """Return by name where in each leaf, and in each statistic, the units are that are left."""
-    found: dict[str, Any] = {}
+    places: dict[str, Any] = {}
     for layer in layers:
         if layer.name is None:
             continue
-        found[layer.name] = _at_kernel(layer, units)
+        places[layer.name] = _at_kernel(layer, units)
         norm = layer.incoming.norm
-        of_units = [f"{norm}/{leaf}" for leaf in ("scale", "bias", "mean", "var")] if norm else []
-        for name in [layer.bias_name, *of_units]:
+        norm_leaves = (
+            [f"{norm}/{leaf}" for leaf in ("scale", "bias", "mean", "var")] if norm else []
+        )
+        for name in [layer.bias_name, *norm_leaves]:
             if name is not None:
-                found[name] = units[layer.target]
-    return found
+                places[name] = units[layer.target]
+    return places
 
 
 def _at_kernel(layer: chains.Layer, units: tuple[np.ndarray, ...]) -> tuple[Any, ...]:

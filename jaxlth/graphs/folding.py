@@ -18,20 +18,21 @@ def constants(
     activation: Activation,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the value of each zombie, 0 for others, and whether it has it at all pixels."""
-    values = [np.zeros(len(of)) for of in units]  # before the activation, until the layer is read
-    uniform = [np.ones(len(of), bool) for of in units]
+    # Before the activation, until the layer is read.
+    values = [np.zeros(len(layer_units)) for layer_units in units]
+    uniform = [np.ones(len(layer_units), bool) for layer_units in units]
     last = len(units) - 1
     for place, layer in enumerate(layers):
-        before = layer.read(values)
-        whole = before @ layer.summed
-        whole = whole if layer.bias is None else whole + layer.bias
-        values[layer.target] = values[layer.target] + _normed(layer, whole, leaves)
-        varies = ~layer.read(uniform) | (_is_padded(layer) & (before != 0))
+        inputs = layer.read(values)
+        totals = inputs @ layer.summed
+        totals = totals if layer.bias is None else totals + layer.bias
+        values[layer.target] = values[layer.target] + _normed(layer, totals, leaves)
+        varies = ~layer.read(uniform) | (_is_padded(layer) & (inputs != 0))
         uniform[layer.target] &= ~layer.edges[varies].any(axis=0)
         if place + 1 == len(layers) or layers[place + 1].target != layer.target:
-            done = values[layer.target]
-            done = done if layer.target == last else activation(done)
-            values[layer.target] = np.where(units[layer.target] == ZOMBIE, done, 0)
+            outputs = values[layer.target]
+            outputs = outputs if layer.target == last else activation(outputs)
+            values[layer.target] = np.where(units[layer.target] == ZOMBIE, outputs, 0)
     return values, uniform
 
 
@@ -42,14 +43,17 @@ def foldable(
     uniform: list[np.ndarray],
 ) -> list[np.ndarray]:
     """Return the zombies that add the same to every pixel of all that matters."""
-    found = [(of == ZOMBIE) & same for of, same in zip(units, uniform, strict=True)]
+    foldable = [
+        (layer_units == ZOMBIE) & is_uniform
+        for layer_units, is_uniform in zip(units, uniform, strict=True)
+    ]
     for layer in layers:
         if _is_padded(layer):
             matters = units[layer.target] != INACTIVE
             reads = np.logical_or.reduce(layer.edges[:, matters], axis=1)
             for source, read in layer.split(reads):
-                found[source] &= ~read | (values[source] == 0)
-    return found
+                foldable[source] &= ~read | (values[source] == 0)
+    return foldable
 
 
 def _is_padded(layer: chains.Layer) -> bool:
@@ -58,18 +62,18 @@ def _is_padded(layer: chains.Layer) -> bool:
     return several and layer.incoming.padded
 
 
-def _normed(layer: chains.Layer, whole: np.ndarray, leaves: dict[str, np.ndarray]) -> np.ndarray:
+def _normed(layer: chains.Layer, totals: np.ndarray, leaves: dict[str, np.ndarray]) -> np.ndarray:
     """Return what batch norm makes of numbers (units,) at inference."""
     norm = layer.incoming.norm
     if norm is None:
-        return whole
+        return totals
     for name in (f"{norm}/mean", f"{norm}/var"):
         if name not in leaves:
             raise ValueError(f"`stats` must have {name!r}, so that zombies can be folded.")
     scale = leaves.get(f"{norm}/scale", 1) / np.sqrt(
         leaves[f"{norm}/var"].astype(np.float64) + layer.incoming.epsilon
     )
-    return scale * (whole - leaves[f"{norm}/mean"]) + leaves.get(f"{norm}/bias", 0)
+    return scale * (totals - leaves[f"{norm}/mean"]) + leaves.get(f"{norm}/bias", 0)
 
 
 def with_added(

@@ -38,47 +38,51 @@ def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.D
     References:
       Burger 2024, section 3.4.1.
     """
-    found = categories(params, mask, wiring)
-    layers = chains.layers(params, mask, found.wiring)
+    categorized = categories(params, mask, wiring)
+    layers = chains.layers(params, mask, categorized.wiring)
     biases = _biases(layers)
-    graph = nx.DiGraph(widths=tuple(len(units) for units in found.units))
-    for place, units in enumerate(found.units):
+    graph = nx.DiGraph(widths=tuple(len(units) for units in categorized.units))
+    for place, units in enumerate(categorized.units):
         bias = biases.get(place)
         for unit, category in enumerate(units):
-            known = {"layer": place, "category": CATEGORIES[category]}
+            attributes = {"layer": place, "category": CATEGORIES[category]}
             if place:
-                known["bias"] = None if bias is None else float(bias[unit])
-            graph.add_node((place, unit), **known)
-    for layer, (sources, target, of) in zip(layers, edges(found), strict=True):
-        nodes = [(source, unit) for source in sources for unit in range(len(found.units[source]))]
+                attributes["bias"] = None if bias is None else float(bias[unit])
+            graph.add_node((place, unit), **attributes)
+    for layer, (sources, target, edge_categories) in zip(layers, edges(categorized), strict=True):
+        nodes = [
+            (source, unit) for source in sources for unit in range(len(categorized.units[source]))
+        ]
         weights = _weights(layer)
-        for place, unit in zip(*np.nonzero(of > PRUNED), strict=True):
+        for place, unit in zip(*np.nonzero(edge_categories > PRUNED), strict=True):
             ends = nodes[place], (target, int(unit))
             weight = float(weights[place, unit]) if layer.name else None
             if graph.has_edge(*ends):
                 weight = _both(graph.edges[ends]["weight"], weight)
-            graph.add_edge(*ends, weight=weight, category=CATEGORIES[of[place, unit]])
+            graph.add_edge(*ends, weight=weight, category=CATEGORIES[edge_categories[place, unit]])
     return graph
 
 
 def _biases(layers: list[chains.Layer]) -> dict[int, np.ndarray]:
     """Return the biases of each layer of units that has any."""
-    found: dict[int, np.ndarray] = {}
+    biases: dict[int, np.ndarray] = {}
     for layer in layers:
         if layer.bias is not None:
-            found[layer.target] = found.get(layer.target, 0) + layer.bias
-    return found
+            biases[layer.target] = biases.get(layer.target, 0) + layer.bias
+    return biases
 
 
-def _both(one: float | None, other: float | None) -> float | None:
+def _both(a: float | None, b: float | None) -> float | None:
     """Return one number for the weights of two ways between the same units."""
-    return np.hypot(one, other).item() if one is not None and other is not None else one or other
+    return np.hypot(a, b).item() if a is not None and b is not None else a or b
 
 
 def _weights(layer: chains.Layer) -> np.ndarray:
     """Return one number for all the weights of each edge: (inputs, units)."""
-    each = chains.by_unit(np.where(layer.kept, layer.kernel, 0), sum(layer.widths))
-    return each[0] if len(each) == 1 else np.sqrt(np.sum(each**2, axis=0))
+    pixel_weights = chains.by_unit(np.where(layer.kept, layer.kernel, 0), sum(layer.widths))
+    return (
+        pixel_weights[0] if len(pixel_weights) == 1 else np.sqrt(np.sum(pixel_weights**2, axis=0))
+    )
 
 
 def subnetworks(graph: nx.DiGraph) -> list[nx.DiGraph]:
@@ -97,5 +101,6 @@ def subnetworks(graph: nx.DiGraph) -> list[nx.DiGraph]:
     """
     nodes = [node for node, category in graph.nodes(data="category") if category == "active"]
     active = graph.subgraph(nodes)
-    found = sorted(nx.weakly_connected_components(active), key=lambda part: (-len(part), min(part)))
-    return [active.subgraph(part).copy() for part in found]
+    components = nx.weakly_connected_components(active)
+    components = sorted(components, key=lambda part: (-len(part), min(part)))
+    return [active.subgraph(part).copy() for part in components]

@@ -37,21 +37,21 @@ def check_tasks(tasks: Sequence[Task], *, inputs: int, outputs: int) -> None:
     """
     if not tasks:
         raise ValueError("`tasks` must hold at least one task; got none.")
-    for what, width in (("inputs", inputs), ("outputs", outputs)):
+    for kind, width in (("inputs", inputs), ("outputs", outputs)):
         owners: dict[int, int] = {}
         for number, task in enumerate(tasks):
-            indices = getattr(task, what)
+            indices = getattr(task, kind)
             if not indices:
-                raise ValueError(f"Task {number} has no {what}.")
+                raise ValueError(f"Task {number} has no {kind}.")
             for index in indices:
                 if not 0 <= index < width:
                     raise ValueError(
-                        f"Task {number} has the {what[:-1]} {index}, but the network has {width}: "
+                        f"Task {number} has the {kind[:-1]} {index}, but the network has {width}: "
                         f"0..{width - 1}."
                     )
                 if owners.setdefault(index, number) != number:
                     raise ValueError(
-                        f"Tasks {owners[index]} and {number} share the {what[:-1]} {index}; tasks "
+                        f"Tasks {owners[index]} and {number} share the {kind[:-1]} {index}; tasks "
                         "must have inputs and outputs of their own."
                     )
 
@@ -80,7 +80,7 @@ def coverage(
     ends = list(
         _of_arrays(subnetworks) if isinstance(subnetworks, Components) else _ends(subnetworks)
     )
-    found = np.zeros((len(ends), len(tasks)))
+    covered = np.zeros((len(ends), len(tasks)))
     for row, (inputs, outputs, widths) in enumerate(ends):
         check_tasks(tasks, inputs=widths[0], outputs=widths[-1])
         for column, task in enumerate(tasks):
@@ -89,8 +89,8 @@ def coverage(
                 "output": len(outputs & set(task.outputs)) / len(set(task.outputs)),
             }
             shares["total"] = shares["input"] * shares["output"]
-            found[row, column] = shares[by]
-    return found
+            covered[row, column] = shares[by]
+    return covered
 
 
 def _ends(subnetworks: Sequence[nx.DiGraph]) -> Iterator[tuple[set[int], set[int], Sequence[int]]]:
@@ -102,11 +102,11 @@ def _ends(subnetworks: Sequence[nx.DiGraph]) -> Iterator[tuple[set[int], set[int
         yield inputs, outputs, widths
 
 
-def _of_arrays(found: Components) -> Iterator[tuple[set[int], set[int], Sequence[int]]]:
+def _of_arrays(components: Components) -> Iterator[tuple[set[int], set[int], Sequence[int]]]:
     """Yield the same of subnetworks in arrays."""
-    widths = [len(units) for units in found.units]
-    for number in range(found.number):
-        first, last = (np.flatnonzero(found.units[end] == number).tolist() for end in (0, -1))
+    widths = [len(units) for units in components.units]
+    for number in range(components.number):
+        first, last = (np.flatnonzero(components.units[end] == number).tolist() for end in (0, -1))
         yield set(first), set(last), widths
 
 
@@ -138,7 +138,7 @@ def state(covered: np.ndarray) -> str:
 
 
 def degrees_of_separation(
-    found: Categories, tasks: Sequence[Task], *, by: Literal["inputs", "outputs"]
+    categories: Categories, tasks: Sequence[Task], *, by: Literal["inputs", "outputs"]
 ) -> list[float]:
     """Return for each layer the share of its active units that belong to one task only.
 
@@ -146,7 +146,7 @@ def degrees_of_separation(
     task do not count.
 
     Args:
-      found: as `categories` returns it.
+      categories: as `categories` returns it.
       tasks: with inputs and outputs of their own.
       by: whether units belong to tasks by their inputs or by their outputs.
 
@@ -159,18 +159,21 @@ def degrees_of_separation(
     References:
       Burger 2024, section 4.2.4: decided units over decided and undecided ones.
     """
-    check_tasks(tasks, inputs=len(found.units[0]), outputs=len(found.units[-1]))
-    belongs = [np.zeros((len(units), len(tasks)), bool) for units in found.units]
-    joined = [(sources, target, of == ACTIVE) for sources, target, of in edges(found)]
+    check_tasks(tasks, inputs=len(categories.units[0]), outputs=len(categories.units[-1]))
+    belongs = [np.zeros((len(units), len(tasks)), bool) for units in categories.units]
+    active_edges = [
+        (sources, target, edge_categories == ACTIVE)
+        for sources, target, edge_categories in edges(categories)
+    ]
     if by == "inputs":
-        belongs[0] = _owners([task.inputs for task in tasks], found.units[0])
-        for sources, target, active in joined:
+        belongs[0] = _owners([task.inputs for task in tasks], categories.units[0])
+        for sources, target, active in active_edges:
             before = np.concatenate([belongs[source] for source in sources])
             belongs[target] |= _spread(active, before)
     else:
-        belongs[-1] = _owners([task.outputs for task in tasks], found.units[-1])
-        for sources, target, active in reversed(joined):
-            starts = np.cumsum([len(found.units[source]) for source in sources])[:-1]
+        belongs[-1] = _owners([task.outputs for task in tasks], categories.units[-1])
+        for sources, target, active in reversed(active_edges):
+            starts = np.cumsum([len(categories.units[source]) for source in sources])[:-1]
             before = np.split(_spread(active.T, belongs[target]), starts)
             for source, part in zip(sources, before, strict=True):
                 belongs[source] |= part
@@ -179,19 +182,19 @@ def degrees_of_separation(
 
 def _owners(indices: Sequence[tuple[int, ...]], units: np.ndarray) -> np.ndarray:
     """Return which active units of the first or last layer are whose: (units, tasks) bool."""
-    found = np.zeros((len(units), len(indices)), bool)
-    for column, each in enumerate(indices):
-        found[list(each), column] = True
-    return found & (units == ACTIVE)[:, None]
+    owners = np.zeros((len(units), len(indices)), bool)
+    for column, task_indices in enumerate(indices):
+        owners[list(task_indices), column] = True
+    return owners & (units == ACTIVE)[:, None]
 
 
 def _spread(active: np.ndarray, belongs: np.ndarray) -> np.ndarray:
     """Return whose the units of the next layer are: (units, tasks) bool."""
-    columns: list[Any] = [active[of].any(axis=0) for of in belongs.T]
+    columns: list[Any] = [active[task_units].any(axis=0) for task_units in belongs.T]
     return np.stack(columns, axis=1)
 
 
 def _share(belongs: np.ndarray) -> float:
     tasks = belongs.sum(axis=1)
-    some = int(np.sum(tasks > 0))
-    return float(np.sum(tasks == 1) / some) if some else float("nan")
+    owned = int(np.sum(tasks > 0))
+    return float(np.sum(tasks == 1) / owned) if owned else float("nan")

@@ -42,8 +42,8 @@ def kernels(wiring: Wiring) -> list[str]:
       >>> kernels([[Incoming((0,), "in")], [Incoming((1,), "out"), Incoming((1,))]])
       ['in', 'out']
     """
-    found = [Incoming(*each).kernel for incoming in wiring for each in incoming]
-    return [name for name in found if name is not None]
+    names = [Incoming(*part).kernel for incoming in wiring for part in incoming]
+    return [name for name in names if name is not None]
 
 
 def checked(params: Any, mask: masks.Mask, wiring: Wiring | None) -> Checked:
@@ -56,9 +56,9 @@ def checked(params: Any, mask: masks.Mask, wiring: Wiring | None) -> Checked:
     leaves, prunable = trees.named(params), list(trees.named(mask))
     if wiring is None:
         return _chain(leaves, prunable)
-    found = tuple(tuple(Incoming(*each) for each in incoming) for incoming in wiring)
-    _check_order(found)
-    names = kernels(found)
+    parts = tuple(tuple(Incoming(*part) for part in incoming) for incoming in wiring)
+    _check_order(parts)
+    names = kernels(parts)
     for name in [*prunable, *names]:
         if name not in leaves:
             raise ValueError(f"`wiring` has the kernel {name!r}, which `params` lack.")
@@ -67,8 +67,8 @@ def checked(params: Any, mask: masks.Mask, wiring: Wiring | None) -> Checked:
                 f"`wiring` must have each prunable kernel once; it has {name!r} "
                 f"{names.count(name)} times."
             )
-    widths(params, found)
-    return found
+    widths(params, parts)
+    return parts
 
 
 def widths(params: Any, wiring: Wiring) -> tuple[int, ...]:
@@ -87,32 +87,37 @@ def widths(params: Any, wiring: Wiring) -> tuple[int, ...]:
       (1, 4, 2)
     """
     shapes = {name: np.shape(leaf) for name, leaf in trees.named(params).items()}
-    layers = [[Incoming(*each) for each in incoming] for incoming in wiring]
+    layers = [[Incoming(*part) for part in incoming] for incoming in wiring]
     for name in kernels(wiring):
         if len(shapes[name]) not in (2, 4):
             raise ValueError(f"{name!r} has {len(shapes[name])} dimensions; a kernel has 2 or 4.")
         _check_units(name, shapes[name])
-    first = [shapes[e.kernel][-2] for layer in layers for e in layer if e.kernel and not any(e[0])]
+    first = [
+        shapes[part.kernel][-2]
+        for layer in layers
+        for part in layer
+        if part.kernel and not any(part[0])
+    ]
     if not first:
         raise ValueError("`wiring` must have a kernel that leads from layer 0 alone, the inputs.")
-    found = [min(first)]
+    sizes = [min(first)]
     for number, layer in enumerate(layers, 1):
-        for each in layer:
-            inputs = sum(found[source] for source in each.sources)
-            units = shapes[each.kernel][-1] if each.kernel else inputs
-            if each.kernel and not _fits(shapes[each.kernel], inputs):
+        for part in layer:
+            inputs = sum(sizes[source] for source in part.sources)
+            units = shapes[part.kernel][-1] if part.kernel else inputs
+            if part.kernel and not _fits(shapes[part.kernel], inputs):
                 raise ValueError(
-                    f"{each.kernel!r} of shape {shapes[each.kernel]} does not lead from the "
-                    f"{inputs} units of layers {each.sources}."
+                    f"{part.kernel!r} of shape {shapes[part.kernel]} does not lead from the "
+                    f"{inputs} units of layers {part.sources}."
                 )
-            if len(found) == number:
-                found.append(units)
-            elif found[number] != units:
+            if len(sizes) == number:
+                sizes.append(units)
+            elif sizes[number] != units:
                 raise ValueError(
-                    f"Layer {number} of `wiring` has {found[number]} units, but "
-                    f"{each.kernel or f'layers {each.sources}'!r} leads to {units}."
+                    f"Layer {number} of `wiring` has {sizes[number]} units, but "
+                    f"{part.kernel or f'layers {part.sources}'!r} leads to {units}."
                 )
-    return tuple(found)
+    return tuple(sizes)
 
 
 def _check_units(name: str, shape: tuple[int, ...]) -> None:
@@ -131,9 +136,9 @@ def _fits(shape: tuple[int, ...], inputs: int) -> bool:
 def _check_order(wiring: Checked) -> None:
     """Raise unless something leads to every layer, and only from earlier ones."""
     for number, incoming in enumerate(wiring, 1):
-        if not incoming or not all(each.sources for each in incoming):
+        if not incoming or not all(part.sources for part in incoming):
             raise ValueError(f"Nothing leads to layer {number} of `wiring`.")
-        for source in (source for each in incoming for source in each.sources):
+        for source in (source for part in incoming for source in part.sources):
             if not 0 <= source < number:
                 raise ValueError(
                     f"Layer {number} of `wiring` must come after those that lead to it, of "
@@ -183,12 +188,12 @@ def bias_of(name: str, leaves: dict[str, Any]) -> str | None:
     """Return the name of the one leaf beside a kernel that has a number for each unit."""
     above = name.rpartition("/")[0]
     units = np.shape(leaves[name])[-1]
-    beside = [
-        other
-        for other, leaf in leaves.items()
-        if above and other.rpartition("/")[0] == above and np.shape(leaf) == (units,)
+    candidates = [
+        candidate
+        for candidate, leaf in leaves.items()
+        if above and candidate.rpartition("/")[0] == above and np.shape(leaf) == (units,)
     ]
-    return beside[0] if len(beside) == 1 else None
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

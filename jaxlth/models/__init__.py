@@ -168,8 +168,8 @@ def build(
 
     def auxiliary(network: Network, inputs: jax.Array) -> tuple[jax.Array, jax.Array, Params]:
         logits, changed = run(network, inputs, True)
-        (aside,) = changed["auxiliary"]["logits"]
-        return logits, _at_least_float32(aside), changed["batch_stats"]
+        (aux_logits,) = changed["auxiliary"]["logits"]
+        return logits, _at_least_float32(aux_logits), changed["batch_stats"]
 
     return Model(
         init=init,

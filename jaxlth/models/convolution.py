@@ -18,7 +18,7 @@ def convolve(
     kernel: jax.Array,
     window_strides: Sequence[int],
     padding: Sequence[tuple[int, int]],
-    **others: Any,
+    **options: Any,
 ) -> jax.Array:
     """Return what `jax.lax.conv_general_dilated` of the same arguments does.
 
@@ -27,34 +27,34 @@ def convolve(
       kernel: (height, width, channels in, channels out).
       window_strides: vertical and horizontal.
       padding: pixels above and below, left and right.
-      **others: what else `conv_general_dilated` takes; `dimension_numbers` of the shapes above.
+      **options: what else `conv_general_dilated` takes; `dimension_numbers` of the shapes above.
 
     Returns:
       (n, height out, width out, channels out).
     """
 
     def usual(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(images, kernel, window_strides, padding, **others)
+        return jax.lax.conv_general_dilated(images, kernel, window_strides, padding, **options)
 
     def product(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _product(images, kernel, window_strides, padding, others.get("precision"))
+        return _product(images, kernel, window_strides, padding, options.get("precision"))
 
     small = any(
         image < size for image, size in zip(images.shape[1:3], kernel.shape[:2], strict=True)
     )
-    if not small or not _is_plain(others) or 0 in jax.eval_shape(usual, images, kernel).shape:
+    if not small or not _is_plain(options) or 0 in jax.eval_shape(usual, images, kernel).shape:
         return usual(images, kernel)
     return jax.lax.platform_dependent(images, kernel, cpu=product, default=usual)
 
 
-def _is_plain(others: Mapping[str, Any]) -> bool:
+def _is_plain(options: Mapping[str, Any]) -> bool:
     """Return whether arguments of a convolution ask for neither dilation, groups nor a type."""
-    dilations = [others.get(name) or (1, 1) for name in ("lhs_dilation", "rhs_dilation")]
-    counts = [others.get(f"{what}_group_count", 1) for what in ("feature", "batch")]
+    dilations = [options.get(name) or (1, 1) for name in ("lhs_dilation", "rhs_dilation")]
+    counts = [options.get(f"{kind}_group_count", 1) for kind in ("feature", "batch")]
     return (
-        all(tuple(each) == (1, 1) for each in dilations)
+        all(tuple(dilation) == (1, 1) for dilation in dilations)
         and counts == [1, 1]
-        and others.get("preferred_element_type") is None
+        and options.get("preferred_element_type") is None
     )
 
 
@@ -72,9 +72,9 @@ def _product(
         for side, size, stride in zip(padded.shape[1:3], kernel.shape[:2], strides, strict=True)
     )
     places = itertools.product(range(kernel.shape[0]), range(kernel.shape[1]))
-    under = [
+    patches = [
         padded[:, top : top + height : strides[0], left : left + width : strides[1]]
         for top, left in places
     ]
     columns = kernel.reshape(-1, kernel.shape[-1])
-    return jnp.matmul(jnp.concatenate(under, axis=-1), columns, precision=precision)
+    return jnp.matmul(jnp.concatenate(patches, axis=-1), columns, precision=precision)

@@ -43,9 +43,9 @@ class VGG(nn.Module):
             if stack > 1:
                 x = nn.max_pool(x, (2, 2), (2, 2))
             for place in range(1, count + 1):
-                at = f"{stack}_{place}"
-                x = self.layers.conv(channels, (3, 3), bias=True, name=f"Conv{at}")(x)
-                x = nn.relu(self.layers.norm(train=train, name=f"BatchNorm{at}")(x))
+                suffix = f"{stack}_{place}"
+                x = self.layers.conv(channels, (3, 3), bias=True, name=f"Conv{suffix}")(x)
+                x = nn.relu(self.layers.norm(train=train, name=f"BatchNorm{suffix}")(x))
         x = jnp.mean(x, axis=(1, 2))
         for _ in range(self.dense - 1):
             x = nn.relu(self.layers.dense(DENSE)(x))

@@ -56,12 +56,12 @@ def of_module(module: nn.Module) -> Wiring:
             convolutions = [(f"Conv{pair}_{place}", None) for pair, place in pairs]
             return _chain([*convolutions, *_dense(len(DENSE) + 1)])
         case VGG():
-            at = [
+            places = [
                 f"{stack}_{place}"
                 for stack, count in enumerate(module.stacks, 1)
                 for place in range(1, count + 1)
             ]
-            convolutions = [(f"Conv{each}", f"BatchNorm{each}") for each in at]
+            convolutions = [(f"Conv{place}", f"BatchNorm{place}") for place in places]
             return _chain([*convolutions, *_dense(module.dense)])
         case ResNet():
             return _resnet(module)
@@ -99,7 +99,9 @@ def any_width(model: "models.Model") -> "models.Model":
 def _with_widths(run: Callable[[], Any]) -> Any:
     """Return what `run` does where layers have the widths of their parameters."""
 
-    def given(run_layer: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def set_width(
+        run_layer: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
         layer = context.module
         if not isinstance(layer, nn.Conv | nn.Dense) or context.method_name != "__call__":
             return run_layer(*args, **kwargs)
@@ -108,7 +110,7 @@ def _with_widths(run: Callable[[], Any]) -> Any:
             return run_layer(*args, **kwargs)
         return layer.clone(parent=layer.scope, features=width, name=None)(*args, **kwargs)
 
-    with nn.intercept_methods(given):
+    with nn.intercept_methods(set_width):
         return run()
 
 
@@ -133,20 +135,20 @@ def _chain(layers: Iterable[tuple[str, str | None]]) -> Wiring:
 
 
 def _resnet(module: ResNet) -> Wiring:
-    found: list[tuple[Incoming, ...]] = [(_kernel((0,), "Conv1", "BatchNorm1"),)]
+    layers: list[tuple[Incoming, ...]] = [(_kernel((0,), "Conv1", "BatchNorm1"),)]
     for group, count in enumerate(module.blocks):
         for place in range(count):
             block = f"Conv{group + 2}_{place + 1:0{len(str(count))}}"
-            before = (len(found),)
+            before = (len(layers),)
             *inside, last = range(3 if module.bottleneck else 2)
             for conv in inside:
-                reads = (len(found),)
-                found.append((_kernel(reads, *_names(block, conv)),))
+                reads = (len(layers),)
+                layers.append((_kernel(reads, *_names(block, conv)),))
             shortcut = before, None, None, False, EPSILON
             if not place and (group or module.bottleneck):
                 shortcut = _kernel(before, f"{block}/Shortcut", f"{block}/ShortcutNorm")
-            found.append((_kernel((len(found),), *_names(block, last)), shortcut))
-    return (*found, (_kernel((len(found),), "Dense_0", None),))
+            layers.append((_kernel((len(layers),), *_names(block, last)), shortcut))
+    return (*layers, (_kernel((len(layers),), "Dense_0", None),))
 
 
 def _names(scope: str, place: int) -> tuple[str, str]:
@@ -155,21 +157,21 @@ def _names(scope: str, place: int) -> tuple[str, str]:
 
 
 def _inception() -> Wiring:
-    found: list[tuple[Incoming, ...]] = []
-    sources = _branch(found, (0,), inception.STEM, "Conv1")
+    layers: list[tuple[Incoming, ...]] = []
+    sources = _branch(layers, (0,), inception.STEM, "Conv1")
     for name, paths in inception.MODULES.items():
         ends = [
-            _branch(found, sources, path, f"{name}_{place}") for place, path in enumerate(paths, 1)
+            _branch(layers, sources, path, f"{name}_{place}") for place, path in enumerate(paths, 1)
         ]
         sources = tuple(itertools.chain(*ends))
         if name == inception.AUXILIARY_AFTER:
-            end = _branch(found, sources, inception.AUXILIARY, "Auxiliary")
-            found.append((_kernel(end, "AuxiliaryDense", None),))
-    return (*found, (_kernel(sources, "Dense_0", None),))
+            end = _branch(layers, sources, inception.AUXILIARY, "Auxiliary")
+            layers.append((_kernel(end, "AuxiliaryDense", None),))
+    return (*layers, (_kernel(sources, "Dense_0", None),))
 
 
 def _branch(
-    found: list[tuple[Incoming, ...]], sources: tuple[int, ...], path: inception.Path, scope: str
+    layers: list[tuple[Incoming, ...]], sources: tuple[int, ...], path: inception.Path, scope: str
 ) -> tuple[int, ...]:
     """Add the layers of a branch that reads `sources`; return those that it ends in."""
     places = itertools.count()
@@ -177,8 +179,8 @@ def _branch(
     def convolve(step: inception.Step) -> int:
         names = _names(scope, next(places))
         kernel = _kernel(sources, *names, padded=step.padded, epsilon=inception.EPSILON)
-        found.append((kernel,))
-        return len(found)
+        layers.append((kernel,))
+        return len(layers)
 
     for step in path:
         match step:

@@ -17,7 +17,7 @@ from jaxlth.studies import scoring
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import execution, losses, optimizers, train
-from jaxlth.training.evaluation import Seen
+from jaxlth.training.evaluation import Classifier
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 KeepCount: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each tensor
@@ -190,16 +190,16 @@ class LoadedExperiment:
           what: is done with the classes, as the beginning of the message.
         """
         settings.require(
-            losses.one_of_classes(self.info.tasks),
+            losses.is_single_softmax(self.info.tasks),
             f"{what} one set with an output for each class, such as mnist; outputs of"
             f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
         )
 
     @functools.cached_property
-    def seen(self) -> Seen:
+    def seen(self) -> Classifier:
         """How evaluations see the network."""
         config = self.prunable.config.data
-        return Seen(self.prunable.model, data.NORMALIZERS[config.normalize], self.info.tasks)
+        return Classifier(self.prunable.model, data.NORMALIZERS[config.normalize], self.info.tasks)
 
     def score(
         self, name: str, *, inverted: bool = False, chunk: int | None = None
@@ -231,7 +231,7 @@ class LoadedExperiment:
         Raises:
           ValueError: a class has fewer examples.
         """
-        dataset, several = self.device_data.dataset, not losses.one_of_classes(self.info.tasks)
+        dataset, several = self.device_data.dataset, not losses.is_single_softmax(self.info.tasks)
         if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
             return self.mean, np.zeros(1, np.int32)
         key = keys.stream(self.prunable.config.seed, replicate, "examples")

@@ -195,10 +195,12 @@ def _train_group(
         group_masks,
         dataset,
         layout.place([task.request.key for task in tasks]),
-        begin=step,
+        start_step=step,
         plan=compiled_training.plan,
-        marks=sorted({mark for task in tasks for mark in task.request.snapshots}),
-        since=max((row[-1]["step"] for row in rows if row), default=tasks[0].request.begin),
+        save_steps=sorted({mark for task in tasks for mark in task.request.snapshots}),
+        last_eval_step=max(
+            (row[-1]["step"] for row in rows if row), default=tasks[0].request.begin
+        ),
         rows=rows,
     )
     with contextlib.closing(moments):  # what reads streamed data ends, however this does
@@ -262,7 +264,7 @@ def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
 
 
 def _checkpoint(
-    run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.Moment, seconds: float
+    run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.TrainEvent, seconds: float
 ) -> None:
     states = layout.take(moment.states, len(tasks))
     for task, state, rows in zip(tasks, states, moment.rows, strict=True):

@@ -24,8 +24,8 @@ LOOPED_BATCH = 500  # likewise, where activations are large
 S = TypeVar("S")
 
 
-class Seen(NamedTuple):
-    """How a network is seen by all that is summed over examples."""
+class Classifier(NamedTuple):
+    """What turns images into logits, but for the parameters: a model and its inputs and tasks."""
 
     model: Model
     normalize: Callable[..., jax.Array]  # (images, mean, std) -> inputs
@@ -39,86 +39,100 @@ class Evaluation(NamedTuple):
     accuracy: jax.Array  # () in [0, 1]; mean over tasks
 
 
-class Tally(NamedTuple):
+class MetricSums(NamedTuple):
     """Sums over examples, that add up over batches."""
 
     loss: jax.Array  # () or (tasks,), sum of cross-entropies, nats
-    right: jax.Array  # () or (tasks,), number of labels found; one an example for each task
+    correct: jax.Array  # () or (tasks,), number of correct labels; one an example for each task
 
 
-class Apart(NamedTuple):
-    """How far apart two networks are on examples; adds up over batches."""
+class Disagreement(NamedTuple):
+    """How much two networks disagree on examples; adds up over batches."""
 
     classes: jax.Array  # () number of examples classified differently, in any task
     losses: jax.Array  # () sum of squared differences of cross-entropies, nats squared
 
 
-class Moments(NamedTuple):
+class BatchStatsSums(NamedTuple):
     """Batch statistics of examples, weighted by their number; add up over batches."""
 
     stats: Any  # a tree like a network's batch statistics, times the examples
     examples: jax.Array  # () their number
 
 
-def tally(
-    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
-) -> Tally:
+def metric_sums(
+    classifier: Classifier,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    mean_std: tuple[Any, Any],
+) -> MetricSums:
     """Return the sums of one batch; examples of a negative label count for nothing.
 
     Args:
-      seen: how the network is seen.
+      classifier: the model, with its inputs and tasks.
       network: its parameters and batch statistics.
-      mask: what it keeps.
+      mask: of its parameters.
       batch: images and labels (n,), or (n, tasks).
-      norms: mean and standard deviation.
+      mean_std: mean and standard deviation of the data.
     """
-    found, right = _counted(seen, network, mask, batch, norms)
-    return Tally(jnp.sum(found), jnp.sum(right, dtype=jnp.int32))
+    entropies, correct = _entropies_and_correct(classifier, network, mask, batch, mean_std)
+    return MetricSums(jnp.sum(entropies), jnp.sum(correct, dtype=jnp.int32))
 
 
-def by_task(
-    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
-) -> Tally:
-    """Return the sums of one batch for each task, (tasks,) each; see `tally`."""
-    found, right = _counted(seen, network, mask, batch, norms)
-    shape = (-1, max(1, len(seen.tasks)))
-    losses_of, right_of = found.reshape(shape), right.reshape(shape)
-    return Tally(jnp.sum(losses_of, axis=0), jnp.sum(right_of, axis=0, dtype=jnp.int32))
+def metric_sums_by_task(
+    classifier: Classifier,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    mean_std: tuple[Any, Any],
+) -> MetricSums:
+    """Return the sums of one batch for each task, (tasks,) each; see `metric_sums`."""
+    entropies, correct = _entropies_and_correct(classifier, network, mask, batch, mean_std)
+    shape = (-1, max(1, len(classifier.tasks)))
+    entropies_by_task, correct_by_task = entropies.reshape(shape), correct.reshape(shape)
+    return MetricSums(
+        jnp.sum(entropies_by_task, axis=0), jnp.sum(correct_by_task, axis=0, dtype=jnp.int32)
+    )
 
 
-def apart(
-    seen: Seen,
+def disagreement(
+    classifier: Classifier,
     pair: tuple[Network, Network],
     mask: masks.Mask,
     batch: Split,
-    norms: tuple[Any, Any],
-) -> Apart:
-    """Return how far apart two networks are on one batch; see `tally`."""
-    inputs = seen.normalize(jnp.asarray(batch.images), *norms)
-    (found, classes), (others, other_classes) = (
-        _outcomes(seen, network, mask, inputs, batch.labels) for network in pair
+    mean_std: tuple[Any, Any],
+) -> Disagreement:
+    """Return how much two networks disagree on one batch; see `metric_sums`."""
+    inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
+    (entropies, classes), (other_entropies, other_classes) = (
+        _entropies_and_classes(classifier, network, mask, inputs, batch.labels) for network in pair
     )
     counts = batch.labels >= 0
-    differing, gaps = counts & (classes != other_classes), found - others
+    disagree, gaps = counts & (classes != other_classes), entropies - other_entropies
     if gaps.ndim == 2:
-        differing = jnp.any(differing, axis=-1)
+        disagree = jnp.any(disagree, axis=-1)
         gaps, counts = jnp.sum(jnp.where(counts, gaps, 0), axis=-1), jnp.any(counts, axis=-1)
     squares = jnp.where(counts, jnp.square(gaps), 0)
-    return Apart(jnp.sum(differing, dtype=jnp.int32), jnp.sum(squares))
+    return Disagreement(jnp.sum(disagree, dtype=jnp.int32), jnp.sum(squares))
 
 
-def moments(
-    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
-) -> Moments:
+def batch_stats_sums(
+    classifier: Classifier,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    mean_std: tuple[Any, Any],
+) -> BatchStatsSums:
     """Return the batch statistics that one batch alone gives a network; its own do not matter.
 
     All examples count: batches must not be filled up.
     """
     masked = masks.apply(network.params, mask)
-    inputs = seen.normalize(jnp.asarray(batch.images), *norms)
+    inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
 
     def after(stats: Any) -> Any:
-        return seen.model.apply(Network(masked, stats), inputs, True)[1]
+        return classifier.model.apply(Network(masked, stats), inputs, True)[1]
 
     # Running statistics become keep * old + (1 - keep) * those of the batch; XLA computes the
     # network once for both.
@@ -128,67 +142,73 @@ def moments(
     stats = jax.tree.map(
         lambda zero, one: count * zero / (1 - (one - zero)), *map(after, (zeros, ones))
     )
-    return Moments(stats, count)
+    return BatchStatsSums(stats, count)
 
 
-def _counted(
-    seen: Seen, network: Network, mask: masks.Mask, batch: Split, norms: tuple[Any, Any]
+def _entropies_and_correct(
+    classifier: Classifier,
+    network: Network,
+    mask: masks.Mask,
+    batch: Split,
+    mean_std: tuple[Any, Any],
 ) -> tuple[jax.Array, Any]:
-    """Return the cross-entropy of each label, 0 of a negative one, and whether it was found."""
-    inputs = seen.normalize(jnp.asarray(batch.images), *norms)
-    found, classes = _outcomes(seen, network, mask, inputs, batch.labels)
+    """Return the cross-entropy of each label, 0 of a negative one, and whether it is correct."""
+    inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
+    entropies, classes = _entropies_and_classes(classifier, network, mask, inputs, batch.labels)
     counts = batch.labels >= 0
-    right = counts & (classes == batch.labels)
-    return jnp.where(counts, found, 0), right
+    correct = counts & (classes == batch.labels)
+    return jnp.where(counts, entropies, 0), correct
 
 
-def _outcomes(
-    seen: Seen, network: Network, mask: masks.Mask, inputs: jax.Array, labels: Any
+def _entropies_and_classes(
+    classifier: Classifier, network: Network, mask: masks.Mask, inputs: jax.Array, labels: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the cross-entropy of each label, and the class taken for it."""
+    """Return the cross-entropy of each label, and the predicted class."""
     masked = network._replace(params=masks.apply(network.params, mask))
-    logits, _ = seen.model.apply(masked, inputs, False)
-    each = losses.each(logits, jnp.maximum(labels, 0), seen.tasks)
-    return each, losses.guesses(logits, seen.tasks)
+    logits, _ = classifier.model.apply(masked, inputs, False)
+    entropies = losses.per_label(logits, jnp.maximum(labels, 0), classifier.tasks)
+    return entropies, losses.predictions(logits, classifier.tasks)
 
 
-def mean(sums: Tally, count: int, *, tasks: int = 1) -> Evaluation:
+def mean(sums: MetricSums, count: int, *, tasks: int = 1) -> Evaluation:
     """Return loss and accuracy over `count` examples with a label for each of so many tasks."""
     # Behind the barrier, or XLA multiplies by 1 / count and 1.0 comes out as 0.99999994.
     divisor = jax.lax.optimization_barrier(jnp.float32(count))
     labels = divisor if tasks == 1 else jax.lax.optimization_barrier(jnp.float32(count * tasks))
-    return Evaluation(sums.loss / divisor, sums.right.astype(jnp.float32) / labels)
+    return Evaluation(sums.loss / divisor, sums.correct.astype(jnp.float32) / labels)
 
 
 def total(sums: Iterable[S]) -> S:
     """Return the sums over several batches, in NumPy."""
-    found: Any = None
-    for each in sums:
-        here = jax.tree.map(np.asarray, each)
-        found = here if found is None else jax.tree.map(operator.add, found, here)
-    return found
+    result: Any = None
+    for batch in sums:
+        batch_sums = jax.tree.map(np.asarray, batch)
+        result = batch_sums if result is None else jax.tree.map(operator.add, result, batch_sums)
+    return result
 
 
-def divided(sums: Tally, count: int, *, tasks: int = 1) -> Evaluation:
+def mean_numpy(sums: MetricSums, count: int, *, tasks: int = 1) -> Evaluation:
     """Return loss and accuracy over `count` examples, in NumPy; see `mean`."""
-    loss, accuracy = np.float32(sums.loss / count), np.float32(sums.right / (count * tasks))
+    loss, accuracy = np.float32(sums.loss / count), np.float32(sums.correct / (count * tasks))
     return Evaluation(loss, accuracy)  # type: ignore[arg-type]
 
 
-def labels_each(split: Split) -> int:
+def labels_per_example(split: Split) -> int:
     """Return how many labels each example of a split has."""
     return math.prod(split.labels.shape[1:])
 
 
-def scanned(sums: Callable[[Split], S], split: Split, *, size: int = SCANNED_BATCH) -> S:
+def sum_over_split(sums: Callable[[Split], S], split: Split, *, size: int = SCANNED_BATCH) -> S:
     """Return the sums over a split, within one compiled function; the last batch is smaller."""
     count = split.labels.shape[0]
-    whole = count // size
-    cut = whole * size
+    num_batches = count // size
+    whole_end = num_batches * size
     parts = []
-    if whole:
-        shaped = jax.tree.map(lambda a: a[:cut].reshape((whole, size, *a.shape[1:])), split)
+    if num_batches:
+        shaped = jax.tree.map(
+            lambda a: a[:whole_end].reshape((num_batches, size, *a.shape[1:])), split
+        )
         parts.append(jax.tree.map(lambda a: a.sum(0), jax.lax.map(sums, shaped)))
-    if cut < count:
-        parts.append(sums(jax.tree.map(lambda a: a[cut:], split)))
+    if whole_end < count:
+        parts.append(sums(jax.tree.map(lambda a: a[whole_end:], split)))
     return jax.tree.map(lambda *a: sum(a), *parts)

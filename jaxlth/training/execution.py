@@ -26,9 +26,8 @@ from jaxlth import distributed, settings
 
 AXIS = "devices"
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
-Tally: TypeAlias = Callable[
-    ..., Any
-]  # (tree, batch, (mean, std)) -> sums over the batch's examples
+# (tree, batch, (mean, std)) -> sums over the batch's examples
+BatchSums: TypeAlias = Callable[..., Any]
 
 # XLA's newer kernels for CPU are kept for sums and what is done number by number: its convolutions
 # are faster without: with `models.convolution`, a training step takes a half to a sixth of the time
@@ -78,7 +77,7 @@ class Layout:
         full = [*trees, *[trees[-1]] * (self.size - len(trees))]
         local = set(self._local())
         at = [place for place, device in enumerate(self.devices) if device in local]
-        mine = [
+        local_trees = [
             full[place // self.split * self.per_device + inner]
             for place in at
             for inner in range(self.per_device)
@@ -91,7 +90,7 @@ class Layout:
             stacked = np.stack([np.asarray(leaf) for leaf in leaves])
             return self.put(stacked.reshape((len(at), self.per_device, *stacked.shape[1:])))
 
-        return jax.tree.map(stack, *mine)
+        return jax.tree.map(stack, *local_trees)
 
     def put(self, tree: Any) -> Any:
         """Return a tree of (devices of this process, per_device, ...) arrays on the devices."""
@@ -120,8 +119,8 @@ class Layout:
         """
 
         def flat(leaf: Any) -> np.ndarray:
-            whole = distributed.all_gather(np.asarray(leaf))[:: self.split]
-            return whole.reshape((-1, *whole.shape[2:]))
+            gathered = distributed.all_gather(np.asarray(leaf))[:: self.split]
+            return gathered.reshape((-1, *gathered.shape[2:]))
 
         host = jax.tree.map(flat, tree)
         return [jax.tree.map(operator.itemgetter(at), host) for at in range(count)]
@@ -136,8 +135,8 @@ class Layout:
           axes: 0 for each argument that `place` made, None for each that is the same for all.
           donate: whether the memory of the first argument may be used again.
         """
-        one = self.per_device == 1
-        inner = _without_axis(function, axes) if one else jax.vmap(function, in_axes=axes)
+        single = self.per_device == 1
+        inner = _without_axis(function, axes) if single else jax.vmap(function, in_axes=axes)
         donated = (0,) if donate else ()
         if len(self.devices) == 1:
             mapped = _without_axis(inner, axes)
@@ -162,26 +161,27 @@ class Layout:
 class Compiled:
     """A trainer's functions, mapped over a layout's group and compiled once.
 
-    opened(dataset, keys, end) -> context that gives the data which `advance` trains on up to a step
-    advance(states, masks, data, keys, begin, end) -> states
-    measure(states, masks, dataset, step, since) -> (states, Measured)
+    open_data(dataset, keys, end) -> context that gives the data that `advance` trains on up to a
+      step
+    advance(states, masks, data, keys, start_step, end) -> states
+    measure(states, masks, dataset, step, last_eval_step) -> (states, Measured)
     finish(states, masks, dataset) -> (networks, evaluations on examples of training)
-    some(dataset) -> the examples of training that networks are evaluated on
-    summing(tally) -> sums(trees, split, norms): what tally(tree, batch, norms) gives for each of a
-      group's trees, added up over a split
-    sweep(states, masks, dataset, keys, since, ends, count) -> (states, Measured of each end): from
-      the end before the first of `ends` to the next ones, `count` of them, measuring at each, as
-      long as a network goes on; None where that is no program of its own
+    train_subset(dataset) -> the examples of training that networks are evaluated on
+    make_sums(batch_sums) -> sums(trees, split, mean_std): batch_sums(tree, batch, mean_std) of each
+      of a group's trees, added up over a split
+    multi_eval_loop(states, masks, dataset, keys, last_eval_step, ends, count) -> (states, Measured
+      of each end): from ends[0] to the next ones, `count` of them, measuring at each, as long as a
+      network goes on; None where that is no program of its own
     """
 
     layout: Layout
     advance: Callable[..., Any]
     measure: Callable[..., Any]
     finish: Callable[..., Any]
-    some: Callable[[Any], Any]
-    summing: Callable[[Tally], Callable[..., Any]]
-    opened: Callable[..., contextlib.AbstractContextManager[Any]] = _as_it_is
-    sweep: Callable[..., Any] | None = None
+    train_subset: Callable[[Any], Any]
+    make_sums: Callable[[BatchSums], Callable[..., Any]]
+    open_data: Callable[..., contextlib.AbstractContextManager[Any]] = _as_it_is
+    multi_eval_loop: Callable[..., Any] | None = None
 
 
 def layout(
@@ -207,29 +207,30 @@ def layout(
     Raises:
       ValueError: there are too few devices, or processes would get different numbers of them.
     """
-    found = jax.devices() if devices is None else devices
+    all_devices = jax.devices() if devices is None else devices
     several = distributed.count() > 1
     if several:
-        found = sorted(found, key=lambda device: (device.process_index, device.id))
+        all_devices = sorted(all_devices, key=lambda device: (device.process_index, device.id))
     if streamed:
-        return Layout(devices=tuple(found), per_device=1, split=len(found), looped=True)
+        return Layout(devices=tuple(all_devices), per_device=1, split=len(all_devices), looped=True)
     settings.require(
-        split <= len(found),
-        f"`data_parallel` must be at most the number of devices, {len(found)}; got {split}.",
+        split <= len(all_devices),
+        f"`data_parallel` must be at most the number of devices, {len(all_devices)}; got {split}.",
     )
     settings.require(
-        not several or len(found) % split == 0,
-        f"`data_parallel` must divide the {len(found)} devices of all processes; got {split}.",
+        not several or len(all_devices) % split == 0,
+        f"`data_parallel` must divide the {len(all_devices)} devices of all processes; "
+        f"got {split}.",
     )
     # `pmap` takes no compiler options, without which two replicates on two forced devices take
     # 1.5 times as long as one after the other on all cores, or twice.
-    on_cpu = found[0].platform == "cpu"
-    most = 1 if on_cpu and convolutional and not several else len(found) // split
+    on_cpu = all_devices[0].platform == "cpu"
+    most_sets = 1 if on_cpu and convolutional and not several else len(all_devices) // split
     # Several processes all take part, or those without a network would not be waited for.
-    sets = most if several else max(1, min(most, networks))
+    sets = most_sets if several else max(1, min(most_sets, networks))
     per_device = 1 if on_cpu else -(-networks // sets)
     return Layout(
-        devices=tuple(found[: sets * split]),
+        devices=tuple(all_devices[: sets * split]),
         per_device=min(per_device, networks_per_device or per_device),
         split=split,
         looped=on_cpu and convolutional,

@@ -1,6 +1,6 @@
-"""The loop around a training: a group of networks in lockstep, in pieces short enough to watch.
+"""The loop around a training: a group of networks in lockstep, in chunks short enough to watch.
 
-`fit` is a generator: whoever iterates may show progress, save the states, or stop. Where the pieces
+`fit` is a generator: whoever iterates may show progress, save the states, or stop. Where the chunks
 are cut changes nothing in the numbers.
 """
 
@@ -16,24 +16,42 @@ import numpy as np
 from jaxlth import distributed
 from jaxlth.data import Dataset, Split, StreamConfig
 from jaxlth.training import Plan, evaluation, looping, streaming
-from jaxlth.training.execution import Compiled, Layout, Tally
+from jaxlth.training.execution import BatchSums, Compiled, Layout
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
 
-PIECE_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
-FIRST_PIECE = 50  # steps, before the pace is known
-SHORT = 64  # steps between evaluations up to which these are swept over by one program
-SWEPT = 64  # evaluations that one call of it makes at most
+CHUNK_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
+FIRST_CHUNK_STEPS = 50  # before the pace is known
+MULTI_EVAL_GAP = 64  # steps between evaluations up to which one program makes several of them
+MULTI_EVAL_COUNT = 64  # evaluations that one call of it makes at most
 
 Row = dict[str, Any]  # one evaluation of one network: numbers, None where there is none
 
 
-class Moment(NamedTuple):
-    """A training between two pieces; its states are gone once the loop goes on."""
+class TrainEvent(NamedTuple):
+    """A training between two chunks; its states are gone once the loop goes on."""
 
     step: int
     states: Any  # (devices, per_device, ...) State
     rows: list[list[Row]]  # the evaluations so far, a list for each network
+
+
+class _Group(NamedTuple):
+    """The networks that train together, placed by the layout, and what they train on."""
+
+    states: Any
+    masks: Any
+    dataset: Any
+    keys: jax.Array  # of data order
+    rows: list[list[Row]]  # extended in place
+
+
+class _Targets(NamedTuple):
+    """The steps at which a training has an event whatever the chunks are, all in its future."""
+
+    steps: list[int]  # increasing: the evaluations and the save steps
+    evaluations: set[int]
+    save_steps: set[int]
 
 
 def compile(
@@ -56,50 +74,71 @@ def compile(
 def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
     """Return functions that are one program each: no way back to the host at every step."""
 
-    def some(dataset: Dataset) -> Split:
+    def train_subset(dataset: Dataset) -> Split:
         return looping.spaced(dataset.train, train_examples)
 
     def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
-        network = trainer.finish(state)
-        return network, trainer.evaluate(network, mask, some(dataset), dataset.mean, dataset.std)
+        network, split = trainer.finish(state), train_subset(dataset)
+        return network, trainer.evaluate(network, mask, split, dataset.mean, dataset.std)
 
-    def summing(tally: Tally) -> Callable[..., Any]:
-        def swept(trees: Any, split: Split, norms: Any) -> Any:
+    def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
+        def sums(trees: Any, split: Split, mean_std: Any) -> Any:
             size = max(1, evaluation.SCANNED_BATCH // layout.per_device)
-            return evaluation.scanned(lambda batch: tally(trees, batch, norms), split, size=size)
+            return evaluation.sum_over_split(
+                lambda batch: batch_sums(trees, batch, mean_std), split, size=size
+            )
 
-        return layout.map(swept, (0, None, None))
+        return layout.map(sums, (0, None, None))
 
-    def sweep(state: Any, mask: Any, dataset: Dataset, key: Any, since: Any, ends: Any, count: Any):
-        """Go on to ends[1], ..., ends[count], measuring at each, unless training has stopped."""
-
-        def goes_on(carry: Any) -> Any:
-            at, state, _, _ = carry
-            return (at < count) & (state.stopped_step == NEVER)
-
-        def one(carry: Any) -> Any:
-            at, state, since, found = carry
-            end = ends[at + 1]
-            state = trainer.advance(state, mask, dataset, key, ends[at], end)
-            state, measured = trainer.measure(state, mask, dataset, end, since)
-            found = jax.tree.map(lambda all, one: all.at[at].set(one), found, measured)
-            return at + 1, state, end, found
-
-        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
-        _, like = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], since)
-        found = jax.tree.map(lambda leaf: jnp.zeros((SWEPT, *leaf.shape), leaf.dtype), like)
-        _, state, _, found = jax.lax.while_loop(goes_on, one, (0, state, since, found))
-        return state, found
-
+    loop_axes = (0, 0, None, 0, None, None, None)
     return Compiled(
         layout=layout,
-        sweep=layout.map(sweep, (0, 0, None, 0, None, None, None), donate=True),
+        multi_eval_loop=layout.map(_multi_eval_loop(trainer), loop_axes, donate=True),
         advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
         measure=layout.map(trainer.measure, (0, 0, None, None, None)),
         finish=layout.map(finish, (0, 0, None)),
-        some=some,
-        summing=summing,
+        train_subset=train_subset,
+        make_sums=make_sums,
     )
+
+
+def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:
+    """Return the function `multi_eval_loop` of a `Compiled`, for one network."""
+
+    def loop(
+        state: Any,
+        mask: Any,
+        dataset: Dataset,
+        key: Any,
+        last_eval_step: Any,
+        ends: Any,
+        count: Any,
+    ):
+        """Go on to ends[1], ..., ends[count], measuring at each, unless training has stopped."""
+
+        def is_active(carry: Any) -> Any:
+            at, state, _, _ = carry
+            return (at < count) & (state.stopped_step == NEVER)
+
+        def to_next_end(carry: Any) -> Any:
+            at, state, last_eval_step, history = carry
+            end = ends[at + 1]
+            state = trainer.advance(state, mask, dataset, key, ends[at], end)
+            state, measured = trainer.measure(state, mask, dataset, end, last_eval_step)
+            history = jax.tree.map(lambda all, now: all.at[at].set(now), history, measured)
+            return at + 1, state, end, history
+
+        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
+        _, shapes = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], last_eval_step)
+        history = jax.tree.map(
+            lambda leaf: jnp.zeros((MULTI_EVAL_COUNT, *leaf.shape), leaf.dtype), shapes
+        )
+        _, state, _, history = jax.lax.while_loop(
+            is_active, to_next_end, (0, state, last_eval_step, history)
+        )
+        return state, history
+
+    return loop
 
 
 def fit(
@@ -109,13 +148,13 @@ def fit(
     dataset: Any,
     keys: jax.Array,
     *,
-    begin: int,
+    start_step: int,
     plan: Plan,
-    marks: Sequence[int] = (),
-    since: int,
+    save_steps: Sequence[int] = (),
+    last_eval_step: int,
     rows: list[list[Row]],
-) -> Generator[Moment, None, None]:
-    """Yield the moments of a training, the last one at its end: none if it is there already.
+) -> Generator[TrainEvent, None, None]:
+    """Yield the events of a training, the last one at its end: none if it is there already.
 
     Args:
       compiled: the functions.
@@ -123,125 +162,151 @@ def fit(
       masks: a group's masks, likewise.
       dataset: on the devices, shared by the layout; or streamed.
       keys: a group's keys of data order.
-      begin: the step the states are at.
+      start_step: the step the states are at.
       plan: when to evaluate and to end.
-      marks: further steps that must be moments.
-      since: the step of the last evaluation, or where training began.
-      rows: the evaluations before `begin`, a list for each network; extended in place.
+      save_steps: further steps that must have an event.
+      last_eval_step: the step of the last evaluation, or where training began.
+      rows: the evaluations before `start_step`, a list for each network; extended in place.
     """
-    evaluations = [step for step in plan.evaluations if step > begin]
-    targets = sorted({*evaluations, *(mark for mark in marks if begin < mark <= plan.steps)})
-    # A loop of steps may be cut anywhere at no cost, and its steps are long.
-    step, piece = begin, 1 if compiled.layout.looped else FIRST_PIECE
-
-    def stops() -> list[int]:
-        """Return the step at which each network stopped, or NEVER."""
-        return [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
-
-    if compiled.sweep is not None and plan.evaluations and _gap(plan) <= SHORT:
-        yield from _swept(
-            compiled,
-            (states, masks, dataset, keys),
-            begin,
-            targets,
-            set(evaluations),
-            set(marks),
-            since,
-            rows,
+    group = _Group(states, masks, dataset, keys, rows)
+    evaluations = {step for step in plan.evaluations if step > start_step}
+    pending = {step for step in save_steps if start_step < step <= plan.steps}
+    targets = _Targets(sorted(evaluations | pending), evaluations, set(save_steps))
+    frequent = bool(plan.evaluations) and _longest_gap(plan) <= MULTI_EVAL_GAP
+    if compiled.multi_eval_loop is not None and frequent:
+        yield from _fit_with_frequent_evaluations(
+            compiled, group, targets, start_step, last_eval_step
         )
-        return
-    with compiled.opened(dataset, keys, plan.steps) as source:
-        for target in targets:
-            if NEVER not in stops():
-                return
-            while step < target:
-                end = min(target, step + piece)
-                clock = time.perf_counter()
-                states = jax.block_until_ready(
-                    compiled.advance(states, masks, source, keys, np.int32(step), np.int32(end))
-                )
-                # Processes must agree, or they would wait for each other at different steps.
-                piece = distributed.broadcast(
-                    _next_piece(piece, end - step, time.perf_counter() - clock)
-                )
-                step = end
-                if step < target:
-                    yield Moment(step, states, rows)
-            if target in evaluations:
-                states, measured = compiled.measure(
-                    states, masks, dataset, np.int32(step), np.int32(since)
-                )
-                measured = compiled.layout.take(measured, len(rows))
-                for row, one, stopped in zip(rows, measured, stops(), strict=True):
-                    if stopped in (NEVER, step):
-                        row.append(_row(step, one))
-                since = step
-            yield Moment(step, states, rows)
+    else:
+        with compiled.open_data(dataset, keys, plan.steps) as batches:
+            yield from _fit_in_chunks(compiled, group, targets, start_step, last_eval_step, batches)
 
 
-def _gap(plan: Plan) -> int:
+def _longest_gap(plan: Plan) -> int:
     """Return the most steps between two evaluations."""
     return max(np.diff([0, *plan.evaluations]).tolist())
 
 
-def _up_to_a_mark(targets: list[int], evaluations: set[int], marks: set[int]) -> int:
-    """Return how many targets are evaluations, the last one at most a mark too.
+def _fit_in_chunks(
+    compiled: Compiled,
+    group: _Group,
+    targets: _Targets,
+    step: int,
+    last_eval_step: int,
+    batches: Any,
+) -> Generator[TrainEvent, None, None]:
+    """Yield the events of a training that goes from target to target in chunks of steps."""
+    # A loop of steps may be cut anywhere at no cost, and its steps are long.
+    chunk = 1 if compiled.layout.looped else FIRST_CHUNK_STEPS
+    for target in targets.steps:
+        if NEVER not in _stopped_steps(compiled, group):
+            return
+        while step < target:
+            end = min(target, step + chunk)
+            group, seconds = _advance(compiled, group, batches, step, end)
+            chunk, step = _next_chunk_of_all(chunk, end - step, seconds), end
+            if step < target:
+                yield TrainEvent(step, group.states, group.rows)
+        if target in targets.evaluations:
+            group = _measure(compiled, group, step, last_eval_step)
+            last_eval_step = step
+        yield TrainEvent(step, group.states, group.rows)
+
+
+def _advance(
+    compiled: Compiled, group: _Group, batches: Any, step: int, end: int
+) -> tuple[_Group, float]:
+    """Return a group some steps later, and the seconds that they took."""
+    clock = time.perf_counter()
+    states = jax.block_until_ready(
+        compiled.advance(
+            group.states, group.masks, batches, group.keys, np.int32(step), np.int32(end)
+        )
+    )
+    return group._replace(states=states), time.perf_counter() - clock
+
+
+def _measure(compiled: Compiled, group: _Group, step: int, last_eval_step: int) -> _Group:
+    """Return a group after an evaluation, a row of which is added for each network that trains."""
+    states, measured = compiled.measure(
+        group.states, group.masks, group.dataset, np.int32(step), np.int32(last_eval_step)
+    )
+    measured = compiled.layout.take(measured, len(group.rows))
+    group = group._replace(states=states)
+    stopped_steps = _stopped_steps(compiled, group)
+    for row, evaluation_of, stopped in zip(group.rows, measured, stopped_steps, strict=True):
+        if stopped in (NEVER, step):
+            row.append(_row(step, evaluation_of))
+    return group
+
+
+def _stopped_steps(compiled: Compiled, group: _Group) -> list[int]:
+    """Return the step at which each network stopped, or NEVER."""
+    return [int(at) for at in compiled.layout.take(group.states.stopped_step, len(group.rows))]
+
+
+def _num_fused(steps: list[int], evaluations: set[int], save_steps: set[int]) -> int:
+    """Return how many targets are evaluations, of which only the last may be a save step too.
 
     Example:
-      >>> _up_to_a_mark([4, 8, 12], {4, 8, 12}, {8}), _up_to_a_mark([4, 7, 8], {4, 8}, {7})
+      >>> _num_fused([4, 8, 12], {4, 8, 12}, {8}), _num_fused([4, 7, 8], {4, 8}, {7})
       (2, 1)
     """
-    for at, target in enumerate(targets):
-        if target not in evaluations:
+    for at, step in enumerate(steps):
+        if step not in evaluations:
             return at
-        if target in marks:
+        if step in save_steps:
             return at + 1
-    return len(targets)
+    return len(steps)
 
 
-def _swept(
-    compiled: Compiled,
-    group: tuple[Any, Any, Any, Any],
-    begin: int,
-    targets: list[int],
-    evaluations: set[int],
-    marks: set[int],
-    since: int,
-    rows: list[list[Row]],
-) -> Generator[Moment, None, None]:
-    """Yield the moments of a training with frequent evaluations: many to a call of one program."""
-    states, masks, dataset, keys = group
-    assert compiled.sweep is not None
-    step, most = begin, 1
-    while targets:
-        stopped = [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
-        if NEVER not in stopped:
+def _fit_with_frequent_evaluations(
+    compiled: Compiled, group: _Group, targets: _Targets, step: int, last_eval_step: int
+) -> Generator[TrainEvent, None, None]:
+    """Yield the events of a training with frequent evaluations: many to a call of one program."""
+    pending, num_evals = targets.steps, 1
+    while pending:
+        if NEVER not in _stopped_steps(compiled, group):
             return
-        if targets[0] not in evaluations:
-            end = targets.pop(0)
-            states = compiled.advance(states, masks, dataset, keys, np.int32(step), np.int32(end))
-            step = end
-            yield Moment(step, states, rows)
-            continue
-        count = _up_to_a_mark(targets[:most], evaluations, marks)
-        ends, targets = targets[:count], targets[count:]
-        padded = np.full(SWEPT + 1, ends[-1], np.int32)
-        padded[: len(ends) + 1] = [step, *ends]
-        clock = time.perf_counter()
-        states, measured = compiled.sweep(
-            states, masks, dataset, keys, np.int32(since), padded, np.int32(len(ends))
-        )
-        measured = compiled.layout.take(measured, len(rows))
-        stopped = [int(at) for at in compiled.layout.take(states.stopped_step, len(rows))]
-        for row, one, last in zip(rows, measured, stopped, strict=True):
-            for at, end in enumerate(ends):
-                if last == NEVER or end <= last:
-                    row.append(_row(end, jax.tree.map(lambda leaf, at=at: leaf[at], one)))
-        most = min(
-            SWEPT, distributed.broadcast(_next_piece(most, len(ends), time.perf_counter() - clock))
-        )
-        step = since = ends[-1]
-        yield Moment(step, states, rows)
+        count = _num_fused(pending[:num_evals], targets.evaluations, targets.save_steps)
+        if not count:
+            end, pending = pending[0], pending[1:]
+            group, _ = _advance(compiled, group, group.dataset, step, end)
+        else:
+            ends, pending = pending[:count], pending[count:]
+            group, seconds = _multi_eval(compiled, group, step, ends, last_eval_step)
+            num_evals = min(MULTI_EVAL_COUNT, _next_chunk_of_all(num_evals, count, seconds))
+            end = last_eval_step = ends[-1]
+        step = end
+        yield TrainEvent(step, group.states, group.rows)
+
+
+def _multi_eval(
+    compiled: Compiled, group: _Group, step: int, ends: list[int], last_eval_step: int
+) -> tuple[_Group, float]:
+    """Return a group at the last of several evaluations, and the seconds until there."""
+    assert compiled.multi_eval_loop is not None
+    padded = np.full(MULTI_EVAL_COUNT + 1, ends[-1], np.int32)
+    padded[: len(ends) + 1] = [step, *ends]
+    clock = time.perf_counter()
+    states, history = compiled.multi_eval_loop(
+        group.states,
+        group.masks,
+        group.dataset,
+        group.keys,
+        np.int32(last_eval_step),
+        padded,
+        np.int32(len(ends)),
+    )
+    history = compiled.layout.take(history, len(group.rows))
+    group = group._replace(states=states)
+    for row, measured, stopped in zip(
+        group.rows, history, _stopped_steps(compiled, group), strict=True
+    ):
+        for at, end in enumerate(ends):
+            if stopped == NEVER or end <= stopped:
+                row.append(_row(end, jax.tree.map(lambda leaf, at=at: leaf[at], measured)))
+    return group, time.perf_counter() - clock
 
 
 def kept_row(state: Any, rows: list[Row]) -> Row:
@@ -257,11 +322,19 @@ def row_at(step: int, rows: list[Row]) -> Row:
     return next(row for row in rows if row["step"] == step)
 
 
-def _next_piece(piece: int, steps: int, seconds: float) -> int:
-    """Return the length of the next piece: towards PIECE_SECONDS, at most doubling."""
-    wanted = round(steps * PIECE_SECONDS / max(seconds, 1e-6))
-    most = piece if steps < piece else 2 * piece  # one cut short may only warn of a slow pace
-    return max(1, min(most, wanted))
+def _next_chunk_of_all(chunk: int, steps: int, seconds: float) -> int:
+    """Return the length of the next chunk, the same in all processes.
+
+    They must agree, or they would wait for each other at different steps.
+    """
+    return distributed.broadcast(_next_chunk(chunk, steps, seconds))
+
+
+def _next_chunk(chunk: int, steps: int, seconds: float) -> int:
+    """Return the length of the next chunk: towards CHUNK_SECONDS, at most doubling."""
+    ideal = round(steps * CHUNK_SECONDS / max(seconds, 1e-6))
+    longest = chunk if steps < chunk else 2 * chunk  # one cut short may only warn of a slow pace
+    return max(1, min(longest, ideal))
 
 
 def _row(step: int, measured: Any) -> Row:

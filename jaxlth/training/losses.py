@@ -34,41 +34,43 @@ def mean(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
       >>> round(float(mean(jnp.zeros((1, 3)), jnp.array([[0, 1]]), (2, 1))), 3)  # 2 log 2
       1.386
     """
-    found = each(logits, labels, tasks)
-    return jnp.mean(found if found.ndim == 1 else jnp.sum(found, axis=-1))
+    entropies = per_label(logits, labels, tasks)
+    return jnp.mean(entropies if entropies.ndim == 1 else jnp.sum(entropies, axis=-1))
 
 
-def each(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
+def per_label(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
     """Return the cross-entropy in nats of every label, in the shape of the labels.
 
     Raises:
       ValueError: the tasks have not as many outputs as there are logits, or a label is no class.
     """
-    if one_of_classes(tasks):
+    if is_single_softmax(tasks):
         label_values.check(labels, logits.shape[-1])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     labels = jnp.asarray(labels)
     columns = jnp.reshape(labels, (-1, len(tasks)))
-    for outputs, own in zip(tasks, columns.T, strict=True):
-        label_values.check(own, max(outputs, 2))  # a task of one output has two classes
-    found = [
-        optax.sigmoid_binary_cross_entropy(part[:, 0], own.astype(part.dtype))
-        if part.shape[-1] == 1
-        else optax.softmax_cross_entropy_with_integer_labels(part, own)
-        for part, own in zip(_parts(logits, tasks), columns.T, strict=True)
+    for outputs, task_labels in zip(tasks, columns.T, strict=True):
+        label_values.check(task_labels, max(outputs, 2))  # a task of one output has two classes
+    entropies = [
+        optax.sigmoid_binary_cross_entropy(task_logits[:, 0], task_labels.astype(task_logits.dtype))
+        if task_logits.shape[-1] == 1
+        else optax.softmax_cross_entropy_with_integer_labels(task_logits, task_labels)
+        for task_logits, task_labels in zip(_logits_of_tasks(logits, tasks), columns.T, strict=True)
     ]
-    return jnp.reshape(jnp.stack(found, axis=-1), labels.shape)
+    return jnp.reshape(jnp.stack(entropies, axis=-1), labels.shape)
 
 
-def guesses(logits: jax.Array, tasks: Tasks = ()) -> jax.Array:
-    """Return the label that each example is taken for, (n,) or for several tasks (n, tasks)."""
-    if one_of_classes(tasks):
+def predictions(logits: jax.Array, tasks: Tasks = ()) -> jax.Array:
+    """Return the predicted label of each example, (n,) or for several tasks (n, tasks)."""
+    if is_single_softmax(tasks):
         return _highest(logits)
-    found = [
-        (part[:, 0] > 0).astype(jnp.int32) if part.shape[-1] == 1 else _highest(part)
-        for part in _parts(logits, tasks)
+    labels = [
+        (task_logits[:, 0] > 0).astype(jnp.int32)
+        if task_logits.shape[-1] == 1
+        else _highest(task_logits)
+        for task_logits in _logits_of_tasks(logits, tasks)
     ]
-    return found[0] if len(found) == 1 else jnp.stack(found, axis=-1)
+    return labels[0] if len(labels) == 1 else jnp.stack(labels, axis=-1)
 
 
 def _highest(logits: jax.Array) -> jax.Array:
@@ -76,12 +78,12 @@ def _highest(logits: jax.Array) -> jax.Array:
     return jnp.argmax(logits, -1).astype(jnp.int32)
 
 
-def one_of_classes(tasks: Tasks) -> bool:
+def is_single_softmax(tasks: Tasks) -> bool:
     """Return whether labels are those of a single task, with an output for each class."""
     return len(tasks) <= 1 and 1 not in tasks
 
 
-def _parts(logits: jax.Array, tasks: Tasks) -> list[jax.Array]:
+def _logits_of_tasks(logits: jax.Array, tasks: Tasks) -> list[jax.Array]:
     """Return the logits of each task, (n, its outputs)."""
     settings.require(
         sum(tasks) == logits.shape[-1],

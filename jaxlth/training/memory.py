@@ -34,12 +34,12 @@ class Need(NamedTuple):
     size: int  # bytes
 
 
-def check(needs: Sequence[Need], there: int | None) -> None:
+def check(needs: Sequence[Need], available: int | None) -> None:
     """Raise ValueError where a training needs more memory than there is.
 
     Args:
       needs: all of them.
-      there: bytes; None where that is not known.
+      available: bytes; None where that is not known.
 
     Example:
       >>> check([Need("hidden", "weights", 2 * 10**9), Need("data", "images", 10**6)], 10**9)
@@ -47,12 +47,12 @@ def check(needs: Sequence[Need], there: int | None) -> None:
       ValueError: `hidden` must be smaller: weights take 2 GB; of memory there is 1 GB in all.
     """
     total, largest = sum(need.size for need in needs), max(needs, key=lambda need: need.size)
-    if there is None or total <= there:
+    if available is None or total <= available:
         return
-    beside = "" if largest.size > there else f", and the whole training {_bytes(total)}"
+    in_all = "" if largest.size > available else f", and the whole training {_bytes(total)}"
     raise ValueError(
-        f"`{largest.option}` must be smaller: {largest.what} take {_bytes(largest.size)}{beside}; "
-        f"of memory there is {_bytes(there)} in all."
+        f"`{largest.option}` must be smaller: {largest.what} take {_bytes(largest.size)}{in_all}; "
+        f"of memory there is {_bytes(available)} in all."
     )
 
 
@@ -121,12 +121,12 @@ def of_stream(config: StreamConfig, training: TrainingConfig) -> list[Need]:
 
 def host() -> int | None:
     """Return the bytes of memory of this machine, or what a container or limit leaves of them."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(pathlib.Path, LIMITS):
         if path.is_file() and (text := path.read_text().strip()).isdecimal():
-            found.append(int(text))
+            limits.append(int(text))
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return min([*found, limit] if limit != resource.RLIM_INFINITY else found)
+    return min([*limits, limit] if limit != resource.RLIM_INFINITY else limits)
 
 
 def device() -> int | None:

@@ -68,7 +68,7 @@ class OptimizerConfig:
         self._belongs("final_lr", self.schedule, ("linear", "cosine"))
 
     def _belongs(self, name: str, kind: str, owners: tuple[str, ...]) -> None:
-        """Raise ValueError where a setting is given that what is chosen does not read."""
+        """Raise ValueError where a setting is given that `kind` does not read."""
         settings.require(
             kind in owners or getattr(self, name) == getattr(type(self), name),
             f"`{name}` belongs to {' and '.join(owners)} and has no effect on {kind}.",
@@ -137,27 +137,27 @@ def build(config: OptimizerConfig, rate: Schedule) -> optax.GradientTransformati
     """
     rule = RULES[config.optimizer](config)
     if config.l1:
-        rule = optax.chain(_slope_of_l1(config.l1), rule)
+        rule = optax.chain(_l1_gradient(config.l1), rule)
     if config.weight_decay:
         decay = optax.add_decayed_weights(config.weight_decay)
         decoupled = config.optimizer == "adamw"
         rule = optax.chain(rule, decay) if decoupled else optax.chain(decay, rule)
 
-    def update(gradients, state, params=None, *, step, **_unused):
+    def update(grads, state, params=None, *, step, **_unused):
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = rule.update(gradients, state, params)
+            updates, state = rule.update(grads, state, params)
         scale = -rate(step)
         return jax.tree.map(lambda update: scale.astype(update.dtype) * update, updates), state
 
     return optax.GradientTransformationExtraArgs(rule.init, update)
 
 
-def _slope_of_l1(factor: float) -> optax.GradientTransformation:
-    """Return what adds the slope of factor * |w| to the gradient of each weight; 0 at 0."""
+def _l1_gradient(factor: float) -> optax.GradientTransformation:
+    """Return the transformation that adds the gradient of factor * |w|, which is 0 at 0."""
 
-    def added(path: Any, gradient: jax.Array, w: jax.Array) -> jax.Array:
-        return gradient + factor * jnp.sign(w) if masks.is_kernel(trees.name(path), w) else gradient
+    def added(path: Any, grad: jax.Array, w: jax.Array) -> jax.Array:
+        return grad + factor * jnp.sign(w) if masks.is_kernel(trees.name(path), w) else grad
 
     return optax.stateless(
-        lambda gradients, params: jax.tree_util.tree_map_with_path(added, gradients, params)
+        lambda grads, params: jax.tree_util.tree_map_with_path(added, grads, params)
     )

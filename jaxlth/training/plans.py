@@ -64,17 +64,17 @@ def plan(
     settings.require(dilation > 0, f"`dilation` must be above 0; got {dilation}.")
     steps_per_epoch = examples // training.batch_size
     if training.steps is None:
-        name, length, unit = "epochs", training.epochs, steps_per_epoch
+        name, length, steps_per_unit = "epochs", training.epochs, steps_per_epoch
     else:
-        name, length, unit = "steps", training.steps, 1
+        name, length, steps_per_unit = "steps", training.steps, 1
 
     def in_steps(time: float) -> int:
-        return round(min(time * unit * dilation, MOST_STEPS))
+        return round(min(time * steps_per_unit * dilation, MOST_STEPS))
 
     settings.require(
-        length * unit * dilation <= MOST_STEPS,
+        length * steps_per_unit * dilation <= MOST_STEPS,
         f"`{name}` must make at most {MOST_STEPS} steps (a step counter has 32 bits); got "
-        f"{length:g}{_dilated(dilation)}, {unit} steps each.",
+        f"{length:g}{_dilated(dilation)}, {steps_per_unit} steps each.",
     )
     steps = in_steps(length)
     settings.require(
@@ -82,10 +82,10 @@ def plan(
         f"`{name}` must make at least one step; got {length:g}, dilated by {dilation:g}.",
     )
     for name, time in _times(training, optimizer):
-        time_in_steps(name, time, per_unit=unit)
-    trained = length * unit * training.batch_size
-    usual = length / usual_evaluations(trained, evaluated)
-    every = usual if training.evaluate_every is None else training.evaluate_every
+        time_in_steps(name, time, per_unit=steps_per_unit)
+    trained_examples = length * steps_per_unit * training.batch_size
+    default_interval = length / usual_evaluations(trained_examples, evaluated)
+    every = default_interval if training.evaluate_every is None else training.evaluate_every
     every = max(1, in_steps(every))
     settings.require(
         steps // every <= MOST_EVALUATIONS,
@@ -129,12 +129,12 @@ def check_times(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
     """
     name = "epochs" if training.steps is None else "steps"
     length = getattr(training, name)
-    for what in ("warmup", "milestones"):
-        for time in _of_optimizer(optimizer, what):
-            check_whole(what, time, training)
+    for setting in ("warmup", "milestones"):
+        for time in _of_optimizer(optimizer, setting):
+            check_whole(setting, time, training)
             settings.require(
                 time < length,
-                f"`{what}` must come before the end of training, {length:g}; got {time:g}. "
+                f"`{setting}` must come before the end of training, {length:g}; got {time:g}. "
                 f"Times are in {name}, as the length is.",
             )
 
@@ -162,7 +162,7 @@ def time_in_steps(name: str, time: float, *, per_unit: int) -> int:
     return steps
 
 
-def cut(whole: Plan, steps: int) -> Plan:
+def cut(plan: Plan, steps: int) -> Plan:
     """Return a plan that ends earlier, with an evaluation at its end.
 
     Example:
@@ -170,8 +170,8 @@ def cut(whole: Plan, steps: int) -> Plan:
       >>> cut(Plan(steps=20, evaluations=(5, 10, 15, 20), **shared), 12).evaluations
       (5, 10, 12)
     """
-    before = tuple(step for step in whole.evaluations if step < steps)
-    return dataclasses.replace(whole, steps=steps, evaluations=(*before, steps))
+    before = tuple(step for step in plan.evaluations if step < steps)
+    return dataclasses.replace(plan, steps=steps, evaluations=(*before, steps))
 
 
 def _times(training: TrainingConfig, optimizer: OptimizerConfig) -> Iterator[tuple[str, float]]:

@@ -40,24 +40,24 @@ class Measured(NamedTuple):
     test: Evaluation
 
 
-def judge(
+def update_early_stopping(
     state: State,
     validation: Evaluation | None,
     test: Evaluation,
     step: jax.Array,
-    since: jax.Array,
+    last_eval_step: jax.Array,
     *,
     patience: int | None,
     keep_best: bool,
 ) -> tuple[State, Measured]:
-    """Return a state after an evaluation, stopped if it is to stop, and what was measured.
+    """Return a state after an evaluation, stopped if it is to stop, and the measurements.
 
     Args:
       state: at the evaluation.
       validation: evaluation on the validation split, if there is one.
       test: evaluation on the test split; it decides nothing.
       step: of this evaluation.
-      since: of the evaluation before, or where training began.
+      last_eval_step: of the evaluation before, or where training began.
       patience: steps without a lower validation loss before a replicate stops; None: never.
       keep_best: whether the network of least validation loss is kept.
     """
@@ -65,26 +65,28 @@ def judge(
         validation is not None or (patience is None and not keep_best),
         "`patience` and `keep_best` need a validation split; the data set has none.",
     )
-    broken = ~all_finite(state.network)
+    diverged = ~all_finite(state.network)
     if validation is not None:
-        broken = broken | ~jnp.isfinite(validation.loss)
-    measured = Measured(state.loss_sum / jnp.asarray(step - since, jnp.float32), validation, test)
-    going = state.stopped_step == NEVER
+        diverged = diverged | ~jnp.isfinite(validation.loss)
+    measured = Measured(
+        state.loss_sum / jnp.asarray(step - last_eval_step, jnp.float32), validation, test
+    )
+    active = state.stopped_step == NEVER
     best = state.best
     if validation is not None:
-        better = going & (validation.loss < best.validation_loss)
+        improved = active & (validation.loss < best.validation_loss)
         network = state.network if keep_best else None
-        now = Best(jnp.asarray(step), validation.loss, network)
-        best = choose(better, now, best)
+        latest = Best(jnp.asarray(step), validation.loss, network)
+        best = where_tree(improved, latest, best)
     # The last step may leave a network without a finite loss: no further one would tell.
-    first = going & (state.nan_step == NEVER)
-    nan_step = jnp.where(first & broken, step, state.nan_step)
+    still_finite = active & (state.nan_step == NEVER)
+    nan_step = jnp.where(still_finite & diverged, step, state.nan_step)
     stop = nan_step != NEVER
     if patience is not None:
         stop = stop | (step - best.step >= patience)
-    stopped = jnp.where(going & stop, step, state.stopped_step)
+    stopped = jnp.where(active & stop, step, state.stopped_step)
     state = state._replace(
-        loss_sum=jnp.where(going, 0.0, state.loss_sum),
+        loss_sum=jnp.where(active, 0.0, state.loss_sum),
         nan_step=nan_step,
         stopped_step=stopped,
         best=best,
@@ -92,9 +94,9 @@ def judge(
     return state, measured
 
 
-def unless_stopped(state: State, after: State) -> State:
+def keep_if_stopped(state: State, after: State) -> State:
     """Return the state after some steps, or as it was if its training had stopped."""
-    return choose(state.stopped_step != NEVER, state, after)
+    return where_tree(state.stopped_step != NEVER, state, after)
 
 
 def all_finite(tree: Any) -> jax.Array:
@@ -102,6 +104,6 @@ def all_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
-def choose(condition: jax.Array, yes: Any, no: Any) -> Any:
+def where_tree(condition: jax.Array, yes: Any, no: Any) -> Any:
     """Return the tree `yes` where the scalar `condition` holds, else `no`."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

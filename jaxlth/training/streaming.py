@@ -16,7 +16,7 @@ from jaxlth import keys as keys_lib
 from jaxlth.data import Split, StreamConfig, Streamed, encoded, sources, streamed, workers
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
-from jaxlth.training.execution import AXIS, Compiled, Layout, Tally
+from jaxlth.training.execution import AXIS, BatchSums, Compiled, Layout
 from jaxlth.training.train import Trainer
 
 
@@ -24,34 +24,34 @@ class Feed:
     """The batches of one training, on their way to the devices; it stands at a step.
 
     Args:
-      opened: step -> the batches from there to the end of the training, on the host.
+      open_at: step -> the batches from there to the end of the training, on the host.
       put: sends a batch to the devices without waiting.
       depth: batches on their way.
     """
 
     def __init__(
         self,
-        opened: Callable[[int], Generator[Split, None, None]],
+        open_at: Callable[[int], Generator[Split, None, None]],
         *,
         put: Callable[[Split], Any],
         depth: int,
     ) -> None:
-        self._opened, self._put, self._depth = opened, put, depth
+        self._open_at, self._put, self._depth = open_at, put, depth
         self._step: int | None = None
         self._open = contextlib.ExitStack()
         self._batches: Iterator[Any] = iter(())
 
-    def batches(self, begin: int, end: int) -> Iterator[tuple[int, Any]]:
-        """Yield steps begin, ..., end - 1 with their batches; reopen unless it stands at `begin`.
+    def batches(self, start_step: int, end: int) -> Iterator[tuple[int, Any]]:
+        """Yield steps start_step, ..., end - 1 with their batches; reopen if it stands elsewhere.
 
         Raises:
           DataError: an image is broken.
         """
-        if begin != self._step:
+        if start_step != self._step:
             self.close()
-            on_host = self._open.enter_context(contextlib.closing(self._opened(begin)))
+            on_host = self._open.enter_context(contextlib.closing(self._open_at(start_step)))
             self._batches = workers.prefetch(on_host, put=self._put, depth=self._depth)
-        for step in range(begin, end):
+        for step in range(start_step, end):
             batch = next(self._batches)
             self._step = step + 1
             yield step, batch
@@ -73,36 +73,36 @@ def functions(
       config: how images are read and cropped.
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
     """
-    one = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
+    update = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
     axis = BatchAxis(AXIS, len(layout.devices))
 
-    def summing(tally: Tally) -> Callable[..., Any]:
-        def shared(trees: Any, batch: Split, norms: Any) -> Any:
-            return axis.sum(tally(trees, batch, norms))
+    def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
+        def summed_over_devices(trees: Any, batch: Split, mean_std: Any) -> Any:
+            return axis.sum(batch_sums(trees, batch, mean_std))
 
-        mapped = layout.map(shared, (0, 0, None))
+        mapped = layout.map(summed_over_devices, (0, 0, None))
 
-        def sums(trees: Any, source: encoded.Source, norms: Any) -> Any:
-            found = streamed.evaluation(source, config, batch_size=trainer.batch_size)
-            sent = workers.prefetch(found, put=layout.spread, depth=config.prefetch)
-            parts = (mapped(trees, batch, norms) for batch in sent)
+        def sums(trees: Any, source: encoded.Source, mean_std: Any) -> Any:
+            batches = streamed.evaluation(source, config, batch_size=trainer.batch_size)
+            batches_on_devices = workers.prefetch(batches, put=layout.spread, depth=config.prefetch)
+            parts = (mapped(trees, batch, mean_std) for batch in batches_on_devices)
             # The sums of a batch are read once the next one is under way, and not much later: else
             # batches would pile up on the devices.
-            return evaluation.total(workers.prefetch(parts, put=lambda each: each, depth=1))
+            return evaluation.total(workers.prefetch(parts, put=lambda sums: sums, depth=1))
 
         return sums
 
-    def opened(
+    def open_data(
         data: Streamed, keys: jax.Array, end: int
     ) -> contextlib.AbstractContextManager[Feed]:
         order_key = keys[0, 0]
 
-        def from_step(begin: int) -> Generator[Split, None, None]:
+        def from_step(start_step: int) -> Generator[Split, None, None]:
             return streamed.training(
                 data.train,
                 config,
                 batch_size=trainer.batch_size,
-                begin=begin,
+                start_step=start_step,
                 end=end,
                 order_key=order_key,
                 crop_key=keys_lib.substream(order_key, "augmentation"),
@@ -113,21 +113,21 @@ def functions(
 
         return contextlib.closing(Feed(from_step, put=put, depth=config.prefetch))
 
-    def advance(states: Any, masks: Any, feed: Feed, _keys: Any, begin: Any, end: Any) -> Any:
-        for step, (batch, norms) in feed.batches(int(begin), int(end)):
+    def advance(states: Any, masks: Any, feed: Feed, _keys: Any, start_step: Any, end: Any) -> Any:
+        for step, (batch, mean_std) in feed.batches(int(start_step), int(end)):
             jax.block_until_ready(states.loss_sum)  # one step under way, while the next is decoded
-            states = one(states, masks, batch, norms, np.int32(step))
+            states = update(states, masks, batch, mean_std, np.int32(step))
         return states
 
-    def some(data: Streamed) -> encoded.Source:
+    def train_subset(data: Streamed) -> encoded.Source:
         return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
 
     called = looping.compiled(
         trainer,
         layout,
         advance=advance,
-        summing=summing,
+        make_sums=make_sums,
         sizes=lambda source: (source.examples, 1),
-        some=some,
+        train_subset=train_subset,
     )
-    return dataclasses.replace(called, opened=opened)
+    return dataclasses.replace(called, open_data=open_data)

@@ -20,28 +20,28 @@ from jaxlth import data, keys, masks
 from jaxlth.data import Dataset, Split, augment
 from jaxlth.models import AUXILIARY_WEIGHT, BatchAxis, Model, Network
 from jaxlth.training import evaluation, losses, states
-from jaxlth.training.evaluation import Evaluation
+from jaxlth.training.evaluation import Classifier, Evaluation, MetricSums
 from jaxlth.training.losses import Tasks
-from jaxlth.training.states import NEVER, Best, Measured, State, choose, unless_stopped
+from jaxlth.training.states import NEVER, Best, Measured, State
 
 
 class Trainer(NamedTuple):
     """The pure functions of a training, each for one network.
 
     start(network, mask) -> State
-    advance(state, mask, dataset, key, begin, end) -> State: steps begin, ..., end - 1
-    measure(state, mask, dataset, step, since) -> (State, Measured): evaluates and judges
+    advance(state, mask, dataset, key, start_step, end) -> State: steps start_step, ..., end - 1
+    measure(state, mask, dataset, step, last_eval_step) -> (State, Measured): evaluates, and stops
+      a training that is out of patience or whose loss is not finite
     evaluate(network, mask, split, mean, std) -> Evaluation
-    finish(state) -> Network: the last or the best, as asked
+    finish(state) -> Network: the last or the best, as the settings say
 
     Where a loop in Python has to take the place of a scan, its parts:
 
     order(dataset, key, step) -> (examples,) int32: the order of examples in the step's epoch
     step(state, mask, dataset, order, key, step) -> State: one step of a data set on the device
-    update(state, mask, batch, norms, step) -> State: one step on a batch that came from elsewhere
-    tally(network, mask, batch, norms) -> Tally
-    judge(state, validation, test, step, since) -> (State, Measured): stops a training that is out
-      of patience or whose loss is not finite; since = step of the last evaluation
+    update(state, mask, batch, mean_std, step) -> State: one step on a batch from elsewhere
+    metric_sums(network, mask, batch, mean_std) -> MetricSums
+    update_early_stopping(state, validation, test, step, last_eval_step) -> (State, Measured)
     """
 
     batch_size: int
@@ -53,8 +53,8 @@ class Trainer(NamedTuple):
     order: Callable[..., jax.Array]
     step: Callable[..., State]
     update: Callable[..., State]
-    tally: Callable[..., evaluation.Tally]
-    judge: Callable[..., tuple[State, Measured]]
+    metric_sums: Callable[..., MetricSums]
+    update_early_stopping: Callable[..., tuple[State, Measured]]
 
 
 def make(
@@ -83,9 +83,50 @@ def make(
       tasks: outputs of each task, as `data.Info` says; () for one task with all outputs.
     """
     optimizer = optax.with_extra_args_support(optimizer)
-    seen = evaluation.Seen(model, normalize, tasks)
-    judge = functools.partial(states.judge, patience=patience, keep_best=keep_best)
-    share = batch_axis or BatchAxis("", 1)
+    batch_axis = batch_axis or BatchAxis("", 1)
+    classifier = Classifier(model, normalize, tasks)
+    train_step = _make_train_step(classifier, optimizer, batch_axis)
+    order, batch_at = _make_batches(batch_size, augmentation, batch_axis)
+    update_early_stopping = functools.partial(
+        states.update_early_stopping, patience=patience, keep_best=keep_best
+    )
+
+    def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
+        batch = batch_at(dataset.train, order, key, step)
+        return update(state, mask, batch, (dataset.mean, dataset.std), step)
+
+    def update(state: State, mask, batch: Split, mean_std, step) -> State:
+        return states.keep_if_stopped(state, train_step(state, mask, batch, mean_std, step))
+
+    def metric_sums(network: Network, mask, batch: Split, mean_std) -> MetricSums:
+        return evaluation.metric_sums(classifier, network, mask, batch, mean_std)
+
+    def finish(state: State) -> Network:
+        if not keep_best:
+            return state.network
+        has_best = state.best.step != NEVER
+        return states.where_tree(has_best, state.best.network, state.network)
+
+    evaluate = _make_evaluate(metric_sums)
+    return Trainer(
+        batch_size=batch_size,
+        start=_make_start(optimizer, keep_best),
+        advance=_make_advance(train_step, order, batch_at, batch_size),
+        measure=_make_measure(evaluate, update_early_stopping),
+        evaluate=evaluate,
+        finish=finish,
+        order=order,
+        step=step,
+        update=update,
+        metric_sums=metric_sums,
+        update_early_stopping=update_early_stopping,
+    )
+
+
+def _make_start(
+    optimizer: optax.GradientTransformationExtraArgs, keep_best: bool
+) -> Callable[..., State]:
+    """Return the function `start` of a `Trainer`."""
 
     def start(network: Network, mask: masks.Mask) -> State:
         network = network._replace(params=masks.apply(network.params, mask))
@@ -100,25 +141,41 @@ def make(
             best=Best(never, worst, network if keep_best else None),
         )
 
-    def loss_of(params: Any, network: Network, batch: Split, norms: Any):
+    return start
+
+
+def _make_loss(classifier: Classifier) -> Callable[..., tuple[jax.Array, Any]]:
+    """Return (params, network, batch, mean_std) -> (mean loss, new batch statistics)."""
+    model, normalize, tasks = classifier
+
+    def loss_of(params: Any, network: Network, batch: Split, mean_std: Any):
         network = network._replace(params=params)
-        inputs = normalize(jnp.asarray(batch.images), *norms)
+        inputs = normalize(jnp.asarray(batch.images), *mean_std)
         if model.auxiliary is None:
             logits, stats = model.apply(network, inputs, True)
             return losses.mean(logits, batch.labels, tasks), stats
-        logits, aside, stats = model.auxiliary(network, inputs)
-        loss, beside = (losses.mean(each, batch.labels, tasks) for each in (logits, aside))
-        return loss + AUXILIARY_WEIGHT * beside, stats
+        logits, aux_logits, stats = model.auxiliary(network, inputs)
+        loss, aux_loss = (losses.mean(each, batch.labels, tasks) for each in (logits, aux_logits))
+        return loss + AUXILIARY_WEIGHT * aux_loss, stats
 
-    def changed(state: State, mask: masks.Mask, batch: Split, norms: Any, step: jax.Array):
-        value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
-        found = value_and_grad(state.network.params, state.network, batch, norms)
-        (loss, stats), gradients = found
-        loss, gradients = share.mean((loss, gradients))
-        gradients = masks.apply(gradients, mask)
-        stats = model.shared(stats, share.mean)
+    return loss_of
+
+
+def _make_train_step(
+    classifier: Classifier,
+    optimizer: optax.GradientTransformationExtraArgs,
+    batch_axis: BatchAxis,
+) -> Callable[..., State]:
+    """Return (state, mask, batch, mean_std, step) -> the state after one step."""
+    value_and_grad = jax.value_and_grad(_make_loss(classifier), has_aux=True)
+
+    def train_step(state: State, mask: masks.Mask, batch: Split, mean_std: Any, step: jax.Array):
+        (loss, stats), grads = value_and_grad(state.network.params, state.network, batch, mean_std)
+        loss, grads = batch_axis.mean((loss, grads))
+        grads = masks.apply(grads, mask)
+        stats = classifier.model.shared(stats, batch_axis.mean)
         with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
-            updates, opt = optimizer.update(gradients, state.opt, state.network.params, step=step)
+            updates, opt = optimizer.update(grads, state.opt, state.network.params, step=step)
             params = optax.apply_updates(state.network.params, updates)
         # Some optimisers, such as Muon, move weights that have no gradient. Masked before they are
         # added, updates would round in another way.
@@ -130,6 +187,14 @@ def make(
             loss_sum=state.loss_sum + loss,
             nan_step=jnp.where(first_nan, step, state.nan_step),
         )
+
+    return train_step
+
+
+def _make_batches(
+    batch_size: int, augmentation: Callable[..., jax.Array], batch_axis: BatchAxis
+) -> tuple[Callable[..., jax.Array], Callable[..., Split]]:
+    """Return the function `order` of a `Trainer`, and (split, order, key, step) -> the batch."""
 
     def order(dataset: Dataset, key: jax.Array, step: jax.Array) -> jax.Array:
         examples = dataset.train.labels.shape[0]
@@ -143,67 +208,68 @@ def make(
         images = jnp.reshape(rows[at], (batch_size, *train.images.shape[1:]))
         # Whole batches are augmented, so that the images do not depend on how many devices share.
         images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
-        return share.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
+        return batch_axis.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
 
-    def advance(state: State, mask, dataset: Dataset, key, begin, end) -> State:
-        train, norms = dataset.train, (dataset.mean, dataset.std)
+    return order, batch_at
+
+
+def _make_advance(
+    train_step: Callable[..., State],
+    order: Callable[..., jax.Array],
+    batch_at: Callable[..., Split],
+    batch_size: int,
+) -> Callable[..., State]:
+    """Return the function `advance` of a `Trainer`: a loop of steps in a loop of epochs."""
+
+    def advance(state: State, mask, dataset: Dataset, key, start_step, end) -> State:
+        train, mean_std = dataset.train, (dataset.mean, dataset.std)
         per_epoch = train.labels.shape[0] // batch_size
 
         def epoch(carry):
             step, state = carry
             shuffled_rows = order(dataset, key, step)
 
-            def one(step, state):
+            def one_step(step, state):
                 batch = batch_at(train, shuffled_rows, key, step)
-                return changed(state, mask, batch, norms, step)
+                return train_step(state, mask, batch, mean_std, step)
 
             last = jnp.minimum(end, (step // per_epoch + 1) * per_epoch)
-            return last, jax.lax.fori_loop(step, last, one, state)
+            return last, jax.lax.fori_loop(step, last, one_step, state)
 
-        begin, end = jnp.asarray(begin, jnp.int32), jnp.asarray(end, jnp.int32)
-        _, after = jax.lax.while_loop(lambda carry: carry[0] < end, epoch, (begin, state))
-        return unless_stopped(state, after)
+        start_step, end = jnp.asarray(start_step, jnp.int32), jnp.asarray(end, jnp.int32)
+        _, after = jax.lax.while_loop(lambda carry: carry[0] < end, epoch, (start_step, state))
+        return states.keep_if_stopped(state, after)
 
-    def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
-        batch = batch_at(dataset.train, order, key, step)
-        return update(state, mask, batch, (dataset.mean, dataset.std), step)
+    return advance
 
-    def update(state: State, mask, batch: Split, norms, step) -> State:
-        return unless_stopped(state, changed(state, mask, batch, norms, step))
 
-    def tally(network: Network, mask, batch: Split, norms) -> evaluation.Tally:
-        return evaluation.tally(seen, network, mask, batch, norms)
+def _make_evaluate(metric_sums: Callable[..., MetricSums]) -> Callable[..., Evaluation]:
+    """Return the function `evaluate` of a `Trainer`."""
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
-        sums = evaluation.scanned(lambda batch: tally(network, mask, batch, (mean, std)), split)
-        count, each = split.labels.shape[0], evaluation.labels_each(split)
-        return evaluation.mean(sums, count, tasks=each)
+        sums = evaluation.sum_over_split(
+            lambda batch: metric_sums(network, mask, batch, (mean, std)), split
+        )
+        count, tasks = split.labels.shape[0], evaluation.labels_per_example(split)
+        return evaluation.mean(sums, count, tasks=tasks)
 
-    def measure(state: State, mask, dataset: Dataset, step, since) -> tuple[State, Measured]:
+    return evaluate
+
+
+def _make_measure(
+    evaluate: Callable[..., Evaluation],
+    update_early_stopping: Callable[..., tuple[State, Measured]],
+) -> Callable[..., tuple[State, Measured]]:
+    """Return the function `measure` of a `Trainer`."""
+
+    def measure(state: State, mask, dataset: Dataset, step, last_eval_step):
         def on(split: Split) -> Evaluation:
             return evaluate(state.network, mask, split, dataset.mean, dataset.std)
 
-        held = dataset.validation
-        return judge(state, None if held is None else on(held), on(dataset.test), step, since)
+        validation = None if dataset.validation is None else on(dataset.validation)
+        return update_early_stopping(state, validation, on(dataset.test), step, last_eval_step)
 
-    def finish(state: State) -> Network:
-        if not keep_best:
-            return state.network
-        return choose(state.best.step != NEVER, state.best.network, state.network)
-
-    return Trainer(
-        batch_size=batch_size,
-        start=start,
-        advance=advance,
-        measure=measure,
-        evaluate=evaluate,
-        finish=finish,
-        order=order,
-        step=step,
-        update=update,
-        tally=tally,
-        judge=judge,
-    )
+    return measure
 
 
 def shuffled(key: jax.Array, count: int) -> jax.Array:

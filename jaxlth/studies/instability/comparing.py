@@ -89,7 +89,7 @@ class _Group:
             compiled_training.compiled(self.layout),
             experiment.device_data.shared(self.layout),
         )
-        self._splits = {"test": dataset.test, "train": compiled.some(dataset)}
+        self._splits = {"test": dataset.test, "train": compiled.train_subset(dataset)}
         self._norms = dataset.mean, dataset.std
         self.between = self.layout.map(landscape.interpolate, (None, None, 0))
 
@@ -98,23 +98,23 @@ class _Group:
                 network, mask = trees
                 return function(experiment.seen, network, mask, batch, norms)
 
-            return compiled.summing(tally)
+            return compiled.make_sums(tally)
 
-        self._tally = summing(evaluation.tally)
-        self._apart = summing(evaluation.apart)
-        self._moments = summing(evaluation.moments)
+        self._tally = summing(evaluation.metric_sums)
+        self._apart = summing(evaluation.disagreement)
+        self._moments = summing(evaluation.batch_stats_sums)
 
     def errors(self, networks: Any, placed_masks: Any, count: int) -> Errors:
         """Return the errors of the first `count` networks of a group, on each split."""
         found = {}
         for name, split in self._splits.items():
             sums = self._tally((networks, placed_masks), split, self._norms)
-            right = [int(each.right) for each in self.layout.take(sums, count)]
+            right = [int(each.correct) for each in self.layout.take(sums, count)]
             found[name] = 1 - np.array(right) / _examples(split)
         return found
 
     def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, Any]:
-        """Return, for each split, what `evaluation.apart` sums up."""
+        """Return, for each split, what `evaluation.disagreement` sums up."""
         trees = self.layout.place([((a, b), mask)])
         return {
             name: self.layout.take(self._apart(trees, split, self._norms), 1)[0]

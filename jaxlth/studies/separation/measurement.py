@@ -72,8 +72,8 @@ class Measurement:
 
     def _summed(self, network: Network, mask: masks.Mask, split: Any, norms: Any) -> Any:
         seen = self._experiment.seen
-        return evaluation.scanned(
-            lambda batch: evaluation.by_task(seen, network, mask, batch, norms), split
+        return evaluation.sum_over_split(
+            lambda batch: evaluation.metric_sums_by_task(seen, network, mask, batch, norms), split
         )
 
     def _categories(self, mask: masks.Mask) -> graphs.Categories:

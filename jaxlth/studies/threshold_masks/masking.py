@@ -74,10 +74,10 @@ class Untrained:
         named = {name: getattr(dataset, name) for name in SPLITS}
         self._splits = {name: split for name, split in named.items() if split is not None}
 
-        def tally(start: Ticket, batch: Any, norms: Any) -> evaluation.Tally:
-            return evaluation.tally(experiment.seen, *start, batch, norms)
+        def tally(start: Ticket, batch: Any, norms: Any) -> evaluation.MetricSums:
+            return evaluation.metric_sums(experiment.seen, *start, batch, norms)
 
-        self._sums = compiled_training.compiled(self._layout).summing(tally)
+        self._sums = compiled_training.compiled(self._layout).make_sums(tally)
 
     def evaluations(self, starts: Iterable[Ticket]) -> Iterator[dict[str, Evaluation]]:
         """Yield what each network reaches on each split there is, group after group."""
@@ -90,8 +90,8 @@ class Untrained:
         found: dict[str, list[Evaluation]] = {}
         for name, split in self._splits.items():
             sums = self._layout.take(self._sums(placed, split, self._norms), len(group))
-            count, each = len(split.labels), evaluation.labels_each(split)
-            found[name] = [evaluation.divided(one, count, tasks=each) for one in sums]
+            count, each = len(split.labels), evaluation.labels_per_example(split)
+            found[name] = [evaluation.mean_numpy(one, count, tasks=each) for one in sums]
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
