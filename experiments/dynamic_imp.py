@@ -217,10 +217,10 @@ class Dynamic:
         """Return a network trained from one step to another, if it is not there already."""
         whole = unit == "whole/dense"
         request = TrainRequest(
-            unit=self._unit(unit),
+            artifact=self._unit(unit),
             start=lambda: start,
             key=keys.stream(self.config.seed, self._replicate, "order"),
-            begin=begin,
+            start_step=begin,
             record={"job": "dynamic", "replicate": self._replicate, "level": 0, "control": unit},
             snapshots={
                 step: self._unit(f"step_{step}/dense") for step in self.config.changes if whole
@@ -231,7 +231,7 @@ class Dynamic:
             for record in event.finished:
                 accuracy = record["test_accuracy"]
                 told = "diverged" if accuracy is None else f"{100 * accuracy:.2f} %"
-                print(f"{request.unit}: {told}", flush=True)
+                print(f"{request.artifact}: {told}", flush=True)
         return self._load(unit)
 
     def _load(self, unit: str) -> Network:

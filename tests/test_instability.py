@@ -133,14 +133,14 @@ def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
                 [again],
                 compiled_training,
                 experiment.device_data,
-                later=0,
+                num_pending=0,
                 checkpoint_seconds=60,
             )
         )
         first, second, third = (
             run.load(unit, "network")
             for unit in (
-                again.unit,
+                again.artifact,
                 artifacts.twin(NetworkSpec(0, "dense"), 0, "remaining", 0),
                 artifacts.twin(NetworkSpec(0, "dense"), 1, "remaining", 0),
             )

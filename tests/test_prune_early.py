@@ -158,7 +158,7 @@ def check_contract(made, settings, methods):
 
 def kept_before(made, number, method):
     """Return the mask that the `number`th network of a chain, of iss or ims, is pruned from."""
-    return made.run.load(made.request_link(number - 1, method.source, 0).unit, "mask")
+    return made.run.load(made.request_link(number - 1, method.source, 0).artifact, "mask")
 
 
 def inside(inner, outer):
@@ -262,8 +262,8 @@ def test_magnitude_between_trainings_is_imp(schedule):
     method = Method("magnitude", schedule)
     for number in range(2, len(made.links())):
         request, before = (made.request_link(each, method, 0) for each in (number, number - 1))
-        mask = trees.named(made.run.load(before.unit, "mask"))
-        params = trees.named(made.run.load(before.unit, "network").params)
+        mask = trees.named(made.run.load(before.artifact, "mask"))
+        params = trees.named(made.run.load(before.artifact, "network").params)
         left = np.concatenate([np.abs(params[name])[mask[name]] for name in mask])
         least = np.sort(left)[-made.links()[number]]
         kept = trees.named(request.start().mask)

@@ -117,7 +117,7 @@ def initial(replicate, *hidden, name="mlp"):
 def parts(run, wanted, replicate=0):
     """Return the stored weights and mask of a network, by name."""
     subject = prunable_model(chosen_of(run), shape=(8, 8, 1), classes=10)
-    unit = wanted.unit(replicate)
+    unit = wanted.artifact(replicate)
     network = run.load(unit, "network", subject.like)
     return trees.named(network.params), trees.named(run.load(unit, "mask", subject.dense))
 
@@ -177,7 +177,7 @@ def test_densities_are_exact_by_layer_over_the_network_or_the_methods_own(done):
     counts = {}
     for wanted in (EDGE_POPUP, BERNOULLI, GEM_MINER):
         run, _ = done(wanted.method)
-        record, (_, mask) = run.record(wanted.unit(0)), parts(run, wanted)
+        record, (_, mask) = run.record(wanted.artifact(0)), parts(run, wanted)
         counts[wanted.method] = kept(mask)
         assert record["kept"] == sum(kept(mask).values())
         assert record["prunable"] == sum(keep.size for keep in mask.values())
@@ -196,7 +196,7 @@ def assert_evaluated(run, wanted):
         experiment.device_data.dataset,
         jax.jit(experiment.compile_training().trainer.evaluate),
     )
-    unit = wanted.unit(0)
+    unit = wanted.artifact(0)
     network = run.load(unit, "network", experiment.prunable.like)
     mask = run.load(unit, "mask", experiment.prunable.dense)
     record, found = run.record(unit), evaluate(network, mask, digits.test, digits.mean, digits.std)
@@ -246,7 +246,7 @@ def test_training_by_hand_finds_the_mask_of_the_job(done):
 def test_what_is_found_is_an_ordinary_mask_of_an_ordinary_network(done):
     run, _ = done("bernoulli")
     before, mask = train_supermasks_report.find(run, BERNOULLI, 0)
-    after = run.load(tuned(BERNOULLI).unit(0), "network", before)
+    after = run.load(tuned(BERNOULLI).artifact(0), "network", before)
     masks.check(before.params, mask)
     found = graphs.categories(before.params, mask)
     counts = graphs.count(found.weights)
@@ -359,7 +359,7 @@ def test_training_changes_weights_that_are_kept_and_no_others(done):
     for name, keep in mask.items():
         assert np.all(before[name][~keep])  # frozen weights are stored whole
         assert np.mean(after[name][keep] != before[name][keep]) > 0.2  # some pixels are never lit
-    record = run.record(tuned(BERNOULLI).unit(0))
+    record = run.record(tuned(BERNOULLI).artifact(0))
     assert record["steps"] == record["curve"]["step"][-1] == 30
 
 
@@ -434,7 +434,7 @@ def test_more_densities_extend_a_run(done, tmp_path):
 @pytest.mark.parametrize("wanted", [GEM_MINER, BERNOULLI], ids=str)
 def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_path, wanted):
     expected, _ = done(wanted.method)
-    config, unit = change(chosen_of(expected), finetune=0.0, controls=()), wanted.unit(0)
+    config, unit = change(chosen_of(expected), finetune=0.0, controls=()), wanted.artifact(0)
     with opened(config, tmp_path) as (experiment, run):
         job = train_supermasks.train_supermasks(
             Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
@@ -455,7 +455,7 @@ def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_
 
 def test_weights_under_a_mask_whose_training_diverged_are_not_trained(done, tmp_path):
     config = change(chosen_of(done("edge-popup")[0]), controls=())
-    units = [EDGE_POPUP.unit(replicate) for replicate in range(2)]
+    units = [EDGE_POPUP.artifact(replicate) for replicate in range(2)]
     with opened(config, tmp_path) as (experiment, run):
         subject = experiment.prunable
         made_up = {"network": tiny.network(subject.model), "mask": subject.dense}
@@ -463,7 +463,7 @@ def test_weights_under_a_mask_whose_training_diverged_are_not_trained(done, tmp_
             run.save(unit, made_up, {"nan_step": step})
         trained(experiment, run)
         names = {name for name, _ in run.records()} - set(units)
-    assert names == {tuned(EDGE_POPUP).unit(0), DENSE.unit(0), DENSE.unit(1)}
+    assert names == {tuned(EDGE_POPUP).artifact(0), DENSE.artifact(0), DENSE.artifact(1)}
     assert train_supermasks.complete(config, run.path)
 
 

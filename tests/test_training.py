@@ -430,7 +430,7 @@ def test_times_of_the_schedule_come_before_the_end(late, message):
         ({"batch_size": 0}, "`batch_size` must be above 0; got 0."),
         ({"evaluate_every": 0.0}, "`evaluate_every` must be above 0; got 0.0."),
         ({"patience": math.nan}, "`patience` must be above 0; got nan."),
-        ({"keep": "first"}, "`keep` has no value 'first'."),
+        ({"checkpoint": "first"}, "`checkpoint` has no value 'first'."),
         ({"train_examples": 0}, "`train_examples` must be above 0; got 0."),
         ({"steps": 3, "epochs": 9.0}, "`steps` and `epochs` both give the length of training"),
     ],

@@ -60,10 +60,10 @@ def train_twice(lab, config):
     lab.begin(artifacts(config))
     requests = [
         TrainRequest(
-            unit=trained(order, replicate),
+            artifact=trained(order, replicate),
             start=lambda replicate=replicate: start(lab, replicate),
             key=lab.key(f"order {order}", replicate),
-            begin=0,
+            start_step=0,
             record={"job": STUDY.name, "replicate": replicate, "level": 0, "control": order},
         )
         for order in config.orders

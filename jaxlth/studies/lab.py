@@ -104,13 +104,13 @@ class Lab:
             function that returns the artifacts that the run is to hold, as far as is known then.
         """
         if callable(pending):
-            others = set(pending()) - {request.unit for request in requests}
+            others = set(pending()) - {request.artifact for request in requests}
             pending = sum(not self.run.has(name) for name in others)
         yield from train_networks(
             self.run,
             requests,
             compiled_training or self.compiled_training,
             device_data or self.experiment.device_data,
-            later=pending,
+            num_pending=pending,
             checkpoint_seconds=self._checkpoint_seconds,
         )

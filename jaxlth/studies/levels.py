@@ -134,7 +134,7 @@ class Levels:
         waiting = list(self._trainings.groups(level, requests))
         while waiting:
             group = waiting.pop(0)
-            names = [request.unit for each in waiting for request in each.requests]
+            names = [request.artifact for each in waiting for request in each.requests]
             pending = sum(not self.lab.run.has(name) for name in names)
             pending += self._missing_after(level)
             yield from self.lab.train(
@@ -149,12 +149,12 @@ class Levels:
         keeps_rewound = level == 0 and rewind_step > 0 and dilation == 1
         return [
             TrainRequest(
-                unit=level_artifacts.dilated(
+                artifact=level_artifacts.dilated(
                     level_artifacts.network(level, kind, replicate), dilation
                 ),
                 start=start,
                 key=self.lab.key("order", replicate, level),
-                begin=rewind_step if level else 0,
+                start_step=rewind_step if level else 0,
                 record={
                     "job": self._study,
                     "replicate": replicate,

@@ -8,7 +8,7 @@ of `Progress`; throwing KeyboardInterrupt into it saves a checkpoint of the grou
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,12 +37,12 @@ class Ticket(NamedTuple):
 class TrainRequest(NamedTuple):
     """A request to train one network."""
 
-    unit: str  # its name in the run, "level_03/ticket/replicate_0"
+    artifact: str  # its name in the run, "level_03/ticket/replicate_0"
     start: Callable[[], Ticket]  # called when the training begins
     key: jax.Array  # of the data order
-    begin: int  # step that training starts at
+    start_step: int  # step that training starts at
     record: Mapping[str, Any]  # what is known of it beforehand
-    snapshots: Mapping[int, str] = {}  # step -> unit that keeps the network of that step
+    snapshots: Mapping[int, str] = {}  # step -> artifact that keeps the network of that step
     restore: Callable[[Network], Ticket] | None = None  # of full size, where it trains smaller
     parts: str = ""  # which units those are, so that a checkpoint of others is of no use
     measure: Callable[[Ticket], Mapping[str, Any]] | None = None  # what else its record says
@@ -134,7 +134,7 @@ def train_networks(
     compiled_training: CompiledTraining,
     device_data: DeviceDataset,
     *,
-    later: int,
+    num_pending: int,
     checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     """Train the networks that the run lacks, and store them.
@@ -144,7 +144,7 @@ def train_networks(
       requests: the networks wanted.
       compiled_training: how they are trained.
       device_data: on what.
-      later: networks that the job trains after these, at most; for telling progress.
+      num_pending: networks that the study trains after these, at most; for telling progress.
       checkpoint_seconds: time between checkpoints within a network's training.
 
     Yields:
@@ -155,153 +155,175 @@ def train_networks(
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
     layout = compiled_training.layout(len(requests))
-    left = len(missing) + later
+    num_pending += len(missing)
     steps = {
-        request.unit: run.reached(request.unit, _noted(request)) or request.begin
+        request.artifact: run.reached(request.artifact, _notes(request)) or request.start_step
         for request in missing
     }
     for step in sorted(set(steps.values()), reverse=True):
-        same = [request for request in missing if steps[request.unit] == step]
+        same = [request for request in missing if steps[request.artifact] == step]
         for first in range(0, len(same), layout.size):
             tasks = [
                 _task(run, request, compiled_training.trainer)
                 for request in same[first : first + layout.size]
             ]
-            yield from _train_group(
-                run, tasks, layout, compiled_training, device_data, left, checkpoint_seconds
-            )
-            left -= len(tasks)
+            group = _Group(run, tasks, layout, compiled_training, device_data)
+            yield from group.train(num_pending, checkpoint_seconds)
+            num_pending -= len(tasks)
 
 
-def _train_group(
-    run: Run,
-    tasks: list[_Task],
-    layout: execution.Layout,
-    compiled_training: CompiledTraining,
-    device_data: DeviceDataset,
-    left: int,
-    checkpoint_seconds: float,
-) -> Iterator[Progress]:
-    compiled, dataset = compiled_training.compiled(layout), device_data.shared(layout)
-    group_masks = layout.place([task.mask for task in tasks])
-    units = tuple(task.request.unit for task in tasks)
-    rows = [task.rows for task in tasks]
-    clock = saved = time.perf_counter()
-    step = tasks[0].step
-    states = layout.place([task.state for task in tasks])  # the last ones, if resumed at the end
-    moments = fit.fit(
-        compiled,
-        states,
-        group_masks,
-        dataset,
-        layout.place([task.request.key for task in tasks]),
-        start_step=step,
-        plan=compiled_training.plan,
-        save_steps=sorted({mark for task in tasks for mark in task.request.snapshots}),
-        last_eval_step=max(
-            (row[-1]["step"] for row in rows if row), default=tasks[0].request.begin
-        ),
-        rows=rows,
-    )
-    with contextlib.closing(moments):  # what reads streamed data ends, however this does
-        for moment in moments:
-            _snapshot(run, tasks, layout, moment.states, moment.step)
-            trained, step = (moment.step - step) * len(tasks), moment.step
-            seconds = (time.perf_counter() - clock) / len(tasks)
-            if distributed.broadcast(time.perf_counter() - saved > checkpoint_seconds):
-                _checkpoint(run, tasks, layout, moment, seconds)
-                saved = time.perf_counter()
-            try:
-                yield Progress(units, step, compiled_training.plan.steps, trained, (), left)
-            except KeyboardInterrupt:
-                _checkpoint(run, tasks, layout, moment, seconds)
-                raise
-            states = moment.states
-    # Where all networks of the group have stopped early, they are what they would be later.
-    for mark in sorted({mark for task in tasks for mark in task.request.snapshots if mark > step}):
-        _snapshot(run, tasks, layout, states, mark)
-    networks, on_train = compiled.finish(states, group_masks, dataset)
-    finished = []
-    for task, state, network, evaluation in zip(
-        tasks,
-        layout.take(states, len(tasks)),
-        layout.take(networks, len(tasks)),
-        layout.take(on_train, len(tasks)),
-        strict=True,
-    ):
-        made = task.request.restore(network) if task.request.restore else Ticket(network, task.mask)
-        record = (
-            dict(task.request.record)
-            | _result(task, made.mask, state, evaluation, step)
-            | dict(task.request.measure(made) if task.request.measure else {})
-            | {"seconds": round(task.seconds + (time.perf_counter() - clock) / len(tasks), 3)}
+class _Group:
+    """Networks that are trained side by side."""
+
+    def __init__(
+        self,
+        run: Run,
+        tasks: list[_Task],
+        layout: execution.Layout,
+        compiled_training: CompiledTraining,
+        device_data: DeviceDataset,
+    ) -> None:
+        self._run, self._tasks, self._layout = run, tasks, layout
+        self._plan = compiled_training.plan
+        self._compiled = compiled_training.compiled(layout)
+        self._dataset = device_data.shared(layout)
+        self._masks = layout.place([task.mask for task in tasks])
+        self._artifacts = tuple(task.request.artifact for task in tasks)
+        self._save_steps = sorted({step for task in tasks for step in task.request.snapshots})
+        self._clock = time.perf_counter()
+
+    def train(self, num_pending: int, checkpoint_seconds: float) -> Iterator[Progress]:
+        """Train the networks to the end and store them; see `train_networks`."""
+        step, saved = self._tasks[0].step, self._clock
+        # The last states, if the training is resumed at its end.
+        states = self._layout.place([task.state for task in self._tasks])
+        events = self._events(states)
+        with contextlib.closing(events):  # what reads streamed data ends, however this does
+            for event in events:
+                self._save_snapshots(event.states, event.step)
+                trained, step = (event.step - step) * len(self._tasks), event.step
+                seconds = self._seconds()
+                if distributed.broadcast(time.perf_counter() - saved > checkpoint_seconds):
+                    self._save_checkpoints(event, seconds)
+                    saved = time.perf_counter()
+                try:
+                    yield self._progress(step, trained, num_pending)
+                except KeyboardInterrupt:
+                    self._save_checkpoints(event, seconds)
+                    raise
+                states = event.states
+        # Where all networks of the group have stopped early, they are what they would be later.
+        for save_step in self._save_steps:
+            if save_step > step:
+                self._save_snapshots(states, save_step)
+        records = self._store(states, step)
+        yield self._progress(step, 0, num_pending - len(self._tasks), records)
+
+    def _events(self, states: Any) -> Generator[fit.TrainEvent, None, None]:
+        tasks = self._tasks
+        rows = [task.rows for task in tasks]
+        return fit.fit(
+            self._compiled,
+            states,
+            self._masks,
+            self._dataset,
+            self._layout.place([task.request.key for task in tasks]),
+            start_step=tasks[0].step,
+            plan=self._plan,
+            save_steps=self._save_steps,
+            last_eval_step=max(
+                (row[-1]["step"] for row in rows if row), default=tasks[0].request.start_step
+            ),
+            rows=rows,
         )
-        if not run.has(task.request.unit):  # it may have been only a snapshot that was missing
-            run.save(task.request.unit, {"network": made.network, "mask": made.mask}, record)
-        finished.append(record)
-    yield Progress(units, step, compiled_training.plan.steps, 0, tuple(finished), left - len(tasks))
+
+    def _store(self, states: Any, step: int) -> list[Mapping[str, Any]]:
+        """Store the trained networks, and return their records."""
+        count = len(self._tasks)
+        networks, on_train = self._compiled.finish(states, self._masks, self._dataset)
+        parts = (self._layout.take(each, count) for each in (states, networks, on_train))
+        records = []
+        for task, state, network, evaluation in zip(self._tasks, *parts, strict=True):
+            request = task.request
+            trained = request.restore(network) if request.restore else Ticket(network, task.mask)
+            record = (
+                dict(request.record)
+                | _result(task, trained.mask, state, evaluation, step)
+                | dict(request.measure(trained) if request.measure else {})
+                | {"seconds": round(task.seconds + self._seconds(), 3)}
+            )
+            if not self._run.has(request.artifact):  # it may have lacked only a snapshot
+                trees = {"network": trained.network, "mask": trained.mask}
+                self._run.save(request.artifact, trees, record)
+            records.append(record)
+        return records
+
+    def _save_checkpoints(self, event: fit.TrainEvent, seconds: float) -> None:
+        states = self._layout.take(event.states, len(self._tasks))
+        for task, state, rows in zip(self._tasks, states, event.rows, strict=True):
+            notes = {"rows": rows, "seconds": task.seconds + seconds} | _notes(task.request)
+            self._run.checkpoint(task.request.artifact, event.step, state, notes)
+
+    def _save_snapshots(self, states: Any, step: int) -> None:
+        """Store the networks of a step, where that is asked for."""
+        names = [task.request.snapshots.get(step) for task in self._tasks]
+        if not any(names):
+            return
+        networks = self._layout.take(states.network, len(self._tasks))
+        for name, network in zip(names, networks, strict=True):
+            if name is not None and not self._run.has(name):
+                self._run.save(name, {"network": network}, {"step": step, "snapshot": True})
+
+    def _seconds(self) -> float:
+        """Return the time spent so far on each network."""
+        return (time.perf_counter() - self._clock) / len(self._tasks)
+
+    def _progress(
+        self, step: int, trained: int, num_pending: int, records: Sequence[Mapping[str, Any]] = ()
+    ) -> Progress:
+        steps = self._plan.steps
+        return Progress(self._artifacts, step, steps, trained, tuple(records), num_pending)
 
 
 def _has_all(run: Run, request: TrainRequest) -> bool:
-    return all(run.has(unit) for unit in (request.unit, *request.snapshots.values()))
+    return all(run.has(name) for name in (request.artifact, *request.snapshots.values()))
 
 
-def _noted(request: TrainRequest) -> dict[str, str]:
+def _notes(request: TrainRequest) -> dict[str, str]:
     """Return what a checkpoint of a request says of the network that it is of."""
     return {"parts": request.parts}
 
 
 def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
     """Return the task as its checkpoint left it, or at its beginning."""
-    start = request.start()
-    template = jax.eval_shape(trainer.start, *start)
-    found = run.latest(request.unit, template, _noted(request))
-    if found is None:
-        state = jax.device_get(trainer.start(*start))
-        return _Task(request, state, start.mask, request.begin, [], 0.0)
-    step, state, notes = found
-    return _Task(request, state, start.mask, step, notes["rows"], notes["seconds"])
-
-
-def _checkpoint(
-    run: Run, tasks: list[_Task], layout: execution.Layout, moment: fit.TrainEvent, seconds: float
-) -> None:
-    states = layout.take(moment.states, len(tasks))
-    for task, state, rows in zip(tasks, states, moment.rows, strict=True):
-        notes = {"rows": rows, "seconds": task.seconds + seconds} | _noted(task.request)
-        run.checkpoint(task.request.unit, moment.step, state, notes)
-
-
-def _snapshot(
-    run: Run, tasks: list[_Task], layout: execution.Layout, states: Any, step: int
-) -> None:
-    wanted = [task.request.snapshots.get(step) for task in tasks]
-    if not any(wanted):
-        return
-    networks = layout.take(states.network, len(tasks))
-    for unit, network in zip(wanted, networks, strict=True):
-        if unit is not None and not run.has(unit):
-            run.save(unit, {"network": network}, {"step": step, "snapshot": True})
+    ticket = request.start()
+    template = jax.eval_shape(trainer.start, *ticket)
+    checkpoint = run.latest(request.artifact, template, _notes(request))
+    if checkpoint is None:
+        state = jax.device_get(trainer.start(*ticket))
+        return _Task(request, state, ticket.mask, request.start_step, [], 0.0)
+    step, state, notes = checkpoint
+    return _Task(request, state, ticket.mask, step, notes["rows"], notes["seconds"])
 
 
 def _result(
     task: _Task, mask: masks.Mask, state: State, on_train: Evaluation, step: int
 ) -> dict[str, Any]:
-    """Return what training found, in the columns of the table of results."""
+    """Return the numbers of a trained network, in the columns of the table of results."""
 
-    def seen(at: jax.Array) -> int | None:
-        return None if int(at) == NEVER else int(at)
+    def number(step: jax.Array) -> int | None:
+        return None if int(step) == NEVER else int(step)
 
-    stopped, diverged = seen(state.stopped_step), seen(state.nan_step)
+    stopped, diverged = number(state.stopped_step), number(state.nan_step)
     kept, size = int(masks.kept(mask)), masks.size(mask)
     last = fit.kept_row(state, task.rows)
-    best_step = seen(state.best.step)
+    best_step = number(state.best.step)
     best = None if best_step is None else fit.row_at(best_step, task.rows)
     return {
         "density": kept / size,
         "kept": kept,
         "prunable": size,
-        "start_step": task.request.begin,
+        "start_step": task.request.start_step,
         "steps": stopped or step,
         "train_accuracy": fit.number(on_train.accuracy),
         "train_loss": fit.number(on_train.loss),

@@ -35,10 +35,10 @@ def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, No
                 level, {kind: {replicate: starts[level][kind][replicate]}}, dilation=dilation
             )
         ]
-        lab.expect(request.unit for request in requests)
+        lab.expect(request.artifact for request in requests)
         # How many networks go on to the next dilation shows only then, so none are pending.
         yield from lab.train(requests, lab.experiment.compile_training(dilation=dilation))
-        accuracies = [lab.run.record(request.unit)["test_accuracy"] for request in requests]
+        accuracies = [lab.run.record(request.artifact)["test_accuracy"] for request in requests]
         pairs = zip(waiting, accuracies, strict=True)
         waiting = [network for network, accuracy in pairs if not accuracy >= dense]
 

@@ -83,11 +83,11 @@ class Analysis:
         """Train the tickets of a level that are to be pruned further."""
         spec = NetworkSpec(step, TICKET, level=level)
         for replicate in self._replicates():
-            unit, its_unit = (
+            artifact, its_unit = (
                 artifacts.level(step, level, replicate),
                 level_artifacts.network(level, TICKET, replicate),
             )
-            self._adopt(unit, step, its_unit, described("found", spec, replicate))
+            self._adopt(artifact, step, its_unit, described("found", spec, replicate))
         yield from self._trained(
             [
                 self._networks.request_level(step, level, replicate)
@@ -108,7 +108,7 @@ class Analysis:
             )
             self._adopt(snapshot, step, state, {})
 
-    def _adopt(self, unit: str, step: int, its_unit: str, record: dict[str, Any]) -> None:
+    def _adopt(self, artifact: str, step: int, its_unit: str, record: dict[str, Any]) -> None:
         """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
 
         Nothing comes from a run of other data, or of data that it does not identify.
@@ -116,7 +116,7 @@ class Analysis:
         asked = imp(self.config, step)
         label = run_label(self.config)
         folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
-        if self.run.has(unit) or not distributed.on_main(lambda: store.is_run(folder)):
+        if self.run.has(artifact) or not distributed.on_main(lambda: store.is_run(folder)):
             return
         try:
             whole = self._read(folder, asked, its_unit)
@@ -125,22 +125,22 @@ class Analysis:
             return
         if whole is not None:
             trees, its_record = whole
-            self.run.save(unit, trees, its_record | record | {"adopted": folder.name})
+            self.run.save(artifact, trees, its_record | record | {"adopted": folder.name})
 
     def _read(
-        self, folder: pathlib.Path, asked: ImpConfig, unit: str
+        self, folder: pathlib.Path, asked: ImpConfig, artifact: str
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
         run = store.open_readonly(folder)
         about = store.about_run(folder)
         differing = settings.differences(about["settings"], asked)
         same_data = store.facts.same_data(about.get("facts", {}), self._experiment.identity)
-        if differing or not same_data or not run.has(unit):
+        if differing or not same_data or not run.has(artifact):
             return None
-        record = run.record(unit)
-        trees = {"network": run.load(unit, "network", self._experiment.prunable.like)}
+        record = run.record(artifact)
+        trees = {"network": run.load(artifact, "network", self._experiment.prunable.like)}
         if not record.get("snapshot"):
-            trees["mask"] = run.load(unit, "mask", self._experiment.prunable.dense)
+            trees["mask"] = run.load(artifact, "mask", self._experiment.prunable.dense)
         record.pop("dilation", None)
         return trees, record
 
@@ -152,7 +152,7 @@ class Analysis:
 
     def _trained(self, requests: list[TrainRequest]) -> Generator[Progress, None, None]:
         """Train networks; those of which only states on the way are missing no longer than that."""
-        again = [request for request in requests if self.run.has(request.unit)]
+        again = [request for request in requests if self.run.has(request.artifact)]
         missing = [
             s for request in again for s, u in request.snapshots.items() if not self.run.has(u)
         ]
@@ -165,21 +165,23 @@ class Analysis:
             (again, short),
             ([a for a in requests if a not in again], self._lab.compiled_training),
         ):
-            later = self._left - sum(not self.run.has(request.unit) for request in some)
-            yield from self._lab.train(some, compiled_training, pending=max(later, 0))
+            num_pending = self._left - sum(not self.run.has(request.artifact) for request in some)
+            yield from self._lab.train(some, compiled_training, pending=max(num_pending, 0))
         self._left = self._missing()
 
     def _missing(self) -> int:
         """Return how many networks and comparisons the run lacks."""
         asked = artifacts.units(self.config, self.config.rewind_steps)
-        return sum(not self.run.has(unit) for unit in asked)
+        return sum(not self.run.has(artifact) for artifact in asked)
 
-    def _compared_at(self, begin: int) -> list[int]:
+    def _compared_at(self, start_step: int) -> list[int]:
         """Return the steps of training after which twins are compared, the end aside."""
         if self._every is None:
             return []
         return [
-            s for s in range(0, self._lab.compiled_training.plan.steps, self._every) if s > begin
+            s
+            for s in range(0, self._lab.compiled_training.plan.steps, self._every)
+            if s > start_step
         ]
 
     def _compared(
@@ -188,8 +190,8 @@ class Analysis:
         """Compare all pairs of twins, at the steps and at the end, and average the twins."""
         pairs = twin_pairs(self.config)
         for at, numbers in itertools.product([*steps, None], pairs):
-            unit = artifacts.pair(self.config, spec, numbers, length, replicate, step=at)
-            if self.run.has(unit):
+            artifact = artifacts.pair(self.config, spec, numbers, length, replicate, step=at)
+            if self.run.has(artifact):
                 continue
             record = {
                 **described("pair", spec, replicate),
@@ -205,19 +207,19 @@ class Analysis:
             ]
             diverged = [self.run.record(end)["nan_step"] for end in ends]
             lost_at = [s for s in diverged if s is not None and (at is None or s <= at)]
-            found = yield from self._pair(unit, units, spec, replicate, lost_at)
-            self._store(unit, record | found)
-            yield self._progress(unit, finished=record | found)
-        unit = artifacts.averaged(self.config, spec, length, replicate)
-        if not self.run.has(unit):
+            found = yield from self._pair(artifact, units, spec, replicate, lost_at)
+            self._store(artifact, record | found)
+            yield self._progress(artifact, finished=record | found)
+        artifact = artifacts.averaged(self.config, spec, length, replicate)
+        if not self.run.has(artifact):
             record = {**described("average", spec, replicate), "length": length}
             record |= {"twins": str(self.config.twins)}
             record |= self._averaged(spec, length, replicate)
-            self._store(unit, record)
-            yield self._progress(unit, finished=record)
+            self._store(artifact, record)
+            yield self._progress(artifact, finished=record)
 
     def _pair(
-        self, unit: str, units: list[str], spec: NetworkSpec, replicate: int, lost_at: list[int]
+        self, artifact: str, units: list[str], spec: NetworkSpec, replicate: int, lost_at: list[int]
     ) -> Generator[Progress, None, dict[str, Any]]:
         """Return how two trained networks compare, in the columns of the table of results."""
         start = self._networks.start(spec, replicate)
@@ -233,7 +235,7 @@ class Analysis:
         groups = []
         for group in self._line.errors(a, b, start.mask):
             groups.append(group)
-            yield self._progress(unit, points=sum(len(each["test"]) for each in groups))
+            yield self._progress(artifact, points=sum(len(each["test"]) for each in groups))
         curve = {"alpha": self._line.alphas.tolist()}
         found: dict[str, Any] = {}
         for split in ("test", "train"):
@@ -297,18 +299,18 @@ class Analysis:
             "twins_train_error": float(np.mean([each["train"] for each in own])),
         }
 
-    def _network(self, unit: str) -> Network:
-        return self.run.load(unit, "network", self._experiment.prunable.like)
+    def _network(self, artifact: str) -> Network:
+        return self.run.load(artifact, "network", self._experiment.prunable.like)
 
-    def _store(self, unit: str, record: dict[str, Any]) -> None:
-        self.run.save(unit, {}, record)
+    def _store(self, artifact: str, record: dict[str, Any]) -> None:
+        self.run.save(artifact, {}, record)
         self._left = max(self._left - 1, 0)
 
     def _progress(
-        self, unit: str, *, points: int = 0, finished: dict[str, Any] | None = None
+        self, artifact: str, *, points: int = 0, finished: dict[str, Any] | None = None
     ) -> Progress:
         done = () if finished is None else (finished,)
-        return Progress((unit,), points, self.config.points, 0, done, self._left)
+        return Progress((artifact,), points, self.config.points, 0, done, self._left)
 
 
 def _counts(mask: masks.Mask) -> dict[str, Any]:

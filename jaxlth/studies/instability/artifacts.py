@@ -48,7 +48,7 @@ def snapshot(step: int, replicate: int) -> str:
 
 def level(step: int, number: int, replicate: int) -> str:
     """Return the name of the unit of a ticket that IMP trains on its way."""
-    return NetworkSpec(step, TICKET, level=number).unit("found", replicate)
+    return NetworkSpec(step, TICKET, level=number).artifact("found", replicate)
 
 
 def twin(spec: NetworkSpec, number: int, length: str, replicate: int) -> str:
@@ -58,12 +58,12 @@ def twin(spec: NetworkSpec, number: int, length: str, replicate: int) -> str:
       >>> twin(NetworkSpec(500, "dense"), 2, "remaining", 0)
       'step_500/twin_2/dense/replicate_0'
     """
-    return spec.unit(f"twin_{number}{_suffix(length)}", replicate)
+    return spec.artifact(f"twin_{number}{_suffix(length)}", replicate)
 
 
 def at_step(spec: NetworkSpec, number: int, length: str, replicate: int, step: int) -> str:
     """Return the name of the unit that keeps a twin at a step of its training."""
-    return spec.unit(f"twin_{number}{_suffix(length)}-at_{step}", replicate)
+    return spec.artifact(f"twin_{number}{_suffix(length)}-at_{step}", replicate)
 
 
 def pair(
@@ -79,13 +79,13 @@ def pair(
     one, other = numbers
     at = "" if step is None else f"-at_{step}"
     how = f"-of_{config.points}" + ("-estimated" if config.estimate_statistics else "")
-    return spec.unit(f"pair_{one}_{other}{_suffix(length)}{at}{how}", replicate)
+    return spec.artifact(f"pair_{one}_{other}{_suffix(length)}{at}{how}", replicate)
 
 
 def averaged(config: InstabilityConfig, spec: NetworkSpec, length: str, replicate: int) -> str:
     """Return the name of the unit that keeps how the mean of all twins does."""
     how = "-estimated" if config.estimate_statistics else ""
-    return spec.unit(f"mean_of_{config.twins}{_suffix(length)}{how}", replicate)
+    return spec.artifact(f"mean_of_{config.twins}{_suffix(length)}{how}", replicate)
 
 
 def _suffix(length: str) -> str:

@@ -47,7 +47,7 @@ class NetworkSpec(NamedTuple):
         if self.density is not None:
             yield f"density_{self.density!r}"
 
-    def unit(self, part: str, replicate: int) -> str:
+    def artifact(self, part: str, replicate: int) -> str:
         """Return the name of a unit of this subject, such as a twin's."""
         *above, network = str(self).split("/")
         return "/".join([*above, part, network, f"replicate_{replicate}"])

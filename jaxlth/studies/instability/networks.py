@@ -47,10 +47,10 @@ class InstabilityNetworks:
         """Return the request for the dense training, which keeps the states twins start from."""
         steps = [step for step in self.config.rewind_steps if step > 0]
         return TrainRequest(
-            unit=artifacts.dense(replicate),
+            artifact=artifacts.dense(replicate),
             start=lambda: Ticket(self.state(0, replicate), self._dense),
             key=self._lab.key("order", replicate, 0),
-            begin=0,
+            start_step=0,
             record=described("dense", NetworkSpec(0, DENSE), replicate),
             snapshots={step: artifacts.snapshot(step, replicate) for step in steps},
         )
@@ -59,10 +59,10 @@ class InstabilityNetworks:
         """Return the request for a ticket that IMP trains in order to prune it."""
         spec = NetworkSpec(step, TICKET, level=number)
         return TrainRequest(
-            unit=artifacts.level(step, number, replicate),
+            artifact=artifacts.level(step, number, replicate),
             start=functools.partial(self.start, spec, replicate),
             key=self._lab.key("order", replicate, number),
-            begin=step,
+            start_step=step,
             record=described("found", spec, replicate),
         )
 
@@ -71,10 +71,10 @@ class InstabilityNetworks:
     ) -> TrainRequest:
         """Return the request for a twin, which keeps itself at some steps of its training."""
         return TrainRequest(
-            unit=artifacts.twin(spec, number, length, replicate),
+            artifact=artifacts.twin(spec, number, length, replicate),
             start=functools.partial(self.start, spec, replicate),
             key=keys.fold(keys.stream(self.config.seed, replicate, "twins"), number),
-            begin=spec.step if length == REMAINING else 0,
+            start_step=spec.step if length == REMAINING else 0,
             record=described("twin", spec, replicate) | {"length": length, "twins": str(number)},
             snapshots={
                 step: artifacts.at_step(spec, number, length, replicate, step) for step in steps
@@ -174,8 +174,8 @@ def compared_every(config: InstabilityConfig, steps_per_epoch: int) -> int | Non
     if config.compare_every is None:
         return None
     training.check_whole("compare_every", config.compare_every, config.training)
-    unit = steps_per_epoch if config.training.steps is None else 1
-    return training.time_in_steps("compare_every", config.compare_every, per_unit=unit)
+    artifact = steps_per_epoch if config.training.steps is None else 1
+    return training.time_in_steps("compare_every", config.compare_every, per_unit=artifact)
 
 
 def lost(run: Run, config: InstabilityConfig, spec: NetworkSpec, replicate: int) -> bool:
@@ -185,8 +185,8 @@ def lost(run: Run, config: InstabilityConfig, spec: NetworkSpec, replicate: int)
     on_the_way = range(1, 1 if config.one_shot else spec.level)
     levels = [artifacts.level(spec.step, number, replicate) for number in on_the_way]
     return any(
-        run.has(unit) and run.record(unit)["nan_step"] is not None
-        for unit in (artifacts.dense(replicate), *levels)
+        run.has(artifact) and run.record(artifact)["nan_step"] is not None
+        for artifact in (artifacts.dense(replicate), *levels)
     )
 
 

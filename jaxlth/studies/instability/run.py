@@ -128,7 +128,9 @@ def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
             for each in pairs
             for replicate in range(config.replicates)
         ]
-        barriers = [run.record(unit)["test_instability"] for unit in units if run.has(unit)]
+        barriers = [
+            run.record(artifact)["test_instability"] for artifact in units if run.has(artifact)
+        ]
         missing = len(barriers) < len(units) or None in barriers
         if missing or np.mean(barriers) >= config.threshold:
             return False
@@ -147,12 +149,12 @@ def _replayed(run: Run, config: InstabilityConfig) -> Generator[int, None, None]
 def _has_all(run: Run, config: InstabilityConfig, step: int) -> bool:
     dense = [artifacts.dense(replicate) for replicate in range(config.replicates)]
     return all(map(run.has, dense)) and all(
-        run.has(unit)
+        run.has(artifact)
         for spec, replicate in itertools.product(
             network_specs(config, step), range(config.replicates)
         )
         if not lost(run, config, spec, replicate)
-        for unit in artifacts.of_subject(config, spec, replicate)
+        for artifact in artifacts.of_subject(config, spec, replicate)
     )
 
 

@@ -51,10 +51,10 @@ class EarlyNetworks:
         steps = [step for step in self.config.rewind_steps if step > 0]
         undone = Method("none", "none", weights=weights)
         return TrainRequest(
-            unit=artifacts.dense(weights, replicate),
+            artifact=artifacts.dense(weights, replicate),
             start=lambda: Ticket(self.initial(weights, replicate), self._dense),
             key=self._lab.key("order", replicate, 0),
-            begin=0,
+            start_step=0,
             record=_described(replicate, 0, artifacts.dense_name(weights), undone),
             snapshots={step: artifacts.snapshot(step, weights, replicate) for step in steps},
         )
@@ -63,10 +63,10 @@ class EarlyNetworks:
         """Return the request for a ticket of a density."""
         keep = self.keep(density, method)
         return TrainRequest(
-            unit=artifacts.ticket(density, method, replicate),
+            artifact=artifacts.ticket(density, method, replicate),
             start=functools.partial(self.start, keep, method, replicate),
             key=self._lab.key("order", replicate, 1),
-            begin=0,
+            start_step=0,
             record=_described(replicate, self.place(keep, method), str(method), method),
         )
 
@@ -78,10 +78,10 @@ class EarlyNetworks:
         keep = self.links()[number]
         record = _described(replicate, number, str(method), method) | {"link": True}
         return TrainRequest(
-            unit=artifacts.link(number, method, replicate),
+            artifact=artifacts.link(number, method, replicate),
             start=functools.partial(self.start, keep, method, replicate),
             key=self._lab.key("order", replicate, 1),
-            begin=0,
+            start_step=0,
             record=record,
         )
 
@@ -103,11 +103,11 @@ class EarlyNetworks:
             return not method.step or self._finite(rewound, until=method.step)
         return self._finite(self._before(method, replicate, number))
 
-    def _finite(self, unit: str, *, until: int | None = None) -> bool:
+    def _finite(self, artifact: str, *, until: int | None = None) -> bool:
         """Return whether a network is there and has not diverged, up to a step of its training."""
-        if not self.run.has(unit):
+        if not self.run.has(artifact):
             return False
-        lost = self.run.record(unit)["nan_step"]
+        lost = self.run.record(artifact)["nan_step"]
         return lost is None or (until is not None and until < lost)
 
     def _is_ticket(self, number: int, density: float, method: Method) -> bool:
@@ -167,10 +167,10 @@ class EarlyNetworks:
         before = self._dense
         if method.schedule in TRAINED:
             number = self.place(keep, method)
-            unit = self._before(method, replicate, number)
-            scored = self._lab.load(unit)
+            artifact = self._before(method, replicate, number)
+            scored = self._lab.load(artifact)
             if method.schedule in ITERATIVE and number > 1:
-                before = self._lab.load_mask(unit)
+                before = self._lab.load_mask(artifact)
         else:
             scored = self._rewound(method, replicate)
         first = self.initial(method.weights, replicate).params
@@ -193,9 +193,9 @@ class EarlyNetworks:
     def _learned(self, method: Method, replicate: int) -> Any:
         """Return what a meta-model predicts, trained on the tickets of all other replicates."""
         plain = method._replace(control="none")
-        unit = artifacts.learned(plain, replicate)
-        if self.run.has(unit):
-            return self.run.load(unit, "scores", self._experiment.prunable.like.params)
+        artifact = artifacts.learned(plain, replicate)
+        if self.run.has(artifact):
+            return self.run.load(artifact, "scores", self._experiment.prunable.like.params)
         model, extended = meta.split_name(method.score)
         others = [r for r in range(self.config.replicates) if r != replicate]
         others = others[: self.config.meta_replicates]
@@ -212,7 +212,7 @@ class EarlyNetworks:
         found = meta.unflat(fitted.model.predict(own[0]), params, self._dense)
         record = {"snapshot": True, **fitted.quality}
         record |= {"losses": fitted.losses} if fitted.losses else {}
-        self.run.save(unit, {"scores": found}, record)
+        self.run.save(artifact, {"scores": found}, record)
         return found
 
     def learned_from(
@@ -250,7 +250,7 @@ class EarlyNetworks:
         """Return the unit of the trained network that a ticket's schedule scores."""
         if method.schedule not in ITERATIVE or number == 1:
             return artifacts.dense(method.weights, replicate)
-        return self.request_link(number - 1, method.source, replicate).unit
+        return self.request_link(number - 1, method.source, replicate).artifact
 
     def _known(self, network: Network, first: Any, replicate: int) -> scoring.Known:
         key = keys.stream(self.config.seed, replicate, "score")

@@ -97,6 +97,6 @@ def _of_link(networks: EarlyNetworks, chains: list[Method], number: int) -> list
             for method in chains
             if place == number and networks.trained_before(method, replicate, number=number)
         ]
-    by_artifact = {request.unit: request for request in requests}
+    by_artifact = {request.artifact: request for request in requests}
     in_order = sorted(by_artifact, key=lambda artifact: artifact.split("/")[0])
     return [by_artifact[artifact] for artifact in in_order]

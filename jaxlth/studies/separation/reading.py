@@ -68,9 +68,9 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
     prunable = prunable_model(config, **images)
     units = [name for name, _ in run.records()]
     found, level = {}, 0
-    while (unit := level_artifacts.network(level, TICKET, replicate)) in units:
-        network = run.load(unit, "network", prunable.like)
-        found[level] = Ticket(network, run.load(unit, "mask", prunable.dense))
+    while (artifact := level_artifacts.network(level, TICKET, replicate)) in units:
+        network = run.load(artifact, "network", prunable.like)
+        found[level] = Ticket(network, run.load(artifact, "mask", prunable.dense))
         level += 1
     settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
     return Pruned(tasks, info.shape, found)

@@ -33,7 +33,9 @@ def size(which: str, replicate: int) -> str:
 
 def units(config: ThresholdMasksConfig) -> list[str]:
     """Return the names of all units that settings ask for, if nothing diverges on the way."""
-    return [unit for replicate in range(config.replicates) for unit in _of(config, replicate)]
+    return [
+        artifact for replicate in range(config.replicates) for artifact in _of(config, replicate)
+    ]
 
 
 def _of(config: ThresholdMasksConfig, replicate: int) -> Iterator[str]:

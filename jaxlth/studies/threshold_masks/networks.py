@@ -50,10 +50,10 @@ class ThresholdNetworks:
     def request_ticket(self, replicate: int) -> TrainRequest:
         """Return the request for the ticket: the chosen mask on the initial weights."""
         return TrainRequest(
-            unit=artifacts.ticket(replicate),
+            artifact=artifacts.ticket(replicate),
             start=functools.partial(self.ticket, replicate),
             key=self._lab.key("order", replicate, 1),
-            begin=0,
+            start_step=0,
             record=described(TICKET, replicate, TICKET, level=1)
             | {"threshold": self.threshold(replicate)},
         )
@@ -64,10 +64,10 @@ class ThresholdNetworks:
         key = keys.stream(self.config.seed, replicate, f"initialization/{size}")
         kind = BASELINE if size == baseline_size(self.config) else SIZE
         return TrainRequest(
-            unit=artifacts.size(size, replicate),
+            artifact=artifacts.size(size, replicate),
             start=lambda: Ticket(jax.device_get(init(key)), prunable.dense),
             key=self._lab.key("order", replicate, 1),
-            begin=0,
+            start_step=0,
             record=described(kind, replicate, size),
         )
 
@@ -89,12 +89,12 @@ class ThresholdNetworks:
         """Return the threshold chosen, None where each empties a layer."""
         return self.run.record(artifacts.thresholds(replicate))["threshold"]
 
-    def _whole(self, unit: str, kind: str, replicate: int) -> TrainRequest:
+    def _whole(self, artifact: str, kind: str, replicate: int) -> TrainRequest:
         return TrainRequest(
-            unit=unit,
+            artifact=artifact,
             start=lambda: Ticket(self.initial(replicate), self.dense),
             key=self._lab.key("order", replicate, 0),
-            begin=0,
+            start_step=0,
             record=described(kind, replicate, kind),
         )
 
@@ -122,13 +122,13 @@ def expected_artifacts(run: Run, config: ThresholdMasksConfig, replicate: int) -
     A network that diverged ends what would follow from it, and so does having no ticket.
     """
     found = [artifacts.size(size, replicate) for size in all_sizes(config)]
-    for unit in (artifacts.long(replicate), artifacts.short(replicate)):
-        found.append(unit)
-        if run.has(unit) and run.record(unit)["nan_step"] is not None:
+    for artifact in (artifacts.long(replicate), artifacts.short(replicate)):
+        found.append(artifact)
+        if run.has(artifact) and run.record(artifact)["nan_step"] is not None:
             return found
-    unit = artifacts.thresholds(replicate)
-    found.append(unit)
-    if run.has(unit) and run.record(unit)["threshold"] is None:
+    artifact = artifacts.thresholds(replicate)
+    found.append(artifact)
+    if run.has(artifact) and run.record(artifact)["threshold"] is None:
         return found
     return [*found, artifacts.ticket(replicate)]
 

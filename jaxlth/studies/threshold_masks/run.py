@@ -93,7 +93,7 @@ def threshold_masks(lab: Lab, config: ThresholdMasksConfig) -> Generator[Progres
     there = [each for each in replicates if artifacts.thresholds(each) in expected()]
     others = expected() - {artifacts.thresholds(each) for each in there}
     pending = sum(not run.has(name) for name in others)
-    yield from search.search(networks, lab.experiment, whole, there, later=pending)
+    yield from search.search(networks, lab.experiment, whole, there, num_pending=pending)
     with_ticket = [each for each in there if networks.threshold(each) is not None]
     steps = ticket_steps(lab.experiment)
     yield from train([networks.request_ticket(each) for each in with_ticket], until(whole, steps))
@@ -115,9 +115,9 @@ def complete(config: ThresholdMasksConfig, path: pathlib.Path) -> bool:
     return has_artifacts(
         path,
         lambda run: all(
-            run.has(unit)
+            run.has(artifact)
             for replicate in range(config.replicates)
-            for unit in expected_artifacts(run, config, replicate)
+            for artifact in expected_artifacts(run, config, replicate)
         ),
     )
 

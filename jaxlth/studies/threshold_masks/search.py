@@ -24,7 +24,7 @@ def search(
     compiled_training: CompiledTraining,
     replicates: Sequence[int],
     *,
-    later: int,
+    num_pending: int,
 ) -> Iterator[Progress]:
     """Evaluate the initial networks of replicates under all masks, and store what is found.
 
@@ -34,7 +34,7 @@ def search(
       compiled_training: how networks are placed; those of all replicates make one long row of
         groups.
       replicates: which; those that the run has already are left out.
-      later: networks that the job trains after these, at most.
+      num_pending: networks that the job trains after these, at most.
 
     Yields:
       Progress, after each network.
@@ -54,16 +54,20 @@ def search(
 
     evaluations = untrained.evaluations(starts())
     for place, replicate in enumerate(missing):
-        unit, left, rows = artifacts.thresholds(replicate), len(missing) - place + later, []
+        artifact, left, rows = (
+            artifacts.thresholds(replicate),
+            len(missing) - place + num_pending,
+            [],
+        )
         for at, found in enumerate(itertools.islice(evaluations, count)):
             rows.append(tried[place * count + at] | _numbers(found))
-            yield Progress((unit,), at + 1, count, 0, (), left)
+            yield Progress((artifact,), at + 1, count, 0, (), left)
         record = _record(job, replicate, rows) | {"seconds": round(time.perf_counter() - clock, 3)}
         threshold = record["threshold"]
         trees = {} if threshold is None else {"mask": job.mask(replicate, threshold)}
-        job.run.save(unit, trees, record)
+        job.run.save(artifact, trees, record)
         clock = time.perf_counter()
-        yield Progress((unit,), count, count, 0, (record,), left - 1)
+        yield Progress((artifact,), count, count, 0, (record,), left - 1)
 
 
 def _candidates(job: ThresholdNetworks, replicate: int) -> Iterator[Ticket]:

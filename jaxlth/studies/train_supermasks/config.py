@@ -42,11 +42,11 @@ class Wanted(NamedTuple):
         """The network whose trained mask, and whose weights, this one starts from."""
         return self._replace(schedule=UNTRAINED, control=TICKET)
 
-    def unit(self, replicate: int) -> str:
+    def artifact(self, replicate: int) -> str:
         """Return the name of the network's unit in the run's folder.
 
         Example:
-          >>> Wanted("edge-popup", 0.1).unit(0), Wanted("bernoulli", None).unit(1)
+          >>> Wanted("edge-popup", 0.1).unit(0), Wanted("bernoulli", None).artifact(1)
           ('density_0.1/edge-popup/replicate_0', 'density_free/bernoulli/replicate_1')
         """
         shown = {None: "free", 1: "1"}.get(self.density) or repr(float(self.density or 0))
@@ -73,7 +73,7 @@ class TrainSupermasksConfig(StudyConfig):
         float, ranges.at_least(0, most=MOST_STEPS, why="a step counter has 32 bits")
     ] = 0.0
     """Length of a training, after that of the masks, of the weights that they keep, in the same
-    unit: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
+    artifact: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
     none."""
     finetune_optimizer: str = OptimizerConfig().optimizer
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
@@ -145,7 +145,7 @@ def finetuned(config: TrainSupermasksConfig) -> list[Wanted]:
 def units(config: TrainSupermasksConfig) -> list[str]:
     """Return the names of all networks that settings ask for."""
     return [
-        wanted.unit(replicate)
+        wanted.artifact(replicate)
         for wanted in (*masked(config), *finetuned(config))
         for replicate in range(config.replicates)
     ]

@@ -32,7 +32,7 @@ def find(run: Run, wanted: Wanted, replicate: int) -> Ticket:
       ValueError: the run has no such network.
     """
     config, images = read_config(run, TrainSupermasksConfig)
-    name = wanted.unit(replicate)
+    name = wanted.artifact(replicate)
     require_artifact(run, name)
     return start_of(prunable_model(config, **images), run, wanted, replicate)
 

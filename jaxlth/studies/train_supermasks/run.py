@@ -98,7 +98,7 @@ def complete(config: TrainSupermasksConfig, path: pathlib.Path) -> bool:
     return has_artifacts(
         path,
         lambda run: all(
-            run.has(wanted.unit(replicate)) or _lost(run, wanted, replicate)
+            run.has(wanted.artifact(replicate)) or _lost(run, wanted, replicate)
             for wanted in every
             for replicate in range(config.replicates)
         ),
@@ -141,10 +141,10 @@ def _request_mask(
         return Ticket(*jax.device_get(inner))
 
     return TrainRequest(
-        unit=wanted.unit(replicate),
+        artifact=wanted.artifact(replicate),
         start=start,
         key=keys.stream(seed, replicate, "order"),
-        begin=0,
+        start_step=0,
         record=_described(wanted, prunable.config, replicate),
         restore=restore,
     )
@@ -156,10 +156,10 @@ def _request_weights(
     """Return the request for a network whose weights are trained under a mask that was."""
     order = keys.stream(prunable.config.seed, replicate, "order")
     return TrainRequest(
-        unit=wanted.unit(replicate),
+        artifact=wanted.artifact(replicate),
         start=functools.partial(start_of, prunable, run, wanted, replicate),
         key=keys.fold(order, 1),
-        begin=0,
+        start_step=0,
         record=_described(wanted, prunable.config, replicate),
     )
 
@@ -170,9 +170,9 @@ def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) 
     if wanted.method == DENSE:
         key = keys.stream(config.seed, replicate, "initialization")
         return Ticket(jax.jit(prunable.model.init)(key), prunable.dense)
-    unit = wanted.source.unit(replicate)
-    network = run.load(unit, "network", prunable.like)
-    ticket = Ticket(network, run.load(unit, "mask", prunable.dense))
+    artifact = wanted.source.artifact(replicate)
+    network = run.load(artifact, "network", prunable.like)
+    ticket = Ticket(network, run.load(artifact, "mask", prunable.dense))
     rule = config.supermask.at(wanted.density)
 
     def drawn(key: jax.Array) -> Network:
@@ -187,9 +187,9 @@ def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) 
 
 def _lost(run: Run, wanted: Wanted, replicate: int) -> bool:
     """Return whether the training of the mask that a network has is known to have diverged."""
-    unit = wanted.source.unit(replicate)
-    of_mask = wanted.method != DENSE and run.has(unit)
-    return of_mask and run.record(unit)["nan_step"] is not None
+    artifact = wanted.source.artifact(replicate)
+    of_mask = wanted.method != DENSE and run.has(artifact)
+    return of_mask and run.record(artifact)["nan_step"] is not None
 
 
 def _described(wanted: Wanted, config: TrainSupermasksConfig, replicate: int) -> dict[str, Any]:
