@@ -125,7 +125,7 @@ def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
         again = InstabilityNetworks(Lab(experiment, run)).request_twin(
             NetworkSpec(0, "dense"), 0, "remaining", 0, []
         )
-        again = again._replace(unit="step_0/again/dense/replicate_0")
+        again = again._replace(artifact="step_0/again/dense/replicate_0")
         compiled_training = experiment.compile_training()
         list(
             train_networks(

@@ -593,7 +593,7 @@ def test_figures_of_other_jobs_are_refused(done, capsys):
         ([*EDGE, "--finetune", "9", "--finetune-optimizer", "adm"], "Did you mean 'adam'?"),
         (GEM[:-3], "`steps` must be above the number of `prunings`, 29; got 20."),
         ([*GEM, "--patience", "9"], "`patience` would end gem-miner"),
-        ([*GEM, "--keep", "best"], "`checkpoint` best would take gem-miner as it was before"),
+        ([*GEM, "--checkpoint", "best"], "`checkpoint` best would take gem-miner as it was before"),
         ([*EDGE, "--exclude", "*"], "`exclude` leaves no weight to prune; got *."),
         ([*EDGE, "--replicates", "0"], "`replicates` must be at least 1"),
     ],
