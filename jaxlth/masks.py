@@ -112,11 +112,11 @@ def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
             hint = f"; the closest is {close[0]!r}" if close else ""
             raise ValueError(f"`leave_out` has {pattern!r}, which matches no leaf{hint}.")
 
-    def left(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
+    def leaf_mask(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
         name = trees.name(path)
-        return None if any(fnmatch.fnmatchcase(name, each) for each in leave_out) else leaf
+        return None if any(fnmatch.fnmatchcase(name, pattern) for pattern in leave_out) else leaf
 
-    return jax.tree_util.tree_map_with_path(left, mask)
+    return jax.tree_util.tree_map_with_path(leaf_mask, mask)
 
 
 def apply(params: Params, mask: Mask) -> Params:
@@ -170,10 +170,10 @@ def check(tree: Any, mask: Mask, *, name: str = "tree") -> None:
       ValueError: the trees do not fit; the message names the first leaf that does not.
       TypeError: a leaf of the mask is not boolean.
     """
-    ours, theirs = (dict.fromkeys(trees.names_with_none(each)) for each in (tree, mask))
-    for leaf in [*ours, *theirs]:
-        if leaf not in ours or leaf not in theirs:
-            has, lacks = (name, "mask") if leaf in ours else ("mask", name)
+    tree_names, mask_names = (dict.fromkeys(trees.names_with_none(part)) for part in (tree, mask))
+    for leaf in [*tree_names, *mask_names]:
+        if leaf not in tree_names or leaf not in mask_names:
+            has, lacks = (name, "mask") if leaf in tree_names else ("mask", name)
             raise ValueError(f"`{has}` has a leaf {leaf!r} that `{lacks}` lacks.")
     values = trees.named(tree)
     for leaf, keep in trees.named(mask).items():

@@ -28,8 +28,8 @@ def float64() -> Iterator[None]:
       ValueError: on a TPU, whose float64 is a pair of float32 numbers, with their range and without
         the bits that `largest` compares.
     """
-    asked = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    device = asked or jax.devices()[0]
+    default_device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    device = default_device or jax.devices()[0]
     if getattr(device, "platform", device) == "tpu":
         raise ValueError(
             "A TPU has no float64 of full range: score and prune on the host, under "
@@ -133,7 +133,7 @@ def _flat(arrays: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array
     return jax.lax.concatenate([jnp.ravel(array).astype(dtype) for array in arrays], 0)
 
 
-def _image(values: jax.Array, live: jax.Array) -> jax.Array:
+def _image(values: jax.Array, active: jax.Array) -> jax.Array:
     """Return unsigned integers that order as `values` do: NaN is 1, what is not live 0."""
     bits = jnp.finfo(values.dtype).bits
     unsigned = jnp.dtype(f"uint{bits}").type
@@ -143,7 +143,7 @@ def _image(values: jax.Array, live: jax.Array) -> jax.Array:
     # On the bits, since comparing floats takes subnormal numbers for 0 where a device flushes them.
     image = jnp.where(image == sign, unsigned(0), image)
     image = jnp.where(image >= sign, ~image, image | sign)
-    return jnp.where(live, jnp.where(nan, unsigned(1), image), unsigned(0))
+    return jnp.where(active, jnp.where(nan, unsigned(1), image), unsigned(0))
 
 
 def _rows(images: jax.Array) -> jax.Array:

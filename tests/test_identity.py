@@ -108,7 +108,7 @@ SOURCES = {
 @pytest.fixture
 def small_files(monkeypatch):
     """Let files of CIFAR-10 hold ten images, not ten thousand."""
-    monkeypatch.setattr(cifar, "UNIT", 10)
+    monkeypatch.setattr(cifar, "IMAGES_PER_PART", 10)
 
 
 @pytest.mark.parametrize("name", SOURCES)

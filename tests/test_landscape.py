@@ -196,7 +196,7 @@ def test_sums_over_batches_are_the_distances_of_outputs(pair):
     [
         (lambda: landscape.alphas(1), r"`points` must be at least 2, .*; got 1\."),
         (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, points=1), "`points` must be at least"),
-        (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, together=0), "`together` must be at"),
+        (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, batch_size=0), "`together` must be at"),
         (lambda: landscape.barrier(jnp.zeros(1)), r"`errors` must be of shape \(points,\)"),
         (lambda: landscape.interpolate({"w": 0.0}, {"v": 0.0}, 0.5), "'w'|'v'"),
         (lambda: landscape.l2_distance(jnp.zeros(2), jnp.zeros(3)), "has shape"),

@@ -239,7 +239,7 @@ def test_training_by_hand_finds_the_mask_of_the_job(done):
         mask = masks.dense(network.params)
         order = keys.stream(0, 0, "order")
         state = trainer.advance(trainer.start(network, mask), mask, digits, order, 0, 40)
-        return supermasks.found(state.network, rule)
+        return supermasks.mask_of(state.network, rule)
 
     assert differing(trees.named(found(digits)), parts(run, GEM_MINER)[1]) <= 4
 

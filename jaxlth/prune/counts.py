@@ -36,8 +36,8 @@ def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
       section 3.2.
     """
     size, levels = whole("size", size, 1), whole("levels", levels, 0)
-    stay = 1 - share("fraction", fraction)
-    return _falling((round(size * stay**level) for level in range(levels + 1)), levels)
+    kept_share = 1 - share("fraction", fraction)
+    return _falling((round(size * kept_share**level) for level in range(levels + 1)), levels)
 
 
 def round_counts(
@@ -76,8 +76,8 @@ def round_counts(
         raise ValueError(f'`spacing` must be "exponential" or "linear"; got {spacing!r}.')
     if spacing == "linear":
         return [round(kept - Fraction((kept - keep) * n, rounds)) for n in range(1, rounds + 1)]
-    found = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
-    return [*(min(max(count, keep), kept) for count in found), keep]
+    counts = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
+    return [*(min(max(count, keep), kept) for count in counts), keep]
 
 
 class Trajectory(NamedTuple):
@@ -122,22 +122,22 @@ def trajectory(
     size = None if size is None else whole("size", size, 2)
     levels = None if levels is None else whole("levels", levels, 1)
     target = None if target is None else whole("target", target, 1)
-    stay = None if rate is None else 1 - share("rate", rate)
+    kept_share = None if rate is None else 1 - share("rate", rate)
     if size and target and target >= size:
         raise ValueError(f"`target` must be less than `size` ({size}); got {target}.")
     if size and levels and target and rate is None:
-        kept = (_root(size ** (levels - i) * target**i, levels) for i in range(levels + 1))
-        solved = 1 - (target / size) ** (1 / levels)
-        return Trajectory(size, levels, solved, target, _falling(kept, levels))
-    if levels and stay and target and size is None:
-        size = math.ceil((target - _SLACK) / stay**levels)
-    if size and stay and target and levels is None:
-        levels = max(1, math.floor(math.log((target + 1) / size) / math.log(stay)))
-        while _floor(size * stay**levels) > target:
+        counts = (_root(size ** (levels - i) * target**i, levels) for i in range(levels + 1))
+        rate_for_target = 1 - (target / size) ** (1 / levels)
+        return Trajectory(size, levels, rate_for_target, target, _falling(counts, levels))
+    if levels and kept_share and target and size is None:
+        size = math.ceil((target - _SLACK) / kept_share**levels)
+    if size and kept_share and target and levels is None:
+        levels = max(1, math.floor(math.log((target + 1) / size) / math.log(kept_share)))
+        while _floor(size * kept_share**levels) > target:
             levels += 1
-    if size is None or levels is None or rate is None or stay is None:
+    if size is None or levels is None or rate is None or kept_share is None:
         raise ValueError("Three of `size`, `levels`, `rate` and `target` must be given.")
-    counts = _falling((_floor(size * stay**level) for level in range(levels + 1)), levels)
+    counts = _falling((_floor(size * kept_share**level) for level in range(levels + 1)), levels)
     if target not in (None, counts[-1]):
         raise ValueError(
             f"`target` {target} does not agree with `size` {size} and `rate` {rate}: "
@@ -162,16 +162,16 @@ def _root(number: int, degree: int) -> int:
 
 def _falling(counts: Iterable[int], levels: int) -> list[int]:
     """Return the counts as a list if each level keeps something and less than the one before."""
-    found: list[int] = []
+    falling: list[int] = []
     for level, count in enumerate(counts):
-        if level and not 0 < count < found[-1]:
+        if level and not 0 < count < falling[-1]:
             keeps = f"{count}, as level {level - 1} does" if count else "nothing"
             raise ValueError(
-                f"`levels` must be at most {level - 1} for a size of {found[0]}; got {levels}, "
+                f"`levels` must be at most {level - 1} for a size of {falling[0]}; got {levels}, "
                 f"but level {level} would keep {keeps}."
             )
-        found.append(count)
-    return found
+        falling.append(count)
+    return falling
 
 
 def whole(argument: str, value: int, least: int) -> int:
@@ -230,12 +230,12 @@ def extension(shape: Sequence[int], *, levels: int, rate: float) -> list[tuple[i
         )
     levels = whole("levels", levels, 0)
     share("rate", rate)
-    inner, ends = len(hidden) - 1, inputs + outputs
-    size = inner * hidden[0] ** 2 + ends * hidden[0]
+    inner, num_ends = len(hidden) - 1, inputs + outputs
+    size = inner * hidden[0] ** 2 + num_ends * hidden[0]
     shapes = [(inputs, *hidden, outputs)]
     for level in range(1, levels + 1):
-        wanted = size / (1 - rate) ** level
+        level_size = size / (1 - rate) ** level
         # The positive root of inner * w**2 + ends * w = wanted, in a form that bears inner = 0.
-        width = 2 * wanted / (ends + math.sqrt(ends**2 + 4 * inner * wanted))
+        width = 2 * level_size / (num_ends + math.sqrt(num_ends**2 + 4 * inner * level_size))
         shapes.append((inputs, *[round(width)] * len(hidden), outputs))
     return shapes

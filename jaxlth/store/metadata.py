@@ -212,7 +212,7 @@ def _larger(stored: Mapping[str, Any], wanted: Any) -> Any:
         value, old = getattr(wanted, field.name), stored.get(field.name)
         if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
             values[field.name] = _larger(old, value)
-        elif field.metadata.get("outside") and _is_count(value) and _is_count(old):
+        elif field.metadata.get("not_hashed") and _is_count(value) and _is_count(old):
             values[field.name] = max(value, old)
     try:
         return dataclasses.replace(wanted, **values)
