@@ -446,7 +446,7 @@ def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_
         assert event.step < event.steps == 40
         with pytest.raises(KeyboardInterrupt):
             job.throw(KeyboardInterrupt())
-        assert run.reached(unit, {}) == event.step
+        assert run.latest_step(unit, {}) == event.step
         assert not train_supermasks.complete(config, run.path)
         first, *_ = trained(experiment, run)
         assert first.step > event.step

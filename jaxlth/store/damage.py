@@ -13,15 +13,15 @@ from jaxlth.store.atomic import StoreError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_tell = logging.getLogger("jaxlth")
+_log = logging.getLogger("jaxlth")
 
 
-def name(error: Exception) -> None:
+def warn(error: Exception) -> None:
     """Name what is damaged in the log, of which an error tells."""
-    _tell.warning("left out: %s", " ".join(str(error).split()))
+    _log.warning("left out: %s", " ".join(str(error).split()))
 
 
-def of_whole(
+def skip_damaged(
     runs: Iterable[T], read: Callable[[T], R], *, errors: tuple[type[Exception], ...] = ()
 ) -> list[R]:
     """Return what is read of each run, without those that are damaged.
@@ -41,7 +41,7 @@ def of_whole(
         except (StoreError, OSError, *errors) as error:
             failures.append(error)
     for error in failures[0 if results else 1 :]:
-        name(error)
+        warn(error)
     if failures and not results:
         raise failures[0]
     return results

@@ -157,7 +157,7 @@ def train_networks(
     layout = compiled_training.layout(len(requests))
     left = len(missing) + later
     steps = {
-        request.unit: run.reached(request.unit, _noted(request)) or request.begin
+        request.unit: run.latest_step(request.unit, _noted(request)) or request.begin
         for request in missing
     }
     for step in sorted(set(steps.values()), reverse=True):
