@@ -32,9 +32,9 @@ def broadcast(value: T) -> T:
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """Return what `function` returns in the first process, the only one that calls it.
+    """Return the result of `function` in the first process, the only one that calls it.
 
-    What it returns must be picklable. An exception there is raised in all of them, so that none is
+    The result must be picklable. An exception there is raised in all of them, so that none is
     left waiting.
     """
     if count() == 1 or _alone:

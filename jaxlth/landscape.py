@@ -234,7 +234,7 @@ def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Ar
 
 
 def classification_differences(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return how many examples two networks classify differently.
+    """Return the number of examples that two networks classify differently.
 
     Args:
       a: (n, classes) outputs of a network.

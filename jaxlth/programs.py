@@ -103,7 +103,7 @@ def end(store: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def tidy(store: pathlib.Path) -> None:
-    """Keep what processes of this machine compiled that were killed since."""
+    """Keep the programs that killed processes of this machine compiled."""
     for folder in store.glob(f"{_prefix()}*"):
         number = folder.name.removeprefix(_prefix()).partition("-")[0]
         if not _is_running(int(number)):
@@ -128,7 +128,7 @@ def _link(program: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def _prefix() -> str:
-    """Return how names of folders begin that processes of this machine have."""
+    """Return the beginning of the names of folders of this machine's processes."""
     return f"{PROCESS}{platform.node()}-"
 
 

@@ -175,7 +175,7 @@ def _first_difference(a: Any, b: Any) -> tuple[int, Any, Any]:
 
 
 def _kind(node: Any) -> str:
-    """Return what a node of a structure is, with its article."""
+    """Return the kind of a node of a structure, with its article."""
     data = node.node_data()
     word = "leaf" if data is None else data[0].__name__
     return f"{'an' if word[0] in 'AEIOUaeiou' else 'a'} {word}"

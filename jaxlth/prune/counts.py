@@ -1,4 +1,4 @@
-"""How many weights are kept: at each level, in each round, along a trajectory."""
+"""The number of weights kept: at each level, in each round, along a trajectory."""
 
 import math
 import operator
@@ -10,7 +10,7 @@ _SLACK = Fraction(1, 10**6)  # weights; above what the 16 digits of a rate can m
 
 
 def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
-    """Return how many weights each level keeps: round(size * (1 - fraction)**level).
+    """Return the number of weights that each level keeps: round(size * (1 - fraction)**level).
 
     The arithmetic is exact in the decimal number that `fraction` prints as; halves go to the even
     number. Counts are of the dense network, so rounding does not build up over levels.
@@ -35,15 +35,15 @@ def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
       Frankle 2023, The Lottery Ticket Hypothesis: On Sparse, Trainable Neural Networks,
       section 3.2.
     """
-    size, levels = whole("size", size, 1), whole("levels", levels, 0)
-    kept_share = 1 - share("fraction", fraction)
+    size, levels = check_int("size", size, 1), check_int("levels", levels, 0)
+    kept_share = 1 - check_share("fraction", fraction)
     return _falling((round(size * kept_share**level) for level in range(levels + 1)), levels)
 
 
 def round_counts(
     kept: int, *, keep: int, rounds: int, spacing: Literal["exponential", "linear"] = "exponential"
 ) -> list[int]:
-    """Return how many weights each of several rounds of scoring and pruning keeps.
+    """Return the number of weights that each of several rounds of scoring and pruning keeps.
 
     Densities fall by the same factor in each round, or by the same amount; counts are rounded to
     the nearest, so neighbouring rounds may keep as many.
@@ -68,8 +68,8 @@ def round_counts(
     References:
       Frankle 2023, section 5.2; Tanaka et al. 2020, Algorithm 1.
     """
-    kept, keep = whole("kept", kept, 1), whole("keep", keep, 1)
-    rounds = whole("rounds", rounds, 1)
+    kept, keep = check_int("kept", kept, 1), check_int("keep", keep, 1)
+    rounds = check_int("rounds", rounds, 1)
     if keep > kept:
         raise ValueError(f"`keep` must be at most the {kept} weights kept so far; got {keep}.")
     if spacing not in ("exponential", "linear"):
@@ -100,7 +100,7 @@ def trajectory(
     """Return the parameter trajectory that three of its four values fix.
 
     Level i keeps size * (1 - rate)**i weights, rounded down as the thesis prints them, where
-    `keep_counts` rounds to the nearest. A size to be found is the least that ends in `target`.
+    `keep_counts` rounds to the nearest. Without a `size` it is the least that ends in `target`.
 
     Args:
       size: Number of prunable weights, at least 2.
@@ -119,10 +119,10 @@ def trajectory(
     References:
       Burger 2024, sections 3.2.1 and 3.3.
     """
-    size = None if size is None else whole("size", size, 2)
-    levels = None if levels is None else whole("levels", levels, 1)
-    target = None if target is None else whole("target", target, 1)
-    kept_share = None if rate is None else 1 - share("rate", rate)
+    size = None if size is None else check_int("size", size, 2)
+    levels = None if levels is None else check_int("levels", levels, 1)
+    target = None if target is None else check_int("target", target, 1)
+    kept_share = None if rate is None else 1 - check_share("rate", rate)
     if size and target and target >= size:
         raise ValueError(f"`target` must be less than `size` ({size}); got {target}.")
     if size and levels and target and rate is None:
@@ -174,7 +174,7 @@ def _falling(counts: Iterable[int], levels: int) -> list[int]:
     return falling
 
 
-def whole(argument: str, value: int, least: int) -> int:
+def check_int(argument: str, value: int, least: int) -> int:
     """Return `value` as an int if it is a whole number of at least `least`."""
     try:
         value = operator.index(value)
@@ -185,7 +185,7 @@ def whole(argument: str, value: int, least: int) -> int:
     return value
 
 
-def share(argument: str, value: float) -> Fraction:
+def check_share(argument: str, value: float) -> Fraction:
     """Return `value` as the decimal number it prints as, if it lies in (0, 1)."""
     if not 0 < value < 1:
         raise ValueError(f"`{argument}` must lie in (0, 1), both ends excluded; got {value}.")
@@ -222,14 +222,14 @@ def extension(shape: Sequence[int], *, levels: int, rate: float) -> list[tuple[i
         raise ValueError(
             f"`shape` must have inputs, hidden layers and outputs; got {tuple(shape)}."
         )
-    inputs, *hidden, outputs = (whole("shape", width, 1) for width in shape)
+    inputs, *hidden, outputs = (check_int("shape", width, 1) for width in shape)
     if len(set(hidden)) != 1:
         raise ValueError(
             "`shape` must have hidden layers of one width between inputs and outputs; got "
             f"{tuple(shape)}."
         )
-    levels = whole("levels", levels, 0)
-    share("rate", rate)
+    levels = check_int("levels", levels, 0)
+    check_share("rate", rate)
     inner, num_ends = len(hidden) - 1, inputs + outputs
     size = inner * hidden[0] ** 2 + num_ends * hidden[0]
     shapes = [(inputs, *hidden, outputs)]

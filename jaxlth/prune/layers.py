@@ -1,15 +1,15 @@
-"""How many weights each layer keeps by its shape alone, before any is scored."""
+"""The number of weights that each layer keeps by its shape alone, without scores."""
 
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from jaxlth import masks, trees
-from jaxlth.prune.counts import share, whole
+from jaxlth.prune.counts import check_int, check_share
 
 
 def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str, int]:
-    """Return how many weights each tensor keeps under Erdos-Renyi(-kernel) densities.
+    """Return the number of weights that each tensor keeps under Erdos-Renyi(-kernel) densities.
 
     Densities are as (inputs + outputs) / (inputs * outputs) of the tensors, so that larger ones are
     sparser. Where that would be more than all, a tensor stays dense and the others share the rest.
@@ -55,7 +55,7 @@ def smart_ratio(
     linear: float = 0.3,
     damped: bool = False,
 ) -> dict[str, int]:
-    """Return how many weights each tensor of a convolutional network keeps under Smart-Ratio.
+    """Return the number of weights that each tensor of a network keeps under Smart-Ratio.
 
     Matrices keep a share of their own. Of L tensors, the density of the l-th, if it is a
     convolution, is as (L - l + 1)**2 + (L - l + 1). Where that would be more than all, a tensor
@@ -99,7 +99,7 @@ def smart_ratio(
             weights[name] = Fraction(layers_left**2 + layers_left, place**2 if damped else 1)
     if not weights:
         raise ValueError("Smart-Ratio is for networks with convolutions; here there is none.")
-    part = share("linear", linear)
+    part = check_share("linear", linear)
     counts = {name: round(part * sizes[name]) for name in sizes if name not in weights}
     in_matrices = sum(counts.values())
     largest = in_matrices + sum(sizes[name] for name in weights)
@@ -119,7 +119,7 @@ def _shared_out(
 
     A tensor without elements keeps 0 and needs no weight.
     """
-    keep, size = whole("keep", keep, 1), sum(sizes.values())
+    keep, size = check_int("keep", keep, 1), sum(sizes.values())
     if keep > size:
         raise ValueError(f"`keep` must be at most the {size} prunable weights; got {keep}.")
     full = {name for name in sizes if not sizes[name]}

@@ -200,7 +200,7 @@ def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> N
 
 
 def _count(mask: Any) -> int:
-    """Return how many are True; in NumPy, for which nothing is compiled, if all are at hand."""
+    """Return the number of True; in NumPy, which compiles nothing, if all shards are local."""
     if getattr(mask, "is_fully_addressable", True):
         return int(np.count_nonzero(np.asarray(mask)))
     return int(jnp.sum(mask))

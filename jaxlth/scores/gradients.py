@@ -159,7 +159,7 @@ def _pruned(params: Any, mask: masks.Mask) -> Any:
 
 
 def _product(grad: jax.Array, weight: jax.Array) -> jax.Array:
-    """Return what a step along a weight changes to first order, real if the weight is not."""
+    """Return the first-order change by a step along a weight, real if the weight is not."""
     return jnp.real(trees.at_least_float32(grad) * trees.at_least_float32(weight))
 
 

@@ -71,7 +71,7 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def read_bytes(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> bytes:
-    """Return what a file holds. Pipes, which may never end, and huge files are not read.
+    """Return the content of a file. Pipes, which may never end, and huge files are not read.
 
     Raises:
       StoreError: it is missing, no file, too large or cannot be read; the message ends with

@@ -93,7 +93,7 @@ def listing(place: Place) -> dict[str, int]:
 
 
 def read(place: Place, names: Iterable[str]) -> dict[str, bytes]:
-    """Return what objects hold; all of them must exist.
+    """Return the contents of objects; all of them must exist.
 
     Raises:
       StoreError: the bucket cannot be used, or one of them is not there.
@@ -107,7 +107,7 @@ def read(place: Place, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def read_or_none(place: Place, name: str) -> bytes | None:
-    """Return what an object holds, None if there is none.
+    """Return the content of an object, None if there is none.
 
     Raises:
       StoreError: the bucket cannot be used.
@@ -202,7 +202,7 @@ def _unusable(url: str, error: Exception) -> StoreError:
 
 
 def _remedy(url: str, error: Exception) -> str:
-    """Return what to do about an error; only its words tell what it means."""
+    """Return the remedy for an error, by the words of its message."""
     kind, name = address(url)
     bucket = f"{kind}://{name.partition('/')[0]}"
     if isinstance(error, ImportError):

@@ -89,7 +89,7 @@ def _as_numpy() -> Any:
 def _silent_callbacks() -> Iterator[None]:
     """Silence callbacks that report an error again, now and later: they come at any time."""
     hook = sys.unraisablehook
-    sys.unraisablehook = _Quiet(hook.tell if isinstance(hook, _Quiet) else hook)
+    sys.unraisablehook = _Quiet(hook.before if isinstance(hook, _Quiet) else hook)
     yield  # after an error the hook stays
     sys.unraisablehook = hook
 
@@ -97,12 +97,12 @@ def _silent_callbacks() -> Iterator[None]:
 class _Quiet(NamedTuple):
     """A hook for lost exceptions that keeps quiet about those of callbacks that come too late."""
 
-    tell: Callable[[Any], Any]  # the hook before it
+    before: Callable[[Any], Any]  # the hook that it replaces
 
     def __call__(self, lost: Any) -> None:
-        """Tell of an exception unless it is one of those."""
+        """Report an exception unless it is one of those."""
         if str(lost.exc_value) != "Event loop is closed":
-            self.tell(lost)
+            self.before(lost)
 
 
 def _check_descriptors(folder: pathlib.Path) -> None:

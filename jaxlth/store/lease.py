@@ -119,7 +119,7 @@ def acquire(place: Place, folder: pathlib.Path, *, wait: bool) -> Lease:
 
 
 def holder(place: Place) -> dict[str, Any] | None:
-    """Return what the object `lock` says, None if there is none.
+    """Return the entries of the object `lock`, None if there is none.
 
     Raises:
       StoreError: the bucket cannot be used.
@@ -128,7 +128,7 @@ def holder(place: Place) -> dict[str, Any] | None:
 
 
 def parse(content: bytes | None) -> dict[str, Any] | None:
-    """Return what a lock says; one that says nothing is that of somebody gone."""
+    """Return the entries of a lock; one without entries is of a process that is gone."""
     try:
         entries = json.loads(content) if content is not None else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: `settings.toml` and `run.json`.
+"""The metadata of a run folder: `settings.toml` and `run.json`.
 
 `run.json` holds its own checksum. One without it is of a version before there was one: it is taken
 as it is, and gets a checksum when the run is opened next. `settings.toml` holds the same settings
@@ -45,7 +45,7 @@ IF_MISSING: Mapping[str, Any] = {"changed": {}, "facts": {}, "environments": []}
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a run folder says of itself: job, label, settings, versions.
+    """Return the metadata of a run folder: job, label, settings, versions.
 
     Raises:
       StoreError: it is no run folder, or its `run.json` is damaged.
@@ -74,7 +74,7 @@ def is_run(path: pathlib.Path) -> bool:
 
 @contextlib.contextmanager
 def understood(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """Give what a run says of itself to who looks up there what this version needs.
+    """Give the metadata of a run, and explain errors of looking up entries in it.
 
     Raises:
       StoreError: `run.json` is damaged, or lacks what is looked up, or has something else there, as
@@ -163,7 +163,7 @@ def describe(
 
 
 def write(path: pathlib.Path, info: Mapping[str, Any]) -> None:
-    """Replace what a run folder says of itself.
+    """Replace the metadata of a run folder.
 
     Raises:
       StoreError: the folder cannot be written.
@@ -183,7 +183,7 @@ def _holds(file: pathlib.Path, text: str) -> bool:
 
 
 def _wrong(content: Mapping[str, Any], info: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with what `run.json` holds, None if nothing is."""
+    """Return the fault in the content of `run.json`, None if there is none."""
     if not atomic.has_valid_checksum(content):
         return "its checksum does not match"
     for name, kinds in NEEDED.items():

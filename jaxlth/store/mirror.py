@@ -123,7 +123,7 @@ class Mirror:
 
 
 def working_folder(out: str | os.PathLike[str]) -> pathlib.Path:
-    """Return where this machine works on runs: `out` itself, or a stable folder for a bucket.
+    """Return the folder in which this machine works on runs: `out`, or one for a bucket.
 
     Raises:
       StoreError: `out` is an address, but of no bucket.
@@ -217,14 +217,14 @@ def cached(purpose: str, url: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def records(objects: Iterable[str]) -> list[str]:
-    """Return which objects of a run are records."""
+    """Return the objects of a run that are records."""
     return [
         name for name in objects if name.endswith(ENTRY) and f"/{artifacts.ARRAYS}/" not in name
     ]
 
 
 def own_files(objects: Iterable[str]) -> list[str]:
-    """Return which objects of a run are files of the run itself."""
+    """Return the objects of a run that are files of the run itself."""
     return _in_order(name for name in objects if "/" not in name)
 
 

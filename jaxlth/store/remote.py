@@ -18,7 +18,7 @@ ORIGIN = "mirror"
 
 
 class RemoteRunInfo(NamedTuple):
-    """What a bucket tells of a run without its records."""
+    """The information on a run at a bucket that needs none of its records."""
 
     path: pathlib.Path  # of its reading folder, which has its `run.json`
     finished: int  # number of artifacts
@@ -27,7 +27,7 @@ class RemoteRunInfo(NamedTuple):
 
 
 def list_remote(out: str | os.PathLike[str]) -> list[RemoteRunInfo]:
-    """Return what there is to know of each run at a bucket without its records.
+    """Return the information on each run at a bucket, without reading its records.
 
     Raises:
       StoreError: the bucket cannot be used.
@@ -110,6 +110,6 @@ def _origin(folder: pathlib.Path) -> Place:
 
 
 def _artifact_records(objects: Iterable[str]) -> list[str]:
-    """Return which objects of a run are the record of an artifact."""
+    """Return the objects of a run that are the record of an artifact."""
     names = mirror.records(objects)
     return [name for name in names if not artifacts.is_checkpoint(name.removesuffix(mirror.ENTRY))]

@@ -44,7 +44,7 @@ def open_run(
     wait: bool = False,
     data: "Identity | None" = None,
 ) -> "Run":
-    """Return the run with these settings, made now or found, and held by this process until closed.
+    """Return the run with these settings, new or existing, and held by this process until closed.
 
     The folder is `out`/JOB-LABEL-DIGEST. Settings outside the digest (levels, replicates ...) may
     differ from those stored: the larger whole number, or else the newer value, is kept.
@@ -114,7 +114,7 @@ def open_readonly(path: str | os.PathLike[str]) -> "Run":
 
 
 def about_run(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a run, in a folder or at a bucket, says of itself: job, label, settings ...
+    """Return the metadata of a run, in a folder or at a bucket: job, label, settings ...
 
     Raises:
       StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
@@ -195,7 +195,7 @@ class Run:
 
     @_on_main
     def add_facts(self, facts: Mapping[str, Any]) -> None:
-        """Note under `facts` what a reader of the run needs to know besides its settings.
+        """Store under `facts` what a reader of the run needs to know besides its settings.
 
         Args:
           facts: What JSON can hold: the shape of the images, say.
@@ -355,7 +355,7 @@ class Run:
 
 
 def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
-    """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
+    """Return the information on each run in a folder, oldest first; no folder, no runs.
 
     Where `out` is a bucket, `path` is a folder from which the run there can be read. Runs that are
     damaged are left out, and named in the log.

@@ -30,7 +30,7 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
 
 
 def soft(config: SupermaskConfig, scores: masks.Params, active: masks.Mask | None) -> masks.Params:
-    """Return what takes the place of the mask in the gradient."""
+    """Return the tree that takes the place of the mask in the gradient."""
     if config.method == "bernoulli":
         return jax.tree.map(jax.nn.sigmoid, scores)
     if config.method == "edge-popup":
@@ -82,7 +82,7 @@ def frozen_out(
     steps: int,
     key: jax.Array,
 ) -> masks.Mask:
-    """Return what of `active` gem-miner has not frozen out before a step of training.
+    """Return the part of `active` that gem-miner has not frozen out before a step of training.
 
     The lowest scores of the whole network go, at evenly spaced steps, so many each time that
     densities fall by one factor to the target. Of equal scores, and clipping makes many 0 or 1,

@@ -213,7 +213,7 @@ def optimizer(
 
 
 def _freeze(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
-    """Return the weights that are frozen, of those drawn."""
+    """Return the frozen weights, made from the drawn ones."""
 
     def frozen_leaf(path: tuple[Any, ...], w: jax.Array, keep: jax.Array | None) -> jax.Array:
         name = trees.name(path)

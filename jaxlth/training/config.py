@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from jaxlth import ranges, settings
 
-Keep = Literal["last", "best"]
+CheckpointChoice = Literal["last", "best"]
 MOST_STEPS = 2_000_000_000  # a step counter has 32 bits, and the end of an epoch is beyond
 
 
@@ -32,7 +32,7 @@ class TrainingConfig:
     quarter of the training's work."""
     patience: Annotated[float | None, ranges.above(0)] = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
-    keep: Keep = "last"
+    keep: CheckpointChoice = "last"
     """Keep the network of the last step, or of the evaluation of least validation loss."""
     train_examples: Annotated[int, ranges.above(0)] = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
@@ -45,7 +45,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.check_choice("keep", self.keep, get_args(Keep))
+        settings.check_choice("keep", self.keep, get_args(CheckpointChoice))
         settings.require(
             self.batch_size % self.batch_devices == 0,
             f"`batch_devices` must divide `batch_size`, {self.batch_size}; "

@@ -246,7 +246,7 @@ def _stopped_steps(compiled: Compiled, group: _Group) -> list[int]:
 
 
 def _num_fused(steps: list[int], evaluations: set[int], save_steps: set[int]) -> int:
-    """Return how many targets are evaluations, of which only the last may be a save step too.
+    """Return the number of next targets that one call can evaluate, up to a save step.
 
     Example:
       >>> _num_fused([4, 8, 12], {4, 8, 12}, {8}), _num_fused([4, 7, 8], {4, 8}, {7})

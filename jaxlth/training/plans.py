@@ -103,7 +103,7 @@ def plan(
 
 
 def usual_evaluations(trained: float, evaluated: int) -> int:
-    """Return how often a network is evaluated in training where no setting says so.
+    """Return the number of evaluations in a training where no setting gives it.
 
     All evaluations together take at most a quarter of the training's floating-point operations, but
     for the one at its end: to train on an example takes three times what evaluating it does.
