@@ -32,17 +32,17 @@ def broadcast(value: T) -> T:
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """Return what `function` returns in the first process, the only one that calls it.
+    """Return the result of `function` in the first process, the only one that calls it.
 
-    What it returns must be picklable. An exception there is raised in all of them, so that none is
+    The result must be picklable. An exception there is raised in all of them, so that none is
     left waiting.
     """
     if count() == 1 or _alone:
         return function()
-    told = _told(function) if is_main() else b""
-    length = int(multihost_utils.broadcast_one_to_all(np.int64(len(told))))
+    pickled = _pickled_result(function) if is_main() else b""
+    length = int(multihost_utils.broadcast_one_to_all(np.int64(len(pickled))))
     padded = np.zeros(length, np.uint8)
-    padded[: len(told)] = np.frombuffer(told, np.uint8)
+    padded[: len(pickled)] = np.frombuffer(pickled, np.uint8)
     result, error = pickle.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
     if error is not None:
         raise error
@@ -61,7 +61,7 @@ def all_gather(array: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
-def _told(function: Callable[[], Any]) -> bytes:
+def _pickled_result(function: Callable[[], Any]) -> bytes:
     """Return, pickled, what a function returns and what it raises."""
     _alone.append(None)
     try:

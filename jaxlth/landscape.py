@@ -51,15 +51,15 @@ def _point(x: jax.Array, y: jax.Array, alpha: jax.Array) -> jax.Array:
     end = jnp.where(nearer, x, y)
     if not jnp.issubdtype(dtype, jnp.inexact):
         return end
-    wide_x, wide_y = (trees.at_least_float32(z.astype(dtype)) for z in (x, y))
-    at, apart = alpha.astype(jnp.finfo(wide_x.dtype).dtype), wide_y - wide_x
-    between = jnp.where(nearer, wide_x + at * apart, wide_y - (1 - at) * apart)
+    x32, y32 = (trees.at_least_float32(z.astype(dtype)) for z in (x, y))
+    weight, difference = alpha.astype(jnp.finfo(x32.dtype).dtype), y32 - x32
+    point = jnp.where(nearer, x32 + weight * difference, y32 - (1 - weight) * difference)
     # A difference may overflow where the mean does not. Elsewhere ends and equal numbers come out
     # to the bit, but for -0, and with the gradients that they have on a line.
-    lost, is_end = ~jnp.isfinite(apart), (alpha == 0) | (alpha == 1)
-    between = jnp.where(lost, (1 - at) * wide_x + at * wide_y, between).astype(dtype)
-    exact = (lost & (is_end | (x == y))) | (is_end & (end == 0) & jnp.signbit(end.real))
-    return jnp.where(exact, end, between)
+    overflows, is_end = ~jnp.isfinite(difference), (alpha == 0) | (alpha == 1)
+    point = jnp.where(overflows, (1 - weight) * x32 + weight * y32, point).astype(dtype)
+    exact = (overflows & (is_end | (x == y))) | (is_end & (end == 0) & jnp.signbit(end.real))
+    return jnp.where(exact, end, point)
 
 
 def alphas(points: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def errors_along(
     b: Any,
     *,
     points: int = 30,
-    together: int | None = None,
+    batch_size: int | None = None,
 ) -> jax.Array:
     """Return the error at evenly spaced points of the line between two networks, ends included.
 
@@ -92,7 +92,7 @@ def errors_along(
       a: a tree of arrays.
       b: a tree like it.
       points: number of points, at least 2.
-      together: networks that are evaluated side by side, by vmap. By default one after another on
+      batch_size: networks that are evaluated side by side, by vmap. By default one after another on
         a CPU, whose caches more would overrun, and all elsewhere.
 
     Returns:
@@ -109,17 +109,17 @@ def errors_along(
       Frankle 2023, Algorithm 3 and section 4.1.1; 30 points there.
     """
     trees.check_same(a, b)
-    places = alphas(points)
-    if together is None:
-        together = 1 if jax.default_backend() == "cpu" else points
-    if together < 1:
-        raise ValueError(f"`together` must be at least 1; got {together}.")
+    line = jnp.asarray(alphas(points))
+    if batch_size is None:
+        batch_size = 1 if jax.default_backend() == "cpu" else points
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
 
     def error(alpha: jax.Array) -> jax.Array:
         return error_fn(interpolate(a, b, alpha))
 
-    batch_size = None if together == 1 else min(together, points)
-    return jax.lax.map(error, jnp.asarray(places), batch_size=batch_size)
+    batch_size = None if batch_size == 1 else min(batch_size, points)
+    return jax.lax.map(error, line, batch_size=batch_size)
 
 
 def barrier(errors: jax.Array) -> jax.Array:
@@ -163,14 +163,14 @@ def average(networks: Sequence[Any]) -> Any:
       Frankle 2023, section 6.2.5.
     """
 
-    def mean(leaf: jax.Array) -> jax.Array:
+    def leaf_mean(leaf: jax.Array) -> jax.Array:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             return leaf[0]
-        whole = jnp.mean(leaf, axis=0)
+        mean = jnp.mean(leaf, axis=0)
         # The sum may overflow where the mean does not.
-        return jnp.where(jnp.isfinite(whole), whole, jnp.sum(leaf / len(leaf), axis=0))
+        return jnp.where(jnp.isfinite(mean), mean, jnp.sum(leaf / len(leaf), axis=0))
 
-    return jax.tree.map(mean, trees.stack(networks))
+    return jax.tree.map(leaf_mean, trees.stack(networks))
 
 
 def l2_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
@@ -198,7 +198,7 @@ def l2_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
       Frankle 2023, section 4.1.5.
     """
     a, b, dtype = _masked(a, b, mask)
-    return _norm([_apart(x, y, dtype) for x, y in zip(a, b, strict=True)], dtype)
+    return _norm([_difference(x, y, dtype) for x, y in zip(a, b, strict=True)], dtype)
 
 
 def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
@@ -229,12 +229,12 @@ def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Ar
     a, b = (_in_range([_as_float(leaf, dtype) for leaf in leaves], dtype) for leaves in (a, b))
     # Half the squared distance of unit vectors: 1 - a.b would lose all digits of a small angle.
     lengths = _norm(a, dtype), _norm(b, dtype)
-    apart = [x / lengths[0] - y / lengths[1] for x, y in zip(a, b, strict=True)]
-    return jnp.square(_norm(apart, dtype)) / 2
+    difference = [x / lengths[0] - y / lengths[1] for x, y in zip(a, b, strict=True)]
+    return jnp.square(_norm(difference, dtype)) / 2
 
 
 def classification_differences(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return how many examples two networks classify differently.
+    """Return the number of examples that two networks classify differently.
 
     Args:
       a: (n, classes) outputs of a network.
@@ -288,11 +288,11 @@ def loss_l2_distance(a: jax.Array, b: jax.Array) -> jax.Array:
         )
     a, b = jnp.asarray(a), jnp.asarray(b)
     dtype = _precision([a, b])
-    apart = _apart(a, b, dtype)
-    total, tiny = jnp.sum(jnp.square(apart)), jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps
+    difference = _difference(a, b, dtype)
+    total, tiny = jnp.sum(jnp.square(difference)), jnp.finfo(dtype).tiny / jnp.finfo(dtype).eps
     # Scaled only where squares overflow, or lose what they have below the smallest number.
     safe = jnp.isfinite(total) & (total > tiny)
-    return jnp.where(safe, jnp.sqrt(total), _norm([apart], dtype))
+    return jnp.where(safe, jnp.sqrt(total), _norm([difference], dtype))
 
 
 def _masked(
@@ -308,18 +308,18 @@ def _masked(
 
 def _precision(leaves: Sequence[jax.Array]) -> jax.typing.DTypeLike:
     """Return float64 where a leaf has numbers of 64 bits, as in JAX's x64 mode, else float32."""
-    wide = (jnp.float64, jnp.complex128, jnp.int64, jnp.uint64)
-    return jnp.float64 if any(leaf.dtype in wide for leaf in leaves) else jnp.float32
+    kinds_of_64_bits = (jnp.float64, jnp.complex128, jnp.int64, jnp.uint64)
+    return jnp.float64 if any(leaf.dtype in kinds_of_64_bits for leaf in leaves) else jnp.float32
 
 
-def _apart(x: jax.Array, y: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+def _difference(x: jax.Array, y: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
     """Return the difference of two arrays up to its sign; 0 where they are equal, as infinities."""
     if x.dtype == y.dtype and jnp.issubdtype(x.dtype, jnp.integer):
         # Exact before it is rounded: the bits of a difference that wraps are those of an unsigned.
-        apart = jnp.where(x > y, x - y, y - x)
-        return apart.view(f"uint{8 * x.dtype.itemsize}").astype(dtype)
-    wide_x, wide_y = _as_float(x, dtype), _as_float(y, dtype)
-    return jnp.where(wide_x == wide_y, 0, wide_x - wide_y)
+        magnitude = jnp.where(x > y, x - y, y - x)
+        return magnitude.view(f"uint{8 * x.dtype.itemsize}").astype(dtype)
+    float_x, float_y = _as_float(x, dtype), _as_float(y, dtype)
+    return jnp.where(float_x == float_y, 0, float_x - float_y)
 
 
 def _as_float(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
@@ -331,20 +331,20 @@ def _as_float(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
 
 def _in_range(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> list[jax.Array]:
     """Return arrays times a power of two, mostly 1, so that their norm does not overflow."""
-    most, power = _most(leaves, dtype), 2.0 ** (jnp.finfo(dtype).maxexp // 2)
+    most, power = _largest_magnitude(leaves, dtype), 2.0 ** (jnp.finfo(dtype).maxexp // 2)
     is_small = (most > 0) & (most < 1 / power)
     factor = jnp.where(most > power, 1 / power, jnp.where(is_small, power, 1)).astype(dtype)
     return [leaf * factor for leaf in leaves]
 
 
-def _most(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
+def _largest_magnitude(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
     """Return the largest magnitude of all leaves, 0 where there is none."""
     return jnp.max(jnp.array([0.0, *(jnp.max(jnp.abs(x), initial=0.0) for x in leaves)], dtype))
 
 
 def _norm(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
     """Return the Euclidean norm of all leaves together, each scaled so that nothing overflows."""
-    most = _most(leaves, dtype)
+    most = _largest_magnitude(leaves, dtype)
     scale = jnp.where((most > 0) & jnp.isfinite(most), most, 1)
     squares = [jnp.sum(jnp.square(jnp.abs(leaf) / scale)) for leaf in leaves]
     return scale * jnp.sqrt(sum(squares, start=jnp.zeros((), dtype)))

@@ -82,12 +82,12 @@ def _module(params: Params, path: tuple[Any, ...]) -> str:
     return type(inner[-1]).__name__ if inner else ""
 
 
-def without(mask: Mask, exclude: Sequence[str]) -> Mask:
+def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
     """Return the mask with the tensors left out, never to be pruned, that match a pattern.
 
     Args:
       mask: A mask.
-      exclude: Shell patterns over whole names of leaves: "Dense_2/kernel", "Conv_0/*", "*/out/*".
+      leave_out: Shell patterns over whole names of leaves: "Dense_2/kernel", "Conv_0/*", "*/out/*".
         Case counts, and "*" runs over slashes. A tensor left out already may be named again.
 
     Returns:
@@ -95,28 +95,28 @@ def without(mask: Mask, exclude: Sequence[str]) -> Mask:
 
     Raises:
       ValueError: a pattern matches no leaf; the message names the closest one.
-      TypeError: `exclude` is a single string.
+      TypeError: `leave_out` is a single string.
 
     Example:
       >>> mask = dense({"in": {"kernel": jnp.zeros((1, 2))}, "out": {"kernel": jnp.zeros((2, 1))}})
       >>> layer_densities(without(mask, ["out/*"]))
       {'in/kernel': 1.0}
     """
-    if isinstance(exclude, str):
-        raise TypeError(f"`exclude` must be a sequence of patterns; got the text {exclude!r}.")
+    if isinstance(leave_out, str):
+        raise TypeError(f"`leave_out` must be a sequence of patterns; got the text {leave_out!r}.")
     names = trees.names_with_none(mask)
-    for pattern in exclude:
+    for pattern in leave_out:
         if not fnmatch.filter(names, pattern):
             prunable = list(trees.named(mask)) or names
             close = difflib.get_close_matches(pattern, prunable, n=1, cutoff=0.0)
             hint = f"; the closest is {close[0]!r}" if close else ""
-            raise ValueError(f"`exclude` has {pattern!r}, which matches no leaf{hint}.")
+            raise ValueError(f"`leave_out` has {pattern!r}, which matches no leaf{hint}.")
 
-    def left(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
+    def leaf_mask(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array | None:
         name = trees.name(path)
-        return None if any(fnmatch.fnmatchcase(name, each) for each in exclude) else leaf
+        return None if any(fnmatch.fnmatchcase(name, pattern) for pattern in leave_out) else leaf
 
-    return jax.tree_util.tree_map_with_path(left, mask)
+    return jax.tree_util.tree_map_with_path(leaf_mask, mask)
 
 
 def apply(params: Params, mask: Mask) -> Params:
@@ -170,10 +170,10 @@ def check(tree: Any, mask: Mask, *, name: str = "tree") -> None:
       ValueError: the trees do not fit; the message names the first leaf that does not.
       TypeError: a leaf of the mask is not boolean.
     """
-    ours, theirs = (dict.fromkeys(trees.names_with_none(each)) for each in (tree, mask))
-    for leaf in [*ours, *theirs]:
-        if leaf not in ours or leaf not in theirs:
-            has, lacks = (name, "mask") if leaf in ours else ("mask", name)
+    tree_names, mask_names = (dict.fromkeys(trees.names_with_none(part)) for part in (tree, mask))
+    for leaf in [*tree_names, *mask_names]:
+        if leaf not in tree_names or leaf not in mask_names:
+            has, lacks = (name, "mask") if leaf in tree_names else ("mask", name)
             raise ValueError(f"`{has}` has a leaf {leaf!r} that `{lacks}` lacks.")
     values = trees.named(tree)
     for leaf, keep in trees.named(mask).items():

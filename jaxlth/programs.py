@@ -42,28 +42,28 @@ def kind() -> str:
 
 
 @functools.cache
-def keep(at: pathlib.Path) -> None:
+def keep(home: pathlib.Path) -> None:
     """Have JAX keep the programs of this process, from now on to its end, where that is possible.
 
     A cache of JAX's own that the user has set stays.
 
     Args:
-      at: folder for all programs; see `home`.
+      home: folder for all programs; see `home`.
     """
     import jax
 
-    kept = at / kind()
+    store = home / kind()
     is_set = jax.config.values.get("jax_compilation_cache_dir") is not None
-    folder = None if is_set else begin(kept)
+    folder = None if is_set else begin(store)
     if folder is None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     for option, value in OPTIONS.items():
         jax.config.update(option, value)
-    atexit.register(end, kept, folder)
+    atexit.register(end, store, folder)
 
 
-def begin(kept: pathlib.Path) -> pathlib.Path | None:
+def begin(store: pathlib.Path) -> pathlib.Path | None:
     """Return a new folder for this process, with links to the programs that are kept.
 
     Returns:
@@ -71,46 +71,48 @@ def begin(kept: pathlib.Path) -> pathlib.Path | None:
       to, or the disk is full.
     """
     try:
-        kept.mkdir(parents=True, exist_ok=True)
-        tidy(kept)
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_mine()}{os.getpid()}-", dir=kept))
+        store.mkdir(parents=True, exist_ok=True)
+        tidy(store)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-", dir=store))
     except OSError:
         return None
-    share(kept, folder)
+    share(store, folder)
     return folder
 
 
-def share(kept: pathlib.Path, folder: pathlib.Path) -> None:
+def share(store: pathlib.Path, folder: pathlib.Path) -> None:
     """Keep what a process has compiled so far, and give it what others have."""
     with contextlib.suppress(OSError):
-        own, others = ({path.name: path for path in at.iterdir()} for at in (folder, kept))
-        for name, program in own.items():
-            if name not in others and program.is_file() and _is_whole(program):
-                _link(program, kept / name)
-        for name, program in others.items():
-            if name not in own and program.is_file():
+        compiled, stored = (
+            {path.name: path for path in directory.iterdir()} for directory in (folder, store)
+        )
+        for name, program in compiled.items():
+            if name not in stored and program.is_file() and _is_whole(program):
+                _link(program, store / name)
+        for name, program in stored.items():
+            if name not in compiled and program.is_file():
                 _link(program, folder / name)
 
 
-def end(kept: pathlib.Path, folder: pathlib.Path) -> None:
+def end(store: pathlib.Path, folder: pathlib.Path) -> None:
     """Keep what a process has compiled, remove its folder, and bound the size of all programs."""
-    share(kept, folder)
+    share(store, folder)
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
-        bound(kept.parent)
+        bound(store.parent)
 
 
-def tidy(kept: pathlib.Path) -> None:
-    """Keep what processes of this machine compiled that were killed since."""
-    for folder in kept.glob(f"{_mine()}*"):
-        number = folder.name.removeprefix(_mine()).partition("-")[0]
+def tidy(store: pathlib.Path) -> None:
+    """Keep the programs that killed processes of this machine compiled."""
+    for folder in store.glob(f"{_prefix()}*"):
+        number = folder.name.removeprefix(_prefix()).partition("-")[0]
         if not _is_running(int(number)):
-            end(kept, folder)
+            end(store, folder)
 
 
-def bound(at: pathlib.Path, limit: int = LIMIT) -> None:
+def bound(home: pathlib.Path, limit: int = LIMIT) -> None:
     """Remove the programs that were used least recently until `limit` bytes are left."""
-    files = [(path.stat(), path) for path in at.glob("*/*") if path.is_file()]
+    files = [(path.stat(), path) for path in home.glob("*/*") if path.is_file()]
     total = sum(stat.st_size for stat, _ in files)
     for stat, path in sorted(files, key=lambda pair: max(pair[0].st_atime, pair[0].st_mtime)):
         if total <= limit:
@@ -119,14 +121,14 @@ def bound(at: pathlib.Path, limit: int = LIMIT) -> None:
         total -= stat.st_size
 
 
-def _link(program: pathlib.Path, at: pathlib.Path) -> None:
+def _link(program: pathlib.Path, target: pathlib.Path) -> None:
     """Link a program, unless another process has removed it or has linked its own there."""
     with contextlib.suppress(FileNotFoundError, FileExistsError):
-        os.link(program, at)
+        os.link(program, target)
 
 
-def _mine() -> str:
-    """Return how names of folders begin that processes of this machine have."""
+def _prefix() -> str:
+    """Return the beginning of the names of folders of this machine's processes."""
     return f"{PROCESS}{platform.node()}-"
 
 

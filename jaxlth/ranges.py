@@ -163,10 +163,10 @@ def _field(name: str, hint: Any) -> _Field:
     kind = typing.get_args(hint)[0] if extras else hint
     option = next((extra.name for extra in extras if getattr(extra, "name", None)), name)
     title = name if option.endswith(name) else option  # of --score-l1 it is the field that is wrong
-    own = next((extra for extra in extras if isinstance(extra, Range)), None)
-    if own is not None and own.most == math.inf and _is_whole(kind):
-        own = dataclasses.replace(own, most=LARGEST, why="a whole number of 32 bits")
-    return _Field(name, title, kind, own)
+    own_range = next((extra for extra in extras if isinstance(extra, Range)), None)
+    if own_range is not None and own_range.most == math.inf and _is_whole(kind):
+        own_range = dataclasses.replace(own_range, most=LARGEST, why="a whole number of 32 bits")
+    return _Field(name, title, kind, own_range)
 
 
 def kind_name(kind: Any) -> str:
@@ -210,7 +210,7 @@ def _is_of_kind(value: Any, kind: Any) -> bool:
         return isinstance(value, str)
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
-        return isinstance(value, tuple | list) and all(_is_of_kind(each, inner) for each in value)
+        return isinstance(value, tuple | list) and all(_is_of_kind(item, inner) for item in value)
     if kind in (int, float):
         return isinstance(value, (int, kind)) and not isinstance(value, bool)
     return isinstance(value, kind)

@@ -32,7 +32,7 @@ LARGEST = 1_000_000  # bytes of a file of settings
 
 def not_hashed(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
     """Return a dataclass field that stays out of the digest."""
-    return dataclasses.field(default=default, metadata={"outside": True}, **kwargs)
+    return dataclasses.field(default=default, metadata={"not_hashed": True}, **kwargs)
 
 
 def require(condition: bool, message: str) -> None:
@@ -55,10 +55,10 @@ def check_choice(setting: str, value: str, options: Iterable[str]) -> str:
     if value in options:
         return value
     prefixes = [option.removesuffix("NAME") for option in options if option.endswith(":NAME")]
-    close = closest(value, options)
-    meant = [close] if close else []
-    meant += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
-    hint = f" Did you mean {' or '.join(map(repr, meant))}?" if meant else ""
+    closest_option = closest(value, options)
+    suggestions = [closest_option] if closest_option else []
+    suggestions += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
+    hint = f" Did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
     raise ValueError(
         f"`{setting}` has no value {ranges.shown(value)}.{hint} Known: {_listed(options)}."
     )
@@ -179,17 +179,17 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
 
 def changed(settings: Any) -> dict[str, Any]:
     """Return the settings that count and differ from their defaults, nested as they are."""
-    found = {}
+    result = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if field.metadata.get("outside"):
+        if field.metadata.get("not_hashed"):
             continue
         if dataclasses.is_dataclass(value):
             if inner := changed(value):
-                found[field.name] = inner
+                result[field.name] = inner
         elif value != _default(field):
-            found[field.name] = list(value) if isinstance(value, tuple) else value
-    return found
+            result[field.name] = list(value) if isinstance(value, tuple) else value
+    return result
 
 
 def digest(settings: Any) -> str:
@@ -208,20 +208,20 @@ def digest(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def file_name(name: str, marked: str) -> str:
+def file_name(name: str, digest: str) -> str:
     """Return a name of a file or folder, "NAME-MARKED", with NAME cut where it is too long.
 
     Args:
       name: the readable part.
-      marked: a digest that tells files apart, whatever is cut.
+      digest: a digest that tells files apart, whatever is cut.
 
     Example:
       >>> file_name("digits-mlp", "0123abcd"), len(file_name(300 * "é", "0123abcd").encode())
       ('digits-mlp-0123abcd', 255)
     """
-    left = LONGEST_NAME - 1 - len(marked.encode())
+    longest = LONGEST_NAME - 1 - len(digest.encode())
     # What is left of a character that the cut goes through is left out.
-    return f"{name.encode()[:left].decode(errors='ignore')}-{marked}"
+    return f"{name.encode()[:longest].decode(errors='ignore')}-{digest}"
 
 
 def bounded(name: str) -> str:
@@ -236,18 +236,18 @@ def bounded(name: str) -> str:
     return file_name(name, hashlib.sha256(name.encode()).hexdigest()[:8])
 
 
-def differences(stored: Mapping[str, Any], wanted: Any, *, within: str = "") -> list[str]:
+def differences(stored: Mapping[str, Any], config: Any, *, within: str = "") -> list[str]:
     """Return "field: stored value, not wanted value" for each field in the digest that differs."""
-    found = []
-    for field in dataclasses.fields(wanted):
-        if field.metadata.get("outside") or field.name not in stored:
+    messages = []
+    for field in dataclasses.fields(config):
+        if field.metadata.get("not_hashed") or field.name not in stored:
             continue
-        value, old, where = getattr(wanted, field.name), stored[field.name], within + field.name
+        value, old, where = getattr(config, field.name), stored[field.name], within + field.name
         if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
-            found += differences(old, value, within=f"{where}.")
+            messages += differences(old, value, within=f"{where}.")
         elif old != (list(value) if isinstance(value, tuple) else value):
-            found.append(f"`{where}`: {old!r}, not {value!r}")
-    return found
+            messages.append(f"`{where}`: {old!r}, not {value!r}")
+    return messages
 
 
 def to_toml(settings: Any) -> str:
@@ -286,8 +286,8 @@ def _text(path: pathlib.Path) -> str:
         len(content) <= LARGEST,
         f"{path} is no file of settings, which has at most {LARGEST:,} bytes.",
     )
-    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    require(not content.startswith(marks), f"{path} is written in UTF-16; save it as UTF-8.")
+    utf16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    require(not content.startswith(utf16), f"{path} is written in UTF-16; save it as UTF-8.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -302,7 +302,9 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _listed(names: list[str], *, width: int = 100) -> str:
     """Return names in a row, those that fit and how many more there are."""
-    fitting = [name for at, name in enumerate(names) if len(", ".join(names[: at + 1])) <= width]
+    fitting = [
+        name for index, name in enumerate(names) if len(", ".join(names[: index + 1])) <= width
+    ]
     more = len(names) - len(fitting)
     return ", ".join(fitting) + (f" and {more} more" if more else "")
 

@@ -1,9 +1,9 @@
 """Exact selection of the largest numbers of many arrays, without sorting.
 
 A float is mapped to an unsigned integer that orders as it does, its image. The least image that is
-still selected is found by bisection: its bits are fixed one by one, from the highest, by counting
+still selected follows by bisection: its bits are fixed one by one, from the highest, by counting
 how many images reach a candidate. Counting is fast on every device, and works under vmap. Ties for
-the last places go by position, found from counts of ties.
+the last places go by position, by counts of ties.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ def float64() -> Iterator[None]:
       ValueError: on a TPU, whose float64 is a pair of float32 numbers, with their range and without
         the bits that `largest` compares.
     """
-    asked = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    device = asked or jax.devices()[0]
+    default_device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    device = default_device or jax.devices()[0]
     if getattr(device, "platform", device) == "tpu":
         raise ValueError(
             "A TPU has no float64 of full range: score and prune on the host, under "
@@ -51,7 +51,7 @@ def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
 def largest(
     values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
 ) -> list[jax.Array]:
-    """Return where the `keep` largest values lie; ties go to the lower position.
+    """Return masks of the `keep` largest values; ties go to the lower position.
 
     NaN is the lowest value, below minus infinity, and 0.0 equals -0.0. All floats are compared in
     the widest of their types, at least float32; float64 needs JAX's x64 mode.
@@ -67,8 +67,8 @@ def largest(
       Boolean arrays of the same shapes, with exactly `keep` True.
 
     Example:
-      >>> found = largest([jnp.array([1.0, 3.0, 3.0])], [jnp.array([True, True, True])], 1)
-      >>> found[0].tolist()
+      >>> selected = largest([jnp.array([1.0, 3.0, 3.0])], [jnp.array([True, True, True])], 1)
+      >>> selected[0].tolist()
       [False, True, False]
     """
     shapes = [np.shape(value) for value in values]
@@ -133,7 +133,7 @@ def _flat(arrays: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array
     return jax.lax.concatenate([jnp.ravel(array).astype(dtype) for array in arrays], 0)
 
 
-def _image(values: jax.Array, live: jax.Array) -> jax.Array:
+def _image(values: jax.Array, active: jax.Array) -> jax.Array:
     """Return unsigned integers that order as `values` do: NaN is 1, what is not live 0."""
     bits = jnp.finfo(values.dtype).bits
     unsigned = jnp.dtype(f"uint{bits}").type
@@ -143,7 +143,7 @@ def _image(values: jax.Array, live: jax.Array) -> jax.Array:
     # On the bits, since comparing floats takes subnormal numbers for 0 where a device flushes them.
     image = jnp.where(image == sign, unsigned(0), image)
     image = jnp.where(image >= sign, ~image, image | sign)
-    return jnp.where(live, jnp.where(nan, unsigned(1), image), unsigned(0))
+    return jnp.where(active, jnp.where(nan, unsigned(1), image), unsigned(0))
 
 
 def _rows(images: jax.Array) -> jax.Array:
@@ -153,7 +153,7 @@ def _rows(images: jax.Array) -> jax.Array:
 
 
 def _count_in_rows(condition: jax.Array) -> jax.Array:
-    """Return how many are True in each row; float32 is exact up to 2**24 and the fastest on CPU."""
+    """Return the number of True in each row; float32 is exact up to 2**24 and fastest on CPU."""
     return jnp.sum(condition.astype(jnp.float32), axis=1).astype(jnp.int32)
 
 

@@ -31,10 +31,10 @@ def named(tree: Any) -> dict[str, Any]:
       ValueError: two leaves have one name, as the keys 1 and "1" of one dictionary have.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    found = {name(path): leaf for path, leaf in leaves}
-    if len(found) < len(leaves):
+    named_leaves = {name(path): leaf for path, leaf in leaves}
+    if len(named_leaves) < len(leaves):
         raise ValueError("`tree` has two leaves of one name; give its keys distinct text.")
-    return found
+    return named_leaves
 
 
 def name(path: tuple[Any, ...]) -> str:
@@ -95,15 +95,15 @@ def check_same(a: Any, b: Any, *, a_name: str = "a", b_name: str = "b") -> None:
       Traceback (most recent call last):
       ValueError: Leaf 'bias' has shape (2,) in `params` but (3,) in `b`.
     """
-    left, right = named(a), named(b)
-    for leaf in left | right:
-        if leaf not in left or leaf not in right:
-            has, lacks = (b_name, a_name) if leaf not in left else (a_name, b_name)
+    a_leaves, b_leaves = named(a), named(b)
+    for leaf in a_leaves | b_leaves:
+        if leaf not in a_leaves or leaf not in b_leaves:
+            has, lacks = (b_name, a_name) if leaf not in a_leaves else (a_name, b_name)
             raise ValueError(f"`{has}` has a leaf {leaf!r} that `{lacks}` lacks.")
-        ours, theirs = np.shape(left[leaf]), np.shape(right[leaf])
-        if ours != theirs:
+        a_shape, b_shape = np.shape(a_leaves[leaf]), np.shape(b_leaves[leaf])
+        if a_shape != b_shape:
             raise ValueError(
-                f"Leaf {leaf!r} has shape {ours} in `{a_name}` but {theirs} in `{b_name}`."
+                f"Leaf {leaf!r} has shape {a_shape} in `{a_name}` but {b_shape} in `{b_name}`."
             )
     check_containers(a, b, a_name=a_name, b_name=b_name)
 
@@ -138,11 +138,11 @@ def check_containers(a: Any, b: Any, *, a_name: str = "a", b_name: str = "b") ->
     inside = names_with_none(tree)[before] if any(n.num_leaves for n in nodes) else None
     where = "a container without leaves" if inside is None else f"the container of leaf {inside!r}"
     first, second = (_kind(node) for node in nodes)
-    apart = f"is {first} in `{a_name}` but {second} in `{b_name}`"
+    difference = f"is {first} in `{a_name}` but {second} in `{b_name}`"
     if first == second:
-        apart = f"is {first} in both, with other keys or other static fields"
+        difference = f"is {first} in both, with other keys or other static fields"
     raise ValueError(
-        f"`{a_name}` and `{b_name}` differ in their containers: {where} {apart}. "
+        f"`{a_name}` and `{b_name}` differ in their containers: {where} {difference}. "
         "Give both the same containers."
     )
 
@@ -175,7 +175,7 @@ def _first_difference(a: Any, b: Any) -> tuple[int, Any, Any]:
 
 
 def _kind(node: Any) -> str:
-    """Return what a node of a structure is, with its article."""
+    """Return the kind of a node of a structure, with its article."""
     data = node.node_data()
     word = "leaf" if data is None else data[0].__name__
     return f"{'an' if word[0] in 'AEIOUaeiou' else 'a'} {word}"
@@ -223,7 +223,7 @@ def unstack(tree: Any) -> list[Any]:
     """
     lengths = {leaf: np.shape(value)[:1] for leaf, value in named(tree).items()}
     if len(set(lengths.values())) != 1 or () in lengths.values():
-        found = ", ".join(f"{leaf!r}: {length}" for leaf, length in lengths.items())
-        raise ValueError(f"`tree` needs one leading axis of one length in all leaves; got {found}.")
+        shown = ", ".join(f"{leaf!r}: {length}" for leaf, length in lengths.items())
+        raise ValueError(f"`tree` needs one leading axis of one length in all leaves; got {shown}.")
     (length,) = next(iter(lengths.values()))
     return [jax.tree.map(operator.itemgetter(index), tree) for index in range(length)]

@@ -388,7 +388,7 @@ def test_a_directory_in_place_of_a_file_is_missing(tmp_path):
 
 @pytest.mark.data
 def test_real_cifar10_is_the_published_set(real_data, monkeypatch):
-    monkeypatch.setattr(cifar, "UNIT", 10_000)
+    monkeypatch.setattr(cifar, "IMAGES_PER_PART", 10_000)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*test images of CIFAR-10")  # where it is short
         info, found = load("cifar10", real_data)

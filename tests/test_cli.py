@@ -158,13 +158,13 @@ def test_a_signal_while_training_compiles_saves_once_there_is_something_to_save(
 @pytest.fixture
 def interrupt_after_training_began(monkeypatch):
     """Send the signal to this process when the run has been opened, before anything compiles."""
-    plan = store.Run.plan
+    set_expected_count = store.Run.set_expected_count
 
-    def planned(self, total):
-        plan(self, total)
+    def set_and_interrupt(self, total):
+        set_expected_count(self, total)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(store.Run, "plan", planned)
+    monkeypatch.setattr(store.Run, "set_expected_count", set_and_interrupt)
 
 
 def test_a_second_signal_while_a_checkpoint_is_written_claims_nothing(

@@ -8,7 +8,15 @@ import tiny
 
 from jaxlth import data, keys, masks, models, training
 from jaxlth.data import DataConfig, Split
-from jaxlth.training import OptimizerConfig, TrainingConfig, execution, fit, optimizers, train
+from jaxlth.training import (
+    OptimizerConfig,
+    TrainingConfig,
+    execution,
+    fit,
+    optimizers,
+    scanning,
+    train,
+)
 from jaxlth.training.execution import Layout
 from jaxlth.training.states import NEVER
 
@@ -217,7 +225,7 @@ def test_a_training_resumed_from_any_event_is_the_uninterrupted_one(
 
 @pytest.mark.parametrize("cut", [None, 3, 17, 40])
 def test_a_loop_over_evaluations_is_the_same_training(group, history, end, monkeypatch, cut):
-    monkeypatch.setattr(fit, "MULTI_EVAL_GAP", fit.MULTI_EVAL_COUNT)
+    monkeypatch.setattr(fit, "MULTI_EVAL_GAP", scanning.MULTI_EVAL_COUNT)
     if cut is None:
         events = [(event.step, event.rows) for event in group.fit(PLAN, save_steps=(0, 7, 60, 99))]
         steps = [step for step, _ in events]

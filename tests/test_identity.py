@@ -108,7 +108,7 @@ SOURCES = {
 @pytest.fixture
 def small_files(monkeypatch):
     """Let files of CIFAR-10 hold ten images, not ten thousand."""
-    monkeypatch.setattr(cifar, "UNIT", 10)
+    monkeypatch.setattr(cifar, "IMAGES_PER_PART", 10)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -401,7 +401,7 @@ def test_a_ticket_whose_start_needs_data_is_not_made_of_others(tmp_path):
     known = data.identify(config.data)
     method = all_methods(config)[0]
     with store.open_run(tmp_path, config, job="prune-early", label="x", data=known) as run:
-        run.note({"shape": [4, 3, 1], "classes": 10})
+        run.add_facts({"shape": [4, 3, 1], "classes": 10})
         run.save(artifacts.ticket(0.5, method, 0), {"mask": {}}, {})
     write_mnist(tmp_path / "one", change="image")
     with pytest.raises(data.DataError, match="start from scores .* was made with the data in"):

@@ -133,7 +133,7 @@ FUNCTIONS = {
     "prune.erdos_renyi": lambda: prune.erdos_renyi(MASK, keep=5),
     "landscape.interpolate": lambda: landscape.interpolate(PARAMS, OTHER, 0.3),
     "landscape.errors_along": lambda: landscape.errors_along(
-        error, PARAMS, OTHER, points=5, together=2
+        error, PARAMS, OTHER, points=5, batch_size=2
     ),
     "landscape.barrier": lambda: landscape.barrier(SHARES),
     "landscape.average": lambda: landscape.average([PARAMS, OTHER]),

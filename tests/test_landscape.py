@@ -77,10 +77,10 @@ def test_the_errors_of_a_line_agree_with_numpy(pair):
         assert float(error) == pytest.approx(np.mean(classes != data.test.labels))
 
 
-@pytest.mark.parametrize("together", [None, 1, 4, 7, 30])
-def test_side_by_side_gives_the_same_errors(pair, together):
+@pytest.mark.parametrize("batch_size", [None, 1, 4, 7, 30])
+def test_side_by_side_gives_the_same_errors(pair, batch_size):
     model, data, a, b = pair
-    along = {"points": 7, "together": together}
+    along = {"points": 7, "batch_size": batch_size}
     found = landscape.errors_along(error_fn(model, data), a, b, **along)
     jitted = jax.jit(lambda a, b: landscape.errors_along(error_fn(model, data), a, b, **along))
     one_by_one = [
@@ -196,7 +196,10 @@ def test_sums_over_batches_are_the_distances_of_outputs(pair):
     [
         (lambda: landscape.alphas(1), r"`points` must be at least 2, .*; got 1\."),
         (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, points=1), "`points` must be at least"),
-        (lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, together=0), "`together` must be at"),
+        (
+            lambda: landscape.errors_along(jnp.sum, 0.0, 1.0, batch_size=0),
+            "`batch_size` must be at",
+        ),
         (lambda: landscape.barrier(jnp.zeros(1)), r"`errors` must be of shape \(points,\)"),
         (lambda: landscape.interpolate({"w": 0.0}, {"v": 0.0}, 0.5), "'w'|'v'"),
         (lambda: landscape.l2_distance(jnp.zeros(2), jnp.zeros(3)), "has shape"),

@@ -56,7 +56,7 @@ def open_run(settings=None, **kwargs):
 
 
 def place(run):
-    return bucket.at(run.url)
+    return bucket.connect(run.url)
 
 
 def there(run, under=""):
@@ -69,15 +69,15 @@ def same(tree, expected=TREE):
 
 def as_if_of_another(run, **changes):
     """Make the claim one of another machine."""
-    mine = json.loads(bucket.look(place(run), "lock"))
+    mine = json.loads(bucket.read_or_none(place(run), "lock"))
     other = mine | {"token": "other", "host": "elsewhere"} | changes
     bucket.write(place(run), "lock", json.dumps(other).encode())
 
 
 def test_another_machine_finds_all_of_a_run_to_the_bit(on_machine):
     with open_run() as run:
-        run.plan(3)
-        run.note({"shape": [28, 28, 1]})
+        run.set_expected_count(3)
+        run.add_facts({"shape": [28, 28, 1]})
         run.save(UNIT, {"params": TREE, "none": {}}, RECORD)
         run.checkpoint("next", 10, TREE, {"loss": 1.0})
         run.checkpoint("next", 20, TREE, {"loss": 0.5})
@@ -142,12 +142,12 @@ def test_the_newest_checkpoint_counts_and_older_ones_go(on_machine):
         run.checkpoint("next", 20, TREE, {})
     on_machine("cache")
     with open_run() as run:
-        assert run.reached("next") == 20
+        assert run.latest_step("next") == 20
         assert len({name.split("/")[1] for name in there(run, "next")}) == 1
         run.save("next", {}, RECORD)
     on_machine("another")
     with open_run() as run:
-        assert run.reached("next") is None
+        assert run.latest_step("next") is None
         assert there(run, "next") == {"next/record.json"}
 
 
@@ -242,13 +242,13 @@ def test_a_claim_is_renewed_while_nothing_is_written(monkeypatch):
 def test_readers_see_a_run_at_a_bucket_and_fetch_arrays_only_to_load(on_machine):
     assert store.runs(OUT) == []
     with open_run() as run:
-        run.plan(2)
+        run.set_expected_count(2)
         run.save(UNIT, {"params": TREE}, RECORD)
         run.checkpoint("next", 10, TREE, {})
     url = run.url
     on_machine("reader")
     (info,) = store.runs(OUT)
-    assert (info.state, info.finished, info.asked) == ("interrupted", 1, 2)
+    assert (info.state, info.finished, info.expected) == ("interrupted", 1, 2)
     assert info.bytes > 100
     for name in (url, info.path, pathlib.PurePosixPath(url)):
         assert list(store.table(name)["unit"]) == [UNIT]
@@ -462,8 +462,8 @@ def check_after_kill(tmp_path, on_machine, *, kills):
         process.stdout.close()
         on_machine(f"machine_{kill}")
         url = f"{OUT}/imp-digits-lenet-{store.folder('', Settings(), job='', label='').name[-8:]}"
-        gone = json.loads(bucket.look(bucket.at(url), "lock")) | {"seen": 0.0}
-        bucket.write(bucket.at(url), "lock", json.dumps(gone).encode())
+        gone = json.loads(bucket.read_or_none(bucket.connect(url), "lock")) | {"seen": 0.0}
+        bucket.write(bucket.connect(url), "lock", json.dumps(gone).encode())
         with open_run() as run:
             found = dict(run.records())
             assert finished | told <= set(found)
@@ -491,7 +491,7 @@ def test_a_damaged_run_at_a_bucket_is_named_and_the_others_are_told_of(on_machin
             run.save(UNIT, {"params": TREE}, RECORD)
         urls.append(run.url)
     good, bad = urls
-    bucket.write(bucket.at(bad), "run.json", b"{")
+    bucket.write(bucket.connect(bad), "run.json", b"{")
     on_machine("reader")
     assert [info.path.name for info in store.runs(OUT)] == [good.rpartition("/")[2]]
     (line,) = caplog.messages

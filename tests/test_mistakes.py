@@ -23,8 +23,8 @@ MISTAKES = {  # arguments -> words that the message must hold
     "no command": ([], "imp"),
     "a command of the first edition": (["early"], "`jaxlth early` is now `jaxlth prune-early`."),
     "an option of the first edition": (
-        [*TINY, "--exclude", "a"],
-        "--exclude is now --exclude.",
+        [*TINY, "--leave-out", "a"],
+        "--leave-out is now --exclude.",
     ),
     "unknown command": (["imq"], "Did you mean 'imp'?"),
     "unknown option of all": (["--verison"], "--help"),

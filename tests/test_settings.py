@@ -222,7 +222,7 @@ def _in_digest(config, within=""):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             found |= _in_digest(value, f"{within}{field.name}.")
-        elif not field.metadata.get("outside"):
+        elif not field.metadata.get("not_hashed"):
             found[f"{within}{field.name}"] = list(value) if isinstance(value, tuple) else value
     return found
 

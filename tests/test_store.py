@@ -192,7 +192,7 @@ def test_damaged_run_file_names_the_file_and_costs_no_results(tmp_path, run):
 
 @pytest.mark.parametrize("unit", ["", "/a", "../a", "a//b", "a/.b", "a/arrays", "a b"])
 def test_units_are_plain_relative_paths(run, unit):
-    with pytest.raises(ValueError, match="`unit`"):
+    with pytest.raises(ValueError, match="`artifact`"):
         run.has(unit)
 
 
@@ -243,7 +243,7 @@ def test_a_run_that_is_not_held_can_be_read_and_not_written(tmp_path, run):
         lambda: looked.save("new", {}, RECORD),
         lambda: looked.checkpoint("new", 1, PARAMS, {}),
         lambda: looked.remove(UNIT),
-        lambda: looked.plan(3),
+        lambda: looked.set_expected_count(3),
     ):
         with pytest.raises(StoreError, match="is not held by this process"):
             write()
@@ -643,7 +643,7 @@ def test_runs_tells_state_progress_and_size(tmp_path):
     assert store.runs(tmp_path / "nowhere") == []
     (tmp_path / "stray").mkdir()
     with open_run(tmp_path) as run:
-        run.plan(2)
+        run.set_expected_count(2)
         run.save("a", {"params": PARAMS}, RECORD)
         (info,) = store.runs(tmp_path)
         assert info[:6] == (run.path, "imp", "digits-lenet", "running", 1, 2)
@@ -824,7 +824,7 @@ def pair(out):
     for seed in (0, 1):
         with open_run(out, Settings(seed=seed, levels=60)) as opened:
             opened.save(UNIT, {}, RECORD)
-            opened.plan(1)
+            opened.set_expected_count(1)
             paths.append(opened.path)
     return paths
 
@@ -1094,7 +1094,7 @@ def test_a_folder_that_has_become_read_only_is_one_error(capfd):
                 for store_it in (
                     lambda: run.save("new", {"params": PARAMS}, RECORD),
                     lambda: run.checkpoint("new", 1, PARAMS, {}),
-                    lambda: run.plan(7),
+                    lambda: run.set_expected_count(7),
                 ):
                     with pytest.raises(StoreError, match="cannot be written: Permission denied"):
                         store_it()

@@ -122,7 +122,7 @@ def training(name):
             trainer.evaluate(state.network, mask, data.test, data.mean, data.std).accuracy
             for state in (begun, ended)
         ]
-        return begun.network, ended.network, scored, supermasks.found(ended.network, config)
+        return begun.network, ended.network, scored, supermasks.mask_of(ended.network, config)
 
     return jax.device_get(jax.jit(jax.vmap(run, in_axes=(0, None)))(jnp.arange(2), DATA))
 
@@ -193,31 +193,31 @@ def test_frozen_weights_are_the_same_bits_under_every_optimizer(config):
 # Gradients, by hand.
 
 
-def gradient(config, scores, *, weights=(2.0, -3.0), inputs=(1.0, 5.0), live=(True, True), at=0):
+def gradient(config, scores, *, weights=(2.0, -3.0), inputs=(1.0, 5.0), active=(True, True), at=0):
     """Return the gradient of the output of two weights by their scores, and the mask in use."""
     model = supermask(config, linear(2, 1))
     network = drawn(model)
     frozen = network.stats._replace(
         weights={"kernel": jnp.array(weights)[:, None]}, passes=jnp.int32(at)
     )
-    if frozen.live is not None:
-        frozen = frozen._replace(live={"kernel": jnp.array(live)[:, None]})
+    if frozen.active is not None:
+        frozen = frozen._replace(active={"kernel": jnp.array(active)[:, None]})
 
     def output(params):
         logits, _ = model.apply(Network(params, frozen), jnp.array([inputs]), True)
         return logits[0, 0]
 
     params = {"scores": {"kernel": jnp.array(scores)[:, None]}}
-    value, slopes = jax.value_and_grad(output)(params)
-    return float(value), np.ravel(slopes["scores"]["kernel"])
+    value, grads = jax.value_and_grad(output)(params)
+    return float(value), np.ravel(grads["scores"]["kernel"])
 
 
 def test_the_gradient_of_bernoulli_is_that_of_the_probability():
     scores = np.array([0.3, -1.0])
     p = 1 / (1 + np.exp(-scores))
-    value, slopes = gradient(BERNOULLI, scores)
+    value, grads = gradient(BERNOULLI, scores)
     assert value in (0.0, 2.0, -15.0, -13.0)
-    np.testing.assert_allclose(slopes, [2.0 * p[0] * (1 - p[0]), -15.0 * p[1] * (1 - p[1])], 1e-5)
+    np.testing.assert_allclose(grads, [2.0 * p[0] * (1 - p[0]), -15.0 * p[1] * (1 - p[1])], 1e-5)
 
 
 def test_the_gradient_of_bernoulli_goes_through_the_rescaling():
@@ -226,30 +226,30 @@ def test_the_gradient_of_bernoulli_goes_through_the_rescaling():
     p = 1 / (1 + np.exp(-scores))
     seen = set()
     for at in range(12):
-        value, slopes = gradient(config, scores, at=at)
+        value, grads = gradient(config, scores, at=at)
         kept = {-13.0: (1, 1), 4.0: (1, 0), -30.0: (0, 1), 0.0: (0, 0)}[value]
         seen.add(kept)
         if sum(kept):  # output = n / k * sum of m_i a_i
             k, total = sum(kept), 2.0 * kept[0] - 15.0 * kept[1]
             by_mask = 2 / k * np.array([2.0, -15.0]) - 2 / k**2 * total
-            np.testing.assert_allclose(slopes, by_mask * p * (1 - p), 1e-5)
+            np.testing.assert_allclose(grads, by_mask * p * (1 - p), 1e-5)
     assert len(seen) >= 3
 
 
 def test_the_gradient_of_edge_popup_goes_straight_through_to_what_is_kept_and_what_is_not():
     config = SupermaskConfig(method="edge-popup", density=0.5)
-    value, slopes = gradient(config, [-0.3, 0.2])
+    value, grads = gradient(config, [-0.3, 0.2])
     assert value == 2.0  # the score of larger magnitude
-    np.testing.assert_array_equal(slopes, [-2.0, -15.0])
+    np.testing.assert_array_equal(grads, [-2.0, -15.0])
 
 
 def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_frozen_out():
     config = SupermaskConfig(method="gem-miner", density=0.5, prunings=1)
     assert gradient(config, [0.5, 0.4])[0] == 2.0
     np.testing.assert_array_equal(gradient(config, [0.5, 0.4])[1], [2.0, -15.0])
-    value, slopes = gradient(config, [0.7, 0.9], live=(True, False))
+    value, grads = gradient(config, [0.7, 0.9], active=(True, False))
     assert value == 2.0
-    np.testing.assert_array_equal(slopes, [2.0, 0.0])
+    np.testing.assert_array_equal(grads, [2.0, 0.0])
 
 
 # Masks.
@@ -258,7 +258,7 @@ def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_froz
 @pytest.mark.parametrize("density", [0.01, 0.1, 0.37, 1.0])
 def test_edge_popup_keeps_the_same_share_of_each_layer(density):
     config = SupermaskConfig(method="edge-popup", density=density)
-    found = supermasks.found(drawn(supermask(EDGE_POPUP)), config)
+    found = supermasks.mask_of(drawn(supermask(EDGE_POPUP)), config)
     counts = {leaf: int(jnp.sum(keep)) for leaf, keep in trees.named(found).items()}
     expected = {"Dense_0/kernel": 128, "Dense_1/kernel": 96}
     assert counts == {leaf: round(density * size) for leaf, size in expected.items()}
@@ -281,7 +281,7 @@ def test_ties_of_edge_popup_go_to_the_lower_position():
     config = SupermaskConfig(method="edge-popup", density=0.5)
     network = drawn(supermask(config, linear(4, 1)))
     network = network._replace(params={"scores": {"kernel": jnp.array([[1.0], [-1], [2], [1]])}})
-    found = supermasks.found(network, config)["kernel"]
+    found = supermasks.mask_of(network, config)["kernel"]
     assert found.ravel().tolist() == [True, False, True, False]
 
 
@@ -291,7 +291,7 @@ def test_bernoulli_keeps_as_often_as_the_sigmoid_says():
     network = drawn(model)
     p = 1 / (1 + math.exp(-1.0))
     spread = 5 * math.sqrt(p * (1 - p) / 100**2)
-    assert abs(float(masks.density(supermasks.found(network, config))) - p) < spread
+    assert abs(float(masks.density(supermasks.mask_of(network, config))) - p) < spread
     network = network._replace(
         params={"scores": {"kernel": jnp.linspace(-4, 4, 100)[None].repeat(100, 0)}},
         stats=network.stats._replace(weights={"kernel": jnp.ones((100, 100))}),
@@ -324,18 +324,18 @@ def test_gem_miner_falls_to_its_density_and_revives_nothing():
     def step(frozen, key):
         params = {"scores": keys.uniform(network.params["scores"], key=key)}  # as if all learned
         _, frozen = model.apply(Network(params, frozen), images(), True)
-        return frozen, frozen.live
+        return frozen, frozen.active
 
     steps = jax.random.split(jax.random.key(1), 14)
     last, lives = jax.jit(lambda frozen: jax.lax.scan(step, frozen, steps))(network.stats)
     lives = trees.unstack(lives)
-    counts = [int(masks.kept(live)) for live in lives]
+    counts = [int(masks.kept(active)) for active in lives]
     falling = [round(224 * (67 / 224) ** (n / 6)) for n in range(7)]
     assert counts == [count for count in falling for _ in range(2)]
     for before, after in itertools.pairwise(lives):
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.all(a | ~b)), before, after)))
     network = network._replace(stats=last)
-    tiny.assert_same(supermasks.found(network, RESTORED), last.live)
+    tiny.assert_same(supermasks.mask_of(network, RESTORED), last.active)
 
 
 def test_gem_miner_freezes_the_lowest_scores_out_and_draws_among_equals():
@@ -343,23 +343,23 @@ def test_gem_miner_freezes_the_lowest_scores_out_and_draws_among_equals():
     model = supermask(config, steps=2)
     network = drawn(model)
     network = network._replace(stats=network.stats._replace(passes=jnp.int32(1)))
-    apply = jax.jit(lambda network: model.apply(network, images(), True)[1].live)
+    apply = jax.jit(lambda network: model.apply(network, images(), True)[1].active)
     _, order = jax.tree.flatten(network.params["scores"])
     scores = jax.tree.leaves(network.params["scores"])
     median = np.sort(np.concatenate([np.ravel(leaf) for leaf in scores]))[112]
     expected = jax.tree.unflatten(order, [leaf >= median for leaf in scores])
     tiny.assert_same(apply(network), expected)
     same = network._replace(params=jax.tree.map(jnp.ones_like, network.params))
-    live = apply(same)
-    assert int(masks.kept(live)) == 112
-    assert all(0.3 < density < 0.7 for density in masks.layer_densities(live).values())
+    active = apply(same)
+    assert int(masks.kept(active)) == 112
+    assert all(0.3 < density < 0.7 for density in masks.layer_densities(active).values())
 
 
 def test_what_gem_miner_finds_leaves_out_what_rounds_to_0():
     config = SupermaskConfig(method="gem-miner", density=0.3)
     network = drawn(supermask(config))
     rounded = jax.tree.map(lambda score: score >= 0.5, network.params["scores"])
-    tiny.assert_same(supermasks.found(network, config), rounded)
+    tiny.assert_same(supermasks.mask_of(network, config), rounded)
 
 
 # The optimiser of the scores.
@@ -369,8 +369,8 @@ def test_the_optimizer_of_gem_miner_adds_slopes_and_clips():
     config = SupermaskConfig(method="gem-miner", density=0.5, l1=0.1, l2=0.2)
     rule = supermasks.optimizer(config, tiny.optimizer(lr=0.5))
     scores = {"scores": {"kernel": jnp.array([0.0, 0.3, 0.4, 0.9]), "bias": None}}
-    slopes = {"scores": {"kernel": jnp.array([0.0, 0.0, 9.0, -9.0]), "bias": None}}
-    updates, _ = rule.update(slopes, rule.init(scores), scores, step=jnp.int32(0))
+    grads = {"scores": {"kernel": jnp.array([0.0, 0.0, 9.0, -9.0]), "bias": None}}
+    updates, _ = rule.update(grads, rule.init(scores), scores, step=jnp.int32(0))
     after = np.asarray(scores["scores"]["kernel"] + updates["scores"]["kernel"])
     np.testing.assert_allclose(after, [0, 0.3 - 0.5 * (0.1 + 0.4 * 0.3), 0, 1], rtol=1e-6)
     assert after[2] == 0.0
@@ -412,7 +412,7 @@ def test_a_layer_left_out_has_no_scores_and_stays_whole():
     config = SupermaskConfig(method="edge-popup", density=0.4, weights="scaled")
     model = supermasks.wrap(MLP, config, prunable=prunable)
     network = drawn(model)
-    assert list(trees.named(supermasks.found(network, config))) == ["Dense_0/kernel"]
+    assert list(trees.named(supermasks.mask_of(network, config))) == ["Dense_0/kernel"]
     plain = drawn(MLP).params["Dense_1"]["kernel"]
     np.testing.assert_array_equal(network.stats.weights["Dense_1"]["kernel"], plain)
     model.apply(network, images(), True)
@@ -434,7 +434,7 @@ def test_evaluations_see_the_network_within_under_the_mask_found(config):
     before, after = trees.named(network.stats.stats), trees.named(frozen.stats)
     assert all(np.any(before[leaf] != after[leaf]) for leaf in before)
     network = network._replace(stats=frozen)
-    ticket, mask = supermasks.inner(network, config), supermasks.found(network, config)
+    ticket, mask = supermasks.inner(network, config), supermasks.mask_of(network, config)
     ticket = ticket._replace(params=masks.apply(ticket.params, mask))
     expected, _ = within.apply(ticket, images(1), False)
     logits, _ = model.apply(network, images(1), False)
@@ -454,7 +454,7 @@ def test_expected_masks_weigh_by_probabilities():
     logits, _ = model.apply(network, images(), False)
     expected, _ = within.apply(Network(params, {}), images(), False)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
-    assert float(masks.density(supermasks.found(network, config))) == 1.0
+    assert float(masks.density(supermasks.mask_of(network, config))) == 1.0
 
 
 @pytest.mark.parametrize("config", CHOSEN.values(), ids=CHOSEN)
@@ -472,8 +472,8 @@ def test_replicates_side_by_side_are_what_they_are_alone(config):
             logits, frozen = model.apply(network._replace(params=params), inputs, True)
             return jnp.sum(logits**2), frozen
 
-        (value, frozen), slopes = jax.value_and_grad(loss, has_aux=True)(network.params)
-        return value, slopes, frozen._replace(live=None), frozen.live
+        (value, frozen), grads = jax.value_and_grad(loss, has_aux=True)(network.params)
+        return value, grads, frozen._replace(active=None), frozen.active
 
     together = jax.jit(jax.vmap(step))(trees.stack(networks), jnp.stack(passes))
     alone = map(jax.jit(step), networks, passes)
@@ -574,7 +574,7 @@ def test_leaves_without_elements_change_nothing_in_a_supermask(config):
     model = supermasks.wrap(plain({"w": (3, 2), "x": (3, 0), "y": (0, 2)}), config, steps=10)
     network = model.init(keys.stream(0, 0, "initialization"))
     logits, stats = model.apply(network, jnp.ones((1, 3)), True)
-    found = supermasks.found(network._replace(stats=stats), config)
+    found = supermasks.mask_of(network._replace(stats=stats), config)
     assert logits.shape == (1, 2)
     assert found["x"].shape == (3, 0)
     if config.method == "edge-popup":
@@ -585,17 +585,19 @@ def test_leaves_without_elements_change_nothing_in_a_supermask(config):
 def test_a_supermask_is_the_same_without_jit(config):
     model = supermasks.wrap(plain({"w": (3, 2)}), config, steps=10)
     network = model.init(keys.stream(0, 0, "initialization"))
-    expected = supermasks.found(network, config)
+    expected = supermasks.mask_of(network, config)
     logits, _ = jax.jit(model.apply, static_argnums=2)(network, jnp.ones((1, 3)), True)
     with jax.disable_jit():
-        tiny.assert_same(supermasks.found(network, config), expected)
+        tiny.assert_same(supermasks.mask_of(network, config), expected)
         found, _ = model.apply(network, jnp.ones((1, 3)), True)
     np.testing.assert_allclose(found, logits, rtol=1e-6)
 
 
 def test_frozen_biases_are_0_and_scales_1_by_the_names_of_other_libraries():
     shapes = {"w": (3, 2), "linear/b": (2,), "norm/weight": (2,), "norm/offset": (2,)}
-    drawn = supermasks.drawn(plain(shapes), METHODS["bernoulli"], key=jax.random.key(0)).params
+    drawn = supermasks.frozen_network(
+        plain(shapes), METHODS["bernoulli"], key=jax.random.key(0)
+    ).params
     assert drawn["linear/b"].tolist() == drawn["norm/offset"].tolist() == [0, 0]
     assert drawn["norm/weight"].tolist() == [1, 1]
 

@@ -238,7 +238,7 @@ def test_training_by_hand_finds_the_mask_of_the_job(done):
         mask = masks.dense(network.params)
         order = keys.stream(0, 0, "order")
         state = trainer.advance(trainer.start(network, mask), mask, digits, order, 0, 40)
-        return supermasks.found(state.network, rule)
+        return supermasks.mask_of(state.network, rule)
 
     assert differing(trees.named(found(digits)), parts(run, GEM_MINER)[1]) <= 4
 
@@ -445,7 +445,7 @@ def test_a_mask_in_training_interrupted_and_resumed_has_the_same_bits(done, tmp_
         assert event.step < event.steps == 40
         with pytest.raises(KeyboardInterrupt):
             job.throw(KeyboardInterrupt())
-        assert run.reached(unit, {}) == event.step
+        assert run.latest_step(unit, {}) == event.step
         assert not train_supermasks.complete(config, run.path)
         first, *_ = trained(experiment, run)
         assert first.step > event.step

@@ -20,7 +20,7 @@ def figure(command: Figure) -> int:
         figures.check(command.file)
     paths = results.run_folders(command.runs, command.out)
     _check_kind(command, paths)
-    frames = dict(store.damage.of_whole(paths, _with_table, errors=(ValueError,)))
+    frames = dict(store.damage.skip_damaged(paths, _with_table, errors=(ValueError,)))
     file = pathlib.Path(command.file or next(iter(frames)) / f"{command.kind}.png")
     figures.save(_draw(command, frames), file)
     print(file)

@@ -13,7 +13,7 @@ def render(runs: Sequence[RunInfo]) -> Table:
     for heading in ("run", "state", "networks", "size", "created (UTC)"):
         table.add_column(heading, overflow="fold")
     for run in runs:
-        asked = "?" if run.asked is None else run.asked
+        asked = "?" if run.expected is None else run.expected
         networks, created = f"{run.finished}/{asked}", run.created[:16].replace("T", " ")
         table.add_row(run.path.name, run.state, networks, _size(run.bytes), created)
     return table

@@ -20,7 +20,7 @@ def results(command: Results) -> int:
     paths = run_folders(command.runs, command.out, everything=command.all)
     if command.format == "table" and command.file is None:
         show = functools.partial(_print, command, named=len(paths) > 1)
-        store.damage.of_whole(paths, show, errors=(ValueError,))
+        store.damage.skip_damaged(paths, show, errors=(ValueError,))
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
     if command.file is not None:
@@ -122,7 +122,7 @@ def run_folders(names: Sequence[str], out: str, *, everything: bool = False) -> 
         infos = store.runs(out)
         require(bool(infos), f"There are no runs in {out!r}; make one with: jaxlth imp")
         return [info.path for info in (infos if everything else infos[-1:])]
-    paths = store.damage.of_whole([_named(name, out) for name in names], _whole)
+    paths = store.damage.skip_damaged([_named(name, out) for name in names], _whole)
     return list({path.resolve(): path for path in paths}.values())
 
 

@@ -14,13 +14,13 @@ RENAMED_COMMANDS = {
 }
 RENAMED_OPTIONS = {
     "--ablation": "--controls",
-    "--prefetch": "--prefetch",
-    "--data-parallel": "--data-parallel",
-    "--num-train-examples": "--num-train-examples",
-    "--checkpoint": "--checkpoint",
-    "--exclude": "--exclude",
+    "--ahead": "--prefetch",
+    "--batch-devices": "--data-parallel",
+    "--examples": "--num-train-examples",
+    "--keep": "--checkpoint",
+    "--leave-out": "--exclude",
     "--prune-steps": "--rewind-steps",
-    "--networks-per-device": "--networks-per-device",
+    "--side-by-side": "--networks-per-device",
     "--steps-k": "--rewind-steps",
 }
 

@@ -164,7 +164,7 @@ def _within(split: pathlib.Path, left_out: Iterable[LeftOut]) -> list[LeftOut]:
 def _warn(
     root: pathlib.Path, left_out: list[LeftOut], classes: dict[str, int], tested: set[int]
 ) -> None:
-    """Say in one warning what of a set is not read, and which of its classes are doubtful."""
+    """Warn once of files of a set that are not read, and of classes that are doubtful."""
     messages = [image_files.summary(left_out)] if left_out else []
     untested = [name for name, label in classes.items() if label not in tested]
     if untested:

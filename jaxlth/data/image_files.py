@@ -1,8 +1,8 @@
 """Which files below a folder are images, and which are not read, and why.
 
 Everything that Pillow decodes is an image, in subfolders too: files of a folder first, then those
-of its subfolders, both in the order of their names. What is left out has a reason, so that it can
-be told.
+of its subfolders, both in the order of their names. What is left out has a reason, which a
+message can give.
 """
 
 import functools
@@ -69,7 +69,7 @@ def suffixes() -> frozenset[str]:
 
 
 def summary(left_out: Iterable[LeftOut]) -> str:
-    """Return how many files are left out, and which, by reason; a few of each are named.
+    """Return the number and names of files left out, by reason; a few of each are named.
 
     Example:
       >>> summary([LeftOut("a/x.txt", SUFFIX), LeftOut("a/.b.png", HIDDEN)])

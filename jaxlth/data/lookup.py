@@ -35,7 +35,7 @@ def locate(data_dir: str | None, *, name: str) -> pathlib.Path:
 
 
 def directory(data_dir: str | None) -> pathlib.Path:
-    """Return where prepared sets are: the directory given, or that of tensorflow-datasets."""
+    """Return the directory of prepared sets: the one given, or that of tensorflow-datasets."""
     root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return pathlib.Path(paths.expand(root, setting="--data-dir"))
 

@@ -63,7 +63,7 @@ FILES = (
 
 
 def check(name: str, files: Iterable[tuple[pathlib.Path, np.ndarray]]) -> None:
-    """Check that files are those of a published set, as far as that can be told.
+    """Check that files are those of a published set, as far as labels show it.
 
     Labels that are those of another set are refused, and so are unknown ones in a folder of
     another set's name. Unknown ones elsewhere may be meant, such as a set with noise on its labels:
@@ -140,5 +140,5 @@ def _warn_unknown(name: str, unknown: list[tuple[pathlib.Path, int]]) -> None:
 
 @functools.cache
 def _log(message: str) -> None:
-    """Say a line once, as warnings are said."""
+    """Log a line once, as warnings are shown."""
     logging.getLogger("jaxlth").warning(message)

@@ -1,6 +1,6 @@
 """Data sets side by side: each example is one of each set, and has a label for each.
 
-Which examples are paired is drawn at random, for training and testing apart, by NumPy's legacy
+The pairs of examples are random, for training and testing apart, by NumPy's legacy
 generator with the place of a set as its seed: the same for every seed of a run. There are as many
 pairs as the smallest set has examples.
 

@@ -39,7 +39,7 @@ class Published(NamedTuple):
 
     train: Split
     test: Split
-    classes: int  # outputs that a network needs: 1 for two classes told apart by a sign
+    classes: int  # outputs that a network needs: 1 for two classes with a sign for each
     tasks: tuple[int, ...] = ()  # outputs of each task, where sets lie side by side
     widths: tuple[int, ...] = ()  # columns of each, likewise
 
@@ -141,7 +141,7 @@ def check_several_classes(labels: np.ndarray, *, name: str, tasks: tuple[str, ..
 def held_out(
     count: int, share: float, *, seed: int, name: str, purpose: str = "validation"
 ) -> np.ndarray:
-    """Return which training examples are kept for another purpose: the share of them, at random.
+    """Return the training examples held out for another purpose: a share of them, at random.
 
     Args:
       count: of training examples.

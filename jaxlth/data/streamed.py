@@ -151,8 +151,10 @@ def evaluation(
 def statistics(source: encoded.Source, config: StreamConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation per channel of a sample; see the module's text."""
     sample = encoded.part(source, sources.spaced(source.examples, config.statistics_images))
-    found = evaluation(sample, config, batch_size=min(sample.examples, 50), shard=Shard())
-    return sources.statistics(batch.images[batch.labels != batches.PADDING] for batch in found)
+    sample_batches = evaluation(sample, config, batch_size=min(sample.examples, 50), shard=Shard())
+    return sources.statistics(
+        batch.images[batch.labels != batches.PADDING] for batch in sample_batches
+    )
 
 
 def this_host() -> Shard:
@@ -161,7 +163,7 @@ def this_host() -> Shard:
 
 
 def check_hosts(counts: np.ndarray) -> None:
-    """Check that all hosts found as many examples.
+    """Check that all hosts have as many examples.
 
     Args:
       counts: (hosts, 2) training and test images.

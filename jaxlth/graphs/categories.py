@@ -74,7 +74,7 @@ def categories(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> C
         for from_input, to_output in zip(from_inputs, to_outputs, strict=True)
     )
     weights = tuple(
-        _of_weights(layer.kept, layer.read(units), units[layer.target])
+        _of_weights(layer.mask, layer.read(units), units[layer.target])
         for layer in layers
         if layer.name is not None
     )
@@ -104,7 +104,7 @@ def edges(categories: Categories) -> Iterator[tuple[tuple[int, ...], int, np.nda
 
 
 def count(labels: tuple[np.ndarray, ...]) -> Count:
-    """Return how many weights, or units, are of each category.
+    """Return the number of weights, or units, of each category.
 
     Args:
       labels: `weights` or `units` of `Categories`.

@@ -14,7 +14,7 @@ class Layer(NamedTuple):
 
     name: str | None  # of its leaf; None where units themselves lead on
     kernel: np.ndarray  # (inputs, units), (height * width * inputs, units) or (h, w, inputs, units)
-    kept: np.ndarray  # of that shape, bool
+    mask: np.ndarray  # of that shape, bool
     bias: np.ndarray | None  # (units,)
     bias_name: str | None  # of its leaf
     target: int  # the layer of units that it leads to
@@ -23,16 +23,16 @@ class Layer(NamedTuple):
 
     @property
     def edges(self) -> np.ndarray:
-        """Return which units have a weight left between them: (inputs, units) bool."""
-        pixel_masks = by_unit(self.kept, sum(self.widths))
+        """Return the pairs of units that have a weight left between them: (inputs, units) bool."""
+        pixel_masks = by_unit(self.mask, sum(self.widths))
         return (
             pixel_masks[0] if len(pixel_masks) == 1 else np.logical_or.reduce(pixel_masks, axis=0)
         )
 
     @property
     def summed(self) -> np.ndarray:
-        """Return what a unit of the same value at all pixels is multiplied by: (inputs, units)."""
-        masked = np.where(self.kept, self.kernel, 0)
+        """Return the factor of a unit that has the same value at all pixels: (inputs, units)."""
+        masked = np.where(self.mask, self.kernel, 0)
         return by_unit(masked, sum(self.widths)).sum(axis=0)
 
     def read(self, units: Sequence[np.ndarray]) -> np.ndarray:
@@ -76,17 +76,17 @@ def layers(params: Any, mask: masks.Mask, wiring: wirings.Wiring | None = None) 
             bias = wirings.bias_of(part.kernel, leaves)
             values = None if bias is None else np.asarray(leaves[bias])
             kernel = np.asarray(leaves[part.kernel])
-            leaf_mask = _kept(part.kernel, leaves, mask_leaves)
+            leaf_mask = _leaf_mask(part.kernel, leaves, mask_leaves)
             layers.append(Layer(part.kernel, kernel, leaf_mask, values, bias, target, part, reads))
     return layers
 
 
 def by_unit(array: np.ndarray, inputs: int) -> np.ndarray:
-    """Return what a kernel has for each pair of units: (weights of the pair, inputs, units)."""
+    """Return the entries of a kernel by pair of units: (weights of the pair, inputs, units)."""
     return array.reshape(-1, inputs, array.shape[-1])
 
 
-def _kept(name: str, leaves: dict[str, Any], mask_leaves: dict[str, Any]) -> np.ndarray:
+def _leaf_mask(name: str, leaves: dict[str, Any], mask_leaves: dict[str, Any]) -> np.ndarray:
     if name in mask_leaves:
         return np.asarray(mask_leaves[name], bool)
     return np.ones(np.shape(leaves[name]), bool)

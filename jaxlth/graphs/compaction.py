@@ -21,7 +21,7 @@ class Compact(NamedTuple):
 
 
 def relu(inputs: np.ndarray) -> np.ndarray:
-    """Return what is above 0, and 0 for the rest."""
+    """Return the inputs where they are above 0, and 0 elsewhere."""
     return np.maximum(inputs, 0)
 
 
@@ -110,8 +110,8 @@ def compact(
     for layer in layers:
         if layer.name is None:
             continue
-        weight_mask = chains.by_unit(layer.kept, sum(layer.widths)) & ~layer.read(folded)[:, None]
-        small_mask = weight_mask.reshape(layer.kept.shape)[_at_kernel(layer, units)]
+        weight_mask = chains.by_unit(layer.mask, sum(layer.widths)) & ~layer.read(folded)[:, None]
+        small_mask = weight_mask.reshape(layer.mask.shape)[_at_kernel(layer, units)]
         smaller[layer.name] = np.where(small_mask, smaller[layer.name], 0).astype(
             layer.kernel.dtype
         )
@@ -150,7 +150,7 @@ def expand(
     """
     layers = chains.layers(params, mask, wiring)
     masked = {
-        layer.name: np.where(layer.kept, layer.kernel, 0).astype(layer.kernel.dtype)
+        layer.name: np.where(layer.mask, layer.kernel, 0).astype(layer.kernel.dtype)
         for layer in layers
         if layer.name is not None
     }
@@ -180,7 +180,7 @@ def expand_stats(
 
 
 def _tied(keep: list[np.ndarray], layers: list[chains.Layer]) -> list[np.ndarray]:
-    """Return which units stay where those stay too that a sum adds to one that does."""
+    """Return the units to keep, and with each the units that a sum adds to it."""
     tied = list(keep)
     changed = True
     while changed:
@@ -213,7 +213,7 @@ def _places(layers: list[chains.Layer], units: tuple[np.ndarray, ...]) -> dict[s
 
 
 def _at_kernel(layer: chains.Layer, units: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
-    """Return where in a kernel the weights are between units that are left."""
+    """Return the index of the weights of a kernel between units that are left."""
     inputs, starts = sum(layer.widths), np.cumsum([0, *layer.widths])
     parts = zip(layer.incoming.sources, starts, strict=False)
     rows = np.concatenate([units[source] + start for source, start in parts])

@@ -63,7 +63,7 @@ def _is_padded(layer: chains.Layer) -> bool:
 
 
 def _normed(layer: chains.Layer, totals: np.ndarray, leaves: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what batch norm makes of numbers (units,) at inference."""
+    """Return numbers (units,) normalised by batch norm as at inference."""
     norm = layer.incoming.norm
     if norm is None:
         return totals

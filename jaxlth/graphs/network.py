@@ -79,7 +79,7 @@ def _both(a: float | None, b: float | None) -> float | None:
 
 def _weights(layer: chains.Layer) -> np.ndarray:
     """Return one number for all the weights of each edge: (inputs, units)."""
-    pixel_weights = chains.by_unit(np.where(layer.kept, layer.kernel, 0), sum(layer.widths))
+    pixel_weights = chains.by_unit(np.where(layer.mask, layer.kernel, 0), sum(layer.widths))
     return (
         pixel_weights[0] if len(pixel_weights) == 1 else np.sqrt(np.sum(pixel_weights**2, axis=0))
     )

@@ -59,7 +59,7 @@ def check_tasks(tasks: Sequence[Task], *, inputs: int, outputs: int) -> None:
 def coverage(
     subnetworks: Sequence[nx.DiGraph] | Components, tasks: Sequence[Task], *, by: By = "total"
 ) -> np.ndarray:
-    """Return how much of each task each subnetwork covers.
+    """Return the share of each task that each subnetwork covers.
 
     Args:
       subnetworks: as `graphs.subnetworks` or, in arrays, `graphs.components` returns them.
@@ -181,7 +181,7 @@ def degrees_of_separation(
 
 
 def _owners(indices: Sequence[tuple[int, ...]], units: np.ndarray) -> np.ndarray:
-    """Return which active units of the first or last layer are whose: (units, tasks) bool."""
+    """Return the tasks of the active units of the first or last layer: (units, tasks) bool."""
     owners = np.zeros((len(units), len(indices)), bool)
     for column, task_indices in enumerate(indices):
         owners[list(task_indices), column] = True
@@ -189,7 +189,7 @@ def _owners(indices: Sequence[tuple[int, ...]], units: np.ndarray) -> np.ndarray
 
 
 def _spread(active: np.ndarray, belongs: np.ndarray) -> np.ndarray:
-    """Return whose the units of the next layer are: (units, tasks) bool."""
+    """Return the tasks of the units of the next layer: (units, tasks) bool."""
     columns: list[Any] = [active[task_units].any(axis=0) for task_units in belongs.T]
     return np.stack(columns, axis=1)
 

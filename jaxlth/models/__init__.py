@@ -123,7 +123,7 @@ def build(
     classes: int,
     batch_axis: BatchAxis | None = None,
 ) -> Model:
-    """Return the chosen network for inputs of `shape` and `classes` outputs.
+    """Return the configured network for inputs of `shape` and `classes` outputs.
 
     Args:
       config: which network.

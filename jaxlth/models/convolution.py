@@ -20,7 +20,7 @@ def convolve(
     padding: Sequence[tuple[int, int]],
     **options: Any,
 ) -> jax.Array:
-    """Return what `jax.lax.conv_general_dilated` of the same arguments does.
+    """Return the result of `jax.lax.conv_general_dilated` for the same arguments.
 
     Args:
       images: (n, height, width, channels in).

@@ -1,4 +1,4 @@
-"""What leads where in each network, for `graphs`, and networks with some of their channels.
+"""The wiring of each network, for `graphs`, and networks with some of their channels.
 
 A wiring has an entry for each layer of units (channels of an activation) beyond the inputs, in an
 order in which each comes after those that it reads. The entry holds everything that leads there
@@ -33,7 +33,7 @@ Wiring: TypeAlias = tuple[tuple[Incoming, ...], ...]
 
 
 def wiring(config: "models.ModelConfig") -> Wiring:
-    """Return what leads where in the chosen network.
+    """Return the wiring of a network: which layers feed which.
 
     Example:
       >>> from jaxlth.models import ModelConfig
@@ -47,7 +47,7 @@ def wiring(config: "models.ModelConfig") -> Wiring:
 
 
 def of_module(module: nn.Module) -> Wiring:
-    """Return what leads where in a network of any depth; its widths do not matter."""
+    """Return the wiring of a network of any depth; its widths do not matter."""
     match module:
         case MLP():
             return _chain((f"Dense_{place}", None) for place in range(len(module.widths)))
@@ -97,7 +97,7 @@ def any_width(model: "models.Model") -> "models.Model":
 
 
 def _with_widths(run: Callable[[], Any]) -> Any:
-    """Return what `run` does where layers have the widths of their parameters."""
+    """Return the result of `run` where layers have the widths of their parameters."""
 
     def set_width(
         run_layer: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext

@@ -1,4 +1,4 @@
-"""How many weights are kept: at each level, in each round, along a trajectory."""
+"""The number of weights kept: at each level, in each round, along a trajectory."""
 
 import math
 import operator
@@ -10,7 +10,7 @@ _SLACK = Fraction(1, 10**6)  # weights; above what the 16 digits of a rate can m
 
 
 def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
-    """Return how many weights each level keeps: round(size * (1 - fraction)**level).
+    """Return the number of weights that each level keeps: round(size * (1 - fraction)**level).
 
     The arithmetic is exact in the decimal number that `fraction` prints as; halves go to the even
     number. Counts are of the dense network, so rounding does not build up over levels.
@@ -35,15 +35,15 @@ def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
       Frankle 2023, The Lottery Ticket Hypothesis: On Sparse, Trainable Neural Networks,
       section 3.2.
     """
-    size, levels = whole("size", size, 1), whole("levels", levels, 0)
-    stay = 1 - share("fraction", fraction)
-    return _falling((round(size * stay**level) for level in range(levels + 1)), levels)
+    size, levels = check_int("size", size, 1), check_int("levels", levels, 0)
+    kept_share = 1 - check_share("fraction", fraction)
+    return _falling((round(size * kept_share**level) for level in range(levels + 1)), levels)
 
 
 def round_counts(
     kept: int, *, keep: int, rounds: int, spacing: Literal["exponential", "linear"] = "exponential"
 ) -> list[int]:
-    """Return how many weights each of several rounds of scoring and pruning keeps.
+    """Return the number of weights that each of several rounds of scoring and pruning keeps.
 
     Densities fall by the same factor in each round, or by the same amount; counts are rounded to
     the nearest, so neighbouring rounds may keep as many.
@@ -68,16 +68,16 @@ def round_counts(
     References:
       Frankle 2023, section 5.2; Tanaka et al. 2020, Algorithm 1.
     """
-    kept, keep = whole("kept", kept, 1), whole("keep", keep, 1)
-    rounds = whole("rounds", rounds, 1)
+    kept, keep = check_int("kept", kept, 1), check_int("keep", keep, 1)
+    rounds = check_int("rounds", rounds, 1)
     if keep > kept:
         raise ValueError(f"`keep` must be at most the {kept} weights kept so far; got {keep}.")
     if spacing not in ("exponential", "linear"):
         raise ValueError(f'`spacing` must be "exponential" or "linear"; got {spacing!r}.')
     if spacing == "linear":
         return [round(kept - Fraction((kept - keep) * n, rounds)) for n in range(1, rounds + 1)]
-    found = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
-    return [*(min(max(count, keep), kept) for count in found), keep]
+    counts = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
+    return [*(min(max(count, keep), kept) for count in counts), keep]
 
 
 class Trajectory(NamedTuple):
@@ -100,7 +100,7 @@ def trajectory(
     """Return the parameter trajectory that three of its four values fix.
 
     Level i keeps size * (1 - rate)**i weights, rounded down as the thesis prints them, where
-    `keep_counts` rounds to the nearest. A size to be found is the least that ends in `target`.
+    `keep_counts` rounds to the nearest. Without a `size` it is the least that ends in `target`.
 
     Args:
       size: Number of prunable weights, at least 2.
@@ -119,25 +119,25 @@ def trajectory(
     References:
       Burger 2024, sections 3.2.1 and 3.3.
     """
-    size = None if size is None else whole("size", size, 2)
-    levels = None if levels is None else whole("levels", levels, 1)
-    target = None if target is None else whole("target", target, 1)
-    stay = None if rate is None else 1 - share("rate", rate)
+    size = None if size is None else check_int("size", size, 2)
+    levels = None if levels is None else check_int("levels", levels, 1)
+    target = None if target is None else check_int("target", target, 1)
+    kept_share = None if rate is None else 1 - check_share("rate", rate)
     if size and target and target >= size:
         raise ValueError(f"`target` must be less than `size` ({size}); got {target}.")
     if size and levels and target and rate is None:
-        kept = (_root(size ** (levels - i) * target**i, levels) for i in range(levels + 1))
-        solved = 1 - (target / size) ** (1 / levels)
-        return Trajectory(size, levels, solved, target, _falling(kept, levels))
-    if levels and stay and target and size is None:
-        size = math.ceil((target - _SLACK) / stay**levels)
-    if size and stay and target and levels is None:
-        levels = max(1, math.floor(math.log((target + 1) / size) / math.log(stay)))
-        while _floor(size * stay**levels) > target:
+        counts = (_root(size ** (levels - i) * target**i, levels) for i in range(levels + 1))
+        rate_for_target = 1 - (target / size) ** (1 / levels)
+        return Trajectory(size, levels, rate_for_target, target, _falling(counts, levels))
+    if levels and kept_share and target and size is None:
+        size = math.ceil((target - _SLACK) / kept_share**levels)
+    if size and kept_share and target and levels is None:
+        levels = max(1, math.floor(math.log((target + 1) / size) / math.log(kept_share)))
+        while _floor(size * kept_share**levels) > target:
             levels += 1
-    if size is None or levels is None or rate is None or stay is None:
+    if size is None or levels is None or rate is None or kept_share is None:
         raise ValueError("Three of `size`, `levels`, `rate` and `target` must be given.")
-    counts = _falling((_floor(size * stay**level) for level in range(levels + 1)), levels)
+    counts = _falling((_floor(size * kept_share**level) for level in range(levels + 1)), levels)
     if target not in (None, counts[-1]):
         raise ValueError(
             f"`target` {target} does not agree with `size` {size} and `rate` {rate}: "
@@ -162,19 +162,19 @@ def _root(number: int, degree: int) -> int:
 
 def _falling(counts: Iterable[int], levels: int) -> list[int]:
     """Return the counts as a list if each level keeps something and less than the one before."""
-    found: list[int] = []
+    falling: list[int] = []
     for level, count in enumerate(counts):
-        if level and not 0 < count < found[-1]:
+        if level and not 0 < count < falling[-1]:
             keeps = f"{count}, as level {level - 1} does" if count else "nothing"
             raise ValueError(
-                f"`levels` must be at most {level - 1} for a size of {found[0]}; got {levels}, "
+                f"`levels` must be at most {level - 1} for a size of {falling[0]}; got {levels}, "
                 f"but level {level} would keep {keeps}."
             )
-        found.append(count)
-    return found
+        falling.append(count)
+    return falling
 
 
-def whole(argument: str, value: int, least: int) -> int:
+def check_int(argument: str, value: int, least: int) -> int:
     """Return `value` as an int if it is a whole number of at least `least`."""
     try:
         value = operator.index(value)
@@ -185,7 +185,7 @@ def whole(argument: str, value: int, least: int) -> int:
     return value
 
 
-def share(argument: str, value: float) -> Fraction:
+def check_share(argument: str, value: float) -> Fraction:
     """Return `value` as the decimal number it prints as, if it lies in (0, 1)."""
     if not 0 < value < 1:
         raise ValueError(f"`{argument}` must lie in (0, 1), both ends excluded; got {value}.")
@@ -222,20 +222,20 @@ def extension(shape: Sequence[int], *, levels: int, rate: float) -> list[tuple[i
         raise ValueError(
             f"`shape` must have inputs, hidden layers and outputs; got {tuple(shape)}."
         )
-    inputs, *hidden, outputs = (whole("shape", width, 1) for width in shape)
+    inputs, *hidden, outputs = (check_int("shape", width, 1) for width in shape)
     if len(set(hidden)) != 1:
         raise ValueError(
             "`shape` must have hidden layers of one width between inputs and outputs; got "
             f"{tuple(shape)}."
         )
-    levels = whole("levels", levels, 0)
-    share("rate", rate)
-    inner, ends = len(hidden) - 1, inputs + outputs
-    size = inner * hidden[0] ** 2 + ends * hidden[0]
+    levels = check_int("levels", levels, 0)
+    check_share("rate", rate)
+    inner, num_ends = len(hidden) - 1, inputs + outputs
+    size = inner * hidden[0] ** 2 + num_ends * hidden[0]
     shapes = [(inputs, *hidden, outputs)]
     for level in range(1, levels + 1):
-        wanted = size / (1 - rate) ** level
+        level_size = size / (1 - rate) ** level
         # The positive root of inner * w**2 + ends * w = wanted, in a form that bears inner = 0.
-        width = 2 * wanted / (ends + math.sqrt(ends**2 + 4 * inner * wanted))
+        width = 2 * level_size / (num_ends + math.sqrt(num_ends**2 + 4 * inner * level_size))
         shapes.append((inputs, *[round(width)] * len(hidden), outputs))
     return shapes

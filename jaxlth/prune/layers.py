@@ -1,15 +1,15 @@
-"""How many weights each layer keeps by its shape alone, before any is scored."""
+"""The number of weights that each layer keeps by its shape alone, without scores."""
 
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from jaxlth import masks, trees
-from jaxlth.prune.counts import share, whole
+from jaxlth.prune.counts import check_int, check_share
 
 
 def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str, int]:
-    """Return how many weights each tensor keeps under Erdos-Renyi(-kernel) densities.
+    """Return the number of weights that each tensor keeps under Erdos-Renyi(-kernel) densities.
 
     Densities are as (inputs + outputs) / (inputs * outputs) of the tensors, so that larger ones are
     sparser. Where that would be more than all, a tensor stays dense and the others share the rest.
@@ -55,7 +55,7 @@ def smart_ratio(
     linear: float = 0.3,
     damped: bool = False,
 ) -> dict[str, int]:
-    """Return how many weights each tensor of a convolutional network keeps under Smart-Ratio.
+    """Return the number of weights that each tensor of a network keeps under Smart-Ratio.
 
     Matrices keep a share of their own. Of L tensors, the density of the l-th, if it is a
     convolution, is as (L - l + 1)**2 + (L - l + 1). Where that would be more than all, a tensor
@@ -95,20 +95,21 @@ def smart_ratio(
     weights = {}
     for place, name in enumerate(order, start=1):
         if len(shapes[name]) > 2 and sizes[name]:
-            left = len(order) - place + 1
-            weights[name] = Fraction(left**2 + left, place**2 if damped else 1)
+            layers_left = len(order) - place + 1
+            weights[name] = Fraction(layers_left**2 + layers_left, place**2 if damped else 1)
     if not weights:
         raise ValueError("Smart-Ratio is for networks with convolutions; here there is none.")
-    part = share("linear", linear)
-    own = {name: round(part * sizes[name]) for name in sizes if name not in weights}
-    at_least, most = sum(own.values()), sum(sizes[name] for name in weights)
-    if not at_least < keep <= at_least + most:
+    part = check_share("linear", linear)
+    counts = {name: round(part * sizes[name]) for name in sizes if name not in weights}
+    in_matrices = sum(counts.values())
+    largest = in_matrices + sum(sizes[name] for name in weights)
+    if not in_matrices < keep <= largest:
         raise ValueError(
-            f"`keep` must lie in {at_least + 1}..{at_least + most}: matrices keep {at_least}; "
+            f"`keep` must lie in {in_matrices + 1}..{largest}: matrices keep {in_matrices}; "
             f"got {keep}."
         )
-    own |= _shared_out({name: sizes[name] for name in weights}, weights, keep - at_least)
-    return {name: own[name] for name in shapes}
+    counts |= _shared_out({name: sizes[name] for name in weights}, weights, keep - in_matrices)
+    return {name: counts[name] for name in shapes}
 
 
 def _shared_out(
@@ -118,22 +119,22 @@ def _shared_out(
 
     A tensor without elements keeps 0 and needs no weight.
     """
-    keep, size = whole("keep", keep, 1), sum(sizes.values())
+    keep, size = check_int("keep", keep, 1), sum(sizes.values())
     if keep > size:
         raise ValueError(f"`keep` must be at most the {size} prunable weights; got {keep}.")
     full = {name for name in sizes if not sizes[name]}
     while True:
         rest = keep - sum(sizes[name] for name in full)
-        parts = {name: weights[name] * sizes[name] for name in sizes if name not in full}
-        whole_part = sum(parts.values())
-        wanted = {name: part * rest / whole_part for name, part in parts.items()}
-        over = {name for name, count in wanted.items() if count > sizes[name]}
+        weighted = {name: weights[name] * sizes[name] for name in sizes if name not in full}
+        total = sum(weighted.values())
+        exact = {name: part * rest / total for name, part in weighted.items()}
+        over = {name for name, count in exact.items() if count > sizes[name]}
         if not over:
             break
         full |= over
-    counts = {name: sizes[name] if name in full else int(wanted[name]) for name in sizes}
+    counts = {name: sizes[name] if name in full else int(exact[name]) for name in sizes}
     # What rounding down left goes to the largest remainders.
-    most_left = sorted(wanted, key=lambda name: counts[name] - wanted[name])
-    for name in most_left[: keep - sum(counts.values())]:
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: keep - sum(counts.values())]:
         counts[name] += 1
     return counts

@@ -69,11 +69,11 @@ def layerwise_topk(
     values, among, structure = _pairs(scores, mask)
     names = trees.names(mask)
     counts = _layer_counts(dict(zip(names, among, strict=True)), keep)
-    kept = [
-        _largest([value], [live], counts[name])[0]
-        for name, value, live in zip(names, values, among, strict=True)
+    selected = [
+        _largest([value], [active], counts[name])[0]
+        for name, value, active in zip(names, values, among, strict=True)
     ]
-    return jax.tree.unflatten(structure, kept)
+    return jax.tree.unflatten(structure, selected)
 
 
 def in_rounds(
@@ -108,20 +108,20 @@ def in_rounds(
     """
     among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
     by_layer = bool(keeps) and isinstance(keeps[0], Mapping)
-    counts = {name: _count(live) for name, live in among.items()}
+    counts = {name: _count(leaf) for name, leaf in among.items()}
     limits, limit = counts if by_layer else None, sum(counts.values())
-    for each in keeps:
-        if isinstance(each, Mapping):
-            _layer_counts(among, each)
-            limits = _lowered(limits or {}, each)
+    for keep in keeps:
+        if isinstance(keep, Mapping):
+            _layer_counts(among, keep)
+            limits = _lowered(limits or {}, keep)
         else:
-            limit = _lowered({"": limit}, {"": each})[""]
+            limit = _lowered({"": limit}, {"": keep})[""]
     # JAX keeps what it compiled for a function, so both are compiled once for all calls.
-    scored, select = jax.jit(score), _SELECT[layerwise_topk if by_layer else global_topk]
-    with _wide_enough(jax.tree.leaves(scored.eval_shape(mask, *args))):
-        for each in keeps:
-            found = scored(mask, *args)
-            mask = select(found, mask, keep=dict(each) if isinstance(each, Mapping) else each)
+    score_jit, select = jax.jit(score), _SELECT[layerwise_topk if by_layer else global_topk]
+    with _wide_enough(jax.tree.leaves(score_jit.eval_shape(mask, *args))):
+        for keep in keeps:
+            scores = score_jit(mask, *args)
+            mask = select(scores, mask, keep=dict(keep) if isinstance(keep, Mapping) else keep)
     return mask
 
 
@@ -149,8 +149,8 @@ def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
 
 def _wide_enough(values: list[Any]) -> contextlib.AbstractContextManager[None]:
     """Return a context in which JAX computes in float64, if some of the values are."""
-    wide = any(getattr(value, "dtype", None) == np.float64 for value in values)
-    return topk.float64() if wide else contextlib.nullcontext()
+    has_float64 = any(getattr(value, "dtype", None) == np.float64 for value in values)
+    return topk.float64() if has_float64 else contextlib.nullcontext()
 
 
 def _pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:
@@ -171,16 +171,16 @@ def _layer_counts(
         if not 0 <= keep <= 1:
             raise ValueError(f"`keep` must be a density in [0, 1], or counts by name; got {keep}.")
         density = Fraction(repr(float(keep)))
-        return {name: round(density * live.size) for name, live in among.items()}
+        return {name: round(density * active.size) for name, active in among.items()}
     for name in keep:
         if name not in among:
             close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.0)
             hint = f" The closest is {close[0]!r}." if close else ""
             raise ValueError(f"`keep` names {name!r}, which is no prunable tensor.{hint}")
-    for name, live in among.items():
+    for name, active in among.items():
         if name not in keep:
             raise ValueError(f"`keep` must name every prunable tensor; {name!r} is missing.")
-        _check_keep(keep[name], live, argument=f"keep[{name!r}]", within="tensor")
+        _check_keep(keep[name], active, argument=f"keep[{name!r}]", within="tensor")
     return dict(keep)
 
 
@@ -199,8 +199,8 @@ def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> N
         )
 
 
-def _count(live: Any) -> int:
-    """Return how many are True; in NumPy, for which nothing is compiled, if all are at hand."""
-    if getattr(live, "is_fully_addressable", True):
-        return int(np.count_nonzero(np.asarray(live)))
-    return int(jnp.sum(live))
+def _count(mask: Any) -> int:
+    """Return the number of True; in NumPy, which compiles nothing, if all shards are local."""
+    if getattr(mask, "is_fully_addressable", True):
+        return int(np.count_nonzero(np.asarray(mask)))
+    return int(jnp.sum(mask))

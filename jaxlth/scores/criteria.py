@@ -81,10 +81,10 @@ def same_sign(score: Any, initial: Any, final: Any) -> Any:
     for name, leaf in [*trees.named(initial).items(), *trees.named(final).items()]:
         if jnp.iscomplexobj(leaf):
             raise TypeError(f"Signs need real weights; leaf {name!r} is {jnp.result_type(leaf)}.")
-    kept = _map(lambda i, f: jnp.sign(i) == jnp.sign(f), initial, final)
+    unchanged = _map(lambda i, f: jnp.sign(i) == jnp.sign(f), initial, final)
     trees.check_same(score, initial, a_name="score", b_name="initial")
     with jax.debug_infs(False):  # these are meant
-        return jax.tree.map(lambda s, same: jnp.where(same, s, -jnp.inf), score, kept)
+        return jax.tree.map(lambda s, same: jnp.where(same, s, -jnp.inf), score, unchanged)
 
 
 def _map(criterion: Callable[[jax.Array, jax.Array], jax.Array], initial: Any, final: Any) -> Any:

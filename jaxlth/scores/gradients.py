@@ -58,9 +58,9 @@ def snip(
       [[0.11900000274181366, 0.11900000274181366]]
     """
     batch = _checked(batch)
-    gradient = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=1.0))
-    found = _mean(lambda each: gradient(params, each), batch, chunk)
-    return jax.tree.map(lambda w, g: jnp.abs(_product(g, w)), params, found)
+    grad_fn = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=1.0))
+    grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
+    return jax.tree.map(lambda w, g: jnp.abs(_product(g, w)), params, grads)
 
 
 def grasp(
@@ -94,12 +94,12 @@ def grasp(
         not fit.
     """
     batch = _checked(batch)
-    gradient = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=temperature))
-    found = _mean(lambda each: gradient(params, each), batch, chunk)
-    uphill = jax.tree.map(jnp.conj, found)  # what JAX calls gradient is its conjugate
+    grad_fn = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=temperature))
+    grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
+    uphill = jax.tree.map(jnp.conj, grads)  # what JAX calls gradient is its conjugate
 
-    def product(each: Batch) -> Any:
-        return jax.jvp(lambda at: gradient(at, each), (params,), (uphill,))[1]
+    def product(chunk_batch: Batch) -> Any:
+        return jax.jvp(lambda params_at: grad_fn(params_at, chunk_batch), (params,), (uphill,))[1]
 
     return jax.tree.map(_product, params, _mean(product, batch, chunk))
 
@@ -135,11 +135,11 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
       [[2.0, 3.0]]
     """
     with topk.float64():
-        wide = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w)).astype(jnp.float64), params)
+        params64 = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w)).astype(jnp.float64), params)
         ones = jnp.asarray(inputs).astype(jnp.float64)
 
-        def flow(at: Any) -> jax.Array:
-            logits = apply_fn(_pruned(at, mask), ones)
+        def flow(params_at: Any) -> jax.Array:
+            logits = apply_fn(_pruned(params_at, mask), ones)
             if logits.dtype != jnp.float64:
                 raise TypeError(
                     "`apply_fn` must compute in float64 where parameters and inputs are float64; "
@@ -147,7 +147,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
                 )
             return jnp.sum(logits)
 
-        return jax.tree.map(lambda w, g: jnp.abs(g * w), wide, jax.grad(flow)(wide))
+        return jax.tree.map(lambda w, g: jnp.abs(g * w), params64, jax.grad(flow)(params64))
 
 
 def _pruned(params: Any, mask: masks.Mask) -> Any:
@@ -158,24 +158,24 @@ def _pruned(params: Any, mask: masks.Mask) -> Any:
     )
 
 
-def _product(gradient: jax.Array, weight: jax.Array) -> jax.Array:
-    """Return what a step along a weight changes to first order, real if the weight is not."""
-    return jnp.real(trees.at_least_float32(gradient) * trees.at_least_float32(weight))
+def _product(grad: jax.Array, weight: jax.Array) -> jax.Array:
+    """Return the first-order change by a step along a weight, real if the weight is not."""
+    return jnp.real(trees.at_least_float32(grad) * trees.at_least_float32(weight))
 
 
 def _loss(
     apply_fn: ApplyFn, mask: masks.Mask, *, labels: jax.Array, temperature: float
 ) -> Callable[[Any, Batch], jax.Array]:
     """Return (params, batch) -> mean cross-entropy; `labels` are those of all batches."""
-    known = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
+    known_labels = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
 
     def loss(params: Any, batch: Batch) -> jax.Array:
         inputs, labels = batch
         logits = apply_fn(_pruned(params, mask), inputs)
-        label_values.check(known, logits.shape[-1], argument="batch[1]")
+        label_values.check(known_labels, logits.shape[-1], argument="batch[1]")
         # Of bfloat16 logits divided by 200 little would be left.
-        wide = logits.astype(topk.widest([logits]))
-        likelihoods = jax.nn.log_softmax(wide / temperature)
+        logits_wide = logits.astype(topk.widest([logits]))
+        likelihoods = jax.nn.log_softmax(logits_wide / temperature)
         return -jnp.mean(jnp.take_along_axis(likelihoods, labels[:, None], axis=-1))
 
     return loss
@@ -206,8 +206,8 @@ def _mean(function: Callable[[Batch], Any], batch: Batch, chunk: int | None) -> 
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, first)
     )
 
-    def add(total: Any, each: Batch) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, function(each)), None
+    def add(total: Any, chunk_batch: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(chunk_batch)), None
 
     total, _ = jax.lax.scan(add, zero, chunks)
     return jax.tree.map(lambda leaf: leaf / (count // chunk), total)

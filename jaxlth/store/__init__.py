@@ -1,24 +1,25 @@
 """What is kept of a run: its folder, the networks in it, and one tidy table of results.
 
-A *run* is one job with one set of settings; it has one folder. A *unit* is the piece of work that
-is stored whole or not at all, one trained network for instance, named by a path such as
-"level_03/reinitialized/replicate_0". A unit is finished if and only if its `record.json` exists,
-and that file is put there last. So a job asks `run.has(unit)` and computes what is missing:
+A *run* is one job with one set of settings; it has one folder. An *artifact* is a result that is
+stored whole or not at all, one trained network for instance, named by a path such as
+"level_03/reinitialized/replicate_0". An artifact is finished if and only if its `record.json`
+exists, and that file is put there last. So a job asks `run.has(artifact)` and computes what is
+missing:
 
     with store.open_run("runs", settings, job="imp", label="digits-lenet-300-100") as run:
-        if not run.has(unit):
-            run.save(unit, {"params": params, "mask": mask}, record)
-        params = run.load(unit, "params", like=params)
+        if not run.has(artifact):
+            run.save(artifact, {"params": params, "mask": mask}, record)
+        params = run.load(artifact, "params", like=params)
 
 A run folder holds
 
-    settings.toml           all settings, to be given back as a settings file
-    run.json                job, settings, versions, machines, data, with a checksum
-    lock                    who works here now
-    results.jsonl           a line with a checksum for each finished unit, made from its record
-    UNIT/record.json        numbers of a finished unit, with checksums
-    UNIT/arrays/            its trees, written by orbax
-    UNIT/checkpoint_NNNNNN/ the state inside an unfinished unit
+    settings.toml               all settings, to be given back as a settings file
+    run.json                    job, settings, versions, machines, data, with a checksum
+    lock                        who works here now
+    results.jsonl               a line with a checksum for each finished artifact, from its record
+    ARTIFACT/record.json        numbers of a finished artifact, with checksums
+    ARTIFACT/arrays/            its trees, written by orbax
+    ARTIFACT/checkpoint_NNNNNN/ the state inside an unfinished artifact
 
 The folders live on a local or mounted disk: the lock and the promise to survive a crash rest on
 `flock`, `fsync` and `rename`, which a bucket does not have. `open_run("gs://bucket/runs", ...)`
@@ -28,8 +29,7 @@ works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.stor
 from jaxlth.store import damage, export, facts, tensorboard
 from jaxlth.store.artifacts import Checkpoint
 from jaxlth.store.atomic import StoreError
-from jaxlth.store.bucket import at as connect
-from jaxlth.store.bucket import is_remote
+from jaxlth.store.bucket import connect, is_remote
 from jaxlth.store.export import export_ticket, load_ticket
 from jaxlth.store.metadata import check_settings, is_run, understood
 from jaxlth.store.runs import Run, RunInfo, about_run, folder, open_readonly, open_run, runs

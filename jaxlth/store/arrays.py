@@ -28,36 +28,38 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Descrip
     Raises:
       StoreError: the folder cannot be written.
     """
-    described, stored = {}, {}
+    descriptions, stored = {}, {}
     for name, tree in content.items():
         leaves = {leaf: _on_host(value) for leaf, value in _named(tree).items()}
         packed = {leaf: _packed(value) for leaf, value in leaves.items() if value is not None}
-        described[name] = {
+        descriptions[name] = {
             "crc32": _checksum(packed),
             "leaves": {leaf: _kind(value) for leaf, value in leaves.items()},
         }
         # Orbax takes neither arrays without elements nor trees without arrays.
-        if filled := {leaf: value for leaf, value in packed.items() if value.size}:
-            stored[name] = filled
+        if non_empty := {leaf: value for leaf, value in packed.items() if value.size}:
+            stored[name] = non_empty
     if stored:
         checkpointer.save(folder, stored)
-    return described
+    return descriptions
 
 
-def read(folder: pathlib.Path, name: str, described: Description, *, remedy: str) -> dict[str, Any]:
+def read(
+    folder: pathlib.Path, name: str, description: Description, *, remedy: str
+) -> dict[str, Any]:
     """Return the leaves of one tree under their names, as NumPy arrays or None.
 
     Raises:
       StoreError: something is missing or damaged; the message ends with `remedy`.
     """
-    kinds = {leaf: kind for leaf, kind in described["leaves"].items() if kind is not None}
-    filled = [leaf for leaf, (_, shape) in kinds.items() if 0 not in shape]
-    found = checkpointer.restore(folder, name, filled, remedy=remedy) if filled else {}
-    packed = {leaf: found.get(leaf, np.zeros(0, np.uint8)) for leaf in kinds}
-    if _checksum(packed) != described["crc32"]:
+    kinds = {leaf: kind for leaf, kind in description["leaves"].items() if kind is not None}
+    non_empty = [leaf for leaf, (_, shape) in kinds.items() if 0 not in shape]
+    arrays = checkpointer.restore(folder, name, non_empty, remedy=remedy) if non_empty else {}
+    packed = {leaf: arrays.get(leaf, np.zeros(0, np.uint8)) for leaf in kinds}
+    if _checksum(packed) != description["crc32"]:
         raise StoreError(f"{folder} is damaged (the checksum of `{name}` is wrong). {remedy}")
-    whole = {leaf: _unpacked(value, *kinds[leaf]) for leaf, value in packed.items()}
-    return {leaf: whole.get(leaf) for leaf in described["leaves"]}
+    unpacked = {leaf: _unpacked(value, *kinds[leaf]) for leaf, value in packed.items()}
+    return {leaf: unpacked.get(leaf) for leaf in description["leaves"]}
 
 
 def fingerprint(folder: pathlib.Path) -> dict[str, int]:
@@ -81,7 +83,7 @@ def check_files(folder: pathlib.Path, expected: Mapping[str, int], *, remedy: st
             raise StoreError(f"{folder / name} is damaged (its checksum is wrong). {remedy}")
 
 
-def rebuild(leaves: Mapping[str, Any], like: Any, *, what: str) -> Any:
+def rebuild(leaves: Mapping[str, Any], like: Any, *, name: str) -> Any:
     """Return leaves in the structure of `like`, or in nested dictionaries where `like` is None.
 
     What is stored as None comes back as None, whatever `like` has there.
@@ -91,14 +93,14 @@ def rebuild(leaves: Mapping[str, Any], like: Any, *, what: str) -> Any:
     """
     if like is None:
         return nested(leaves)
-    wanted = _named(like)
-    for leaf in wanted | dict(leaves):
+    expected = _named(like)
+    for leaf in expected | dict(leaves):
         if leaf not in leaves:
-            raise ValueError(f"`{what}` has no leaf {leaf!r}, which `like` has.")
-        if leaf not in wanted:
-            raise ValueError(f"`{what}` has a leaf {leaf!r}, which `like` lacks.")
+            raise ValueError(f"`{name}` has no leaf {leaf!r}, which `like` has.")
+        if leaf not in expected:
+            raise ValueError(f"`{name}` has a leaf {leaf!r}, which `like` lacks.")
     structure = jax.tree.structure(like, is_leaf=_is_none)
-    ordered = [_as_like(leaves[leaf], value, f"{what}/{leaf}") for leaf, value in wanted.items()]
+    ordered = [_as_like(leaves[leaf], value, f"{name}/{leaf}") for leaf, value in expected.items()]
     return jax.tree.unflatten(structure, ordered)
 
 
@@ -109,10 +111,10 @@ def _is_none(value: Any) -> bool:
 def _named(tree: Any) -> dict[str, Any]:
     """Return leaves under their names, `None` being a leaf here."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
-    found = {trees.name(path): leaf for path, leaf in leaves}
-    if len(found) < len(leaves):
+    named = {trees.name(path): leaf for path, leaf in leaves}
+    if len(named) < len(leaves):
         raise ValueError("The tree has two leaves of one name; give its keys distinct text.")
-    return found
+    return named
 
 
 def _on_host(value: Any) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Units of work in a run folder: put there whole, read back with their checksums tested.
+"""Artifacts of a run folder: put there whole, read back with their checksums tested.
 
 New content is written to the folder `.unfinished` of the run and moved into place when it is whole,
 its record last. What a killed process left there is removed by the next one.
@@ -22,37 +22,37 @@ RESTART = "Delete the folder {folder} and run the same command: only this networ
 
 
 class Checkpoint(NamedTuple):
-    """The state inside a unit that is not finished."""
+    """The state inside an artifact that is not finished."""
 
     step: int
     state: Any  # as it was given to `Run.checkpoint`, with NumPy arrays
     notes: dict[str, Any]
 
 
-def locate(run: pathlib.Path, unit: str) -> pathlib.Path:
-    """Return the folder of a unit.
+def locate(run: pathlib.Path, name: str) -> pathlib.Path:
+    """Return the folder of an artifact.
 
     Raises:
-      ValueError: `unit` is not a plain relative path.
+      ValueError: `name` is not a plain relative path.
     """
-    parts = str(unit).split("/")
+    parts = str(name).split("/")
     require(
         all(re.fullmatch(r"\w[\w.=+-]*", part) and part != ARRAYS for part in parts),
-        f"`unit` must be a relative path of letters, digits and any of _.=+-; got {unit!r}.",
+        f"`artifact` must be a relative path of letters, digits and any of _.=+-; got {name!r}.",
     )
     return run.joinpath(*parts)
 
 
 def finished(run: pathlib.Path) -> list[str]:
-    """Return the names of the finished units in a run folder, replicate 2 before replicate 10."""
-    found = []
+    """Return the names of the finished artifacts in a run folder, replicate 2 before 10."""
+    artifacts = []
     for root, folders, names in os.walk(run):
         folders[:] = [
             name for name in folders if name not in (ARRAYS, UNFINISHED) and not is_checkpoint(name)
         ]
         if RECORD in names:
-            found.append(pathlib.Path(root).relative_to(run).as_posix())
-    return sorted(found, key=_natural)
+            artifacts.append(pathlib.Path(root).relative_to(run).as_posix())
+    return sorted(artifacts, key=_natural)
 
 
 def put(
@@ -100,26 +100,26 @@ def settle(run: pathlib.Path, folder: pathlib.Path) -> None:
         atomic.sync_one(folder)
 
 
-def wholes(run: pathlib.Path, under: str = "") -> dict[str, bytes]:
-    """Return what the record of each unit and checkpoint holds, by its folder within the run.
+def raw_records(run: pathlib.Path, under: str = "") -> dict[str, bytes]:
+    """Return the bytes of the record of each artifact and checkpoint, by its folder within the run.
 
     Two of one name are the same if their records are: these hold checksums of all files.
 
     Args:
       run: the run folder.
-      under: a unit; only this one, its checkpoints and the units below it are looked for.
+      under: an artifact; only this one, its checkpoints and the artifacts below it are looked for.
     """
-    found = {}
+    contents = {}
     for root, folders, names in os.walk(run / under):
         folders[:] = [name for name in folders if name not in (ARRAYS, UNFINISHED)]
         if RECORD in names:
             folder = pathlib.Path(root)
-            found[folder.relative_to(run).as_posix()] = (folder / RECORD).read_bytes()
-    return found
+            contents[folder.relative_to(run).as_posix()] = (folder / RECORD).read_bytes()
+    return contents
 
 
 def superseded(names: Iterable[str]) -> set[str]:
-    """Return those of some wholes that nobody needs: checkpoints that are not the last of a unit.
+    """Return the record folders that nobody needs: checkpoints that are not an artifact's last.
 
     Example:
       >>> sorted(superseded(["a", "a/checkpoint_000001", "b/checkpoint_000001"]))
@@ -127,8 +127,12 @@ def superseded(names: Iterable[str]) -> set[str]:
     """
     names = set(names)
     checkpoints = sorted(filter(is_checkpoint, names), key=lambda name: _number(pathlib.Path(name)))
-    last = {_unit(name): name for name in checkpoints}
-    return {name for name in checkpoints if last[_unit(name)] != name or _unit(name) in names}
+    last = {_artifact_of(name): name for name in checkpoints}
+    return {
+        name
+        for name in checkpoints
+        if last[_artifact_of(name)] != name or _artifact_of(name) in names
+    }
 
 
 def clear(run: pathlib.Path) -> None:
@@ -146,12 +150,12 @@ def record(folder: pathlib.Path, *, remedy: str = RETRAIN) -> dict[str, Any]:
 
 
 def records(run: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and record of each finished unit of a run, sorted by name.
+    """Return name and record of each finished artifact of a run, sorted by name.
 
     Raises:
       StoreError: a record is damaged.
     """
-    return [(unit, record(run / unit)) for unit in finished(run)]
+    return [(artifact, record(run / artifact)) for artifact in finished(run)]
 
 
 def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -> Any:
@@ -159,21 +163,23 @@ def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -
 
     Raises:
       StoreError: it is missing or damaged.
-      ValueError: the unit has no tree of this name, or it differs from `like`.
+      ValueError: the artifact has no tree of this name, or it differs from `like`.
     """
     stored = _read(folder, remedy)
-    described, remedy = stored["trees"], remedy.format(folder=folder)
-    if name not in described:
-        raise ValueError(f"{folder} has no tree {name!r}; it has {', '.join(described) or 'none'}.")
+    descriptions, remedy = stored["trees"], remedy.format(folder=folder)
+    if name not in descriptions:
+        raise ValueError(
+            f"{folder} has no tree {name!r}; it has {', '.join(descriptions) or 'none'}."
+        )
     arrays.check_files(folder / ARRAYS, stored["files"], remedy=remedy)
-    leaves = arrays.read(folder / ARRAYS, name, described[name], remedy=remedy)
-    return arrays.rebuild(leaves, like, what=name)
+    leaves = arrays.read(folder / ARRAYS, name, descriptions[name], remedy=remedy)
+    return arrays.rebuild(leaves, like, name=name)
 
 
 def put_checkpoint(
     run: pathlib.Path, folder: pathlib.Path, step: int, state: Any, notes: Mapping[str, Any]
 ) -> None:
-    """Store the state inside a unit, then remove older ones.
+    """Store the state inside an artifact, then remove older ones.
 
     Raises:
       StoreError: it cannot be written; the checkpoint before it is still there.
@@ -191,7 +197,7 @@ def put_checkpoint(
 
 
 def latest(folder: pathlib.Path, like: Any, noted: Mapping[str, str]) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a unit, or None; also None without these notes.
+    """Return the newest complete checkpoint of an artifact, or None; also None without these notes.
 
     Raises:
       StoreError: it is damaged, or its state differs from `like`.
@@ -199,17 +205,17 @@ def latest(folder: pathlib.Path, like: Any, noted: Mapping[str, str]) -> Checkpo
     newest = _newest(folder)
     if newest is None or not _has_notes(newest, noted):
         return None
-    about = record(newest, remedy=RESTART)
+    saved = record(newest, remedy=RESTART)
     try:
         state = load(newest, "state", like, remedy=RESTART)
     except ValueError as error:
         remedy = RESTART.format(folder=newest)
         raise atomic.StoreError(f"{newest} is of another training: {error} {remedy}") from error
-    return Checkpoint(about["step"], state, about["notes"])
+    return Checkpoint(saved["step"], state, saved["notes"])
 
 
-def reached(folder: pathlib.Path, noted: Mapping[str, str]) -> int | None:
-    """Return the step of the newest whole checkpoint of a unit, or None; see `latest`.
+def latest_step(folder: pathlib.Path, noted: Mapping[str, str]) -> int | None:
+    """Return the step of the newest complete checkpoint of an artifact, or None; see `latest`.
 
     Raises:
       StoreError: it is damaged.
@@ -227,7 +233,7 @@ def _has_notes(checkpoint: pathlib.Path, noted: Mapping[str, str]) -> bool:
 
 
 def drop_checkpoints(folder: pathlib.Path) -> None:
-    """Remove all checkpoints of a unit."""
+    """Remove all checkpoints of an artifact."""
     for path in _checkpoints(folder):
         atomic.remove(path)
 
@@ -242,13 +248,13 @@ def _read(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path | None:
-    whole = [path for path in _checkpoints(folder) if (path / RECORD).exists()]
-    return whole[-1] if whole else None
+    complete = [path for path in _checkpoints(folder) if (path / RECORD).exists()]
+    return complete[-1] if complete else None
 
 
 def _checkpoints(folder: pathlib.Path) -> list[pathlib.Path]:
-    found = [path for path in _entries(folder) if is_checkpoint(path.name)]
-    return sorted(found, key=_number)
+    checkpoints = [path for path in _entries(folder) if is_checkpoint(path.name)]
+    return sorted(checkpoints, key=_number)
 
 
 def _number(checkpoint: pathlib.Path) -> int:
@@ -259,10 +265,12 @@ def _entries(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     return folder.iterdir() if folder.is_dir() else iter(())
 
 
-def _unit(checkpoint: str) -> str:
+def _artifact_of(checkpoint: str) -> str:
     return checkpoint.rpartition("/")[0]
 
 
-def _natural(unit: str) -> list[tuple[int, str]]:
+def _natural(artifact: str) -> list[tuple[int, str]]:
     """Return a key that sorts numbers within text by their value."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", unit)]
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", artifact)
+    ]

@@ -71,18 +71,18 @@ def to_json(value: Any, **options: Any) -> str:
 
 
 def read_bytes(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> bytes:
-    """Return what a file holds. Pipes, which may never end, and huge files are not read.
+    """Return the content of a file. Pipes, which may never end, and huge files are not read.
 
     Raises:
       StoreError: it is missing, no file, too large or cannot be read; the message ends with
         `remedy`.
     """
     try:
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path} is damaged (it is no file). {remedy}")
-        if about.st_size > largest:
-            sizes = f"{about.st_size:,} bytes where {largest:,} are the most"
+        if status.st_size > largest:
+            sizes = f"{status.st_size:,} bytes where {largest:,} are the most"
             raise StoreError(f"{path} is damaged ({sizes}). {remedy}")
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -97,42 +97,45 @@ def read_json(path: pathlib.Path, *, remedy: str, largest: int = LARGEST) -> dic
     Raises:
       StoreError: the file is missing or damaged; the message ends with `remedy`.
     """
-    content = read_bytes(path, remedy=remedy, largest=largest)
+    raw = read_bytes(path, remedy=remedy, largest=largest)
     try:
-        found = json.loads(content.decode("utf-8"))
+        content = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged (it is not valid JSON). {remedy}") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise StoreError(f"{path} is damaged (it holds no JSON object). {remedy}")
-    if not _is_flat(found, DEEPEST):
+    if not _is_flat(content, DEEPEST):
         raise StoreError(f"{path} is damaged (it is nested too deep). {remedy}")
-    return found
+    return content
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a JSON object with a last entry that holds the checksum of the others.
 
     Example:
-      >>> sealed({"steps": 60})
+      >>> with_checksum({"steps": 60})
       {'steps': 60, 'crc32': 2312521579}
-      >>> is_whole(sealed({"steps": 60})), is_whole(sealed({"steps": 60}) | {"steps": 20})
+      >>> entries = with_checksum({"steps": 60})
+      >>> has_valid_checksum(entries), has_valid_checksum(entries | {"steps": 20})
       (True, False)
     """
-    plain = json.loads(to_json(unsealed(content)))
+    plain = json.loads(to_json(without_checksum(content)))
     return plain | {CHECKSUM: _checksum(to_json(plain))}
 
 
-def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object without the entry that `sealed` adds."""
+def without_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object without the entry that `with_checksum` adds."""
     return {name: value for name, value in content.items() if name != CHECKSUM}
 
 
-def is_whole(content: Mapping[str, Any]) -> bool:
-    """Return whether a JSON object has the checksum that `sealed` gave it, or none.
+def has_valid_checksum(content: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object has the checksum that `with_checksum` gave it, or none.
 
     Objects without a checksum are of versions before there was one, and are taken as they are.
     """
-    return CHECKSUM not in content or content[CHECKSUM] == _checksum(to_json(unsealed(content)))
+    return CHECKSUM not in content or content[CHECKSUM] == _checksum(
+        to_json(without_checksum(content))
+    )
 
 
 def write_checked(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -148,9 +151,9 @@ def read_checked(path: pathlib.Path, *, remedy: str) -> dict[str, Any]:
     Raises:
       StoreError: the file is missing, damaged or changed; the message ends with `remedy`.
     """
-    found = read_json(path, remedy=remedy)
-    content = found.get("content")
-    if not isinstance(content, dict) or found.get("crc32") != _checksum(to_json(content)):
+    stored = read_json(path, remedy=remedy)
+    content = stored.get("content")
+    if not isinstance(content, dict) or stored.get("crc32") != _checksum(to_json(content)):
         raise StoreError(f"{path} is damaged (its checksum does not match). {remedy}")
     return content
 

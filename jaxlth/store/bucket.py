@@ -50,8 +50,8 @@ def address(path: str | os.PathLike[str]) -> tuple[str, str]:
       >>> address("gs://bucket/runs/")
       ('gs', 'bucket/runs')
     """
-    found = URL.fullmatch(os.fspath(path))
-    kind, name = (found[1].lower(), found[2].strip("/")) if found else ("", "")
+    match = URL.fullmatch(os.fspath(path))
+    kind, name = (match[1].lower(), match[2].strip("/")) if match else ("", "")
     if not name or ".." in name.split("/") or kind in ON_DISK:
         raise StoreError(
             f"`out` must be a folder, or a bucket as gs://BUCKET/FOLDER; got {os.fspath(path)!r}."
@@ -59,7 +59,7 @@ def address(path: str | os.PathLike[str]) -> tuple[str, str]:
     return kind, name
 
 
-def at(path: str | os.PathLike[str]) -> Place:
+def connect(path: str | os.PathLike[str]) -> Place:
     """Return the folder at an address.
 
     Raises:
@@ -87,13 +87,13 @@ def listing(place: Place) -> dict[str, int]:
       StoreError: the bucket cannot be used.
     """
     with reaching(place.url):
-        found = place.system.find(place.root, detail=True)
-    inside = len(place.root) + 1
-    return {name[inside:]: about["size"] or 0 for name, about in found.items() if name[inside:]}
+        objects = place.system.find(place.root, detail=True)
+    start = len(place.root) + 1
+    return {name[start:]: details["size"] or 0 for name, details in objects.items() if name[start:]}
 
 
 def read(place: Place, names: Iterable[str]) -> dict[str, bytes]:
-    """Return what objects hold; all of them must exist.
+    """Return the contents of objects; all of them must exist.
 
     Raises:
       StoreError: the bucket cannot be used, or one of them is not there.
@@ -102,12 +102,12 @@ def read(place: Place, names: Iterable[str]) -> dict[str, bytes]:
     if not roots:
         return {}
     with reaching(place.url):
-        found = place.system.cat(list(roots))
-    return {name: found[root] for root, name in roots.items()}
+        contents = place.system.cat(list(roots))
+    return {name: contents[root] for root, name in roots.items()}
 
 
-def look(place: Place, name: str) -> bytes | None:
-    """Return what an object holds, None if there is none.
+def read_or_none(place: Place, name: str) -> bytes | None:
+    """Return the content of an object, None if there is none.
 
     Raises:
       StoreError: the bucket cannot be used.
@@ -147,11 +147,11 @@ def put(place: Place, folder: pathlib.Path, names: Iterable[str]) -> None:
     Raises:
       StoreError: the bucket cannot be used.
     """
-    wanted = list(names)
-    if wanted:
+    names = list(names)
+    if names:
         with reaching(place.url):
-            local = [str(folder / name) for name in wanted]
-            place.system.put(local, [_root(place, name) for name in wanted])
+            local = [str(folder / name) for name in names]
+            place.system.put(local, [_root(place, name) for name in names])
 
 
 def get(place: Place, folder: pathlib.Path, names: Iterable[str]) -> None:
@@ -160,13 +160,13 @@ def get(place: Place, folder: pathlib.Path, names: Iterable[str]) -> None:
     Raises:
       StoreError: the bucket cannot be used, or the folder not be written.
     """
-    wanted = list(names)
-    if wanted:
+    file_names = list(names)
+    if file_names:
         with reaching(place.url):
-            local = [str(folder / name) for name in wanted]
-            for name in {os.path.dirname(path) for path in local}:
-                os.makedirs(name, exist_ok=True)
-            place.system.get([_root(place, name) for name in wanted], local)
+            local = [str(folder / name) for name in file_names]
+            for subfolder in {os.path.dirname(path) for path in local}:
+                os.makedirs(subfolder, exist_ok=True)
+            place.system.get([_root(place, name) for name in file_names], local)
 
 
 def remove(place: Place, names: Iterable[str]) -> None:
@@ -175,10 +175,10 @@ def remove(place: Place, names: Iterable[str]) -> None:
     Raises:
       StoreError: the bucket cannot be used.
     """
-    wanted = [_root(place, name) for name in names]
-    if wanted:
+    roots = [_root(place, name) for name in names]
+    if roots:
         with reaching(place.url), contextlib.suppress(FileNotFoundError):
-            place.system.rm(wanted)
+            place.system.rm(roots)
 
 
 @contextlib.contextmanager
@@ -202,7 +202,7 @@ def _unusable(url: str, error: Exception) -> StoreError:
 
 
 def _remedy(url: str, error: Exception) -> str:
-    """Return what to do about an error; only its words tell what it means."""
+    """Return the remedy for an error, by the words of its message."""
     kind, name = address(url)
     bucket = f"{kind}://{name.partition('/')[0]}"
     if isinstance(error, ImportError):

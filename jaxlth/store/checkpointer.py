@@ -1,6 +1,6 @@
 """Orbax as this library uses it: named trees of NumPy arrays, errors in one line.
 
-Orbax raises what goes wrong, and its threads tell of it besides: in the logs of absl and asyncio,
+Orbax raises what goes wrong, and its threads report it besides: in the logs of absl and asyncio,
 and, from callbacks that outlive the event loop they belong to, as exceptions that Python can only
 print. A full disk gave two dozen tracebacks that way. They are kept quiet, since the error says it.
 """
@@ -33,7 +33,7 @@ def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None
     checkpointer, args = _orbax()
     try:
         _check_descriptors(folder.parent)
-        with _alone_tells():
+        with _silent_callbacks():
             checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
     except Exception as error:  # tensorstore reports a full disk as a ValueError
         raise unwritable(folder, _cause(error)) from error
@@ -46,15 +46,15 @@ def restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) 
       StoreError: something is missing or damaged; the message ends with `remedy`.
     """
     checkpointer, args = _orbax()
-    wanted = args.PyTreeRestore(
+    request = args.PyTreeRestore(
         item={name: dict.fromkeys(leaves, 0)},
         restore_args={name: dict.fromkeys(leaves, _as_numpy())},
         partial_restore=True,
     )
     try:
         _check_descriptors(folder.parent)
-        with _alone_tells():
-            return checkpointer.restore(folder.absolute(), args=wanted)[name]
+        with _silent_callbacks():
+            return checkpointer.restore(folder.absolute(), args=request)[name]
     except Exception as error:  # whatever a damaged file makes orbax or tensorstore say
         code = _os_error(error)
         if code not in (None, errno.ENOENT):
@@ -86,38 +86,38 @@ def _as_numpy() -> Any:
 
 
 @contextlib.contextmanager
-def _alone_tells() -> Iterator[None]:
-    """Have an error told by who raises it alone, also later on: callbacks come when they like."""
-    tell = sys.unraisablehook
-    sys.unraisablehook = _Quiet(tell.tell if isinstance(tell, _Quiet) else tell)
+def _silent_callbacks() -> Iterator[None]:
+    """Silence callbacks that report an error again, now and later: they come at any time."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = _Quiet(hook.before if isinstance(hook, _Quiet) else hook)
     yield  # after an error the hook stays
-    sys.unraisablehook = tell
+    sys.unraisablehook = hook
 
 
 class _Quiet(NamedTuple):
     """A hook for lost exceptions that keeps quiet about those of callbacks that come too late."""
 
-    tell: Callable[[Any], Any]  # the hook before it
+    before: Callable[[Any], Any]  # the hook that it replaces
 
     def __call__(self, lost: Any) -> None:
-        """Tell of an exception unless it is one of those."""
+        """Report an exception unless it is one of those."""
         if str(lost.exc_value) != "Event loop is closed":
-            self.tell(lost)
+            self.before(lost)
 
 
 def _check_descriptors(folder: pathlib.Path) -> None:
     """Raise OSError unless this process may open as many files more as orbax needs at once."""
-    taken = []
+    descriptors = []
     try:
-        while len(taken) < DESCRIPTORS:
-            taken.append(os.open(folder, os.O_RDONLY))
+        while len(descriptors) < DESCRIPTORS:
+            descriptors.append(os.open(folder, os.O_RDONLY))
     finally:
-        for descriptor in taken:
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a message is not of an error that who waits for orbax is told as well."""
+    """Return whether a message is not of an error that the caller of orbax gets as well."""
     text = str(record.msg)
     lost = "never retrieved" in text and ("tensorstore" in text or "orbax" in text)
     return not lost and "_SignalingThread" not in text

@@ -13,26 +13,26 @@ from jaxlth.store.atomic import StoreError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_tell = logging.getLogger("jaxlth")
+_log = logging.getLogger("jaxlth")
 
 
-def name(error: Exception) -> None:
-    """Name what is damaged in the log, of which an error tells."""
-    _tell.warning("left out: %s", " ".join(str(error).split()))
+def warn(error: Exception) -> None:
+    """Name a damaged run in the log, by the error that it raised."""
+    _log.warning("left out: %s", " ".join(str(error).split()))
 
 
-def of_whole(
+def skip_damaged(
     runs: Iterable[T], read: Callable[[T], R], *, errors: tuple[type[Exception], ...] = ()
 ) -> list[R]:
-    """Return what is read of each run, without those that are damaged.
+    """Read each run, and leave out those that are damaged.
 
     Args:
       runs: what stands for each run.
-      read: returns what is wanted of one; it raises StoreError or OSError if that is damaged.
+      read: reads one run; it raises StoreError or OSError if the run is damaged.
       errors: what `read` raises besides of a run that is to be left out.
 
     Raises:
-      StoreError: no run is whole, though there are some; OSError and `errors` likewise.
+      StoreError: all runs are damaged; OSError and `errors` likewise.
     """
     results, failures = [], []
     for run in runs:
@@ -41,7 +41,7 @@ def of_whole(
         except (StoreError, OSError, *errors) as error:
             failures.append(error)
     for error in failures[0 if results else 1 :]:
-        name(error)
+        warn(error)
     if failures and not results:
         raise failures[0]
     return results

@@ -66,10 +66,10 @@ def export_ticket(
     path = pathlib.Path(path)
     write, _ = _format(path)
     weights = {name: np.asarray(leaf) for name, leaf in trees.named(params).items()}
-    kept = {name: np.asarray(leaf) for name, leaf in trees.named(mask).items()}
-    _check_fit(weights, kept)
+    mask_leaves = {name: np.asarray(leaf) for name, leaf in trees.named(mask).items()}
+    _check_fit(weights, mask_leaves)
     arrays = {f"params/{name}": leaf for name, leaf in weights.items()}
-    arrays |= {f"mask/{name}": leaf.astype(bool) for name, leaf in kept.items()}
+    arrays |= {f"mask/{name}": leaf.astype(bool) for name, leaf in mask_leaves.items()}
     arrays |= {f"stats/{name}": np.asarray(leaf) for name, leaf in trees.named(stats).items()}
     part = path.with_name(f".{path.name}.part")
     with atomic.writing(path):
@@ -105,20 +105,20 @@ def load_ticket(path: str | os.PathLike[str]) -> Exported:
     params, mask, stats = (_below(folder, arrays) for folder in ("params", "mask", "stats"))
     if not params:
         raise StoreError(f'{path} holds no ticket: no array is named "params/...".')
-    whole = {name: mask.get(name) for name in params}
-    return Exported(nested(params), nested(whole), nested(stats), metadata)
+    mask_of_all = {name: mask.get(name) for name in params}
+    return Exported(nested(params), nested(mask_of_all), nested(stats), metadata)
 
 
 def _write_safetensors(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: str) -> None:
-    whole = {name: np.ascontiguousarray(leaf) for name, leaf in arrays.items()}
-    safetensors.numpy.save_file(whole, path, metadata={METADATA: metadata})
+    contiguous = {name: np.ascontiguousarray(leaf) for name, leaf in arrays.items()}
+    safetensors.numpy.save_file(contiguous, path, metadata={METADATA: metadata})
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with safetensors.safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = file.metadata() or {}
-    return arrays, json.loads(about.get(METADATA, "{}"))
+        entries = file.metadata() or {}
+    return arrays, json.loads(entries.get(METADATA, "{}"))
 
 
 def _write_npz(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: str) -> None:
@@ -134,9 +134,9 @@ def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
     with (
         open(path, "rb") as file,
         zipfile.ZipFile(file),
-        np.load(file, allow_pickle=False) as found,
+        np.load(file, allow_pickle=False) as archive,
     ):
-        arrays = dict(found)
+        arrays = dict(archive)
     return arrays, json.loads(str(arrays.pop(METADATA, "{}")))
 
 
@@ -152,8 +152,8 @@ def _format(path: pathlib.Path) -> tuple[Callable[..., None], Callable[..., Any]
     return FORMATS[path.suffix]
 
 
-def _check_fit(weights: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray]) -> None:
-    for name, leaf in kept.items():
+def _check_fit(weights: Mapping[str, np.ndarray], mask_leaves: Mapping[str, np.ndarray]) -> None:
+    for name, leaf in mask_leaves.items():
         if name not in weights:
             raise ValueError(f"`mask` has a leaf {name!r} that `params` lacks.")
         if leaf.shape != weights[name].shape:

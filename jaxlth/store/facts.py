@@ -42,8 +42,8 @@ def joined(
       StoreError: the run is of other data.
     """
     more = json.loads(json.dumps(dict(more)))
-    before, now = _digest(facts), _digest(more)
-    if before is not None and now is not None and before != now:
+    old_digest, new_digest = _digest(facts), _digest(more)
+    if old_digest is not None and new_digest is not None and old_digest != new_digest:
         raise StoreError(
             f"{path} was made with the data {_named(facts[DATA])}, but the data"
             f" {_named(more[DATA])} are given now. Use another `--out`, or give the data of the"

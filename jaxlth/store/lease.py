@@ -1,7 +1,7 @@
-"""The claim to a run at a bucket: one machine writes there at a time.
+"""The lease of a run at a bucket: one machine writes there at a time.
 
 A bucket has no locks that end with their process, so the object `lock` says who writes and when it
-was last heard of: its process renews it every minute. A claim that was silent for ten minutes is
+was last heard of: its process renews it every minute. A lease that was silent for ten minutes is
 that of a machine that is gone, and the next one takes it over. A process that was silent so long
 and goes on finds that out before it writes.
 """
@@ -25,153 +25,153 @@ from jaxlth.store.bucket import Place
 LOCK = "lock"
 RENEW = 60.0  # seconds between two renewals
 STALE = 600.0  # seconds of silence after which the holder is taken for gone
-POLL = 5.0  # seconds between two looks at the claim of another
+POLL = 5.0  # seconds between two looks at the lease of another
 SETTLE = 2.0  # seconds in which a second one that takes over at the same moment shows
 
-_tell = logging.getLogger("jaxlth")
+_log = logging.getLogger("jaxlth")
 
 
-class Claim:
-    """What this process has at a bucket until it is given back; see `take`."""
+class Lease:
+    """What this process has at a bucket until it is given back; see `acquire`."""
 
-    def __init__(self, place: Place, mine: dict[str, Any]):
-        """Keep a claim alive that has just been made."""
-        self._place, self._mine = place, mine
-        self._renewed, self._taken = time.monotonic(), ""
-        self._one, self._over = threading.Lock(), threading.Event()
-        threading.Thread(target=self._keep, daemon=True, name="jaxlth-claim").start()
+    def __init__(self, place: Place, own: dict[str, Any]):
+        """Keep a lease alive that has just been made."""
+        self._place, self._own = place, own
+        self._renewed, self._lost = time.monotonic(), ""
+        self._guard, self._ended = threading.Lock(), threading.Event()
+        threading.Thread(target=self._keep, daemon=True, name="jaxlth-lease").start()
 
     def check(self) -> None:
-        """Raise unless this process still has the claim.
+        """Raise unless this process still has the lease.
 
         Raises:
           StoreError: another process has taken it over, or the bucket cannot be used.
         """
-        with self._one:
+        with self._guard:
             if time.monotonic() - self._renewed >= RENEW:
                 self._renew()
-            if self._taken:
-                raise StoreError(self._taken)
+            if self._lost:
+                raise StoreError(self._lost)
 
     def release(self) -> None:
-        """Give the claim back, unless another process has taken it over.
+        """Give the lease back, unless another process has taken it over.
 
         Raises:
           StoreError: the bucket cannot be used.
         """
-        self._over.set()
-        with self._one:
-            if not self._taken and is_of(self._mine, holder(self._place)):
+        self._ended.set()
+        with self._guard:
+            if not self._lost and is_of(self._own, holder(self._place)):
                 bucket.remove(self._place, [LOCK])
 
     def _keep(self) -> None:
-        while not self._over.wait(RENEW / 2):
+        while not self._ended.wait(RENEW / 2):
             try:
                 self.check()
-            except StoreError:  # whoever writes next is told; the network may come back
+            except StoreError:  # whoever writes next sees the error; the network may come back
                 continue
 
     def _renew(self) -> None:
-        found = holder(self._place)
-        if found is not None and not is_of(self._mine, found):
-            self._taken = (
-                f"{self._place.url} was taken over by {who(found)}, because this process was not "
+        current = holder(self._place)
+        if current is not None and not is_of(self._own, current):
+            self._lost = (
+                f"{self._place.url} was taken over by {who(current)}, because this process was not "
                 "heard of for ten minutes. What it stored there before is whole; run it once."
             )
         else:
-            _write(self._place, self._mine)
+            _write(self._place, self._own)
         self._renewed = time.monotonic()
 
 
-def take(place: Place, folder: pathlib.Path, *, wait: bool) -> Claim:
-    """Return the claim to a run at a bucket, once nobody else has it.
+def acquire(place: Place, folder: pathlib.Path, *, wait: bool) -> Lease:
+    """Return the lease of a run at a bucket, once nobody else has it.
 
     Args:
       place: the run at the bucket.
-      folder: where this machine works on it, held by this process: another claim from there is one
+      folder: where this machine works on it, held by this process: another lease from there is one
         of a process that died.
       wait: wait for another holder to end or to be silent, instead of raising.
 
     Raises:
-      StoreError: another process has the claim, or the bucket cannot be used.
+      StoreError: another process has the lease, or the bucket cannot be used.
     """
-    mine = _me(folder)
+    own = _me(folder)
     waited = False
     while True:
-        found = holder(place)
-        if found is None:
-            mine["seen"] = time.time()
-            bucket.create(place, LOCK, _text(mine))  # whose it became is seen at the next look
-        elif is_of(mine, found):
-            return Claim(place, mine)
-        elif _is_gone(found, mine):
-            _take_over(place, found, mine)
+        current = holder(place)
+        if current is None:
+            own["seen"] = time.time()
+            bucket.create(place, LOCK, _text(own))  # whose it became is seen at the next look
+        elif is_of(own, current):
+            return Lease(place, own)
+        elif _is_gone(current, own):
+            _take_over(place, current, own)
         elif not wait:
             raise StoreError(
-                f"{place.url} is held by {who(found)}. Wait for it to end, or give --wait; a "
+                f"{place.url} is held by {who(current)}. Wait for it to end, or give --wait; a "
                 "machine that is gone is taken for that after ten minutes."
             )
         else:
             if not waited:
-                _tell.warning("waiting for %s, held by %s", place.url, who(found))
+                _log.warning("waiting for %s, held by %s", place.url, who(current))
             waited = True
             time.sleep(POLL)
 
 
 def holder(place: Place) -> dict[str, Any] | None:
-    """Return what the object `lock` says, None if there is none.
+    """Return the entries of the object `lock`, None if there is none.
 
     Raises:
       StoreError: the bucket cannot be used.
     """
-    return parse(bucket.look(place, LOCK))
+    return parse(bucket.read_or_none(place, LOCK))
 
 
 def parse(content: bytes | None) -> dict[str, Any] | None:
-    """Return what a lock says; one that says nothing is that of somebody gone."""
+    """Return the entries of a lock; one without entries is of a process that is gone."""
     try:
-        found = json.loads(content) if content is not None else None
+        entries = json.loads(content) if content is not None else None
     except ValueError:
-        found = {}
-    return {"seen": 0.0} | found if isinstance(found, dict) else found
+        entries = {}
+    return {"seen": 0.0} | entries if isinstance(entries, dict) else entries
 
 
-def is_fresh(found: dict[str, Any] | None) -> bool:
+def is_fresh(entries: dict[str, Any] | None) -> bool:
     """Return whether the holder was heard of lately."""
-    return found is not None and time.time() - found["seen"] < STALE
+    return entries is not None and time.time() - entries["seen"] < STALE
 
 
-def is_of(mine: dict[str, Any], found: dict[str, Any] | None) -> bool:
-    """Return whether two claims are of the same process."""
-    return found is not None and found.get("token") == mine["token"]
+def is_of(own: dict[str, Any], other: dict[str, Any] | None) -> bool:
+    """Return whether two leases are of the same process."""
+    return other is not None and other.get("token") == own["token"]
 
 
-def who(found: dict[str, Any]) -> str:
+def who(entries: dict[str, Any]) -> str:
     """Return who holds a run and since when, in words."""
-    by = {key: found.get(key, "?") for key in ("pid", "host", "since", "command")}
-    return "process {pid} on {host} since {since} ({command})".format(**by)
+    known = {key: entries.get(key, "?") for key in ("pid", "host", "since", "command")}
+    return "process {pid} on {host} since {since} ({command})".format(**known)
 
 
-def _is_gone(found: dict[str, Any], mine: dict[str, Any]) -> bool:
-    here = all(found.get(key) == mine[key] for key in ("host", "folder"))
-    return here or not is_fresh(found)
+def _is_gone(other: dict[str, Any], own: dict[str, Any]) -> bool:
+    is_same_folder = all(other.get(key) == own[key] for key in ("host", "folder"))
+    return is_same_folder or not is_fresh(other)
 
 
-def _take_over(place: Place, found: dict[str, Any], mine: dict[str, Any]) -> None:
-    """Put our claim in the place of one that is gone; of two that do so the later one has it."""
-    _tell.warning("taking over %s from %s, which is gone", place.url, who(found))
-    _write(place, mine)
-    if found.get("folder") != mine["folder"]:
+def _take_over(place: Place, other: dict[str, Any], own: dict[str, Any]) -> None:
+    """Put our lease in the place of one that is gone; of two that do so the later one has it."""
+    _log.warning("taking over %s from %s, which is gone", place.url, who(other))
+    _write(place, own)
+    if other.get("folder") != own["folder"]:
         time.sleep(SETTLE)
 
 
-def _write(place: Place, mine: dict[str, Any]) -> None:
-    mine["seen"] = time.time()
-    bucket.write(place, LOCK, _text(mine))
+def _write(place: Place, own: dict[str, Any]) -> None:
+    own["seen"] = time.time()
+    bucket.write(place, LOCK, _text(own))
 
 
-def _text(mine: dict[str, Any]) -> bytes:
-    return f"{atomic.to_json(mine)}\n".encode()
+def _text(entries: dict[str, Any]) -> bytes:
+    return f"{atomic.to_json(entries)}\n".encode()
 
 
 def _me(folder: pathlib.Path) -> dict[str, Any]:

@@ -30,15 +30,15 @@ def hold(path: pathlib.Path, *, wait: bool) -> int:
     try:
         with atomic.writing(path / LOCK):
             if not _flock(descriptor, wait=wait):
-                raise StoreError(_held(path))
-            about = {
+                raise StoreError(_who_holds(path))
+            entries = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "since": atomic.now(),
                 "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
             }
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{atomic.to_json(atomic.sealed(about))}\n".encode(), 0)
+            os.pwrite(descriptor, f"{atomic.to_json(atomic.with_checksum(entries))}\n".encode(), 0)
     except BaseException:
         os.close(descriptor)
         raise
@@ -57,12 +57,12 @@ def _flock(descriptor: int, *, wait: bool) -> bool:
     return False
 
 
-def _held(path: pathlib.Path) -> str:
+def _who_holds(path: pathlib.Path) -> str:
     try:
-        by = atomic.read_json(path / LOCK, remedy="")
-        if not atomic.is_whole(by):
+        entries = atomic.read_json(path / LOCK, remedy="")
+        if not atomic.has_valid_checksum(entries):
             raise ValueError("the holder is just writing it, or it is damaged")
-        who = f"process {by['pid']} on {by['host']} since {by['since']} ({by['command']})"
+        who = "process {pid} on {host} since {since} ({command})".format(**entries)
     except (StoreError, ValueError, KeyError):
         who = "another process"
     return f"{path} is held by {who}. Wait for it to end, or give --wait."

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: `settings.toml` and `run.json`.
+"""The metadata of a run folder: `settings.toml` and `run.json`.
 
 `run.json` holds its own checksum. One without it is of a version before there was one: it is taken
 as it is, and gets a checksum when the run is opened next. `settings.toml` holds the same settings
@@ -45,7 +45,7 @@ IF_MISSING: Mapping[str, Any] = {"changed": {}, "facts": {}, "environments": []}
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a run folder says of itself: job, label, settings, versions.
+    """Return the metadata of a run folder: job, label, settings, versions.
 
     Raises:
       StoreError: it is no run folder, or its `run.json` is damaged.
@@ -54,11 +54,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not is_run(file.parent):
         raise StoreError(f"{file.parent} is no folder of a run: it has no file {ABOUT}.")
     content = atomic.read_json(file, remedy=MEND, largest=LARGEST)
-    story = atomic.unsealed(content)
-    story |= {name: value for name, value in IF_MISSING.items() if name not in story}
-    if wrong := _wrong(content, story):
+    info = atomic.without_checksum(content)
+    info |= {name: value for name, value in IF_MISSING.items() if name not in info}
+    if wrong := _wrong(content, info):
         raise StoreError(f"{file} is damaged ({wrong}). {MEND}")
-    return story
+    return info
 
 
 def is_run(path: pathlib.Path) -> bool:
@@ -74,19 +74,19 @@ def is_run(path: pathlib.Path) -> bool:
 
 @contextlib.contextmanager
 def understood(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """Give what a run says of itself to who looks up there what this version needs.
+    """Give the metadata of a run, and explain errors of looking up entries in it.
 
     Raises:
       StoreError: `run.json` is damaged, or lacks what is looked up, or has something else there, as
         one of another version may.
     """
-    story = read(path)
+    info = read(path)
     try:
-        yield story
+        yield info
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         lacking = f"it has no entry {error}" if isinstance(error, KeyError) else str(error)
         raise StoreError(
-            f"{pathlib.Path(path).absolute() / ABOUT} was made by jaxlth {made_by(story)} and is "
+            f"{pathlib.Path(path).absolute() / ABOUT} was made by jaxlth {made_by(info)} and is "
             f"not understood by jaxlth {__version__}: {lacking.rstrip('.')}. Read this run "
             "with the version that made it."
         ) from error
@@ -105,10 +105,10 @@ def check_settings(path: str | os.PathLike[str]) -> None:
         return
     content = atomic.read_bytes(file, remedy="", largest=LARGEST)
     try:
-        said = tomllib.loads(content.decode())
+        settings = tomllib.loads(content.decode())
     except ValueError:
-        said = None
-    if said != settings_lib.without_none(read(file.parent)["settings"]):
+        settings = None
+    if settings != settings_lib.without_none(read(file.parent)["settings"]):
         raise StoreError(
             f"{file} is damaged or was changed: it differs from the settings in {ABOUT} beside it. "
             "Settings of your own belong into another folder; the command of this run writes this "
@@ -116,10 +116,10 @@ def check_settings(path: str | os.PathLike[str]) -> None:
         )
 
 
-def made_by(story: Mapping[str, Any]) -> str:
+def made_by(info: Mapping[str, Any]) -> str:
     """Return the version of jaxlth that made a run."""
     try:
-        return str(story["environments"][0]["versions"]["jaxlth"])
+        return str(info["environments"][0]["versions"]["jaxlth"])
     except (IndexError, KeyError, TypeError):
         return "of an unknown version"
 
@@ -132,13 +132,13 @@ def describe(
     Raises:
       StoreError: the run was made with other defaults or data, or the folder cannot be written.
     """
-    now = _environment()
+    environment = _environment()
     if is_run(path):
-        about = read(path)
-        _refuse_other_defaults(path, about, settings)
-        settings = _larger(about["settings"], settings)
+        info = read(path)
+        _refuse_other_defaults(path, info, settings)
+        settings = _larger(info["settings"], settings)
     else:
-        about = {
+        info = {
             "job": job,
             "label": label,
             "created": atomic.now(),
@@ -146,15 +146,15 @@ def describe(
             "facts": {},
             "environments": [],
         }
-    environments = about["environments"]
-    if now not in environments[-1:]:
-        environments = [*environments, now]
-    new = about | {
+    environments = info["environments"]
+    if environment not in environments[-1:]:
+        environments = [*environments, environment]
+    new = info | {
         "digest": settings_lib.digest(settings),
         "changed": settings_lib.changed(settings),
         "settings": settings_lib.to_dict(settings),
         "environments": environments,
-        "facts": facts.joined(path, about.get("facts", {}), facts.of_data(data)),
+        "facts": facts.joined(path, info.get("facts", {}), facts.of_data(data)),
     }
     texts = {SETTINGS: settings_lib.to_toml(settings), ABOUT: _text(new)}
     for name, text in texts.items():  # `run.json` last: a folder with it is a run
@@ -162,17 +162,17 @@ def describe(
             atomic.write_text(path / name, text)
 
 
-def write(path: pathlib.Path, about: Mapping[str, Any]) -> None:
-    """Replace what a run folder says of itself.
+def write(path: pathlib.Path, info: Mapping[str, Any]) -> None:
+    """Replace the metadata of a run folder.
 
     Raises:
       StoreError: the folder cannot be written.
     """
-    atomic.write_text(path / ABOUT, _text(about))
+    atomic.write_text(path / ABOUT, _text(info))
 
 
-def _text(about: Mapping[str, Any]) -> str:
-    return atomic.to_json(atomic.sealed(about), indent=2) + "\n"
+def _text(info: Mapping[str, Any]) -> str:
+    return atomic.to_json(atomic.with_checksum(info), indent=2) + "\n"
 
 
 def _holds(file: pathlib.Path, text: str) -> bool:
@@ -182,42 +182,42 @@ def _holds(file: pathlib.Path, text: str) -> bool:
         return False
 
 
-def _wrong(content: Mapping[str, Any], story: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with what `run.json` holds, None if nothing is."""
-    if not atomic.is_whole(content):
+def _wrong(content: Mapping[str, Any], info: Mapping[str, Any]) -> str | None:
+    """Return the fault in the content of `run.json`, None if there is none."""
+    if not atomic.has_valid_checksum(content):
         return "its checksum does not match"
     for name, kinds in NEEDED.items():
-        if name not in story:
+        if name not in info:
             return f"it has no entry {name!r}"
-        if not isinstance(story[name], kinds) or isinstance(story[name], bool):
-            kind = type(story[name]).__name__
+        if not isinstance(info[name], kinds) or isinstance(info[name], bool):
+            kind = type(info[name]).__name__
             return f"its entry {name!r} is a {kind} and no {kinds[0].__name__}"
     return None
 
 
-def _refuse_other_defaults(path: pathlib.Path, about: Mapping[str, Any], settings: Any) -> None:
-    found = settings_lib.differences(about["settings"], settings)
-    if found:
-        version = made_by(about)
+def _refuse_other_defaults(path: pathlib.Path, info: Mapping[str, Any], settings: Any) -> None:
+    differences = settings_lib.differences(info["settings"], settings)
+    if differences:
+        version = made_by(info)
         raise StoreError(
-            f"{path} was made by jaxlth {version} with other defaults: {'; '.join(found)}. "
+            f"{path} was made by jaxlth {version} with other defaults: {'; '.join(differences)}. "
             f"Use another `--out`, delete the folder, or go on with jaxlth {version}."
         )
 
 
-def _larger(stored: Mapping[str, Any], wanted: Any) -> Any:
-    """Return `wanted`, with the stored number where that is larger and outside the digest."""
+def _larger(stored: Mapping[str, Any], requested: Any) -> Any:
+    """Return `requested`, with the stored number where that is larger and outside the digest."""
     values = {}
-    for field in dataclasses.fields(wanted):
-        value, old = getattr(wanted, field.name), stored.get(field.name)
+    for field in dataclasses.fields(requested):
+        value, old = getattr(requested, field.name), stored.get(field.name)
         if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
             values[field.name] = _larger(old, value)
-        elif field.metadata.get("outside") and _is_count(value) and _is_count(old):
+        elif field.metadata.get("not_hashed") and _is_count(value) and _is_count(old):
             values[field.name] = max(value, old)
     try:
-        return dataclasses.replace(wanted, **values)
+        return dataclasses.replace(requested, **values)
     except ValueError:  # the larger numbers of two requests do not go together
-        return wanted
+        return requested
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

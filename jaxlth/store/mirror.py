@@ -2,16 +2,17 @@
 
 `jaxlth imp --out gs://BUCKET/runs` does all its work in a local folder (under `$JAXLTH_CACHE`, or
 the user's cache directory), which has the lock, the atomic renames and the speed that a bucket has
-not. The *mirror* is the same tree of files at the bucket. A *whole* is a unit or a checkpoint, that
-is, a folder with a record; two of one name are the same if their records are.
+not. The *mirror* is the same tree of files at the bucket. A *record folder* is that of an artifact
+or a checkpoint, with a record; two of one name are the same if their records are.
 
 * When a run is opened, what the mirror has and the folder lacks is fetched, its checksums tested;
   where both have something of one name, the mirror's counts. What only the folder has, because its
   process died before it was copied, is copied then. So a machine that starts bare goes on from the
   last checkpoint, and one that comes back loses nothing.
 * After each change the change is copied, arrays first, the record last; removed are the record
-  first, the arrays after. So the mirror holds only wholes at any moment. A new checkpoint is whole
-  there before the old one goes. Arrays without a record are removed by who opens the run next.
+  first, the arrays after. So the mirror holds only complete record folders at any moment. A new
+  checkpoint is complete there before the old one goes. Arrays without a record are removed by the
+  process that opens the run next.
 * One machine works on a run at a time: `jaxlth.store.lease`.
 
 Who only reads needs no working folder: `jaxlth.store.remote`.
@@ -34,12 +35,12 @@ ENTRY = f"/{artifacts.RECORD}"
 class Mirror:
     """The mirror of a working folder that this process holds; see `start`."""
 
-    def __init__(self, path: pathlib.Path, place: Place, held: lease.Claim):
+    def __init__(self, path: pathlib.Path, place: Place, held: lease.Lease):
         """Take over a working folder and its mirror, both held by this process."""
         self.place = place
-        self._path, self._claim = path, held
-        self._wholes: dict[str, str] = {}  # digest of the record of each whole there
-        self._files: dict[str, str] = {}  # likewise of each file of the run itself
+        self._path, self._lease = path, held
+        self._record_digests: dict[str, str] = {}  # digest of the record of each folder there
+        self._file_digests: dict[str, str] = {}  # likewise of each file of the run itself
 
     def merge(self) -> None:
         """Bring the working folder up to the mirror.
@@ -47,41 +48,44 @@ class Mirror:
         Raises:
           StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
         """
-        there = bucket.listing(self.place)
-        bucket.remove(self.place, _orphans(there))
-        texts = bucket.read(self.place, records(there))
-        own = bucket.read(self.place, own_files(there))
-        self._wholes = {name.removesuffix(ENTRY): _digest(text) for name, text in texts.items()}
-        self._files = {name: _digest(text) for name, text in own.items()}
-        here = {name: _digest(text) for name, text in artifacts.wholes(self._path).items()}
-        needless = artifacts.superseded({*here, *self._wholes})
-        for name in needless & set(here):
+        objects = bucket.listing(self.place)
+        bucket.remove(self.place, _orphans(objects))
+        texts = bucket.read(self.place, records(objects))
+        run_files = bucket.read(self.place, own_files(objects))
+        self._record_digests = {
+            name.removesuffix(ENTRY): _digest(text) for name, text in texts.items()
+        }
+        self._file_digests = {name: _digest(text) for name, text in run_files.items()}
+        local = {name: _digest(text) for name, text in artifacts.raw_records(self._path).items()}
+        needless = artifacts.superseded({*local, *self._record_digests})
+        for name in needless & set(local):
             discard(self._path / name)
-        for name, digest in self._wholes.items():
-            if name not in needless and here.get(name) != digest:
-                fetch(self.place, self._path, name, there)
-        for name in _in_order(own):
-            write(self._path / name, own[name])
+        for name, digest in self._record_digests.items():
+            if name not in needless and local.get(name) != digest:
+                fetch(self.place, self._path, name, objects)
+        for name in _in_order(run_files):
+            write(self._path / name, run_files[name])
 
     def push(self, under: str | None = "") -> None:
         """Copy what has changed in the working folder to the mirror.
 
         Args:
-          under: the unit that may have changed; "" for all, None for none but the run's own files.
+          under: the artifact that may have changed; "" for all, None for the run's own files only.
 
         Raises:
           StoreError: the bucket cannot be used, or another machine has taken the run over.
         """
-        self._claim.check()
+        self._lease.check()
         if under is not None:
-            here = {
-                name: _digest(text) for name, text in artifacts.wholes(self._path, under).items()
+            local = {
+                name: _digest(text)
+                for name, text in artifacts.raw_records(self._path, under).items()
             }
-            for name, digest in here.items():
-                if self._wholes.get(name) != digest:
+            for name, digest in local.items():
+                if self._record_digests.get(name) != digest:
                     self._put(name, digest)
-            for name in [name for name in self._wholes if _is_within(name, under)]:
-                if name not in here:
+            for name in [name for name in self._record_digests if _is_within(name, under)]:
+                if name not in local:
                     self._remove(name)
         for name in _in_order(file.name for file in self._path.iterdir() if file.is_file()):
             self._put_file(name)
@@ -95,31 +99,31 @@ class Mirror:
         try:
             self.push(None)
         finally:
-            self._claim.release()
+            self._lease.release()
 
     def _put(self, name: str, digest: str) -> None:
-        if name in self._wholes:
+        if name in self._record_digests:
             self._remove(name)
         inside = [f"{name}/{artifacts.ARRAYS}/{file}" for file in _names(self._path / name)]
         bucket.put(self.place, self._path, inside)
         bucket.put(self.place, self._path, [name + ENTRY])
-        self._wholes[name] = digest
+        self._record_digests[name] = digest
 
     def _remove(self, name: str) -> None:
-        del self._wholes[name]
+        del self._record_digests[name]
         bucket.remove(self.place, [name + ENTRY])
         inside = bucket.below(self.place, f"{name}/{artifacts.ARRAYS}")
         bucket.remove(inside, bucket.listing(inside))
 
     def _put_file(self, name: str) -> None:
         digest = _digest((self._path / name).read_bytes())
-        if self._files.get(name) != digest:
+        if self._file_digests.get(name) != digest:
             bucket.put(self.place, self._path, [name])
-            self._files[name] = digest
+            self._file_digests[name] = digest
 
 
 def working_folder(out: str | os.PathLike[str]) -> pathlib.Path:
-    """Return where this machine works on runs: `out` itself, or a stable folder for a bucket.
+    """Return the folder in which this machine works on runs: `out`, or one for a bucket.
 
     Raises:
       StoreError: `out` is an address, but of no bucket.
@@ -141,8 +145,8 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     """
     if not bucket.is_remote(out):
         return None
-    place = bucket.below(bucket.at(out), path.name)
-    held = lease.take(place, path, wait=wait)
+    place = bucket.below(bucket.connect(out), path.name)
+    held = lease.acquire(place, path, wait=wait)
     mirror = Mirror(path, place, held)
     try:
         mirror.merge()
@@ -153,14 +157,14 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     return mirror
 
 
-def fetch(place: Place, run: pathlib.Path, name: str, there: Iterable[str]) -> None:
-    """Fetch a whole, test it, and put it in its place in a run folder.
+def fetch(place: Place, run: pathlib.Path, name: str, objects: Iterable[str]) -> None:
+    """Fetch a record folder, test it, and put it in its place in a run folder.
 
     Args:
       place: the run at the bucket.
       run: the run folder.
-      name: the whole, by its folder within the run.
-      there: names of the objects of the run.
+      name: the record folder, within the run.
+      objects: names of the objects of the run.
 
     Raises:
       StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
@@ -168,23 +172,25 @@ def fetch(place: Place, run: pathlib.Path, name: str, there: Iterable[str]) -> N
     stage = run / artifacts.UNFINISHED
     artifacts.clear(run)
     inside = f"{name}/{artifacts.ARRAYS}/"
-    wanted = [each[len(name) + 1 :] for each in there if each.startswith(inside)]
+    files = [
+        object_name[len(name) + 1 :] for object_name in objects if object_name.startswith(inside)
+    ]
     with atomic.writing(stage):
         stage.mkdir(parents=True)
-    bucket.get(bucket.below(place, name), stage, [*wanted, artifacts.RECORD])
+    bucket.get(bucket.below(place, name), stage, [*files, artifacts.RECORD])
     remedy = f"Delete {place.url}/{name} and run the same command: only this is made again."
     try:
         stored = atomic.read_checked(stage / artifacts.RECORD, remedy="")
         arrays.check_files(stage / artifacts.ARRAYS, stored["files"], remedy="")
     except StoreError as error:
-        what = str(error).replace(str(stage), f"{place.url}/{name}").strip()
-        raise StoreError(f"{what} {remedy}") from error
+        message = str(error).replace(str(stage), f"{place.url}/{name}").strip()
+        raise StoreError(f"{message} {remedy}") from error
     artifacts.settle(run, run / name)
     artifacts.clear(run)
 
 
 def discard(folder: pathlib.Path) -> None:
-    """Remove the record and arrays of a whole, but not what is below it."""
+    """Remove the record and arrays of a folder, but not what is below it."""
     with atomic.writing(folder):
         (folder / artifacts.RECORD).unlink(missing_ok=True)
     atomic.remove(folder / artifacts.ARRAYS)
@@ -210,21 +216,23 @@ def cached(purpose: str, url: str | os.PathLike[str]) -> pathlib.Path:
     return pathlib.Path(cache).absolute() / purpose / kind / name
 
 
-def records(there: Iterable[str]) -> list[str]:
-    """Return which objects of a run are the record of a whole."""
-    return [name for name in there if name.endswith(ENTRY) and f"/{artifacts.ARRAYS}/" not in name]
+def records(objects: Iterable[str]) -> list[str]:
+    """Return the objects of a run that are records."""
+    return [
+        name for name in objects if name.endswith(ENTRY) and f"/{artifacts.ARRAYS}/" not in name
+    ]
 
 
-def own_files(there: Iterable[str]) -> list[str]:
-    """Return which objects of a run are files of the run itself."""
-    return _in_order(name for name in there if "/" not in name)
+def own_files(objects: Iterable[str]) -> list[str]:
+    """Return the objects of a run that are files of the run itself."""
+    return _in_order(name for name in objects if "/" not in name)
 
 
-def _orphans(there: Mapping[str, int]) -> list[str]:
+def _orphans(objects: Mapping[str, int]) -> list[str]:
     """Return the objects that a dead process left: arrays without a record."""
     inside = f"/{artifacts.ARRAYS}/"
-    found = [name for name in there if inside in name]
-    return [name for name in found if name.partition(inside)[0] + ENTRY not in there]
+    array_files = [name for name in objects if inside in name]
+    return [name for name in array_files if name.partition(inside)[0] + ENTRY not in objects]
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
@@ -238,7 +246,7 @@ def _is_within(name: str, under: str) -> bool:
 
 
 def _names(folder: pathlib.Path) -> list[str]:
-    """Return the files of the arrays of a whole."""
+    """Return the files of the arrays in a record folder."""
     top = folder / artifacts.ARRAYS
     return [path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file()]
 

@@ -17,36 +17,36 @@ from jaxlth.store.bucket import Place
 ORIGIN = "mirror"
 
 
-class Seen(NamedTuple):
-    """What a bucket tells of a run without its records."""
+class RemoteRunInfo(NamedTuple):
+    """The information on a run at a bucket that needs none of its records."""
 
     path: pathlib.Path  # of its reading folder, which has its `run.json`
-    finished: int  # number of units
+    finished: int  # number of artifacts
     bytes: int
     is_held: bool
 
 
-def glance(out: str | os.PathLike[str]) -> list[Seen]:
-    """Return what there is to know of each run at a bucket without its records.
+def list_remote(out: str | os.PathLike[str]) -> list[RemoteRunInfo]:
+    """Return the information on each run at a bucket, without reading its records.
 
     Raises:
       StoreError: the bucket cannot be used.
     """
-    place = bucket.at(out)
-    there = bucket.listing(place)
-    runs = [name.split("/")[0] for name in there if name.split("/")[1:] == [metadata.ABOUT]]
-    stories = bucket.read(place, [f"{run}/{metadata.ABOUT}" for run in runs])
-    seen = []
-    for run, story in zip(runs, stories.values(), strict=True):
+    place = bucket.connect(out)
+    objects = bucket.listing(place)
+    names = [name.split("/")[0] for name in objects if name.split("/")[1:] == [metadata.ABOUT]]
+    infos = bucket.read(place, [f"{run}/{metadata.ABOUT}" for run in names])
+    runs = []
+    for run, info in zip(names, infos.values(), strict=True):
         folder = _reading_folder(f"{place.url}/{run}")
-        mirror.write(folder / metadata.ABOUT, story)
+        mirror.write(folder / metadata.ABOUT, info)
         start = f"{run}/"
-        inside = {name[len(start) :]: there[name] for name in there if name.startswith(start)}
-        finished = _units(inside)
-        locked = bucket.look(place, f"{run}/{lease.LOCK}") if lease.LOCK in inside else None
-        held = lease.is_fresh(lease.parse(locked))
-        seen.append(Seen(folder, len(finished), sum(inside.values()), held))
-    return seen
+        inside = {name[len(start) :]: objects[name] for name in objects if name.startswith(start)}
+        finished = _artifact_records(inside)
+        locked = bucket.read_or_none(place, f"{run}/{lease.LOCK}") if lease.LOCK in inside else None
+        is_held = lease.is_fresh(lease.parse(locked))
+        runs.append(RemoteRunInfo(folder, len(finished), sum(inside.values()), is_held))
+    return runs
 
 
 def local(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -61,32 +61,32 @@ def local(path: str | os.PathLike[str]) -> pathlib.Path:
     return _refreshed(folder) if (folder / ORIGIN).is_file() else folder
 
 
-def complete(folder: pathlib.Path, unit: str) -> None:
-    """Fetch the arrays of a finished unit, if this is a reading folder that lacks them.
+def fetch_arrays(folder: pathlib.Path, artifact: str) -> None:
+    """Fetch the arrays of a finished artifact, if this is a reading folder that lacks them.
 
     Raises:
       StoreError: the bucket cannot be used, or what it has is damaged.
     """
-    lacks = (folder / ORIGIN).is_file() and (folder / unit / artifacts.RECORD).exists()
-    if lacks and not (folder / unit / artifacts.ARRAYS).exists():
+    lacks = (folder / ORIGIN).is_file() and (folder / artifact / artifacts.RECORD).exists()
+    if lacks and not (folder / artifact / artifacts.ARRAYS).exists():
         place = _origin(folder)
-        inside = bucket.listing(bucket.below(place, unit))
-        mirror.fetch(place, folder, unit, [f"{unit}/{name}" for name in inside])
+        inside = bucket.listing(bucket.below(place, artifact))
+        mirror.fetch(place, folder, artifact, [f"{artifact}/{name}" for name in inside])
 
 
 def _refreshed(folder: pathlib.Path) -> pathlib.Path:
     """Bring the records in a reading folder up to the bucket, and return the folder."""
     place = _origin(folder)
-    there = bucket.listing(place)
-    if metadata.ABOUT not in there:
+    objects = bucket.listing(place)
+    if metadata.ABOUT not in objects:
         raise StoreError(f"{place.url} is no folder of a run: it has no file {metadata.ABOUT}.")
-    own = [name for name in (metadata.SETTINGS, metadata.ABOUT) if name in there]
-    found = bucket.read(place, [*_units(there), *own])
-    here = artifacts.wholes(folder)
-    for name, old in here.items():
-        if found.get(name + mirror.ENTRY) != old:  # its arrays are old as well
+    own = [name for name in (metadata.SETTINGS, metadata.ABOUT) if name in objects]
+    contents = bucket.read(place, [*_artifact_records(objects), *own])
+    local = artifacts.raw_records(folder)
+    for name, local_record in local.items():
+        if contents.get(name + mirror.ENTRY) != local_record:  # its arrays are old as well
             mirror.discard(folder / name)
-    for name, text in found.items():
+    for name, text in contents.items():
         mirror.write(folder / name, text)
     return folder
 
@@ -106,10 +106,10 @@ def _origin(folder: pathlib.Path) -> Place:
             f"{folder / ORIGIN} is damaged: it does not name the bucket that {folder} is a copy "
             "of. Delete this folder and read the run by its address."
         )
-    return bucket.at(url)
+    return bucket.connect(url)
 
 
-def _units(there: Iterable[str]) -> list[str]:
-    """Return which objects of a run are the record of a unit."""
-    found = mirror.records(there)
-    return [name for name in found if not artifacts.is_checkpoint(name.removesuffix(mirror.ENTRY))]
+def _artifact_records(objects: Iterable[str]) -> list[str]:
+    """Return the objects of a run that are the record of an artifact."""
+    names = mirror.records(objects)
+    return [name for name in names if not artifacts.is_checkpoint(name.removesuffix(mirror.ENTRY))]

@@ -29,8 +29,8 @@ class RunInfo(NamedTuple):
     job: str
     label: str
     state: str  # "running" while a process holds it, else "finished" or "interrupted"
-    finished: int  # number of units
-    asked: int | None  # number of units, None before the job said so
+    finished: int  # number of artifacts
+    expected: int | None  # number of artifacts, None before the job has set it
     bytes: int  # on disk
     created: str  # ISO 8601, UTC
 
@@ -44,7 +44,7 @@ def open_run(
     wait: bool = False,
     data: "Identity | None" = None,
 ) -> "Run":
-    """Return the run with these settings, made now or found, and held by this process until closed.
+    """Return the run with these settings, new or existing, and held by this process until closed.
 
     The folder is `out`/JOB-LABEL-DIGEST. Settings outside the digest (levels, replicates ...) may
     differ from those stored: the larger whole number, or else the newer value, is kept.
@@ -72,20 +72,20 @@ def open_run(
     path = folder(out, settings, job=job, label=label)
     mirrored: list[Mirror | None] = [None]  # stays in the process that has it
 
-    def take() -> int:
+    def acquire() -> int:
         with atomic.writing(path):
             path.mkdir(parents=True, exist_ok=True)
         descriptor = lock.hold(path, wait=wait)
         try:
             mirrored[0] = mirror.start(out, path, wait=wait)
             metadata.describe(path, settings, job=job, label=label, data=data)
-            Run(path, descriptor, mirrored[0]).mend()
+            Run(path, descriptor, mirrored[0]).repair()
         except BaseException:
             Run(path, descriptor, mirrored[0]).abandon()
             raise
         return descriptor
 
-    descriptor = distributed.on_main(take)
+    descriptor = distributed.on_main(acquire)
     return Run(path, descriptor if distributed.is_main() else -1, mirrored[0])
 
 
@@ -108,13 +108,13 @@ def open_readonly(path: str | os.PathLike[str]) -> "Run":
     Raises:
       StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
     """
-    here = remote.local(path)
-    metadata.read(here)
-    return Run(here, -1)
+    local_folder = remote.local(path)
+    metadata.read(local_folder)
+    return Run(local_folder, -1)
 
 
 def about_run(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a run, in a folder or at a bucket, says of itself: job, label, settings ...
+    """Return the metadata of a run, in a folder or at a bucket: job, label, settings ...
 
     Raises:
       StoreError: it is no run folder, its `run.json` is damaged, or the bucket cannot be used.
@@ -122,14 +122,14 @@ def about_run(path: str | os.PathLike[str]) -> dict[str, Any]:
     return metadata.read(remote.local(path) if bucket.is_remote(path) else path)
 
 
-def _by_lead(method: Callable[..., T]) -> Callable[..., T]:
+def _on_main(method: Callable[..., T]) -> Callable[..., T]:
     """Return a method that only the first of several processes runs, with the result in all."""
 
     @functools.wraps(method)
-    def told(self: "Run", *args: Any, **kwargs: Any) -> T:
+    def run_on_main(self: "Run", *args: Any, **kwargs: Any) -> T:
         return distributed.on_main(lambda: method(self, *args, **kwargs))
 
-    return told
+    return run_on_main
 
 
 class Run:
@@ -180,22 +180,22 @@ class Run:
         with contextlib.suppress(StoreError):
             self.close()
 
-    @_by_lead
-    def plan(self, total: int) -> None:
-        """Note how many units the settings ask for, so that progress can be told.
+    @_on_main
+    def set_expected_count(self, total: int) -> None:
+        """Store how many artifacts the settings ask for, so that progress can be shown.
 
         Raises:
           StoreError: the folder cannot be written.
         """
         self._require_held()
-        story = metadata.read(self.path)
-        if story["planned"] != total:
-            metadata.write(self.path, story | {"planned": total})
+        info = metadata.read(self.path)
+        if info["planned"] != total:
+            metadata.write(self.path, info | {"planned": total})
             self._copy(None)
 
-    @_by_lead
-    def note(self, facts: Mapping[str, Any]) -> None:
-        """Note under `facts` what a reader of the run needs to know besides its settings.
+    @_on_main
+    def add_facts(self, facts: Mapping[str, Any]) -> None:
+        """Store under `facts` what a reader of the run needs to know besides its settings.
 
         Args:
           facts: What JSON can hold: the shape of the images, say.
@@ -204,24 +204,24 @@ class Run:
           StoreError: the run is of other data, or the folder cannot be written.
         """
         self._require_held()
-        story = metadata.read(self.path)
-        known = story.get("facts", {})
-        noted = facts_lib.joined(self.path, known, facts)
-        if noted != known:
-            metadata.write(self.path, story | {"facts": noted})
+        info = metadata.read(self.path)
+        old_facts = info.get("facts", {})
+        new_facts = facts_lib.joined(self.path, old_facts, facts)
+        if new_facts != old_facts:
+            metadata.write(self.path, info | {"facts": new_facts})
             self._copy(None)
 
-    @_by_lead
-    def has(self, unit: str) -> bool:
-        """Return whether a unit is finished."""
-        return (artifacts.locate(self.path, unit) / artifacts.RECORD).exists()
+    @_on_main
+    def has(self, artifact: str) -> bool:
+        """Return whether an artifact is finished."""
+        return (artifacts.locate(self.path, artifact) / artifacts.RECORD).exists()
 
-    @_by_lead
-    def save(self, unit: str, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-        """Store a finished unit, whole or not at all, and remove its checkpoints.
+    @_on_main
+    def save(self, artifact: str, trees: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+        """Store a finished artifact, whole or not at all, and remove its checkpoints.
 
         Args:
-          unit: Its relative path, such as "level_03/reinitialized/replicate_0".
+          artifact: Its relative path, such as "level_03/reinitialized/replicate_0".
           trees: Trees of arrays by name. Leaves may be arrays, Python numbers or None.
           record: Numbers and text for JSON; `curve`, if any, is not a column of the table.
 
@@ -229,18 +229,18 @@ class Run:
           StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
         """
         self._require_held()
-        folder = artifacts.locate(self.path, unit)
+        folder = artifacts.locate(self.path, artifact)
         artifacts.put(self.path, folder, trees, record)
-        results.append(self.path, unit, record)
+        results.append(self.path, artifact, record)
         artifacts.drop_checkpoints(folder)
-        self._copy(unit)
+        self._copy(artifact)
 
-    @_by_lead
-    def load(self, unit: str, name: str, like: Any = None) -> Any:
+    @_on_main
+    def load(self, artifact: str, name: str, like: Any = None) -> Any:
         """Return one stored tree, with NumPy arrays as leaves.
 
         Args:
-          unit: A finished unit.
+          artifact: A finished artifact.
           name: Which of its trees.
           like: A tree of arrays or `jax.ShapeDtypeStruct`s that gives structure, shapes and kinds;
             without it nested dictionaries come back. What is stored as None comes back as None in
@@ -251,48 +251,48 @@ class Run:
           ValueError: there is no such tree, or it differs from `like`; the first leaf that does is
             named.
         """
-        folder = artifacts.locate(self.path, unit)
-        remote.complete(self.path, unit)
+        folder = artifacts.locate(self.path, artifact)
+        remote.fetch_arrays(self.path, artifact)
         return artifacts.load(folder, name, like)
 
-    @_by_lead
-    def record(self, unit: str) -> dict[str, Any]:
-        """Return the record of a finished unit.
+    @_on_main
+    def record(self, artifact: str) -> dict[str, Any]:
+        """Return the record of a finished artifact.
 
         Raises:
           StoreError: it is missing or damaged; the message says what to delete.
         """
-        return artifacts.record(artifacts.locate(self.path, unit))
+        return artifacts.record(artifacts.locate(self.path, artifact))
 
-    @_by_lead
+    @_on_main
     def records(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return name and record of each finished unit, sorted by name, replicate 2 before 10.
+        """Return name and record of each finished artifact, sorted by name, replicate 2 before 10.
 
         Raises:
           StoreError: a record is damaged; the message says what to delete.
         """
         return artifacts.records(self.path)
 
-    @_by_lead
-    def remove(self, unit: str) -> None:
-        """Remove a unit, finished or not, its checkpoints, and units below it.
+    @_on_main
+    def remove(self, artifact: str) -> None:
+        """Remove an artifact, finished or not, its checkpoints, and artifacts below it.
 
         Raises:
           StoreError: the folder cannot be written.
         """
         self._require_held()
-        folder = artifacts.locate(self.path, unit)
+        folder = artifacts.locate(self.path, artifact)
         with atomic.writing(folder):
             (folder / artifacts.RECORD).unlink(missing_ok=True)
         atomic.remove(folder)
-        self.mend()
+        self.repair()
 
-    @_by_lead
-    def checkpoint(self, unit: str, step: int, state: Any, notes: Mapping[str, Any]) -> None:
-        """Store the state inside a unit; the one before is removed once the new one is whole.
+    @_on_main
+    def checkpoint(self, artifact: str, step: int, state: Any, notes: Mapping[str, Any]) -> None:
+        """Store the state inside an artifact; the one before is removed once the new one is whole.
 
         Args:
-          unit: A unit that is not finished.
+          artifact: An artifact that is not finished.
           step: The training step reached.
           state: Any tree of arrays: parameters, optimiser state, statistics. Typed PRNG keys go in
             as `jax.random.key_data`.
@@ -302,22 +302,24 @@ class Run:
           StoreError: it cannot be written; the checkpoint before is still there.
         """
         self._require_held()
-        artifacts.put_checkpoint(self.path, artifacts.locate(self.path, unit), step, state, notes)
-        self._copy(unit)
+        artifacts.put_checkpoint(
+            self.path, artifacts.locate(self.path, artifact), step, state, notes
+        )
+        self._copy(artifact)
 
-    @_by_lead
-    def reached(self, unit: str, noted: Mapping[str, str] = NO_NOTES) -> int | None:
-        """Return the step of the newest checkpoint of a unit, or None; see `latest`."""
-        return artifacts.reached(artifacts.locate(self.path, unit), noted)
+    @_on_main
+    def latest_step(self, artifact: str, noted: Mapping[str, str] = NO_NOTES) -> int | None:
+        """Return the step of the newest checkpoint of an artifact, or None; see `latest`."""
+        return artifacts.latest_step(artifacts.locate(self.path, artifact), noted)
 
-    @_by_lead
+    @_on_main
     def latest(
-        self, unit: str, like: Any, noted: Mapping[str, str] = NO_NOTES
+        self, artifact: str, like: Any, noted: Mapping[str, str] = NO_NOTES
     ) -> artifacts.Checkpoint | None:
-        """Return (step, state, notes) of the newest checkpoint of a unit to the same bits, or None.
+        """Return (step, state, notes) of the newest checkpoint of an artifact, or None.
 
         Args:
-          unit: its name.
+          artifact: its name.
           like: a tree of the state's structure.
           noted: what the notes must say for the checkpoint to be of use.
 
@@ -325,10 +327,10 @@ class Run:
           StoreError: it is damaged, or its state differs from `like`; the message says what to
             delete.
         """
-        return artifacts.latest(artifacts.locate(self.path, unit), like, noted)
+        return artifacts.latest(artifacts.locate(self.path, artifact), like, noted)
 
-    @_by_lead
-    def mend(self) -> None:
+    @_on_main
+    def repair(self) -> None:
         """Bring the folder in order after a killed process; what is in order stays untouched.
 
         Raises:
@@ -337,15 +339,15 @@ class Run:
         self._require_held()
         artifacts.clear(self.path)
         finished = artifacts.finished(self.path)
-        for unit in finished:
-            artifacts.drop_checkpoints(artifacts.locate(self.path, unit))
-        results.mend(self.path, finished)
+        for artifact in finished:
+            artifacts.drop_checkpoints(artifacts.locate(self.path, artifact))
+        results.repair(self.path, finished)
         self._copy("")
 
-    def _copy(self, unit: str | None) -> None:
-        """Copy what has changed to the mirror: a unit, all ("") or the run's own files (None)."""
+    def _copy(self, artifact: str | None) -> None:
+        """Copy changes to the mirror: of an artifact, all ("") or the run's own files (None)."""
         if self._mirror is not None:
-            self._mirror.push(unit)
+            self._mirror.push(artifact)
 
     def _require_held(self) -> None:
         if self._descriptor < 0:
@@ -353,7 +355,7 @@ class Run:
 
 
 def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
-    """Return what there is to know of each run in a folder, oldest first; no folder, no runs.
+    """Return the information on each run in a folder, oldest first; no folder, no runs.
 
     Where `out` is a bucket, `path` is a folder from which the run there can be read. Runs that are
     damaged are left out, and named in the log.
@@ -362,32 +364,32 @@ def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
       StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
     """
     if bucket.is_remote(out):
-        found = damage.of_whole(remote.glance(out), _info)
+        infos = damage.skip_damaged(remote.list_remote(out), _info)
     else:
         folder = pathlib.Path(out).absolute()
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        found = damage.of_whole(filter(_may_be_run, paths), _info_of)
-    return sorted(found, key=lambda info: info.created)
+        infos = damage.skip_damaged(filter(_may_be_run, paths), _info_of)
+    return sorted(infos, key=lambda info: info.created)
 
 
 def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and record of each finished unit of a run, sorted; see `Run.records`."""
+    """Return name and record of each finished artifact of a run, sorted; see `Run.records`."""
     return artifacts.records(remote.local(path))
 
 
 def _info_of(path: pathlib.Path) -> RunInfo:
     metadata.read(path)  # before anything else: it says best what is wrong
     finished = len(artifacts.finished(path))
-    return _info(remote.Seen(path, finished, _bytes(path), lock.is_held(path)))
+    return _info(remote.RemoteRunInfo(path, finished, _bytes(path), lock.is_held(path)))
 
 
-def _info(seen: remote.Seen) -> RunInfo:
-    story = metadata.read(seen.path)
-    asked = story["planned"]
-    done = asked is not None and seen.finished >= asked
-    state = "running" if seen.is_held else "finished" if done else "interrupted"
-    job, label, created = (story[name] for name in ("job", "label", "created"))
-    return RunInfo(seen.path, job, label, state, seen.finished, asked, seen.bytes, created)
+def _info(run: remote.RemoteRunInfo) -> RunInfo:
+    info = metadata.read(run.path)
+    expected = info["planned"]
+    done = expected is not None and run.finished >= expected
+    state = "running" if run.is_held else "finished" if done else "interrupted"
+    job, label, created = (info[name] for name in ("job", "label", "created"))
+    return RunInfo(run.path, job, label, state, run.finished, expected, run.bytes, created)
 
 
 def _may_be_run(path: pathlib.Path) -> bool:

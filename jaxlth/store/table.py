@@ -13,7 +13,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def table(paths: Paths) -> pd.DataFrame:
-    """Return one row for each finished unit of the runs, snapshots within a training aside.
+    """Return one row for each finished artifact of the runs, snapshots within a training aside.
 
     Columns are `run` (the folder's name), `unit`, the record's in their order without `curve` (a
     table in it is spread, "layer_densities.Dense_0/kernel"), and then each setting that is changed
@@ -28,24 +28,27 @@ def table(paths: Paths) -> pd.DataFrame:
     Raises:
       StoreError: every folder is no run, or something in it is damaged.
     """
-    found = _read(paths)
-    changed = dict.fromkeys(name for run in found for name in _flat(run.story["changed"]))
+    runs = _read(paths)
+    changed = dict.fromkeys(name for run in runs for name in _flat(run.info["changed"]))
     rows, columns = [], dict.fromkeys(["run", "unit"])
-    for folder, story, records in found:
-        shown = {name: _text(_flat(story["settings"]).get(name)) for name in changed}
-        for unit, record in records:
+    for folder, info, records in runs:
+        settings_columns = {name: _text(_flat(info["settings"]).get(name)) for name in changed}
+        for artifact, record in records:
             if record.get("snapshot"):
                 continue
             numbers = _flat({key: value for key, value in record.items() if key != "curve"})
             columns |= dict.fromkeys(numbers)
-            rows.append(({"run": folder.name, "unit": unit} | numbers, shown))
+            rows.append(({"run": folder.name, "unit": artifact} | numbers, settings_columns))
     names = {name: f"settings.{name}" if name in columns else name for name in changed}
-    full = [row | {names[name]: value for name, value in shown.items()} for row, shown in rows]
+    full = [
+        row | {names[name]: value for name, value in settings_columns.items()}
+        for row, settings_columns in rows
+    ]
     return _frame(full, [*columns, *names.values()])
 
 
 def curves(paths: Paths) -> pd.DataFrame:
-    """Return one row for each evaluation during training of each finished unit of the runs.
+    """Return one row for each evaluation during training of each finished artifact of the runs.
 
     Columns are `run`, `unit`, `replicate`, `level`, `control`, `step`, and then the metrics.
 
@@ -58,10 +61,12 @@ def curves(paths: Paths) -> pd.DataFrame:
     keys = ["replicate", "level", "control"]
     rows, columns = [], dict.fromkeys(["run", "unit", *keys, "step"])
     for folder, _, records in _read(paths):
-        for unit, record in records:
+        for artifact, record in records:
             curve = record.get("curve") or {}
             columns |= dict.fromkeys(curve)
-            network = {"run": folder.name, "unit": unit} | {key: record.get(key) for key in keys}
+            network = {"run": folder.name, "unit": artifact} | {
+                key: record.get(key) for key in keys
+            }
             rows += [network | point for point in points(curve)]
     return _frame(rows, list(columns))
 
@@ -89,16 +94,16 @@ class _Run(NamedTuple):
     """A run as it was read."""
 
     folder: pathlib.Path
-    story: dict[str, Any]  # what it says of itself
-    records: list[tuple[str, dict[str, Any]]]  # name and record of each unit
+    info: dict[str, Any]  # what it says of itself
+    records: list[tuple[str, dict[str, Any]]]  # name and record of each artifact
 
 
 def _read(paths: Paths) -> list[_Run]:
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
-    return damage.of_whole(several, _one)
+    return damage.skip_damaged(several, _read_run)
 
 
-def _one(path: str | os.PathLike[str]) -> _Run:
+def _read_run(path: str | os.PathLike[str]) -> _Run:
     folder = remote.local(path)
     return _Run(folder, metadata.read(folder), artifacts.records(folder))
 
@@ -110,24 +115,24 @@ def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
 def _column(values: list[Any]) -> pd.Series:
     """Return values as the narrowest kind of column that holds them and what is missing."""
     kinds = {type(value) for value in values if value is not None}
-    some = None in values
+    has_missing = None in values
     if kinds == {int}:
-        return pd.Series(values, dtype="Int64" if some else "int64")
+        return pd.Series(values, dtype="Int64" if has_missing else "int64")
     if kinds <= {int, float}:
         return pd.Series(values, dtype="float64")
     if kinds == {bool}:
-        return pd.Series(values, dtype="boolean" if some else "bool")
+        return pd.Series(values, dtype="boolean" if has_missing else "bool")
     return pd.Series(values, dtype="object")
 
 
 def _flat(nested: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{within}{name}.")
+            flat |= _flat(value, f"{within}{name}.")
         else:
-            found[f"{within}{name}"] = value
-    return found
+            flat[f"{within}{name}"] = value
+    return flat
 
 
 def _text(value: Any) -> Any:

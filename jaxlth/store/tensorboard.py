@@ -9,11 +9,11 @@ from jaxlth.store.table import points
 
 
 def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]) -> list[str]:
-    """Write the curves of each finished unit of a run, and return the names of these units.
+    """Write the curves of each finished artifact of a run, and return the names of these artifacts.
 
     Args:
       path: The run folder.
-      directory: Where the event files go, one folder for each unit; what was there is replaced.
+      directory: Where the event files go, one folder for each artifact; what was there is replaced.
 
     Raises:
       StoreError: the extra is not installed, the folder is no run, or a file cannot be written.
@@ -28,11 +28,11 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
     run = remote.local(path)
     metadata.read(run)
     written = []
-    for unit, record in artifacts.records(run):
+    for artifact, record in artifacts.records(run):
         curve = points(record.get("curve") or {})
         if not curve or "step" not in curve[0]:  # a line between networks is no training
             continue
-        folder = target / run.name / unit
+        folder = target / run.name / artifact
         atomic.remove(folder)
         with atomic.writing(folder), tensorboardX.SummaryWriter(str(folder)) as writer:
             for point in curve:
@@ -40,5 +40,5 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
                 for metric, value in point.items():
                     if value is not None:
                         writer.add_scalar(metric, value, step)
-        written.append(unit)
+        written.append(artifact)
     return written

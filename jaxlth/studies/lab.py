@@ -79,12 +79,12 @@ class Lab:
         several = len(info.tasks) > 1
         parts = {"tasks": info.tasks, "widths": info.widths} if several else {}
         shape = {"shape": info.shape, "classes": info.classes}
-        self.run.note(shape | parts | store.facts.of_data(self.experiment.identity))
+        self.run.add_facts(shape | parts | store.facts.of_data(self.experiment.identity))
         self.expect(expected)
 
     def expect(self, artifacts: Iterable[str]) -> None:
         """Tell the run how many artifacts it is to hold: those expected and those it has."""
-        self.run.plan(len({*artifacts, *(name for name, _ in self.run.records())}))
+        self.run.set_expected_count(len({*artifacts, *(name for name, _ in self.run.records())}))
 
     def train(
         self,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -94,12 +94,22 @@ def prunable_model(config: Any, *, shape: tuple[int, ...], classes: int) -> Prun
     model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     check_weights(config, like)
-    dense = masks.without(masks.dense(_zeros(like)), config.exclude)
+    dense = excluding(masks.dense(_zeros(like)), config.exclude)
     settings.require(
         masks.size(dense) > 0,
         f"`exclude` leaves no weight to prune; got {' '.join(config.exclude)}.",
     )
     return PrunableModel(config, model, like, dense)
+
+
+def excluding(mask: masks.Mask, exclude: Sequence[str]) -> masks.Mask:
+    """Return a mask in which the weights of these names or patterns are never pruned.
+
+    Raises:
+      ValueError: a pattern matches no weight.
+    """
+    with settings.renamed({"leave_out": "exclude"}):
+        return masks.without(mask, exclude)
 
 
 def _zeros(like: Network) -> masks.Params:

@@ -157,7 +157,7 @@ def train_networks(
     layout = compiled_training.layout(len(requests))
     num_pending += len(missing)
     steps = {
-        request.artifact: run.reached(request.artifact, _notes(request)) or request.start_step
+        request.artifact: run.latest_step(request.artifact, _notes(request)) or request.start_step
         for request in missing
     }
     for step in sorted(set(steps.values()), reverse=True):

@@ -2,21 +2,21 @@
 
 `wrap` turns a network into one whose parameters are scores, one for each prunable weight; its
 weights are frozen. It trains, rewinds and is stored as any other network, under the mask that keeps
-every score, replicates side by side. What is `found` is an ordinary mask of the network within,
-whose weights may be trained then: `inner` has them.
+every score, replicates side by side. Its `mask_of` is an ordinary mask of the network within, whose
+weights may be trained then: `inner` has them.
 
   supermask = supermasks.wrap(model, config, steps=steps)
   trainer = train.make(supermask, supermasks.optimizer(config, optimizer), batch_size=60)
   ...
-  ticket = supermasks.inner(network, config), supermasks.found(network, config)
+  ticket = supermasks.inner(network, config), supermasks.mask_of(network, config)
 """
 
 from jaxlth.supermasks.config import METHODS, WEIGHTS, SupermaskConfig, SupermaskRule
 from jaxlth.supermasks.wrapping import (
     Frozen,
-    drawn,
-    found,
+    frozen_network,
     inner,
+    mask_of,
     optimizer,
     rescaled,
     weights,
@@ -29,9 +29,9 @@ __all__ = [
     "Frozen",
     "SupermaskConfig",
     "SupermaskRule",
-    "drawn",
-    "found",
+    "frozen_network",
     "inner",
+    "mask_of",
     "optimizer",
     "rescaled",
     "weights",

@@ -21,25 +21,25 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
       The published code of each method: 0 for bernoulli, U[0, 1) for gem-miner, and for edge-popup
       PyTorch's default for weights, uniform within 1 / sqrt(inputs of a unit).
     """
-    drawn = keys.uniform(weights, key=key)
+    draws = keys.uniform(weights, key=key)
     if config.method == "bernoulli":
-        return jax.tree.map(lambda u: jnp.full_like(u, config.initial_score), drawn)
+        return jax.tree.map(lambda u: jnp.full_like(u, config.initial_score), draws)
     if config.method == "gem-miner":
-        return drawn
-    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(max(1, math.prod(u.shape[:-1]))), drawn)
+        return draws
+    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(max(1, math.prod(u.shape[:-1]))), draws)
 
 
-def soft(config: SupermaskConfig, scores: masks.Params, live: masks.Mask | None) -> masks.Params:
-    """Return what takes the place of the mask in the gradient."""
+def soft(config: SupermaskConfig, scores: masks.Params, active: masks.Mask | None) -> masks.Params:
+    """Return the tree that takes the place of the mask in the gradient."""
     if config.method == "bernoulli":
         return jax.tree.map(jax.nn.sigmoid, scores)
     if config.method == "edge-popup":
         return jax.tree.map(jnp.abs, scores)
-    return masks.apply(scores, live)  # what is frozen out gets no gradient
+    return masks.apply(scores, active)  # what is frozen out gets no gradient
 
 
 def kept(
-    config: SupermaskConfig, scores: masks.Params, live: masks.Mask | None, *, key: jax.Array
+    config: SupermaskConfig, scores: masks.Params, active: masks.Mask | None, *, key: jax.Array
 ) -> masks.Mask:
     """Return the mask of these scores; `key` is that of bernoulli's draws."""
     scores = jax.lax.stop_gradient(scores)
@@ -47,10 +47,10 @@ def kept(
         draws = keys.uniform(scores, key=key)
         return jax.tree.map(lambda u, score: u < jax.nn.sigmoid(score), draws, scores)
     if config.method == "gem-miner":
-        return jax.tree.map(lambda score, keep: (score >= 0.5) & keep, scores, live)
+        return jax.tree.map(lambda score, keep: (score >= 0.5) & keep, scores, active)
     counts = {name: _count(config, leaf.size) for name, leaf in trees.named(scores).items()}
-    everywhere = jax.tree.map(lambda score: jnp.ones_like(score, bool), scores)
-    return prune.layerwise_topk(jax.tree.map(jnp.abs, scores), everywhere, keep=counts)
+    dense = jax.tree.map(lambda score: jnp.ones_like(score, bool), scores)
+    return prune.layerwise_topk(jax.tree.map(jnp.abs, scores), dense, keep=counts)
 
 
 def check_density(config: SupermaskConfig, dense: masks.Mask) -> None:
@@ -65,10 +65,10 @@ def check_density(config: SupermaskConfig, dense: masks.Mask) -> None:
     sizes = {"the network": masks.size(dense)}
     if config.method == "edge-popup":
         sizes = {f"the layer {name}": leaf.size for name, leaf in trees.named(dense).items()}
-    for what, size in sorted(sizes.items(), key=lambda pair: pair[1]):
+    for where, size in sorted(sizes.items(), key=lambda pair: pair[1]):
         settings.require(
             size == 0 or _count(config, size) > 0,
-            f"`density` {config.density:g} keeps none of the {size} weights of {what}; "
+            f"`density` {config.density:g} keeps none of the {size} weights of {where}; "
             f"{1 / max(size, 1):.2g} keeps one.",
         )
 
@@ -76,13 +76,13 @@ def check_density(config: SupermaskConfig, dense: masks.Mask) -> None:
 def frozen_out(
     config: SupermaskConfig,
     scores: masks.Params,
-    live: masks.Mask,
+    active: masks.Mask,
     *,
     step: jax.Array,
     steps: int,
     key: jax.Array,
 ) -> masks.Mask:
-    """Return what of `live` gem-miner has not frozen out before a step of training.
+    """Return the part of `active` that gem-miner has not frozen out before a step of training.
 
     The lowest scores of the whole network go, at evenly spaced steps, so many each time that
     densities fall by one factor to the target. Of equal scores, and clipping makes many 0 or 1,
@@ -91,7 +91,7 @@ def frozen_out(
     Args:
       config: the density and the number of prunings.
       scores: of all weights.
-      live: what was not frozen out before.
+      active: what was not frozen out before.
       step: of training, about to be taken.
       steps: length of training.
       key: of the draws.
@@ -99,32 +99,32 @@ def frozen_out(
     References:
       Sreenivasan et al. 2022, Algorithm 1; their code prunes every 5 of 150 epochs.
     """
-    size = masks.size(live)
+    size = masks.size(active)
     keep = _count(config, size)
     keeps = [size, *prune.round_counts(size, keep=keep, rounds=config.prunings)]
-    times = [at * steps // (config.prunings + 1) for at in range(1, config.prunings + 1)]
+    times = [pruning * steps // (config.prunings + 1) for pruning in range(1, config.prunings + 1)]
     due = jnp.searchsorted(jnp.asarray(times, jnp.int32), step, side="right")
     keep = jnp.asarray(keeps, jnp.int32)[due]
     scores = jax.lax.stop_gradient(scores)
 
-    def over(state: tuple[masks.Mask, jax.Array]) -> jax.Array:
-        live, keep = state
-        return masks.kept(live) > keep
+    def has_excess(state: tuple[masks.Mask, jax.Array]) -> jax.Array:
+        active, keep = state
+        return masks.kept(active) > keep
 
-    def pruned(state: tuple[masks.Mask, jax.Array]) -> tuple[masks.Mask, jax.Array]:
-        live, keep = state
-        top = prune.global_topk(scores, live, keep=keep)
+    def prune_step(state: tuple[masks.Mask, jax.Array]) -> tuple[masks.Mask, jax.Array]:
+        active, keep = state
+        top = prune.global_topk(scores, active, keep=keep)
         least = jnp.min(jnp.stack(jax.tree.leaves(jax.tree.map(_least, scores, top))))
         above = jax.tree.map(lambda score, leaf: leaf & (score > least), scores, top)
-        tied = jax.tree.map(lambda score, leaf: leaf & (score == least), scores, live)
+        tied = jax.tree.map(lambda score, leaf: leaf & (score == least), scores, active)
         # By what changes in the loop, or XLA moves the draws out of it, to every step of training.
-        draws = keys.uniform(scores, key=keys.fold(key, masks.kept(live)))
-        drawn = prune.global_topk(draws, tied, keep=keep - masks.kept(above))
-        return jax.tree.map(jnp.logical_or, above, drawn), keep
+        draws = keys.uniform(scores, key=keys.fold(key, masks.kept(active)))
+        selected = prune.global_topk(draws, tied, keep=keep - masks.kept(above))
+        return jax.tree.map(jnp.logical_or, above, selected), keep
 
     # Run once if something is due. Under vmap `cond` would prune in every step, and choose then.
-    live, _ = jax.lax.while_loop(over, pruned, (live, keep))
-    return live
+    active, _ = jax.lax.while_loop(has_excess, prune_step, (active, keep))
+    return active
 
 
 @jax.custom_jvp
@@ -157,12 +157,12 @@ def scaled(weights: masks.Params, parts: masks.Params, *, rescale: bool) -> mask
         that number too, as in the code of Zhou et al. 2019.
     """
 
-    def part_of(w: jax.Array, part: jax.Array | None) -> jax.Array:
+    def scaled_leaf(w: jax.Array, part: jax.Array | None) -> jax.Array:
         if part is None:
             return w
         return w * part * factor(part) if rescale else w * part
 
-    return jax.tree.map(part_of, weights, parts)
+    return jax.tree.map(scaled_leaf, weights, parts)
 
 
 def factor(part: jax.Array) -> jax.Array:

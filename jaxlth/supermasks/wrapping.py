@@ -1,4 +1,4 @@
-"""A network whose parameters are scores, and what is found in it."""
+"""A network whose parameters are scores, and the mask that they stand for."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Frozen(NamedTuple):
     stats: Any  # its batch statistics
     key: jax.Array  # (2,) uint32, of the masks drawn
     passes: jax.Array  # () int32, forward passes in training so far
-    live: masks.Mask | None  # what gem-miner has not frozen out; None for other methods
+    active: masks.Mask | None  # what gem-miner has not frozen out; None for other methods
 
 
 def wrap(
@@ -56,7 +56,7 @@ def wrap(
         )
 
     def init(key: jax.Array) -> Network:
-        within = drawn(model, config, key=key, prunable=prunable)
+        within = frozen_network(model, config, key=key, prunable=prunable)
         dense = prunable(within.params)
         settings.require(masks.size(dense) > 0, "`prunable` must keep a weight; it keeps none.")
         masking.check_density(config, dense)
@@ -68,39 +68,41 @@ def wrap(
             stats=within.stats,
             key=jax.random.bits(keys.substream(key, "supermask"), (2,), jnp.uint32),
             passes=jnp.zeros((), jnp.int32),
-            live=dense if config.method == "gem-miner" else None,
+            active=dense if config.method == "gem-miner" else None,
         )
         return Network({"scores": scores}, frozen)
 
-    def begun(network: Network) -> tuple[Network, Frozen]:
+    def begin_step(network: Network) -> tuple[Network, Frozen]:
         """Return the network within, masked for a step of training, and what goes on."""
         scores, frozen = network.params["scores"], network.stats
-        if frozen.live is not None:
-            live = masking.frozen_out(
+        if frozen.active is not None:
+            active = masking.frozen_out(
                 config,
                 scores,
-                frozen.live,
+                frozen.active,
                 step=frozen.passes,
                 steps=steps or 0,
-                key=_drawing(frozen),
+                key=_mask_key(frozen),
             )
-            frozen = frozen._replace(live=live)
-        kept = masking.kept(config, scores, frozen.live, key=_drawing(frozen))
-        soft = masking.soft(config, scores, frozen.live)
-        parts = jax.tree.map(masking.straight, kept, soft)
+            frozen = frozen._replace(active=active)
+        mask = masking.kept(config, scores, frozen.active, key=_mask_key(frozen))
+        soft = masking.soft(config, scores, frozen.active)
+        parts = jax.tree.map(masking.straight, mask, soft)
         params = masking.scaled(frozen.weights, parts, rescale=config.rescale)
         return Network(params, frozen.stats), frozen._replace(passes=frozen.passes + 1)
 
     def apply(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Frozen]:
-        within, frozen = begun(network) if train else (_tested(network, config), network.stats)
+        within, frozen = (
+            begin_step(network) if train else (_at_test(network, config), network.stats)
+        )
         logits, stats = model.apply(within, inputs, train)
         return logits, frozen._replace(stats=stats)
 
     def auxiliary(network: Network, inputs: jax.Array) -> tuple[jax.Array, jax.Array, Frozen]:
         assert model.auxiliary is not None
-        within, frozen = begun(network)
-        logits, aside, stats = model.auxiliary(within, inputs)
-        return logits, aside, frozen._replace(stats=stats)
+        within, frozen = begin_step(network)
+        logits, aux_logits, stats = model.auxiliary(within, inputs)
+        return logits, aux_logits, frozen._replace(stats=stats)
 
     return Model(
         init=init,
@@ -111,14 +113,14 @@ def wrap(
     )
 
 
-def drawn(
+def frozen_network(
     model: Model,
     config: SupermaskConfig,
     *,
     key: jax.Array,
     prunable: Callable[[masks.Params], masks.Mask] = masks.dense,
 ) -> Network:
-    """Return the network that a supermask is trained on: drawn by the model, changed as set.
+    """Return the network with the frozen weights: drawn by the model, changed by the settings.
 
     Args:
       model: the network within.
@@ -127,11 +129,11 @@ def drawn(
       prunable: parameters -> the mask that keeps all weights that have a score.
     """
     network = model.init(key)
-    return network._replace(params=_settled(network.params, prunable(network.params), config))
+    return network._replace(params=_freeze(network.params, prunable(network.params), config))
 
 
-def found(network: Network, config: SupermaskConfig) -> masks.Mask:
-    """Return the mask that a supermask has come to, an ordinary one of the network within.
+def mask_of(network: Network, config: SupermaskConfig) -> masks.Mask:
+    """Return the mask of a supermask, an ordinary one of the network within.
 
     It is the mask that evaluations see; of bernoulli, where they take expectations, what is kept
     with a probability above 1/2. For edge-popup the density is exact in each layer; gem-miner keeps
@@ -145,18 +147,18 @@ def found(network: Network, config: SupermaskConfig) -> masks.Mask:
     if config.at_test == "expected":
         return jax.tree.map(lambda score: score > 0, scores)
     if config.method == "gem-miner" and config.restore:
-        return frozen.live
-    return masking.kept(config, scores, frozen.live, key=_drawing(frozen, "test"))
+        return frozen.active
+    return masking.kept(config, scores, frozen.active, key=_mask_key(frozen, "test"))
 
 
 def weights(network: Network, config: SupermaskConfig) -> masks.Params:
-    """Return the parameters of the network within, scaled as they are used under what is `found`.
+    """Return the parameters of the network within, scaled as they are used under `mask_of`.
 
     Args:
       network: of the supermask.
       config: its settings.
     """
-    return rescaled(network.stats.weights, found(network, config), config)
+    return rescaled(network.stats.weights, mask_of(network, config), config)
 
 
 def rescaled(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
@@ -176,7 +178,7 @@ def rescaled(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) ->
 
 
 def inner(network: Network, config: SupermaskConfig) -> Network:
-    """Return the network within, to be trained or evaluated under the mask `found`.
+    """Return the network within, to be trained or evaluated under `mask_of`.
 
     Args:
       network: of the supermask.
@@ -198,26 +200,26 @@ def optimizer(
     if config.method != "gem-miner":
         return rule
 
-    def sloped(gradient: jax.Array, score: jax.Array) -> jax.Array:
-        return gradient + config.l1 * jnp.sign(score) + 2 * config.l2 * score
+    def with_penalty(grad: jax.Array, score: jax.Array) -> jax.Array:
+        return grad + config.l1 * jnp.sign(score) + 2 * config.l2 * score
 
-    def update(gradients, state, params=None, **extra):
+    def update(grads, state, params=None, **extra):
         updates, state = rule.update(
-            jax.tree.map(sloped, gradients, params), state, params, **extra
+            jax.tree.map(with_penalty, grads, params), state, params, **extra
         )
         return jax.tree.map(lambda s, step: jnp.clip(s + step, 0, 1) - s, params, updates), state
 
     return optax.GradientTransformationExtraArgs(rule.init, update)
 
 
-def _settled(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
-    """Return the weights that are frozen, of those drawn."""
+def _freeze(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
+    """Return the frozen weights, made from the drawn ones."""
 
-    def settled(path: tuple[Any, ...], w: jax.Array, keep: jax.Array | None) -> jax.Array:
+    def frozen_leaf(path: tuple[Any, ...], w: jax.Array, keep: jax.Array | None) -> jax.Array:
         name = trees.name(path)
         if keep is None and not masks.is_kernel(name, w):
-            fixed = {"bias": jnp.zeros_like, "scale": jnp.ones_like}
-            return fixed.get(roles.role(name) or "", jnp.asarray)(w)
+            constants = {"bias": jnp.zeros_like, "scale": jnp.ones_like}
+            return constants.get(roles.role(name) or "", jnp.asarray)(w)
         if config.weights.endswith("signed-constant"):
             # As Zhou et al. 2019. Ramanujan et al. 2020 have Kaiming's sqrt(2 / inputs of a unit),
             # which is this up to what a sample deviates where a Kaiming initialiser draws.
@@ -226,19 +228,19 @@ def _settled(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) ->
             w = w / math.sqrt(config.density)
         return w
 
-    return jax.tree_util.tree_map_with_path(settled, params, mask)
+    return jax.tree_util.tree_map_with_path(frozen_leaf, params, mask)
 
 
-def _drawing(frozen: Frozen, purpose: str = "train") -> jax.Array:
+def _mask_key(frozen: Frozen, purpose: str = "train") -> jax.Array:
     """Return the key of the masks drawn after so many passes."""
     key = jax.random.wrap_key_data(frozen.key, impl="threefry2x32")
     return keys.fold(keys.substream(key, purpose), frozen.passes)
 
 
-def _tested(network: Network, config: SupermaskConfig) -> Network:
+def _at_test(network: Network, config: SupermaskConfig) -> Network:
     """Return the network within as evaluations see it."""
     scores, frozen = network.params["scores"], network.stats
     if config.at_test == "expected":
         soft = masking.soft(config, scores, None)
         return Network(masking.scaled(frozen.weights, soft, rescale=config.rescale), frozen.stats)
-    return Network(masks.apply(weights(network, config), found(network, config)), frozen.stats)
+    return Network(masks.apply(weights(network, config), mask_of(network, config)), frozen.stats)

@@ -1,7 +1,8 @@
 """Training as one pure function of state, mask, data and key, and how it is laid out over devices.
 
 `plan` turns settings into numbers of steps, `train.make` gives the pure functions, `execution` maps
-them over replicates and devices, `fit` is the loop that a job watches.
+them over replicates and devices, `scanning`, `looping` and `streaming` compile them, `fit` is the
+loop that a job watches.
 """
 
 from jaxlth.training.config import TrainingConfig, check_whole, with_length

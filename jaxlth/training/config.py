@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from jaxlth import ranges, settings
 
-Checkpoint = Literal["last", "best"]
+CheckpointChoice = Literal["last", "best"]
 MOST_STEPS = 2_000_000_000  # a step counter has 32 bits, and the end of an epoch is beyond
 
 
@@ -32,7 +32,7 @@ class TrainingConfig:
     quarter of the training's work."""
     patience: Annotated[float | None, ranges.above(0)] = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
-    checkpoint: Checkpoint = "last"
+    checkpoint: CheckpointChoice = "last"
     """Which network of a training is kept: that of the last step (last), or that of the evaluation
     of least validation loss (best)."""
     train_examples: Annotated[int, ranges.above(0)] = 10_000
@@ -46,7 +46,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         ranges.check(self)
-        settings.check_choice("checkpoint", self.checkpoint, get_args(Checkpoint))
+        settings.check_choice("checkpoint", self.checkpoint, get_args(CheckpointChoice))
         settings.require(
             self.batch_size % self.data_parallel == 0,
             f"`data_parallel` must divide `batch_size`, {self.batch_size}; "

@@ -103,7 +103,7 @@ def disagreement(
     batch: Split,
     mean_std: tuple[Any, Any],
 ) -> Disagreement:
-    """Return how much two networks disagree on one batch; see `metric_sums`."""
+    """Return the disagreement of two networks on one batch; see `metric_sums`."""
     inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
     (entropies, classes), (other_entropies, other_classes) = (
         _entropies_and_classes(classifier, network, mask, inputs, batch.labels) for network in pair
@@ -194,7 +194,7 @@ def mean_numpy(sums: MetricSums, count: int, *, tasks: int = 1) -> Evaluation:
 
 
 def labels_per_example(split: Split) -> int:
-    """Return how many labels each example of a split has."""
+    """Return the number of labels of each example of a split."""
     return math.prod(split.labels.shape[1:])
 
 

@@ -6,24 +6,22 @@ are cut changes nothing in the numbers.
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import distributed
-from jaxlth.data import Dataset, Split, StreamConfig
-from jaxlth.training import Plan, evaluation, looping, streaming
-from jaxlth.training.execution import BatchSums, Compiled, Layout
+from jaxlth.data import StreamConfig
+from jaxlth.training import Plan, looping, scanning, streaming
+from jaxlth.training.execution import Compiled, Layout
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
 
 CHUNK_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
 FIRST_CHUNK_STEPS = 50  # before the pace is known
 MULTI_EVAL_GAP = 64  # steps between evaluations up to which one program makes several of them
-MULTI_EVAL_COUNT = 64  # evaluations that one call of it makes at most
 
 Row = dict[str, Any]  # one evaluation of one network: numbers, None where there is none
 
@@ -67,78 +65,8 @@ def compile(
     """
     if stream is not None:
         return streaming.functions(trainer, layout, stream, train_examples)
-    make = looping.functions if layout.looped else _scanned
-    return make(trainer, layout, train_examples)
-
-
-def _scanned(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
-    """Return functions that are one program each: no way back to the host at every step."""
-
-    def train_subset(dataset: Dataset) -> Split:
-        return looping.spaced(dataset.train, train_examples)
-
-    def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
-        network, split = trainer.finish(state), train_subset(dataset)
-        return network, trainer.evaluate(network, mask, split, dataset.mean, dataset.std)
-
-    def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
-        def sums(trees: Any, split: Split, mean_std: Any) -> Any:
-            size = max(1, evaluation.SCANNED_BATCH // layout.per_device)
-            return evaluation.sum_over_split(
-                lambda batch: batch_sums(trees, batch, mean_std), split, size=size
-            )
-
-        return layout.map(sums, (0, None, None))
-
-    loop_axes = (0, 0, None, 0, None, None, None)
-    return Compiled(
-        layout=layout,
-        multi_eval_loop=layout.map(_multi_eval_loop(trainer), loop_axes, donate=True),
-        advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
-        measure=layout.map(trainer.measure, (0, 0, None, None, None)),
-        finish=layout.map(finish, (0, 0, None)),
-        train_subset=train_subset,
-        make_sums=make_sums,
-    )
-
-
-def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:
-    """Return the function `multi_eval_loop` of a `Compiled`, for one network."""
-
-    def loop(
-        state: Any,
-        mask: Any,
-        dataset: Dataset,
-        key: Any,
-        last_eval_step: Any,
-        ends: Any,
-        count: Any,
-    ):
-        """Go on to ends[1], ..., ends[count], measuring at each, unless training has stopped."""
-
-        def is_active(carry: Any) -> Any:
-            at, state, _, _ = carry
-            return (at < count) & (state.stopped_step == NEVER)
-
-        def to_next_end(carry: Any) -> Any:
-            at, state, last_eval_step, history = carry
-            end = ends[at + 1]
-            state = trainer.advance(state, mask, dataset, key, ends[at], end)
-            state, measured = trainer.measure(state, mask, dataset, end, last_eval_step)
-            history = jax.tree.map(lambda all, now: all.at[at].set(now), history, measured)
-            return at + 1, state, end, history
-
-        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
-        _, shapes = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], last_eval_step)
-        history = jax.tree.map(
-            lambda leaf: jnp.zeros((MULTI_EVAL_COUNT, *leaf.shape), leaf.dtype), shapes
-        )
-        _, state, _, history = jax.lax.while_loop(
-            is_active, to_next_end, (0, state, last_eval_step, history)
-        )
-        return state, history
-
-    return loop
+    functions = looping.functions if layout.looped else scanning.functions
+    return functions(trainer, layout, train_examples)
 
 
 def fit(
@@ -246,7 +174,7 @@ def _stopped_steps(compiled: Compiled, group: _Group) -> list[int]:
 
 
 def _num_fused(steps: list[int], evaluations: set[int], save_steps: set[int]) -> int:
-    """Return how many targets are evaluations, of which only the last may be a save step too.
+    """Return the number of next targets that one call can evaluate, up to a save step.
 
     Example:
       >>> _num_fused([4, 8, 12], {4, 8, 12}, {8}), _num_fused([4, 7, 8], {4, 8}, {7})
@@ -275,7 +203,9 @@ def _fit_with_frequent_evaluations(
         else:
             ends, pending = pending[:count], pending[count:]
             group, seconds = _multi_eval(compiled, group, step, ends, last_eval_step)
-            num_evals = min(MULTI_EVAL_COUNT, _next_chunk_of_all(num_evals, count, seconds))
+            num_evals = min(
+                scanning.MULTI_EVAL_COUNT, _next_chunk_of_all(num_evals, count, seconds)
+            )
             end = last_eval_step = ends[-1]
         step = end
         yield TrainEvent(step, group.states, group.rows)
@@ -286,7 +216,7 @@ def _multi_eval(
 ) -> tuple[_Group, float]:
     """Return a group at the last of several evaluations, and the seconds until there."""
     assert compiled.multi_eval_loop is not None
-    padded = np.full(MULTI_EVAL_COUNT + 1, ends[-1], np.int32)
+    padded = np.full(scanning.MULTI_EVAL_COUNT + 1, ends[-1], np.int32)
     padded[: len(ends) + 1] = [step, *ends]
     clock = time.perf_counter()
     states, history = compiled.multi_eval_loop(

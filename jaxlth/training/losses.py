@@ -2,7 +2,7 @@
 
 A task of several outputs has labels 0, 1, ..., and the softmax of its outputs are the chances of
 each. A task of one output has labels 0 and 1, and the sigmoid of its output is the chance of 1.
-Tasks are told by their numbers of outputs, in a row; one task, or () for all outputs of a network,
+`tasks` are their numbers of outputs, in a row; one task, or () for all outputs of a network,
 has labels (n,), several have labels (n, tasks). The loss of an example is the sum over its tasks.
 Labels that are no class are refused where their values are known: not within `jax.jit`.
 

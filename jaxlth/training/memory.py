@@ -57,7 +57,7 @@ def check(needs: Sequence[Need], available: int | None) -> None:
 
 
 def of_weights(option: str, like: Network) -> Need:
-    """Return what the weights of one network and its mask need.
+    """Return the memory that the weights of one network and its mask need.
 
     Args:
       option: that their number grows with.
@@ -77,7 +77,7 @@ def of_training(
     shape: tuple[int, ...],
     arrays: Any,
 ) -> list[Need]:
-    """Return what a training needs on one device, or on the host where that is the device.
+    """Return the memory that a training needs on one device, or on the host where that is it.
 
     Args:
       option: that the number of weights grows with.
@@ -102,7 +102,7 @@ def of_training(
 
 
 def of_stream(config: StreamConfig, training: TrainingConfig) -> list[Need]:
-    """Return what reading streamed images needs on the host: 3 bytes a pixel.
+    """Return the memory that streamed images need on the host: 3 bytes a pixel.
 
     The option that batches grow with is the one that is the most times its default.
     """

@@ -63,30 +63,19 @@ def plan(
     )
     settings.require(dilation > 0, f"`dilation` must be above 0; got {dilation}.")
     steps_per_epoch = examples // training.batch_size
-    if training.steps is None:
-        name, length, steps_per_unit = "epochs", training.epochs, steps_per_epoch
-    else:
-        name, length, steps_per_unit = "steps", training.steps, 1
+    per_unit = steps_per_epoch if training.steps is None else 1
 
     def in_steps(time: float) -> int:
-        return round(min(time * steps_per_unit * dilation, MOST_STEPS))
+        return round(min(time * per_unit * dilation, MOST_STEPS))
 
-    settings.require(
-        length * steps_per_unit * dilation <= MOST_STEPS,
-        f"`{name}` must make at most {MOST_STEPS} steps (a step counter has 32 bits); got "
-        f"{length:g}{_dilated(dilation)}, {steps_per_unit} steps each.",
-    )
-    steps = in_steps(length)
-    settings.require(
-        steps >= 1,
-        f"`{name}` must make at least one step; got {length:g}, dilated by {dilation:g}.",
-    )
+    steps = _length_in_steps(training, per_unit=per_unit, dilation=dilation)
     for name, time in _times(training, optimizer):
-        time_in_steps(name, time, per_unit=steps_per_unit)
-    trained_examples = length * steps_per_unit * training.batch_size
-    default_interval = length / usual_evaluations(trained_examples, evaluated)
-    every = default_interval if training.evaluate_every is None else training.evaluate_every
-    every = max(1, in_steps(every))
+        time_in_steps(name, time, per_unit=per_unit)
+    interval = training.evaluate_every
+    if interval is None:
+        trained_examples = _length(training) * per_unit * training.batch_size
+        interval = _length(training) / usual_evaluations(trained_examples, evaluated)
+    every = max(1, in_steps(interval))
     settings.require(
         steps // every <= MOST_EVALUATIONS,
         f"`evaluate_every` must leave at most {MOST_EVALUATIONS} evaluations; got {every} steps "
@@ -102,8 +91,33 @@ def plan(
     )
 
 
+def _length(training: TrainingConfig) -> float:
+    """Return the length of a training, in epochs or in steps."""
+    return training.epochs if training.steps is None else training.steps
+
+
+def _length_in_steps(training: TrainingConfig, *, per_unit: int, dilation: float) -> int:
+    """Return the length of a training in steps.
+
+    Raises:
+      ValueError: it is shorter than a step, or longer than a step counter holds.
+    """
+    name, length = "epochs" if training.steps is None else "steps", _length(training)
+    settings.require(
+        length * per_unit * dilation <= MOST_STEPS,
+        f"`{name}` must make at most {MOST_STEPS} steps (a step counter has 32 bits); got "
+        f"{length:g}{_dilated(dilation)}, {per_unit} steps each.",
+    )
+    steps = round(length * per_unit * dilation)
+    settings.require(
+        steps >= 1,
+        f"`{name}` must make at least one step; got {length:g}, dilated by {dilation:g}.",
+    )
+    return steps
+
+
 def usual_evaluations(trained: float, evaluated: int) -> int:
-    """Return how often a network is evaluated in training where no setting says so.
+    """Return the number of evaluations in a training where no setting gives it.
 
     All evaluations together take at most a quarter of the training's floating-point operations, but
     for the one at its end: to train on an example takes three times what evaluating it does.

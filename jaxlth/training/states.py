@@ -1,4 +1,4 @@
-"""What a training goes on with, and when it ends: patience, divergence, the best so far."""
+"""The state of a training, and when it ends: patience, divergence, the best so far."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class Best(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a training goes on with."""
+    """The state of a training between two steps."""
 
     network: Network
     opt: optax.OptState
@@ -33,7 +33,7 @@ class State(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What one looks at after each evaluation."""
+    """The metrics of an evaluation."""
 
     train_loss: jax.Array  # () mean over the steps since the last evaluation, nats
     validation: Evaluation | None

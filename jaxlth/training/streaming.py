@@ -74,6 +74,31 @@ def functions(
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
     """
     update = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
+
+    def advance(states: Any, masks: Any, feed: Feed, _keys: Any, start_step: Any, end: Any) -> Any:
+        for step, (batch, mean_std) in feed.batches(int(start_step), int(end)):
+            jax.block_until_ready(states.loss_sum)  # one step under way, while the next is decoded
+            states = update(states, masks, batch, mean_std, np.int32(step))
+        return states
+
+    def train_subset(data: Streamed) -> encoded.Source:
+        return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
+
+    called = looping.compiled(
+        trainer,
+        layout,
+        advance=advance,
+        make_sums=_make_sums(trainer, layout, config),
+        sizes=lambda source: (source.examples, 1),
+        train_subset=train_subset,
+    )
+    return dataclasses.replace(called, open_data=_open_data(trainer, layout, config))
+
+
+def _make_sums(
+    trainer: Trainer, layout: Layout, config: StreamConfig
+) -> Callable[[BatchSums], Callable[..., Any]]:
+    """Return the function `make_sums` of a `Compiled`, for streams that all devices share."""
     axis = BatchAxis(AXIS, len(layout.devices))
 
     def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
@@ -91,6 +116,14 @@ def functions(
             return evaluation.total(workers.prefetch(parts, put=lambda sums: sums, depth=1))
 
         return sums
+
+    return make_sums
+
+
+def _open_data(
+    trainer: Trainer, layout: Layout, config: StreamConfig
+) -> Callable[..., contextlib.AbstractContextManager[Feed]]:
+    """Return the function `open_data` of a `Compiled`: it gives a `Feed`."""
 
     def open_data(
         data: Streamed, keys: jax.Array, end: int
@@ -113,21 +146,4 @@ def functions(
 
         return contextlib.closing(Feed(from_step, put=put, depth=config.prefetch))
 
-    def advance(states: Any, masks: Any, feed: Feed, _keys: Any, start_step: Any, end: Any) -> Any:
-        for step, (batch, mean_std) in feed.batches(int(start_step), int(end)):
-            jax.block_until_ready(states.loss_sum)  # one step under way, while the next is decoded
-            states = update(states, masks, batch, mean_std, np.int32(step))
-        return states
-
-    def train_subset(data: Streamed) -> encoded.Source:
-        return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
-
-    called = looping.compiled(
-        trainer,
-        layout,
-        advance=advance,
-        make_sums=make_sums,
-        sizes=lambda source: (source.examples, 1),
-        train_subset=train_subset,
-    )
-    return dataclasses.replace(called, open_data=open_data)
+    return open_data

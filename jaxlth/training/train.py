@@ -87,16 +87,10 @@ def make(
     classifier = Classifier(model, normalize, tasks)
     train_step = _make_train_step(classifier, optimizer, batch_axis)
     order, batch_at = _make_batches(batch_size, augmentation, batch_axis)
+    step, update = _make_single_steps(train_step, batch_at)
     update_early_stopping = functools.partial(
         states.update_early_stopping, patience=patience, keep_best=keep_best
     )
-
-    def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
-        batch = batch_at(dataset.train, order, key, step)
-        return update(state, mask, batch, (dataset.mean, dataset.std), step)
-
-    def update(state: State, mask, batch: Split, mean_std, step) -> State:
-        return states.keep_if_stopped(state, train_step(state, mask, batch, mean_std, step))
 
     def metric_sums(network: Network, mask, batch: Split, mean_std) -> MetricSums:
         return evaluation.metric_sums(classifier, network, mask, batch, mean_std)
@@ -241,6 +235,21 @@ def _make_advance(
         return states.keep_if_stopped(state, after)
 
     return advance
+
+
+def _make_single_steps(
+    train_step: Callable[..., State], batch_at: Callable[..., Split]
+) -> tuple[Callable[..., State], Callable[..., State]]:
+    """Return the functions `step` and `update` of a `Trainer`."""
+
+    def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
+        batch = batch_at(dataset.train, order, key, step)
+        return update(state, mask, batch, (dataset.mean, dataset.std), step)
+
+    def update(state: State, mask, batch: Split, mean_std, step) -> State:
+        return states.keep_if_stopped(state, train_step(state, mask, batch, mean_std, step))
+
+    return step, update
 
 
 def _make_evaluate(metric_sums: Callable[..., MetricSums]) -> Callable[..., Evaluation]:

@@ -121,7 +121,7 @@ class Analysis:
         try:
             whole = self._read(folder, asked, its_unit)
         except store.StoreError as error:  # then it is trained here
-            store.damage.name(error)
+            store.damage.warn(error)
             return
         if whole is not None:
             trees, its_record = whole

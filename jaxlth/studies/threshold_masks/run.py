@@ -30,6 +30,7 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import (
     LoadedExperiment,
     PrunableModel,
+    excluding,
     load_experiment,
     prunable_model,
 )
@@ -137,7 +138,7 @@ def prunable(
         weights.zeros,
         prunable=lambda name, w: masks.is_kernel(name, w) or roles.role(name) == "bias",
     )
-    return dataclasses.replace(weights, dense=masks.without(every, config.exclude))
+    return dataclasses.replace(weights, dense=excluding(every, config.exclude))
 
 
 def until(

@@ -24,7 +24,7 @@ from jaxlth.store import Run
 from jaxlth.studies import controls
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import LoadedExperiment, PrunableModel, load_experiment
+from jaxlth.studies.loading import LoadedExperiment, PrunableModel, excluding, load_experiment
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 from jaxlth.studies.train_supermasks.config import (
@@ -119,7 +119,7 @@ def _wrapped(experiment: LoadedExperiment, rule: supermasks.SupermaskConfig) -> 
 
 
 def _prunable(config: TrainSupermasksConfig) -> Callable[[masks.Params], masks.Mask]:
-    return lambda params: masks.without(masks.dense(params), config.exclude)
+    return lambda params: excluding(masks.dense(params), config.exclude)
 
 
 def _request_mask(
@@ -137,7 +137,7 @@ def _request_mask(
         return Ticket(init(keys.stream(seed, replicate, "initialization")), prunable.dense)
 
     def restore(network: Network) -> Ticket:
-        inner = supermasks.inner(network, rule), supermasks.found(network, rule)
+        inner = supermasks.inner(network, rule), supermasks.mask_of(network, rule)
         return Ticket(*jax.device_get(inner))
 
     return TrainRequest(
@@ -177,7 +177,7 @@ def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) 
 
     def drawn(key: jax.Array) -> Network:
         """Return other weights, made as those were that the mask was trained on."""
-        new = supermasks.drawn(prunable.model, rule, key=key, prunable=_prunable(config))
+        new = supermasks.frozen_network(prunable.model, rule, key=key, prunable=_prunable(config))
         return new._replace(params=supermasks.rescaled(new.params, ticket.mask, rule))
 
     kept = int(masks.kept(ticket.mask))

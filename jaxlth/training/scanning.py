@@ -1,0 +1,95 @@
+"""Training whose steps are scanned: many steps, with their evaluations, in one program.
+
+So accelerators train, and networks without convolutions on CPU: nothing goes back to the host
+between steps. `looping` and `streaming` give the same functions where that does not serve.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlth.data import Dataset, Split
+from jaxlth.training import evaluation, looping
+from jaxlth.training.execution import BatchSums, Compiled, Layout
+from jaxlth.training.states import NEVER
+from jaxlth.training.train import Trainer
+
+MULTI_EVAL_COUNT = 64  # evaluations that one call of `multi_eval_loop` makes at most
+
+
+def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
+    """Return functions that are one program each.
+
+    Args:
+      trainer: the training.
+      layout: how networks are placed.
+      train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
+    """
+
+    def train_subset(dataset: Dataset) -> Split:
+        return looping.spaced(dataset.train, train_examples)
+
+    def finish(state: Any, mask: Any, dataset: Dataset) -> Any:
+        network, split = trainer.finish(state), train_subset(dataset)
+        return network, trainer.evaluate(network, mask, split, dataset.mean, dataset.std)
+
+    def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
+        def sums(trees: Any, split: Split, mean_std: Any) -> Any:
+            size = max(1, evaluation.SCANNED_BATCH // layout.per_device)
+            return evaluation.sum_over_split(
+                lambda batch: batch_sums(trees, batch, mean_std), split, size=size
+            )
+
+        return layout.map(sums, (0, None, None))
+
+    loop_axes = (0, 0, None, 0, None, None, None)
+    return Compiled(
+        layout=layout,
+        multi_eval_loop=layout.map(_multi_eval_loop(trainer), loop_axes, donate=True),
+        advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
+        measure=layout.map(trainer.measure, (0, 0, None, None, None)),
+        finish=layout.map(finish, (0, 0, None)),
+        train_subset=train_subset,
+        make_sums=make_sums,
+    )
+
+
+def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:
+    """Return the function `multi_eval_loop` of a `Compiled`, for one network."""
+
+    def loop(
+        state: Any,
+        mask: Any,
+        dataset: Dataset,
+        key: Any,
+        last_eval_step: Any,
+        ends: Any,
+        count: Any,
+    ):
+        """Go on to ends[1], ..., ends[count], measuring at each, unless training has stopped."""
+
+        def is_active(carry: Any) -> Any:
+            at, state, _, _ = carry
+            return (at < count) & (state.stopped_step == NEVER)
+
+        def to_next_end(carry: Any) -> Any:
+            at, state, last_eval_step, history = carry
+            end = ends[at + 1]
+            state = trainer.advance(state, mask, dataset, key, ends[at], end)
+            state, measured = trainer.measure(state, mask, dataset, end, last_eval_step)
+            history = jax.tree.map(lambda all, now: all.at[at].set(now), history, measured)
+            return at + 1, state, end, history
+
+        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
+        _, shapes = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], last_eval_step)
+        history = jax.tree.map(
+            lambda leaf: jnp.zeros((MULTI_EVAL_COUNT, *leaf.shape), leaf.dtype), shapes
+        )
+        _, state, _, history = jax.lax.while_loop(
+            is_active, to_next_end, (0, state, last_eval_step, history)
+        )
+        return state, history
+
+    return loop
