@@ -5,6 +5,7 @@ variables.
 """
 
 import os
+import pathlib
 import re
 import unicodedata
 
@@ -59,3 +60,20 @@ def _with_home(text: str, setting: str) -> str:
         "without ~.",
     )
     return home + slash + rest
+
+
+def relative(path: str | os.PathLike[str]) -> str:
+    """Return a path as one types it here."""
+    path, here = pathlib.Path(path), pathlib.Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def check_folder(option: str, folder: str) -> None:
+    """Raise ValueError where a folder to write to is none, or lies on no mounted disk."""
+    require("://" not in folder, f"`{option}` must be a local or mounted folder; got {folder!r}.")
+    path = pathlib.Path(folder).absolute()
+    for place in (path, *path.parents):
+        require(
+            place.is_dir() or not place.exists(),
+            f"`{option}` must be a folder, but {relative(place)} is a file.",
+        )

@@ -187,7 +187,7 @@ def changed(settings: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             if inner := changed(value):
                 result[field.name] = inner
-        elif value != _default(field):
+        elif value != default(field):
             result[field.name] = list(value) if isinstance(value, tuple) else value
     return result
 
@@ -294,7 +294,8 @@ def _text(path: pathlib.Path) -> str:
         raise ValueError(f"{path} is not valid TOML, whose text is UTF-8: {error}.") from error
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def default(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field that has one."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default

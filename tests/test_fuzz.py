@@ -268,7 +268,7 @@ def file_case(draw):
     name = draw.choice(BASES)[0]
     cls = COMMANDS[name]
     odd = odd_options(draw, cls) if draw.random() < 0.2 else []
-    text = settings.to_toml(cls().job)
+    text = settings.to_toml(cls().config)
     return Case([name, "--settings", "odd.toml", *odd, *NOWHERE], mutated(draw, text))
 
 

@@ -207,7 +207,7 @@ def test_hosts_with_other_data_are_named():
 @contextlib.contextmanager
 def opened(words, root, out, *, job):
     """Open the run that a command line would open, on the data in `root`, and train nothing."""
-    config = parse([*words, "--data-dir", str(root), "--out", str(out)]).job
+    config = parse([*words, "--data-dir", str(root), "--out", str(out)]).config
     known = data.identify(config.data)
     label = run_label(config)
     with store.open_run(out, config, job=job, label=label, data=known) as run:
@@ -328,7 +328,7 @@ def test_a_finished_run_refuses_other_data_and_takes_copies(trained, tmp_path, c
 
 def test_the_folder_of_a_run_has_the_name_that_it_had(trained):
     (info,) = store.runs(trained / "runs")
-    config = parse([*IMP, "--data-dir", "x"]).job
+    config = parse([*IMP, "--data-dir", "x"]).config
     assert info.path == store.folder(trained / "runs", config, job="imp", label="mnist-mlp-4")
 
 
@@ -370,7 +370,7 @@ def test_a_run_of_a_version_without_digests_takes_that_of_the_next_data(trained,
 def test_jobs_called_from_python_refuse_other_data_too(trained, tmp_path):
     """Whoever opens a run without naming its data is refused where the job begins."""
     out = runs(trained, tmp_path)
-    config = parse([*MORE, "--data-dir", str(trained / "other")]).job
+    config = parse([*MORE, "--data-dir", str(trained / "other")]).config
     with store.open_run(out, config, job="imp", label=run_label(config)) as run:
         events = imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=60), config)
         with pytest.raises(store.StoreError, match="was made with the data in"):
@@ -386,7 +386,7 @@ def test_instability_takes_over_networks_of_the_same_data_only(trained, tmp_path
     words = ["instability", *SIDE, "--data", "mnist", "--rewind-steps", "0"]
     root = trained / ("other" if place == "other" else "copy")
     with opened(words, root, out, job="instability") as run:
-        experiment = instability.prepare(parse([*words, "--data-dir", str(root)]).job)
+        experiment = instability.prepare(parse([*words, "--data-dir", str(root)]).config)
         Lab(experiment, run).begin(())
         Analysis(Lab(experiment, run))._adopt_dense(0, 0)
         assert run.has(instability_artifacts.dense(0)) == (place == "copy")
@@ -397,7 +397,7 @@ def test_a_ticket_whose_start_needs_data_is_not_made_of_others(tmp_path):
         write_mnist(tmp_path / place, change=change)
     words = ["prune-early", *SIDE, "--data", "mnist", "--density", "0.5", "--weights", "snip"]
     words += ["--per-class", "1"]
-    config = parse([*words, "--data-dir", str(tmp_path / "one")]).job
+    config = parse([*words, "--data-dir", str(tmp_path / "one")]).config
     known = data.identify(config.data)
     method = all_methods(config)[0]
     with store.open_run(tmp_path, config, job="prune-early", label="x", data=known) as run:

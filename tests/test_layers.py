@@ -15,7 +15,7 @@ PACKAGE = ROOT / "jaxlth"
 
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
-    ("ranges", "programs"),
+    ("ranges", "programs", "signals"),
     ("trees", "roles", "labels", "keys", "settings", "topk", "distributed"),
     ("paths",),
     ("masks",),

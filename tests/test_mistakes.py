@@ -525,7 +525,7 @@ def test_settings_of_a_stream_without_effect_are_refused(capfd):
 def test_a_setting_without_effect_that_names_a_run_extends_it(capfd):
     words = ["prune-early", "--rounds", "2", *NOWHERE]
     assert "`rounds` 2 has no effect on the schedules uss." in complaint(words, capfd)
-    job = parsing.parse([*words, "--schedule", "ums"]).job
+    job = parsing.parse([*words, "--schedule", "ums"]).config
     with store.open_run("runs", job, job="prune-early", label=run_label(job)):
         pass
     assert "There is no data directory nowhere" in complaint(words, capfd)
@@ -616,12 +616,12 @@ def test_a_value_of_a_million_characters_is_not_echoed_whole(arguments, long, ca
     ],
 )
 def test_none_stands_for_an_empty_list(words, name, value):
-    assert getattr(parsing.parse(["imp", *words]).job, name) == value
+    assert getattr(parsing.parse(["imp", *words]).config, name) == value
 
 
 def test_controls_of_early_pruning_come_beside_the_tickets():
-    assert parsing.parse(["prune-early", "--controls", "none"]).job.controls == ()
-    assert parsing.parse(["prune-early", "--controls", "shuffled"]).job.controls == ("shuffled",)
+    assert parsing.parse(["prune-early", "--controls", "none"]).config.controls == ()
+    assert parsing.parse(["prune-early", "--controls", "shuffled"]).config.controls == ("shuffled",)
 
 
 def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):
@@ -629,9 +629,9 @@ def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):
     (tmp_path / "mine.toml").write_text("\ufefflevels = 5\n", encoding="utf-8")
     asked = ["--out=~/a", "--data-dir", "$HOME/b", "--tensorboard", "~/c"]
     command = parsing.parse(["imp", "--settings=~/mine.toml", *asked])
-    assert command.job.levels == 5
+    assert command.config.levels == 5
     assert command.settings == f"{tmp_path}/mine.toml"
-    assert (command.out, command.job.data.data_dir) == (f"{tmp_path}/a", f"{tmp_path}/b")
+    assert (command.out, command.config.data.data_dir) == (f"{tmp_path}/a", f"{tmp_path}/b")
     assert command.tensorboard == f"{tmp_path}/c"
     assert parsing.parse(["results", "~/d"]).runs == (f"{tmp_path}/d",)
     assert parsing.parse(["figure", "--file", "~/e.png"]).file == f"{tmp_path}/e.png"
@@ -644,7 +644,7 @@ def test_paths_are_used_as_they_are_meant(monkeypatch, tmp_path):
 
 def training_of(*words):
     command = parsing.parse(list(words))
-    return command.job.training.steps, command.job.training.epochs
+    return command.config.training.steps, command.config.training.epochs
 
 
 @pytest.mark.parametrize(
@@ -671,7 +671,7 @@ def test_steps_replace_the_epochs_of_a_settings_file_and_the_other_way_round(tmp
     assert training_of("imp", "--settings", "steps.toml", "--epochs", "5") == (None, 5.0)
     assert training_of("separation", "--settings", "steps.toml") == (70, 40.0)
     assert training_of("separation", "--settings", "epochs.toml") == (None, 7.0)
-    kept = parsing.parse(["imp", "--settings", "epochs.toml", "--steps", "5"]).job.training
+    kept = parsing.parse(["imp", "--settings", "epochs.toml", "--steps", "5"]).config.training
     assert kept.batch_size == 9
 
 
@@ -682,14 +682,16 @@ def test_steps_and_epochs_together_are_refused(capfd):
 
 
 def test_a_run_of_steps_and_one_of_epochs_keep_their_folders():
-    config = parsing.parse(["separation", "--steps", "60"]).job
+    config = parsing.parse(["separation", "--steps", "60"]).config
     assert settings.changed(config)["training"] == {
         "steps": 60,
         "batch_size": 64,
         "evaluate_every": 1,
         "patience": 30,
     }
-    assert settings.digest(parsing.parse(["separation"]).job) == settings.digest(SeparationConfig())
+    assert settings.digest(parsing.parse(["separation"]).config) == settings.digest(
+        SeparationConfig()
+    )
 
 
 def test_times_in_the_unit_of_a_benchmark_are_named_where_the_length_has_another(capfd):

@@ -21,7 +21,7 @@ from jaxlth.studies import STUDIES, Study
 
 WORDS = ["train-twice", "--data", "moons", "--steps", "20"]
 PARTS = [field.name for field in dataclasses.fields(Study) if field.name != "name"]
-OPTIONAL = ("prepare", "complete", "ticket", "baseline", "values", "tolerance")
+OPTIONAL = ("prepare", "complete", "ticket", "named_by", "baseline", "values", "tolerance")
 OWN = tuple(STUDIES)  # the studies of the package
 
 
@@ -46,7 +46,7 @@ def twice(one_more_study, tmp_path_factory):
 def test_the_name_in_the_table_is_that_of_the_study(name):
     study = STUDIES[name]
     assert study.name == name
-    assert commands.by_name()[name]().job == study.Config()
+    assert commands.by_name()[name]().config == study.Config()
 
 
 @pytest.mark.parametrize("name", STUDIES)

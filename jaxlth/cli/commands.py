@@ -54,7 +54,7 @@ class Training:
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
 
     study: ClassVar[Study]  # that the command runs; each has a class of its own, see `of_study`
-    job: Any  # settings of the study
+    config: Any  # of the study
 
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
@@ -84,11 +84,11 @@ class Training:
 
 @functools.cache
 def of_study(study: Study) -> type[Training]:
-    """Return the class of the command that runs a study: its settings are the field `job`."""
+    """Return the class of the command that runs a study: its settings are the field `config`."""
     config = Annotated[study.Config, tyro.conf.arg(name="")]
     return dataclasses.make_dataclass(
         study.name.title().replace("-", ""),
-        [("job", config, dataclasses.field(default_factory=study.Config))],
+        [("config", config, dataclasses.field(default_factory=study.Config))],
         bases=(Training,),
         namespace={"study": study, "__doc__": study.help, "__module__": __name__},
         frozen=True,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxlth import store
+from jaxlth import store, studies
 from jaxlth.cli import results
 from jaxlth.cli.commands import Figure
 from jaxlth.plots import figures
@@ -33,8 +33,8 @@ def _with_table(path: pathlib.Path) -> tuple[pathlib.Path, pd.DataFrame]:
 
 def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
     """Raise ValueError unless runs of these studies, and so many, are drawn by the kind."""
-    studies = [results.study(path) for path in paths]
-    for study in studies:
+    of_runs = [studies.of_run(path) for path in paths]
+    for study in of_runs:
         kinds = study.figures.kinds
         others = [name for name, other in STUDIES.items() if command.kind in other.figures.kinds]
         require(
@@ -42,7 +42,7 @@ def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
             f"The kind {command.kind} draws runs of `jaxlth {' and '.join(others)}`; of "
             f"`jaxlth {study.name}` there are {', '.join(kinds)}.",
         )
-    alone = [study.name for study in studies if command.kind not in study.figures.of_several]
+    alone = [study.name for study in of_runs if command.kind not in study.figures.of_several]
     require(
         len(paths) == 1 or not alone,
         f"Runs of `jaxlth {' '.join(alone[:1])}` are drawn one at a time.",
@@ -51,7 +51,7 @@ def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
 
 def _draw(command: Figure, frames: Mapping[pathlib.Path, pd.DataFrame]) -> Any:
     path, frame = next(iter(frames.items()))
-    draws = results.study(path).figures
+    draws = studies.of_run(path).figures
     if len(frames) == 1:
         return draws.kinds[command.kind](frame, path, command.levels)
     tables = dict(zip(_names(list(frames)), frames.values(), strict=True))

@@ -4,11 +4,8 @@ Read field by field here, and not by tyro's own rules, so that every option has 
 paragraph with the names it takes, and a wrong value an answer of one line.
 """
 
-import ast
 import dataclasses
 import functools
-import inspect
-import itertools
 import pathlib
 import re
 import types
@@ -27,6 +24,7 @@ from tyro.constructors import (
 from jaxlth import data, models, paths, settings
 from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies.field_docs import field_docs
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.training import optimizers
 
@@ -84,9 +82,9 @@ def _struct(info: Any) -> StructConstructorSpec | None:
     if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
     cls: Any = info.type
-    hints, docs = typing.get_type_hints(cls, include_extras=True), _docs(cls)
+    hints, docs = typing.get_type_hints(cls, include_extras=True), field_docs(cls)
     fields = []
-    for field in sorted(dataclasses.fields(cls), key=lambda field: field.name != "job"):
+    for field in sorted(dataclasses.fields(cls), key=lambda field: field.name != "config"):
         default = getattr(info.default, field.name, NO_DEFAULT)
         if default is NO_DEFAULT:
             default = _default(field)
@@ -256,28 +254,3 @@ def _with_values(option: str, text: str, cls: type) -> str:
     values = list(next(filter(None, own), VALUES.get(name, ())))
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     return text if named else f"{text} One of: {', '.join(values)}."
-
-
-@functools.cache
-def _docs(cls: type) -> dict[str, str]:
-    """Return the docstring of each field, its own and those it inherits, as one paragraph."""
-    found = {}
-    for each in reversed(cls.__mro__):
-        if dataclasses.is_dataclass(each):
-            found |= _own_docs(each)
-    return found
-
-
-def _own_docs(cls: type) -> dict[str, str]:
-    try:
-        source = inspect.getsource(cls)
-    except OSError:  # of the command of a study, which has no text of its own
-        return {}
-    (tree,) = ast.parse(inspect.cleandoc(source)).body
-    body = tree.body if isinstance(tree, ast.ClassDef) else []
-    found = {}
-    for field, text in itertools.pairwise(body):
-        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if named and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            found[field.target.id] = " ".join(str(text.value.value).split())  # type: ignore[union-attr]
-    return found

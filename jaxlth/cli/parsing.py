@@ -129,8 +129,10 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
     )
     if not names:
         return defaults
-    training = with_length(defaults.job.training, names[0])
-    return dataclasses.replace(defaults, job=dataclasses.replace(defaults.job, training=training))
+    training = with_length(defaults.config.training, names[0])
+    return dataclasses.replace(
+        defaults, config=dataclasses.replace(defaults.config, training=training)
+    )
 
 
 def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
@@ -144,22 +146,22 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
         )
         path = paths.expand(path, setting="--settings")
         store.check_settings(path)
-        return kind(job=settings.read_toml(cls, path), settings=path)
+        return kind(config=settings.read_toml(cls, path), settings=path)
     if name is not None:
         benchmark = BENCHMARKS[settings.check_choice("benchmark", name, BENCHMARKS)]
         scale = words.value("--scale", arguments) or "paper"
         shortened = scaled(benchmark, settings.check_choice("scale", scale, get_args(Scale)))
-        return kind(job=_of_kind(cls, shortened), benchmark=name)
-    return kind(job=cls())
+        return kind(config=_of_kind(cls, shortened), benchmark=name)
+    return kind(config=cls())
 
 
-def _of_kind(job: type, config: ImpConfig) -> Any:
+def _of_kind(kind: type, config: ImpConfig) -> Any:
     """Return a benchmark as settings of a job: what the two have in common, controls aside."""
-    if job is ImpConfig:
+    if kind is ImpConfig:
         return config
-    own, other = (typing.get_type_hints(cls) for cls in (job, ImpConfig))
+    own, other = (typing.get_type_hints(cls) for cls in (kind, ImpConfig))
     common = [name for name in own if own[name] == other.get(name) and name != "controls"]
-    return job(**{name: getattr(config, name) for name in common})
+    return kind(**{name: getattr(config, name) for name in common})
 
 
 def _complaint(command: str, word: str) -> str:

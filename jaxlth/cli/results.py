@@ -8,11 +8,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from jaxlth import store
+from jaxlth import store, studies
 from jaxlth.cli import formats, listing
 from jaxlth.cli.commands import List, Results
 from jaxlth.settings import check_choice, require
-from jaxlth.studies import STUDIES, Study, run_info
+from jaxlth.studies import STUDIES, run_info
 
 
 def results(command: Results) -> int:
@@ -35,7 +35,7 @@ def results(command: Results) -> int:
 def _print(command: Results, path: pathlib.Path, *, named: bool) -> None:
     """Print table and sentence of a run, below its name where there are several."""
     frame = run_info.results(path)
-    study(path)
+    studies.of_run(path)
     tests = None if command.baseline is None else _tests(frame, path, command.baseline)
     if named:
         print(path.name)
@@ -58,7 +58,7 @@ def list_runs(command: List) -> int:
 def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> None:
     """Print table and sentence of the run in a folder."""
     console = Console(highlight=False)
-    summarize = study(path).summarize
+    summarize = studies.of_run(path).summarize
     table, sentence = summarize(frame, path, tolerance=tolerance, width=console.width)
     console.print(table)
     print(sentence)
@@ -66,7 +66,7 @@ def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> 
 
 def _tests(frame: pd.DataFrame, path: pathlib.Path, baseline: str) -> Table:
     """Return the tests of methods of a run against the baseline."""
-    tests = study(path).baseline
+    tests = studies.of_run(path).baseline
     tested = " or ".join(name for name, study in STUDIES.items() if study.baseline)
     if tests is None:
         raise ValueError(
@@ -74,39 +74,6 @@ def _tests(frame: pd.DataFrame, path: pathlib.Path, baseline: str) -> Table:
             f"`jaxlth {run_info.study_name(path)}`."
         )
     return tests(frame, baseline)
-
-
-def study(path: pathlib.Path) -> Study:
-    """Return the study of the run in a folder.
-
-    Raises:
-      ValueError: it is not in the table of studies.
-    """
-    name = run_info.study_name(path)
-    require(
-        name in STUDIES,
-        f"Runs of the job {name} are of a study that prints them itself; `jaxlth results --format "
-        "csv` shows their networks.",
-    )
-    return STUDIES[name]
-
-
-def relative(path: pathlib.Path) -> str:
-    """Return a path as one types it here."""
-    path = pathlib.Path(path)
-    here = pathlib.Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
-def check_folder(option: str, folder: str) -> None:
-    """Raise ValueError where a folder to write to is none, or lies on no mounted disk."""
-    require("://" not in folder, f"`{option}` must be a local or mounted folder; got {folder!r}.")
-    path = pathlib.Path(folder).absolute()
-    for place in (path, *path.parents):
-        require(
-            place.is_dir() or not place.exists(),
-            f"`{option}` must be a folder, but {relative(place)} is a file.",
-        )
 
 
 def run_folders(names: Sequence[str], out: str, *, everything: bool = False) -> list[pathlib.Path]:

@@ -1,32 +1,59 @@
-"""All studies in one table, from which commands, listing, resuming, figures and export follow.
+"""All studies in one table, from which commands, functions, listing, resuming and export follow.
 
 A study is a folder with one object `STUDY`. To add a study, write its folder and add its `STUDY`
-to the table below; nothing else has to know of it.
+and its function to the table below; nothing else has to know of it.
+
+From Python, a study is a function of an experiment, and returns results:
+
+    experiment = studies.Experiment(model="lenet-300-100", data="mnist", steps=2000)
+    results = studies.imp(experiment, levels=8)
+
+Its run has the folder that the command `jaxlth imp` with the same settings has. One goes on where
+the other ended.
 """
 
+import os
+import pathlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
+from jaxlth import paths, store
 from jaxlth.settings import require
-from jaxlth.studies import (
-    imp,
-    instability,
-    prune_early,
-    separation,
-    threshold_masks,
-    train_supermasks,
-)
+from jaxlth.studies import run_info
+from jaxlth.studies.experiment import Experiment
+from jaxlth.studies.functions import StudyFunction, of_study
+from jaxlth.studies.imp import STUDY as IMP
+from jaxlth.studies.instability import STUDY as INSTABILITY
+from jaxlth.studies.prune_early import STUDY as PRUNE_EARLY
+from jaxlth.studies.results import Results
+from jaxlth.studies.separation import STUDY as SEPARATION
 from jaxlth.studies.study import TOLERANCE, Figures, Study, Summary, TicketName
+from jaxlth.studies.threshold_masks import STUDY as THRESHOLD_MASKS
+from jaxlth.studies.train import Ticket
+from jaxlth.studies.train_supermasks import STUDY as TRAIN_SUPERMASKS
 
 __all__ = [
     "STUDIES",
     "TOLERANCE",
+    "Experiment",
     "Figures",
+    "Results",
     "Study",
+    "StudyFunction",
     "Summary",
+    "Ticket",
     "TicketName",
     "by_name",
     "figure_kinds",
+    "imp",
+    "instability",
+    "of_run",
+    "of_study",
+    "open",
+    "prune_early",
+    "separation",
+    "threshold_masks",
+    "train_supermasks",
 ]
 
 
@@ -44,15 +71,46 @@ def by_name(studies: Iterable[Study]) -> dict[str, Study]:
 
 
 STUDIES = by_name(
-    (
-        imp.STUDY,
-        prune_early.STUDY,
-        instability.STUDY,
-        separation.STUDY,
-        threshold_masks.STUDY,
-        train_supermasks.STUDY,
-    )
+    (IMP, PRUNE_EARLY, INSTABILITY, SEPARATION, THRESHOLD_MASKS, TRAIN_SUPERMASKS),
 )
+
+# The functions have the names of the folders, whose modules are imported by now, once and for all.
+imp = of_study(IMP)
+prune_early = of_study(PRUNE_EARLY)
+instability = of_study(INSTABILITY)
+separation = of_study(SEPARATION)
+threshold_masks = of_study(THRESHOLD_MASKS)
+train_supermasks = of_study(TRAIN_SUPERMASKS)
+
+
+def open(path: str | os.PathLike[str]) -> Results:
+    """Return the results of a run, whether a command or Python made it.
+
+    Args:
+      path: its folder, or its address at a bucket, gs://BUCKET/FOLDER/RUN.
+
+    Raises:
+      StoreError: there is no run, or it is damaged, or the bucket cannot be used.
+      ValueError: its study is not in the table of studies.
+    """
+    where: Any = paths.expand(path, setting="path")
+    folder = store.open_readonly(where).path
+    return Results(folder, of_run(folder))
+
+
+def of_run(path: pathlib.Path) -> Study:
+    """Return the study of the run in a folder.
+
+    Raises:
+      ValueError: it is not in the table of studies.
+    """
+    name = run_info.study_name(path)
+    require(
+        name in STUDIES,
+        f"Runs of the job {name} are of a study that prints them itself; `jaxlth results --format "
+        "csv` shows their networks.",
+    )
+    return STUDIES[name]
 
 
 def figure_kinds(part: Literal["kinds", "of_levels", "of_several"] = "kinds") -> tuple[str, ...]:

@@ -78,6 +78,8 @@ class Study:
     `artifacts` says it."""
     ticket: Callable[[TicketName, pathlib.Path], tuple[Ticket, dict[str, Any]]] | None = None
     """(name, folder) -> a ticket, and what its file says of it; None: nothing is exported."""
+    named_by: Sequence[str] = ()
+    """What names a ticket besides its replicate: level and control, or density and method."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
     values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)

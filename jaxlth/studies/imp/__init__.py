@@ -24,4 +24,5 @@ STUDY = Study(
     summarize=report.summarize,
     figures=report.FIGURES,
     ticket=functools.partial(level_figures.ticket, find=report.find),
+    named_by=("level", "control"),
 )

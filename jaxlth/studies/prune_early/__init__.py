@@ -27,6 +27,7 @@ STUDY = Study(
     summarize=methods.summarize,
     figures=report.FIGURES,
     ticket=report.ticket,
+    named_by=("density", "method"),
     baseline=methods.baseline,
     values={
         "score": ALL_SCORES,

@@ -24,6 +24,7 @@ STUDY = Study(
     summarize=report.summarize,
     figures=report.FIGURES,
     ticket=functools.partial(level_figures.ticket, find=find),
+    named_by=("level", "control"),
     values={"score": SCORES},
     tolerance=False,
 )

@@ -24,5 +24,6 @@ STUDY = Study(
     summarize=methods.summarize,
     figures=report.FIGURES,
     ticket=report.ticket,
+    named_by=("density", "method"),
     baseline=methods.baseline,
 )

@@ -1,8 +1,11 @@
-"""How a command answers Ctrl-C and SIGTERM: with KeyboardInterrupt, at once or when it is ready.
+"""How a study answers Ctrl-C and SIGTERM: with KeyboardInterrupt, at once or when it is ready.
 
 An exception that a handler raises may get lost: JAX's hook of the garbage collector swallows it,
 and modules in C that are just being imported turn it into an ImportError or worse. So none is
 raised during an import, and it is raised again until it has arrived.
+
+Handlers are set in the main thread only, as Python allows, and the ones before come back. A timer
+of the program stays as it is unless an exception has to be raised again.
 """
 
 import contextlib
@@ -38,7 +41,7 @@ def noted() -> Iterator[list[int]]:
 
 def ignore() -> None:
     """Be disturbed no more, once the exception has arrived; the context gives handlers back."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    _stop_timer()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -48,9 +51,16 @@ def _stop(_number: int, frame: types.FrameType | None) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     importing = _is_importing(frame)
+    signal.signal(signal.SIGALRM, _stop)
     signal.setitimer(signal.ITIMER_REAL, SOON if importing else AGAIN)
     if not importing:
         raise KeyboardInterrupt
+
+
+def _stop_timer() -> None:
+    """Stop the timer of `_stop`; a timer of the program goes on."""
+    if signal.getsignal(signal.SIGALRM) is _stop:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _is_importing(frame: types.FrameType | None) -> bool:
@@ -66,13 +76,17 @@ def _handled(handler: Callable[[int, types.FrameType | None], None]) -> Iterator
     if threading.current_thread() is not threading.main_thread():  # Python has no handlers there
         yield
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _stop)
+    # A handler that is none of Python's is None, and could not be given back: it stays.
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    before = {number: old for number, old in before.items() if old is not None}
     tell, sys.unraisablehook = sys.unraisablehook, _but_interruptions(sys.unraisablehook)
     try:
+        for number in SIGNALS:
+            if number in before:
+                signal.signal(number, handler)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _stop_timer()
         sys.unraisablehook = tell
         for number, old in before.items():
             signal.signal(number, old)

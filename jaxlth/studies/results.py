@@ -1,0 +1,185 @@
+"""The results of a study, read from the folder of its run."""
+
+import dataclasses
+import html
+import io
+import pathlib
+from collections.abc import Iterable
+
+import jax
+import pandas as pd
+from rich.console import Console
+
+from jaxlth import paths, store
+from jaxlth.models import Network
+from jaxlth.plots.figures import Figure
+from jaxlth.settings import check_choice, require
+from jaxlth.studies import run_info, running
+from jaxlth.studies.study import TOLERANCE, Study
+from jaxlth.studies.ticket_rows import find_row, ticket_name
+from jaxlth.studies.train import Ticket
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The results of one run, which are read when they are asked for.
+
+    Attributes:
+      path: folder of the run.
+      study: which study it is a run of.
+    """
+
+    path: pathlib.Path
+    study: Study = dataclasses.field(repr=False)
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each trained network or comparison."""
+        return store.table([self.path])
+
+    def curves(self) -> pd.DataFrame:
+        """Return a row for each evaluation during the training of each network."""
+        return store.curves([self.path])
+
+    def summary(self, *, tolerance: float = TOLERANCE, width: int = 100) -> str:
+        """Return the summary that the command prints: a table and a sentence.
+
+        Args:
+          tolerance: a ticket matches if it loses at most this much of the dense accuracy.
+          width: of the text, in characters.
+
+        Raises:
+          ValueError: the run has no finished network yet.
+        """
+        require(0 <= tolerance <= 1, f"`tolerance` must lie in [0, 1]; got {tolerance}.")
+        frame = run_info.results(self.path)
+        text = self.study.summarize(frame, self.path, tolerance=tolerance, width=width)
+        lines = io.StringIO()
+        Console(
+            file=lines,
+            width=width,
+            color_system=None,
+            force_terminal=False,
+            force_jupyter=False,
+        ).print(text.table)
+        return f"{lines.getvalue()}{text.sentence}"
+
+    def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure:
+        """Return a figure.
+
+        Args:
+          kind: what is drawn; accuracy, if not given, or else the first kind of the study.
+          levels: to draw, in kinds that draw several; about six if none is given.
+
+        Raises:
+          ValueError: the study has no such kind, or the run lacks what it draws.
+        """
+        figures, levels = self.study.figures, tuple(levels)
+        if kind is None:
+            kind = "accuracy" if "accuracy" in figures.kinds else next(iter(figures.kinds))
+        check_choice("kind", kind, figures.kinds)
+        require(
+            not levels or kind in figures.of_levels,
+            f"`levels` has no effect on the kind {kind}, which draws all.",
+        )
+        with running.jax_settings():
+            return figures.kinds[kind](run_info.results(self.path), self.path, levels)
+
+    def ticket(
+        self,
+        *,
+        level: int | None = None,
+        density: float | None = None,
+        control: str = "ticket",
+        method: str | None = None,
+        replicate: int = 0,
+    ) -> Ticket:
+        """Return a ticket: the network that its training starts from, and its mask, in NumPy.
+
+        Args:
+          level: number of prunings, in runs of studies that prune by level; the last one, if
+            neither it nor `density` is given.
+          density: share of the weights that the ticket keeps; the level whose density is closest,
+            in runs of studies that prune by level.
+          control: the ticket itself, or one of its controls.
+          method: score and schedule, such as snip-ums, in runs of studies that have methods.
+          replicate: counted from 0.
+
+        Raises:
+          ValueError: the run has no such ticket, or its study none at all.
+        """
+        study, frame = self._with_tickets()
+        name = ticket_name(
+            study.named_by,
+            frame,
+            self.path,
+            level=level,
+            density=density,
+            control=control,
+            method=method,
+            replicate=replicate,
+        )
+        assert study.ticket is not None
+        with running.jax_settings():
+            ticket, _ = study.ticket(name, self.path)
+            return jax.device_get(ticket)
+
+    def trained(
+        self,
+        *,
+        level: int | None = None,
+        density: float | None = None,
+        control: str = "ticket",
+        method: str | None = None,
+        replicate: int = 0,
+    ) -> Network:
+        """Return the network that a ticket has become in training, in NumPy.
+
+        Args:
+          level: see `ticket`.
+          density: see `ticket`.
+          control: see `ticket`.
+          method: see `ticket`.
+          replicate: see `ticket`.
+
+        Raises:
+          ValueError: the run has no such network, or its study no tickets.
+        """
+        study, frame = self._with_tickets()
+        name = ticket_name(
+            study.named_by,
+            frame,
+            self.path,
+            level=level,
+            density=density,
+            control=control,
+            method=method,
+            replicate=replicate,
+        )
+        row = find_row(study.named_by, frame, self.path, name)
+        network = store.open_readonly(self.path).load(row["unit"], "network")
+        return Network(network["params"], network.get("stats", {}))
+
+    def _with_tickets(self) -> tuple[Study, pd.DataFrame]:
+        """Return the study and the table of results.
+
+        Raises:
+          ValueError: the study has no tickets, or the run no network yet.
+        """
+        study = self.study
+        require(study.ticket is not None, f"Runs of the study {study.name} have no tickets.")
+        return study, run_info.results(self.path)
+
+    def __repr__(self) -> str:
+        """Return study, folder and number of networks."""
+        where, rows = paths.relative(self.path), len(self.table())
+        return f"<Results of {self.study.name} in {where}: {rows} rows>"
+
+    def _repr_html_(self) -> str:
+        """Return the summary, for notebooks."""
+        try:
+            text = self.summary()
+        except ValueError as error:  # no network yet
+            text = str(error)
+        style = "line-height: 1.2; white-space: pre; overflow-x: auto"
+        where = html.escape(paths.relative(self.path))
+        return f'<pre style="{style}">{html.escape(text)}</pre><p><code>{where}</code></p>'

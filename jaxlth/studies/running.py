@@ -1,0 +1,203 @@
+"""How a study runs, from the command line and from Python: the same steps, the same run folder.
+
+The settings are checked, the run is opened, the data are read if the run lacks something, and what
+it lacks is trained. A signal ends this with a checkpoint; the next call goes on from there.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Generator, Iterator, Set
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from jaxlth import distributed, paths, programs, settings, signals, store
+from jaxlth.data import DataError, Identity, directory, identify, workers
+from jaxlth.store import Run
+from jaxlth.studies import progress
+from jaxlth.studies.config import run_label
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.study import Study
+from jaxlth.studies.train import Progress
+
+# (run, networks that this call told to have diverged); what is done before the run is given back
+Conclude = Callable[[Run, Set[str]], None]
+
+
+@contextlib.contextmanager
+def jax_settings() -> Iterator[None]:
+    """Have the settings of JAX under which the numbers of a run follow from its config alone."""
+    with (
+        jax.enable_x64(False),
+        jax.threefry_partitionable(True),
+        jax.default_matmul_precision(None),
+        jax.default_device(None),
+        jax.transfer_guard("allow"),
+    ):
+        yield
+
+
+def prepare_process(out: str, *, devices: int | None, keep_programs: bool) -> None:
+    """Prepare this process for a study: check its folder, choose its devices, keep programs.
+
+    Args:
+      out: folder of all runs, or address of a bucket.
+      devices: number of devices on a CPU; as many as there are cores if not given.
+      keep_programs: whether compiled programs are kept in the user's cache folder.
+
+    Raises:
+      ValueError: `out` cannot be a folder.
+      StoreError: `out` is a bucket that cannot be used.
+    """
+    workers.end_if_unguarded()
+    if store.is_remote(out):
+        store.connect(out)
+    else:
+        paths.check_folder("out", out)
+    _use_cores(devices)
+    if keep_programs:
+        programs.keep(programs.home("jaxlth"))
+
+
+def run_study(
+    study: Study,
+    config: Any,
+    *,
+    out: str,
+    console: Console,
+    conclude: Conclude = lambda run, diverged: None,
+    check_effects: bool = True,
+    wait: bool = False,
+    checkpoint_seconds: float = 60.0,
+    caller: str = "call",
+) -> pathlib.Path:
+    """Train what a run lacks, and return its folder.
+
+    Args:
+      study: which study.
+      config: of the study.
+      out: folder of all runs, or address of a bucket.
+      console: where progress and networks that diverged are told.
+      conclude: what is done with the finished run while this process holds it.
+      check_effects: whether to refuse settings that nothing reads, unless the run is there.
+      wait: whether to wait for another process that works on the run.
+      checkpoint_seconds: time between checkpoints within a network's training.
+      caller: who goes on after an interruption: the same "call" or "command".
+
+    Raises:
+      KeyboardInterrupt: it was interrupted; its message says what is stored and where.
+    """
+    go_on = f"the same {caller} goes on from there."
+    name = {"job": study.name, "label": run_label(config)}
+    with _interrupted("interrupted; nothing was computed."):
+        folder = store.folder(out, config, **name)
+        if check_effects and not distributed.on_main(folder.exists):
+            config.check_effects()
+        experiment = None if study.is_complete(config, folder) else study.prepare(config)
+        data = _identified(config, console) if experiment is None else experiment.identity
+        run = store.open_run(out, config, **name, wait=wait, data=data)
+    with run:
+        place, diverged = run.url or paths.relative(run.path), set()
+        with _interrupted(f"interrupted; what was stored before is in {place}; {go_on}"):
+            if experiment is not None:
+                lab = Lab(experiment, run, checkpoint_seconds=checkpoint_seconds)
+                saved = f"interrupted and saved in {place}; {go_on}"
+                diverged = _train(study, config, lab, console, saved)
+        with _interrupted(f"interrupted; every network is stored in {place}; {go_on}"):
+            distributed.on_main(lambda: conclude(run, diverged))
+    return run.path
+
+
+def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) -> set[str]:
+    """Train what is missing, save and stop at a signal; return the networks that diverged.
+
+    Args:
+      study: which study.
+      config: of the study.
+      lab: where it works.
+      console: where progress is told.
+      saved: message of an interruption that has saved a checkpoint.
+    """
+    finished = sum(lab.run.has(artifact) for artifact in study.artifacts(config))
+    events = study.run(lab, config)
+    diverged: set[str] = set()
+    with signals.noted() as received, progress.shown(console, finished=finished) as show:
+        for event in events:
+            show(event)
+            diverged |= _tell_failures(event, lab.run, console)
+            if distributed.any_of(bool(received)):
+                _save_and_stop(events, "" if event.finished else saved)
+    if distributed.any_of(bool(received)):  # after the last network
+        raise KeyboardInterrupt
+    return diverged
+
+
+def _save_and_stop(events: Generator[Progress, None, None], saved: str) -> None:
+    """End a study at a signal.
+
+    Raises:
+      KeyboardInterrupt: always; it says "saved" only where a checkpoint was written in full.
+    """
+    stop = KeyboardInterrupt()
+    try:
+        events.throw(stop)
+    except KeyboardInterrupt as error:
+        # The study hands ours back once the checkpoint is written; a second signal raises another.
+        raise KeyboardInterrupt(*filter(None, [saved if error is stop else ""])) from None
+
+
+def _identified(config: Any, console: Console) -> Identity | None:
+    """Return what tells the data of a finished run from others, if they are there to be read."""
+    if directory(config.data) is None:
+        return None
+    try:
+        return distributed.on_main(lambda: identify(config.data))
+    except DataError as error:
+        words = f"The run is finished; whether these are its data was not looked at: {error}"
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
+        return None
+
+
+def _use_cores(devices: int | None) -> None:
+    """Make each core a device of its own where there is no accelerator."""
+    if devices is None and jax.config.jax_num_cpu_devices > 0:  # type: ignore[attr-defined]
+        return  # the program has decided
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(RuntimeError):  # a backend is there already, in notebooks for instance
+        jax.config.update("jax_num_cpu_devices", devices or cores or 1)
+
+
+def check_devices(devices: int | None) -> None:
+    """Raise ValueError where this process uses other devices than asked for, since before."""
+    count = jax.device_count()
+    settings.require(
+        devices is None or jax.default_backend() != "cpu" or devices == count,
+        f"`devices` must be {count}, as JAX is in use in this process already, or be left out; "
+        f"got {devices}.",
+    )
+
+
+@contextlib.contextmanager
+def _interrupted(words: str) -> Iterator[None]:
+    """Give an interruption the words that say what is stored, unless it has some."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or words) from None
+
+
+def _tell_failures(event: Progress, run: Run, console: Console) -> set[str]:
+    """Tell which networks have just diverged, and return their names."""
+    diverged = set()
+    for unit, record in zip(event.units, event.finished, strict=False):
+        if record["nan_step"] is not None:
+            diverged.add(unit)
+            console.print(
+                f"{paths.relative(run.path / unit)}: the loss is not finite from step "
+                f"{record['nan_step']} on; training of it ended.",
+                highlight=False,
+                soft_wrap=True,
+            )
+    return diverged
