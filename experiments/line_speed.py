@@ -20,7 +20,7 @@ from timing import interleaved
 from jaxlth import cli, keys, landscape, masks
 from jaxlth.data import DataConfig
 from jaxlth.studies.instability import run as instability
-from jaxlth.studies.instability.comparing import Line
+from jaxlth.studies.instability.comparison import LineEvaluator
 from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.training import evaluation
 
@@ -64,7 +64,7 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
 
         return landscape.errors_along(error, a, b, points=points)
 
-    line = Line(experiment, experiment.compile_training(), points=points, estimate=False)
+    line = LineEvaluator(experiment, experiment.compile_training(), points=points, estimate=False)
     places = landscape.alphas(points)
     variants = {
         "barest loop": lambda: np.array([bare(each, a, b, *ready) for each in places]),

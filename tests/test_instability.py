@@ -21,7 +21,7 @@ from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import run as instability
 from jaxlth.studies.instability import summary as report
-from jaxlth.studies.instability.comparing import Line
+from jaxlth.studies.instability.comparison import LineEvaluator
 from jaxlth.studies.instability.config import (
     NETWORKS as KNOWN,
 )
@@ -471,7 +471,7 @@ def test_estimated_statistics_are_those_of_training_examples():
         points=2,
     )
     experiment = instability.prepare(settings)
-    line = Line(experiment, experiment.compile_training(), points=2, estimate=True)
+    line = LineEvaluator(experiment, experiment.compile_training(), points=2, estimate=True)
     network = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(0)))
     group = line._single
     placed = group.layout.place([network]), group.layout.place([experiment.prunable.dense])

@@ -289,7 +289,7 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
         watched,
         scoring.parts(name),
         experiment.prunable.dense,
-        scoring.Known(network, network.params, batch, key),
+        scoring.ScoreInputs(network, network.params, batch, key),
         keep=made.keep(0.1, Method(name, "ums")),
         rounds=settings.rounds,
         spacing=settings.spacing,
@@ -380,7 +380,7 @@ def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
     params = {"w": np.ones((4, 2), np.float32)}
     batch = np.ones((2, 2, 2, 1), np.float32), np.array([0, 1])
     network = tiny.network(tiny.model())._replace(params=params)
-    known = scoring.Known(network, params, batch, jax.random.key(0))
+    known = scoring.ScoreInputs(network, params, batch, jax.random.key(0))
     for name in ("snip", "grasp", "synflow"):
         seen.clear()
         score = scoring.build(name, Watched(), (2, 2, 1), chunk=None)

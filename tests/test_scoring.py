@@ -16,7 +16,7 @@ from jaxlth.training import OptimizerConfig, TrainingConfig
 
 PARAMS = {"kernel": np.array([[3.0, -1.0], [0.5, 2.0]], np.float32)}
 DENSE = masks.dense(PARAMS)
-KNOWN = scoring.Known(Network(PARAMS, {}), PARAMS, None, jax.random.key(0))
+KNOWN = scoring.ScoreInputs(Network(PARAMS, {}), PARAMS, None, jax.random.key(0))
 
 
 def config(**others):
@@ -30,24 +30,24 @@ def config(**others):
 
 
 def pruned(found, names=("snip",), keep=2):
-    def score(mask, known):
-        return {"kernel": jnp.asarray(found, known.network.params["kernel"].dtype)}
+    def score(mask, given):
+        return {"kernel": jnp.asarray(found, given.network.params["kernel"].dtype)}
 
     options = {"keep": keep, "rounds": 1, "spacing": "exponential"}
     return scoring.pruned(score, names, DENSE, KNOWN, **options)["kernel"].tolist()
 
 
-def mask_of(experiment, score, known):
+def mask_of(experiment, score, given):
     made = experiment.score(score)
     dense = experiment.prunable.dense
     options = {"keep": 100, "rounds": 3, "spacing": "exponential"}
-    return scoring.pruned(made, (score,), dense, known, **options)
+    return scoring.pruned(made, (score,), dense, given, **options)
 
 
 def known_of(experiment):
     network = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(1)))
     batch = experiment.examples(0, per_class=2)
-    return scoring.Known(network, network.params, batch, jax.random.key(0), experiment.mean)
+    return scoring.ScoreInputs(network, network.params, batch, jax.random.key(0), experiment.mean)
 
 
 def test_scores_that_are_not_numbers_are_refused():
@@ -76,16 +76,16 @@ def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
     data = DataConfig(name="synthetic", num_train_examples=200)
     settings = config(model=ModelConfig(name=model), data=data, scores=(stack,))
     experiment = prune_early.prepare(settings)
-    dense, known = experiment.prunable.dense, known_of(experiment)
+    dense, given = experiment.prunable.dense, known_of(experiment)
     options = {"keep": 100, "rounds": 1, "spacing": "linear"}
     with pytest.raises(ValueError, match="may be too large"):
-        scoring.pruned(experiment.score(stack), scoring.parts(stack), dense, known, **options)
+        scoring.pruned(experiment.score(stack), scoring.parts(stack), dense, given, **options)
 
 
 def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
     experiment = prune_early.prepare(config(scores=("synflow",)))
-    known = known_of(experiment)
-    wanted = mask_of(experiment, "synflow", known)
+    given = known_of(experiment)
+    wanted = mask_of(experiment, "synflow", given)
     devices, places = jax.local_devices, []
 
     def local_devices(*, backend=None):
@@ -95,11 +95,11 @@ def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"platform": "tpu"})()])
     monkeypatch.setattr(jax, "local_devices", local_devices)
-    found = mask_of(experiment, "synflow", known)
+    found = mask_of(experiment, "synflow", given)
     assert places == ["cpu"]
     assert jax.tree.all(jax.tree.map(np.array_equal, found, wanted))
     places.clear()
-    mask_of(experiment, "snip", known)
+    mask_of(experiment, "snip", given)
     assert places == []
 
 
@@ -118,11 +118,11 @@ def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
         prune_early.prepare(config(model=ModelConfig(name="mlp", hidden=(8,), dtype=dtype)))
         for dtype in ("bfloat16", "float32")
     ]
-    known = known_of(problems[1])
-    found = [mask_of(experiment, "synflow", known) for experiment in problems]
+    given = known_of(problems[1])
+    found = [mask_of(experiment, "synflow", given) for experiment in problems]
     assert jax.tree.all(jax.tree.map(np.array_equal, *found))
     snip = [
-        jax.jit(experiment.score("snip"))(experiment.prunable.dense, known)["Dense_0"]["kernel"]
+        jax.jit(experiment.score("snip"))(experiment.prunable.dense, given)["Dense_0"]["kernel"]
         for experiment in problems
     ]
     assert not np.array_equal(*snip)  # of what is trained, in bfloat16

@@ -206,14 +206,14 @@ def _filled(units: np.ndarray, width: int, full: int) -> np.ndarray:
 
 def _cut(tree: Any, units: Units) -> Any:
     """Return the parameters, or the mask, of a perceptron of some of the units of each layer."""
-    found = {}
+    smaller = {}
     for place in range(len(units) - 1):
         layer = tree[name := f"Dense_{place}"]
         kernel = layer["kernel"]
-        found[name] = {
+        smaller[name] = {
             "kernel": None
             if kernel is None
             else np.asarray(kernel)[np.ix_(*units[place : place + 2])],
             "bias": None if layer["bias"] is None else np.asarray(layer["bias"])[units[place + 1]],
         }
-    return found
+    return smaller

@@ -17,8 +17,8 @@ from jaxlth.studies.imp.config import ImpConfig, network_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
-Start: TypeAlias = Callable[[], Ticket]  # what a training starts from, made when it begins
-Starts: TypeAlias = Mapping[str, Mapping[int, Start]]  # kind -> replicate -> start
+MakeTicket: TypeAlias = Callable[[], Ticket]  # what a training starts from, made when it begins
+Starts: TypeAlias = Mapping[str, Mapping[int, MakeTicket]]  # kind -> replicate -> start
 
 
 class TrainedNetwork(NamedTuple):
@@ -77,11 +77,11 @@ class Levels:
         """The last level."""
         return len(self.keep) - 1
 
-    def dense(self, replicate: int) -> Start:
+    def dense(self, replicate: int) -> MakeTicket:
         """Return the dense network at initialisation."""
         return lambda: Ticket(self.lab.init(replicate), self.lab.dense_mask)
 
-    def ticket(self, level: int, trained: TrainedNetwork, prune: Prune) -> Start:
+    def ticket(self, level: int, trained: TrainedNetwork, prune: Prune) -> MakeTicket:
         """Return the ticket of a level: what is left of a trained network, rewound.
 
         Args:
@@ -96,14 +96,14 @@ class Levels:
 
         return start
 
-    def control(self, kind: str, level: int, replicate: int, ticket: Start) -> Start:
+    def control(self, kind: str, level: int, replicate: int, ticket: MakeTicket) -> MakeTicket:
         """Return a control of a ticket."""
         seed = self.config.seed
         return lambda: make(
             ticket(), kind, self.lab.draw, seed=seed, replicate=replicate, level=level
         )
 
-    def start(self, level: int, kind: str, replicate: int, prune: Prune) -> Start:
+    def start(self, level: int, kind: str, replicate: int, prune: Prune) -> MakeTicket:
         """Return what a network of a finished or unfinished run starts from.
 
         Args:

@@ -216,11 +216,11 @@ class LoadedExperiment:
     ) -> scoring.Score:
         """Return a score of networks such as the subject's; see `scoring.build`."""
         info, config = self.info, self.prunable.config.model
-        model, wide = (
+        model, full_precision = (
             models.build(each, shape=info.shape, classes=info.classes)
             for each in (config, dataclasses.replace(config, dtype="float32"))
         )
-        options = {"wide": wide, "inverted": inverted, "chunk": chunk}
+        options = {"full_precision": full_precision, "inverted": inverted, "chunk": chunk}
         return scoring.build(name, model, info.shape, **options)
 
     @functools.cached_property
@@ -233,7 +233,7 @@ class LoadedExperiment:
         return self._normalized(np.add.reduce(images, axis=0, dtype=float)[None] / len(images))
 
     def examples(self, replicate: int, *, per_class: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and labels of training examples of each class, drawn by the replicate.
+        """Return inputs and labels of training examples of each class, examples by the replicate.
 
         Of streamed data and of tasks that `check_classes` refuses, which scores cannot see, and of
         no data a single one of zeros.
@@ -251,8 +251,8 @@ class LoadedExperiment:
             f"`per_class` must be at most {least}, the training examples of the rarest class; got "
             f"{per_class}.",
         )
-        drawn = data.of_each_class(dataset.train, per_class, key=key)
-        return self._normalized(drawn.images), drawn.labels
+        examples = data.of_each_class(dataset.train, per_class, key=key)
+        return self._normalized(examples.images), examples.labels
 
     def _normalized(self, images: np.ndarray) -> np.ndarray:
         dataset = self.device_data.dataset

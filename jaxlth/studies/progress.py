@@ -50,7 +50,7 @@ class _Pace:
             self.trained += event.trained
 
     @property
-    def asked(self) -> int:
+    def expected(self) -> int:
         return self.finished + (self.event.left if self.event else 0)
 
     @property
@@ -62,13 +62,13 @@ class _Pace:
         return self.finished + len(event.units) * event.step / event.steps
 
     def text(self) -> str:
-        count = f"{self.finished}/{self.asked} networks"
+        count = f"{self.finished}/{self.expected} networks"
         seconds = time.perf_counter() - self.clock if self.clock else 0.0
         if self.event is None or seconds < SHORTEST or not self.trained:
             return count
         rate, done = self.trained / seconds, self.networks - self.first
         text = f"{count}, {rate:,.0f} steps/s"
-        left = (self.asked - self.networks) * seconds / done if done > 0 else None
+        left = (self.expected - self.networks) * seconds / done if done > 0 else None
         return text if left is None else f"{text}, {_duration(left)} left"
 
 
@@ -81,7 +81,7 @@ def _bar(console: Console, pace: _Pace) -> Iterator[See]:
         def see(event: Event) -> None:
             pace.see(event)
             text = f"{pace.text()}, {_where(event.units)}"
-            bar.update(task, total=pace.asked, completed=pace.networks, description=text)
+            bar.update(task, total=pace.expected, completed=pace.networks, description=text)
 
         yield see
 

@@ -75,8 +75,8 @@ def check_same_data(run: Run, data: Identity) -> None:
     Raises:
       StoreError: they are not.
     """
-    known = store.about_run(run.path).get("facts", {})
-    store.facts.joined(run.path, known, store.facts.of_data(data))
+    facts = store.about_run(run.path).get("facts", {})
+    store.facts.joined(run.path, facts, store.facts.of_data(data))
 
 
 def read_config(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:

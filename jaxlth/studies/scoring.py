@@ -21,8 +21,8 @@ from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 
 
-class Known(NamedTuple):
-    """What a score may look at."""
+class ScoreInputs(NamedTuple):
+    """What a score is given."""
 
     network: Network  # whose weights are scored
     initial: Any  # parameters before training
@@ -33,7 +33,9 @@ class Known(NamedTuple):
 
 Spacing = Literal["exponential", "linear"]
 ROUNDS = ranges.at_least(1, most=100_000, why="each round scores all weights again")
-Score = Callable[[masks.Mask, Known], Any]  # (mask, known) -> tree of floats like the parameters
+Score = Callable[
+    [masks.Mask, ScoreInputs], Any
+]  # (mask, given) -> tree of floats like the parameters
 
 SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
 OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
@@ -45,12 +47,12 @@ SCORES = (*AT_A_STEP, *AT_RANDOM, *BEFORE_AND_AFTER)
 STACKED = ("magnitude", "synflow", *SEES_DATA)
 
 
-def parts(score: str, *, known: Iterable[str] = SCORES) -> tuple[str, ...]:
+def parts(score: str, *, single: Iterable[str] = SCORES) -> tuple[str, ...]:
     """Return the one or two scores that a name stands for.
 
     Args:
       score: a name, or two of a stack joined by "+".
-      known: names of scores that are no stack.
+      single: names of scores that are no stack.
 
     Raises:
       ValueError: there is no such score.
@@ -61,7 +63,7 @@ def parts(score: str, *, known: Iterable[str] = SCORES) -> tuple[str, ...]:
     """
     first, plus, second = score.partition("+")
     if not plus:
-        return (settings.check_choice("score", score, known),)
+        return (settings.check_choice("score", score, single),)
     return settings.check_choice("score", first, STACKED), settings.check_choice(
         "score", second, STACKED
     )
@@ -97,7 +99,7 @@ def build(
     model: Model,
     shape: tuple[int, ...],
     *,
-    wide: Model | None = None,
+    full_precision: Model | None = None,
     inverted: bool = False,
     chunk: int | None,
 ) -> Score:
@@ -107,31 +109,32 @@ def build(
       name: a score, or two joined by "+".
       model: of the networks that will be scored.
       shape: (height, width, channels) of an image.
-      wide: the same, computing in the types of parameters and inputs, for SynFlow; `model` if None.
+      full_precision: the same, computing in the types of parameters and inputs, for SynFlow;
+        `model` if None.
       inverted: whether the least important are to be kept.
       chunk: examples whose gradient is taken at once.
     """
     functions = [
-        _plain(part, (wide or model) if part in SYNFLOW else model, shape, chunk)
+        _plain(part, (full_precision or model) if part in SYNFLOW else model, shape, chunk)
         for part in parts(name)
     ]
 
-    def score(mask: masks.Mask, known: Known) -> Any:
-        found = functions[0](mask, known)
+    def score(mask: masks.Mask, given: ScoreInputs) -> Any:
+        weight_scores = functions[0](mask, given)
         for function in functions[1:]:
-            found = function(mask, _on(found, mask, known))
-        return jax.tree.map(jnp.negative, found) if inverted else found
+            weight_scores = function(mask, _on(weight_scores, mask, given))
+        return jax.tree.map(jnp.negative, weight_scores) if inverted else weight_scores
 
     return score
 
 
 def falling(
-    before: masks.Mask, keep: int | dict[str, int], *, rounds: int, spacing: Spacing
+    mask: masks.Mask, keep: int | dict[str, int], *, rounds: int, spacing: Spacing
 ) -> list[Any]:
     """Return what is kept after each of several rounds, of the network or of each tensor.
 
     Args:
-      before: the mask that is pruned.
+      mask: the mask that is pruned.
       keep: what the last round keeps.
       rounds: their number.
       spacing: how counts fall; see `prune.round_counts`.
@@ -143,16 +146,16 @@ def falling(
         return prune.round_counts(kept, keep=least, rounds=rounds, spacing=spacing)
 
     if isinstance(keep, int):
-        return of(int(masks.kept(before)), keep)
-    layers = {name: of(int(np.sum(leaf)), keep[name]) for name, leaf in trees.named(before).items()}
+        return of(int(masks.kept(mask)), keep)
+    layers = {name: of(int(np.sum(leaf)), keep[name]) for name, leaf in trees.named(mask).items()}
     return [{name: counts[i] for name, counts in layers.items()} for i in range(rounds)]
 
 
 def pruned(
     score: Score,
     names: Iterable[str],
-    before: masks.Mask,
-    known: Known,
+    mask: masks.Mask,
+    given: ScoreInputs,
     *,
     keep: int | dict[str, int],
     rounds: int,
@@ -163,8 +166,8 @@ def pruned(
     Args:
       score: as `build` returns it.
       names: the scores that it is made of, of which SynFlow is compiled in float64.
-      before: the mask that is pruned.
-      known: what the score looks at.
+      mask: the mask that is pruned.
+      given: what the score looks at.
       keep: what the last round keeps.
       rounds: their number.
       spacing: how counts fall.
@@ -172,31 +175,31 @@ def pruned(
     Raises:
       ValueError: a score is not a number, or a stack scores all weights alike, at first.
     """
-    keeps = falling(before, keep, rounds=rounds, spacing=spacing)
+    keeps = falling(mask, keep, rounds=rounds, spacing=spacing)
     with precision(names):
-        found = evaluated(score, before, known)
-        _check(found, before, tuple(names))
-        left = prune.in_rounds(_given, before, keeps=keeps[:1], args=(found,))
-        return jax.device_get(prune.in_rounds(score, left, keeps=keeps[1:], args=(known,)))
+        weight_scores = evaluated(score, mask, given)
+        _check(weight_scores, mask, tuple(names))
+        left = prune.in_rounds(_first_scores, mask, keeps=keeps[:1], args=(weight_scores,))
+        return jax.device_get(prune.in_rounds(score, left, keeps=keeps[1:], args=(given,)))
 
 
-def evaluated(score: Score, mask: masks.Mask, known: Known) -> Any:
+def evaluated(score: Score, mask: masks.Mask, given: ScoreInputs) -> Any:
     """Return the scores of a network, in NumPy; within the `precision` that they need."""
-    return jax.device_get(jax.jit(score)(mask, known))
+    return jax.device_get(jax.jit(score)(mask, given))
 
 
-def _given(_mask: masks.Mask, found: Any) -> Any:
+def _first_scores(_mask: masks.Mask, weight_scores: Any) -> Any:
     """Return scores that are there: of a first round, after they have been looked at."""
-    return found
+    return weight_scores
 
 
-def _check(found: Any, before: masks.Mask, names: tuple[str, ...]) -> None:
+def _check(weight_scores: Any, mask: masks.Mask, names: tuple[str, ...]) -> None:
     """Raise ValueError where scores do not say which weights to keep.
 
     A single score that is the same for all weights is none of these: it is that of a network which
     training has left without a path, and the first weights are kept.
     """
-    values = masks.kept_values(found, before)
+    values = masks.kept_values(weight_scores, mask)
     lost, name = int(np.sum(np.isnan(values))), "+".join(names)
     settings.require(
         not lost,
@@ -234,49 +237,49 @@ def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
     return prune.erdos_renyi(dense, keep=keep, kernel=name == "erdos-renyi-kernel")
 
 
-def _on(found: Any, mask: masks.Mask, known: Known) -> Known:
-    """Return what is known, with scores in the place of the weights that may be pruned."""
+def _on(weight_scores: Any, mask: masks.Mask, given: ScoreInputs) -> ScoreInputs:
+    """Return the inputs of a score, with scores in the place of the weights that may be pruned."""
     replaced = jax.tree.map(
         lambda w, s, keep: w if keep is None else s.astype(w.dtype),
-        known.network.params,
-        found,
+        given.network.params,
+        weight_scores,
         mask,
     )
-    return known._replace(network=known.network._replace(params=replaced))
+    return given._replace(network=given.network._replace(params=replaced))
 
 
 def _plain(name: str, model: Model, shape: tuple[int, ...], chunk: int | None) -> Score:
     """Return a score that is no stack."""
 
-    def apply(known: Known, train: bool) -> Callable[[Any, Any], jax.Array]:
+    def apply(given: ScoreInputs, train: bool) -> Callable[[Any, Any], jax.Array]:
         return lambda params, inputs: model.apply(
-            known.network._replace(params=params), inputs, train
+            given.network._replace(params=params), inputs, train
         )[0]
 
-    def snip(mask: masks.Mask, known: Known) -> Any:
-        return scores.snip(apply(known, True), known.network.params, mask, known.batch, chunk=chunk)
+    def snip(mask: masks.Mask, given: ScoreInputs) -> Any:
+        return scores.snip(apply(given, True), given.network.params, mask, given.batch, chunk=chunk)
 
-    def grasp(mask: masks.Mask, known: Known) -> Any:
+    def grasp(mask: masks.Mask, given: ScoreInputs) -> Any:
         return scores.grasp(
-            apply(known, True), known.network.params, mask, known.batch, chunk=chunk
+            apply(given, True), given.network.params, mask, given.batch, chunk=chunk
         )
 
-    def synflow(mask: masks.Mask, known: Known) -> Any:
+    def synflow(mask: masks.Mask, given: ScoreInputs) -> Any:
         inputs = {
             "synflow": lambda: jnp.ones((1, *shape)),
-            "synflow-image": lambda: known.batch[0][:1],
-            "synflow-mean": lambda: known.mean,
+            "synflow-image": lambda: given.batch[0][:1],
+            "synflow-mean": lambda: given.mean,
         }[name]()
-        return scores.synflow(apply(known, False), known.network.params, mask, inputs)
+        return scores.synflow(apply(given, False), given.network.params, mask, inputs)
 
     functions: dict[str, Score] = {
-        "magnitude": lambda mask, known: scores.magnitude(known.network.params),
-        "magnitude-unit-variance": lambda mask, known: _in_deviations(known.network.params),
-        "random": lambda mask, known: scores.random(known.network.params, key=known.key),
+        "magnitude": lambda mask, given: scores.magnitude(given.network.params),
+        "magnitude-unit-variance": lambda mask, given: _in_deviations(given.network.params),
+        "random": lambda mask, given: scores.random(given.network.params, key=given.key),
         "snip": snip,
         "grasp": grasp,
-        "grasp-lowest": lambda mask, known: jax.tree.map(jnp.negative, grasp(mask, known)),
-        "grasp-magnitude": lambda mask, known: scores.magnitude(grasp(mask, known)),
+        "grasp-lowest": lambda mask, given: jax.tree.map(jnp.negative, grasp(mask, given)),
+        "grasp-magnitude": lambda mask, given: scores.magnitude(grasp(mask, given)),
         **dict.fromkeys(SYNFLOW, synflow),
     }
     functions |= dict.fromkeys(AT_RANDOM, functions["random"])
@@ -286,16 +289,16 @@ def _plain(name: str, model: Model, shape: tuple[int, ...], chunk: int | None) -
     return functions[name]
 
 
-def _before_and_after(rule: Callable[[Any, Any], Any], mask: masks.Mask, known: Known) -> Any:
-    return rule(known.initial, known.network.params)
+def _before_and_after(rule: Callable[[Any, Any], Any], mask: masks.Mask, given: ScoreInputs) -> Any:
+    return rule(given.initial, given.network.params)
 
 
 def _in_deviations(params: Any) -> Any:
     """Return magnitudes as if each tensor had been drawn with variance 1.
 
     Example:
-      >>> found = _in_deviations({"w": jnp.array([[1.0, -3.0]])})["w"]
-      >>> [round(float(each), 3) for each in found[0]]
+      >>> deviations = _in_deviations({"w": jnp.array([[1.0, -3.0]])})["w"]
+      >>> [round(float(each), 3) for each in deviations[0]]
       [0.447, 1.342]
     """
 

@@ -16,7 +16,7 @@ from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, kinds_at, network_names
 from jaxlth.studies.imp.dilation import dilate, mean_accuracy
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.levels import Levels, Prune, Start, Starts, keep_by_level
+from jaxlth.studies.levels import Levels, MakeTicket, Prune, Starts, keep_by_level
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress
@@ -64,7 +64,7 @@ def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
     return lambda *arguments: jax.device_get(select(*arguments))
 
 
-def with_controls(levels: Levels, level: int, tickets: dict[int, Start]) -> Starts:
+def with_controls(levels: Levels, level: int, tickets: dict[int, MakeTicket]) -> Starts:
     """Return the tickets of a level and their controls, as the config asks for them."""
     return {
         kind: {

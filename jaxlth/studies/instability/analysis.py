@@ -16,7 +16,7 @@ from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability import artifacts
-from jaxlth.studies.instability.comparing import Line
+from jaxlth.studies.instability.comparison import LineEvaluator
 from jaxlth.studies.instability.config import (
     DENSE,
     OF_IMP,
@@ -27,7 +27,12 @@ from jaxlth.studies.instability.config import (
     twin_lengths,
     twin_pairs,
 )
-from jaxlth.studies.instability.networks import InstabilityNetworks, compared_every, described, lost
+from jaxlth.studies.instability.networks import (
+    InstabilityNetworks,
+    compared_every,
+    diverged_before,
+    record_of,
+)
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
@@ -44,7 +49,7 @@ class Analysis:
         self._at_start = functools.lru_cache(maxsize=8)(self._errors_at_start)
         self._left = self._missing()  # networks and comparisons still to be made, at most
         self._every = compared_every(self.config, self._lab.compiled_training.plan.steps_per_epoch)
-        self._line = Line(
+        self._line = LineEvaluator(
             lab.experiment,
             lab.compiled_training,
             points=self.config.points,
@@ -61,12 +66,12 @@ class Analysis:
 
     def at(self, step: int) -> Generator[Progress, None, None]:
         """Train and compare everything that is asked for at a step."""
-        subjects = network_specs(self.config, step)
-        if any(spec.network in OF_IMP for spec in subjects):
+        specs = network_specs(self.config, step)
+        if any(spec.network in OF_IMP for spec in specs):
             for level in self._networks.levels_before():
                 yield from self._level(step, level)
-        for spec in subjects:
-            there = [r for r in self._replicates() if not self._lost(spec, r)]
+        for spec in specs:
+            there = [r for r in self._replicates() if not self._diverged_before(spec, r)]
             for length in twin_lengths(self.config, step):
                 steps = self._compared_at(step if length == REMAINING else 0)
                 yield from self._trained(
@@ -83,24 +88,24 @@ class Analysis:
         """Train the tickets of a level that are to be pruned further."""
         spec = NetworkSpec(step, TICKET, level=level)
         for replicate in self._replicates():
-            artifact, its_unit = (
+            artifact, imp_artifact = (
                 artifacts.level(step, level, replicate),
                 level_artifacts.network(level, TICKET, replicate),
             )
-            self._adopt(artifact, step, its_unit, described("found", spec, replicate))
+            self._adopt(artifact, step, imp_artifact, record_of("found", spec, replicate))
         yield from self._trained(
             [
                 self._networks.request_level(step, level, replicate)
                 for replicate in self._replicates()
-                if not self._lost(spec, replicate)
+                if not self._diverged_before(spec, replicate)
             ]
         )
 
     def _adopt_dense(self, step: int, replicate: int) -> None:
         """Take over a dense network, and its state at a step."""
-        whole = described("dense", NetworkSpec(0, DENSE), replicate)
+        record = record_of("dense", NetworkSpec(0, DENSE), replicate)
         level_0 = level_artifacts.network(0, TICKET, replicate)
-        self._adopt(artifacts.dense(replicate), step, level_0, whole)
+        self._adopt(artifacts.dense(replicate), step, level_0, record)
         if step:
             snapshot, state = (
                 artifacts.snapshot(step, replicate),
@@ -108,32 +113,32 @@ class Analysis:
             )
             self._adopt(snapshot, step, state, {})
 
-    def _adopt(self, artifact: str, step: int, its_unit: str, record: dict[str, Any]) -> None:
+    def _adopt(self, artifact: str, step: int, imp_artifact: str, record: dict[str, Any]) -> None:
         """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
 
         Nothing comes from a run of other data, or of data that it does not identify.
         """
-        asked = imp(self.config, step)
+        imp_config = imp(self.config, step)
         label = run_label(self.config)
-        folder = store.folder(self.run.path.parent, asked, job="imp", label=label)
+        folder = store.folder(self.run.path.parent, imp_config, job="imp", label=label)
         if self.run.has(artifact) or not distributed.on_main(lambda: store.is_run(folder)):
             return
         try:
-            whole = self._read(folder, asked, its_unit)
+            adopted = self._read(folder, imp_config, imp_artifact)
         except store.StoreError as error:  # then it is trained here
             store.damage.warn(error)
             return
-        if whole is not None:
-            trees, its_record = whole
-            self.run.save(artifact, trees, its_record | record | {"adopted": folder.name})
+        if adopted is not None:
+            trees, imp_record = adopted
+            self.run.save(artifact, trees, imp_record | record | {"adopted": folder.name})
 
     def _read(
-        self, folder: pathlib.Path, asked: ImpConfig, artifact: str
+        self, folder: pathlib.Path, imp_config: ImpConfig, artifact: str
     ) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Return trees and record of a network of a run of `jaxlth imp`, None if it has it not."""
         run = store.open_readonly(folder)
         about = store.about_run(folder)
-        differing = settings.differences(about["settings"], asked)
+        differing = settings.differences(about["settings"], imp_config)
         same_data = store.facts.same_data(about.get("facts", {}), self._experiment.identity)
         if differing or not same_data or not run.has(artifact):
             return None
@@ -147,8 +152,8 @@ class Analysis:
     def _replicates(self) -> range:
         return range(self.config.replicates)
 
-    def _lost(self, spec: NetworkSpec, replicate: int) -> bool:
-        return lost(self.run, self.config, spec, replicate)
+    def _diverged_before(self, spec: NetworkSpec, replicate: int) -> bool:
+        return diverged_before(self.run, self.config, spec, replicate)
 
     def _trained(self, requests: list[TrainRequest]) -> Generator[Progress, None, None]:
         """Train networks; those of which only states on the way are missing no longer than that."""
@@ -171,8 +176,8 @@ class Analysis:
 
     def _missing(self) -> int:
         """Return how many networks and comparisons the run lacks."""
-        asked = artifacts.units(self.config, self.config.rewind_steps)
-        return sum(not self.run.has(artifact) for artifact in asked)
+        expected = artifacts.units(self.config, self.config.rewind_steps)
+        return sum(not self.run.has(artifact) for artifact in expected)
 
     def _compared_at(self, start_step: int) -> list[int]:
         """Return the steps of training after which twins are compared, the end aside."""
@@ -194,57 +199,57 @@ class Analysis:
             if self.run.has(artifact):
                 continue
             record = {
-                **described("pair", spec, replicate),
+                **record_of("pair", spec, replicate),
                 "length": length,
                 "twins": f"{numbers[0]}-{numbers[1]}",
                 "compared_step": self._lab.compiled_training.plan.steps if at is None else at,
                 "at_end": at is None,
             }
             ends = [artifacts.twin(spec, each, length, replicate) for each in numbers]
-            units = [
+            names = [
                 end if at is None else artifacts.at_step(spec, each, length, replicate, at)
                 for end, each in zip(ends, numbers, strict=True)
             ]
             diverged = [self.run.record(end)["nan_step"] for end in ends]
             lost_at = [s for s in diverged if s is not None and (at is None or s <= at)]
-            found = yield from self._pair(artifact, units, spec, replicate, lost_at)
-            self._store(artifact, record | found)
-            yield self._progress(artifact, finished=record | found)
+            comparison = yield from self._pair(artifact, names, spec, replicate, lost_at)
+            self._store(artifact, record | comparison)
+            yield self._progress(artifact, finished=record | comparison)
         artifact = artifacts.averaged(self.config, spec, length, replicate)
         if not self.run.has(artifact):
-            record = {**described("average", spec, replicate), "length": length}
+            record = {**record_of("average", spec, replicate), "length": length}
             record |= {"twins": str(self.config.twins)}
             record |= self._averaged(spec, length, replicate)
             self._store(artifact, record)
             yield self._progress(artifact, finished=record)
 
     def _pair(
-        self, artifact: str, units: list[str], spec: NetworkSpec, replicate: int, lost_at: list[int]
+        self, artifact: str, names: list[str], spec: NetworkSpec, replicate: int, lost_at: list[int]
     ) -> Generator[Progress, None, dict[str, Any]]:
         """Return how two trained networks compare, in the columns of the table of results."""
         start = self._networks.start(spec, replicate)
-        known = _counts(start.mask) | {
+        common = _counts(start.mask) | {
             "points": self.config.points,
             "estimated": self.config.estimate_statistics,
             "diverged_step": min(lost_at, default=None),
             "nan_step": None,
         }
         if lost_at:
-            return known | {"test_instability": None, "train_instability": None}
-        a, b = (self._network(name) for name in units)
+            return common | {"test_instability": None, "train_instability": None}
+        a, b = (self._network(name) for name in names)
         groups = []
         for group in self._line.errors(a, b, start.mask):
             groups.append(group)
             yield self._progress(artifact, points=sum(len(each["test"]) for each in groups))
         curve = {"alpha": self._line.alphas.tolist()}
-        found: dict[str, Any] = {}
+        comparison: dict[str, Any] = {}
         for split in ("test", "train"):
             errors = np.concatenate([group[split] for group in groups])
-            found[f"{split}_instability"] = float(landscape.barrier(jnp.asarray(errors)))
-            found[f"{split}_error"] = float(errors[[0, -1]].mean())
+            comparison[f"{split}_instability"] = float(landscape.barrier(jnp.asarray(errors)))
+            comparison[f"{split}_error"] = float(errors[[0, -1]].mean())
             curve[f"{split}_error"] = errors.tolist()
-        found |= self._line.apart(a, b, start.mask) | self._way(spec, replicate, start, (a, b))
-        return known | found | {"curve": curve}
+        comparison |= self._line.apart(a, b, start.mask) | self._way(spec, replicate, start, (a, b))
+        return common | comparison | {"curve": curve}
 
     def _way(
         self, spec: NetworkSpec, replicate: int, start: Ticket, twins: tuple[Network, ...]
@@ -260,14 +265,14 @@ class Analysis:
             for twin in twins
         ]
         before = landscape.l2_distance(first.params, start.network.params, mask=start.mask)
-        errors, whole = self._at_start(spec, replicate)
+        errors, dense = self._at_start(spec, replicate)
         return {
             "l2_from_initialization": float(before),
             "l2_to_end": float(np.mean(to_end)),
             "test_error_at_start": errors["test"],
             "train_error_at_start": errors["train"],
-            "dense_test_error_at_start": whole["test"],
-            "dense_train_error_at_start": whole["train"],
+            "dense_test_error_at_start": dense["test"],
+            "dense_train_error_at_start": dense["train"],
         }
 
     def _errors_at_start(self, spec: NetworkSpec, replicate: int) -> tuple[Any, Any]:
@@ -278,21 +283,21 @@ class Analysis:
 
     def _averaged(self, spec: NetworkSpec, length: str, replicate: int) -> dict[str, Any]:
         """Return how the mean of all twins does, and how they do themselves."""
-        units = [artifacts.twin(spec, each, length, replicate) for each in range(self.config.twins)]
-        diverged = (self.run.record(name)["nan_step"] for name in units)
+        names = [artifacts.twin(spec, each, length, replicate) for each in range(self.config.twins)]
+        diverged = (self.run.record(name)["nan_step"] for name in names)
         lost_at = [step for step in diverged if step is not None]
         mask = self._networks.start(spec, replicate).mask
-        known = _counts(mask) | {
+        common = _counts(mask) | {
             "estimated": self.config.estimate_statistics,
             "diverged_step": min(lost_at, default=None),
             "nan_step": None,
         }
         if lost_at:
-            return known | {"test_error": None, "train_error": None}
-        networks = [self._network(name) for name in units]
+            return common | {"test_error": None, "train_error": None}
+        networks = [self._network(name) for name in names]
         mean = self._line.error(Ticket(landscape.average(networks), mask), estimate=True)
         own = [self._line.error(Ticket(network, mask)) for network in networks]
-        return known | {
+        return common | {
             "test_error": mean["test"],
             "train_error": mean["train"],
             "twins_test_error": float(np.mean([each["test"] for each in own])),

@@ -17,23 +17,23 @@ from jaxlth.studies.instability.config import (
 
 def units(config: InstabilityConfig, steps: Iterable[int]) -> list[str]:
     """Return the names of all twins and comparisons that settings ask for from some steps."""
-    found = [dense(replicate) for replicate in range(config.replicates)]
+    names = [dense(replicate) for replicate in range(config.replicates)]
     for step in steps:
         for spec, replicate in itertools.product(
             network_specs(config, step), range(config.replicates)
         ):
-            found += of_subject(config, spec, replicate)
-    return found
+            names += of_subject(config, spec, replicate)
+    return names
 
 
 def of_subject(config: InstabilityConfig, spec: NetworkSpec, replicate: int) -> list[str]:
     """Return the names of the twins of a network, of their pairs and of their mean."""
-    found = []
+    names = []
     for length in twin_lengths(config, spec.step):
-        found += [twin(spec, each, length, replicate) for each in range(config.twins)]
-        found += [pair(config, spec, each, length, replicate) for each in twin_pairs(config)]
-        found.append(averaged(config, spec, length, replicate))
-    return found
+        names += [twin(spec, each, length, replicate) for each in range(config.twins)]
+        names += [pair(config, spec, each, length, replicate) for each in twin_pairs(config)]
+        names.append(averaged(config, spec, length, replicate))
+    return names
 
 
 def dense(replicate: int) -> str:

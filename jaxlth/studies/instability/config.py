@@ -107,12 +107,12 @@ class InstabilityConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, values, known in (
+        for name, values, choices in (
             ("networks", self.networks, NETWORKS),
             ("lengths", self.lengths, get_args(Length)),
         ):
             for value in values:
-                settings.check_choice(name, value, known)
+                settings.check_choice(name, value, choices)
         for name in ("rewind_steps", "networks", "lengths"):
             settings.check_unique(name, getattr(self, name))
         settings.check_unique("levels", self.levels, empty=True)
@@ -138,14 +138,14 @@ class InstabilityConfig(StudyConfig):
         )
 
     def check_effects(self) -> None:
-        """Raise ValueError where a setting is given that no network of those asked for reads."""
+        """Raise ValueError where a setting is given that no network of those networks for reads."""
         super().check_effects()
-        asked, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
-        found, scored = not asked.isdisjoint(OF_IMP), not asked.isdisjoint(PRUNED_AT_STEP)
+        networks, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
+        of_imp, scored = not networks.isdisjoint(OF_IMP), not networks.isdisjoint(PRUNED_AT_STEP)
         for names, condition in (
-            (("prune_fraction", "one_shot"), found),
-            (("scope", "exclude"), found or scored),
-            (("per_class",), not asked.isdisjoint(scoring.OF_EXAMPLES)),
+            (("prune_fraction", "one_shot"), of_imp),
+            (("scope", "exclude"), of_imp or scored),
+            (("per_class",), not networks.isdisjoint(scoring.OF_EXAMPLES)),
         ):
             for name in names:
                 settings.effective(self, name, condition, where)
@@ -155,14 +155,14 @@ class InstabilityConfig(StudyConfig):
 
     def _belongs(self, name: str, values: tuple[object, ...], networks: tuple[str, ...]) -> None:
         """Raise ValueError unless sizes are given just where networks need them."""
-        asked = [network for network in self.networks if network in networks]
+        needing = [network for network in self.networks if network in networks]
         settings.require(
-            not asked or bool(values),
-            f"`{name}` must say how much the networks {settings.in_a_row(asked)} keep; none is "
+            not needing or bool(values),
+            f"`{name}` must say how much the networks {settings.in_a_row(needing)} keep; none is "
             "given.",
         )
         settings.require(
-            not values or bool(asked),
+            not values or bool(needing),
             f"`{name}` {settings.in_a_row(values)} has no effect on the networks "
             f"{settings.in_a_row(self.networks)}.",
         )
@@ -201,14 +201,14 @@ def imp(config: InstabilityConfig, step: int) -> ImpConfig:
 
 def network_specs(config: InstabilityConfig, step: int) -> list[NetworkSpec]:
     """Return the networks of a step that settings ask for."""
-    found = [NetworkSpec(step, DENSE)] if DENSE in config.networks else []
-    asked = [network for network in config.networks if network != DENSE]
-    for network in asked:
+    specs = [NetworkSpec(step, DENSE)] if DENSE in config.networks else []
+    networks = [network for network in config.networks if network != DENSE]
+    for network in networks:
         if network in OF_IMP:
-            found += [NetworkSpec(step, network, level=level) for level in config.levels]
+            specs += [NetworkSpec(step, network, level=level) for level in config.levels]
         else:
-            found += [NetworkSpec(step, network, density=density) for density in config.densities]
-    return found
+            specs += [NetworkSpec(step, network, density=density) for density in config.densities]
+    return specs
 
 
 def twin_lengths(config: InstabilityConfig, step: int) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class InstabilityNetworks:
             start=lambda: Ticket(self.state(0, replicate), self._dense),
             key=self._lab.key("order", replicate, 0),
             start_step=0,
-            record=described("dense", NetworkSpec(0, DENSE), replicate),
+            record=record_of("dense", NetworkSpec(0, DENSE), replicate),
             snapshots={step: artifacts.snapshot(step, replicate) for step in steps},
         )
 
@@ -63,7 +63,7 @@ class InstabilityNetworks:
             start=functools.partial(self.start, spec, replicate),
             key=self._lab.key("order", replicate, number),
             start_step=step,
-            record=described("found", spec, replicate),
+            record=record_of("found", spec, replicate),
         )
 
     def request_twin(
@@ -75,7 +75,7 @@ class InstabilityNetworks:
             start=functools.partial(self.start, spec, replicate),
             key=keys.fold(keys.stream(self.config.seed, replicate, "twins"), number),
             start_step=spec.step if length == REMAINING else 0,
-            record=described("twin", spec, replicate) | {"length": length, "twins": str(number)},
+            record=record_of("twin", spec, replicate) | {"length": length, "twins": str(number)},
             snapshots={
                 step: artifacts.at_step(spec, number, length, replicate, step) for step in steps
             },
@@ -101,23 +101,23 @@ class InstabilityNetworks:
         if spec.network not in OF_IMP:
             return Ticket(state, self._scored(spec, state, replicate))
         level = spec.level or 0
-        ticket = Ticket(state, self._found(spec.step, level, replicate))
+        ticket = Ticket(state, self._imp_mask(spec.step, level, replicate))
         which = {"seed": self.config.seed, "replicate": replicate, "level": level}
         return jax.device_get(controls.make(ticket, spec.network, self._lab.draw, **which))
 
-    def _found(self, step: int, number: int, replicate: int) -> masks.Mask:
+    def _imp_mask(self, step: int, number: int, replicate: int) -> masks.Mask:
         """Return the mask that IMP finds by rewinding to a step: stored, or pruned now."""
         if number == 0:
             return self._dense
         own = artifacts.level(step, number, replicate)
         if self.run.has(own):
             return self._lab.load_mask(own)
-        before = self._unit_before(step, number, replicate)
+        before = self._artifact_before(step, number, replicate)
         trained = self._lab.load(before)
-        denser = self._found(step, 0 if self.config.one_shot else number - 1, replicate)
+        denser = self._imp_mask(step, 0 if self.config.one_shot else number - 1, replicate)
         return self._select(trained.params, denser, self._keep[number])
 
-    def _unit_before(self, step: int, number: int, replicate: int) -> str:
+    def _artifact_before(self, step: int, number: int, replicate: int) -> str:
         """Return the unit of the trained network that a level prunes."""
         if number == 1 or self.config.one_shot:
             return artifacts.dense(replicate)
@@ -129,7 +129,7 @@ class InstabilityNetworks:
         batch: Any = None
         if spec.network in scoring.SEES_DATA:
             batch = self._examples(replicate)
-        known = scoring.Known(
+        score_inputs = scoring.ScoreInputs(
             network=state,
             initial=state.params,
             batch=batch,
@@ -140,7 +140,7 @@ class InstabilityNetworks:
             self._score(spec.network),
             (spec.network,),
             self._dense,
-            known,
+            score_inputs,
             keep=keep,
             rounds=self.config.rounds or scoring.published_rounds(spec.network),
             spacing="exponential",
@@ -174,11 +174,11 @@ def compared_every(config: InstabilityConfig, steps_per_epoch: int) -> int | Non
     if config.compare_every is None:
         return None
     training.check_whole("compare_every", config.compare_every, config.training)
-    artifact = steps_per_epoch if config.training.steps is None else 1
-    return training.time_in_steps("compare_every", config.compare_every, per_unit=artifact)
+    per_unit = steps_per_epoch if config.training.steps is None else 1
+    return training.time_in_steps("compare_every", config.compare_every, per_unit=per_unit)
 
 
-def lost(run: Run, config: InstabilityConfig, spec: NetworkSpec, replicate: int) -> bool:
+def diverged_before(run: Run, config: InstabilityConfig, spec: NetworkSpec, replicate: int) -> bool:
     """Return whether a network diverged on the way to a ticket: there is none then."""
     if spec.level is None:
         return False
@@ -190,7 +190,7 @@ def lost(run: Run, config: InstabilityConfig, spec: NetworkSpec, replicate: int)
     )
 
 
-def described(kind: str, spec: NetworkSpec, replicate: int) -> dict[str, Any]:
+def record_of(kind: str, spec: NetworkSpec, replicate: int) -> dict[str, Any]:
     """Return what is known of a unit beforehand."""
     pruned = 0 if spec.network == DENSE else 1
     return {

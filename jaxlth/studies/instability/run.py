@@ -28,7 +28,7 @@ from jaxlth.studies.instability.config import (
     twin_lengths,
     twin_pairs,
 )
-from jaxlth.studies.instability.networks import check, lost
+from jaxlth.studies.instability.networks import check, diverged_before
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.run_info import has_artifacts
@@ -153,7 +153,7 @@ def _has_all(run: Run, config: InstabilityConfig, step: int) -> bool:
         for spec, replicate in itertools.product(
             network_specs(config, step), range(config.replicates)
         )
-        if not lost(run, config, spec, replicate)
+        if not diverged_before(run, config, spec, replicate)
         for artifact in artifacts.of_subject(config, spec, replicate)
     )
 

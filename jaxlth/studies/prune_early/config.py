@@ -109,7 +109,7 @@ class PruneEarlyConfig(StudyConfig):
         settings.check_unique("score", self.scores)
         for score in self.scores:
             score_parts(score)
-        for option, values, known in (
+        for option, values, choices in (
             ("schedule", self.schedules, SCHEDULES),
             ("controls", self.controls, CONTROLS),
             ("weights", self.weights, WEIGHTS),
@@ -117,7 +117,7 @@ class PruneEarlyConfig(StudyConfig):
         ):
             settings.check_unique(option, values, empty=option in ("controls", "references"))
             for value in values:
-                settings.check_choice(option, value, known)
+                settings.check_choice(option, value, choices)
         settings.check_choice("scope", self.scope, get_args(Scope))
         settings.check_choice("spacing", self.spacing, get_args(Spacing))
         settings.check_unique("density", self.densities)
@@ -200,7 +200,7 @@ class PruneEarlyConfig(StudyConfig):
 
 def score_parts(score: str) -> tuple[str, ...]:
     """Return the one or two scores that a name stands for; see `scoring.parts`."""
-    return scoring.parts(score, known=ALL_SCORES)
+    return scoring.parts(score, single=ALL_SCORES)
 
 
 def all_methods(config: PruneEarlyConfig) -> list[Method]:
@@ -210,11 +210,11 @@ def all_methods(config: PruneEarlyConfig) -> list[Method]:
     kinds += list(itertools.product(config.scores, config.schedules))
     # What is learned is learned from the schedule ims, and applied before training.
     kinds = [kind for kind in kinds if kind[0] not in LEARNED or kind[1] == "uss"]
-    found = [
+    methods = [
         Method(*kind, *rest)
         for kind in kinds
         for rest in itertools.product(controls, config.weights, config.rewind_steps)
     ]
     # Pruning after training does not depend on the step, unless weights are rewound to it.
-    same = [method._replace(step=0) if method.schedule == "after" else method for method in found]
+    same = [method._replace(step=0) if method.schedule == "after" else method for method in methods]
     return list(dict.fromkeys(same))

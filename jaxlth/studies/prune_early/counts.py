@@ -45,11 +45,11 @@ class Kept:
 
     def keep(self, density: float, method: Method) -> KeepCount:
         """Return what a ticket of a density keeps; see `Subject.keeping`."""
-        found = self._experiment.prunable.keeping(density)
+        keep = self._experiment.prunable.keeping(density)
         if method.score in scoring.AT_RANDOM:
             kept = round(density * masks.size(self._dense))
             return scoring.counts(method.score, self._dense, keep=kept)
-        return found
+        return keep
 
     def links(self) -> list[KeepCount]:
         """Return what the networks keep that iss and ims train, dense first.

@@ -18,7 +18,7 @@ FROM_SCORES = ("snip", "grasp", "synflow", "magnitude")
 WEIGHTS = ("standard", "bimodal", *FROM_SCORES)
 
 
-def from_scores(params: Any, found: Any, mask: masks.Mask) -> Any:
+def from_scores(params: Any, scores: Any, mask: masks.Mask) -> Any:
     """Return parameters whose weights are scores, with the weights' signs, scaled to [-1, 1].
 
     One factor scales the whole network, so that layers keep their proportions (ours: the thesis
@@ -26,7 +26,7 @@ def from_scores(params: Any, found: Any, mask: masks.Mask) -> Any:
 
     Args:
       params: as the model draws them.
-      found: their scores.
+      scores: their scores.
       mask: what may be pruned.
 
     Example:
@@ -35,7 +35,7 @@ def from_scores(params: Any, found: Any, mask: masks.Mask) -> Any:
       {'w': array([[-1.  ,  0.25]], dtype=float32)}
     """
     wide = jax.tree.map(
-        lambda s, keep: None if keep is None else np.abs(np.asarray(s)), found, mask
+        lambda s, keep: None if keep is None else np.abs(np.asarray(s)), scores, mask
     )
     largest = max(float(np.max(leaf, initial=0)) for leaf in jax.tree.leaves(wide))
     unit = largest if largest > 0 else 1.0
@@ -43,7 +43,7 @@ def from_scores(params: Any, found: Any, mask: masks.Mask) -> Any:
     def scaled(w: Any, s: Any) -> np.ndarray:  # in NumPy, which divides float64 in any mode of JAX
         return np.asarray(np.sign(w) * (np.abs(np.asarray(s)) / unit), w.dtype)
 
-    return _on_weights(scaled, mask, params, found)
+    return _on_weights(scaled, mask, params, scores)
 
 
 def bimodal(params: Any, mask: masks.Mask, *, key: jax.Array) -> Any:
@@ -60,12 +60,12 @@ def bimodal(params: Any, mask: masks.Mask, *, key: jax.Array) -> Any:
     leaves, structure = jax.tree.flatten(params)
     places = jax.tree.unflatten(structure, range(len(leaves)))
 
-    def drawn(w: jax.Array, place: int) -> jax.Array:
+    def bimodal_leaf(w: jax.Array, place: int) -> jax.Array:
         deviate = jax.random.normal(jax.random.fold_in(key, place), w.shape, w.dtype)
         centered = MODE * jnp.sign(w) + (1 - MODE**2) ** 0.5 * deviate
         return centered * jnp.std(w)
 
-    return _on_weights(drawn, mask, params, places)
+    return _on_weights(bimodal_leaf, mask, params, places)
 
 
 def _on_weights(function: Callable[..., Any], mask: masks.Mask, params: Any, other: Any) -> Any:

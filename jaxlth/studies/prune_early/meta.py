@@ -92,10 +92,10 @@ def _trained(
         def loss(params: Any) -> jax.Array:
             return jnp.mean(jnp.square(_Net().apply(params, inputs[at]) - targets[at]))  # pyright: ignore
 
-        found, slope = jax.value_and_grad(loss)(params)
+        value, grad = jax.value_and_grad(loss)(params)
         with jax.numpy_dtype_promotion("standard"):  # which optax takes for granted
-            updates, opt = optimizer.update(slope, opt)
-            return (optax.apply_updates(params, updates), opt), found
+            updates, opt = optimizer.update(grad, opt)
+            return (optax.apply_updates(params, updates), opt), value
 
     def epoch(carry: Any, key: jax.Array) -> Any:
         count = len(targets) // batch
@@ -172,7 +172,7 @@ def fit(
     return Fitted(model, quality, model.losses if isinstance(model, MLP) else [])
 
 
-def columns(found: list[Any], mask: masks.Mask) -> np.ndarray:
+def columns(scores: list[Any], mask: masks.Mask) -> np.ndarray:
     """Return trees of scores as (weights that may be pruned, trees), each scaled to [0, 1].
 
     Example:
@@ -180,7 +180,7 @@ def columns(found: list[Any], mask: masks.Mask) -> np.ndarray:
       >>> columns([{"w": np.array([[1.0, 3.0, 2.0]]), "b": np.zeros(3)}], mask).tolist()
       [[0.0], [1.0], [0.5]]
     """
-    return np.stack([_scaled(flat(each, mask)) for each in found], axis=1)
+    return np.stack([_scaled(flat(each, mask)) for each in scores], axis=1)
 
 
 def flat(tree: Any, mask: masks.Mask) -> np.ndarray:
@@ -195,11 +195,11 @@ def unflat(values: np.ndarray, params: Any, mask: masks.Mask) -> Any:
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(params)]
     sizes = [0 if leaf is None else int(np.prod(s)) for leaf, s in zip(leaves, shapes, strict=True)]
     parts = np.split(values.astype(np.float32), np.cumsum(sizes)[:-1])
-    found = [
+    leaves_of_tree = [
         np.zeros(shape, np.float32) if leaf is None else part.reshape(shape)
         for leaf, shape, part in zip(leaves, shapes, parts, strict=True)
     ]
-    return jax.tree.unflatten(structure, found)
+    return jax.tree.unflatten(structure, leaves_of_tree)
 
 
 def surroundings(params: Any, mask: masks.Mask, images: np.ndarray) -> np.ndarray:
@@ -236,8 +236,8 @@ def surroundings(params: Any, mask: masks.Mask, images: np.ndarray) -> np.ndarra
             for each in (units.max(axis=0), units.mean(axis=0)):
                 parts.append(np.broadcast_to(np.expand_dims(each, axis), shape))
         rows.append(np.stack([np.ravel(part) for part in parts], axis=1))
-    found = np.concatenate(rows)
-    return np.stack([_scaled(column) for column in found.T], axis=1)
+    features = np.concatenate(rows)
+    return np.stack([_scaled(column) for column in features.T], axis=1)
 
 
 def check_mlp(params: Any) -> None:

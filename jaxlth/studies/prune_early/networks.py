@@ -55,7 +55,7 @@ class EarlyNetworks:
             start=lambda: Ticket(self.initial(weights, replicate), self._dense),
             key=self._lab.key("order", replicate, 0),
             start_step=0,
-            record=_described(replicate, 0, artifacts.dense_name(weights), undone),
+            record=_record(replicate, 0, artifacts.dense_name(weights), undone),
             snapshots={step: artifacts.snapshot(step, weights, replicate) for step in steps},
         )
 
@@ -67,7 +67,7 @@ class EarlyNetworks:
             start=functools.partial(self.start, keep, method, replicate),
             key=self._lab.key("order", replicate, 1),
             start_step=0,
-            record=_described(replicate, self.place(keep, method), str(method), method),
+            record=_record(replicate, self.place(keep, method), str(method), method),
         )
 
     def request_link(self, number: int, method: Method, replicate: int) -> TrainRequest:
@@ -76,7 +76,7 @@ class EarlyNetworks:
             if self._is_ticket(number, density, method):
                 return self.request(density, method, replicate)
         keep = self.links()[number]
-        record = _described(replicate, number, str(method), method) | {"link": True}
+        record = _record(replicate, number, str(method), method) | {"link": True}
         return TrainRequest(
             artifact=artifacts.link(number, method, replicate),
             start=functools.partial(self.start, keep, method, replicate),
@@ -154,9 +154,9 @@ class EarlyNetworks:
             modes = keys.substream(key, "bimodal")
             params = initial.bimodal(network.params, self._dense, key=modes)
         elif weights in initial.FROM_SCORES:
-            known = self._known(network, network.params, replicate)
-            found = self._found(weights, self._dense, known)
-            params = initial.from_scores(network.params, found, self._dense)
+            given = self._score_inputs(network, network.params, replicate)
+            weight_scores = self._evaluated(weights, self._dense, given)
+            params = initial.from_scores(network.params, weight_scores, self._dense)
         else:
             params = network.params
         return jax.device_get(network._replace(params=params))
@@ -175,16 +175,16 @@ class EarlyNetworks:
             scored = self._rewound(method, replicate)
         first = self.initial(method.weights, replicate).params
         if method.score in LEARNED:
-            found = self._learned(method, replicate)
+            weight_scores = self._learned(method, replicate)
             sign = -1 if method.control == "inverted" else 1
-            keeps, args = self._keeps(before, keep, 1), (found, sign)
+            keeps, args = self._keeps(before, keep, 1), (weight_scores, sign)
             return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
         rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
         return scoring.pruned(
             self._score(method.score, method.control == "inverted"),
             score_parts(method.score),
             before,
-            self._known(scored, first, replicate),
+            self._score_inputs(scored, first, replicate),
             keep=keep,
             rounds=rounds,
             spacing=self.config.spacing,
@@ -209,11 +209,11 @@ class EarlyNetworks:
         own = self.learned_from(replicate, plain, extended)
         fitted = meta.fit(model, inputs, targets, own, seed=seed)
         params = self._rewound(plain, replicate).params
-        found = meta.unflat(fitted.model.predict(own[0]), params, self._dense)
+        weight_scores = meta.unflat(fitted.model.predict(own[0]), params, self._dense)
         record = {"snapshot": True, **fitted.quality}
         record |= {"losses": fitted.losses} if fitted.losses else {}
-        self.run.save(artifact, {"scores": found}, record)
-        return found
+        self.run.save(artifact, {"scores": weight_scores}, record)
+        return weight_scores
 
     def learned_from(
         self, replicate: int, method: Method, extended: bool
@@ -229,18 +229,18 @@ class EarlyNetworks:
           (weights, features) and (weights,), each column scaled to [0, 1].
         """
         network = self._rewound(method, replicate)
-        known = self._known(network, network.params, replicate)
-        found = [self._found(name, self._dense, known) for name in meta.SCORES]
-        inputs = meta.columns(found, self._dense)
+        given = self._score_inputs(network, network.params, replicate)
+        weight_scores = [self._evaluated(name, self._dense, given) for name in meta.SCORES]
+        inputs = meta.columns(weight_scores, self._dense)
         if extended:
-            more = meta.surroundings(network.params, self._dense, known.batch[0])
+            more = meta.surroundings(network.params, self._dense, given.batch[0])
             inputs = np.concatenate([inputs, more], axis=1)
         source = method._replace(score=meta.TARGET, schedule="ims")
         keep = self.keep(self.config.meta_density, source)
         ticket = self.mask(_hashable(keep), source, replicate)
         before = self._lab.load(self._before(source, replicate, self.place(keep, source)))
-        known = self._known(before, network.params, replicate)
-        target = self._found(meta.TARGET, ticket, known)
+        given = self._score_inputs(before, network.params, replicate)
+        target = self._evaluated(meta.TARGET, ticket, given)
         return inputs, meta.columns([target], self._dense)[:, 0]
 
     def _keeps(self, before: masks.Mask, keep: KeepCount, rounds: int) -> list[Any]:
@@ -252,28 +252,30 @@ class EarlyNetworks:
             return artifacts.dense(method.weights, replicate)
         return self.request_link(number - 1, method.source, replicate).artifact
 
-    def _known(self, network: Network, first: Any, replicate: int) -> scoring.Known:
+    def _score_inputs(self, network: Network, first: Any, replicate: int) -> scoring.ScoreInputs:
         key = keys.stream(self.config.seed, replicate, "score")
-        return scoring.Known(network, first, self._examples(replicate), key, self._experiment.mean)
+        return scoring.ScoreInputs(
+            network, first, self._examples(replicate), key, self._experiment.mean
+        )
 
     def _drawn(self, replicate: int) -> tuple[Any, Any]:
         """Return the examples that scores see, the same for all scores of a replicate."""
         return self._experiment.examples(replicate, per_class=self.config.per_class)
 
-    def _found(self, name: str, mask: masks.Mask, known: scoring.Known) -> Any:
+    def _evaluated(self, name: str, mask: masks.Mask, given: scoring.ScoreInputs) -> Any:
         """Return scores of a network."""
         with scoring.precision(score_parts(name)):
-            return scoring.evaluated(self._score(name, False), mask, known)
+            return scoring.evaluated(self._score(name, False), mask, given)
 
     def _built(self, name: str, inverted: bool) -> scoring.Score:
         return self._experiment.score(name, inverted=inverted, chunk=self.config.chunk)
 
 
-def _signed(_mask: masks.Mask, found: Any, sign: Any) -> Any:
-    return jax.tree.map(lambda leaf: sign * leaf, found)
+def _signed(_mask: masks.Mask, weight_scores: Any, sign: Any) -> Any:
+    return jax.tree.map(lambda leaf: sign * leaf, weight_scores)
 
 
-def _described(replicate: int, level: int, control: str, method: Method) -> dict[str, Any]:
+def _record(replicate: int, level: int, control: str, method: Method) -> dict[str, Any]:
     return {
         "job": "prune-early",
         "replicate": replicate,

@@ -31,7 +31,7 @@ def prune_rule(lab: Lab, config: SeparationConfig, measurement: Measurement) -> 
         if config.score == "magnitude":
             return magnitude(trained.network.params, mask, keep)
         mean, replicate = lab.experiment.mean, trained.replicate
-        known = scoring.Known(
+        given = scoring.ScoreInputs(
             trained.network,
             lab.init(replicate).params,
             (mean, np.zeros(1, np.int32)),
@@ -42,7 +42,7 @@ def prune_rule(lab: Lab, config: SeparationConfig, measurement: Measurement) -> 
             score(config.score),
             (config.score,),
             mask,
-            known,
+            given,
             keep=keep,
             rounds=scoring.published_rounds(config.score),
             spacing="exponential",

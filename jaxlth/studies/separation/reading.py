@@ -67,10 +67,10 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         tasks = dict(zip(task_names(info.name), owners, strict=True))
     prunable = prunable_model(config, **images)
     units = [name for name, _ in run.records()]
-    found, level = {}, 0
+    levels, level = {}, 0
     while (artifact := level_artifacts.network(level, TICKET, replicate)) in units:
         network = run.load(artifact, "network", prunable.like)
-        found[level] = Ticket(network, run.load(artifact, "mask", prunable.dense))
+        levels[level] = Ticket(network, run.load(artifact, "mask", prunable.dense))
         level += 1
-    settings.require(bool(found), f"The run {run.path.name} has no replicate {replicate}.")
-    return Pruned(tasks, info.shape, found)
+    settings.require(bool(levels), f"The run {run.path.name} has no replicate {replicate}.")
+    return Pruned(tasks, info.shape, levels)

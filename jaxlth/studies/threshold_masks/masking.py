@@ -74,10 +74,10 @@ class Untrained:
         named = {name: getattr(dataset, name) for name in SPLITS}
         self._splits = {name: split for name, split in named.items() if split is not None}
 
-        def tally(start: Ticket, batch: Any, norms: Any) -> evaluation.MetricSums:
-            return evaluation.metric_sums(experiment.seen, *start, batch, norms)
+        def sums(start: Ticket, batch: Any, mean_std: Any) -> evaluation.MetricSums:
+            return evaluation.metric_sums(experiment.seen, *start, batch, mean_std)
 
-        self._sums = compiled_training.compiled(self._layout).make_sums(tally)
+        self._sums = compiled_training.compiled(self._layout).make_sums(sums)
 
     def evaluations(self, starts: Iterable[Ticket]) -> Iterator[dict[str, Evaluation]]:
         """Yield what each network reaches on each split there is, group after group."""
@@ -87,12 +87,14 @@ class Untrained:
 
     def _of_group(self, group: Sequence[Ticket]) -> list[dict[str, Evaluation]]:
         placed = self._layout.place(group)
-        found: dict[str, list[Evaluation]] = {}
+        by_split: dict[str, list[Evaluation]] = {}
         for name, split in self._splits.items():
             sums = self._layout.take(self._sums(placed, split, self._norms), len(group))
             count, each = len(split.labels), evaluation.labels_per_example(split)
-            found[name] = [evaluation.mean_numpy(one, count, tasks=each) for one in sums]
-        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+            by_split[name] = [evaluation.mean_numpy(one, count, tasks=each) for one in sums]
+        return [
+            dict(zip(by_split, row, strict=True)) for row in zip(*by_split.values(), strict=True)
+        ]
 
 
 def best_threshold(curve: Mapping[str, Sequence[Any]], split: str) -> int | None:

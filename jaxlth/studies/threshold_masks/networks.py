@@ -54,7 +54,7 @@ class ThresholdNetworks:
             start=functools.partial(self.ticket, replicate),
             key=self._lab.key("order", replicate, 1),
             start_step=0,
-            record=described(TICKET, replicate, TICKET, level=1)
+            record=record_of(TICKET, replicate, TICKET, level=1)
             | {"threshold": self.threshold(replicate)},
         )
 
@@ -68,7 +68,7 @@ class ThresholdNetworks:
             start=lambda: Ticket(jax.device_get(init(key)), prunable.dense),
             key=self._lab.key("order", replicate, 1),
             start_step=0,
-            record=described(kind, replicate, size),
+            record=record_of(kind, replicate, size),
         )
 
     def ticket(self, replicate: int) -> Ticket:
@@ -95,7 +95,7 @@ class ThresholdNetworks:
             start=lambda: Ticket(self.initial(replicate), self.dense),
             key=self._lab.key("order", replicate, 0),
             start_step=0,
-            record=described(kind, replicate, kind),
+            record=record_of(kind, replicate, kind),
         )
 
     def _initial(self, replicate: int) -> Network:
@@ -121,19 +121,19 @@ def expected_artifacts(run: Run, config: ThresholdMasksConfig, replicate: int) -
 
     A network that diverged ends what would follow from it, and so does having no ticket.
     """
-    found = [artifacts.size(size, replicate) for size in all_sizes(config)]
+    names = [artifacts.size(size, replicate) for size in all_sizes(config)]
     for artifact in (artifacts.long(replicate), artifacts.short(replicate)):
-        found.append(artifact)
+        names.append(artifact)
         if run.has(artifact) and run.record(artifact)["nan_step"] is not None:
-            return found
+            return names
     artifact = artifacts.thresholds(replicate)
-    found.append(artifact)
+    names.append(artifact)
     if run.has(artifact) and run.record(artifact)["threshold"] is None:
-        return found
-    return [*found, artifacts.ticket(replicate)]
+        return names
+    return [*names, artifacts.ticket(replicate)]
 
 
-def described(kind: str, replicate: int, control: str, *, level: int = 0) -> dict[str, Any]:
+def record_of(kind: str, replicate: int, control: str, *, level: int = 0) -> dict[str, Any]:
     """Return what is known of a unit beforehand."""
     return {
         "job": "threshold-masks",

@@ -135,8 +135,8 @@ def finetuned(config: TrainSupermasksConfig) -> list[Wanted]:
     return [
         Wanted(DENSE, 1.0, FINETUNED),
         *(
-            found._replace(schedule=FINETUNED, control=control)
-            for found in masked(config)
+            wanted._replace(schedule=FINETUNED, control=control)
+            for wanted in masked(config)
             for control in (TICKET, *config.controls)
         ),
     ]

@@ -81,7 +81,7 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
             _request_weights(again.prunable, lab.run, wanted, replicate)
             for wanted in finetuned(config)
             for replicate in replicates
-            if not _lost(lab.run, wanted, replicate)
+            if not _mask_diverged(lab.run, wanted, replicate)
         ]
         yield from lab.train(requests, again.compile_training(), pending=lambda: units(config))
     lab.expect(())
@@ -98,7 +98,7 @@ def complete(config: TrainSupermasksConfig, path: pathlib.Path) -> bool:
     return has_artifacts(
         path,
         lambda run: all(
-            run.has(wanted.artifact(replicate)) or _lost(run, wanted, replicate)
+            run.has(wanted.artifact(replicate)) or _mask_diverged(run, wanted, replicate)
             for wanted in every
             for replicate in range(config.replicates)
         ),
@@ -145,7 +145,7 @@ def _request_mask(
         start=start,
         key=keys.stream(seed, replicate, "order"),
         start_step=0,
-        record=_described(wanted, prunable.config, replicate),
+        record=_record_of(wanted, prunable.config, replicate),
         restore=restore,
     )
 
@@ -160,7 +160,7 @@ def _request_weights(
         start=functools.partial(start_of, prunable, run, wanted, replicate),
         key=keys.fold(order, 1),
         start_step=0,
-        record=_described(wanted, prunable.config, replicate),
+        record=_record_of(wanted, prunable.config, replicate),
     )
 
 
@@ -175,24 +175,24 @@ def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) 
     ticket = Ticket(network, run.load(artifact, "mask", prunable.dense))
     rule = config.supermask.at(wanted.density)
 
-    def drawn(key: jax.Array) -> Network:
+    def redrawn(key: jax.Array) -> Network:
         """Return other weights, made as those were that the mask was trained on."""
         new = supermasks.frozen_network(prunable.model, rule, key=key, prunable=_prunable(config))
         return new._replace(params=supermasks.rescaled(new.params, ticket.mask, rule))
 
     kept = int(masks.kept(ticket.mask))
     which = {"seed": config.seed, "replicate": replicate, "level": kept}
-    return controls.make(ticket, wanted.control, drawn, **which)
+    return controls.make(ticket, wanted.control, redrawn, **which)
 
 
-def _lost(run: Run, wanted: Wanted, replicate: int) -> bool:
+def _mask_diverged(run: Run, wanted: Wanted, replicate: int) -> bool:
     """Return whether the training of the mask that a network has is known to have diverged."""
     artifact = wanted.source.artifact(replicate)
     of_mask = wanted.method != DENSE and run.has(artifact)
     return of_mask and run.record(artifact)["nan_step"] is not None
 
 
-def _described(wanted: Wanted, config: TrainSupermasksConfig, replicate: int) -> dict[str, Any]:
+def _record_of(wanted: Wanted, config: TrainSupermasksConfig, replicate: int) -> dict[str, Any]:
     """Return what is known of a network beforehand, in the columns of `jaxlth prune-early`."""
     dense, ticket = wanted.method == DENSE, wanted.control == TICKET
     standard = dense or config.supermask.weights == "as-drawn"

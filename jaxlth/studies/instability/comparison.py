@@ -21,7 +21,7 @@ from jaxlth.training import evaluation
 Errors = dict[str, np.ndarray]  # {"test": (n,), "train": (n,)}, in [0, 1]
 
 
-class Line:
+class LineEvaluator:
     """The line between two networks, evaluated point by point."""
 
     def __init__(
@@ -64,18 +64,18 @@ class Line:
         network, mask = group.layout.place([start.network]), group.layout.place([start.mask])
         if estimate and self._estimate:
             network = group.estimated(network, mask)
-        return {name: float(found[0]) for name, found in group.errors(network, mask, 1).items()}
+        return {name: float(errors[0]) for name, errors in group.errors(network, mask, 1).items()}
 
     def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, float]:
         """Return how far apart two networks are, in the columns of the table of results."""
-        found = {
+        distances = {
             "l2_distance": float(landscape.l2_distance(a.params, b.params, mask=mask)),
             "cosine_distance": float(landscape.cosine_distance(a.params, b.params, mask=mask)),
         }
         for name, (classes, losses) in self._single.apart(a, b, mask).items():
-            found[f"{name}_differences"] = int(classes)
-            found[f"{name}_loss_l2"] = float(np.sqrt(losses))
-        return found
+            distances[f"{name}_differences"] = int(classes)
+            distances[f"{name}_loss_l2"] = float(np.sqrt(losses))
+        return distances
 
 
 class _Group:
@@ -94,11 +94,11 @@ class _Group:
         self.between = self.layout.map(landscape.interpolate, (None, None, 0))
 
         def summing(function: Callable[..., Any]) -> Callable[..., Any]:
-            def tally(trees: tuple[Any, Any], batch: Split, norms: Any) -> Any:
+            def sums(trees: tuple[Any, Any], batch: Split, mean_std: Any) -> Any:
                 network, mask = trees
-                return function(experiment.seen, network, mask, batch, norms)
+                return function(experiment.seen, network, mask, batch, mean_std)
 
-            return compiled.make_sums(tally)
+            return compiled.make_sums(sums)
 
         self._tally = summing(evaluation.metric_sums)
         self._apart = summing(evaluation.disagreement)
@@ -106,12 +106,12 @@ class _Group:
 
     def errors(self, networks: Any, placed_masks: Any, count: int) -> Errors:
         """Return the errors of the first `count` networks of a group, on each split."""
-        found = {}
+        errors = {}
         for name, split in self._splits.items():
             sums = self._tally((networks, placed_masks), split, self._norms)
             right = [int(each.correct) for each in self.layout.take(sums, count)]
-            found[name] = 1 - np.array(right) / _examples(split)
-        return found
+            errors[name] = 1 - np.array(right) / _examples(split)
+        return errors
 
     def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, Any]:
         """Return, for each split, what `evaluation.disagreement` sums up."""
