@@ -107,7 +107,7 @@ def of_run(path: pathlib.Path) -> Study:
     name = run_info.study_name(path)
     require(
         name in STUDIES,
-        f"Runs of the job {name} are of a study that prints them itself; `jaxlth results --format "
+        f"Runs of {name} are of a study that prints them itself; `jaxlth results --format "
         "csv` shows their networks.",
     )
     return STUDIES[name]

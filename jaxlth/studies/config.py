@@ -70,7 +70,7 @@ def check_network_count(**factors: int) -> None:
 
 
 def check_training(config: Any) -> None:
-    """Raise ValueError unless what every job's settings have fits together.
+    """Raise ValueError unless what every study's settings have fits together.
 
     Args:
       config: settings with `data`, `training`, `replicates` and `seed`.
@@ -87,7 +87,7 @@ def check_training(config: Any) -> None:
 
 
 def check_shared_effects(config: Any) -> None:
-    """Raise ValueError where a setting that every job has is given though nothing reads it.
+    """Raise ValueError where a setting that every study has is given though nothing reads it.
 
     Args:
       config: settings with `data`, `model` and `training`.

@@ -2,17 +2,17 @@
 
 
 def network(level: int, control: str, replicate: int) -> str:
-    """Return the name of a network's unit in the run's folder."""
+    """Return the name of a network in the run's folder."""
     return f"level_{level:02d}/{control}/replicate_{replicate}"
 
 
 def rewound(replicate: int) -> str:
-    """Return the name of the unit that keeps the state tickets restart from."""
+    """Return the name of the artifact that keeps the state tickets restart from."""
     return f"rewound/replicate_{replicate}"
 
 
 def dilated(name: str, dilation: float) -> str:
-    """Return the name of a network's unit where it is trained longer or shorter.
+    """Return the name of a network where it is trained longer or shorter.
 
     Example:
       >>> dilated("a", 2.5), dilated("a", 1.0000001)

@@ -1,4 +1,4 @@
-"""Whether what a job asks for fits the machine: its devices and its memory."""
+"""Whether what a study asks for fits the machine: its devices and its memory."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def check_memory(
     """Raise ValueError where a training needs more memory than a device has.
 
     Args:
-      config: settings of a job.
+      config: config of a study.
       info: of the data.
       dataset: the data.
       like: the network, of `jax.ShapeDtypeStruct`s, where it is there already.
@@ -59,7 +59,7 @@ def check_memory(
 
 
 def _layout(config: Any) -> execution.Layout:
-    """Return the layout for the replicates of a job.
+    """Return the layout for the replicates of a study.
 
     Raises:
       ValueError: there are too few devices.

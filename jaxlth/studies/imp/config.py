@@ -91,7 +91,7 @@ def check_compact(config: Any) -> None:
     """Raise ValueError where smaller networks would not be trained as the whole ones are.
 
     Args:
-      config: settings of a job, with `data`, `model` and `optimizer`.
+      config: config of a study, with `data`, `model` and `optimizer`.
     """
     settings.require(
         config.model.name in PERCEPTRONS,

@@ -37,22 +37,22 @@ def of_subject(config: InstabilityConfig, spec: NetworkSpec, replicate: int) -> 
 
 
 def dense(replicate: int) -> str:
-    """Return the name of the unit of a dense training from its beginning."""
+    """Return the name of a dense training from its beginning."""
     return f"density_1/{DENSE}/replicate_{replicate}"
 
 
 def snapshot(step: int, replicate: int) -> str:
-    """Return the name of the unit that keeps the dense network at a step of its training."""
+    """Return the name of the artifact that keeps the dense network at a step of its training."""
     return f"step_{step}/state/{DENSE}/replicate_{replicate}"
 
 
 def level(step: int, number: int, replicate: int) -> str:
-    """Return the name of the unit of a ticket that IMP trains on its way."""
+    """Return the name of a ticket that IMP trains on its way."""
     return NetworkSpec(step, TICKET, level=number).artifact("found", replicate)
 
 
 def twin(spec: NetworkSpec, number: int, length: str, replicate: int) -> str:
-    """Return the name of a twin's unit.
+    """Return the name of a twin.
 
     Example:
       >>> twin(NetworkSpec(500, "dense"), 2, "remaining", 0)
@@ -62,7 +62,7 @@ def twin(spec: NetworkSpec, number: int, length: str, replicate: int) -> str:
 
 
 def at_step(spec: NetworkSpec, number: int, length: str, replicate: int, step: int) -> str:
-    """Return the name of the unit that keeps a twin at a step of its training."""
+    """Return the name of the artifact that keeps a twin at a step of its training."""
     return spec.artifact(f"twin_{number}{_suffix(length)}-at_{step}", replicate)
 
 
@@ -75,7 +75,7 @@ def pair(
     *,
     step: int | None = None,
 ) -> str:
-    """Return the name of the unit that keeps how two twins compare, at a step or at the end."""
+    """Return the name of the artifact that keeps how two twins compare, at a step or at the end."""
     one, other = numbers
     at = "" if step is None else f"-at_{step}"
     how = f"-of_{config.points}" + ("-estimated" if config.estimate_statistics else "")
@@ -83,7 +83,7 @@ def pair(
 
 
 def averaged(config: InstabilityConfig, spec: NetworkSpec, length: str, replicate: int) -> str:
-    """Return the name of the unit that keeps how the mean of all twins does."""
+    """Return the name of the artifact that keeps how the mean of all twins does."""
     how = "-estimated" if config.estimate_statistics else ""
     return spec.artifact(f"mean_of_{config.twins}{_suffix(length)}{how}", replicate)
 

@@ -48,7 +48,7 @@ class NetworkSpec(NamedTuple):
             yield f"density_{self.density!r}"
 
     def artifact(self, part: str, replicate: int) -> str:
-        """Return the name of a unit of this subject, such as a twin's."""
+        """Return the name of an artifact of this network, such as a twin's."""
         *above, network = str(self).split("/")
         return "/".join([*above, part, network, f"replicate_{replicate}"])
 

@@ -28,7 +28,7 @@ from jaxlth.studies.train import Ticket, TrainRequest
 
 
 class InstabilityNetworks:
-    """What each unit of a run is made of."""
+    """What each network of a run starts from."""
 
     def __init__(self, lab: Lab) -> None:
         self.config: InstabilityConfig = lab.config
@@ -118,7 +118,7 @@ class InstabilityNetworks:
         return self._select(trained.params, denser, self._keep[number])
 
     def _artifact_before(self, step: int, number: int, replicate: int) -> str:
-        """Return the unit of the trained network that a level prunes."""
+        """Return the name of the trained network that a level prunes."""
         if number == 1 or self.config.one_shot:
             return artifacts.dense(replicate)
         return artifacts.level(step, number - 1, replicate)
@@ -191,7 +191,7 @@ def diverged_before(run: Run, config: InstabilityConfig, spec: NetworkSpec, repl
 
 
 def record_of(kind: str, spec: NetworkSpec, replicate: int) -> dict[str, Any]:
-    """Return what is known of a unit beforehand."""
+    """Return what the record of an artifact says before there is a result."""
     pruned = 0 if spec.network == DENSE else 1
     return {
         "job": "instability",

@@ -4,7 +4,7 @@ From the state of each step k of a dense training, or from a sparse network made
 (twins) are trained with different data orders and augmentations. Their instability is the error
 barrier on the line between them; where it is below two points, the network is stable to SGD noise.
 
-Each trained network and each comparison is a unit of the run's folder, "step_500/twin_0/dense/
+Each trained network and each comparison is an artifact of the run's folder, "step_500/twin_0/dense/
 replicate_1", "step_500/pair_0_1-of_30/dense/replicate_1", and is made only if the folder lacks it.
 So the dense training, whose states serve all steps, and the levels of IMP are trained once.
 

@@ -7,7 +7,7 @@ from jaxlth.studies.prune_early.config import DENSE, Method, PruneEarlyConfig, a
 
 
 def networks(config: PruneEarlyConfig) -> list[str]:
-    """Return the names of all networks that settings ask for, those between prunings aside."""
+    """Return the names of all networks that a config asks for, those between prunings aside."""
     return [
         *(dense(weights, replicate) for weights, replicate in dense_networks(config)),
         *(
@@ -25,7 +25,7 @@ def dense_networks(config: PruneEarlyConfig) -> Iterable[tuple[str, int]]:
 
 
 def ticket(density: float, method: Method, replicate: int) -> str:
-    """Return the name of a ticket's unit in the run's folder.
+    """Return the name of a ticket in the run's folder.
 
     Example:
       >>> ticket(0.05, Method("snip", "ums"), 0)
@@ -35,22 +35,22 @@ def ticket(density: float, method: Method, replicate: int) -> str:
 
 
 def link(number: int, method: Method, replicate: int) -> str:
-    """Return the name of the unit of a network that iss and ims train between two prunings."""
+    """Return the name of a network that iss and ims train between two prunings."""
     return f"link_{number:02d}/{method}/replicate_{replicate}"
 
 
 def dense(weights: str, replicate: int) -> str:
-    """Return the name of a dense network's unit."""
+    """Return the name of a dense network."""
     return f"density_1/{dense_name(weights)}/replicate_{replicate}"
 
 
 def learned(method: Method, replicate: int) -> str:
-    """Return the name of the unit that keeps what a meta-model predicts for a replicate."""
+    """Return the name of the artifact that keeps what a meta-model predicts for a replicate."""
     return f"meta/{method}/replicate_{replicate}"
 
 
 def snapshot(step: int, weights: str, replicate: int) -> str:
-    """Return the name of the unit that keeps a dense network at a step of its training."""
+    """Return the name of the artifact that keeps a dense network at a step of its training."""
     return f"step_{step}/{dense_name(weights)}/replicate_{replicate}"
 
 

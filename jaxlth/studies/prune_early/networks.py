@@ -29,7 +29,7 @@ from jaxlth.studies.train import Ticket, TrainRequest
 
 
 class EarlyNetworks:
-    """What each unit of a run is made of."""
+    """What each network of a run starts from."""
 
     def __init__(self, lab: Lab) -> None:
         self.config: PruneEarlyConfig = lab.config
@@ -247,7 +247,7 @@ class EarlyNetworks:
         return scoring.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
 
     def _before(self, method: Method, replicate: int, number: int) -> str:
-        """Return the unit of the trained network that a ticket's schedule scores."""
+        """Return the name of the trained network that a ticket's schedule scores."""
         if method.schedule not in ITERATIVE or number == 1:
             return artifacts.dense(method.weights, replicate)
         return self.request_link(number - 1, method.source, replicate).artifact

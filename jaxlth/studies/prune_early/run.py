@@ -1,7 +1,7 @@
 """Prune early: by any score, before training, early in it or between trainings.
 
 A ticket is named by its density and its method: score, schedule and what was done to it. Each
-trained network is a unit of the run's folder, "density_0.05/snip-ums/replicate_0", and is trained
+trained network is an artifact of the run's folder, "density_0.05/snip-ums/replicate_0", and is trained
 only if the folder lacks it; so asking for more scores, schedules, densities, controls, initial
 weights, steps or replicates extends a run.
 

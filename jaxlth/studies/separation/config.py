@@ -132,5 +132,5 @@ def levels(config: SeparationConfig) -> int:
 
 
 def units(config: SeparationConfig) -> list[str]:
-    """Return the names of all networks that settings ask for, were none to stop before."""
+    """Return the names of all networks that a config asks for, were none to stop before."""
     return network_names(imp(config), levels=levels(config))

@@ -32,7 +32,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
     Args:
       run: of `jaxlth separation`.
       level: of the ticket.
-      control: "ticket"; a run of this job has nothing else.
+      control: "ticket"; a run of this study has nothing else.
       replicate: of the ticket.
 
     Raises:
@@ -52,7 +52,7 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
 
     Raises:
       StoreError: it is no run folder, or something in it is damaged.
-      ValueError: the run is of another job, or has no such replicate.
+      ValueError: the run is of another study, or has no such replicate.
     """
     about, run = store.about_run(path), store.open_readonly(path)
     settings.require(

@@ -16,7 +16,7 @@ from jaxlth.studies.config import (
 from jaxlth.training import TrainingConfig
 
 Split = Literal["validation", "test"]
-LONG, SHORT, THRESHOLDS = "long", "short", "thresholds"  # kinds of units
+LONG, SHORT, THRESHOLDS = "long", "short", "thresholds"  # kinds of artifacts
 BASELINE, SIZE = "baseline", "size"  # kinds likewise, of dense networks to compare tickets with
 UNTRAINED = "untrained"
 

@@ -28,7 +28,7 @@ from jaxlth.studies.train import Ticket, TrainRequest
 
 
 class ThresholdNetworks:
-    """What each unit of a run is made of."""
+    """What each network of a run starts from."""
 
     def __init__(self, lab: Lab) -> None:
         self.config: ThresholdMasksConfig = lab.config
@@ -117,7 +117,7 @@ def least(curve: Mapping[str, Sequence[Any]], split: str) -> int:
 
 
 def expected_artifacts(run: Run, config: ThresholdMasksConfig, replicate: int) -> list[str]:
-    """Return the units that a replicate can have, by what the run has of it.
+    """Return the artifacts that a replicate can have, by what the run has of it.
 
     A network that diverged ends what would follow from it, and so does having no ticket.
     """
@@ -134,7 +134,7 @@ def expected_artifacts(run: Run, config: ThresholdMasksConfig, replicate: int) -
 
 
 def record_of(kind: str, replicate: int, control: str, *, level: int = 0) -> dict[str, Any]:
-    """Return what is known of a unit beforehand."""
+    """Return what the record of an artifact says before there is a result."""
     return {
         "job": "threshold-masks",
         "kind": kind,

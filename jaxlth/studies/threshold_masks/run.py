@@ -10,7 +10,7 @@ Beside it dense networks are trained as long: of the same widths, and of others 
 sizes). Masks act on weights only, as everywhere here; Rolfs speaks of parameters. A threshold that
 empties a layer is reported and never chosen.
 
-Each trained network, and each search for a threshold, is a unit of the run's folder,
+Each trained network, and each search for a threshold, is an artifact of the run's folder,
 "training_ticket/ticket/replicate_0", and is made only if the folder lacks it: asking for more sizes
 or replicates extends a run.
 

@@ -29,7 +29,7 @@ def search(
     """Evaluate the initial networks of replicates under all masks, and store what is evaluation.
 
     Args:
-      networks: whose run has the networks that masks come from.
+      networks: of the run that has the networks that masks come from.
       experiment: model and data.
       compiled_training: how networks are placed; those of all replicates make one long row of
         groups.

@@ -43,10 +43,10 @@ class Wanted(NamedTuple):
         return self._replace(schedule=UNTRAINED, control=TICKET)
 
     def artifact(self, replicate: int) -> str:
-        """Return the name of the network's unit in the run's folder.
+        """Return the name of the network in the run's folder.
 
         Example:
-          >>> Wanted("edge-popup", 0.1).unit(0), Wanted("bernoulli", None).artifact(1)
+          >>> Wanted("edge-popup", 0.1).artifact(0), Wanted("bernoulli", None).artifact(1)
           ('density_0.1/edge-popup/replicate_0', 'density_free/bernoulli/replicate_1')
         """
         shown = {None: "free", 1: "1"}.get(self.density) or repr(float(self.density or 0))
@@ -143,7 +143,7 @@ def finetuned(config: TrainSupermasksConfig) -> list[Wanted]:
 
 
 def units(config: TrainSupermasksConfig) -> list[str]:
-    """Return the names of all networks that settings ask for."""
+    """Return the names of all networks that a config asks for."""
     return [
         wanted.artifact(replicate)
         for wanted in (*masked(config), *finetuned(config))

@@ -5,9 +5,9 @@
     gem-miner   scores are rounded, the lowest frozen out (Sreenivasan et al. 2022)
 
 What is found is an ordinary mask. Its weights may be trained then (rare gems), beside controls and
-dense networks. Each network is a unit of the run's folder, "density_0.1/edge-popup/replicate_0",
+dense networks. Each network is an artifact of the run's folder, "density_0.1/edge-popup/replicate_0",
 and is trained only if the folder lacks it: asking for more densities, controls or replicates
-extends a run. Frozen weights are drawn by the key that initial weights of other jobs come from.
+extends a run. Frozen weights are drawn by the key that initial weights of other studies come from.
 """
 
 import dataclasses
@@ -193,7 +193,7 @@ def _mask_diverged(run: Run, wanted: Wanted, replicate: int) -> bool:
 
 
 def _record_of(wanted: Wanted, config: TrainSupermasksConfig, replicate: int) -> dict[str, Any]:
-    """Return what is known of a network beforehand, in the columns of `jaxlth prune-early`."""
+    """Return what a record says of a network beforehand, in the columns of `jaxlth prune-early`."""
     dense, ticket = wanted.method == DENSE, wanted.control == TICKET
     standard = dense or config.supermask.weights == "as-drawn"
     return {
