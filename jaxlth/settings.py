@@ -127,7 +127,7 @@ def in_a_row(values: Iterable[object]) -> str:
 
 
 def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str | None:
-    """Return the option that a mistyped value is closest to, None where none is close.
+    """Return the option that a mistyped or shortened value is closest to, None where none is.
 
     Args:
       value: what was typed.
@@ -137,9 +137,14 @@ def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str |
     Example:
       >>> closest("levls", ["levels", "replicates"])
       'levels'
+      >>> closest("snip", ["magnitude-after-rewind", "snip-before-rounds"])
+      'snip-before-rounds'
     """
     lowered = {option.casefold(): option for option in reversed(list(options))}
-    close = difflib.get_close_matches(str(value).casefold(), lowered, n=1, cutoff=cutoff)
+    typed = str(value).casefold()
+    close = difflib.get_close_matches(typed, lowered, n=1, cutoff=cutoff)
+    longer = [option for option in lowered if len(typed) > 2 and option.startswith(f"{typed}-")]
+    close += sorted(longer, key=len)
     return lowered[close[0]] if close else None
 
 

@@ -45,12 +45,14 @@ CASES = {
     " --optimizer momentum --lr 0.5 --lr-schedule milestones --milestones 8 --warmup 4 --controls",
     "imp-batch-norm": f"imp {RESNET} --levels 1 --replicates 1 --rewind-step 1 --controls shuffled",
     "early-before-training": f"{EARLY} --score snip grasp synflow magnitude random"
-    " --schedule uss ums --controls shuffled reinitialized inverted",
-    "early-between-trainings": f"{EARLY} --score snip magnitude-increase --schedule iss ims"
-    " --references after ltr --rewind-steps 0 5",
-    "early-weights": f"{EARLY} --score snip+synflow --schedule ums"
+    " --schedule before-once before-rounds --controls shuffled reinitialized inverted",
+    "early-between-trainings": f"{EARLY} --score snip magnitude-increase --schedule iterative-once"
+    " iterative-rounds"
+    " --references after after-rewind --rewind-steps 0 5",
+    "early-weights": f"{EARLY} --score snip+synflow --schedule before-rounds"
     " --weights standard bimodal synflow",
-    "early-batch-norm": f"prune-early {RESNET} --score snip synflow --density 0.2 --schedule ums"
+    "early-batch-norm": f"prune-early {RESNET} --score snip synflow --density 0.2"
+    " --schedule before-rounds"
     " --rounds 2 --per-class 1 --replicates 1",
     "instability": f"instability {MLP} --twins 2 --points 3 --rewind-steps 0 5 --levels 2"
     " --networks dense ticket reinitialized shuffled random random-layerwise",
@@ -77,6 +79,13 @@ CASES = {
     " --method gem-miner --density 0.3",
 }
 # Names that studies had when the digests were made.
+OLD_SCHEDULES = {
+    "before-once": "uss",
+    "before-rounds": "ums",
+    "iterative-once": "iss",
+    "iterative-rounds": "ims",
+    "after-rewind": "ltr",
+}
 OLD_NAMES = {
     "prune-early": "early",
     "threshold-masks": "supermask",
@@ -105,10 +114,17 @@ def stored(name: str) -> tuple[dict, dict]:
                 record["job"] = OLD_NAMES.get(record["job"], record["job"])
             content = json.loads((info.path / artifact / "record.json").read_text())["content"]
             of_trees = {tree: checksum(run.load(artifact, tree)) for tree in content["trees"]}
-            text = json.dumps(record, sort_keys=True)
+            text = with_old_schedules(json.dumps(record, sort_keys=True))
+            artifact = with_old_schedules(artifact)
             digests[artifact] = {"record": f"{zlib.crc32(text.encode()):08x}", **of_trees}
             numbers[artifact] = {key: record[key] for key in NUMBERS if key in record}
         return digests, numbers
+
+
+def with_old_schedules(text: str) -> str:
+    for new, old in OLD_SCHEDULES.items():
+        text = text.replace(new, old)
+    return text
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ TOLD = (*PHASES, "end")  # the last one is when the command is over
 SHARED = "--batch-size 50 --devices 2 --checkpoint-seconds 0.05 --evaluate-every 500 --replicates 2"
 JOBS = {
     "imp": "--model mlp --hidden 8 --steps 3000 --levels 1 --controls random --rewind-step 100",
-    "prune-early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude --schedule iss "
+    "prune-early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude "
+    "--schedule iterative-once "
     "--density 0.5 --controls shuffled --rewind-steps 0 100",
     "instability": "--model mlp --hidden 8 --steps 3000 --twins 2 --points 3 --rewind-steps 0 100 "
     "--networks dense ticket --levels 1",

@@ -18,7 +18,8 @@ JOBS = {
     "--rewind-step 5 --dilations 0.5 2",
     "prune-early": "--model mlp --hidden 8 --steps 20 --replicates 1 --rounds 3 "
     "--score snip magnitude "
-    "--schedule ums --density 0.5 0.2 --controls shuffled --references after ltr "
+    "--schedule before-rounds --density 0.5 0.2 --controls shuffled "
+    "--references after after-rewind "
     "--rewind-steps 0 5",
     "instability": "--model mlp --hidden 8 --steps 20 --replicates 1 --twins 2 --points 3 "
     "--rewind-steps 10 --networks dense ticket --levels 1 --compare-every 5",
@@ -30,7 +31,7 @@ JOBS = {
     "--method edge-popup --density 0.5 --finetune 10 --controls reinitialized",
 }
 EXPORTS = {
-    "prune-early": ["--density", "0.5", "--method", "snip-ums"],
+    "prune-early": ["--density", "0.5", "--method", "snip-before-rounds"],
     "train-supermasks": ["--density", "0.5", "--method", "edge-popup"],
     "threshold-masks": [],
 }

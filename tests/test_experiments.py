@@ -198,7 +198,7 @@ def test_variants_of_scores_are_compared_on_the_digits_and_train_nothing_again(t
     printed = study("pruning_at_init.py", *arguments, cwd=tmp_path)
     methods = pd.read_csv(tmp_path / "results" / "smoke" / "conv-2-digits" / "methods.csv")
     scores = ("grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random")
-    assert {f"{score}-uss" for score in scores} <= set(methods["control"])
+    assert {f"{score}-before-once" for score in scores} <= set(methods["control"])
     stored = records(tmp_path / "runs")
     again = study("pruning_at_init.py", "--draw", *arguments, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
@@ -275,7 +275,9 @@ def test_trained_supermasks_are_drawn_beside_tickets_and_train_nothing_again(tmp
     assert {path.stem for path in folder.glob("*.png")} == {"accuracy", "controls", "layers"}
     methods = pd.read_csv(folder / "methods.csv").set_index(["control", "density"])["mean"]
     assert methods["edge-popup", 0.5] > 0.5  # its weights never trained, ten classes
-    assert {"gem-miner-finetuned", "bernoulli", "magnitude-iss"} <= set(methods.index.levels[0])
+    assert {"gem-miner-finetuned", "bernoulli", "magnitude-iterative-once"} <= set(
+        methods.index.levels[0]
+    )
     stored = records(tmp_path / "runs")
     again = study("trained_supermasks.py", "--draw", *arguments, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]

@@ -238,7 +238,8 @@ COMMANDS = {
     "imp": f"imp --data moons {MLP} --levels 1 --checkpoint best",
     "convolutions": "imp --model resnet-8 --augment flip-crop --levels 1 --controls --steps 2"
     " --batch-size 8 --train-examples 20 --replicates 1",
-    "prune-early": f"prune-early {MLP} --score snip grasp synflow --schedule ums --rounds 2"
+    "prune-early": f"prune-early {MLP} --score snip grasp synflow"
+    " --schedule before-rounds --rounds 2"
     " --density 0.2",
     "instability": f"instability {MLP} --twins 2 --points 3 --levels 1 --networks dense ticket",
     "separation": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 1"

@@ -122,8 +122,8 @@ OUT_OF_BOUNDS = [  # arguments -> words that the message must hold, before anyth
         "`rounds` must be at most",
     ),
     (
-        ["prune-early", *DIGITS, "--schedule", "iss", "--prune-fraction", "1e-12"],
-        "too low for iss and i",
+        ["prune-early", *DIGITS, "--schedule", "iterative-once", "--prune-fraction", "1e-12"],
+        "too low for iterative-once and i",
     ),
     (
         ["threshold-masks", *DIGITS, "--thresholds", "1e308"],
@@ -479,11 +479,15 @@ IDLE = [  # a command, the words without effect, the words at which they have on
     ("prune-early", ["--meta-density", "0.1"], None),
     ("prune-early", ["--meta-replicates", "1"], None),
     ("prune-early", ["--meta-weights", "9"], None),
-    ("prune-early", ["--rounds", "5"], ["--schedule", "uss", "ums"]),
-    ("prune-early", ["--rounds", "5"], ["--schedule", "ims"]),
-    ("prune-early", ["--spacing", "linear"], ["--schedule", "ums"]),
-    ("prune-early", ["--prune-fraction", "0.5"], ["--schedule", "iss"]),
-    ("prune-early", ["--schedule", "after", "--rewind-steps", "5"], ["--references", "ltr"]),
+    ("prune-early", ["--rounds", "5"], ["--schedule", "before-once", "before-rounds"]),
+    ("prune-early", ["--rounds", "5"], ["--schedule", "iterative-rounds"]),
+    ("prune-early", ["--spacing", "linear"], ["--schedule", "before-rounds"]),
+    ("prune-early", ["--prune-fraction", "0.5"], ["--schedule", "iterative-once"]),
+    (
+        "prune-early",
+        ["--schedule", "after", "--rewind-steps", "5"],
+        ["--references", "after-rewind"],
+    ),
     ("prune-early", ["--score", "magnitude", "--per-class", "3"], ["--weights", "snip"]),
     ("prune-early", ["--score", "synflow-mean", "--chunk", "2"], ["--score", "synflow", "grasp"]),
     ("prune-early", ["--score", "synflow-image", "--per-class", "3"], ["--score", "synflow+snip"]),
@@ -524,8 +528,8 @@ def test_settings_of_a_stream_without_effect_are_refused(capfd):
 
 def test_a_setting_without_effect_that_names_a_run_extends_it(capfd):
     words = ["prune-early", "--rounds", "2", *NOWHERE]
-    assert "`rounds` 2 has no effect on the schedules uss." in complaint(words, capfd)
-    job = parsing.parse([*words, "--schedule", "ums"]).config
+    assert "`rounds` 2 has no effect on the schedules before-once." in complaint(words, capfd)
+    job = parsing.parse([*words, "--schedule", "before-rounds"]).config
     with store.open_run("runs", job, job="prune-early", label=run_label(job)):
         pass
     assert "There is no data directory nowhere" in complaint(words, capfd)

@@ -41,7 +41,14 @@ from jaxlth.training import TrainingConfig
 
 TINY = ["prune-early", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
 TINY += ["--replicates", "1"]
-SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
+SCHEDULES = (
+    "before-once",
+    "before-rounds",
+    "iterative-once",
+    "iterative-rounds",
+    "after",
+    "after-rewind",
+)
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 REPEATED = ("snip", "grasp", "synflow", "synflow+snip")  # other scores once weights are pruned
 BY_SHAPE = ("erdos-renyi", "erdos-renyi-kernel")  # smart-ratio is for convolutions
@@ -151,13 +158,13 @@ def check_contract(made, settings, methods):
                 continue
             if method.schedule in ITERATIVE:
                 assert inside(start.mask, kept_before(made, made.place(keep, method), method))
-            elif method.schedule != "ums" and method.score not in scoring.AT_RANDOM:
+            elif method.schedule != "before-rounds" and method.score not in scoring.AT_RANDOM:
                 assert before is None or inside(start.mask, before), method
             before = start.mask
 
 
 def kept_before(made, number, method):
-    """Return the mask that the `number`th network of a chain, of iss or ims, is pruned from."""
+    """Return the mask that the `number`th network of a chain is pruned from."""
     return made.run.load(made.request_link(number - 1, method.source, 0).artifact, "mask")
 
 
@@ -195,7 +202,7 @@ def test_criteria_of_zhou_score_what_training_changed():
     )
     made = job(settings)
     check_contract(made, settings, all_methods(settings))
-    first, last = Method("large-initial", "ltr"), Method("magnitude", "uss")
+    first, last = Method("large-initial", "after-rewind"), Method("magnitude", "before-once")
     found = [made.start(made.keep(0.3, m), m, 0).mask for m in (first, last)]
     assert same(*found)
 
@@ -211,7 +218,7 @@ def test_every_stack_of_two_scores_keeps_what_it_promises():
     settings = config(
         scores=(*FOUR, *(f"{first}+{second}" for first, second in pairs)),
         densities=(0.3, 0.1),
-        schedules=("uss", "ums"),
+        schedules=("before-once", "before-rounds"),
         controls=("shuffled",),
     )
     # Of magnitudes in the place of weights both see what they saw of the weights.
@@ -219,7 +226,7 @@ def test_every_stack_of_two_scores_keeps_what_it_promises():
     made = job(settings)
     check_contract(made, settings, all_methods(settings))
     for first, second in pairs:
-        both, last = Method(f"{first}+{second}", "uss"), Method(second, "uss")
+        both, last = Method(f"{first}+{second}", "before-once"), Method(second, "before-once")
         found = [made.start(made.keep(0.3, method), method, 0).mask for method in (both, last)]
         assert same(*found) == ((first, second) in alike), both
 
@@ -229,13 +236,13 @@ def test_tickets_of_all_initial_weights_keep_what_is_promised():
         scores=("snip", "magnitude"),
         weights=WEIGHTS,
         densities=(0.3, 0.1),
-        schedules=("ums", "iss", "ltr"),
+        schedules=("before-rounds", "iterative-once", "after-rewind"),
         controls=CONTROLS,
     )
     made = job(settings)
     check_contract(made, settings, all_methods(settings))
     for weights in initial.FROM_SCORES:  # anew are scores too
-        anew = Method("snip", "ums", "reinitialized", weights)
+        anew = Method("snip", "before-rounds", "reinitialized", weights)
         drawn = made.start(made.keep(0.1, anew), anew, 0).network.params
         assert max(np.abs(leaf["kernel"]).max() for leaf in drawn.values()) == 1
 
@@ -274,7 +281,9 @@ def test_magnitude_between_trainings_is_imp(schedule):
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
 @pytest.mark.parametrize("name", ["magnitude", *REPEATED])
 def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
-    settings = config(scores=(name,), schedules=("uss", "ums"), rounds=4, scope=scope)
+    settings = config(
+        scores=(name,), schedules=("before-once", "before-rounds"), rounds=4, scope=scope
+    )
     made = job(settings)
     experiment, seen = prune_early.prepare(settings), []
     score = scoring.build(name, experiment.prunable.model, experiment.info.shape, chunk=None)
@@ -290,12 +299,12 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
         scoring.parts(name),
         experiment.prunable.dense,
         scoring.ScoreInputs(network, network.params, batch, key),
-        keep=made.keep(0.1, Method(name, "ums")),
+        keep=made.keep(0.1, Method(name, "before-rounds")),
         rounds=settings.rounds,
         spacing=settings.spacing,
     )
     jax.effects_barrier()
-    methods = Method(name, "uss"), Method(name, "ums")
+    methods = Method(name, "before-once"), Method(name, "before-rounds")
     at_once, rounds = (made.start(made.keep(0.1, m), m, 0).mask for m in methods)
     shares = {float(masks.kept(mask) / masks.size(mask)): mask for mask in (*seen, last)}
     assert list(shares) == pytest.approx([0.1 ** (n / 4) for n in range(5)], abs=0.01)
@@ -309,7 +318,7 @@ def test_learned_scores_keep_what_is_promised():
     learned = ("meta-linear", "meta-sgd", "meta-tree", "meta-forest", "meta-linear-10")
     settings = config(
         scores=("synflow", *learned),
-        schedules=("uss", "ims"),
+        schedules=("before-once", "iterative-rounds"),
         controls=CONTROLS,
         densities=(0.3, 0.1),
         meta_density=0.3,
@@ -335,7 +344,7 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
         schedules=SCHEDULES,
         controls=CONTROLS,
     )
-    by_shape = dataclasses.replace(settings, scores=scoring.AT_RANDOM, schedules=("uss",))
+    by_shape = dataclasses.replace(settings, scores=scoring.AT_RANDOM, schedules=("before-once",))
     methods = [*all_methods(settings), *all_methods(by_shape)]
     check_contract(job(settings), settings, methods)
 
@@ -359,11 +368,11 @@ def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
     )
     made = job(settings)
     # At 30 % layers by shape are so full that both ends of the same numbers share much.
-    full = Method(by_shape, "uss", "inverted")
+    full = Method(by_shape, "before-once", "inverted")
     check_contract(made, settings, [each for each in all_methods(settings) if each != full])
     check_contract(made, dataclasses.replace(settings, densities=(0.05,)), [full])
     for score in ("snip", "synflow"):
-        inverted, plain = Method(score, "uss", "inverted"), Method(score, "uss")
+        inverted, plain = Method(score, "before-once", "inverted"), Method(score, "before-once")
         keep = made.keep(0.05, inverted)
         found = [made.start(keep, method, 0).mask for method in (inverted, plain)]
         assert float(masks.jaccard(*found)) < 0.05
@@ -394,7 +403,7 @@ def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
     found = {
         score: made.start(made.keep(0.1, m), m, 0)
         for score in settings.scores
-        for m in [Method(score, "uss")]
+        for m in [Method(score, "before-once")]
     }
     # The magnitude of what is at least 0 changes nothing; that of GraSP is another score.
     assert same(found["snip"].mask, found["snip+magnitude"].mask)
@@ -404,7 +413,9 @@ def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
 
 def test_rounds_change_nothing_where_scores_stay_what_they_are():
     scores = ("magnitude", "magnitude-unit-variance", "random")
-    settings = config(scores=scores, schedules=("uss", "ums"), controls=("inverted",))
+    settings = config(
+        scores=scores, schedules=("before-once", "before-rounds"), controls=("inverted",)
+    )
     made = job(settings)
     for score, control in itertools.product(scores, ("none", *settings.controls)):
         at_once, rounds = (Method(score, each, control) for each in settings.schedules)
@@ -419,7 +430,7 @@ def test_magnitude_at_unit_variance_prunes_all_layers_alike():
     densities = {
         score: masks.layer_densities(made.start(made.keep(0.2, m), m, 0).mask)
         for score in settings.scores
-        for m in [Method(score, "uss")]
+        for m in [Method(score, "before-once")]
     }
     plain, unit = (list(densities[score].values()) for score in settings.scores)
     assert plain[1] > 2 * plain[0]
@@ -457,17 +468,31 @@ def test_chunks_give_the_scores_of_the_whole_batch():
     found = []
     for chunk in (None, 5):
         made = job(config(chunk=chunk, scores=("grasp",)))
-        method = Method("grasp", "uss")
+        method = Method("grasp", "before-once")
         found.append(made.start(made.keep(0.3, method), method, 0).mask)
     assert float(masks.jaccard(*found)) > 0.97
 
 
-EVERYTHING = [*TINY, "--score", "snip", "synflow", "--schedule", "ums", "iss", "--density", "0.5"]
-EVERYTHING += ["0.2", "--controls", "shuffled", "--references", "after", "ltr"]
+EVERYTHING = [
+    *TINY,
+    "--score",
+    "snip",
+    "synflow",
+    "--schedule",
+    "before-rounds",
+    "iterative-once",
+    "--density",
+    "0.5",
+]
+EVERYTHING += ["0.2", "--controls", "shuffled", "--references", "after", "after-rewind"]
 EVERYTHING += ["--rewind-steps", "0", "5", "--prune-fraction", "0.5", "--rounds", "3"]
 STORED = {  # the same as settings
-    **{"densities": (0.5, 0.2), "scores": ("snip", "synflow"), "schedules": ("ums", "iss")},
-    **{"rewind_steps": (0, 5), "references": ("after", "ltr"), "controls": ("shuffled",)},
+    **{
+        "densities": (0.5, 0.2),
+        "scores": ("snip", "synflow"),
+        "schedules": ("before-rounds", "iterative-once"),
+    },
+    **{"rewind_steps": (0, 5), "references": ("after", "after-rewind"), "controls": ("shuffled",)},
 }
 
 
@@ -499,7 +524,7 @@ def test_a_run_has_every_ticket_once_with_its_columns(done):
 
 def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
     run = store.open_readonly(done[0])
-    method = Method("snip", "iss")
+    method = Method("snip", "iterative-once")
     wide, narrow = (run.load(artifacts.ticket(d, method, 0), "mask") for d in (0.5, 0.2))
     between = run.load(artifacts.link(2, method, 0), "mask")
     for outer, inner in ((wide, between), (between, narrow)):
@@ -513,15 +538,19 @@ def test_weights_start_from_the_step_that_is_asked_for(done):
     settings = config(**STORED | {"controls": ()})
     made = EarlyNetworks(Lab(prune_early.prepare(settings), run))
     at_five = run.load(artifacts.snapshot(5, "standard", 0), "network")
-    for score, schedule in (("snip", "ums"), ("snip", "iss"), ("magnitude", "ltr")):
+    for score, schedule in (
+        ("snip", "before-rounds"),
+        ("snip", "iterative-once"),
+        ("magnitude", "after-rewind"),
+    ):
         method = Method(score, schedule, step=5)
         start = made.start(made.keep(0.5, method), method, 0)
         assert same(start.network.params, at_five["params"])
     trained = run.load(artifacts.dense("standard", 0), "network")
-    after, ltr = (Method("magnitude", schedule) for schedule in ("after", "ltr"))
+    after, rewound = (Method("magnitude", schedule) for schedule in ("after", "after-rewind"))
     keep = made.keep(0.2, after)
     assert same(made.start(keep, after, 0).network.params, trained["params"])
-    assert same(made.start(keep, after, 0).mask, made.start(keep, ltr, 0).mask)
+    assert same(made.start(keep, after, 0).mask, made.start(keep, rewound, 0).mask)
 
 
 def test_the_same_command_computes_nothing_and_more_extends(done):
@@ -538,7 +567,7 @@ def test_the_same_command_computes_nothing_and_more_extends(done):
 
 def test_results_and_figures_of_a_run(done, tmp_path):
     path = done[0]
-    assert "snip-ums-shuffled-at-5" in printed("results", str(path))
+    assert "snip-before-rounds-shuffled-at-5" in printed("results", str(path))
     for kind in ("accuracy", "layers", "units", "overlap", "weights", "steps"):
         file = tmp_path / f"{kind}.png"
         printed("figure", str(path), "--kind", kind, "--file", str(file))
@@ -564,7 +593,7 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
         assert np.array_equal(after, np.concatenate([trained[name][mask[name]] for name in mask]))
         assert before.shape == after.shape
         assert not np.array_equal(before, after)
-    one, other = "snip-ums", "magnitude-ltr"
+    one, other = "snip-before-rounds", "magnitude-after-rewind"
     shared = float(masks.jaccard(*(run.load(sparsest[each], "mask") for each in (one, other))))
     assert seen["similarity"].loc[one, other] == pytest.approx(shared)
 
@@ -575,11 +604,11 @@ def test_methods_are_tested_against_a_baseline(tmp_path):
     )
     (info,) = store.runs(tmp_path)
     values = report.values(store.table([info.path]))
-    p = report.welch(values["random-uss", 0.5], values["snip-uss", 0.5])
-    text = printed("results", str(info.path), "--baseline", "snip-uss")
+    p = report.welch(values["random-before-once", 0.5], values["snip-before-once", 0.5])
+    text = printed("results", str(info.path), "--baseline", "snip-before-once")
     tests = text[text.rindex("method") :]
-    assert "against snip-uss" in tests
-    assert f"random-uss {p:.2g}" in " ".join(tests.split())
+    assert "against snip-before-once" in tests
+    assert f"random-before-once {p:.2g}" in " ".join(tests.split())
     assert "dense" not in tests
 
 
@@ -587,7 +616,7 @@ def test_methods_are_tested_against_a_baseline(tmp_path):
     ("words", "said"),
     [
         (["--baseline", "snip"], "Did you mean 'snip-"),
-        (["--baseline", "snip-ums", "--format", "csv"], "leave out --format"),
+        (["--baseline", "snip-before-rounds", "--format", "csv"], "leave out --format"),
     ],
 )
 def test_a_baseline_that_is_none_is_one_line(done, words, said, capsys):
@@ -610,14 +639,26 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
         (["--score", "snpi"], "Did you mean 'snip'?"),
         (["--score", "snip+random"], "`score` has no value 'random'"),
         (["--score", "movement"], "no training before it"),
-        (["--score", "erdos-renyi", "--schedule", "ums"], "goes with the schedule uss"),
+        (
+            ["--score", "erdos-renyi", "--schedule", "before-rounds"],
+            "goes with the schedule before-once",
+        ),
         (["--score", "snip", "snip"], "each once"),
         (["--schedule", "constant"], "`schedule` has no value 'constant'"),
-        (["--score", "meta-mlp"], "--score synflow and --schedule uss ims too"),
-        (["--score", "synflow", "meta-sgd", "--schedule", "uss", "ims"], "2 other replicates"),
+        (
+            ["--score", "meta-mlp"],
+            "--score synflow and --schedule before-once iterative-rounds too",
+        ),
+        (
+            ["--score", "synflow", "meta-sgd", "--schedule", "before-once", "iterative-rounds"],
+            "2 other replicates",
+        ),
         (["--density", "0"], "between 0 and 1"),
         (["--density", "0.9999"], "prunes none of the 592 weights"),
-        (["--density", "0.04", "--scope", "layerwise", "--schedule", "iss"], "too low for iss"),
+        (
+            ["--density", "0.04", "--scope", "layerwise", "--schedule", "iterative-once"],
+            "too low for iterative-once",
+        ),
         (["--density", "0.001"], "fewer than the network's 2 layers"),
         (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
         (["--rounds", "0"], "`rounds` must be at least 1"),
@@ -643,14 +684,14 @@ def test_runs_of_early_refuse_figures_of_imp(done, capsys):
 @pytest.mark.parametrize("ending", [".npz", ".safetensors"])
 def test_an_exported_ticket_has_the_mask_and_the_weights_it_started_from(done, ending, tmp_path):
     file, run = tmp_path / f"ticket{ending}", store.open_readonly(done[0])
-    name = ["--density", "0.2", "--method", "snip-ums-at-5", "--run", str(done[0])]
+    name = ["--density", "0.2", "--method", "snip-before-rounds-at-5", "--run", str(done[0])]
     assert printed("export", str(file), *name) == f"{file}\n"
     found = store.load_ticket(file)
-    unit = artifacts.ticket(0.2, Method("snip", "ums", step=5), 0)
+    unit = artifacts.ticket(0.2, Method("snip", "before-rounds", step=5), 0)
     assert same(found.mask, run.load(unit, "mask"))
     at_five = run.load(artifacts.snapshot(5, "standard", 0), "network")
     assert same(found.params, at_five["params"])
-    assert found.metadata["method"] == "snip-ums-at-5"
+    assert found.metadata["method"] == "snip-before-rounds-at-5"
     assert found.metadata["kept"] == int(masks.kept(found.mask))
 
 
@@ -674,7 +715,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
     run = store.open_readonly(info.path)
     settings = config(weights=("bimodal", "snip", "synflow"))
     made = EarlyNetworks(Lab(prune_early.prepare(settings), run))
-    methods = [Method("snip", "uss", weights=weights) for weights in settings.weights]
+    methods = [Method("snip", "before-once", weights=weights) for weights in settings.weights]
     for method in methods:
         assert same(
             prune_early_report.find(run, 0.1, method, 0).network, made.initial(method.weights, 0)
@@ -685,19 +726,24 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
     story = json.dumps(metadata.read(info.path)).replace('"digits"', '"mnist"')
     metadata.write(info.path, json.loads(story))
     prune_early_report.find(run, 0.1, methods[2], 0)
-    with pytest.raises(ValueError, match="snip-uss-on-snip start from scores of training examples"):
+    with pytest.raises(
+        ValueError, match="snip-before-once-on-snip start from scores of training examples"
+    ):
         prune_early_report.find(run, 0.1, methods[1], 0)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--method", "snip-ums"], "is named by --density and --method"),
+        (["--method", "snip-before-rounds"], "is named by --density and --method"),
         (["--density", "0.2"], "is named by --density and --method"),
-        (["--density", "0.2", "--method", "snip-usm"], "Did you mean 'snip-ums'?"),
+        (["--density", "0.2", "--method", "snip-usm"], "Did you mean 'snip-before-rounds'?"),
         (["--density", "0.2", "--method", "dense"], "`method` has no value 'dense'"),
-        (["--density", "0.25", "--method", "snip-ums"], "Did you mean 0.2? Trained: 0.5, 0.2."),
-        (["--density", "0.2", "--method", "snip-ums", "--replicate", "3"], "trained: 0."),
+        (
+            ["--density", "0.25", "--method", "snip-before-rounds"],
+            "Did you mean 0.2? Trained: 0.5, 0.2.",
+        ),
+        (["--density", "0.2", "--method", "snip-before-rounds", "--replicate", "3"], "trained: 0."),
         (["--level", "2"], "`level` does not go with prune-early-"),
         (["--control", "shuffled"], "named by --density and --method."),
     ],
@@ -716,7 +762,7 @@ def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
     file = tmp_path / "a.npz"
     printed("export", str(file), "--out", str(tmp_path))
     assert store.load_ticket(file).metadata["level"] == 1
-    for words in (["--density", "0.2"], ["--method", "snip-ums"]):
+    for words in (["--density", "0.2"], ["--method", "snip-before-rounds"]):
         assert cli.main(["export", str(file), *words, "--out", str(tmp_path)]) == 2
         message = capsys.readouterr().err
         assert f"`{words[0][2:]}` does not go with imp-digits-mlp" in message
@@ -724,7 +770,15 @@ def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
 
 
 LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]
-LEARNED += ["--schedule", "uss", "ims", "--density", "0.3", "--meta-density", "0.3"]
+LEARNED += [
+    "--schedule",
+    "before-once",
+    "iterative-rounds",
+    "--density",
+    "0.3",
+    "--meta-density",
+    "0.3",
+]
 LEARNED += ["--rounds", "3"]
 
 
@@ -735,15 +789,19 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     run = store.open_readonly(info.path)
     settings = config(
         scores=("synflow", "meta-linear", "meta-mlp-10"),
-        **{"schedules": ("uss", "ims"), "densities": (0.3,), "meta_density": 0.3},
+        **{
+            "schedules": ("before-once", "iterative-rounds"),
+            "densities": (0.3,),
+            "meta_density": 0.3,
+        },
         **{"replicates": 3, "prune_fraction": 0.2},
     )
     made, method = (
         EarlyNetworks(Lab(prune_early.prepare(settings), run)),
-        Method("meta-linear", "uss"),
+        Method("meta-linear", "before-once"),
     )
     examples = [made.learned_from(replicate, method, False) for replicate in range(3)]
-    ticket = run.load(artifacts.ticket(0.3, Method("synflow", "ims"), 1), "mask")
+    ticket = run.load(artifacts.ticket(0.3, Method("synflow", "iterative-rounds"), 1), "mask")
     kept = meta.flat(ticket, ticket).astype(bool)
     assert np.all(examples[1][1][~kept] == 0)
     assert np.mean(examples[1][1][kept] > 0) > 0.9
@@ -758,7 +816,7 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     np.testing.assert_allclose(meta.flat(stored, mask), predicted, atol=1e-4)
     least = np.sort(predicted)[-int(meta.flat(mask, mask).sum())]
     assert np.mean((predicted >= least) == meta.flat(mask, mask)) > 0.99
-    quality = run.record(artifacts.learned(Method("meta-mlp-10", "uss"), 0))
+    quality = run.record(artifacts.learned(Method("meta-mlp-10", "before-once"), 0))
     assert quality["mse_test"] > 0
     assert len(quality["losses"]) == meta.EPOCHS
     assert "losses" not in run.record(artifacts.learned(method, 0))
@@ -829,37 +887,51 @@ def rows(values):
 def test_a_summary_has_means_and_welchs_p_against_the_baseline():
     values = {
         ("dense", 1): [0.98, 0.982],
-        ("snip-ums", 0.1): [0.90, 0.92, 0.91],
-        ("grasp-ums", 0.1): [0.93, 0.95, 0.97],
-        ("random-uss", 0.1): [0.98, 0.98, 0.979],
+        ("snip-before-rounds", 0.1): [0.90, 0.92, 0.91],
+        ("grasp-before-rounds", 0.1): [0.93, 0.95, 0.97],
+        ("random-before-once", 0.1): [0.98, 0.98, 0.979],
     }
-    found = report.summary(rows(values), tolerance=0.002, baseline="snip-ums").set_index("control")
-    assert found.loc["snip-ums", "mean"] == pytest.approx(0.91)
+    found = report.summary(rows(values), tolerance=0.002, baseline="snip-before-rounds").set_index(
+        "control"
+    )
+    assert found.loc["snip-before-rounds", "mean"] == pytest.approx(0.91)
     a, b = 0.02**2 / 3, 0.01**2 / 3  # variances of the two means
     t, freedom = 0.04 / (a + b) ** 0.5, (a + b) ** 2 / (a**2 / 2 + b**2 / 2)
     p = special.betainc(freedom / 2, 0.5, freedom / (freedom + t**2))
-    assert found.loc["grasp-ums", "p"] == pytest.approx(p)
-    assert found.loc["snip-ums", "p"] == pytest.approx(1)
-    assert found.loc["random-uss", "matches"]
-    assert not found.loc["grasp-ums", "matches"]
+    assert found.loc["grasp-before-rounds", "p"] == pytest.approx(p)
+    assert found.loc["snip-before-rounds", "p"] == pytest.approx(1)
+    assert found.loc["random-before-once", "matches"]
+    assert not found.loc["grasp-before-rounds", "matches"]
     assert np.isnan(found.loc["dense", "p"])
-    assert list(found.index) == ["dense", "random-uss", "grasp-ums", "snip-ums"]
+    assert list(found.index) == [
+        "dense",
+        "random-before-once",
+        "grasp-before-rounds",
+        "snip-before-rounds",
+    ]
     with pytest.raises(ValueError, match="must be a method of the results"):
-        report.summary(rows(values), tolerance=0.002, baseline="synflow-ums")
+        report.summary(rows(values), tolerance=0.002, baseline="synflow-before-rounds")
 
 
 def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
     values = {("dense", 1): [0.98, 0.982]}
-    names = itertools.product(("snip", "random"), ("uss", "ims"), (0.5, 0.1))
+    names = itertools.product(("snip", "random"), ("before-once", "iterative-rounds"), (0.5, 0.1))
     for score, schedule, density in names:
         values[f"{score}-{schedule}", density] = [0.9 + density / 100, 0.91]
     figure = report.accuracy(rows(values))
     assert len(figure.axes) == 2
     for axes in figure.axes:
         assert [t.get_text() for t in axes.get_legend().get_texts()] == ["dense", "snip", "random"]
-    settings = dataclasses.replace(config(), scores=("snip", "random"), schedules=("uss", "ims"))
+    settings = dataclasses.replace(
+        config(), scores=("snip", "random"), schedules=("before-once", "iterative-rounds")
+    )
     assert [str(m) for m in all_methods(settings)] == [
-        *("snip-uss", "snip-ims", "random-uss", "random-ims")
+        *(
+            "snip-before-once",
+            "snip-iterative-rounds",
+            "random-before-once",
+            "random-iterative-rounds",
+        )
     ]
 
 
@@ -877,10 +949,14 @@ def test_views_show_units_weights_and_what_masks_share():
 
 
 def test_a_figure_leaves_out_what_diverged_and_compares_with_the_standard_dense():
-    values = {("dense-on-bimodal", 1): [0.5], ("dense", 1): [0.98], ("snip-uss", 0.1): [0.9]}
-    values["grasp-uss", 0.1] = [float("nan")]
+    values = {
+        ("dense-on-bimodal", 1): [0.5],
+        ("dense", 1): [0.98],
+        ("snip-before-once", 0.1): [0.9],
+    }
+    values["grasp-before-once", 0.1] = [float("nan")]
     frame = rows(values)
-    frame.loc[frame["control"] == "grasp-uss", "nan_step"] = 3
+    frame.loc[frame["control"] == "grasp-before-once", "nan_step"] = 3
     frame.loc[frame["control"] == "dense-on-bimodal", "weights"] = "bimodal"
     (axes,) = report.accuracy(frame).axes
     dense = next(line for line in axes.get_lines() if line.get_label() == "dense")
@@ -888,13 +964,18 @@ def test_a_figure_leaves_out_what_diverged_and_compares_with_the_standard_dense(
     assert "diverged" in axes.get_title(loc="right")
     summary = report.summary(frame, tolerance=0.1)
     assert summary.set_index("control")["matches"].to_dict() == {
-        **{"dense": True, "dense-on-bimodal": False, "snip-uss": True, "grasp-uss": False}
+        **{
+            "dense": True,
+            "dense-on-bimodal": False,
+            "snip-before-once": True,
+            "grasp-before-once": False,
+        }
     }
     assert report.sentence(summary).startswith("The dense network reaches 98.00 %.")
 
 
 def test_of_many_methods_the_best_are_drawn():
-    values = {(f"s{n:02d}-uss", 0.1): [n / 100] for n in range(20)}
+    values = {(f"s{n:02d}-before-once", 0.1): [n / 100] for n in range(20)}
     (axes,) = report.accuracy(rows({("dense", 1): [0.98]} | values)).axes
     labels = [line.get_label() for line in axes.get_lines()]
     assert [label for label in labels if label != "dense"] == [f"s{n:02d}" for n in range(8, 20)]
@@ -902,14 +983,18 @@ def test_of_many_methods_the_best_are_drawn():
 
 
 def test_steps_and_layers_are_drawn_of_what_was_pruned():
-    values = {("dense", 1): [0.98], ("snip-uss", 0.1): [0.9], ("grasp-uss", 0.1): [0.8]}
+    values = {
+        ("dense", 1): [0.98],
+        ("snip-before-once", 0.1): [0.9],
+        ("grasp-before-once", 0.1): [0.8],
+    }
     frame = rows(values).assign(**{"layer_densities.Dense_0/kernel": 0.05})
     figure = report.layers(frame)
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert names == ["snip-uss", "grasp-uss"]
+    assert names == ["snip-before-once", "grasp-before-once"]
     with pytest.raises(ValueError, match="no ticket pruned after initialisation"):
         report.steps(frame)
-    later = frame[frame["control"] == "snip-uss"].assign(prune_step=50, test_accuracy=0.95)
+    later = frame[frame["control"] == "snip-before-once"].assign(prune_step=50, test_accuracy=0.95)
     (axes,) = report.steps(pd.concat([frame, later])).axes
     assert axes.get_lines()[0].get_ydata().tolist() == [90, 95]
 
@@ -918,31 +1003,39 @@ def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
     nan = float("nan")
     values = {
         ("dense", 1): [0.98, 0.98, 0.98],
-        ("snip-uss", 0.1): [0.90, 0.92, 0.80],
-        ("snip-ums", 0.1): [0.93, 0.94, nan],
-        ("snip-ums", 0.05): [0.50, 0.50, 0.50],
+        ("snip-before-once", 0.1): [0.90, 0.92, 0.80],
+        ("snip-before-rounds", 0.1): [0.93, 0.94, nan],
+        ("snip-before-rounds", 0.05): [0.50, 0.50, 0.50],
     }
     frame = rows(values)
     frame.loc[frame["test_accuracy"].isna(), "nan_step"] = 3
-    against = {"snip-ums": "snip-uss"}
+    against = {"snip-before-rounds": "snip-before-once"}
     found = comparisons.changes(frame, against)
-    assert set(found["control"]) == {"snip-ums"}
+    assert set(found["control"]) == {"snip-before-rounds"}
     at_ten = found[found["density"] == 0.1]["change"]
     assert at_ten.tolist() == pytest.approx([0.03, 0.02, nan], nan_ok=True)
     assert found[found["density"] == 0.05]["change"].isna().all()
     (axes,) = comparisons.change(frame, against, line="schedule").axes
     line = axes.get_lines()[0]
-    assert line.get_label() == "ums"
+    assert line.get_label() == "before-rounds"
     assert line.get_ydata().tolist() == pytest.approx([2.5, nan], nan_ok=True)
-    assert axes.get_title(loc="right") == "dashed: snip-uss"
+    assert axes.get_title(loc="right") == "dashed: snip-before-once"
     with pytest.raises(ValueError, match="together with its reference"):
-        comparisons.change(frame, {"snip-ums": "magnitude-iss"}, line="schedule")
+        comparisons.change(
+            frame, {"snip-before-rounds": "magnitude-iterative-once"}, line="schedule"
+        )
 
 
 def test_the_overlap_of_schedules_is_drawn_beside_that_by_chance():
     columns = ["schedules", "score", "density", "replicate", "jaccard"]
-    found = [("uss and iss", "snip", 0.5, 0, 0.7), ("uss and iss", "snip", 0.5, 1, 0.9)]
-    found += [("uss and iss", "snip", 0.1, 0, 0.2), ("ums and ims", "grasp", 0.1, 0, 0.3)]
+    found = [
+        ("before-once and iterative-once", "snip", 0.5, 0, 0.7),
+        ("before-once and iterative-once", "snip", 0.5, 1, 0.9),
+    ]
+    found += [
+        ("before-once and iterative-once", "snip", 0.1, 0, 0.2),
+        ("before-rounds and iterative-rounds", "grasp", 0.1, 0, 0.3),
+    ]
     first, second = comparisons.overlap(pd.DataFrame(found, columns=columns)).axes
     lines = {line.get_label(): line for line in first.get_lines()}
     heights = dict(zip(*lines["snip"].get_data(), strict=True))
@@ -950,32 +1043,32 @@ def test_the_overlap_of_schedules_is_drawn_beside_that_by_chance():
     chance = dict(zip(*lines["by chance"].get_data(), strict=True))
     assert chance == pytest.approx({50: 1 / 3, 10: 1 / 19})
     assert [axes.get_title(loc="left") for axes in (first, second)] == [
-        *("uss and iss", "ums and ims")
+        *("before-once and iterative-once", "before-rounds and iterative-rounds")
     ]
 
 
 def test_a_ranking_shows_the_best_at_the_least_density_with_stars():
     values = {
         ("dense", 1): [0.98, 0.982],
-        ("snip-ums", 0.5): [0.97, 0.972],
-        ("snip-ums", 0.1): [0.90, 0.92],
-        ("snip-ums", 0.01): [0.80, 0.82],
-        ("grasp-ums", 0.1): [0.95, 0.951],
-        ("grasp-ums", 0.01): [0.60, 0.61],
-        ("synflow-ums", 0.1): [0.91, 0.92],
-        ("synflow-ums", 0.01): [0.85, 0.86],
-        ("random-ums", 0.01): [0.10, 0.12],
+        ("snip-before-rounds", 0.5): [0.97, 0.972],
+        ("snip-before-rounds", 0.1): [0.90, 0.92],
+        ("snip-before-rounds", 0.01): [0.80, 0.82],
+        ("grasp-before-rounds", 0.1): [0.95, 0.951],
+        ("grasp-before-rounds", 0.01): [0.60, 0.61],
+        ("synflow-before-rounds", 0.1): [0.91, 0.92],
+        ("synflow-before-rounds", 0.01): [0.85, 0.86],
+        ("random-before-rounds", 0.01): [0.10, 0.12],
     }
-    summary = report.summary(rows(values), tolerance=0, baseline="snip-ums")
-    figure = comparisons.ranking(summary, most=3, against="snip-ums")
+    summary = report.summary(rows(values), tolerance=0, baseline="snip-before-rounds")
+    figure = comparisons.ranking(summary, most=3, against="snip-before-rounds")
     (axes,) = figure.axes
     names = [text.get_text() for text in axes.get_yticklabels()]
-    assert names == ["synflow-ums", "snip-ums", "grasp-ums"]
+    assert names == ["synflow-before-rounds", "snip-before-rounds", "grasp-before-rounds"]
     densities = [text.get_text() for text in axes.get_xticklabels()]
     assert densities == ["10", "1"]  # at 50 % most have nothing
     texts = np.reshape([text.get_text() for text in axes.texts], (3, 2))
     assert texts.tolist() == [["91.50", "85.50"], ["91.00", "81.00"], ["95.05", "60.50*"]]
-    assert axes.get_title(loc="right") == "* p < 0.05 against snip-ums"
+    assert axes.get_title(loc="right") == "* p < 0.05 against snip-before-rounds"
     with pytest.raises(ValueError, match="only dense networks"):
         comparisons.ranking(summary[summary["density"] == 1])
 

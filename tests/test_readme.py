@@ -66,7 +66,7 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(tm
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("prune-early --score", "synflow-ums-shuffled"),
+        ("prune-early --score", "synflow-before-rounds-shuffled"),
         ("instability", "dense is stable from step"),
         ("separation --hidden", "networks"),
         ("threshold-masks --hidden", "ticket"),

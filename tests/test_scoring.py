@@ -160,12 +160,16 @@ def test_nothing_is_pruned_from_a_state_after_training_diverged(tmp_path):
         )
         assert 0 < dense["nan_step"] <= 15
         units = [unit for unit, _ in run.records()]
-        assert "density_0.3/snip-uss/replicate_0" in units
+        assert "density_0.3/snip-before-once/replicate_0" in units
         assert not any("at-15" in unit for unit in units)
 
 
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
 def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(scope):
-    settings = config(schedules=("iss",), densities=(0.3,), prune_fraction=1e-4, scope=scope)
-    with pytest.raises(ValueError, match="`density` 0.3 is too low for iss and ims, which"):
+    settings = config(
+        schedules=("iterative-once",), densities=(0.3,), prune_fraction=1e-4, scope=scope
+    )
+    with pytest.raises(
+        ValueError, match="`density` 0.3 is too low for iterative-once and iterative-rounds, which"
+    ):
         prune_early.prepare(settings)

@@ -116,8 +116,8 @@ class Results:
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
     baseline: str | None = None
-    """A method of `jaxlth prune-early` or `train-supermasks`, such as snip-ums: also print p of
-    Welch's t-test of each method against it."""
+    """A method of `jaxlth prune-early` or `train-supermasks`, such as
+    snip-before-rounds: also print p of Welch's t-test of each method against it."""
 
     def __post_init__(self) -> None:
         _check_tolerance(self.tolerance)
@@ -204,7 +204,7 @@ class Export:
     """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or
     `train-supermasks`."""
     method: str | None = None
-    """Score, schedule and what was done to the ticket, such as snip-ums or snip-ums-shuffled, of a
+    """Score, schedule and control, such as snip-before-rounds or snip-before-rounds-shuffled, of a
     run of `jaxlth prune-early`; such as edge-popup, of `train-supermasks`; `jaxlth results` lists
     them."""
 

@@ -109,7 +109,7 @@ def _stage(units: tuple[str, ...]) -> str:
       'level 3'
       >>> _stage(("dilation_0.5/level_10/random/replicate_0",))
       'dilation 0.5, level 10'
-      >>> _stage(("density_0.05/snip-ums/replicate_0",))
+      >>> _stage(("density_0.05/snip-before-rounds/replicate_0",))
       'density 0.05'
       >>> _stage(("step_500/level_03/twin_1/ticket/replicate_0",))
       'step 500, level 3'

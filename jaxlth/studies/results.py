@@ -101,7 +101,7 @@ class Results:
           density: share of the weights that the ticket keeps; the level whose density is closest,
             in runs of studies that prune by level.
           control: the ticket itself, or one of its controls.
-          method: score and schedule, such as snip-ums, in runs of studies that have methods.
+          method: score and schedule, such as snip-before-rounds, of studies that have methods.
           replicate: counted from 0.
 
         Raises:

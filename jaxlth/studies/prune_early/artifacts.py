@@ -28,14 +28,14 @@ def ticket(density: float, method: Method, replicate: int) -> str:
     """Return the name of a ticket in the run's folder.
 
     Example:
-      >>> ticket(0.05, Method("snip", "ums"), 0)
-      'density_0.05/snip-ums/replicate_0'
+      >>> ticket(0.05, Method("snip", "before-rounds"), 0)
+      'density_0.05/snip-before-rounds/replicate_0'
     """
     return f"density_{float(density)!r}/{method}/replicate_{replicate}"
 
 
 def link(number: int, method: Method, replicate: int) -> str:
-    """Return the name of a network that iss and ims train between two prunings."""
+    """Return the name of a network that is trained between two prunings."""
     return f"link_{number:02d}/{method}/replicate_{replicate}"
 
 

@@ -14,21 +14,36 @@ from jaxlth.studies.prune_early.meta import NAMES as LEARNED
 from jaxlth.studies.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, Spacing
 
 ALL_SCORES = (*scoring.SCORES, *LEARNED)
-SCHEDULES = ("uss", "ums", "iss", "ims", "after", "ltr")
-ITERATIVE = ("iss", "ims")  # train between prunings
-TRAINED = (*ITERATIVE, "after", "ltr")  # score trained networks
-MULTI_SHOT = ("ums", "ims")  # several rounds at once
-REFERENCES = ("after", "ltr")
+SCHEDULES = (
+    "before-once",
+    "before-rounds",
+    "iterative-once",
+    "iterative-rounds",
+    "after",
+    "after-rewind",
+)
+ITERATIVE = ("iterative-once", "iterative-rounds")  # train between prunings
+TRAINED = (*ITERATIVE, "after", "after-rewind")  # score trained networks
+MULTI_SHOT = ("before-rounds", "iterative-rounds")  # several rounds at once
+REFERENCES = ("after", "after-rewind")
 CONTROLS = ("shuffled", "reinitialized", "inverted")
 DENSE = "dense"
+# Names of schedules in random streams: those of the first edition, so that its numbers stay.
+IN_STREAMS = {
+    "before-once": "uss",
+    "before-rounds": "ums",
+    "iterative-once": "iss",
+    "iterative-rounds": "ims",
+    "after-rewind": "ltr",
+}
 
 
 class Method(NamedTuple):
     """A way to a ticket.
 
     Example:
-      >>> str(Method("snip", "ums", "shuffled", step=500))
-      'snip-ums-shuffled-at-500'
+      >>> str(Method("snip", "before-rounds", "shuffled", step=500))
+      'snip-before-rounds-shuffled-at-500'
     """
 
     score: str
@@ -42,6 +57,11 @@ class Method(NamedTuple):
         on = "" if self.weights == "standard" else f"-on-{self.weights}"
         at = f"-at-{self.step}" if self.step else ""
         return f"{self.score}-{self.schedule}{changed}{on}{at}"
+
+    @property
+    def stream(self) -> str:
+        """The name of the random stream that its controls are drawn from."""
+        return str(self._replace(schedule=IN_STREAMS.get(self.schedule, self.schedule)))
 
     @property
     def source(self) -> "Method":
@@ -63,11 +83,11 @@ class PruneEarlyConfig(StudyConfig):
     """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
     scores of A."""
     schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.not_hashed(
-        ("uss",)
+        ("before-once",)
     )
-    """When is pruned: before training, at once (uss) or in --rounds (ums); after each of several
-    trainings, rewinding, at once (iss) or in rounds (ims); after training, the trained weights
-    trained again (after) or rewound (ltr)."""
+    """When is pruned: before training, at once (before-once) or in --rounds (before-rounds); after
+    each of several trainings, rewinding, at once (iterative-once) or in rounds (iterative-rounds);
+    after training, the trained weights trained again (after) or rewound (after-rewind)."""
     densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
         settings.not_hashed((0.1,))
     )
@@ -84,9 +104,9 @@ class PruneEarlyConfig(StudyConfig):
     initialisation. The whole training follows."""
     references: tuple[str, ...] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
-    the weights of the prune step (ltr). They have the controls too."""
+    the weights of the prune step (after-rewind). They have the controls too."""
     rounds: Annotated[int, scoring.ROUNDS] = 100
-    """Rounds of scoring and pruning of the schedules ums and ims."""
+    """Rounds of scoring and pruning of the schedules before-rounds and iterative-rounds."""
     spacing: Spacing = "exponential"
     """How densities fall from round to round: by a factor, or by an amount."""
     per_class: Annotated[int, ranges.at_least(1)] = 10
@@ -96,13 +116,14 @@ class PruneEarlyConfig(StudyConfig):
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     meta_density: Annotated[float, ranges.between(0, 1)] = 0.005
-    """Density of the synflow-ims tickets that scores such as meta-mlp learn from."""
+    """Density of the synflow-iterative-rounds tickets that scores such as meta-mlp learn from."""
     meta_replicates: Annotated[int, ranges.at_least(1)] = 2
     """Other replicates that they learn from, the first ones."""
     meta_weights: Annotated[int | None, ranges.at_least(1)] = None
     """Weights that they learn from, drawn from all weights of these; all if not given."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
-    """Share of the surviving weights that iss and ims prune after each training, in (0, 1)."""
+    """Share of the surviving weights that iterative-once and iterative-rounds prune after each
+    training, in (0, 1)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,20 +166,25 @@ class PruneEarlyConfig(StudyConfig):
                 f"{schedule} has no training before it. Those that have: {' '.join(TRAINED)}.",
             )
             settings.require(
-                score not in LEARNED or schedule in ("uss", "ims"),
-                f"The score {score} is learned from tickets of the schedule ims and applied by the "
-                f"schedule uss; it does not go with {schedule}.",
+                score not in LEARNED or schedule in ("before-once", "iterative-rounds"),
+                f"The score {score} is learned from tickets of the schedule iterative-rounds and "
+                f"applied by the schedule before-once; it does not go with {schedule}.",
             )
             settings.require(
-                score not in AT_RANDOM or schedule == "uss",
+                score not in AT_RANDOM or schedule == "before-once",
                 f"The score {score} counts weights by the shapes of layers, once; it goes with the "
-                f"schedule uss, not {schedule}.",
+                f"schedule before-once, not {schedule}.",
             )
         learned = [score for score in self.scores if score in LEARNED]
         settings.require(
-            not learned or ({"uss", "ims"} <= set(self.schedules) and "synflow" in self.scores),
-            f"The score {' '.join(learned[:1])} learns from synflow by the schedule ims; ask for "
-            "--score synflow and --schedule uss ims too.",
+            not learned
+            or (
+                {"before-once", "iterative-rounds"} <= set(self.schedules)
+                and "synflow" in self.scores
+            ),
+            f"The score {' '.join(learned[:1])} learns from synflow by the schedule "
+            "iterative-rounds; ask for --score synflow and --schedule before-once iterative-rounds "
+            "too.",
         )
         settings.require(
             not learned or self.replicates > self.meta_replicates,
@@ -208,8 +234,8 @@ def all_methods(config: PruneEarlyConfig) -> list[Method]:
     controls = ("none", *config.controls)
     kinds = [("magnitude", schedule) for schedule in config.references]
     kinds += list(itertools.product(config.scores, config.schedules))
-    # What is learned is learned from the schedule ims, and applied before training.
-    kinds = [kind for kind in kinds if kind[0] not in LEARNED or kind[1] == "uss"]
+    # What is learned is learned from the schedule iterative-rounds, and applied before training.
+    kinds = [kind for kind in kinds if kind[0] not in LEARNED or kind[1] == "before-once"]
     methods = [
         Method(*kind, *rest)
         for kind in kinds

@@ -52,7 +52,7 @@ class Kept:
         return keep
 
     def links(self) -> list[KeepCount]:
-        """Return what the networks keep that iss and ims train, dense first.
+        """Return what the networks of the iterative schedules keep, dense first.
 
         The last one keeps no less than the sparsest ticket.
         """
@@ -70,8 +70,9 @@ class Kept:
         except ValueError as error:
             what = "the network" if whole else "a layer"
             raise ValueError(
-                f"`density` {least:g} is too low for iss and ims, which prune {fraction:g} of what "
-                f"is left each time: {what} would lose nothing, or everything, on the way."
+                f"`density` {least:g} is too low for iterative-once and iterative-rounds, which "
+                f"prune {fraction:g} of what is left each time: {what} would lose nothing, or "
+                "everything, on the way."
             ) from error
         return [
             {name: count[level] for name, count in counts.items()} for level in range(levels + 1)

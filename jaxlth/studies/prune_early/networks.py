@@ -94,7 +94,7 @@ class EarlyNetworks:
           number: which link the ticket is, or follows by one.
         """
         if method.score in LEARNED:
-            source = method._replace(score=meta.TARGET, schedule="ims", control="none")
+            source = method._replace(score=meta.TARGET, schedule="iterative-rounds", control="none")
             last = self.place(self.keep(self.config.meta_density, source), source)
             everyone = range(self.config.replicates)
             return all(self.trained_before(source, each, number=last) for each in everyone)
@@ -134,7 +134,7 @@ class EarlyNetworks:
 
     def _change(self, keep: KeepCount, method: Method, replicate: int) -> jax.Array:
         """Return the key of what a control draws."""
-        key = keys.stream(self.config.seed, replicate, f"ablation/{method}")
+        key = keys.stream(self.config.seed, replicate, f"ablation/{method.stream}")
         return keys.fold(key, total_kept(keep))
 
     def _rewound(self, method: Method, replicate: int) -> Network:
@@ -235,7 +235,7 @@ class EarlyNetworks:
         if extended:
             more = meta.surroundings(network.params, self._dense, given.batch[0])
             inputs = np.concatenate([inputs, more], axis=1)
-        source = method._replace(score=meta.TARGET, schedule="ims")
+        source = method._replace(score=meta.TARGET, schedule="iterative-rounds")
         keep = self.keep(self.config.meta_density, source)
         ticket = self.mask(_hashable(keep), source, replicate)
         before = self._lab.load(self._before(source, replicate, self.place(keep, source)))

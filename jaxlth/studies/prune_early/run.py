@@ -1,21 +1,21 @@
 """Prune early: by any score, before training, early in it or between trainings.
 
 A ticket is named by its density and its method: score, schedule and what was done to it. Each
-trained network is an artifact of the run's folder, "density_0.05/snip-ums/replicate_0", and is trained
-only if the folder lacks it; so asking for more scores, schedules, densities, controls, initial
-weights, steps or replicates extends a run.
+trained network is an artifact of the run's folder, "density_0.05/snip-before-rounds/replicate_0",
+and is trained only if the folder lacks it; so asking for more scores, schedules, densities,
+controls, initial weights, steps or replicates extends a run.
 
-Schedules (Lutz & Manai 2022, section 5.1.1; Frankle 2023, section 5.2):
+Schedules (USS, UMS, ISS, IMS in Lutz & Manai 2022, section 5.1.1; LTR in Frankle 2023, 5.2):
 
-    uss    before training, once
-    ums    before training, in rounds of scoring and pruning
-    iss    after each of several trainings, once; weights are rewound. IMP, if by magnitude
-    ims    the same, in rounds each time
-    after  after the dense training, once; the trained weights are trained again
-    ltr    the same mask, on the weights of initialisation or of an early step
+    before-once       before training, once
+    before-rounds     before training, in rounds of scoring and pruning
+    iterative-once    after each of several trainings, once, and weights rewound; by magnitude: IMP
+    iterative-rounds  the same, in rounds each time
+    after             after the dense training, once; the trained weights are trained again
+    after-rewind      the same mask, on the weights of initialisation or of an early step
 
-iss and ims train a chain of networks, each with `prune_fraction` less of the weights. A ticket is
-pruned from the last network of the chain that has more weights.
+iterative-once and iterative-rounds train a chain of networks, each with `prune_fraction` less of
+the weights. A ticket is pruned from the last network of the chain that has more weights.
 """
 
 from collections.abc import Generator, Iterator

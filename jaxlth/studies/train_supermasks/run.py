@@ -5,9 +5,10 @@
     gem-miner   scores are rounded, the lowest frozen out (Sreenivasan et al. 2022)
 
 What is found is an ordinary mask. Its weights may be trained then (rare gems), beside controls and
-dense networks. Each network is an artifact of the run's folder, "density_0.1/edge-popup/replicate_0",
-and is trained only if the folder lacks it: asking for more densities, controls or replicates
-extends a run. Frozen weights are drawn by the key that initial weights of other studies come from.
+dense networks. Each network is an artifact of the run's folder,
+"density_0.1/edge-popup/replicate_0", and is trained only if the folder lacks it: asking for more
+densities, controls or replicates extends a run. Frozen weights are drawn by the key that initial
+weights of other studies come from.
 """
 
 import dataclasses
