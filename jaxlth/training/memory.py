@@ -51,8 +51,8 @@ def check(needs: Sequence[Need], available: int | None) -> None:
         return
     in_all = "" if largest.size > available else f", and the whole training {_bytes(total)}"
     raise ValueError(
-        f"`{largest.option}` must be smaller: {largest.purpose} take {_bytes(largest.size)}{in_all}; "
-        f"of memory there is {_bytes(available)} in all."
+        f"`{largest.option}` must be smaller: {largest.purpose} take {_bytes(largest.size)}"
+        f"{in_all}; of memory there is {_bytes(available)} in all."
     )
 
 
