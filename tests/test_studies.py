@@ -186,14 +186,14 @@ def test_a_settings_file_of_a_new_study_gives_its_options(twice):
 
 def test_a_new_study_goes_on_where_a_signal_stopped_it(tmp_path, capfd, monkeypatch):
     out = ["--out", str(tmp_path)]
-    plan = store.Run.plan
+    plan = store.Run.set_expected_count
 
     def planned(self, total):
         plan(self, total)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.Run, "plan", planned)
+        patch.setattr(store.Run, "set_expected_count", planned)
         assert cli.main([*WORDS, "--seed", "1", *out]) == 130
     assert "the same command goes on from there." in capfd.readouterr().err
     assert not list(tmp_path.rglob("comparison/**/record.json"))
