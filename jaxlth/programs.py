@@ -83,13 +83,13 @@ def begin(store: pathlib.Path) -> pathlib.Path | None:
 def share(store: pathlib.Path, folder: pathlib.Path) -> None:
     """Keep what a process has compiled so far, and give it what others have."""
     with contextlib.suppress(OSError):
-        compiled, stored = (
+        compiled, kept_programs = (
             {path.name: path for path in directory.iterdir()} for directory in (folder, store)
         )
         for name, program in compiled.items():
-            if name not in stored and program.is_file() and _is_whole(program):
+            if name not in kept_programs and program.is_file() and _is_whole(program):
                 _link(program, store / name)
-        for name, program in stored.items():
+        for name, program in kept_programs.items():
             if name not in compiled and program.is_file():
                 _link(program, folder / name)
 

@@ -241,17 +241,21 @@ def bounded(name: str) -> str:
     return file_name(name, hashlib.sha256(name.encode()).hexdigest()[:8])
 
 
-def differences(stored: Mapping[str, Any], config: Any, *, within: str = "") -> list[str]:
+def differences(old_settings: Mapping[str, Any], config: Any, *, within: str = "") -> list[str]:
     """Return "field: stored value, not wanted value" for each field in the digest that differs."""
     messages = []
     for field in dataclasses.fields(config):
-        if field.metadata.get("not_hashed") or field.name not in stored:
+        if field.metadata.get("not_hashed") or field.name not in old_settings:
             continue
-        value, old, where = getattr(config, field.name), stored[field.name], within + field.name
-        if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
-            messages += differences(old, value, within=f"{where}.")
-        elif old != (list(value) if isinstance(value, tuple) else value):
-            messages.append(f"`{where}`: {old!r}, not {value!r}")
+        value, old_value, where = (
+            getattr(config, field.name),
+            old_settings[field.name],
+            within + field.name,
+        )
+        if dataclasses.is_dataclass(value) and isinstance(old_value, Mapping):
+            messages += differences(old_value, value, within=f"{where}.")
+        elif old_value != (list(value) if isinstance(value, tuple) else value):
+            messages.append(f"`{where}`: {old_value!r}, not {value!r}")
     return messages
 
 

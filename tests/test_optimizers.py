@@ -208,7 +208,7 @@ def test_schedules_have_their_closed_forms(config, times, expected):
 
 def test_a_rate_that_is_held_is_that_of_its_step_at_every_step():
     rate = optimizers.schedule(OptimizerConfig(lr=0.4, schedule="linear"), steps=10)
-    held = optimizers.held(rate, at=9)
+    held = optimizers.constant_at(rate, at=9)
     assert [float(held(np.int32(step))) for step in (0, 9, 99)] == [float(rate(9))] * 3
 
 

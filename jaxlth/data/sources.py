@@ -208,7 +208,7 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
         f"got {count}.",
     )
     labels = split.labels[order]
-    places = np.stack([order[labels == each][:count] for each in classes], axis=1).ravel()
+    places = np.stack([order[labels == label][:count] for label in classes], axis=1).ravel()
     return Split(split.images[places], split.labels[places])
 
 

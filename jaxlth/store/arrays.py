@@ -28,7 +28,7 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Descrip
     Raises:
       StoreError: the folder cannot be written.
     """
-    descriptions, stored = {}, {}
+    descriptions, arrays = {}, {}
     for name, tree in content.items():
         leaves = {leaf: _on_host(value) for leaf, value in _named(tree).items()}
         packed = {leaf: _packed(value) for leaf, value in leaves.items() if value is not None}
@@ -38,9 +38,9 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Descrip
         }
         # Orbax takes neither arrays without elements nor trees without arrays.
         if non_empty := {leaf: value for leaf, value in packed.items() if value.size}:
-            stored[name] = non_empty
-    if stored:
-        checkpointer.save(folder, stored)
+            arrays[name] = non_empty
+    if arrays:
+        checkpointer.save(folder, arrays)
     return descriptions
 
 

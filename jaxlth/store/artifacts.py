@@ -69,12 +69,12 @@ def put(
         with atomic.writing(stage):
             stage.mkdir(parents=True)
         described = arrays.write(stage / ARRAYS, trees)
-        stored = {
+        content = {
             "record": record,
             "trees": described,
             "files": arrays.fingerprint(stage / ARRAYS),
         }
-        atomic.write_checked(stage / RECORD, stored)
+        atomic.write_checked(stage / RECORD, content)
         settle(run, folder)
     finally:
         with contextlib.suppress(atomic.StoreError):  # a full disk was reported already
@@ -165,13 +165,13 @@ def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -
       StoreError: it is missing or damaged.
       ValueError: the artifact has no tree of this name, or it differs from `like`.
     """
-    stored = _read(folder, remedy)
-    descriptions, remedy = stored["trees"], remedy.format(folder=folder)
+    content = _read(folder, remedy)
+    descriptions, remedy = content["trees"], remedy.format(folder=folder)
     if name not in descriptions:
         raise ValueError(
             f"{folder} has no tree {name!r}; it has {', '.join(descriptions) or 'none'}."
         )
-    arrays.check_files(folder / ARRAYS, stored["files"], remedy=remedy)
+    arrays.check_files(folder / ARRAYS, content["files"], remedy=remedy)
     leaves = arrays.read(folder / ARRAYS, name, descriptions[name], remedy=remedy)
     return arrays.rebuild(leaves, like, name=name)
 

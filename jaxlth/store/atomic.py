@@ -151,9 +151,9 @@ def read_checked(path: pathlib.Path, *, remedy: str) -> dict[str, Any]:
     Raises:
       StoreError: the file is missing, damaged or changed; the message ends with `remedy`.
     """
-    stored = read_json(path, remedy=remedy)
-    content = stored.get("content")
-    if not isinstance(content, dict) or stored.get("crc32") != _checksum(to_json(content)):
+    checked = read_json(path, remedy=remedy)
+    content = checked.get("content")
+    if not isinstance(content, dict) or checked.get("crc32") != _checksum(to_json(content)):
         raise StoreError(f"{path} is damaged (its checksum does not match). {remedy}")
     return content
 

@@ -24,7 +24,7 @@ from jaxlth.store.atomic import StoreError, unreadable, unwritable
 DESCRIPTORS = 32  # open files that reading or writing trees takes at most, and then some
 
 
-def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None:
+def save(folder: pathlib.Path, trees: dict[str, dict[str, np.ndarray]]) -> None:
     """Write named trees of arrays to a new folder.
 
     Raises:
@@ -34,7 +34,7 @@ def save(folder: pathlib.Path, stored: dict[str, dict[str, np.ndarray]]) -> None
     try:
         _check_descriptors(folder.parent)
         with _silent_callbacks():
-            checkpointer.save(folder.absolute(), args=args.PyTreeSave(stored))
+            checkpointer.save(folder.absolute(), args=args.PyTreeSave(trees))
     except Exception as error:  # tensorstore reports a full disk as a ValueError
         raise unwritable(folder, _cause(error)) from error
 

@@ -148,8 +148,8 @@ def is_of(own: dict[str, Any], other: dict[str, Any] | None) -> bool:
 
 def who(entries: dict[str, Any]) -> str:
     """Return who holds a run and since when, in words."""
-    known = {key: entries.get(key, "?") for key in ("pid", "host", "since", "command")}
-    return "process {pid} on {host} since {since} ({command})".format(**known)
+    shown = {key: entries.get(key, "?") for key in ("pid", "host", "since", "command")}
+    return "process {pid} on {host} since {since} ({command})".format(**shown)
 
 
 def _is_gone(other: dict[str, Any], own: dict[str, Any]) -> bool:

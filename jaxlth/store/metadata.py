@@ -205,15 +205,15 @@ def _refuse_other_defaults(path: pathlib.Path, info: Mapping[str, Any], settings
         )
 
 
-def _larger(stored: Mapping[str, Any], requested: Any) -> Any:
+def _larger(old_settings: Mapping[str, Any], requested: Any) -> Any:
     """Return `requested`, with the stored number where that is larger and outside the digest."""
     values = {}
     for field in dataclasses.fields(requested):
-        value, old = getattr(requested, field.name), stored.get(field.name)
-        if dataclasses.is_dataclass(value) and isinstance(old, Mapping):
-            values[field.name] = _larger(old, value)
-        elif field.metadata.get("not_hashed") and _is_count(value) and _is_count(old):
-            values[field.name] = max(value, old)
+        value, old_value = getattr(requested, field.name), old_settings.get(field.name)
+        if dataclasses.is_dataclass(value) and isinstance(old_value, Mapping):
+            values[field.name] = _larger(old_value, value)
+        elif field.metadata.get("not_hashed") and _is_count(value) and _is_count(old_value):
+            values[field.name] = max(value, old_value)
     try:
         return dataclasses.replace(requested, **values)
     except ValueError:  # the larger numbers of two requests do not go together

@@ -35,10 +35,10 @@ ENTRY = f"/{artifacts.RECORD}"
 class Mirror:
     """The mirror of a working folder that this process holds; see `start`."""
 
-    def __init__(self, path: pathlib.Path, place: Place, held: lease.Lease):
+    def __init__(self, path: pathlib.Path, place: Place, own_lease: lease.Lease):
         """Take over a working folder and its mirror, both held by this process."""
         self.place = place
-        self._path, self._lease = path, held
+        self._path, self._lease = path, own_lease
         self._record_digests: dict[str, str] = {}  # digest of the record of each folder there
         self._file_digests: dict[str, str] = {}  # likewise of each file of the run itself
 
@@ -146,13 +146,13 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     if not bucket.is_remote(out):
         return None
     place = bucket.below(bucket.connect(out), path.name)
-    held = lease.acquire(place, path, wait=wait)
-    mirror = Mirror(path, place, held)
+    own_lease = lease.acquire(place, path, wait=wait)
+    mirror = Mirror(path, place, own_lease)
     try:
         mirror.merge()
     except BaseException:
         with contextlib.suppress(StoreError):  # the first error says more
-            held.release()
+            own_lease.release()
         raise
     return mirror
 
@@ -180,8 +180,8 @@ def fetch(place: Place, run: pathlib.Path, name: str, objects: Iterable[str]) ->
     bucket.get(bucket.below(place, name), stage, [*files, artifacts.RECORD])
     remedy = f"Delete {place.url}/{name} and run the same command: only this is made again."
     try:
-        stored = atomic.read_checked(stage / artifacts.RECORD, remedy="")
-        arrays.check_files(stage / artifacts.ARRAYS, stored["files"], remedy="")
+        content = atomic.read_checked(stage / artifacts.RECORD, remedy="")
+        arrays.check_files(stage / artifacts.ARRAYS, content["files"], remedy="")
     except StoreError as error:
         message = str(error).replace(str(stage), f"{place.url}/{name}").strip()
         raise StoreError(f"{message} {remedy}") from error

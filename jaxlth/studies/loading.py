@@ -162,7 +162,7 @@ class LoadedExperiment:
             config.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
         )
         if fine_tune:
-            rate = optimizers.held(rate, at=plan.steps - 1)
+            rate = optimizers.constant_at(rate, at=plan.steps - 1)
         trainer = train.make(
             self.prunable.model,
             change(optimizers.build(config.optimizer, rate)),

@@ -146,8 +146,8 @@ class Layout:
         return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
 
     def _local(self) -> tuple[Device, ...]:
-        here = jax.process_index()
-        return tuple(device for device in self.devices if device.process_index == here)
+        process = jax.process_index()
+        return tuple(device for device in self.devices if device.process_index == process)
 
     def _sharding(self, *axes: str) -> jax.sharding.Sharding:
         local = self._local()

@@ -30,7 +30,7 @@ class Need(NamedTuple):
     """Memory that a training needs."""
 
     option: str  # that it grows with
-    what: str  # it is needed for
+    purpose: str  # it is needed for
     size: int  # bytes
 
 
@@ -51,8 +51,8 @@ def check(needs: Sequence[Need], available: int | None) -> None:
         return
     in_all = "" if largest.size > available else f", and the whole training {_bytes(total)}"
     raise ValueError(
-        f"`{largest.option}` must be smaller: {largest.what} take {_bytes(largest.size)}{in_all}; "
-        f"of memory there is {_bytes(available)} in all."
+        f"`{largest.option}` must be smaller: {largest.purpose} take {_bytes(largest.size)}"
+        f"{in_all}; of memory there is {_bytes(available)} in all."
     )
 
 

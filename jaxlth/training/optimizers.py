@@ -125,8 +125,8 @@ def schedule(
     return rate
 
 
-def held(rate: Schedule, *, at: int) -> Schedule:
-    """Return the constant schedule of the rate at a step, as fine-tuning has it."""
+def constant_at(rate: Schedule, *, at: int) -> Schedule:
+    """Return the constant schedule of the rate at a step, for fine-tuning."""
     return lambda step: rate(jnp.asarray(at, jnp.int32))
 
 
