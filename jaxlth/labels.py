@@ -31,9 +31,9 @@ def check(labels: Any, classes: int, *, argument: str = "labels") -> None:
     if isinstance(labels, jax.core.Tracer):
         return
     values = np.asarray(labels)
-    outside = values[(values < 0) | (values >= classes)]
-    if outside.size:
+    wrong_labels = values[(values < 0) | (values >= classes)]
+    if wrong_labels.size:
         raise ValueError(
             f"`{argument}` must lie in 0..{classes - 1}, one of {classes} classes; "
-            f"got the label {outside.flat[0]}."
+            f"got the label {wrong_labels.flat[0]}."
         )

@@ -102,11 +102,11 @@ def words(part: str) -> list[str]:
 def _of_module(*modules: str) -> Role | None:
     """Return what weights are in the first of several modules whose name says it."""
     for module in modules:
-        known = words(module)
-        kinds = [SHORT_MODULES.get(word) or _ending(word, MODULES) for word in known]
+        module_words = words(module)
+        kinds = [SHORT_MODULES.get(word) or _ending(word, MODULES) for word in module_words]
         if "scale" in kinds:
             return "scale"
-        if any(word.endswith(KERNELS) for word in known):
+        if any(word.endswith(KERNELS) for word in module_words):
             return None
         if "table" in kinds:
             return "table"

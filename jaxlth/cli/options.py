@@ -183,12 +183,12 @@ def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       Mistake: a path is none.
     """
-    found = dict(values)
+    paths_by_name = dict(values)
     for name, value in values.items():
         if value is not None and (METAVARS.get(name) in PLACES or isinstance(value, pathlib.Path)):
             path = _path(f"--{name.replace('_', '-')}", str(value))
-            found[name] = type(value)(path)
-    return found
+            paths_by_name[name] = type(value)(path)
+    return paths_by_name
 
 
 def _is_none(option: str, words: list[str]) -> bool:

@@ -64,16 +64,20 @@ def call(function: Callable[..., int]) -> int:
     if words.asks_version(sys.argv[1:]):
         print(f"jaxlth {__version__}")
         return 0
-    known = [f"--{name.replace('_', '-')}" for name in inspect.signature(function).parameters]
-    words.check(sys.argv[1:], [*known, *(name.replace("--", "--no-") for name in known)])
+    option_names = [
+        f"--{name.replace('_', '-')}" for name in inspect.signature(function).parameters
+    ]
+    words.check(
+        sys.argv[1:], [*option_names, *(name.replace("--", "--no-") for name in option_names)]
+    )
 
     @functools.wraps(function)
-    def later(*positional: Any, **named: Any) -> Callable[[], int]:
+    def bound(*positional: Any, **named: Any) -> Callable[[], int]:
         return functools.partial(function, *positional, **options.expanded(named))
 
-    run, unknown = _read(later, sys.argv[1:])
+    run, unknown = _read(bound, sys.argv[1:])
     if unknown:
-        close = settings.closest(unknown[0], known)
+        close = settings.closest(unknown[0], option_names)
         hint = f"Did you mean {close}?" if close else "--help lists the options."
         raise ValueError(f"There is no option {unknown[0]}. {hint}")
     return run()
@@ -172,12 +176,15 @@ def _complaint(command: str, word: str) -> str:
     if dashed != word and not word.startswith("-"):
         return f"Options begin with two hyphens: {dashed}; got {word!r}."
     classes = commands.by_name()
-    option, known = word.partition("=")[0].replace("_", "-"), list(options.names(classes[command]))
-    if words.RENAMED_OPTIONS.get(option) in known:
+    option, option_names = (
+        word.partition("=")[0].replace("_", "-"),
+        list(options.names(classes[command])),
+    )
+    if words.RENAMED_OPTIONS.get(option) in option_names:
         return f"The option {option} is now {words.RENAMED_OPTIONS[option]}."
-    close = settings.closest(option, known)
+    close = settings.closest(option, option_names)
     others = [name for name, cls in classes.items() if option in options.names(cls)]
-    if others and not settings.closest(option, known, cutoff=0.8):
+    if others and not settings.closest(option, option_names, cutoff=0.8):
         return f"`jaxlth {command}` has no option {option}; `jaxlth {others[0]}` has."
     hint = f"Did you mean {close}?" if close else f"`jaxlth {command} --help` lists them."
     return f"`jaxlth {command}` has no option {option}. {hint}"

@@ -57,12 +57,12 @@ def names(words: Iterable[str], options: Iterable[str]) -> Iterable[str]:
       >>> list(names(["--batch_size", "5", "--no-wait"], ["--batch-size", "--wait", "--no-wait"]))
       ['--batch-size', '--wait']
     """
-    known = set(options)
+    all_options = set(options)
     for word in words:
         name = word.partition("=")[0].replace("_", "-")
         positive = name.replace("--no-", "--", 1)
-        if name in known:
-            yield positive if positive in known else name
+        if name in all_options:
+            yield positive if positive in all_options else name
 
 
 def value(option: str, words: Sequence[str]) -> str | None:

@@ -63,11 +63,11 @@ def _halve(channels: int) -> Step:
     return Step(channels, (3, 3), stride=2, padded=False)
 
 
-def _wide(channels: int, side: int) -> Step:
+def _row(channels: int, side: int) -> Step:
     return Step(channels, (1, side))
 
 
-def _high(channels: int, side: int) -> Step:
+def _column(channels: int, side: int) -> Step:
     return Step(channels, (side, 1))
 
 
@@ -94,18 +94,18 @@ def _fine(pooled: int) -> tuple[Path, ...]:
 
 def _middle(inside: int) -> tuple[Path, ...]:
     """Return a module on 17x17 pixels (Figure 6)."""
-    wide, high = _wide(inside, 7), _high(inside, 7)
+    row, column = _row(inside, 7), _column(inside, 7)
     return (
         (_one(192),),
-        (_one(inside), wide, _high(192, 7)),
-        (_one(inside), high, wide, high, _wide(192, 7)),
+        (_one(inside), row, _column(192, 7)),
+        (_one(inside), column, row, column, _row(192, 7)),
         (MeanPool(), _one(192)),
     )
 
 
 def _coarse() -> tuple[Path, ...]:
     """Return a module on 8x8 pixels (Figure 7)."""
-    fork = Fork(_wide(384, 3), _high(384, 3))
+    fork = Fork(_row(384, 3), _column(384, 3))
     return (
         (_one(320),),
         (_one(384), fork),
@@ -125,7 +125,7 @@ MODULES: dict[str, tuple[Path, ...]] = {
     "Mixed6e": _middle(192),
     "Mixed7a": (
         (_one(192), _halve(320)),
-        (_one(192), _wide(192, 7), _high(192, 7), _halve(192)),
+        (_one(192), _row(192, 7), _column(192, 7), _halve(192)),
         (MaxPool(),),
     ),
     "Mixed7b": _coarse(),

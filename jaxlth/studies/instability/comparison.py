@@ -90,7 +90,7 @@ class _Group:
             experiment.device_data.shared(self.layout),
         )
         self._splits = {"test": dataset.test, "train": compiled.train_subset(dataset)}
-        self._norms = dataset.mean, dataset.std
+        self._mean_std = dataset.mean, dataset.std
         self.between = self.layout.map(landscape.interpolate, (None, None, 0))
 
         def summing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,15 +100,15 @@ class _Group:
 
             return compiled.make_sums(sums)
 
-        self._tally = summing(evaluation.metric_sums)
-        self._apart = summing(evaluation.disagreement)
-        self._moments = summing(evaluation.batch_stats_sums)
+        self._sums_of_metrics = summing(evaluation.metric_sums)
+        self._disagreements = summing(evaluation.disagreement)
+        self._statistics = summing(evaluation.batch_stats_sums)
 
     def errors(self, networks: Any, placed_masks: Any, count: int) -> Errors:
         """Return the errors of the first `count` networks of a group, on each split."""
         errors = {}
         for name, split in self._splits.items():
-            sums = self._tally((networks, placed_masks), split, self._norms)
+            sums = self._sums_of_metrics((networks, placed_masks), split, self._mean_std)
             right = [int(each.correct) for each in self.layout.take(sums, count)]
             errors[name] = 1 - np.array(right) / _examples(split)
         return errors
@@ -117,13 +117,13 @@ class _Group:
         """Return, for each split, what `evaluation.disagreement` sums up."""
         trees = self.layout.place([((a, b), mask)])
         return {
-            name: self.layout.take(self._apart(trees, split, self._norms), 1)[0]
+            name: self.layout.take(self._disagreements(trees, split, self._mean_std), 1)[0]
             for name, split in self._splits.items()
         }
 
     def estimated(self, networks: Any, placed_masks: Any) -> Any:
         """Return networks with the batch statistics of examples of training."""
-        sums = self._moments((networks, placed_masks), self._splits["train"], self._norms)
+        sums = self._statistics((networks, placed_masks), self._splits["train"], self._mean_std)
         counts = np.asarray(sums.examples)
 
         def mean(leaf: Any) -> np.ndarray:

@@ -34,10 +34,10 @@ def from_scores(params: Any, scores: Any, mask: masks.Mask) -> Any:
       >>> from_scores({"w": jnp.array([[-0.5, 2.0]])}, {"w": jnp.array([[8.0, 2.0]])}, mask)
       {'w': array([[-1.  ,  0.25]], dtype=float32)}
     """
-    wide = jax.tree.map(
+    magnitudes = jax.tree.map(
         lambda s, keep: None if keep is None else np.abs(np.asarray(s)), scores, mask
     )
-    largest = max(float(np.max(leaf, initial=0)) for leaf in jax.tree.leaves(wide))
+    largest = max(float(np.max(leaf, initial=0)) for leaf in jax.tree.leaves(magnitudes))
     unit = largest if largest > 0 else 1.0
 
     def scaled(w: Any, s: Any) -> np.ndarray:  # in NumPy, which divides float64 in any mode of JAX

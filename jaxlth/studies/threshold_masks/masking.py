@@ -70,7 +70,7 @@ class Untrained:
         """
         self._layout = compiled_training.layout(networks)
         dataset = experiment.device_data.shared(self._layout)
-        self._norms = (dataset.mean, dataset.std)
+        self._mean_std = (dataset.mean, dataset.std)
         named = {name: getattr(dataset, name) for name in SPLITS}
         self._splits = {name: split for name, split in named.items() if split is not None}
 
@@ -89,7 +89,7 @@ class Untrained:
         placed = self._layout.place(group)
         by_split: dict[str, list[Evaluation]] = {}
         for name, split in self._splits.items():
-            sums = self._layout.take(self._sums(placed, split, self._norms), len(group))
+            sums = self._layout.take(self._sums(placed, split, self._mean_std), len(group))
             count, each = len(split.labels), evaluation.labels_per_example(split)
             by_split[name] = [evaluation.mean_numpy(one, count, tasks=each) for one in sums]
         return [
