@@ -85,7 +85,7 @@ STAND_IN = """
     import sys
 
     from jaxlth.models import ModelConfig
-    from jaxlth.tickets import benchmarks
+    from jaxlth.studies.imp import benchmarks
 
     large = benchmarks.BENCHMARKS["imagenet_resnet50"]
     small = dataclasses.replace(large, model=ModelConfig(name="mlp", hidden=(8,)))

@@ -383,20 +383,22 @@ IMP = """
 
     import buckets
 
-    from jaxlth import store, tickets
+    from jaxlth import store
     from jaxlth.models import ModelConfig
-    from jaxlth.tickets import ImpConfig
+    from jaxlth.studies.imp import run as imp
+    from jaxlth.studies.imp.config import ImpConfig
+    from jaxlth.studies.lab import Lab
     from jaxlth.training import TrainingConfig
 
-    chosen = ImpConfig(
+    config = ImpConfig(
         model=ModelConfig(name="mlp", hidden=(16,)),
         training=TrainingConfig(steps=200, batch_size=60, evaluate_every=10),
         levels=2,
         replicates=1,
         controls=("random",),
     )
-    with store.open_run(sys.argv[1], chosen, job="imp", label="kill", wait=True) as run:
-        for event in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=0.0):
+    with store.open_run(sys.argv[1], config, job="imp", label="kill", wait=True) as run:
+        for event in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=0.0), config):
             print(event.units[0], event.step, flush=True)
 """
 

@@ -445,12 +445,15 @@ count, place, port, data_dir, out = int(sys.argv[1]), int(sys.argv[2]), *sys.arg
 jax.config.update("jax_num_cpu_devices", 2 // count)
 if count > 1:
     jax.distributed.initialize(f"localhost:{port}", count, place)
-from jaxlth import store, tickets
+from jaxlth import store
 from jaxlth.data import DataConfig, StreamConfig
 from jaxlth.models import ModelConfig
+from jaxlth.studies.imp import run as imp
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
 from jaxlth.training import TrainingConfig
 
-chosen = tickets.ImpConfig(
+config = ImpConfig(
     data=DataConfig(
         name="folder:set", data_dir=data_dir, stream=StreamConfig(image_size=4, resize_to=4)
     ),
@@ -458,8 +461,8 @@ chosen = tickets.ImpConfig(
     training=TrainingConfig(steps=9, batch_size=4, evaluate_every=3),
     levels=1, replicates=1, controls=(),
 )
-with store.open_run(out, chosen, job="imp", label="test") as run:
-    for event in tickets.imp(tickets.prepare(chosen), run, checkpoint_seconds=0.01):
+with store.open_run(out, config, job="imp", label="test") as run:
+    for event in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=0.01), config):
         pass
 """
 
