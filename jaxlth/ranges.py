@@ -202,7 +202,7 @@ def shown(value: Any) -> str:
 def _is_of_kind(value: Any, kind: Any) -> bool:
     """Return whether a value is of a field's kind: whole numbers serve as floats, lists as tuples.
 
-    Names are left to `settings.known`, which says what there is.
+    Names are left to `settings.check_fields`, which says what there is.
     """
     if _is_union(kind):
         return any(_is_of_kind(value, option) for option in typing.get_args(kind))

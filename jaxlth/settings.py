@@ -64,6 +64,23 @@ def check_choice(setting: str, value: str, options: Iterable[str]) -> str:
     )
 
 
+def check_fields(config: Any) -> None:
+    """Compare the fields of a config with their kinds, their ranges and the names they can have.
+
+    Raises:
+      TypeError: a value is of another kind than its field.
+      ValueError: a number lies outside the range of its field, or a name is none of its `Literal`.
+    """
+    ranges.check(config)
+    for field in ranges.fields(type(config)):
+        value = getattr(config, field.name)
+        several = typing.get_origin(field.kind) is tuple
+        kind = typing.get_args(field.kind)[0] if several else field.kind
+        if typing.get_origin(kind) is typing.Literal:
+            for name in value if several else (value,):
+                check_choice(field.title, name, typing.get_args(kind))
+
+
 def effective(settings: Any, name: str, condition: bool, where: str) -> None:
     """Raise ValueError where a setting differs from its default though nothing reads it.
 

@@ -72,7 +72,7 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        ranges.check(self)
+        settings_lib.check_fields(self)
         settings_lib.require(
             self.image_size <= self.resize_to,
             "`image_size` must be at least 1 and at most `resize_to`, which it is cropped from;"
@@ -135,7 +135,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        ranges.check(self)
+        settings_lib.check_fields(self)
         for field, text in (("data", self.name), ("data_dir", self.data_dir or "")):
             settings_lib.require(
                 _is_unicode(text),

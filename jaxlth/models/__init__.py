@@ -6,7 +6,7 @@ layers themselves are Flax linen modules; no other package knows that.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,11 +89,9 @@ class ModelConfig:
     """What the network computes in; its parameters are float32 in any case."""
 
     def __post_init__(self) -> None:
-        ranges.check(self)
+        settings.check_fields(self)
         settings.check_choice("model", self.name, MODELS)
         settings.check_choice("initializer", self.initializer, INITIALIZERS)
-        settings.check_choice("norm_scale", self.norm_scale, get_args(NormScale))
-        settings.check_choice("dtype", self.dtype, get_args(Dtype))
         settings.require(
             len(self.hidden) <= MOST_LAYERS,
             f"`hidden` must be at most {MOST_LAYERS} widths, as each layer is compiled; got "

@@ -35,7 +35,7 @@ class StudyConfig:
     """Seed of every random stream."""
 
     def __post_init__(self) -> None:
-        ranges.check(self)
+        settings.check_fields(self)
         settings.require(
             re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})?", self.name) is not None,
             "`name` must be letters, digits and -_. of them, at most 100; got "

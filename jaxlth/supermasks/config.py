@@ -60,10 +60,9 @@ class SupermaskRule:
     end, and not only those among them whose score rounds to 1, which it trained with."""
 
     def __post_init__(self) -> None:
-        ranges.check(self)
+        settings.check_fields(self)
         settings.check_choice("method", self.method, METHODS)
         settings.check_choice("weights", self.weights, WEIGHTS)
-        settings.check_choice("at_test", self.at_test, get_args(AtTest))
         for name, method in BELONGS.items():
             value = getattr(self, name)
             settings.require(

@@ -1,7 +1,7 @@
 """How long networks train, on what batches, and when they stop: the settings of training."""
 
 import dataclasses
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from jaxlth import ranges, settings
 
@@ -45,8 +45,7 @@ class TrainingConfig:
     """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
 
     def __post_init__(self) -> None:
-        ranges.check(self)
-        settings.check_choice("checkpoint", self.checkpoint, get_args(CheckpointChoice))
+        settings.check_fields(self)
         settings.require(
             self.batch_size % self.data_parallel == 0,
             f"`data_parallel` must divide `batch_size`, {self.batch_size}; "

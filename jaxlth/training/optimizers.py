@@ -46,7 +46,7 @@ class OptimizerConfig:
     """Length of a linear warmup from 0 to --lr, in the unit of the training's length."""
 
     def __post_init__(self) -> None:
-        ranges.check(self)
+        settings.check_fields(self)
         settings.check_choice("optimizer", self.optimizer, RULES)
         settings.check_choice("schedule", self.schedule, SCHEDULES)
         settings.require(

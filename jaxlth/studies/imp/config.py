@@ -1,7 +1,7 @@
 """The settings of IMP and what they ask for: which networks, under which names."""
 
 import dataclasses
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from jaxlth import ranges, settings
 from jaxlth.studies import level_artifacts
@@ -57,8 +57,6 @@ class ImpConfig(StudyConfig):
         super().__post_init__()
         for control in self.controls:
             settings.check_choice("controls", control, CONTROLS)
-        settings.check_choice("after_pruning", self.after_pruning, get_args(AfterPruning))
-        settings.check_choice("scope", self.scope, get_args(Scope))
         settings.require(
             len(set(self.controls)) == len(self.controls),
             f"`controls` must name each control once; got {' '.join(self.controls)}.",

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
@@ -107,18 +107,12 @@ class InstabilityConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, values, choices in (
-            ("networks", self.networks, NETWORKS),
-            ("lengths", self.lengths, get_args(Length)),
-        ):
-            for value in values:
-                settings.check_choice(name, value, choices)
+        for network in self.networks:
+            settings.check_choice("networks", network, NETWORKS)
         for name in ("rewind_steps", "networks", "lengths"):
             settings.check_unique(name, getattr(self, name))
         settings.check_unique("levels", self.levels, empty=True)
         settings.check_unique("density", self.densities, empty=True)
-        settings.check_choice("search", self.search, get_args(Search))
-        settings.check_choice("scope", self.scope, get_args(Scope))
         check_networks(self)
         self._belongs("levels", self.levels, OF_IMP)
         self._belongs("density", self.densities, PRUNED_AT_STEP)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from typing import Annotated, NamedTuple, get_args
+from typing import Annotated, NamedTuple
 
 import tyro
 
@@ -139,8 +139,6 @@ class PruneEarlyConfig(StudyConfig):
             settings.check_unique(option, values, empty=option in ("controls", "references"))
             for value in values:
                 settings.check_choice(option, value, choices)
-        settings.check_choice("scope", self.scope, get_args(Scope))
-        settings.check_choice("spacing", self.spacing, get_args(Spacing))
         settings.check_unique("density", self.densities)
         settings.check_unique("rewind_steps", self.rewind_steps)
         self._check_networks()

@@ -1,7 +1,7 @@
 """The settings of separation, and the settings of IMP that they stand for."""
 
 import dataclasses
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from jaxlth import ranges, settings
 from jaxlth.data import DataConfig
@@ -64,9 +64,6 @@ class SeparationConfig(StudyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.check_choice("score", self.score, SCORES)
-        settings.check_choice("scope", self.scope, get_args(Scope))
-        settings.check_choice("coverage", self.coverage, get_args(Coverage))
-        settings.check_choice("stop", self.stop, get_args(Stop))
         settings.require(
             self.target is None or self.levels >= 1,
             "`target` is reached by pruning; `levels` is 0.",

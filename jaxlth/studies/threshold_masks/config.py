@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -52,7 +52,6 @@ class ThresholdMasksConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.check_choice("choose_on", self.choose_on, get_args(Split))
         settings.require(
             self.choose_on == "test" or self.data.validation > 0,
             "`choose_on` validation needs a validation split; `validation` is 0.",
