@@ -61,7 +61,7 @@ def table(*networks):
 
 def extended():
     """Return two networks of each of three extension levels."""
-    states = {0: ("ii", "ii"), 1: ("is", "ii"), 3: ("isd", "iterative-once")}
+    states = {0: ("ii", "ii"), 1: ("is", "ii"), 3: ("isd", "iss")}
     return table(
         *(
             network(each, run=f"ext-{level}", replicate=replicate, extension=level)
@@ -107,7 +107,7 @@ def bars(axes, label):
     [
         ("i", "interconnected"),
         ("iis", "separated"),
-        ("iterative-once", "separated"),
+        ("iss", "separated"),
         ("isd", "separated-degraded"),
         ("iid", "degraded"),
     ],
@@ -179,7 +179,7 @@ def test_the_table_is_in_percent_and_fits_a_terminal():
     ("networks", "expected"),
     [
         (
-            ("iterative-once", "iis", "iis", "iii"),
+            ("iss", "iis", "iis", "iii"),
             "3 of 4 networks separated, first at level 1 with 64 active weights of 80 available; "
             "1 stayed interconnected.",
         ),
@@ -304,7 +304,7 @@ def test_sizes_draw_hidden_widths_by_outcome():
 def test_rates_stand_above_the_levels_of_each_size():
     results = table(
         network("ii", run="short"),
-        network("iterative-once", run="long"),
+        network("iss", run="long"),
         network("i", run="b", width=57),
     )
     small, large = outcomes.rates(results).axes
