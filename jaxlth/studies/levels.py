@@ -13,7 +13,7 @@ from jaxlth.models import Network
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.compaction import Trainings
 from jaxlth.studies.controls import TICKET, make
-from jaxlth.studies.imp.config import ImpConfig, network_names
+from jaxlth.studies.imp.config import ImpConfig, kinds_at, network_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
@@ -102,6 +102,18 @@ class Levels:
         return lambda: make(
             ticket(), kind, self.lab.draw, seed=seed, replicate=replicate, level=level
         )
+
+    def with_controls(self, level: int, tickets: Mapping[int, MakeTicket]) -> Starts:
+        """Return the tickets of a level, by replicate, and their controls, as the config asks."""
+        return {
+            kind: {
+                replicate: ticket
+                if kind == TICKET
+                else self.control(kind, level, replicate, ticket)
+                for replicate, ticket in tickets.items()
+            }
+            for kind in kinds_at(level, self.config)
+        }
 
     def start(self, level: int, kind: str, replicate: int, prune: Prune) -> MakeTicket:
         """Return what a network of a finished or unfinished run starts from.

@@ -13,10 +13,10 @@ import jax
 
 from jaxlth import masks, settings
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, kinds_at, network_names
+from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, network_names
 from jaxlth.studies.imp.dilation import dilate, mean_accuracy
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.levels import Levels, MakeTicket, Prune, Starts, keep_by_level
+from jaxlth.studies.levels import Levels, Prune, Starts, keep_by_level
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress
@@ -44,7 +44,7 @@ def imp(
     for level in range(1, levels.last + 1):
         sources = unpruned if config.one_shot else trained
         tickets = {r: levels.ticket(level, network, prune) for r, network in sources.items()}
-        starts.append(with_controls(levels, level, tickets))
+        starts.append(levels.with_controls(level, tickets))
         trained = yield from levels.train(level, starts[level])
         if lost_too_much(lab, config, level):
             break
@@ -62,17 +62,6 @@ def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
     """Return the function (params, mask, keep) that prunes the weights of least magnitude."""
     select = jax.jit(lab.experiment.prunable.by_magnitude)  # once for all levels
     return lambda *arguments: jax.device_get(select(*arguments))
-
-
-def with_controls(levels: Levels, level: int, tickets: dict[int, MakeTicket]) -> Starts:
-    """Return the tickets of a level and their controls, as the config asks for them."""
-    return {
-        kind: {
-            replicate: ticket if kind == TICKET else levels.control(kind, level, replicate, ticket)
-            for replicate, ticket in tickets.items()
-        }
-        for kind in kinds_at(level, levels.config)
-    }
 
 
 def lost_too_much(lab: Lab, config: ImpConfig, level: int) -> bool:
