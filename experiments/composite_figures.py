@@ -1,6 +1,6 @@
 """Figures that set methods of pruning early against each other: by accuracy, rank and masks.
 
-The input is the table of results of one run, what `early.summary` makes of it, or masks compared.
+The input is the table of results of one run, its `method_summary.summary`, or similarities of masks.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import drawing, result_table, views
-from jaxlth.studies import method_styles as methods
-from jaxlth.studies import method_summary as early
+from jaxlth.plots import axis_scales, density_lines, mask_plots, result_table, theme
+from jaxlth.studies import method_styles, method_summary
 
 NEAR = 1  # percentage points around zero that are drawn to scale; beyond is logarithmic
 TICKS = [*(-100, -30, -10, -3, -1), 0, *(1, 3, 10, 30, 100)]  # percentage points
@@ -30,7 +29,7 @@ def changes(results: pd.DataFrame, against: Mapping[str, str]) -> pd.DataFrame:
       results: the table of results of one run.
       against: {method: its reference}, such as {"snip-ums": "snip-uss"}.
     """
-    rows = early.tickets(results)
+    rows = method_summary.tickets(results)
     rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
     accuracy = rows.set_index(["control", "density", "replicate"])["accuracy"]
     rows = rows[rows["control"].isin(list(against))]
@@ -60,40 +59,44 @@ def change(
     rows = changes(results, against)
     if rows["change"].isna().all():
         raise ValueError("`results` have no method of `against` together with its reference.")
-    styles = methods.styles(list(dict.fromkeys(rows[line])))
-    panels = sorted(dict.fromkeys(rows[panel]), key=methods.order)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, all_axes = drawing.new_figure(panels=len(panels))
+    styles = method_styles.line_styles(list(dict.fromkeys(rows[line])))
+    panels = sorted(dict.fromkeys(rows[panel]), key=method_styles.schedule_order)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
             of_panel = rows[rows[panel] == name]
             lines = [
-                drawing.Line(str(each), styles[each], 100 * drawing.statistics(of, "change"), False)
+                density_lines.DensityLine(
+                    str(each), styles[each], 100 * density_lines.statistics(of, "change"), False
+                )
                 for each, of in of_panel.groupby(line)
             ]
             _around_zero(axes, lines, " and ".join(dict.fromkeys(of_panel["reference"])))
-            axes.set_title(methods.TITLES.get(str(name), str(name)), loc="left", fontsize=9)
+            axes.set_title(
+                method_styles.SCHEDULE_TITLES.get(str(name), str(name)), loc="left", fontsize=9
+            )
         _shared_legend(figure)
     return figure
 
 
-def _around_zero(axes: Axes, lines: list[drawing.Line], reference: str) -> None:
+def _around_zero(axes: Axes, lines: list[density_lines.DensityLine], reference: str) -> None:
     """Draw lines of percentage points, and the reference at zero."""
     nothing = pd.Series(dtype=float)
-    drawing.against_density(axes, lines, nothing, "Change in accuracy (points)", False)
-    axes.axhline(0, color=drawing.GRAY, linestyle="--", linewidth=1, zorder=2)
+    density_lines.plot_lines(axes, lines, nothing, "Change in accuracy (points)", False)
+    axes.axhline(0, color=theme.GRAY, linestyle="--", linewidth=1, zorder=2)
     axes.set_yscale("symlog", linthresh=NEAR)
     low, high = (1.2 * end for end in axes.get_ylim())  # room for markers
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
-    drawing.note(axes, f"dashed: {reference}")
+    theme.note(axes, f"dashed: {reference}")
 
 
 def _shared_legend(figure: Figure) -> None:
     """Put one legend for all panels below them."""
     pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
     handles = {title: handle for of_panel in pairs for handle, title in of_panel}
-    titles = sorted(handles, key=methods.order)
+    titles = sorted(handles, key=method_styles.schedule_order)
     shown = [handles[title] for title in titles]
     figure.legend(shown, titles, loc="outside lower center", ncols=min(len(titles), 6))
 
@@ -109,20 +112,22 @@ def overlap(shared: pd.DataFrame) -> Figure:
     References:
       Lutz & Manai 2022, Figure 5.6.
     """
-    styles = methods.styles(list(dict.fromkeys(shared["score"])))
+    styles = method_styles.line_styles(list(dict.fromkeys(shared["score"])))
     panels = list(dict.fromkeys(shared["schedules"]))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, all_axes = drawing.new_figure(panels=len(panels))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
             of_panel = shared[shared["schedules"] == name]
             for score, of in of_panel.groupby("score", sort=False):
                 points = of.groupby("density")["jaccard"].agg(["mean", "min", "max"])
-                drawing.draw(axes, drawing.Line(str(score), styles[score], points, False))
+                density_lines.plot_line(
+                    axes, density_lines.DensityLine(str(score), styles[score], points, False)
+                )
             densities = np.sort(of_panel["density"].unique())
             chance = densities / (2 - densities)
-            look = {"color": drawing.GRAY, "linestyle": "--", "linewidth": 1}
+            look = {"color": theme.GRAY, "linestyle": "--", "linewidth": 1}
             axes.plot(100 * densities, chance, label="by chance", **look)
-            drawing.density_axis(axes, densities, most=7)
+            axis_scales.density_axis(axes, densities, max_ticks=7)
             axes.set_ylim(-0.03, 1.03)
             axes.set_ylabel("Jaccard similarity")
             axes.set_title(name, loc="left", fontsize=9)
@@ -138,7 +143,7 @@ def ranking(summary: pd.DataFrame, *, most: int = 20, against: str | None = None
     half of the methods have are left out.
 
     Args:
-      summary: of tickets, from `early.summary`.
+      summary: of tickets, from `method_summary.summary`.
       most: how many methods are shown.
       against: what stars are a difference from, to be named above the table.
 
@@ -148,23 +153,29 @@ def ranking(summary: pd.DataFrame, *, most: int = 20, against: str | None = None
     pruned = summary[summary["density"] < 1]
     if pruned.empty:
         raise ValueError("`summary` has no ticket, only dense networks.")
-    best = early.wide(pruned).sort_values(pruned["density"].min(), ascending=False).head(most)
+    best = (
+        method_summary.mean_table(pruned)
+        .sort_values(pruned["density"].min(), ascending=False)
+        .head(most)
+    )
     best = best.loc[:, best.notna().mean() >= 0.5]
     shades = (best - best.min()) / (best.max() - best.min()).replace(0, 1)
     shades.columns = [result_table.percent(density) for density in best.columns]
-    with matplotlib.rc_context({**drawing.LOOK, "axes.grid": False}):
-        figure, (axes,) = drawing.new_figure(panels=1)
+    with matplotlib.rc_context({**theme.RC_PARAMS, "axes.grid": False}):
+        figure, (axes,) = theme.new_figure(panels=1)
         figure.set_size_inches(2.4 + 0.7 * best.shape[1], 1 + 0.22 * best.shape[0])
-        views.cells(axes, shades, _texts(best, pruned))
+        mask_plots.heatmap(axes, shades, _texts(best, pruned))
         axes.set_xlabel("Weights remaining (%)")
         if against is not None:
-            drawing.note(axes, f"* p < {early.SIGNIFICANT} against {against}")
+            theme.note(axes, f"* p < {method_summary.SIGNIFICANT} against {against}")
     return figure
 
 
 def _texts(best: pd.DataFrame, pruned: pd.DataFrame) -> list[list[str]]:
     """Return the numbers of a ranking, with a star where p is significant."""
-    starred = pruned.assign(star=pruned["p"] < early.SIGNIFICANT if "p" in pruned else False)
+    starred = pruned.assign(
+        star=pruned["p"] < method_summary.SIGNIFICANT if "p" in pruned else False
+    )
     stars = starred.pivot(index="control", columns="density", values="star")
     stars = stars.reindex(index=best.index, columns=best.columns).fillna(value=False)
     numbers = best.map("{:.2f}".format).where(best.notna(), "")

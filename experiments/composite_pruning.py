@@ -32,8 +32,8 @@ import pandas as pd
 
 from jaxlth import cli, masks, settings, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.plots import figures, views
-from jaxlth.studies import method_summary as report
+from jaxlth.plots import figures, mask_plots
+from jaxlth.studies import method_figures, method_summary
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp import run as imp
 from jaxlth.studies.imp.config import ImpConfig
@@ -221,9 +221,9 @@ def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path)
     frame = store.table([run]).query("ablation == 'none' and prune_step == 0")
     frame = frame[~frame["schedule"].isin(("after", "ltr"))]  # of the study that shares the run
     baseline = BASELINE if BASELINE in set(frame["control"]) else None
-    summary = report.summary(frame, tolerance=cli.TOLERANCE, baseline=baseline)
+    summary = method_summary.summary(frame, tolerance=cli.TOLERANCE, baseline=baseline)
     summary.drop(columns="matches").round(5).to_csv(folder / "methods.csv", index=False)
-    print(report.wide(summary).to_string(na_rep=""))
+    print(method_summary.mean_table(summary).to_string(na_rep=""))
     standard = frame["weights"] == "standard"
     single = frame["score"].isin((*FOUR, "grasp-magnitude", "random", "none"))
     stacked = frame["score"].str.contains("+", regex=False)
@@ -238,7 +238,9 @@ def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path)
     for name, (chosen_rows, panel, line) in drawn.items():
         rows = frame.assign(first=first_of_stack)[chosen_rows]
         if asked.get(name, True) and (rows["level"] > 0).any():
-            figures.save(report.accuracy(rows, panel=panel, line=line), folder / f"{name}.png")
+            figures.save(
+                method_figures.accuracy(rows, panel=panel, line=line), folder / f"{name}.png"
+            )
     on_weights = frame[(frame["level"] == 0) & frame["weights"].isin(WEIGHTS)]
     if on_weights["weights"].nunique() > 1:
         table = on_weights.groupby("weights", sort=False)[["test_accuracy", "steps"]].mean()
@@ -280,14 +282,14 @@ def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
 
 def against_others(frame: pd.DataFrame, against: dict[str, str]) -> pd.DataFrame:
     """Return mean accuracies of methods and of others, by density, and p of Welch's test."""
-    values, rows = report.values(frame), []
+    values, rows = method_summary.test_accuracies(frame), []
     for (method, density), found in values.items():
         of = against.get(method, method)
         other = values.get((of, density), np.array([]))
         if of != method and len(other):
             means = {"mean": found.mean(), "other": other.mean()}
             which = {"method": method, "against": of, "density": density}
-            rows.append(which | means | {"p": report.welch(found, other)})
+            rows.append(which | means | {"p": method_summary.welch(found, other)})
     return pd.DataFrame(rows)
 
 
@@ -304,7 +306,7 @@ def rank(frame: pd.DataFrame, folder: pathlib.Path, baseline: str | None) -> Non
         save_ranking(of_all, baseline, folder / "figure_5-14.png")
     if rounds["weights"].nunique() > 1:
         by_score = [
-            report.summary(rows, tolerance=cli.TOLERANCE, baseline=f"{score}-ums")
+            method_summary.summary(rows, tolerance=cli.TOLERANCE, baseline=f"{score}-ums")
             for score, rows in rounds[four].groupby("score")
         ]
         against = "the same score on standard weights"
@@ -314,7 +316,7 @@ def rank(frame: pd.DataFrame, folder: pathlib.Path, baseline: str | None) -> Non
 
 def save_ranking(rows: pd.DataFrame, baseline: str | None, file: pathlib.Path) -> None:
     """Draw the best of some methods, with a star where they differ from the baseline."""
-    summary = report.summary(rows, tolerance=cli.TOLERANCE, baseline=baseline)
+    summary = method_summary.summary(rows, tolerance=cli.TOLERANCE, baseline=baseline)
     figures.save(comparisons.ranking(summary, against=baseline), file)
 
 
@@ -337,10 +339,10 @@ def look_at(run: store.Run, config: PruneEarlyConfig, folder: pathlib.Path) -> N
             )
     if not weights:
         return
-    shared = views.jaccard(kept)
+    shared = mask_plots.jaccard(kept)
     shared.round(4).to_csv(folder / "jaccard.csv")
-    figures.save(views.similarity(shared), folder / "figure_5-3.png")
-    figures.save(views.histograms(weights), folder / "figure_5-2.png")
+    figures.save(mask_plots.similarity(shared), folder / "figure_5-3.png")
+    figures.save(mask_plots.weight_histograms(weights), folder / "figure_5-2.png")
     by_schedule = shared_by_schedule(run, config)
     if len(by_schedule):
         figures.save(comparisons.overlap(by_schedule), folder / "figure_5-6.png")
@@ -378,9 +380,11 @@ def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.
     quality = learned.groupby("model", sort=False)[columns].mean()
     quality.to_csv(folder / "meta_models.csv")
     print(quality.to_string())
-    summary = report.summary(store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss")
+    summary = method_summary.summary(
+        store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss"
+    )
     summary.drop(columns="matches").round(5).to_csv(folder / "meta_methods.csv", index=False)
-    print(report.wide(summary).to_string(na_rep=""))
+    print(method_summary.mean_table(summary).to_string(na_rep=""))
     upfront = store.table([run]).query("schedule == 'uss' and weights == 'standard'")
     against = dict.fromkeys(upfront["control"], "magnitude-uss")
     del against["magnitude-uss"]
@@ -405,7 +409,7 @@ def draw_examples(
     correlations = pd.DataFrame(columns).corr()
     correlations.round(4).to_csv(folder / "meta_correlations.csv")
     figures.save(meta_report.examples(columns), folder / "figure_5-7a.png")
-    figures.save(views.similarity(correlations, least=-1), folder / "figure_5-7b.png")
+    figures.save(mask_plots.similarity(correlations, darkest=-1), folder / "figure_5-7b.png")
 
 
 if __name__ == "__main__":

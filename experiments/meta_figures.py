@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxlth.plots import drawing
+from jaxlth.plots import theme
 
 TARGET = "target"
 
@@ -23,9 +23,9 @@ def examples(columns: Mapping[str, np.ndarray]) -> Figure:
     """
     kept = columns[TARGET] > 0
     edges = np.linspace(0, 1, 26)
-    (all_color, _), (kept_color, _), *_ = drawing.IN_ORDER
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(columns))
+    (all_color, _), (kept_color, _), *_ = theme.STYLE_CYCLE
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(columns))
         for axes, (name, values) in zip(panels, columns.items(), strict=True):
             for shown, color, label in (
                 (values, all_color, "all weights"),
@@ -56,9 +56,9 @@ def learning(
       Lutz & Manai 2022, Figure 5.8 and Tables 5.1 to 5.3.
     """
     dashes = ["--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        for (name, of), (color, marker) in zip(losses.items(), drawing.IN_ORDER, strict=False):
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        for (name, of), (color, marker) in zip(losses.items(), theme.STYLE_CYCLE, strict=False):
             values = np.array(of)
             epochs = range(1, values.shape[1] + 1)
             axes.plot(epochs, values.mean(0), color=color, marker=marker, label=name)
@@ -67,9 +67,9 @@ def learning(
         above = [(name, error) for name, error in others.items() if error > 0]
         for place, (name, error) in enumerate(above):
             dash = dashes[place % len(dashes)]
-            axes.axhline(error, color=drawing.GRAY, linestyle=dash, linewidth=1, label=name)
+            axes.axhline(error, color=theme.GRAY, linestyle=dash, linewidth=1, label=name)
         axes.set_yscale("log")
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Mean squared error in training")
-        drawing.legend(axes, place="best")
+        theme.legend(axes, location="best")
     return figure

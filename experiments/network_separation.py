@@ -33,7 +33,7 @@ from jaxlth import cli, data, prune, store
 from jaxlth.data import DataConfig
 from jaxlth.masks import kept
 from jaxlth.models import ModelConfig
-from jaxlth.plots import figures, pictures, pixels
+from jaxlth.plots import figures, network_drawings, pixel_maps
 from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp import report as imp_report
@@ -276,7 +276,7 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
         for level, start in pruned.levels.items()
         if level <= last
     }
-    drawn["figure_4-26"] = pixels.connections(masks, pruned.shape)
+    drawn["figure_4-26"] = pixel_maps.connections(masks, pruned.shape)
     save(drawn, folder)
 
 
@@ -314,12 +314,12 @@ def connectivity(asked: Asked, folder: pathlib.Path) -> None:
         run = store.open_readonly(path)
         info, dataset = data.load(config.data, seed=config.seed)
         assert isinstance(dataset, data.Dataset)
-        drawn[f"figure_4-{number}"] = pixels.statistics(dataset.train.images)
+        drawn[f"figure_4-{number}"] = pixel_maps.statistics(dataset.train.images)
         masks = {
             level: imp_report.find(run, level, TICKET, 0).mask["Dense_0"]["kernel"]
             for level in range(config.levels + 1)
         }
-        drawn[f"figure_4-{number + 2}"] = pixels.connections(masks, info.shape)
+        drawn[f"figure_4-{number + 2}"] = pixel_maps.connections(masks, info.shape)
     save(drawn, folder)
 
 
@@ -347,7 +347,7 @@ def alone(asked: Asked, name: str) -> ImpConfig:
 
 
 def picture(path: pathlib.Path, replicate: int, last: int) -> figures.Figure:
-    """Return the pictures of a network on its way to a level."""
+    """Return drawings of a network on its way to a level."""
     pruned = look(path, replicate)
     params = pruned.levels[last].network.params
     masks = {
@@ -355,8 +355,9 @@ def picture(path: pathlib.Path, replicate: int, last: int) -> figures.Figure:
         for level, start in pruned.levels.items()
         if level == last or (level < last and kept(start.mask) <= READABLE)
     }
-    shown = {level: masks[level] for level in pictures.drawable(params, masks, most=4)}
-    return pictures.several(params, shown, tasks=pruned.tasks)
+    levels = network_drawings.drawable_levels(params, masks, max_levels=4)
+    drawable = {level: masks[level] for level in levels}
+    return network_drawings.network_at_levels(params, drawable, tasks=pruned.tasks)
 
 
 def stored(out: str, runs: Iterable[str]) -> pd.DataFrame:

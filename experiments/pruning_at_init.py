@@ -32,8 +32,8 @@ from composite_pruning import lenet
 from jaxlth import cli, masks, store, trees
 from jaxlth import settings as checks
 from jaxlth.models import ModelConfig
-from jaxlth.plots import figures, views
-from jaxlth.studies import method_summary as report
+from jaxlth.plots import figures, mask_plots
+from jaxlth.studies import method_figures, method_summary
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
@@ -103,7 +103,8 @@ def main(
         frame = of_this_study(store.table([run]), shared)
         report_on(frame, folder)
         figures.save(
-            views.units(sparsest(store.open_readonly(run), frame)), folder / "figure_5-6.png"
+            mask_plots.unit_sparsities(sparsest(store.open_readonly(run), frame)),
+            folder / "figure_5-6.png",
         )
         if network == "lenet":
             used = inputs_used(store.open_readonly(run), frame, prune_early.prepare(shared))
@@ -197,7 +198,7 @@ def of_part(
 def of_this_study(frame: pd.DataFrame, shared: PruneEarlyConfig) -> pd.DataFrame:
     """Return the rows of this study, of a run that others may share."""
     scores = (*FOUR, "grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random", "none")
-    densities = report.tickets(frame).reindex(frame.index)["density"]
+    densities = method_summary.tickets(frame).reindex(frame.index)["density"]
     ours = (
         frame["score"].isin(scores)
         & frame["schedule"].isin(("none", "uss", "ums", "after", "ltr"))
@@ -220,16 +221,16 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     ablated = set(changed.loc[changed["ablation"] != "none", "method"]) | {"none none"}
     changed = changed[changed["method"].isin(ablated)]
     if (changed["level"] > 0).any():
-        figure = report.accuracy(changed, panel="method", line="ablation")
+        figure = method_figures.accuracy(changed, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-5.png")
     if trained.any():
         rows = every[(every["level"] == 0) | (every["schedule"] == "after")]
-        figure = report.accuracy(rows, panel="method", line="ablation")
+        figure = method_figures.accuracy(rows, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-13.png")
     if (frame["prune_step"] > 0).any():
-        figures.save(report.steps(found), folder / "figure_5-14.png")
+        figures.save(method_figures.steps(found), folder / "figure_5-14.png")
     plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]
-    figures.save(report.layers(plain), folder / "figure_5-11.png")
+    figures.save(method_figures.layers(plain), folder / "figure_5-11.png")
     draw_variants(found[found["prune_step"] == 0], folder)
 
 
@@ -252,12 +253,14 @@ def draw_variants(found: pd.DataFrame, folder: pathlib.Path) -> None:
     }
     asked = {"snip ums", "grasp-magnitude uss"} <= set(found["method"])
     for name, (rows, options) in drawn.items() if asked else ():
-        figures.save(report.accuracy(found[dense | rows], **options), folder / f"{name}.png")
+        figures.save(
+            method_figures.accuracy(found[dense | rows], **options), folder / f"{name}.png"
+        )
 
 
 def sparsest(run: store.Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the densities of units of the first replicate's sparsest tickets, pruned at step 0."""
-    rows = report.tickets(frame)
+    rows = method_summary.tickets(frame)
     rows = rows[(rows["replicate"] == 0) & (rows["prune_step"] == 0) & (rows["level"] > 0)]
     rows = rows[(rows["density"] == rows["density"].min()) & ~of_trained(rows)]
     shuffled_synflow = (rows["score"] == "synflow") & (rows["ablation"] == "shuffled")
@@ -276,7 +279,7 @@ def inputs_used(run: store.Run, frame: pd.DataFrame, experiment: LoadedExperimen
     """
     images = experiment.device_data.dataset.train.images
     blank = np.mean(images.reshape(len(images), -1) > 0, axis=0) < 0.001
-    rows = report.tickets(frame)
+    rows = method_summary.tickets(frame)
     rows = rows[(rows["level"] > 0) & (rows["prune_step"] == 0)]
     found = []
     for row in rows.itertuples():
@@ -289,15 +292,15 @@ def inputs_used(run: store.Run, frame: pd.DataFrame, experiment: LoadedExperimen
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies by method, and Welch's p of each ablation against what it changes."""
-    rows = report.summary(frame, tolerance=cli.TOLERANCE)
-    keys = report.tickets(frame).groupby("control", sort=False).first()
+    rows = method_summary.summary(frame, tolerance=cli.TOLERANCE)
+    keys = method_summary.tickets(frame).groupby("control", sort=False).first()
     columns = ["score", "schedule", "ablation", "weights", "prune_step"]
     rows = rows.join(keys[columns], on="control")
-    values = report.values(frame)
+    values = method_summary.test_accuracies(frame)
     same = ["score", "schedule", "weights", "prune_step", "density"]
     origins = rows[rows["ablation"] == "none"].set_index(same)["control"].to_dict()
     rows["p"] = [
-        report.welch(
+        method_summary.welch(
             values[row["control"], row["density"]],
             values.get((origins.get(tuple(row[same])), row["density"]), []),
         )

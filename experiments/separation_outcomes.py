@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import controls, drawing, result_table, signs
+from jaxlth.plots import axis_scales, outcome_plots, result_table, theme
 from jaxlth.studies.separation import summary as separation
 
 By = str | Mapping[str, float]
@@ -27,7 +27,9 @@ def shares(results: pd.DataFrame, by: By = "extension") -> pd.DataFrame:
     """Return the share of each outcome, in [0, 1], by extension level: a column an outcome."""
     found = _placed(results, by)
     counts = pd.crosstab(found["place"], found["outcome"], normalize="index")
-    return counts.reindex(columns=[name for name in signs.STYLES if name in set(counts.columns)])
+    return counts.reindex(
+        columns=[name for name in outcome_plots.OUTCOME_STYLES if name in set(counts.columns)]
+    )
 
 
 def areas(results: pd.DataFrame, by: By = "extension") -> Figure:
@@ -35,19 +37,19 @@ def areas(results: pd.DataFrame, by: By = "extension") -> Figure:
     found = 100 * shares(results, by)
     if len(found) < 2:
         raise ValueError(f"Areas need two {_title(by).lower()}s at least; got {len(found)}.")
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        colors = [signs.STYLES[name].color for name in found]
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        colors = [outcome_plots.OUTCOME_STYLES[name].color for name in found]
         axes.stackplot(
             *(found.index, found.T.to_numpy()),
             **{"labels": list(found), "colors": colors, "edgecolor": "white", "linewidth": 0.6},
         )
         axes.set_xlim(found.index.min(), found.index.max())
         axes.set_ylim(0, 100)
-        signs.whole(axes.xaxis)
+        axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Networks (%)")
-        signs.legend_above(axes)
+        outcome_plots.legend_above(axes)
     return figure
 
 
@@ -55,14 +57,14 @@ def active_at_end(results: pd.DataFrame, by: By = "extension") -> Figure:
     """Return the active share of the available weights at each network's last level (4.5)."""
     found = _placed(results, by)
     found = found.assign(share=100 * found["last_active"] / found["last_kept"])
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        signs.dots(axes, found, "place", "share", "outcome")
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        outcome_plots.scatter(axes, found, "place", "share", "outcome")
         axes.set_ylim(bottom=0)
-        signs.whole(axes.xaxis)
+        axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Active of the available weights, at the end (%)")
-        signs.legend_above(axes)
+        outcome_plots.legend_above(axes)
     return figure
 
 
@@ -78,17 +80,19 @@ def at_separation(results: pd.DataFrame, by: By = "extension") -> Figure:
     found = found[found["level"].notna()]
     if found.empty:
         raise ValueError("`results` have no network that separates.")
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        available = drawing.Style(controls.ORANGE, "s")
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        available = theme.LineStyle(theme.ORANGE, "s")
         for column, style, label in (
-            ("kept", available, signs.AVAILABLE),
-            ("active", signs.CATEGORIES["active"], signs.ACTIVE),
+            ("kept", available, outcome_plots.AVAILABLE_LABEL),
+            ("active", outcome_plots.CATEGORY_STYLES["active"], outcome_plots.ACTIVE_LABEL),
         ):
             grouped = found[column].astype(float).groupby(found["place"])
-            signs.bars(axes, grouped.agg(["mean", "min", "max"]), style=style, label=label)
-        signs.logarithmic(axes, "y", found[["kept", "active"]].to_numpy(float))
-        signs.whole(axes.xaxis)
+            outcome_plots.error_bars(
+                axes, grouped.agg(["mean", "min", "max"]), style=style, label=label
+            )
+        axis_scales.log_axis(axes, "y", found[["kept", "active"]].to_numpy(float))
+        axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Weights where networks separate")
         axes.legend(loc="best")
@@ -103,15 +107,15 @@ def sizes(results: pd.DataFrame) -> Figure:
     separation.check(results, "widths")
     found = separation.outcomes(results)
     found = found.assign(width=[widths[1] for widths in found["widths"]])
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        signs.dots(axes, found, "last_active", "width", "outcome")
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        outcome_plots.scatter(axes, found, "last_active", "width", "outcome")
         widths = sorted(set(found["width"]))
-        axes.yaxis.set_major_locator(FixedLocator(drawing.some_of(widths, 11)))
+        axes.yaxis.set_major_locator(FixedLocator(axis_scales.evenly_spaced(widths, 11)))
         axes.margins(y=0.12)
-        axes.set_xlabel(f"{signs.ACTIVE} at the end")
+        axes.set_xlabel(f"{outcome_plots.ACTIVE_LABEL} at the end")
         axes.set_ylabel("Units of the first hidden layer")
-        signs.legend_above(axes)
+        outcome_plots.legend_above(axes)
     return figure
 
 
@@ -128,22 +132,22 @@ def rates(results: pd.DataFrame, by: By | None = None) -> Figure:
     last = results.groupby("run", sort=False)["level"].max().to_dict()
     found = _placed(results, last if by is None else by)
     found = found.assign(rate=found["run"].map(_rates(results)), size=found["widths"].map(_named))
-    panels = drawing.some_of(list(dict.fromkeys(found["size"])), 12)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, all_axes = drawing.new_figure(panels=len(panels))
+    panels = axis_scales.evenly_spaced(list(dict.fromkeys(found["size"])), 12)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, size in zip(all_axes, panels, strict=True):
             of = found[found["size"] == size]
-            signs.dots(axes, of, "place", "last_active", "outcome")
+            outcome_plots.scatter(axes, of, "place", "last_active", "outcome")
             axes.margins(x=0.08)
-            levels = drawing.some_of(sorted(of["place"].unique()), 11)
+            levels = axis_scales.evenly_spaced(sorted(of["place"].unique()), 11)
             axes.xaxis.set_major_locator(FixedLocator(levels))
             axes.set_xlabel(f"Pruning levels, network {size}")
-            axes.set_ylabel(f"{signs.ACTIVE} at the end")
+            axes.set_ylabel(f"{outcome_plots.ACTIVE_LABEL} at the end")
             means = of.groupby("place")["rate"].mean()
             upper = axes.secondary_xaxis("top")
             upper.set_xticks(levels, [_rate(means[level]) for level in levels], fontsize=7.5)
             upper.set_xlabel("Pruning rate")
-        signs.legend_below(figure, found["outcome"])
+        outcome_plots.legend_below(figure, found["outcome"])
     return figure
 
 
@@ -165,16 +169,16 @@ def losses(results: pd.DataFrame, *, metric: str = "validation_loss") -> Figure:
     seen = rows[np.isfinite(rows["loss"]) & (rows["loss"] > 0) & (rows["weights.active"] > 0)]
     if seen.empty:
         raise ValueError(f"`{metric}` has no number above 0 of a network with active weights.")
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        signs.dots(axes, seen, "weights.active", "loss", "state", size=3.5)
-        signs.logarithmic(axes, "x", seen["weights.active"])
-        signs.logarithmic(axes, "y", seen["loss"])
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        outcome_plots.scatter(axes, seen, "weights.active", "loss", "state", size=3.5)
+        axis_scales.log_axis(axes, "x", seen["weights.active"])
+        axis_scales.log_axis(axes, "y", seen["loss"])
         axes.invert_xaxis()
-        axes.set_xlabel(signs.ACTIVE)
+        axes.set_xlabel(outcome_plots.ACTIVE_LABEL)
         axes.set_ylabel(metric.replace("_", " ").capitalize())
         if len(seen) < len(rows):
-            drawing.note(axes, f"{len(rows) - len(seen)} of {len(rows)} networks not shown")
+            theme.note(axes, f"{len(rows) - len(seen)} of {len(rows)} networks not shown")
         axes.legend(loc="best")
     return figure
 
@@ -206,15 +210,15 @@ def unused(
         place=results["run"].map(_places(results, by)),
     )
     places = sorted(rows["place"].unique())
-    labelled = drawing.some_of(places, 9)
+    labelled = axis_scales.evenly_spaced(places, 9)
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(places)))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
         for place, shade in zip(places, shades, strict=True):
             means = rows[rows["place"] == place].groupby("level")[["kept", "number"]].mean()
             label = f"{place:g}" if place in labelled else f"_{place:g}"
             axes.plot(means["kept"], means["number"], color=shade, label=label)
-        signs.weights_axis(axes, rows["kept"])
+        outcome_plots.weights_axis(axes, rows["kept"])
         axes.set_ylim(bottom=0)
         share = ", of the available (%)" if relative else ""
         axes.set_ylabel(f"{category.capitalize()} weights{share}")

@@ -30,7 +30,7 @@ from jaxlth import cli, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.plots import figures
-from jaxlth.studies import method_summary as report
+from jaxlth.studies import method_figures, method_summary
 from jaxlth.studies.config import run_label
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
 from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
@@ -178,17 +178,19 @@ def write(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     """Write accuracies by method and density, of all runs side by side."""
     frame = frame[(frame["level"] == 0) | (frame["density"].astype(float) < 1)]
     frame = frame.assign(link=frame["link"].astype(bool))
-    summary = report.summary(frame, tolerance=cli.TOLERANCE)
+    summary = method_summary.summary(frame, tolerance=cli.TOLERANCE)
     summary.drop(columns="matches").round(5).to_csv(folder / "methods.csv", index=False)
-    print(report.wide(summary).to_string(na_rep=""))
+    print(method_summary.mean_table(summary).to_string(na_rep=""))
     plain = frame[frame["ablation"] == "none"]
-    figures.save(report.accuracy(plain), folder / "accuracy.png")
+    figures.save(method_figures.accuracy(plain), folder / "accuracy.png")
     after = frame[(frame["schedule"] == "finetuned") | (frame["level"] == 0)]
     if (after["level"] > 0).any():
         figures.save(
-            report.accuracy(after, panel="score", line="ablation"), folder / "controls.png"
+            method_figures.accuracy(after, panel="score", line="ablation"), folder / "controls.png"
         )
-    figures.save(report.layers(plain[plain["schedule"] != "finetuned"]), folder / "layers.png")
+    figures.save(
+        method_figures.layers(plain[plain["schedule"] != "finetuned"]), folder / "layers.png"
+    )
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ from jaxlth import cli, keys, masks, models, prune, store, trees
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
-from jaxlth.plots import views
+from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
-from jaxlth.studies import STUDIES, scoring
-from jaxlth.studies import method_summary as report
+from jaxlth.studies import STUDIES, method_figures, method_summary, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -508,7 +507,7 @@ def done(tmp_path_factory):
 def test_a_run_has_every_ticket_once_with_its_columns(done):
     path, text = done
     frame = store.table([path])
-    asked = report.tickets(frame)
+    asked = method_summary.tickets(frame)
     pruned = asked[asked["level"] > 0]
     # Pruned after training there is nothing that depends on the step.
     each_step = 2 * 2 * 2 * 2 + 2 * 2
@@ -578,8 +577,8 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     path = done[0]
     run, frame, seen = store.open_readonly(path), store.table([path]), {}
     frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
-    for name in ("units", "similarity", "histograms"):
-        monkeypatch.setattr(views, name, lambda found, name=name: seen.update({name: found}))
+    for name in ("unit_sparsities", "similarity", "weight_histograms"):
+        monkeypatch.setattr(mask_plots, name, lambda found, name=name: seen.update({name: found}))
     for kind in ("units", "overlap", "weights"):
         STUDIES["prune-early"].figures.kinds[kind](frame, path, ())
     sparsest = {row.control: row.unit for row in frame.itertuples() if "density_0.2/" in row.unit}
@@ -587,8 +586,8 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     for control, unit in sparsest.items():
         mask = trees.named(run.load(unit, "mask"))
         columns = np.concatenate([leaf.mean(axis=0) for leaf in mask.values()])
-        assert np.allclose(seen["units"][control], columns)
-        before, after = seen["histograms"][control]
+        assert np.allclose(seen["unit_sparsities"][control], columns)
+        before, after = seen["weight_histograms"][control]
         trained = trees.named(run.load(unit, "network")["params"])
         assert np.array_equal(after, np.concatenate([trained[name][mask[name]] for name in mask]))
         assert before.shape == after.shape
@@ -603,8 +602,8 @@ def test_methods_are_tested_against_a_baseline(tmp_path):
         *TINY[:-1], "3", "--score", "snip", "random", "--density", "0.5", "--out", str(tmp_path)
     )
     (info,) = store.runs(tmp_path)
-    values = report.values(store.table([info.path]))
-    p = report.welch(values["random-before-once", 0.5], values["snip-before-once", 0.5])
+    values = method_summary.test_accuracies(store.table([info.path]))
+    p = method_summary.welch(values["random-before-once", 0.5], values["snip-before-once", 0.5])
     text = printed("results", str(info.path), "--baseline", "snip-before-once")
     tests = text[text.rindex("method") :]
     assert "against snip-before-once" in tests
@@ -891,9 +890,9 @@ def test_a_summary_has_means_and_welchs_p_against_the_baseline():
         ("grasp-before-rounds", 0.1): [0.93, 0.95, 0.97],
         ("random-before-once", 0.1): [0.98, 0.98, 0.979],
     }
-    found = report.summary(rows(values), tolerance=0.002, baseline="snip-before-rounds").set_index(
-        "control"
-    )
+    found = method_summary.summary(
+        rows(values), tolerance=0.002, baseline="snip-before-rounds"
+    ).set_index("control")
     assert found.loc["snip-before-rounds", "mean"] == pytest.approx(0.91)
     a, b = 0.02**2 / 3, 0.01**2 / 3  # variances of the two means
     t, freedom = 0.04 / (a + b) ** 0.5, (a + b) ** 2 / (a**2 / 2 + b**2 / 2)
@@ -910,7 +909,7 @@ def test_a_summary_has_means_and_welchs_p_against_the_baseline():
         "snip-before-rounds",
     ]
     with pytest.raises(ValueError, match="must be a method of the results"):
-        report.summary(rows(values), tolerance=0.002, baseline="synflow-before-rounds")
+        method_summary.summary(rows(values), tolerance=0.002, baseline="synflow-before-rounds")
 
 
 def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
@@ -918,7 +917,7 @@ def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
     names = itertools.product(("snip", "random"), ("before-once", "iterative-rounds"), (0.5, 0.1))
     for score, schedule, density in names:
         values[f"{score}-{schedule}", density] = [0.9 + density / 100, 0.91]
-    figure = report.accuracy(rows(values))
+    figure = method_figures.accuracy(rows(values))
     assert len(figure.axes) == 2
     for axes in figure.axes:
         assert [t.get_text() for t in axes.get_legend().get_texts()] == ["dense", "snip", "random"]
@@ -935,16 +934,16 @@ def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
     ]
 
 
-def test_views_show_units_weights_and_what_masks_share():
-    figure = views.units({"snip": np.array([0.0, 0.5, 1.0, 1.0])})
+def test_mask_plots_show_units_weights_and_what_masks_share():
+    figure = mask_plots.unit_sparsities({"snip": np.array([0.0, 0.5, 1.0, 1.0])})
     (line,) = figure.axes[0].get_lines()
     shares = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
     assert [shares[0], shares[0.5], shares[50], shares[100]] == [100, 50, 50, 25]
-    shared = views.jaccard({"a": [np.array([True, True])], "b": [np.array([True, False])]})
+    shared = mask_plots.jaccard({"a": [np.array([True, True])], "b": [np.array([True, False])]})
     assert shared.loc["a"].tolist() == [1, 0.5]
-    texts = [text.get_text() for text in views.similarity(shared).axes[0].texts]
+    texts = [text.get_text() for text in mask_plots.similarity(shared).axes[0].texts]
     assert texts == ["1.00", "0.50", "0.50", "1.00"]
-    drawn = views.histograms({"snip": (np.array([0.1, 0.2]), np.array([0.3, -0.2]))})
+    drawn = mask_plots.weight_histograms({"snip": (np.array([0.1, 0.2]), np.array([0.3, -0.2]))})
     assert [axes.get_title(loc="left") for axes in drawn.axes] == ["snip"]
 
 
@@ -958,11 +957,11 @@ def test_a_figure_leaves_out_what_diverged_and_compares_with_the_standard_dense(
     frame = rows(values)
     frame.loc[frame["control"] == "grasp-before-once", "nan_step"] = 3
     frame.loc[frame["control"] == "dense-on-bimodal", "weights"] = "bimodal"
-    (axes,) = report.accuracy(frame).axes
+    (axes,) = method_figures.accuracy(frame).axes
     dense = next(line for line in axes.get_lines() if line.get_label() == "dense")
     assert dense.get_ydata()[0] == pytest.approx(98)
     assert "diverged" in axes.get_title(loc="right")
-    summary = report.summary(frame, tolerance=0.1)
+    summary = method_summary.summary(frame, tolerance=0.1)
     assert summary.set_index("control")["matches"].to_dict() == {
         **{
             "dense": True,
@@ -971,12 +970,12 @@ def test_a_figure_leaves_out_what_diverged_and_compares_with_the_standard_dense(
             "grasp-before-once": False,
         }
     }
-    assert report.sentence(summary).startswith("The dense network reaches 98.00 %.")
+    assert method_summary.sentence(summary).startswith("The dense network reaches 98.00 %.")
 
 
 def test_of_many_methods_the_best_are_drawn():
     values = {(f"s{n:02d}-before-once", 0.1): [n / 100] for n in range(20)}
-    (axes,) = report.accuracy(rows({("dense", 1): [0.98]} | values)).axes
+    (axes,) = method_figures.accuracy(rows({("dense", 1): [0.98]} | values)).axes
     labels = [line.get_label() for line in axes.get_lines()]
     assert [label for label in labels if label != "dense"] == [f"s{n:02d}" for n in range(8, 20)]
     assert "8 methods" in axes.get_title(loc="right")
@@ -989,13 +988,13 @@ def test_steps_and_layers_are_drawn_of_what_was_pruned():
         ("grasp-before-once", 0.1): [0.8],
     }
     frame = rows(values).assign(**{"layer_densities.Dense_0/kernel": 0.05})
-    figure = report.layers(frame)
+    figure = method_figures.layers(frame)
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert names == ["snip-before-once", "grasp-before-once"]
     with pytest.raises(ValueError, match="no ticket pruned after initialisation"):
-        report.steps(frame)
+        method_figures.steps(frame)
     later = frame[frame["control"] == "snip-before-once"].assign(prune_step=50, test_accuracy=0.95)
-    (axes,) = report.steps(pd.concat([frame, later])).axes
+    (axes,) = method_figures.steps(pd.concat([frame, later])).axes
     assert axes.get_lines()[0].get_ydata().tolist() == [90, 95]
 
 
@@ -1059,7 +1058,7 @@ def test_a_ranking_shows_the_best_at_the_least_density_with_stars():
         ("synflow-before-rounds", 0.01): [0.85, 0.86],
         ("random-before-rounds", 0.01): [0.10, 0.12],
     }
-    summary = report.summary(rows(values), tolerance=0, baseline="snip-before-rounds")
+    summary = method_summary.summary(rows(values), tolerance=0, baseline="snip-before-rounds")
     figure = comparisons.ranking(summary, most=3, against="snip-before-rounds")
     (axes,) = figure.axes
     names = [text.get_text() for text in axes.get_yticklabels()]
@@ -1081,7 +1080,9 @@ def test_what_meta_models_learn_from_is_drawn_by_share():
     assert kept.sum() == kept[-1] == 100
     assert second.patches[0].get_data().values[0] == 75
     correlations = pd.DataFrame(columns).corr()
-    texts = [text.get_text() for text in views.similarity(correlations, least=-1).axes[0].texts]
+    texts = [
+        text.get_text() for text in mask_plots.similarity(correlations, darkest=-1).axes[0].texts
+    ]
     shared = f"{correlations.loc['snip', 'target']:.2f}"
     assert texts == ["1.00", shared, shared, "1.00"]
 
@@ -1099,4 +1100,4 @@ def test_the_learning_curve_is_a_mean_over_replicates_beside_other_models():
 def test_the_density_that_is_kept_is_told_where_another_was_asked_for(kept, told):
     unit = "density_0.01/edge-popup/replicate_0"
     row = {"unit": [unit], "control": ["edge-popup"], "density": [kept], "link": [False]}
-    assert report.tickets(pd.DataFrame(row))["density"].tolist() == [told]
+    assert method_summary.tickets(pd.DataFrame(row))["density"].tolist() == [told]

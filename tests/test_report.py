@@ -23,7 +23,8 @@ from rich.console import Console
 
 from jaxlth.cli import formats
 from jaxlth.plots import figures
-from jaxlth.plots.controls import BLUE, GREEN, ORANGE, SHOWN
+from jaxlth.plots.control_styles import CONTROL_STYLES
+from jaxlth.plots.theme import BLUE, GREEN, ORANGE
 from jaxlth.studies import progress, tables
 from jaxlth.studies.controls import CONTROLS as KNOWN
 from jaxlth.studies.controls import TICKET
@@ -385,7 +386,7 @@ def test_tick_labels_of_close_densities_do_not_overlap():
 
 def test_each_control_has_its_colour_and_the_legend_follows_the_lines():
     (axes,) = figures.accuracy(lenet()).axes
-    for control, shown in SHOWN.items():
+    for control, shown in CONTROL_STYLES.items():
         if control in (*CONTROLS, "ticket"):
             assert to_hex(line(axes, shown.label).get_color()) == shown.color.lower()
     names = labels_of(axes)
@@ -395,10 +396,11 @@ def test_each_control_has_its_colour_and_the_legend_follows_the_lines():
 
 
 def test_every_control_of_tickets_has_names_a_colour_and_a_marker_of_its_own():
-    assert {TICKET, *KNOWN} <= set(SHOWN)
+    assert {TICKET, *KNOWN} <= set(CONTROL_STYLES)
+    styles = CONTROL_STYLES.values()
     for field in ("label", "subject", "color", "marker"):
-        assert len({getattr(shown, field) for shown in SHOWN.values()}) == len(SHOWN), field
-    assert all(len(row) <= 12 for shown in SHOWN.values() for row in shown.narrow.splitlines())
+        assert len({getattr(style, field) for style in styles}) == len(CONTROL_STYLES), field
+    assert all(len(row) <= 12 for style in styles for row in style.narrow_label.splitlines())
 
 
 def test_a_line_of_which_nothing_is_seen_says_so_in_the_legend():

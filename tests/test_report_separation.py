@@ -1,4 +1,4 @@
-"""What became of networks with several tasks: tables by hand, what figures and pictures show."""
+"""What became of networks with several tasks: tables by hand, what figures and drawings show."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from rich.console import Console
 
 from jaxlth import cli, graphs, store
-from jaxlth.plots import pictures, pixels, signs
+from jaxlth.plots import network_drawings, network_layout, outcome_plots, pixel_maps
 from jaxlth.studies import STUDIES
 from jaxlth.studies.separation import figures as levels
 from jaxlth.studies.separation import summary as report
@@ -248,7 +248,7 @@ def test_areas_are_the_shares_of_outcomes():
     first = axes.collections[0].get_paths()[0].vertices
     assert first[:, 1].max() == 50
     colors = [to_hex(each.get_facecolor()[0]).upper() for each in axes.collections]
-    assert colors == [signs.STYLES[name].color for name in found]
+    assert colors == [outcome_plots.OUTCOME_STYLES[name].color for name in found]
 
 
 def test_extension_levels_come_from_a_mapping_too():
@@ -277,7 +277,7 @@ def test_active_share_at_the_end_is_in_percent_by_outcome():
     (axes,) = outcomes.active_at_end(extended()).axes
     assert points(axes, "interconnected") == [(0, 80), (0, 80), (1, 80)]
     assert points(axes, "separated-degraded") == [(3, 80)]
-    assert line(axes, "separated").get_color() == signs.STYLES["separated"].color
+    assert line(axes, "separated").get_color() == outcome_plots.OUTCOME_STYLES["separated"].color
 
 
 def test_weights_at_separation_are_means_with_bars():
@@ -436,7 +436,7 @@ def test_a_picture_of_a_run_has_the_levels_asked_for_or_all_that_can_be_drawn(
     run, monkeypatch, tmp_path, capsys
 ):
     kept = store.table([run[0]]).sort_values("level")["weights.active"].tolist()
-    monkeypatch.setattr(pictures, "MOST", kept[1])
+    monkeypatch.setattr(network_drawings, "MAX_ACTIVE_WEIGHTS", kept[1])
     assert titles(run[0], "network", tmp_path) == [f"Level {level}" for level in (1, 2)]
     assert titles(run[0], "pixels", tmp_path) == [f"Level {level}" for level in (0, 1, 2)]
     assert titles(run[0], "network", tmp_path, "--levels", "2") == ["Level 2"]
@@ -446,7 +446,7 @@ def test_a_picture_of_a_run_has_the_levels_asked_for_or_all_that_can_be_drawn(
     }.items():
         assert cli.main(["figure", str(run[0]), "--kind", "network", "--levels", level]) == 2
         assert told in capsys.readouterr().err
-    monkeypatch.setattr(pictures, "MOST", 1)
+    monkeypatch.setattr(network_drawings, "MAX_ACTIVE_WEIGHTS", 1)
     assert cli.main(["figure", str(run[0]), "--kind", "network"]) == 2
     assert "active weights; a picture may have 1" in capsys.readouterr().err
 
@@ -463,11 +463,11 @@ def titles(path, kind, folder, *more):
 
 def test_statistics_are_mean_and_variance_of_pixels():
     images = np.arange(5000 * 6, dtype=np.uint8).reshape(5000, 2, 3, 1)
-    mean, variance, *_ = report_images(pixels.statistics(images))
+    mean, variance, *_ = report_images(pixel_maps.statistics(images))
     np.testing.assert_allclose(mean, images.mean(0)[..., 0])
     np.testing.assert_allclose(variance, images.astype(float).var(0)[..., 0])
     with pytest.raises(ValueError, match=r"`images` must be of shape .*; got \(2, 2\)"):
-        pixels.statistics(np.zeros((2, 2)))
+        pixel_maps.statistics(np.zeros((2, 2)))
 
 
 def report_images(figure):
@@ -477,19 +477,19 @@ def report_images(figure):
 def test_connections_add_the_weights_of_a_pixel():
     mask = np.zeros((2 * 3 * 2, 4), bool)
     mask[0], mask[1, 0], mask[11, :2] = True, True, True
-    figure = pixels.connections({3: mask, 0: np.ones_like(mask)}, (2, 3, 2))
+    figure = pixel_maps.connections({3: mask, 0: np.ones_like(mask)}, (2, 3, 2))
     dense, pruned = report_images(figure)
     assert dense.tolist() == [[8, 8, 8], [8, 8, 8]]
     assert pruned.tolist() == [[5, 0, 0], [0, 0, 2]]
     assert figure.axes[1].get_title(loc="left") == "Level 3"
     assert figure.axes[1].get_title(loc="right") == "4 of 6 without a weight"
     with pytest.raises(ValueError, match=r"`shape` \(2, 3, 1\); got \(12, 4\)"):
-        pixels.connections({0: mask}, (2, 3, 1))
+        pixel_maps.connections({0: mask}, (2, 3, 1))
     with pytest.raises(ValueError, match="the mask of one level at least"):
-        pixels.connections({}, (2, 3, 1))
+        pixel_maps.connections({}, (2, 3, 1))
 
 
-# ---- pictures
+# ---- drawings
 
 TASKS = {"moons": graphs.Task((0, 1), (0,)), "circles": graphs.Task((2, 3), (1,))}
 
@@ -521,22 +521,22 @@ def drawn(axes, label):
 def test_a_picture_has_a_line_for_each_active_weight(widths):
     params, mask = chain(widths, density=0.2, seed=1)
     count = graphs.count(graphs.categories(params, mask).weights)
-    (axes,) = pictures.network(params, mask, tasks=TASKS).axes
+    (axes,) = network_drawings.network(params, mask, tasks=TASKS).axes
     segments = drawn(axes, "_active").get_segments()
     assert len(segments) == count.active > 0
     assert np.isfinite(np.concatenate(segments)).all()
     faint = len(drawn(axes, "_faint").get_segments())
-    if max(widths) <= pictures.WHOLE:
+    if max(widths) <= network_layout.MAX_COMPLETE_LAYER:
         assert faint == count.inactive + count.zombie
     assert axes.get_title(loc="right").startswith(f"{count.active} active, ")
 
 
 def test_weights_have_the_colour_of_the_task_of_their_subnetwork():
     params, mask = apart()
-    (axes,) = pictures.network(params, mask, tasks=TASKS, title="Level 9").axes
+    (axes,) = network_drawings.network(params, mask, tasks=TASKS, title="Level 9").axes
     lines = drawn(axes, "_active")
     colors = [to_hex(color) for color in lines.get_colors()]
-    shades = [to_hex(signs.task_style(place).color) for place in range(2)]
+    shades = [to_hex(outcome_plots.task_style(place).color) for place in range(2)]
     assert [colors.count(shade) for shade in shades] == [4, 5]
     assert len(drawn(axes, "_faint").get_segments()) == 2
     heights = {shade: [] for shade in shades}
@@ -548,14 +548,14 @@ def test_weights_have_the_colour_of_the_task_of_their_subnetwork():
 def test_a_subnetwork_that_joins_tasks_is_gray():
     params, mask = apart()
     mask["w1"][0, 1] = True
-    (axes,) = pictures.network(params, mask, tasks=TASKS).axes
+    (axes,) = network_drawings.network(params, mask, tasks=TASKS).axes
     assert {to_hex(color) for color in drawn(axes, "_active").get_colors()} == {"#666666"}
 
 
-def test_several_pictures_are_in_the_order_of_levels():
+def test_several_drawings_are_in_the_order_of_levels():
     params, mask = apart()
     dense = {name: np.ones_like(each) for name, each in mask.items()}
-    figure = pictures.several(params, {9: mask, 0: dense}, tasks=TASKS)
+    figure = network_drawings.network_at_levels(params, {9: mask, 0: dense}, tasks=TASKS)
     assert [each.get_title(loc="left") for each in figure.axes] == ["Level 0", "Level 9"]
     assert len(drawn(figure.axes[0], "_active").get_segments()) == 4 * 5 + 5 * 4 + 4 * 2
     assert len(drawn(figure.axes[1], "_active").get_segments()) == 9
@@ -563,23 +563,23 @@ def test_several_pictures_are_in_the_order_of_levels():
 
 def test_a_network_without_an_active_weight_can_be_drawn():
     params, mask = chain((4, 70, 2), density=0)
-    (axes,) = pictures.network(params, mask, tasks=TASKS).axes
+    (axes,) = network_drawings.network(params, mask, tasks=TASKS).axes
     assert drawn(axes, "_active").get_segments() == []
 
 
-def test_pictures_refuse_what_they_cannot_show(monkeypatch):
+def test_drawings_refuse_what_they_cannot_show(monkeypatch):
     params, mask = apart()
     with pytest.raises(ValueError, match="Task 0 has no outputs"):
-        pictures.network(params, mask, tasks={"moons": graphs.Task((0,), ())})
+        network_drawings.network(params, mask, tasks={"moons": graphs.Task((0,), ())})
     with pytest.raises(ValueError, match="the mask of one level at least"):
-        pictures.several(params, {}, tasks=TASKS)
-    monkeypatch.setattr(pictures, "MOST", 5)
+        network_drawings.network_at_levels(params, {}, tasks=TASKS)
+    monkeypatch.setattr(network_drawings, "MAX_ACTIVE_WEIGHTS", 5)
     with pytest.raises(ValueError, match="The network has 9 active weights; a picture may have 5"):
-        pictures.network(params, mask, tasks=TASKS)
+        network_drawings.network(params, mask, tasks=TASKS)
 
 
 def test_figures_leave_the_settings_of_matplotlib_as_they_were():
     before = dict(matplotlib.rcParams)
     levels.overview(table("is"))
-    pictures.network(*apart(), tasks=TASKS)
+    network_drawings.network(*apart(), tasks=TASKS)
     assert dict(matplotlib.rcParams) == before

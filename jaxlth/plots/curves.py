@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxlth.plots import controls, drawing, result_table
+from jaxlth.plots import axis_scales, control_styles, result_table, theme
 
 
 def training(
@@ -35,68 +35,96 @@ def training(
       densities: {level: density} for the legend, which otherwise has the levels.
       metric: the accuracy to draw, a column of `curves`.
     """
-    levels = (
-        drawing.some_of(sorted(set(curves["level"])), 6) if levels is None else sorted(set(levels))
-    )
-    missing = sorted(set(levels) - set(curves["level"]))
-    if missing or not levels:
-        raise ValueError(f"`levels` must be levels of the curves; not among them: {missing}.")
-    if metric not in drawing.AXES or metric not in curves or curves[metric].isna().all():
+    levels = _selected_levels(curves, levels)
+    if metric not in theme.AXIS_LABELS or metric not in curves or curves[metric].isna().all():
         raise ValueError(f"`metric` must be an accuracy that the curves hold; got {metric!r}.")
     curves = curves[curves["level"].isin(levels)]
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        colors = _shades(len(levels))
-        names = result_table.controls(curves)
-        dashes: dict[str, Any] = dict(
-            zip(names, itertools.cycle(["-", "--", ":", "-."]), strict=False)
-        )
-        late = []
-        for level, color in zip(levels, colors, strict=True):
-            for control in names:
-                rows = curves[(curves["level"] == level) & (curves["control"] == control)]
-                wide = _common_steps(rows, metric)
-                if wide.empty:
-                    continue
-                mean = wide.mean(axis=1)
-                axes.plot(mean.index, mean, color=color, linestyle=dashes[control], zorder=3)
-                if control == "ticket" and wide.shape[1] > 1:
-                    low, high = wide.min(axis=1), wide.max(axis=1)
-                    axes.fill_between(mean.index, low, high, color=color, alpha=0.15, linewidth=0)
-                late.append(mean[mean.index >= 0.2 * mean.index.max()])
-        if late:
-            _zoom(axes, pd.concat(late))
+    names = result_table.controls(curves)
+    linestyles = dict(zip(names, itertools.cycle(["-", "--", ":", "-."]), strict=False))
+    colors = dict(zip(levels, _level_colors(len(levels)), strict=True))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        means = [
+            _plot_control(axes, curves, level, control, metric, colors[level], linestyles[control])
+            for level in levels
+            for control in names
+        ]
+        _set_limits(axes, [mean for mean in means if len(mean)])
         axes.set_xlabel("Training step")
-        axes.set_ylabel(drawing.AXES.get(metric, metric))
+        axes.set_ylabel(theme.AXIS_LABELS.get(metric, metric))
         axes.set_xlim(left=0)
-        titles = [_level_title(level, densities) for level in levels]
-        keys = [Line2D([], [], color=c, label=t) for c, t in zip(colors, titles, strict=True)]
-        kinds = {controls.shown(name).label: dashes[name] for name in names if len(names) > 1}
-        keys += [Line2D([], [], color=drawing.GRAY, linestyle=d, label=t) for t, d in kinds.items()]
-        axes.legend(handles=keys, loc="lower right")
+        titles = {level: _level_title(level, densities) for level in levels}
+        handles = [Line2D([], [], color=colors[level], label=titles[level]) for level in levels]
+        handles += _control_handles(linestyles)
+        axes.legend(handles=handles, loc="lower right")
     return figure
 
 
-def _shades(n: int) -> list:
+def _selected_levels(curves: pd.DataFrame, levels: Iterable[int] | None) -> list[int]:
+    """Return the levels to draw, in their order."""
+    trained = sorted(set(curves["level"]))
+    selected = axis_scales.evenly_spaced(trained, 6) if levels is None else sorted(set(levels))
+    missing = sorted(set(selected) - set(trained))
+    if missing or not selected:
+        raise ValueError(f"`levels` must be levels of the curves; not among them: {missing}.")
+    return selected
+
+
+def _plot_control(
+    axes: Axes,
+    curves: pd.DataFrame,
+    level: int,
+    control: str,
+    metric: str,
+    color: Any,
+    linestyle: str,
+) -> pd.Series:
+    """Plot one control of a level, and return its mean; empty if all replicates diverged."""
+    rows = curves[(curves["level"] == level) & (curves["control"] == control)]
+    percents = _common_steps(rows, metric)
+    mean = percents.mean(axis=1)
+    if percents.empty:
+        return mean
+    has_band = control == "ticket" and percents.shape[1] > 1
+    band = (percents.min(axis=1), percents.max(axis=1)) if has_band else None
+    line: dict[str, Any] = {"color": color, "linestyle": linestyle, "zorder": 3}
+    theme.plot_mean(axes, mean.index, mean, band, band_alpha=0.15, **line)
+    return mean
+
+
+def _control_handles(linestyles: Mapping[str, Any]) -> list[Line2D]:
+    """Return the legend's handles of controls; none for a single control."""
+    if len(linestyles) == 1:
+        return []
+    labels = {control_styles.control_style(name).label: s for name, s in linestyles.items()}
+    gray: dict[str, Any] = {"color": theme.GRAY}
+    return [Line2D([], [], linestyle=s, label=label, **gray) for label, s in labels.items()]
+
+
+def _level_colors(n: int) -> list:
     """Return colours from dark to light for levels, of a map made for colour-blind readers."""
     return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n)))
 
 
 def _common_steps(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return (step, replicate) in percent: whole replicates, at the steps that all of them have."""
-    wide = 100 * rows.pivot(index="step", columns="replicate", values=metric).astype(float)
-    lost = rows[metric].isna()
+    """Return percents (step, replicate) of complete replicates, at the steps that all have."""
+    percents = 100 * rows.pivot(index="step", columns="replicate", values=metric).astype(float)
+    is_missing = rows[metric].isna()
     if "test_loss" in rows:
-        lost |= ~np.isfinite(rows["test_loss"].astype(float))
-    broken = rows.loc[lost, "replicate"].unique()
-    return wide.drop(columns=broken).dropna()
+        is_missing |= ~np.isfinite(rows["test_loss"].astype(float))
+    incomplete = rows.loc[is_missing, "replicate"].unique()
+    return percents.drop(columns=incomplete).dropna()
 
 
 def _level_title(level: int, densities: Mapping[int, float] | None) -> str:
     return f"{result_table.percent(densities[level])} %" if densities else f"level {level}"
 
 
-def _zoom(axes: Axes, late: pd.Series) -> None:
-    low, high = late.quantile(0.02), late.max()
+def _set_limits(axes: Axes, means: list[pd.Series]) -> None:
+    """Set the vertical limits to show training after its first fifth."""
+    if not means:
+        return
+    values = pd.concat([mean[mean.index >= 0.2 * mean.index.max()] for mean in means])
+    low, high = values.quantile(0.02), values.max()
     margin = max(0.08 * (high - low), 0.1)
     axes.set_ylim(low - margin, min(high + margin, 100.2))

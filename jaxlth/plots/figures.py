@@ -1,4 +1,4 @@
-"""Figures in the style of Frankle 2023, chapter 3, made only from stored results.
+"""Figures in the style of Frankle 2023, chapter 3, made only from tables of results.
 
 Each function returns a matplotlib Figure that belongs to the caller; nothing touches pyplot. Lines
 are means over replicates and bands reach from their minimum to their maximum; networks that
@@ -21,13 +21,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import controls, drawing, result_table
+from jaxlth.plots import axis_scales, control_styles, density_lines, result_table, theme
 from jaxlth.plots.curves import training
 
 __all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
 
-# What would make two files of one figure differ, by format.
-_STAMPS: dict[str, dict[str, None]] = {
+# Metadata that would make two files of one figure differ, by format.
+_METADATA: dict[str, dict[str, None]] = {
     ".png": {},
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
@@ -54,18 +54,18 @@ def accuracy(
       labels: {control: name in the legend} where it is to differ from the usual name.
     """
     result_table.check(results, metric)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
-        lines = drawing.control_lines(results, metric, labels or {})
-        drawing.against_density(
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        lines = density_lines.control_lines(results, metric, labels or {})
+        density_lines.plot_lines(
             axes,
             lines,
-            drawing.dense_values(results, metric),
-            drawing.AXES.get(metric, metric),
+            density_lines.dense_values(results, metric),
+            theme.AXIS_LABELS.get(metric, metric),
             True,
         )
-        drawing.note_missing(axes, lines, diverged=results["nan_step"].notna())
-        drawing.legend(axes)
+        density_lines.note_missing(axes, lines, diverged=results["nan_step"].notna())
+        theme.legend(axes)
     return figure
 
 
@@ -84,48 +84,50 @@ def accuracy_of(
         if "ticket" not in set(results["control"]) and results["control"].nunique() != 1:
             raise ValueError("`runs` must hold tables with tickets, or with one control each.")
     first = next(iter(runs.values()))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(metrics))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(metrics))
         for axes, metric in zip(panels, metrics, strict=True):
             lines = []
             for i, (name, results) in enumerate(runs.items()):
                 result_table.check(results, metric, dense=results is first)
                 control = result_table.controls(results)[0]
                 rows = results[results["control"] == control]
-                style = drawing.IN_ORDER[i % len(drawing.IN_ORDER)]
+                style = theme.STYLE_CYCLE[i % len(theme.STYLE_CYCLE)]
                 lines.append(
-                    drawing.Line(name, style, drawing.statistics(rows, metric), control == "ticket")
+                    density_lines.DensityLine(
+                        name, style, density_lines.statistics(rows, metric), control == "ticket"
+                    )
                 )
-            drawing.against_density(
+            density_lines.plot_lines(
                 axes,
                 lines,
-                drawing.dense_values(first, metric),
-                drawing.AXES.get(metric, metric),
+                density_lines.dense_values(first, metric),
+                theme.AXIS_LABELS.get(metric, metric),
                 True,
             )
             diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
-            drawing.note_missing(axes, lines, diverged=diverged)
-        drawing.legend(panels[0])
+            density_lines.note_missing(axes, lines, diverged=diverged)
+        theme.legend(panels[0])
     return figure
 
 
 def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Figure:
     """Return the step of least validation loss (left) and the test accuracy there (Figure 3-8)."""
     result_table.check(results, "best_test_accuracy")
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (left, right) = drawing.new_figure(panels=2)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (left, right) = theme.new_figure(panels=2)
         for axes, column, title in (
             (left, "best_step", "Step of least validation loss"),
-            (right, "best_test_accuracy", drawing.AXES["best_test_accuracy"]),
+            (right, "best_test_accuracy", theme.AXIS_LABELS["best_test_accuracy"]),
         ):
-            lines = drawing.control_lines(results, column, labels or {})
+            lines = density_lines.control_lines(results, column, labels or {})
             is_accuracy = axes is right
-            drawing.against_density(
-                axes, lines, drawing.dense_values(results, column), title, is_accuracy
+            density_lines.plot_lines(
+                axes, lines, density_lines.dense_values(results, column), title, is_accuracy
             )
-        drawing.note_missing(right, lines, diverged=results["nan_step"].notna())
+        density_lines.note_missing(right, lines, diverged=results["nan_step"].notna())
         left.set_ylim(bottom=0)
-        drawing.legend(right)
+        theme.legend(right)
     return figure
 
 
@@ -139,36 +141,36 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
       frame: columns density, control, replicate and d_star (NaN: no dilation matched).
       labels: {control: name in the legend} where it is to differ from the usual name.
     """
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
         highest = frame["d_star"].max() if frame["d_star"].notna().any() else 1.0
-        rows_above = []
+        cross_heights = []
         for name in result_table.controls(frame):
-            style = drawing.style(name)
+            style = control_styles.line_style(name)
             rows = frame[frame["control"] == name]
             stats = rows.groupby("density")["d_star"].agg(["mean", "min", "max", "count", "size"])
             stats = stats.sort_index(ascending=False)
-            title = (labels or {}).get(name, controls.shown(name).label)
-            drawing.draw(axes, drawing.Line(title, style, stats, name == "ticket"))
+            title = (labels or {}).get(name, control_styles.control_style(name).label)
+            density_lines.plot_line(
+                axes, density_lines.DensityLine(title, style, stats, name == "ticket")
+            )
             if (stats["count"] == 0).any():
-                rows_above.append(highest * (1.1 + 0.05 * len(rows_above)))
-            _mark_missing(axes, stats, style, rows_above)
+                cross_heights.append(highest * (1.1 + 0.05 * len(cross_heights)))
+            _mark_missing(axes, stats, style, cross_heights)
         dense = frame.loc[(frame["control"] == "ticket") & (frame["density"] == 1), "d_star"]
         if dense.notna().any():
-            axes.axhline(
-                dense.mean(), color=drawing.GRAY, linestyle="--", linewidth=1, label="dense"
-            )
-        drawing.density_axis(axes, frame["density"], most=11)
+            axes.axhline(dense.mean(), color=theme.GRAY, linestyle="--", linewidth=1, label="dense")
+        axis_scales.density_axis(axes, frame["density"], max_ticks=11)
         axes.set_ylabel("Least dilation d* that matches dense")
-        axes.set_ylim(0, (rows_above or [highest])[-1] + 0.05 * highest)
-        _name_rows(axes, rows_above, highest)
-        drawing.legend(axes, missing=math.inf, nowhere=" (never)")
+        axes.set_ylim(0, (cross_heights or [highest])[-1] + 0.05 * highest)
+        _label_crosses(axes, cross_heights, highest)
+        theme.legend(axes, missing=math.inf, no_points=" (never)")
     return figure
 
 
 def check(path: str | pathlib.Path) -> None:
     """Raise ValueError unless `save` knows the format that the suffix of `path` names."""
-    if pathlib.Path(path).suffix not in _STAMPS:
+    if pathlib.Path(path).suffix not in _METADATA:
         raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
 
 
@@ -187,8 +189,8 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}):
-            stamps = _STAMPS[path.suffix]
-            figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=stamps)
+            metadata = _METADATA[path.suffix]
+            figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=metadata)
         os.replace(part, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -198,23 +200,26 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
 
 
 def _mark_missing(
-    axes: Axes, stats: pd.DataFrame, style: drawing.Style, rows_above: Sequence[float]
+    axes: Axes, stats: pd.DataFrame, style: theme.LineStyle, cross_heights: Sequence[float]
 ) -> None:
-    """Make points hollow where some replicates never matched, and crosses where none did."""
+    """Plot hollow points where some replicates never matched, and crosses where none did."""
     some = stats[(stats["count"] > 0) & (stats["count"] < stats["size"])]
     none = stats[stats["count"] == 0]
-    look = {"linestyle": "", "color": style.color, "zorder": 5}
-    axes.plot(100 * some.index, some["mean"], marker=style.marker, markerfacecolor="white", **look)
+    points = {"linestyle": "", "color": style.color, "zorder": 5}
+    hollow = {"marker": style.marker, "markerfacecolor": "white"}
+    axes.plot(100 * some.index, some["mean"], **hollow, **points)
     if len(none):
-        axes.plot(100 * none.index, [rows_above[-1]] * len(none), marker="x", markersize=5, **look)
+        axes.plot(
+            100 * none.index, [cross_heights[-1]] * len(none), marker="x", markersize=5, **points
+        )
     if len(some):
-        drawing.note(axes, "hollow: some replicates never match")
+        theme.note(axes, "hollow: some replicates never match")
 
 
-def _name_rows(axes: Axes, rows_above: Sequence[float], highest: float) -> None:
-    """Call the rows of crosses "never" on the vertical axis."""
-    if not rows_above:
+def _label_crosses(axes: Axes, cross_heights: Sequence[float], highest: float) -> None:
+    """Label the crosses "never" on the vertical axis."""
+    if not cross_heights:
         return
     ticks = [tick for tick in axes.get_yticks() if tick <= highest]
-    axes.yaxis.set_major_locator(FixedLocator([*ticks, float(np.mean(rows_above))]))
+    axes.yaxis.set_major_locator(FixedLocator([*ticks, float(np.mean(cross_heights))]))
     axes.set_yticklabels([*(f"{tick:.1f}" for tick in ticks), "never"])

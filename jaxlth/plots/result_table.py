@@ -1,11 +1,11 @@
-"""What the reports know of the table of results: its controls, and what must hold.
+"""The table of results: its controls, dense networks, and checks of its columns.
 
 The table has one row per network trained; level 0 holds the dense networks, as control "ticket".
 """
 
 import pandas as pd
 
-from jaxlth.plots.controls import in_order
+from jaxlth.plots.control_styles import sort_controls
 
 
 def percent(density: float) -> str:
@@ -21,19 +21,19 @@ def percent(density: float) -> str:
 
 def controls(results: pd.DataFrame) -> list[str]:
     """Return the controls that occur, in the order in which they are listed."""
-    return in_order(list(pd.unique(results["control"])))
+    return sort_controls(list(pd.unique(results["control"])))
 
 
 def check(results: pd.DataFrame, metric: str, *, dense: bool = True) -> None:
     """Raise ValueError unless `results` are one run, with this metric and dense networks."""
     if "accuracy" not in metric or metric not in results.columns:
-        known = ", ".join(column for column in results.columns if "accuracy" in column)
-        raise ValueError(f"`metric` must be one of {known}; got {metric!r}.")
+        accuracies = ", ".join(column for column in results.columns if "accuracy" in column)
+        raise ValueError(f"`metric` must be one of {accuracies}; got {metric!r}.")
     if dense and not is_dense(results).any():
         raise ValueError("`results` hold no dense network (level 0, control 'ticket').")
     densities = results.groupby("level")["density"]
-    twice = results.duplicated(["replicate", "level", "control"])
-    if twice.any() or (densities.max() - densities.min() > 1e-6).any():
+    is_duplicate = results.duplicated(["replicate", "level", "control"])
+    if is_duplicate.any() or (densities.max() - densities.min() > 1e-6).any():
         raise ValueError(
             "`results` must be of one run; here a level has two densities or a network two rows."
         )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from jaxlth import graphs, masks, store
 from jaxlth.graphs.categories import PRUNED
-from jaxlth.plots import figures, pictures, pixels
+from jaxlth.plots import figures, network_drawings, pixel_maps
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
@@ -74,10 +74,12 @@ def network(load: Load) -> Draw:
         by_level = _masks(pruned, levels)
         if not levels:
             until = {level: mask for level, mask in by_level.items() if level <= pruned.last}
-            readable = pictures.drawable(pruned.params, until) or [pruned.last]
+            readable = network_drawings.drawable_levels(pruned.params, until) or [pruned.last]
             by_level = {level: by_level[level] for level in readable}
         title = f"Replicate {pruned.replicate}"
-        return pictures.several(pruned.params, by_level, tasks=pruned.tasks, title=title)
+        return network_drawings.network_at_levels(
+            pruned.params, by_level, tasks=pruned.tasks, title=title
+        )
 
     return draw
 
@@ -91,7 +93,7 @@ def input_pixels(load: Load) -> Draw:
             level: graphs.categories(pruned.params, mask).weights[0] != PRUNED
             for level, mask in _masks(pruned, levels).items()
         }
-        return pixels.connections(kept, pruned.shape, title=f"Replicate {pruned.replicate}")
+        return pixel_maps.connections(kept, pruned.shape, title=f"Replicate {pruned.replicate}")
 
     return draw
 

@@ -1,49 +1,47 @@
-"""How reports of pruning early order and draw methods."""
+"""Order and styles of methods in reports of pruning early."""
 
 from typing import Any
 
-from jaxlth.plots import controls, drawing
+from jaxlth.plots import control_styles, theme
 
-TITLES = {
+SCHEDULE_TITLES = {
     "none": "",
-    "uss": "before training, at once",
-    "ums": "before training, in rounds",
-    "iss": "between trainings, at once",
-    "ims": "between trainings, in rounds",
+    "before-once": "before training, at once",
+    "before-rounds": "before training, in rounds",
+    "iterative-once": "between trainings, at once",
+    "iterative-rounds": "between trainings, in rounds",
     "after": "after training",
-    "ltr": "after training, rewound",
+    "after-rewind": "after training, rewound",
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
 }
-STYLES = {
-    "magnitude": drawing.Style(controls.BLUE, "o"),
-    "snip": drawing.Style(controls.ORANGE, "s"),
-    "grasp": drawing.Style(controls.GREEN, "^"),
-    "synflow": drawing.Style(controls.RED, "D"),
-    "random": drawing.Style(controls.BLACK, "X"),
-    "grasp-magnitude": drawing.Style(controls.SKY, "v"),
-    "grasp-lowest": drawing.Style(controls.PURPLE, "P"),
-    "none": drawing.Style(controls.BLUE, "o"),
-    **{name: drawing.style(name) for name in ("shuffled", "reinitialized", "inverted")},
+LINE_STYLES = {
+    "magnitude": theme.LineStyle(theme.BLUE, "o"),
+    "snip": theme.LineStyle(theme.ORANGE, "s"),
+    "grasp": theme.LineStyle(theme.GREEN, "^"),
+    "synflow": theme.LineStyle(theme.RED, "D"),
+    "random": theme.LineStyle(theme.BLACK, "X"),
+    "grasp-magnitude": theme.LineStyle(theme.SKY, "v"),
+    "grasp-lowest": theme.LineStyle(theme.PURPLE, "P"),
+    "none": theme.LineStyle(theme.BLUE, "o"),
+    **{name: control_styles.line_style(name) for name in ("shuffled", "reinitialized", "inverted")},
 }
-_OTHERS = ("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100")
+_COLORS = ("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100")
+_MARKERS = "osD^vPX<>"
 
 
-def styles(names: list[Any]) -> dict[Any, drawing.Style]:
+def line_styles(names: list[Any]) -> dict[Any, theme.LineStyle]:
     """Return a style for each line: a score, or an ablation, has the same one everywhere."""
-    others = [name for name in names if name not in STYLES]
-    markers = "osD^vPX<>"
-    return {
-        name: STYLES.get(name)
-        or drawing.Style(
-            _OTHERS[others.index(name) % len(_OTHERS)],
-            markers[others.index(name) % len(markers)],
-        )
-        for name in names
+    unlisted = [name for name in names if name not in LINE_STYLES]
+    cycle = {
+        name: theme.LineStyle(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)])
+        for i, name in enumerate(unlisted)
     }
+    return {name: LINE_STYLES.get(name) or cycle[name] for name in names}
 
 
-def order(schedule: Any) -> tuple[int, str]:
+def schedule_order(schedule: Any) -> tuple[int, str]:
     """Return a key that sorts schedules from before training to after; unknown ones come last."""
-    known = list(TITLES)
-    return (known.index(schedule) if schedule in known else len(known)), str(schedule)
+    listed = list(SCHEDULE_TITLES)
+    rank = listed.index(schedule) if schedule in listed else len(listed)
+    return rank, str(schedule)

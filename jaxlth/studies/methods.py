@@ -8,25 +8,28 @@ import pandas as pd
 from rich.table import Table
 
 from jaxlth import masks, store, trees
-from jaxlth.plots import views
+from jaxlth.plots import mask_plots
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
-from jaxlth.studies import method_summary as early
-from jaxlth.studies import run_info, ticket_checks
+from jaxlth.studies import method_figures, method_summary, run_info, ticket_checks
 from jaxlth.studies.study import Draw, Summary, TicketName
 
 
 def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
     """Return the table of mean accuracies by method and density, and its sentence."""
     del width
-    methods = early.summary(frame, tolerance=tolerance)
-    return Summary(early.render(methods, tolerance=tolerance), early.sentence(methods))
+    methods = method_summary.summary(frame, tolerance=tolerance)
+    return Summary(
+        method_summary.render(methods, tolerance=tolerance), method_summary.sentence(methods)
+    )
 
 
 def baseline(frame: pd.DataFrame, method: str) -> Table:
     """Return Welch's tests of each method against one of them."""
     check_choice("baseline", method, sorted(set(frame["control"])))
-    return early.render_tests(early.summary(frame, tolerance=0, baseline=method), method)
+    return method_summary.render_tests(
+        method_summary.summary(frame, tolerance=0, baseline=method), method
+    )
 
 
 def last(frame: pd.DataFrame) -> Sequence[str]:
@@ -40,7 +43,7 @@ def pruned(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
     Raises:
       ValueError: there are none.
     """
-    rows = early.tickets(frame)
+    rows = method_summary.tickets(frame)
     rows = rows[rows["level"] > 0]
     require(not rows.empty, f"The run {path.name} has no ticket yet, only dense networks.")
     return rows
@@ -83,7 +86,7 @@ def units(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()
         method: np.concatenate(list(masks.unit_densities(mask).values()))
         for method, mask in _masks(frame, path).items()
     }
-    return views.units(densities)
+    return mask_plots.unit_sparsities(densities)
 
 
 def overlap(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
@@ -92,7 +95,7 @@ def overlap(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = 
         method: [np.asarray(leaf) for leaf in trees.named(mask).values()]
         for method, mask in _masks(frame, path).items()
     }
-    return views.similarity(views.jaccard(kept))
+    return mask_plots.similarity(mask_plots.jaccard(kept))
 
 
 def _masks(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, masks.Mask]:
@@ -102,9 +105,9 @@ def _masks(frame: pd.DataFrame, path: pathlib.Path) -> dict[str, masks.Mask]:
 
 
 FIGURES: dict[str, Draw] = {
-    "accuracy": lambda frame, _path, _levels: early.accuracy(frame),
-    "train-accuracy": lambda frame, *_: early.accuracy(frame, metric="train_accuracy"),
-    "layers": lambda frame, _path, _levels: early.layers(frame),
+    "accuracy": lambda frame, _path, _levels: method_figures.accuracy(frame),
+    "train-accuracy": lambda frame, *_: method_figures.accuracy(frame, metric="train_accuracy"),
+    "layers": lambda frame, _path, _levels: method_figures.layers(frame),
     "units": units,
     "overlap": overlap,
 }

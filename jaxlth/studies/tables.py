@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from jaxlth.plots import controls, result_table
+from jaxlth.plots import control_styles, result_table
 
 _GAP = 2  # blanks between two columns of a rendered table
 _ROUNDING = 1e-9  # so that 0.980 matches 0.982 less 0.002 in floating point
@@ -99,8 +99,8 @@ def _table(
     for title in ["level", "density"] + ["weights"] * kept:
         table.add_column(title, justify="right", no_wrap=True)
     for name in names:
-        shown = controls.shown(name)
-        table.add_column(shown.narrow if lines == 2 else shown.label)
+        style = control_styles.control_style(name)
+        table.add_column(style.narrow_label if lines == 2 else style.label)
     for _, row in summary.iterrows():
         cells = [str(int(row["level"])), f"{result_table.percent(row['density'])} %"]
         cells += [f"{int(row['kept']):,}"] * kept
@@ -130,7 +130,9 @@ def _caption(summary: pd.DataFrame, names: Sequence[str], tolerance: float) -> s
     lines.append(f"* matches the dense network{within(tolerance)}.")
     failed = {name: int(summary[f"{name}_failed"].sum()) for name in names}
     if any(failed.values()):
-        listed = ", ".join(f"{n} {controls.shown(name).label}" for name, n in failed.items() if n)
+        listed = ", ".join(
+            f"{n} {control_styles.control_style(name).label}" for name, n in failed.items() if n
+        )
         lines.append(f"Left out because they diverged: {listed}.")
     return "\n".join(lines)
 

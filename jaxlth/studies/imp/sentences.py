@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from jaxlth.plots import controls, result_table
+from jaxlth.plots import control_styles, result_table
 from jaxlth.studies import tables
 
 
@@ -39,7 +39,7 @@ def sentence(summary: pd.DataFrame, *, tolerance: float, rewind_step: int | None
     for control in names[1:]:
         reach = _reach(summary, control)
         if reach.tried:
-            subject = controls.shown(control).subject
+            subject = control_styles.control_style(control).subject
             clauses.append(f"{subject}{verb} {_compared(reach, ticket)}")
             verb = ""
     rest = f"; {', '.join(clauses[1:])}" if clauses[1:] else ""

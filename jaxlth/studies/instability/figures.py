@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import controls, drawing, result_table
+from jaxlth.plots import axis_scales, control_styles, result_table, theme
 from jaxlth.studies import tables
 from jaxlth.studies.instability.summary import DENSE, pairs, principal, reference, since
 
@@ -35,7 +35,7 @@ WAY = {
 }
 SPLITS = {"test": "-", "train": "--"}
 _BARRIER = "Error barrier between twins (points)"
-_OF_SPLITS = (drawing.IN_ORDER[3], drawing.IN_ORDER[4])  # red and purple, as in the thesis
+_OF_SPLITS = (theme.STYLE_CYCLE[3], theme.STYLE_CYCLE[4])  # red and purple, as in the thesis
 
 
 def instability(results: pd.DataFrame) -> Figure:
@@ -69,9 +69,9 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     if rows.empty:
         raise ValueError("`results` have no pair of twins that did not diverge.")
     lines = curves.merge(rows[["unit", "panel"]], on="unit")
-    shown = drawing.some_of(list(dict.fromkeys(rows["panel"])), 12)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(shown))
+    shown = axis_scales.evenly_spaced(list(dict.fromkeys(rows["panel"])), 12)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(shown))
         for axes, name in zip(panels, shown, strict=True):
             of = lines[lines["panel"] == name]
             for (split, dash), (color, _) in zip(SPLITS.items(), _OF_SPLITS, strict=True):
@@ -97,8 +97,8 @@ def throughout(results: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(rows["network"]))
     steps = sorted(rows["step_k"].unique())
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(names))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(names))
         for axes, name in zip(panels, names, strict=True):
             for step, shade in zip(steps, shades, strict=True):
                 of = rows[(rows["network"] == name) & (rows["step_k"] == step)]
@@ -119,8 +119,8 @@ def distances(results: pd.DataFrame) -> Figure:
     """
     rows = principal(pairs(results))
     names = list(dict.fromkeys(rows["network"]))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(DISTANCES))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(DISTANCES))
         for axes, (column, title) in zip(panels, DISTANCES.items(), strict=True):
             _lines(axes, rows, names, column, scale=1)
             _step_axis(axes, rows)
@@ -138,15 +138,15 @@ def start(results: pd.DataFrame) -> Figure:
     """
     rows = principal(pairs(results))
     names = list(dict.fromkeys(rows["network"]))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=1 + len(names))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=1 + len(names))
         _lines(panels[0], rows, names, "test_error_at_start", scale=100)
         panels[0].set_title("Test error at step k (%)", loc="left", fontsize=9)
         panels[0].legend(fontsize=7.5)
         for axes, name in zip(panels[1:], names, strict=True):
             of = rows[rows["network"] == name]
             for (column, label), (color, marker) in zip(
-                WAY.items(), drawing.IN_ORDER, strict=False
+                WAY.items(), theme.STYLE_CYCLE, strict=False
             ):
                 by = of.groupby("step_k")[column].agg(["mean", "std"])
                 _band(axes, by, color=color, marker=marker, label=label)
@@ -177,18 +177,18 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
     sparse = rows[rows["control"] != DENSE]
     if sparse.empty:
         raise ValueError("`results` have no sparse network; ask for --networks ticket --levels N.")
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
         for place, control in enumerate(dict.fromkeys(sparse["control"])):
             of = sparse[sparse["control"] == control]
             color, marker = _style(control, place)
             for column, dash in (("stable", "-"), ("matches", ":")):
                 points = _medians(of, column)
-                label = f"{controls.shown(control).label}, {column}"
+                label = f"{control_styles.control_style(control).label}, {column}"
                 style: dict[str, Any] = {"color": color, "marker": marker, "label": label}
                 weights = [100 * density for density in points]
                 axes.plot(weights, list(points.values()), linestyle=dash, **style)
-        drawing.density_axis(axes, sparse["density"], most=11)
+        axis_scales.density_axis(axes, sparse["density"], max_ticks=11)
         axes.set_ylabel("From step")
         axes.set_ylim(0, 1.05 * max(rows["step_k"].max(), 1))
         axes.legend()
@@ -218,10 +218,10 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
     rows = _both_at_0(rows)
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
-    shown = drawing.some_of(sizes, 12)
+    shown = axis_scales.evenly_spaced(sizes, 12)
     several = rows["length"].nunique() > 1
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(shown))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(shown))
         for axes, size in zip(panels, shown, strict=True):
             of = pd.concat(
                 [dense, sparse[np.isclose(sparse["density"], size)]] if size else [dense]
@@ -300,15 +300,15 @@ def _step_axis(axes: Axes, rows: pd.DataFrame) -> None:
     if len(above) > 1:
         axes.set_xscale("symlog", linthresh=above[0])
         axes.set_xlim(steps[0] - 0.1 * above[0], 1.15 * above[-1])
-    ticks = drawing.some_of(steps, 7)
+    ticks = axis_scales.evenly_spaced(steps, 7)
     axes.set_xticks(ticks, [f"{step:g}" for step in ticks])
     axes.minorticks_off()
     axes.set_xlabel("Twins start at step")
 
 
-def _style(control: str, place: int = 0) -> drawing.Style:
+def _style(control: str, place: int = 0) -> theme.LineStyle:
     if control == DENSE:
-        return drawing.Style(controls.BLACK, "o")
-    if control in controls.SHOWN:
-        return drawing.style(control)
-    return drawing.IN_ORDER[(place + 3) % len(drawing.IN_ORDER)]
+        return theme.LineStyle(theme.BLACK, "o")
+    if control in control_styles.CONTROL_STYLES:
+        return control_styles.line_style(control)
+    return theme.STYLE_CYCLE[(place + 3) % len(theme.STYLE_CYCLE)]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from jaxlth.plots import controls, result_table
+from jaxlth.plots import control_styles, result_table
 from jaxlth.studies import tables
 
 DENSE = "dense"
@@ -200,7 +200,7 @@ def sentence(summary: pd.DataFrame) -> str:
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows by network, dense ones first, then by density, length of training and step."""
-    known = [DENSE, *controls.SHOWN]
+    known = [DENSE, *control_styles.CONTROL_STYLES]
     ranks = rows.assign(
         rank=[known.index(name) if name in known else len(known) for name in rows["control"]],
         sparsity=-rows["density"],
@@ -227,7 +227,8 @@ def _network(row: Any) -> str:
     more = ", statistics anew" if row.estimated else ""
     if row.control == DENSE:
         return f"{row.control}{more}"
-    return f"{controls.shown(row.control).label} at {result_table.percent(row.density)} %{more}"
+    label = control_styles.control_style(row.control).label
+    return f"{label} at {result_table.percent(row.density)} %{more}"
 
 
 def since(rows: pd.DataFrame, column: str) -> int | None:

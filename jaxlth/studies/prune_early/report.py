@@ -8,12 +8,11 @@ import pandas as pd
 
 from jaxlth import masks, store
 from jaxlth.data import DataError
-from jaxlth.plots import views
+from jaxlth.plots import mask_plots
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.store import Run, StoreError
-from jaxlth.studies import method_summary as plots
-from jaxlth.studies import methods, scoring
+from jaxlth.studies import method_figures, methods, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, without_data
 from jaxlth.studies.prune_early import artifacts
@@ -78,7 +77,7 @@ def weights(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = 
             masks.kept_values(start.network.params, start.mask),
             masks.kept_values(trained, start.mask),
         )
-    return views.histograms(values)
+    return mask_plots.weight_histograms(values)
 
 
 def steps(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
@@ -88,7 +87,7 @@ def steps(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> 
         f"The run {path.name} has no ticket pruned after initialisation; `jaxlth prune-early "
         "--rewind-steps 0 100` trains some.",
     )
-    return plots.steps(frame)
+    return method_figures.steps(frame)
 
 
 def _method(row: Mapping[Any, Any]) -> Method:

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import controls, drawing, result_table, signs
+from jaxlth.plots import axis_scales, outcome_plots, result_table, theme
 from jaxlth.studies.separation import summary as separation
 
 _NAMED = 12  # networks up to which each has its name in the legend
@@ -27,24 +27,26 @@ def overview(results: pd.DataFrame) -> Figure:
     Args:
       results: the table of results of one run.
     """
-    separation.check(results, *(f"weights.{name}" for name in signs.CATEGORIES))
+    separation.check(results, *(f"weights.{name}" for name in outcome_plots.CATEGORY_STYLES))
     _check_tasks(results)
     found = separation.outcomes(results)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (left, right) = drawing.new_figure(panels=2)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (left, right) = theme.new_figure(panels=2)
         for name, style, column in _task_lines(results):
-            signs.bars(left, 100 * _by_level(results, column), style=style, label=name)
-        for name, style in signs.CATEGORIES.items():
+            outcome_plots.error_bars(
+                left, 100 * _by_level(results, column), style=style, label=name
+            )
+        for name, style in outcome_plots.CATEGORY_STYLES.items():
             by = _statistics(results[f"weights.{name}"], results)
-            signs.bars(right, by, style=style, label=name)
-        signs.stars(left, found, "level", "test_accuracy", scale=100)
-        signs.stars(right, found, "level", "active")
-        signs.from_zero(right)
-        left.set_ylabel(signs.ACCURACY)
+            outcome_plots.error_bars(right, by, style=style, label=name)
+        outcome_plots.stars(left, found, "level", "test_accuracy", scale=100)
+        outcome_plots.stars(right, found, "level", "active")
+        axis_scales.symlog_axis(right)
+        left.set_ylabel(outcome_plots.ACCURACY_LABEL)
         right.set_ylabel("Weights")
         for axes in (left, right):
             _levels_axis(axes)
-            signs.legend_above(axes, columns=2)
+            outcome_plots.legend_above(axes, columns=2)
     return figure
 
 
@@ -53,19 +55,19 @@ def performance(results: pd.DataFrame) -> Figure:
     separation.check(results, "test_accuracy")
     found = separation.outcomes(results)
     several = results["run"].nunique() > 1
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
         for place, network in enumerate(found.itertuples()):
             rows = _of(results, network.run, network.replicate)
             name = f"replicate {network.replicate}"
             name = f"{network.run}, {name}" if several else name
-            color, marker = signs.task_style(place)
+            color, marker = outcome_plots.task_style(place)
             look: dict[str, Any] = {"color": color, "marker": marker}
             look |= {"label": name if len(found) <= _NAMED else f"_{name}"}
             axes.plot(rows["kept"], 100 * result_table.survived(rows, "test_accuracy"), **look)
-        signs.stars(axes, found, "kept", "test_accuracy", scale=100)
-        signs.weights_axis(axes, results["kept"])
-        axes.set_ylabel(signs.ACCURACY)
+        outcome_plots.stars(axes, found, "kept", "test_accuracy", scale=100)
+        outcome_plots.weights_axis(axes, results["kept"])
+        axes.set_ylabel(outcome_plots.ACCURACY_LABEL)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best", fontsize=8)
     return figure
@@ -78,15 +80,15 @@ def performance_of_tasks(results: pd.DataFrame) -> Figure:
       results: the table of results of one run.
     """
     _check_tasks(results)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, (axes,) = drawing.new_figure(panels=1)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
         kept = results.groupby("level")["kept"].mean()
         for name, style, column in _task_lines(results):
             by = 100 * _by_level(results, column)
-            signs.bars(axes, by.set_axis(kept[by.index]), style=style, label=name)
-        signs.weights_axis(axes, results["kept"])
-        axes.set_ylabel(signs.ACCURACY)
-        signs.legend_above(axes)
+            outcome_plots.error_bars(axes, by.set_axis(kept[by.index]), style=style, label=name)
+        outcome_plots.weights_axis(axes, results["kept"])
+        axes.set_ylabel(outcome_plots.ACCURACY_LABEL)
+        outcome_plots.legend_above(axes)
     return figure
 
 
@@ -96,17 +98,19 @@ def unused(results: pd.DataFrame) -> Figure:
     Args:
       results: the table of results of one run.
     """
-    names = [name for name in signs.CATEGORIES if name != "active"]
+    names = [name for name in outcome_plots.CATEGORY_STYLES if name != "active"]
     separation.check(results, *(f"weights.{name}" for name in names), one_run=True)
     kept = results["kept"].astype(float)
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=2)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=2)
         for axes, whole, title in zip(
             panels, (1, kept / 100), ("Weights", "Of the available weights (%)"), strict=True
         ):
             for name in names:
                 by = _statistics(results[f"weights.{name}"] / whole, results)
-                signs.bars(axes, by, style=signs.CATEGORIES[name], label=name)
+                outcome_plots.error_bars(
+                    axes, by, style=outcome_plots.CATEGORY_STYLES[name], label=name
+                )
             axes.set_ylim(bottom=0)
             axes.set_ylabel(title)
             _levels_axis(axes)
@@ -133,13 +137,13 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
     if rows.empty:
         known = ", ".join(str(each) for each in sorted(set(results["replicate"])))
         raise ValueError(f"`replicate` must be one of {known}; got {replicate}.")
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=2)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=2)
         for axes, (by, layers) in zip(panels, ends.items(), strict=True):
             decided = 100 * np.array([list(each) for each in rows[f"decided_by_{by}"]], float)
             names = ["inputs", *_hidden(decided.shape[1] - 2), "outputs"]
             for layer in range(len(names))[layers]:
-                color, marker = signs.task_style(layer)
+                color, marker = outcome_plots.task_style(layer)
                 style: dict[str, Any] = {"color": color, "marker": marker, "clip_on": False}
                 axes.plot(rows["level"], decided[:, layer], label=names[layer], **style)
             _mark_separation(axes, rows)
@@ -159,12 +163,12 @@ def _mark_separation(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw a line at the level where a network separates, and say so."""
     apart = rows.loc[rows["state"] == "separated", "level"]
     if len(apart):
-        axes.axvline(apart.iloc[0], color=signs.STAR["color"], linestyle=":", linewidth=1)
-        drawing.note(axes, f"dotted: separated, level {apart.iloc[0]}")
+        axes.axvline(apart.iloc[0], color=outcome_plots.STAR["color"], linestyle=":", linewidth=1)
+        theme.note(axes, f"dotted: separated, level {apart.iloc[0]}")
 
 
 def _levels_axis(axes: Axes) -> None:
-    signs.whole(axes.xaxis)
+    axis_scales.integer_axis(axes.xaxis)
     axes.set_xlabel("Pruning level")
 
 
@@ -180,14 +184,14 @@ def _check_tasks(results: pd.DataFrame) -> None:
         raise ValueError("`results` lack the columns `tasks.NAME.test_accuracy`.")
 
 
-def _task_lines(results: pd.DataFrame) -> list[tuple[str, drawing.Style, str]]:
+def _task_lines(results: pd.DataFrame) -> list[tuple[str, theme.LineStyle, str]]:
     """Return name, style and column of each accuracy that is drawn by task, the mean last."""
     names = separation.tasks(results)
     lines = [
-        (name, signs.task_style(place), f"tasks.{name}.test_accuracy")
+        (name, outcome_plots.task_style(place), f"tasks.{name}.test_accuracy")
         for place, name in enumerate(names)
     ]
-    mean = ("mean of tasks", drawing.Style(controls.BLACK, "o"), "test_accuracy")
+    mean = ("mean of tasks", theme.LineStyle(theme.BLACK, "o"), "test_accuracy")
     return [*lines, mean] if len(names) > 1 else lines
 
 

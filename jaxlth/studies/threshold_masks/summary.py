@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from jaxlth.plots import controls, drawing
+from jaxlth.plots import control_styles, theme
 from jaxlth.settings import require
 from jaxlth.studies import tables
 
@@ -217,8 +217,8 @@ def figure(
             f"not diverge; the panel {part} draws those.",
         )
     seen = _Seen(networks(results, curves, split=split), curves, split, groups)
-    with matplotlib.rc_context(drawing.LOOK):
-        made, panels = drawing.new_figure(panels=len(parts))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        made, panels = theme.new_figure(panels=len(parts))
         for axes, part in zip(panels, parts, strict=True):
             PARTS[part](axes, seen)
     return made
@@ -268,10 +268,10 @@ class _Seen(NamedTuple):
 def _long(axes: Axes, seen: _Seen) -> None:
     """Draw the loss of the long training."""
     losses = seen.losses(["long"])
-    _band(axes, losses.dropna(), drawing.Style(controls.BLUE, ""), "mean and deviation")
+    _band(axes, losses.dropna(), theme.LineStyle(theme.BLUE, ""), "mean and deviation")
     mean = losses.mean(axis=1)
-    axes.axvline(mean.idxmin(), color=drawing.GRAY, linestyle=":", linewidth=1)
-    drawing.note(axes, f"dotted: least mean loss, step {mean.idxmin()}")
+    axes.axvline(mean.idxmin(), color=theme.GRAY, linestyle=":", linewidth=1)
+    theme.note(axes, f"dotted: least mean loss, step {mean.idxmin()}")
     _loss_axes(axes, seen, losses)
 
 
@@ -280,10 +280,10 @@ def _short(axes: Axes, seen: _Seen) -> None:
     losses = seen.losses(["short"])
     for _, column in losses.items():
         each = column.dropna()
-        axes.plot(each.index, each, color=drawing.GRAY, alpha=0.35, linewidth=0.6)
-        axes.plot(each.index[-1], each.iloc[-1], "o", color=controls.ORANGE, zorder=4)
-    axes.plot([], [], "o", color=controls.ORANGE, label="end of a replicate")
-    _band(axes, losses.dropna(), drawing.Style(controls.BLUE, ""), "mean and deviation")
+        axes.plot(each.index, each, color=theme.GRAY, alpha=0.35, linewidth=0.6)
+        axes.plot(each.index[-1], each.iloc[-1], "o", color=theme.ORANGE, zorder=4)
+    axes.plot([], [], "o", color=theme.ORANGE, label="end of a replicate")
+    _band(axes, losses.dropna(), theme.LineStyle(theme.BLUE, ""), "mean and deviation")
     axes.legend()
     _loss_axes(axes, seen, losses)
 
@@ -291,7 +291,7 @@ def _short(axes: Axes, seen: _Seen) -> None:
 def _densities(axes: Axes, seen: _Seen) -> None:
     """Draw what masks keep by threshold; dots are the thresholds chosen."""
     found = by_threshold(seen.curves, split=seen.split)
-    _bands(axes, found, "density", controls.BLUE)
+    _bands(axes, found, "density", theme.BLUE)
     _chosen(axes, seen, "density")
     _threshold_axes(axes, found)
     axes.set_ylabel("Weights kept (%)")
@@ -303,13 +303,11 @@ def _accuracies(axes: Axes, seen: _Seen) -> None:
     found, rows = by_threshold(seen.curves, split=seen.split), untrained(seen.curves)
     name = f"{seen.split}_accuracy"
     for _, each in rows.groupby("replicate"):
-        axes.plot(
-            each["threshold"], 100 * each[name], color=drawing.GRAY, alpha=0.35, linewidth=0.6
-        )
-    _bands(axes, found, "accuracy", controls.BLUE)
+        axes.plot(each["threshold"], 100 * each[name], color=theme.GRAY, alpha=0.35, linewidth=0.6)
+    _bands(axes, found, "accuracy", theme.BLUE)
     _chosen(axes, seen, name)
     _threshold_axes(axes, found)
-    axes.set_ylabel(f"{drawing.AXES[name]}, untrained")
+    axes.set_ylabel(f"{theme.AXIS_LABELS[name]}, untrained")
     axes.legend()
 
 
@@ -330,7 +328,7 @@ def _sizes(axes: Axes, seen: _Seen) -> None:
         sizes = 100 * rows.loc[rows["nan_step"].isna(), "density"]
         axes.barh(place, sizes.mean(), color=style.color, height=0.62)
         if sizes.std() > 0:
-            axes.errorbar(sizes.mean(), place, xerr=sizes.std(), color=controls.BLACK, capsize=3)
+            axes.errorbar(sizes.mean(), place, xerr=sizes.std(), color=theme.BLACK, capsize=3)
     titles = [title.replace(", ", ",\n") for title, _, _ in _lines(seen)]
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
@@ -358,17 +356,17 @@ _OF = {  # kinds of networks that a part draws
 }
 
 
-def _lines(seen: _Seen) -> list[tuple[str, tuple[str, ...], drawing.Style]]:
+def _lines(seen: _Seen) -> list[tuple[str, tuple[str, ...], theme.LineStyle]]:
     """Return title, networks and look of the ticket, if there is one, and of each group."""
     found = [(title, names) for title, names in seen.shown().items()]
     if ((seen.networks["kind"] == "ticket") & seen.networks["nan_step"].isna()).any():
         found.insert(0, ("ticket", ("ticket",)))
-    looks = [drawing.style("ticket"), *drawing.IN_ORDER[1:]]
+    looks = [control_styles.line_style("ticket"), *theme.STYLE_CYCLE[1:]]
     return [(*each, looks[place % len(looks)]) for place, each in enumerate(found)]
 
 
 def _band(
-    axes: Axes, losses: pd.DataFrame, style: drawing.Style, title: str, *, mark: bool = False
+    axes: Axes, losses: pd.DataFrame, style: theme.LineStyle, title: str, *, mark: bool = False
 ) -> None:
     """Draw the mean over columns, and one deviation to either side where there are several."""
     mean, spread = losses.mean(axis=1), losses.std(axis=1).fillna(0)
@@ -395,7 +393,7 @@ def _chosen(axes: Axes, seen: _Seen, name: str) -> None:
     if picked.empty:
         return
     rows = untrained(seen.curves).merge(picked[["replicate", "threshold"]])
-    look: dict[str, Any] = {"color": controls.ORANGE, "linestyle": "", "marker": "D", "zorder": 5}
+    look: dict[str, Any] = {"color": theme.ORANGE, "linestyle": "", "marker": "D", "zorder": 5}
     axes.plot(rows["threshold"], 100 * rows[name], label="chosen by a replicate", **look)
 
 
@@ -406,9 +404,9 @@ def _threshold_axes(axes: Axes, found: pd.DataFrame) -> None:
     empty = found.loc[found["emptied"] > 0, "threshold"]
     if len(empty):
         left, right = axes.get_xlim()
-        axes.axvspan(empty.min(), right, color=drawing.GRAY, alpha=0.15, linewidth=0)
+        axes.axvspan(empty.min(), right, color=theme.GRAY, alpha=0.15, linewidth=0)
         axes.set_xlim(left, right)
-        drawing.note(axes, "gray: empties a layer of some replicate")
+        theme.note(axes, "gray: empties a layer of some replicate")
 
 
 def _loss_axes(axes: Axes, seen: _Seen, *drawn: pd.DataFrame) -> None:

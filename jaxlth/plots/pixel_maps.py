@@ -1,4 +1,4 @@
-"""Figures of the pixels that a network reads: what they hold, and how many weights leave them.
+"""Maps of the pixels that a network reads: their statistics, and how many weights leave them.
 
 References:
   Burger 2024, section 4.3.2.
@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxlth.plots import drawing
+from jaxlth.plots import axis_scales, theme
 
-_AT_ONCE = 4096  # images, so that a whole data set is never copied
+_BATCH = 4096  # images, so that a data set is never copied at once
 
 
 def statistics(images: np.ndarray) -> Figure:
@@ -32,10 +32,10 @@ def statistics(images: np.ndarray) -> Figure:
             f"{images.shape}."
         )
     mean, variance = _moments(images.reshape(*images.shape[:3], -1))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=2)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=2)
         for axes, values, title in zip(panels, (mean, variance), ("Mean", "Variance"), strict=True):
-            _map(axes, values.mean(axis=-1), low=None)
+            _heatmap(axes, values.mean(axis=-1), low=None)
             axes.set_title(title, loc="left", fontsize=9)
         figure.set_size_inches(*_size(mean.shape, panels=2))
     return figure
@@ -45,7 +45,7 @@ def connections(
     masks: Mapping[int, np.ndarray],
     shape: tuple[int, int, int],
     *,
-    most: int = 12,
+    max_panels: int = 12,
     title: str = "",
 ) -> Figure:
     """Return how many weights leave each pixel: a panel a level (Figures 4.24 to 4.26).
@@ -56,8 +56,8 @@ def connections(
       masks: {level: (inputs, units) bool}, which weights of the first kernel are kept.
       shape: (height, width, channels) of an image, of which the inputs are the rows one after the
         other; the weights of a pixel's channels are added.
-      most: how many levels are drawn at most, evenly spaced up to the last one.
-      title: what is written above all panels.
+      max_panels: the largest number of levels to draw, evenly spaced up to the last one.
+      title: text above all panels.
 
     Raises:
       ValueError: there is no mask, or its inputs are not those of such an image.
@@ -65,16 +65,16 @@ def connections(
     if not masks:
         raise ValueError("`masks` must hold the mask of one level at least.")
     counts = {level: outgoing(masks[level], shape) for level in sorted(masks)}
-    shown = sorted(drawing.some_of([*counts][::-1], most))
-    with matplotlib.rc_context(drawing.LOOK):
-        figure, panels = drawing.new_figure(panels=len(shown))
-        for axes, level in zip(panels, shown, strict=True):
-            _map(axes, counts[level], low=0)
+    shown_levels = sorted(axis_scales.evenly_spaced([*counts][::-1], max_panels))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(shown_levels))
+        for axes, level in zip(panels, shown_levels, strict=True):
+            _heatmap(axes, counts[level], low=0)
             axes.set_title(f"Level {level}", loc="left", fontsize=9)
-            none = int(np.sum(counts[level] == 0))
-            drawing.note(axes, f"{none:,} of {counts[level].size:,} without a weight")
+            unconnected = int(np.sum(counts[level] == 0))
+            theme.note(axes, f"{unconnected:,} of {counts[level].size:,} without a weight")
         figure.suptitle(title, fontsize=10)
-        width, height = _size(shape, panels=len(shown))
+        width, height = _size(shape, panels=len(shown_levels))
         figure.set_size_inches(width, height + 0.3 * bool(title))
     return figure
 
@@ -103,24 +103,24 @@ def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of each pixel and channel, (height, width, channels)."""
     mean = images.mean(axis=0, dtype=np.float64)
     squares = np.zeros_like(mean)
-    for start in range(0, len(images), _AT_ONCE):
-        squares += np.sum((images[start : start + _AT_ONCE] - mean) ** 2, axis=0)
+    for start in range(0, len(images), _BATCH):
+        squares += np.sum((images[start : start + _BATCH] - mean) ** 2, axis=0)
     return mean, squares / len(images)
 
 
-def _map(axes: Axes, values: np.ndarray, *, low: float | None) -> None:
-    """Draw a number a pixel as its colour, with a bar that says which."""
+def _heatmap(axes: Axes, values: np.ndarray, *, low: float | None) -> None:
+    """Draw a number for each pixel as its colour, with a colour bar."""
     high = None if low is None else max(float(values.max()), 1.0)
-    style: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high}
-    image = axes.imshow(values, interpolation="nearest", **style)
+    options: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high}
+    image = axes.imshow(values, interpolation="nearest", **options)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks([])
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
-    bar.outline.set_visible(False)
+    colorbar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
+    colorbar.outline.set_visible(False)
     if low is not None:
-        bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        colorbar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
 def _size(shape: tuple[int, ...], *, panels: int) -> tuple[float, float]:

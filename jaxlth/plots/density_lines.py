@@ -1,0 +1,106 @@
+"""Lines against density: means with bands, the dense network, and limits of the axes."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from jaxlth.plots import axis_scales, control_styles, result_table, theme
+
+
+class DensityLine(NamedTuple):
+    """One line to plot against density."""
+
+    title: str
+    style: theme.LineStyle
+    points: pd.DataFrame  # index density, dense first; mean, min, max, median over replicates
+    is_ticket: bool
+
+
+def statistics(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return mean, min, max and median over replicates by density; NaN where all diverged."""
+    by_density = result_table.survived(rows, column).groupby(rows["density"])
+    return by_density.agg(["mean", "min", "max", "median"]).sort_index(ascending=False)
+
+
+def control_lines(
+    results: pd.DataFrame, column: str, labels: Mapping[str, str]
+) -> list[DensityLine]:
+    """Return one line for each control of a run."""
+    lines = []
+    for name in result_table.controls(results):
+        points = statistics(results[results["control"] == name], column)
+        title = labels.get(name, control_styles.control_style(name).label)
+        style = control_styles.line_style(name)
+        lines.append(DensityLine(title, style, points, name == "ticket"))
+    return lines
+
+
+def dense_values(results: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column of numbers of the dense networks that did not diverge."""
+    return result_table.survived(results[result_table.is_dense(results)], column).dropna()
+
+
+def plot_lines(
+    axes: Axes, lines: list[DensityLine], dense: pd.Series, title: str, is_accuracy: bool
+) -> None:
+    """Plot lines and the dense network; accuracies in percent, the interesting part visible."""
+    scale = 100 if is_accuracy else 1
+    for line in lines:
+        plot_line(axes, line._replace(points=line.points * scale))
+    if len(dense):
+        _plot_dense(axes, scale * dense.agg(["min", "mean", "max"]))
+    is_single = len(axes.figure.axes) == 1
+    densities = [density for line in lines for density in line.points.index]
+    axis_scales.density_axis(axes, densities, max_ticks=11 if is_single else 7)
+    axes.set_ylabel(title)
+    if is_accuracy and len(dense):
+        _set_accuracy_limits(axes, lines, dense)
+
+
+def plot_line(axes: Axes, line: DensityLine) -> None:
+    """Plot a line with its band; tickets on top."""
+    theme.plot_mean(
+        axes,
+        100 * line.points.index.to_numpy(dtype=float),
+        line.points["mean"],
+        (line.points["min"], line.points["max"]),
+        color=line.style.color,
+        marker=line.style.marker,
+        label=line.title,
+        zorder=4 if line.is_ticket else 3,
+    )
+
+
+def _plot_dense(axes: Axes, statistics: pd.Series) -> None:
+    """Plot the mean of dense networks as a dashed line, and their range as a band."""
+    low, mean, high = statistics
+    gray: dict[str, Any] = {"color": theme.GRAY}
+    axes.axhspan(low, high, alpha=0.15, linewidth=0, zorder=1, **gray)
+    axes.axhline(mean, linestyle="--", linewidth=1, label="dense", zorder=2, **gray)
+
+
+def _set_accuracy_limits(axes: Axes, lines: list[DensityLine], dense: pd.Series) -> None:
+    """Set the vertical limits as `figures.accuracy` says, with a span of at least one point."""
+    center = dense.mean()
+    medians = pd.concat([line.points["median"] for line in lines])
+    tickets = pd.concat([line.points["median"] for line in lines if line.is_ticket] or [medians])
+    minima = pd.concat([line.points["min"] for line in lines])
+    drop = max(0.01, 3 * (center - medians).quantile(0.75), min(0.1, center - tickets.min()))
+    deepest = center - min(minima.min(), dense.min())
+    bottom = center - (deepest if deepest <= 2.5 * drop else drop)
+    top = max(pd.concat([line.points["max"] for line in lines]).max(), dense.max())
+    bottom = max(min(bottom, top - 0.01), 0)
+    margin = 0.05 * (top - bottom)
+    axes.set_ylim(100 * (bottom - margin), min(100 * (top + margin), 100.2))
+
+
+def note_missing(axes: Axes, lines: list[DensityLine], *, diverged: pd.Series) -> None:
+    """Note above the panel how many points lie below it, and how many networks diverged."""
+    bottom, _ = axes.get_ylim()
+    below = sum(int((100 * line.points["mean"] < bottom).sum()) for line in lines)
+    notes = [f"{below} point{'s' if below > 1 else ''} below the axis"] if below else []
+    if diverged.any():
+        notes.append(f"{diverged.sum()} of {len(diverged)} networks diverged")
+    theme.note(axes, "; ".join(notes))

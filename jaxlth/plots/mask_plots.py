@@ -1,0 +1,122 @@
+"""Figures of masks: sparsity of units, histograms of kept weights, similarity of masks.
+
+The inputs are arrays of a run, masks and weights, by the name of the method.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxlth.plots import theme
+
+COLORMAP = "viridis"
+_STYLES = [*theme.STYLE_CYCLE, theme.LineStyle(theme.GRAY, "X")]
+
+
+def unit_sparsities(densities: Mapping[str, np.ndarray]) -> Figure:
+    """Return the share of units whose sparsity is at least as high as the axis says.
+
+    Args:
+      densities: {method: kept share of the weights into each unit, of all layers}.
+
+    References:
+      Frankle 2023, Figure 5-6.
+    """
+    sparsities = np.linspace(0, 100, 201)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        for i, (name, unit_densities) in enumerate(densities.items()):
+            of_units = 100 * (1 - np.asarray(unit_densities, float))
+            shares = [100 * np.mean(of_units >= sparsity - 1e-9) for sparsity in sparsities]
+            color, _ = _STYLES[i % len(_STYLES)]
+            linestyle = "-" if i < len(_STYLES) else "--"
+            axes.plot(sparsities, shares, color=color, linestyle=linestyle, label=name)
+        axes.set_xlabel("Sparsity of a unit (%)")
+        axes.set_ylabel("Units at least as sparse (%)")
+        axes.set_xlim(0, 100)
+        axes.legend(loc="lower left")
+    return figure
+
+
+def weight_histograms(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Return histograms of the weights that tickets keep, before and after training.
+
+    Args:
+      weights: {method: (kept weights before, the same after)}, a panel each.
+
+    References:
+      Lutz & Manai 2022, Figure 5.2.
+    """
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, panels = theme.new_figure(panels=len(weights))
+        for axes, (name, (before, after)) in zip(panels, weights.items(), strict=True):
+            limit = float(np.quantile(np.abs(np.concatenate([before, after])), 0.99)) or 1.0
+            edges = np.linspace(-limit, limit, 61).tolist()
+            pairs = ((before, "before"), (after, "after"))
+            for (values, label), (color, _) in zip(pairs, theme.STYLE_CYCLE, strict=False):
+                clipped = np.clip(values, -limit, limit)
+                axes.hist(clipped, edges, histtype="step", color=color, label=label)
+            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_xlabel("Weight kept")
+            axes.set_ylabel("Number")
+        panels[0].legend()
+    return figure
+
+
+def jaccard(masks: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
+    """Return the Jaccard similarity of masks, a row and a column for each: shared / kept by either.
+
+    Args:
+      masks: {method: boolean leaves of its mask, in one order}.
+
+    Example:
+      >>> jaccard({"a": [np.array([True, True])], "b": [np.array([False, True])]})["b"].tolist()
+      [0.5, 1.0]
+    """
+    flat = {
+        name: np.concatenate([np.ravel(leaf) for leaf in leaves]) for name, leaves in masks.items()
+    }
+    similarities = [
+        [float(np.sum(a & b) / max(np.sum(a | b), 1)) for b in flat.values()] for a in flat.values()
+    ]
+    return pd.DataFrame(similarities, index=list(flat), columns=list(flat))
+
+
+def similarity(table: pd.DataFrame, *, darkest: float = 0) -> Figure:
+    """Return a table of similarities as a map of colours, with its numbers.
+
+    Args:
+      table: the table of `jaccard`, or correlations.
+      darkest: the number with the darkest colour; 1 has the brightest.
+
+    References:
+      Lutz & Manai 2022, Figures 5.3, 5.6 and 5.7.
+    """
+    with matplotlib.rc_context({**theme.RC_PARAMS, "axes.grid": False}):
+        figure, (axes,) = theme.new_figure(panels=1)
+        texts = table.map("{:.2f}".format).to_numpy().tolist()
+        heatmap(axes, (table - darkest) / (1 - darkest), texts)
+        axes.tick_params("x", rotation=90)
+    return figure
+
+
+def heatmap(axes: Axes, shades: pd.DataFrame, texts: Sequence[Sequence[str]]) -> None:
+    """Draw a table as a map of colours with a text in each cell.
+
+    Args:
+      axes: the panel; it has no grid.
+      shades: numbers in [0, 1], from dark to bright; NaN is left white. Its names label the axes.
+      texts: the text of each cell, row by row.
+    """
+    axes.imshow(shades.to_numpy(), vmin=0, vmax=1, cmap=COLORMAP, aspect="auto")
+    axes.set_xticks(range(shades.shape[1]), [str(name) for name in shades.columns], fontsize=7)
+    axes.set_yticks(range(shades.shape[0]), [str(name) for name in shades.index], fontsize=7)
+    size = 6.5 if shades.shape[1] <= 12 else 5
+    for row, (row_texts, row_shades) in enumerate(zip(texts, shades.to_numpy(), strict=True)):
+        for column, (text, shade) in enumerate(zip(row_texts, row_shades, strict=True)):
+            color = "black" if shade > 0.6 else "white"
+            axes.text(column, row, text, color=color, ha="center", va="center", fontsize=size)

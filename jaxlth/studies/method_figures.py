@@ -1,0 +1,210 @@
+"""Figures of pruning early: accuracy by density and by step, densities of layers.
+
+The table of results is that of `method_summary`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxlth.plots import density_lines, result_table, theme
+from jaxlth.studies import method_styles, method_summary
+
+MAX_LINES = 12  # of a panel
+
+
+def accuracy(
+    results: pd.DataFrame,
+    *,
+    panel: str = "schedule",
+    line: str | None = None,
+    metric: str = "test_accuracy",
+) -> Figure:
+    """Return accuracy against density: a panel for each schedule, a line for each score.
+
+    As in Frankle 2023, Figures 5-4, 5-5 and 5-7 to 5-10, and Lutz & Manai 2022, Figures 5.1 to 5.5.
+    Lines are means over replicates, bands reach from the least to the most; dashed is the dense
+    network.
+
+    Args:
+      results: the table of results of one run.
+      panel: the column that panels differ in.
+      line: the column that lines of a panel differ in; None for all that methods differ in besides.
+      metric: the accuracy to draw, a column of `results`.
+    """
+    rows = method_summary.tickets(results)
+    dense, pruned = rows[rows["level"] == 0], rows[rows["level"] > 0]
+    if pruned.empty:
+        raise ValueError("`results` have no ticket yet, only dense networks.")
+    pruned = pruned.assign(line=pruned[line] if line else _line_names(pruned, exclude=panel))
+    styles = method_styles.line_styles(list(dict.fromkeys(pruned["line"])))
+    reference = result_table.survived(method_summary.reference(dense), metric).dropna()
+    panels = sorted(dict.fromkeys(pruned[panel]), key=method_styles.schedule_order)
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, all_axes = theme.new_figure(panels=len(panels))
+        for axes, name in zip(all_axes, panels, strict=True):
+            rows = pruned[pruned[panel] == name]
+            lines = _density_lines(rows, styles, metric, is_ablation=line == "ablation")
+            _plot_panel(axes, lines, reference, metric, diverged=rows["nan_step"].notna())
+            if len(panels) > 1:
+                title = method_styles.SCHEDULE_TITLES.get(str(name), str(name))
+                axes.set_title(title, loc="left", fontsize=9)
+    return figure
+
+
+def _density_lines(
+    rows: pd.DataFrame,
+    styles: Mapping[Any, theme.LineStyle],
+    metric: str,
+    *,
+    is_ablation: bool,
+) -> list[density_lines.DensityLine]:
+    """Return the lines of a panel, in the order of `styles`."""
+    lines = []
+    for name, style in styles.items():
+        of_line = rows[rows["line"] == name]
+        if len(of_line):
+            title = _ablation_title(name) if is_ablation else str(name)
+            points = density_lines.statistics(of_line, metric)
+            lines.append(density_lines.DensityLine(title, style, points, False))
+    return lines
+
+
+def _plot_panel(
+    axes: Axes,
+    lines: list[density_lines.DensityLine],
+    reference: pd.Series,
+    metric: str,
+    *,
+    diverged: pd.Series,
+) -> None:
+    """Plot lines and the dense network, at most as many lines as remain readable."""
+    best = _best(lines)
+    density_lines.plot_lines(axes, best, reference, theme.AXIS_LABELS.get(metric, metric), True)
+    density_lines.note_missing(axes, best, diverged=diverged)
+    theme.legend(axes, location="best")
+    if len(lines) > len(best):
+        hidden = len(lines) - len(best)
+        theme.note(axes, f"{hidden} methods, worse at the last point, are not drawn")
+
+
+def steps(results: pd.DataFrame) -> Figure:
+    """Return accuracy by the step that is pruned at, a panel for each score, a line an ablation.
+
+    Of the sparsest tickets that were pruned at several steps.
+
+    Args:
+      results: the table of results of one run.
+
+    References:
+      Frankle 2023, Figures 5-12 and 5-14.
+    """
+    rows = method_summary.tickets(results)
+    rows = rows.assign(method=rows["score"] + ", " + rows["schedule"])
+    after_start = rows[rows["prune_step"] > 0]
+    if after_start.empty:
+        raise ValueError("`results` have no ticket pruned after initialisation.")
+    lowest = after_start["density"].min()
+    pruned = rows[np.isclose(rows["density"], lowest)]
+    panels = list(dict.fromkeys(after_start["method"]))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, all_axes = theme.new_figure(panels=len(panels))
+        for axes, method in zip(all_axes, panels, strict=True):
+            for ablation in dict.fromkeys(after_start["ablation"]):
+                of_ablation = (pruned["method"] == method) & (pruned["ablation"] == ablation)
+                _plot_by_step(axes, pruned[of_ablation], ablation)
+            axes.set_xscale("symlog", linthresh=max(after_start["prune_step"].min(), 1))
+            axes.set_title(method, loc="left", fontsize=9)
+            axes.set_xlabel("Pruned at step")
+            axes.set_ylabel(f"Test accuracy (%), {result_table.percent(lowest)} % of weights")
+        all_axes[0].legend()
+    return figure
+
+
+def _plot_by_step(axes: Axes, rows: pd.DataFrame, ablation: Any) -> None:
+    """Plot accuracy by the step at which an ablation prunes."""
+    percents = 100 * result_table.survived(rows, "test_accuracy")
+    points = percents.groupby(rows["prune_step"]).agg(["mean", "min", "max"])
+    color, marker = method_styles.LINE_STYLES[ablation]
+    band = (points["min"], points["max"])
+    line: dict[str, Any] = {"marker": marker, "label": _ablation_title(ablation)}
+    theme.plot_mean(axes, points.index, points["mean"], band, color=color, **line)
+
+
+def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
+    """Return the density of each layer by method, mean over replicates, as in Figure 5-11.
+
+    Ablations that keep the counts of layers are left out.
+
+    Args:
+      results: the table of results of one run.
+      density: which tickets; the sparsest if None.
+
+    References:
+      Frankle 2023, section 5.9, which draws sparsities.
+    """
+    rows = method_summary.tickets(results)
+    rows = rows[(rows["level"] > 0) & rows["ablation"].isin(("none", "inverted"))]
+    share = rows["density"].min() if density is None else density
+    rows = rows[np.isclose(rows["density"].astype(float), share)]
+    columns = [name for name in rows if str(name).startswith("layer_densities.")]
+    if rows.empty or not columns:
+        which = "" if density is None else f" of density {density:g}"
+        raise ValueError(f"`results` have no ticket{which} yet.")
+    names = [str(name).removeprefix("layer_densities.").removesuffix("/kernel") for name in columns]
+    styles = method_styles.line_styles(list(dict.fromkeys(rows["control"])))
+    with matplotlib.rc_context(theme.RC_PARAMS):
+        figure, (axes,) = theme.new_figure(panels=1)
+        for method, (color, marker) in styles.items():
+            means = 100 * rows.loc[rows["control"] == method, columns].astype(float).mean()
+            axes.plot(range(len(names)), means, color=color, marker=marker, label=method)
+        axes.axhline(100 * share, color=theme.GRAY, linestyle="--", linewidth=1)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if str(value)[0] in "25" else ""
+        )
+        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
+        axes.set_ylabel("Weights remaining of the layer (%)")
+        theme.note(axes, f"{result_table.percent(share)} % of all weights, the dashed line")
+        axes.legend(fontsize=7.5)
+    return figure
+
+
+def _line_names(rows: pd.DataFrame, *, exclude: str) -> pd.Series:
+    """Return a short name of each method: the columns that vary within a panel."""
+    words = {
+        "score": "",
+        "schedule": "",
+        "ablation": "",
+        "weights": "on ",
+        "prune_step": "at step ",
+    }
+    varied = [c for c in words if c != exclude and (rows[c].nunique() > 1 or c == "score")]
+
+    def name(row: Mapping[Any, Any]) -> str:
+        parts = [f"{words[c]}{row[c]}" for c in varied if row[c] not in ("none", "standard", 0)]
+        return ", ".join(parts)
+
+    return rows.apply(name, axis=1)
+
+
+def _best(lines: list[density_lines.DensityLine]) -> list[density_lines.DensityLine]:
+    """Return the lines in their order; if there are too many, those with the highest last mean."""
+
+    def last_mean(line: density_lines.DensityLine) -> float:
+        means = line.points["mean"].dropna()
+        return float(means.iloc[-1]) if len(means) else -math.inf
+
+    best = sorted(range(len(lines)), key=lambda i: -last_mean(lines[i]))[:MAX_LINES]
+    return [lines[i] for i in sorted(best)]
+
+
+def _ablation_title(name: Any) -> str:
+    return "as found" if name == "none" else str(name)
