@@ -148,7 +148,8 @@ def sentence(summary: pd.DataFrame) -> str:
     """Return in one sentence which method is best at each density.
 
     Example:
-      >>> rows = [("dense", 1.0, 0.98), ("snip-before-once", 0.1, 0.975), ("random-before-once", 0.1, 0.92)]
+      >>> rows = [("dense", 1.0, 0.98), ("snip-before-once", 0.1, 0.975)]
+      >>> rows += [("random-before-once", 0.1, 0.92)]
       >>> sentence(pd.DataFrame(rows, columns=["control", "density", "mean"]))
       'The dense network reaches 98.00 %. Best at 10 %: snip-before-once (97.50 %).'
     """
