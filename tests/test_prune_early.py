@@ -734,8 +734,8 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--method", "snip-before-rounds"], "is named by --density and --method"),
-        (["--density", "0.2"], "is named by --density and --method"),
+        (["--method", "snip-before-rounds"], "is named by `density` and `method`"),
+        (["--density", "0.2"], "is named by `density` and `method`"),
         (["--density", "0.2", "--method", "snip-usm"], "Did you mean 'snip-before-rounds'?"),
         (["--density", "0.2", "--method", "dense"], "`method` has no value 'dense'"),
         (
@@ -744,7 +744,7 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
         ),
         (["--density", "0.2", "--method", "snip-before-rounds", "--replicate", "3"], "trained: 0."),
         (["--level", "2"], "`level` does not go with prune-early-"),
-        (["--control", "shuffled"], "named by --density and --method."),
+        (["--control", "shuffled"], "named by `density` and `method`."),
     ],
 )
 def test_what_is_not_there_to_export_is_answered_with_what_is(done, words, said, capsys, tmp_path):
@@ -765,7 +765,7 @@ def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
         assert cli.main(["export", str(file), *words, "--out", str(tmp_path)]) == 2
         message = capsys.readouterr().err
         assert f"`{words[0][2:]}` does not go with imp-digits-mlp" in message
-        assert "its tickets are named by --level and --control." in message
+        assert "its tickets are named by `level` and `control`." in message
 
 
 LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]
