@@ -28,6 +28,7 @@ from jaxlth import ranges
 S = TypeVar("S")
 LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
 LARGEST = 1_000_000  # bytes of a file of settings
+MISTYPED = 0.75  # likeness of a mistyped name; a shortened one may be less like what is meant
 
 
 def not_hashed(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
@@ -159,9 +160,10 @@ def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str |
     """
     lowered = {option.casefold(): option for option in reversed(list(options))}
     typed = str(value).casefold()
-    close = difflib.get_close_matches(typed, lowered, n=1, cutoff=cutoff)
-    longer = [option for option in lowered if len(typed) > 2 and option.startswith(f"{typed}-")]
-    close += sorted(longer, key=len)
+    mistyped = difflib.get_close_matches(typed, lowered, n=1, cutoff=max(cutoff, MISTYPED))
+    longer = [option for option in lowered if option.startswith(f"{typed}-")]
+    similar = difflib.get_close_matches(typed, lowered, n=1, cutoff=cutoff)
+    close = [*mistyped, *sorted(longer, key=len), *similar]
     return lowered[close[0]] if close else None
 
 

@@ -63,6 +63,7 @@ class TrainSupermasksConfig(StudyConfig):
     """
 
     supermask: SupermaskRule = SupermaskRule()
+    """How masks are trained: the method and its settings."""
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.1)
     densities: Annotated[
         tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1, ends="(]")
