@@ -40,12 +40,12 @@ def names(words: Iterable[str], options: Iterable[str]) -> Iterable[str]:
       >>> list(names(["--batch_size", "5", "--no-wait"], ["--batch-size", "--wait", "--no-wait"]))
       ['--batch-size', '--wait']
     """
-    known = set(options)
+    listed = set(options)
     for word in words:
         name = word.partition("=")[0].replace("_", "-")
         positive = name.replace("--no-", "--", 1)
-        if name in known:
-            yield positive if positive in known else name
+        if name in listed:
+            yield positive if positive in listed else name
 
 
 def value(option: str, words: Sequence[str]) -> str | None:
