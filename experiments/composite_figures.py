@@ -1,6 +1,6 @@
 """Figures that set methods of pruning early against each other: by accuracy, rank and masks.
 
-The input is the table of results of one run, its `method_summary.summary`, or similarities of masks.
+The input is the table of results of one run, its `method_summary.summary`, or compared masks.
 """
 
 from collections.abc import Mapping

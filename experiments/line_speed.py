@@ -37,7 +37,7 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     # As many examples of training as of testing: half of a job's time is that of the bare loop.
     config = InstabilityConfig(data=DataConfig(name="mnist", data_dir=data_dir))
     experiment = instability.prepare(config)
-    dataset, seen = experiment.device_data.dataset, experiment.seen
+    dataset, seen = experiment.device_data.dataset, experiment.classifier
     a, b = (seen.model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
     mask = masks.dense(a.params)
     norms = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)

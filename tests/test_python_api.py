@@ -300,8 +300,8 @@ def test_an_experiment_takes_what_the_library_has():
         studies.imp("mnist")
     with pytest.raises(ValueError, match="`steps` and `epochs` both"):
         studies.Experiment(model="lenet-300-100", data="mnist", steps=3, epochs=2)
-    named = studies.Experiment(model="lenet-300-100", data="mnist", name="first try")
-    del named
+    with pytest.raises(ValueError, match="`name` must be letters, digits"):
+        studies.Experiment(model="lenet-300-100", data="mnist", name="first try")
 
 
 def test_numbers_of_numpy_and_lists_make_the_same_run(tmp_path):

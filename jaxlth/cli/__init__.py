@@ -140,7 +140,7 @@ def _answered(error: Exception) -> int:
     """
     if isinstance(error, BrokenPipeError) and error.filename == errors.OUTPUT:
         return 0  # who reads has enough
-    line = errors.told(error)
+    line = errors.message(error)
     if line is None:
         error.add_note(errors.REPORT)
     if line is None or os.environ.get("JAXLTH_TRACEBACK"):

@@ -36,7 +36,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 INSTALLED = ("site-packages", "dist-packages")  # folders of other packages
 
 
-def told(error: Exception) -> str | None:
+def message(error: Exception) -> str | None:
     """Return the line that tells of an error; None of a defect of jaxlth."""
     text = _text(error)
     if type(error).__module__.partition(".")[0] == PACKAGE.name:

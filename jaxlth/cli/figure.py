@@ -65,8 +65,8 @@ def _names(paths: list[pathlib.Path]) -> list[str]:
       >>> _names([pathlib.Path("/lab/a/run"), pathlib.Path("/lab/b/run")])
       ['a/run', 'b/run']
     """
-    whole = [path.resolve().parts for path in paths]
+    folders = [path.resolve().parts for path in paths]
     depth = 1
-    while len({parts[-depth:] for parts in whole}) < len(whole):
+    while len({parts[-depth:] for parts in folders}) < len(folders):
         depth += 1
-    return ["/".join(parts[-depth:]) for parts in whole]
+    return ["/".join(parts[-depth:]) for parts in folders]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-_WHOLE = [  # columns of whole numbers, which pandas turns into floats where one is missing
+_INTEGER_COLUMNS = [  # pandas turns them into floats where a value is missing
     *("replicate", "level", "kept", "prunable", "step", "steps"),
     *("start_step", "best_step", "stopped_step", "nan_step"),
 ]
@@ -22,7 +22,7 @@ def to_json(frame: pd.DataFrame) -> str:
       >>> to_json(pd.DataFrame({"level": [3], "best_step": [float("nan")]}))
       '[\n{"level": 3, "best_step": null}\n]'
     """
-    records = _whole(frame).astype(object).to_dict("records")
+    records = _with_integers(frame).astype(object).to_dict("records")
     rows = [json.dumps({key: _plain(value) for key, value in row.items()}) for row in records]
     return "[\n" + ",\n".join(rows) + "\n]"
 
@@ -34,7 +34,7 @@ def to_csv(frame: pd.DataFrame) -> str:
       >>> to_csv(pd.DataFrame({"level": [3], "best_step": [float("nan")]}))
       'level,best_step\n3,\n'
     """
-    return _whole(frame).to_csv(index=False, lineterminator="\n")
+    return _with_integers(frame).to_csv(index=False, lineterminator="\n")
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -86,7 +86,7 @@ def _write_json(frame: pd.DataFrame, path: pathlib.Path) -> None:
 
 
 def _write_parquet(frame: pd.DataFrame, path: pathlib.Path) -> None:
-    _whole(frame).to_parquet(path, engine="pyarrow", index=False)
+    _with_integers(frame).to_parquet(path, engine="pyarrow", index=False)
 
 
 WRITERS: dict[str, Callable[[pd.DataFrame, pathlib.Path], None]] = {
@@ -96,8 +96,8 @@ WRITERS: dict[str, Callable[[pd.DataFrame, pathlib.Path], None]] = {
 }
 
 
-def _whole(frame: pd.DataFrame) -> pd.DataFrame:
-    present = [column for column in _WHOLE if column in frame.columns]
+def _with_integers(frame: pd.DataFrame) -> pd.DataFrame:
+    present = [column for column in _INTEGER_COLUMNS if column in frame.columns]
     return frame.astype(dict.fromkeys(present, float)).astype(dict.fromkeys(present, "Int64"))
 
 

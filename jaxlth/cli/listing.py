@@ -13,8 +13,8 @@ def render(runs: Sequence[RunInfo]) -> Table:
     for heading in ("run", "state", "networks", "size", "created (UTC)"):
         table.add_column(heading, overflow="fold")
     for run in runs:
-        asked = "?" if run.expected is None else run.expected
-        networks, created = f"{run.finished}/{asked}", run.created[:16].replace("T", " ")
+        requested = "?" if run.expected is None else run.expected
+        networks, created = f"{run.finished}/{requested}", run.created[:16].replace("T", " ")
         table.add_row(run.path.name, run.state, networks, _size(run.bytes), created)
     return table
 
@@ -26,9 +26,9 @@ def _size(count: int) -> str:
       >>> _size(900), _size(52_400_000)
       ('900 B', '52.4 MB')
     """
-    value, unit = float(count), "B"
+    value, suffix = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:
             break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value, suffix = value / 1000, larger
+    return f"{value:.0f} B" if suffix == "B" else f"{value:.1f} {suffix}"

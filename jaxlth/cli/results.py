@@ -89,7 +89,7 @@ def run_folders(names: Sequence[str], out: str, *, everything: bool = False) -> 
         infos = store.runs(out)
         require(bool(infos), f"There are no runs in {out!r}; make one with: jaxlth imp")
         return [info.path for info in (infos if everything else infos[-1:])]
-    paths = store.damage.skip_damaged([_named(name, out) for name in names], _whole)
+    paths = store.damage.skip_damaged([_named(name, out) for name in names], _undamaged)
     return list({path.resolve(): path for path in paths}.values())
 
 
@@ -100,12 +100,12 @@ def _named(name: str, out: str) -> str | pathlib.Path:
     inside = pathlib.Path(out) / name
     if not store.is_remote(out) and store.is_run(inside):
         return inside
-    found = {info.path.name: info.path for info in store.runs(out)}
-    require(bool(found), f"There is no folder {name!r}, and there are no runs in {out!r}.")
-    return found[check_choice("run", name, found)]
+    paths = {info.path.name: info.path for info in store.runs(out)}
+    require(bool(paths), f"There is no folder {name!r}, and there are no runs in {out!r}.")
+    return paths[check_choice("run", name, paths)]
 
 
-def _whole(path: str | pathlib.Path) -> pathlib.Path:
+def _undamaged(path: str | pathlib.Path) -> pathlib.Path:
     """Return the folder of a run; StoreError says that it is damaged, or none."""
     run = store.open_readonly(path)
     return run.path if store.is_remote(path) else pathlib.Path(path)

@@ -170,7 +170,7 @@ class Compaction:
         if len(inputs) == self._full[0]:
             return self._experiment.device_data
 
-        def seen(split: Split) -> Split:
+        def with_inputs(split: Split) -> Split:
             rows = split.images.reshape((len(split.images), -1))
             return split._replace(images=rows[:, inputs][:, None, :, None])
 
@@ -180,9 +180,9 @@ class Compaction:
 
         return DeviceDataset(
             Dataset(
-                train=seen(dataset.train),
-                validation=None if dataset.validation is None else seen(dataset.validation),
-                test=seen(dataset.test),
+                train=with_inputs(dataset.train),
+                validation=None if dataset.validation is None else with_inputs(dataset.validation),
+                test=with_inputs(dataset.test),
                 mean=norm(dataset.mean),
                 std=norm(dataset.std),
             )

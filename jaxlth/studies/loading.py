@@ -206,7 +206,7 @@ class LoadedExperiment:
         )
 
     @functools.cached_property
-    def seen(self) -> Classifier:
+    def classifier(self) -> Classifier:
         """How evaluations see the network."""
         config = self.prunable.config.data
         return Classifier(self.prunable.model, data.NORMALIZERS[config.normalize], self.info.tasks)

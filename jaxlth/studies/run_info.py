@@ -59,14 +59,14 @@ def has_artifacts(path: pathlib.Path, enough: Callable[[Run], bool]) -> bool:
     return distributed.on_main(lambda: store.is_run(path) and enough(store.open_readonly(path)))
 
 
-def require_artifact(run: Run, unit: str) -> None:
-    """Ask for a unit of a run that somebody names.
+def require_artifact(run: Run, artifact: str) -> None:
+    """Check that a run has an artifact.
 
     Raises:
-      ValueError: the run has no such unit.
+      ValueError: the run has no such artifact.
     """
-    message = f"The run {run.path.name} has no {unit}; `jaxlth results` shows what it has."
-    settings.require(run.has(unit), message)
+    message = f"The run {run.path.name} has no {artifact}; `jaxlth results` shows what it has."
+    settings.require(run.has(artifact), message)
 
 
 def check_same_data(run: Run, data: Identity) -> None:

@@ -96,7 +96,7 @@ class _Group:
         def summing(function: Callable[..., Any]) -> Callable[..., Any]:
             def sums(trees: tuple[Any, Any], batch: Split, mean_std: Any) -> Any:
                 network, mask = trees
-                return function(experiment.seen, network, mask, batch, mean_std)
+                return function(experiment.classifier, network, mask, batch, mean_std)
 
             return compiled.make_sums(sums)
 

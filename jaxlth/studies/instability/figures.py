@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from jaxlth.plots import axis_scales, control_styles, result_table, theme
 from jaxlth.studies import tables
-from jaxlth.studies.instability.summary import DENSE, pairs, principal, reference, since
+from jaxlth.studies.instability.summary import DENSE, first_step, pairs, principal, reference
 
 DISTANCES = {
     "l2_distance": "L2 distance of weights",
@@ -203,14 +203,14 @@ def _from_step(rows: pd.DataFrame) -> pd.Series:
 
 def _medians(rows: pd.DataFrame, column: str) -> dict[float, float]:
     """Return, by density, the median over pairs of the step from which on a column holds."""
-    found = {}
+    medians = {}
     for density, of in rows.groupby("density"):
-        each = [
-            since(pair.sort_values("step_k"), column)
+        steps = [
+            first_step(pair.sort_values("step_k"), column)
             for _, pair in of.groupby(["replicate", "twins"])
         ]
-        found[float(density)] = float(np.median([np.inf if s is None else s for s in each]))
-    return {density: step if np.isfinite(step) else np.nan for density, step in found.items()}
+        medians[float(density)] = float(np.median([np.inf if s is None else s for s in steps]))
+    return {density: step if np.isfinite(step) else np.nan for density, step in medians.items()}
 
 
 def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
@@ -287,10 +287,8 @@ def _band(
     """Draw means, and their standard deviation as a band if the line is solid."""
     x, deviation = by.index.to_numpy(float), by["std"].fillna(0)
     style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": dash, "alpha": alpha}
-    axes.plot(x, by["mean"], label=label, **style)
-    low, high = by["mean"] - deviation, by["mean"] + deviation
-    if dash == "-":
-        axes.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+    band = (by["mean"] - deviation, by["mean"] + deviation) if dash == "-" else None
+    theme.plot_mean(axes, x, by["mean"], band, band_alpha=0.12, label=label, **style)
 
 
 def _step_axis(axes: Axes, rows: pd.DataFrame) -> None:

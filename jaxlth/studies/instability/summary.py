@@ -85,7 +85,7 @@ def summary(results: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.
     """
     rows = pairs(results)
     by = rows.groupby(["network", "length", "step_k"], sort=False)
-    found = by.agg(
+    table = by.agg(
         density=("density", "first"),
         test_mean=("test_instability", "mean"),
         test_sd=("test_instability", "std"),
@@ -95,13 +95,13 @@ def summary(results: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.
         pairs=("test_instability", "size"),
         error=("test_error", "mean"),
     ).reset_index()
-    found = found.assign(accuracy=1 - found["error"]).drop(columns="error")
-    keys = zip(found["network"], found["length"], found["step_k"], strict=True)
+    table = table.assign(accuracy=1 - table["error"]).drop(columns="error")
+    keys = zip(table["network"], table["length"], table["step_k"], strict=True)
     means = _of_means(results)
-    found = found.assign(mean_accuracy=[means.get(key, math.nan) for key in keys])
-    return found.assign(
-        stable=(found["test_mean"] < threshold) & (found["n"] == found["pairs"]),
-        matches=tables.matching(found["accuracy"], reference(results), tolerance),
+    table = table.assign(mean_accuracy=[means.get(key, math.nan) for key in keys])
+    return table.assign(
+        stable=(table["test_mean"] < threshold) & (table["n"] == table["pairs"]),
+        matches=tables.matching(table["accuracy"], reference(results), tolerance),
     )
 
 
@@ -141,12 +141,12 @@ def onset(summary: pd.DataFrame, column: str) -> dict[str, int | None]:
       summary: as `summary` returns it; of twins trained for the steps that remain, where there are.
       column: "stable" or "matches".
     """
-    found = {}
+    steps = {}
     for network, rows in summary.groupby("network", sort=False):
         remaining = rows[rows["length"] == "remaining"]
         rows = remaining if len(remaining) else rows
-        found[str(network)] = since(rows.sort_values("step_k"), column)
-    return found
+        steps[str(network)] = first_step(rows.sort_values("step_k"), column)
+    return steps
 
 
 def render(summary: pd.DataFrame, *, threshold: float, tolerance: float) -> Table:
@@ -191,18 +191,18 @@ def sentence(summary: pd.DataFrame) -> str:
     def when(step: int | None) -> str:
         return "at none" if step is None else f"from step {step} on"
 
-    told = [
+    clauses = [
         f"{network} is stable {when(stable[network])}, and matches {when(matching[network])}"
         for network in stable
     ]
-    return f"Of the steps asked for: {'; '.join(told)}."
+    return f"Of the steps asked for: {'; '.join(clauses)}."
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows by network, dense ones first, then by density, length of training and step."""
-    known = [DENSE, *control_styles.CONTROL_STYLES]
+    listed = [DENSE, *control_styles.CONTROL_STYLES]
     ranks = rows.assign(
-        rank=[known.index(name) if name in known else len(known) for name in rows["control"]],
+        rank=[listed.index(name) if name in listed else len(listed) for name in rows["control"]],
         sparsity=-rows["density"],
     )
     order = ["rank", "control", "sparsity", "length", "step_k", "compared_step"]
@@ -211,10 +211,12 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _filled(rows: pd.DataFrame) -> pd.DataFrame:
     """Return pairs with all columns that are read: older runs, and lost pairs, lack some."""
-    known = set(rows.columns)
-    rows = rows.reindex(columns=[*rows.columns, *(name for name in MEASURED if name not in known)])
+    columns = set(rows.columns)
+    rows = rows.reindex(
+        columns=[*rows.columns, *(name for name in MEASURED if name not in columns)]
+    )
     last = rows["compared_step"] == rows["compared_step"].max()
-    at_end = rows["at_end"].astype("boolean").fillna(last) if "at_end" in known else last
+    at_end = rows["at_end"].astype("boolean").fillna(last) if "at_end" in columns else last
     return rows.assign(
         **{name: rows[name].astype(float) for name in MEASURED},
         estimated=_estimated(rows),
@@ -231,7 +233,7 @@ def _network(row: Any) -> str:
     return f"{label} at {result_table.percent(row.density)} %{more}"
 
 
-def since(rows: pd.DataFrame, column: str) -> int | None:
+def first_step(rows: pd.DataFrame, column: str) -> int | None:
     """Return the first step from which on a column holds, of rows in the order of steps."""
     holds = rows[column].to_numpy(bool)
     missing = np.flatnonzero(~holds)

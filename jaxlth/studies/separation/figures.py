@@ -29,7 +29,7 @@ def overview(results: pd.DataFrame) -> Figure:
     """
     separation.check(results, *(f"weights.{name}" for name in outcome_plots.CATEGORY_STYLES))
     _check_tasks(results)
-    found = separation.outcomes(results)
+    outcomes = separation.outcomes(results)
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (left, right) = theme.new_figure(panels=2)
         for name, style, column in _task_lines(results):
@@ -39,8 +39,8 @@ def overview(results: pd.DataFrame) -> Figure:
         for name, style in outcome_plots.CATEGORY_STYLES.items():
             by = _statistics(results[f"weights.{name}"], results)
             outcome_plots.error_bars(right, by, style=style, label=name)
-        outcome_plots.stars(left, found, "level", "test_accuracy", scale=100)
-        outcome_plots.stars(right, found, "level", "active")
+        outcome_plots.stars(left, outcomes, "level", "test_accuracy", scale=100)
+        outcome_plots.stars(right, outcomes, "level", "active")
         axis_scales.symlog_axis(right)
         left.set_ylabel(outcome_plots.ACCURACY_LABEL)
         right.set_ylabel("Weights")
@@ -53,19 +53,19 @@ def overview(results: pd.DataFrame) -> Figure:
 def performance(results: pd.DataFrame) -> Figure:
     """Return test accuracy by available weights, a line a network, the separation a star (4.20)."""
     separation.check(results, "test_accuracy")
-    found = separation.outcomes(results)
+    outcomes = separation.outcomes(results)
     several = results["run"].nunique() > 1
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
-        for place, network in enumerate(found.itertuples()):
+        for place, network in enumerate(outcomes.itertuples()):
             rows = _of(results, network.run, network.replicate)
             name = f"replicate {network.replicate}"
             name = f"{network.run}, {name}" if several else name
             color, marker = outcome_plots.task_style(place)
-            look: dict[str, Any] = {"color": color, "marker": marker}
-            look |= {"label": name if len(found) <= _NAMED else f"_{name}"}
-            axes.plot(rows["kept"], 100 * result_table.survived(rows, "test_accuracy"), **look)
-        outcome_plots.stars(axes, found, "kept", "test_accuracy", scale=100)
+            style: dict[str, Any] = {"color": color, "marker": marker}
+            style |= {"label": name if len(outcomes) <= _NAMED else f"_{name}"}
+            axes.plot(rows["kept"], 100 * result_table.survived(rows, "test_accuracy"), **style)
+        outcome_plots.stars(axes, outcomes, "kept", "test_accuracy", scale=100)
         outcome_plots.weights_axis(axes, results["kept"])
         axes.set_ylabel(outcome_plots.ACCURACY_LABEL)
         if axes.get_legend_handles_labels()[0]:
@@ -103,11 +103,11 @@ def unused(results: pd.DataFrame) -> Figure:
     kept = results["kept"].astype(float)
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=2)
-        for axes, whole, title in zip(
+        for axes, divisor, title in zip(
             panels, (1, kept / 100), ("Weights", "Of the available weights (%)"), strict=True
         ):
             for name in names:
-                by = _statistics(results[f"weights.{name}"] / whole, results)
+                by = _statistics(results[f"weights.{name}"] / divisor, results)
                 outcome_plots.error_bars(
                     axes, by, style=outcome_plots.CATEGORY_STYLES[name], label=name
                 )
@@ -135,8 +135,8 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
     separation.check(results, *(f"decided_by_{by}" for by in ends), one_run=True)
     rows = results[results["replicate"] == replicate].sort_values("level")
     if rows.empty:
-        known = ", ".join(str(each) for each in sorted(set(results["replicate"])))
-        raise ValueError(f"`replicate` must be one of {known}; got {replicate}.")
+        replicates = ", ".join(map(str, sorted(set(results["replicate"]))))
+        raise ValueError(f"`replicate` must be one of {replicates}; got {replicate}.")
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=2)
         for axes, (by, layers) in zip(panels, ends.items(), strict=True):
@@ -161,10 +161,12 @@ def _hidden(count: int) -> list[str]:
 
 def _mark_separation(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw a line at the level where a network separates, and say so."""
-    apart = rows.loc[rows["state"] == "separated", "level"]
-    if len(apart):
-        axes.axvline(apart.iloc[0], color=outcome_plots.STAR["color"], linestyle=":", linewidth=1)
-        theme.note(axes, f"dotted: separated, level {apart.iloc[0]}")
+    separated = rows.loc[rows["state"] == "separated", "level"]
+    if len(separated):
+        axes.axvline(
+            separated.iloc[0], color=outcome_plots.STAR["color"], linestyle=":", linewidth=1
+        )
+        theme.note(axes, f"dotted: separated, level {separated.iloc[0]}")
 
 
 def _levels_axis(axes: Axes) -> None:

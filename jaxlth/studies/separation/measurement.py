@@ -32,56 +32,59 @@ class Measurement:
         kept = [keep & (categories[name] != inactive) for name, keep in trees.named(mask).items()]
         return jax.tree.unflatten(jax.tree.structure(mask), kept)
 
-    def __call__(self, made: Ticket) -> Mapping[str, Any]:
+    def __call__(self, ticket: Ticket) -> Mapping[str, Any]:
         """Return what a network's graph says, and its errors on the test split task by task."""
-        found = self._categories(made.mask)
-        parts = graphs.components(found)
+        categories = self._categories(ticket.mask)
+        parts = graphs.components(categories)
         covered = graphs.coverage(parts, self._tasks, by=self._config.coverage)
-        weights = tuple(self._prunable(found).values())  # so that they add up to those kept
+        weights = tuple(self._prunable(categories).values())  # so that they add up to those kept
         count = {
             name: {
                 each: getattr(graphs.count(of), each) for each in ("active", "inactive", "zombie")
             }
-            for name, of in (("weights", weights), ("units", found.units))
+            for name, of in (("weights", weights), ("units", categories.units))
         }
         return {
             "state": graphs.state(covered),
             "subnetworks": parts.number,
             **count,
-            "widths": [len(units) for units in found.units],
+            "widths": [len(units) for units in categories.units],
             "coverage": np.round(covered, 6).tolist(),
-            "decided_by_outputs": self._decided(found, "outputs"),
-            "decided_by_inputs": self._decided(found, "inputs"),
-            "tasks": self._on_test(made),
+            "decided_by_outputs": self._decided(categories, "outputs"),
+            "decided_by_inputs": self._decided(categories, "inputs"),
+            "tasks": self._on_test(ticket),
         }
 
-    def _decided(self, found: graphs.Categories, by: Any) -> list[float | None]:
-        shares = graphs.degrees_of_separation(found, self._tasks, by=by)
+    def _decided(self, categories: graphs.Categories, by: Any) -> list[float | None]:
+        shares = graphs.degrees_of_separation(categories, self._tasks, by=by)
         return [None if math.isnan(share) else round(share, 6) for share in shares]
 
-    def _on_test(self, made: Ticket) -> dict[str, Any]:
+    def _on_test(self, ticket: Ticket) -> dict[str, Any]:
         """Return loss and accuracy of each task on the test split."""
         dataset = self._experiment.device_data.dataset
         assert isinstance(dataset, Dataset)  # as `prepare` saw to
-        sums = self._by_task(made.network, made.mask, dataset.test, (dataset.mean, dataset.std))
+        sums = self._by_task(ticket.network, ticket.mask, dataset.test, (dataset.mean, dataset.std))
         losses, rights = (np.asarray(each) / len(dataset.test.labels) for each in sums)
         return {
             name: {"test_loss": float(loss), "test_accuracy": float(right)}
             for name, loss, right in zip(self._names, losses, rights, strict=True)
         }
 
-    def _summed(self, network: Network, mask: masks.Mask, split: Any, norms: Any) -> Any:
-        seen = self._experiment.seen
+    def _summed(self, network: Network, mask: masks.Mask, split: Any, mean_std: Any) -> Any:
+        classifier = self._experiment.classifier
         return evaluation.sum_over_split(
-            lambda batch: evaluation.metric_sums_by_task(seen, network, mask, batch, norms), split
+            lambda batch: evaluation.metric_sums_by_task(
+                classifier, network, mask, batch, mean_std
+            ),
+            split,
         )
 
     def _categories(self, mask: masks.Mask) -> graphs.Categories:
         return graphs.categories(self._experiment.prunable.zeros, mask)
 
-    def _prunable(self, found: graphs.Categories) -> dict[str, np.ndarray]:
+    def _prunable(self, categories: graphs.Categories) -> dict[str, np.ndarray]:
         """Return the categories of the weights of each tensor that may be pruned."""
-        every = dict(zip(graphs.kernels(found.wiring), found.weights, strict=True))
+        every = dict(zip(graphs.kernels(categories.wiring), categories.weights, strict=True))
         return {name: every[name] for name in trees.names(self._experiment.prunable.dense)}
 
 

@@ -1,4 +1,4 @@
-"""Networks that fall apart along their tasks: what became of each, as tables.
+"""Networks that fall apart along their tasks: tables of their outcomes.
 
 The table of results has a row for each network trained, of the kind `jaxlth separation` stores. A
 *network* here is a replicate of a run through all its levels; its *outcome* sums up its states:
@@ -59,7 +59,7 @@ def check(results: pd.DataFrame, *columns: str, one_run: bool = False) -> None:
 
 
 def outcome(states: Sequence[str]) -> str:
-    """Return what became of a network, of its states in the order of levels.
+    """Return the outcome of a network, from its states in the order of levels.
 
     Example:
       >>> outcome(["interconnected", "separated", "degraded"])
@@ -76,7 +76,7 @@ def outcome(states: Sequence[str]) -> str:
 
 
 def outcomes(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each network: what became of it, and how it did where it separated.
+    """Return a row for each network: its outcome, and its numbers where it separated.
 
     Columns: run, replicate, widths (None where not stored), outcome; levels, how often it was
     pruned; `level`, `kept`, `active`, `test_accuracy`, `test_loss` and `tasks.NAME.test_accuracy`
@@ -92,21 +92,21 @@ def outcomes(results: pd.DataFrame) -> pd.DataFrame:
     check(results)
     measured = [name for name in ("test_accuracy", "test_loss") if name in results]
     measured += [f"tasks.{name}.test_accuracy" for name in tasks(results)]
-    found = []
+    networks = []
     for (run, replicate), rows in results.sort_values("level").groupby(NETWORK, sort=False):
         first, last = rows[rows["state"] == "separated"].head(1), rows.iloc[-1]
-        became = outcome(list(rows["state"]))
-        if became == "interconnected" and rows["nan_step"].notna().any():
-            became = "diverged"
+        final = outcome(list(rows["state"]))
+        if final == "interconnected" and rows["nan_step"].notna().any():
+            final = "diverged"
         row = {"run": run, "replicate": replicate, "widths": last.get("widths")}
-        row |= {"outcome": became, "levels": int(last["level"])}
+        row |= {"outcome": final, "levels": int(last["level"])}
         for name, column in (("level", "level"), ("kept", "kept"), ("active", "weights.active")):
             row[name] = int(first[column].iloc[0]) if len(first) else pd.NA
         for name in measured:
             row[name] = result_table.survived(first, name).iloc[0] if len(first) else math.nan
         row |= {"last_kept": int(last["kept"]), "last_active": int(last["weights.active"])}
-        found.append(row)
-    table = pd.DataFrame(found).astype(dict.fromkeys(["level", "kept", "active"], "Int64"))
+        networks.append(row)
+    table = pd.DataFrame(networks).astype(dict.fromkeys(["level", "kept", "active"], "Int64"))
     order = {run: place for place, run in enumerate(dict.fromkeys(results["run"]))}
     return table.sort_values(
         NETWORK, key=lambda column: column.map(order) if column.name == "run" else column
@@ -125,13 +125,13 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     """
     check(results, "density", "test_accuracy", one_run=True)
     numbers = results[["density", "kept", "weights.active"]].astype(float)
-    found = numbers.groupby(results["level"]).mean().rename(columns={"weights.active": "active"})
+    levels = numbers.groupby(results["level"]).mean().rename(columns={"weights.active": "active"})
     for state in STATES:
-        found[state] = (results["state"] == state).groupby(results["level"]).sum()
+        levels[state] = (results["state"] == state).groupby(results["level"]).sum()
     for name in ["test_accuracy", *(f"tasks.{task}.test_accuracy" for task in tasks(results))]:
-        found[name] = result_table.survived(results, name).groupby(results["level"]).mean()
-    found["failed"] = results["nan_step"].notna().groupby(results["level"]).sum()
-    return found.reset_index()
+        levels[name] = result_table.survived(results, name).groupby(results["level"]).mean()
+    levels["failed"] = results["nan_step"].notna().groupby(results["level"]).sum()
+    return levels.reset_index()
 
 
 def render(summary: pd.DataFrame) -> Table:
@@ -169,30 +169,30 @@ def sentence(results: pd.DataFrame) -> str:
       >>> sentence(table.assign(**{"weights.active": [40, 18]}))
       'The network separated at level 1 with 18 active weights of 20 available.'
     """
-    found = outcomes(results)
-    total, apart = len(found), found[found["level"].notna()]
-    rest = _rest(found["outcome"], degraded="degraded before" if len(apart) else "degraded")
-    if apart.empty:
+    table = outcomes(results)
+    total, separated = len(table), table[table["level"].notna()]
+    rest = _rest(table["outcome"], degraded="degraded before" if len(separated) else "degraded")
+    if separated.empty:
         if total == 1:
             return f"The network {rest.partition(' ')[2]}; it did not separate."
         return f"None of {total} networks separated; {rest}."
-    first = apart.sort_values("level", kind="stable").iloc[0]
-    comma = "" if total == 1 else ", first" if len(apart) > 1 else ","
+    first = separated.sort_values("level", kind="stable").iloc[0]
+    comma = "" if total == 1 else ", first" if len(separated) > 1 else ","
     active = f"{first['active']:,} active weight{'s' if first['active'] != 1 else ''}"
     parts = [
-        f"{_who(len(apart), total)} separated{comma} at level {first['level']} with {active} of "
-        f"{first['kept']:,} available"
+        f"{_who(len(separated), total)} separated{comma} at level {first['level']} with {active} "
+        f"of {first['kept']:,} available"
     ]
-    later = int((found["outcome"] == "separated-degraded").sum())
-    parts += [f"{_them(later, total)} degraded later"] if later else []
+    degraded = int((table["outcome"] == "separated-degraded").sum())
+    parts += [f"{_them(degraded, total)} degraded later"] if degraded else []
     return "; ".join([*parts, *filter(None, [rest])]) + "."
 
 
 def example(results: pd.DataFrame) -> int:
     """Return the replicate to be shown of a run: the first that separated, else the first."""
-    found = outcomes(results)
-    apart = found[found["level"].notna()]
-    return int((found if apart.empty else apart)["replicate"].iloc[0])
+    table = outcomes(results)
+    separated = table[table["level"].notna()]
+    return int((table if separated.empty else separated)["replicate"].iloc[0])
 
 
 def tasks(results: pd.DataFrame) -> list[str]:

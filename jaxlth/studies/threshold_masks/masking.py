@@ -75,7 +75,7 @@ class Untrained:
         self._splits = {name: split for name, split in named.items() if split is not None}
 
         def sums(start: Ticket, batch: Any, mean_std: Any) -> evaluation.MetricSums:
-            return evaluation.metric_sums(experiment.seen, *start, batch, mean_std)
+            return evaluation.metric_sums(experiment.classifier, *start, batch, mean_std)
 
         self._sums = compiled_training.compiled(self._layout).make_sums(sums)
 

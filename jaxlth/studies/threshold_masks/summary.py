@@ -216,11 +216,11 @@ def figure(
             f"`results` have no network of the kind {' or '.join(sorted(_OF[part]))} yet that did "
             f"not diverge; the panel {part} draws those.",
         )
-    seen = _Seen(networks(results, curves, split=split), curves, split, groups)
+    data = _PlotData(networks(results, curves, split=split), curves, split, groups)
     with matplotlib.rc_context(theme.RC_PARAMS):
         made, panels = theme.new_figure(panels=len(parts))
         for axes, part in zip(panels, parts, strict=True):
-            PARTS[part](axes, seen)
+            PARTS[part](axes, data)
     return made
 
 
@@ -231,8 +231,8 @@ def drawable(results: pd.DataFrame) -> list[str]:
     return [part for part, kinds in _OF.items() if kinds & there]
 
 
-class _Seen(NamedTuple):
-    """What is drawn."""
+class _PlotData(NamedTuple):
+    """The data of a figure."""
 
     networks: pd.DataFrame
     curves: pd.DataFrame
@@ -265,19 +265,19 @@ class _Seen(NamedTuple):
         return found | {", ".join(part): tuple(part) for part in parts}
 
 
-def _long(axes: Axes, seen: _Seen) -> None:
+def _long(axes: Axes, data: _PlotData) -> None:
     """Draw the loss of the long training."""
-    losses = seen.losses(["long"])
+    losses = data.losses(["long"])
     _band(axes, losses.dropna(), theme.LineStyle(theme.BLUE, ""), "mean and deviation")
     mean = losses.mean(axis=1)
     axes.axvline(mean.idxmin(), color=theme.GRAY, linestyle=":", linewidth=1)
     theme.note(axes, f"dotted: least mean loss, step {mean.idxmin()}")
-    _loss_axes(axes, seen, losses)
+    _loss_axes(axes, data, losses)
 
 
-def _short(axes: Axes, seen: _Seen) -> None:
+def _short(axes: Axes, data: _PlotData) -> None:
     """Draw the loss of the training that stops, the mean until the first replicate does."""
-    losses = seen.losses(["short"])
+    losses = data.losses(["short"])
     for _, column in losses.items():
         each = column.dropna()
         axes.plot(each.index, each, color=theme.GRAY, alpha=0.35, linewidth=0.6)
@@ -285,51 +285,51 @@ def _short(axes: Axes, seen: _Seen) -> None:
     axes.plot([], [], "o", color=theme.ORANGE, label="end of a replicate")
     _band(axes, losses.dropna(), theme.LineStyle(theme.BLUE, ""), "mean and deviation")
     axes.legend()
-    _loss_axes(axes, seen, losses)
+    _loss_axes(axes, data, losses)
 
 
-def _densities(axes: Axes, seen: _Seen) -> None:
+def _densities(axes: Axes, data: _PlotData) -> None:
     """Draw what masks keep by threshold; dots are the thresholds chosen."""
-    found = by_threshold(seen.curves, split=seen.split)
+    found = by_threshold(data.curves, split=data.split)
     _bands(axes, found, "density", theme.BLUE)
-    _chosen(axes, seen, "density")
+    _plot_thresholds(axes, data, "density")
     _threshold_axes(axes, found)
     axes.set_ylabel("Weights kept (%)")
     axes.legend()
 
 
-def _accuracies(axes: Axes, seen: _Seen) -> None:
+def _accuracies(axes: Axes, data: _PlotData) -> None:
     """Draw the accuracy of untrained networks by threshold; dots are the thresholds chosen."""
-    found, rows = by_threshold(seen.curves, split=seen.split), untrained(seen.curves)
-    name = f"{seen.split}_accuracy"
+    found, rows = by_threshold(data.curves, split=data.split), untrained(data.curves)
+    name = f"{data.split}_accuracy"
     for _, each in rows.groupby("replicate"):
         axes.plot(each["threshold"], 100 * each[name], color=theme.GRAY, alpha=0.35, linewidth=0.6)
     _bands(axes, found, "accuracy", theme.BLUE)
-    _chosen(axes, seen, name)
+    _plot_thresholds(axes, data, name)
     _threshold_axes(axes, found)
     axes.set_ylabel(f"{theme.AXIS_LABELS[name]}, untrained")
     axes.legend()
 
 
-def _training(axes: Axes, seen: _Seen) -> None:
+def _training(axes: Axes, data: _PlotData) -> None:
     """Draw the loss in training of tickets and of dense networks."""
-    lines = _lines(seen)
-    drawn = [seen.losses(names) for _, names, _ in lines]
+    lines = _lines(data)
+    drawn = [data.losses(names) for _, names, _ in lines]
     for (title, _, style), losses in zip(lines, drawn, strict=True):
         _band(axes, losses, style, title, mark=True)
-    _loss_axes(axes, seen, *drawn)
+    _loss_axes(axes, data, *drawn)
     axes.legend(fontsize=8)
 
 
-def _sizes(axes: Axes, seen: _Seen) -> None:
+def _sizes(axes: Axes, data: _PlotData) -> None:
     """Draw what tickets keep, and the sizes of dense networks."""
-    for place, (_, names, style) in enumerate(_lines(seen)):
-        rows = seen.networks[seen.networks["network"].isin(names)]
+    for place, (_, names, style) in enumerate(_lines(data)):
+        rows = data.networks[data.networks["network"].isin(names)]
         sizes = 100 * rows.loc[rows["nan_step"].isna(), "density"]
         axes.barh(place, sizes.mean(), color=style.color, height=0.62)
         if sizes.std() > 0:
             axes.errorbar(sizes.mean(), place, xerr=sizes.std(), color=theme.BLACK, capsize=3)
-    titles = [title.replace(", ", ",\n") for title, _, _ in _lines(seen)]
+    titles = [title.replace(", ", ",\n") for title, _, _ in _lines(data)]
     axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -337,7 +337,7 @@ def _sizes(axes: Axes, seen: _Seen) -> None:
     axes.set_xlabel("Weights, of those of the baseline (%)")
 
 
-PARTS: dict[str, Callable[[Axes, _Seen], None]] = {
+PARTS: dict[str, Callable[[Axes, _PlotData], None]] = {
     "long": _long,
     "short": _short,
     "densities": _densities,
@@ -356,10 +356,10 @@ _OF = {  # kinds of networks that a part draws
 }
 
 
-def _lines(seen: _Seen) -> list[tuple[str, tuple[str, ...], theme.LineStyle]]:
+def _lines(data: _PlotData) -> list[tuple[str, tuple[str, ...], theme.LineStyle]]:
     """Return title, networks and look of the ticket, if there is one, and of each group."""
-    found = [(title, names) for title, names in seen.shown().items()]
-    if ((seen.networks["kind"] == "ticket") & seen.networks["nan_step"].isna()).any():
+    found = [(title, names) for title, names in data.shown().items()]
+    if ((data.networks["kind"] == "ticket") & data.networks["nan_step"].isna()).any():
         found.insert(0, ("ticket", ("ticket",)))
     looks = [control_styles.line_style("ticket"), *theme.STYLE_CYCLE[1:]]
     return [(*each, looks[place % len(looks)]) for place, each in enumerate(found)]
@@ -372,27 +372,23 @@ def _band(
     mean, spread = losses.mean(axis=1), losses.std(axis=1).fillna(0)
     every = max(1, len(mean) // 10)
     look: dict[str, Any] = {"marker": style.marker, "markevery": every} if mark else {}
-    axes.plot(mean.index, mean, color=style.color, label=title, zorder=3, **look)
-    axes.fill_between(
-        mean.index, mean - spread, mean + spread, color=style.color, alpha=0.18, linewidth=0
-    )
+    line: dict[str, Any] = {"color": style.color, "label": title, "zorder": 3}
+    theme.plot_mean(axes, mean.index, mean, (mean - spread, mean + spread), **line, **look)
 
 
 def _bands(axes: Axes, found: pd.DataFrame, name: str, color: str) -> None:
     """Draw mean and deviation by threshold, in percent."""
     mean, spread = 100 * found[f"{name}_mean"], 100 * found[f"{name}_sd"].fillna(0)
-    axes.plot(found["threshold"], mean, color=color, marker="o", label="mean and deviation")
-    axes.fill_between(
-        found["threshold"], mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0
-    )
+    line: dict[str, Any] = {"color": color, "marker": "o", "label": "mean and deviation"}
+    theme.plot_mean(axes, found["threshold"], mean, (mean - spread, mean + spread), **line)
 
 
-def _chosen(axes: Axes, seen: _Seen, name: str) -> None:
+def _plot_thresholds(axes: Axes, data: _PlotData, name: str) -> None:
     """Draw a dot for each replicate at the threshold that it chose."""
-    picked = seen.networks[seen.networks["kind"] == "thresholds"].dropna(subset=["threshold"])
-    if picked.empty:
+    best = data.networks[data.networks["kind"] == "thresholds"].dropna(subset=["threshold"])
+    if best.empty:
         return
-    rows = untrained(seen.curves).merge(picked[["replicate", "threshold"]])
+    rows = untrained(data.curves).merge(best[["replicate", "threshold"]])
     look: dict[str, Any] = {"color": theme.ORANGE, "linestyle": "", "marker": "D", "zorder": 5}
     axes.plot(rows["threshold"], 100 * rows[name], label="chosen by a replicate", **look)
 
@@ -409,10 +405,10 @@ def _threshold_axes(axes: Axes, found: pd.DataFrame) -> None:
         theme.note(axes, "gray: empties a layer of some replicate")
 
 
-def _loss_axes(axes: Axes, seen: _Seen, *drawn: pd.DataFrame) -> None:
+def _loss_axes(axes: Axes, data: _PlotData, *drawn: pd.DataFrame) -> None:
     """Label the axes, and show what comes after the first twentieth of training."""
     axes.set_xlabel("Training step")
-    axes.set_ylabel(f"{seen.split.capitalize()} loss")
+    axes.set_ylabel(f"{data.split.capitalize()} loss")
     axes.set_xlim(left=0)
     late = [each[each.index >= 0.05 * each.index.max()] for each in drawn]
     tops = [each.mean(axis=1) + each.std(axis=1).fillna(0) for each in late]
