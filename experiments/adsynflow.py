@@ -131,19 +131,19 @@ def report_on(run: pathlib.Path, folder: pathlib.Path, job: InstabilityConfig, j
     asked = frame["control"].isin(job.networks)
     sized = frame["asked_density"].isna() | (frame["asked_density"] == job.densities[0])
     frame = frame[(frame["kind"] == "dense") | (pairs & asked & sized)]
-    found = report.summary(frame, threshold=job.threshold, tolerance=cli.TOLERANCE)
-    found.round(5).to_csv(folder / "summary.csv", index=False)
-    config, last = step_chosen(found, judged), int(found["step_k"].max())
+    stability = report.summary(frame, threshold=job.threshold, tolerance=cli.TOLERANCE)
+    stability.round(5).to_csv(folder / "summary.csv", index=False)
+    config, last = step_chosen(stability, judged), int(stability["step_k"].max())
     rows = [
         {
             "network": network,
             "step_chosen": config,
-            "at_step_chosen": accuracy(found, network, config),
-            "at_step_0": accuracy(found, network, 0),
+            "at_step_chosen": accuracy(stability, network, config),
+            "at_step_0": accuracy(stability, network, 0),
             "last_step": last,
-            "at_last_step": accuracy(found, network, last),
+            "at_last_step": accuracy(stability, network, last),
         }
-        for network in dict.fromkeys(found["network"])
+        for network in dict.fromkeys(stability["network"])
     ]
     ends = pd.DataFrame(rows)
     ends.round(5).to_csv(folder / "adsynflow.csv", index=False)

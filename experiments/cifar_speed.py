@@ -98,8 +98,8 @@ def bare(network: str, batch_size: int, *, own: bool) -> Callable[[], Any]:
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.mean(), stats
 
-        (loss, stats), slopes = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        updates, opt = momentum.update(slopes, opt)
+        (loss, stats), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, opt = momentum.update(grads, opt)
         return models.Network(optax.apply_updates(state.params, updates), stats), opt, loss
 
     plain = mock.patch.object(convolution, "convolve", jax.lax.conv_general_dilated)

@@ -27,7 +27,7 @@ def changes(results: pd.DataFrame, against: Mapping[str, str]) -> pd.DataFrame:
 
     Args:
       results: the table of results of one run.
-      against: {method: its reference}, such as {"snip-ums": "snip-uss"}.
+      against: {method: its reference}, such as {"snip-before-rounds": "snip-before-once"}.
     """
     rows = method_summary.tickets(results)
     rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
@@ -107,7 +107,8 @@ def overlap(shared: pd.DataFrame) -> Figure:
     Dashed is what two masks share by chance.
 
     Args:
-      shared: columns schedules, such as "uss and iss", score, density, replicate and jaccard.
+      shared: columns schedules, such as "before-once and iterative-once", score, density,
+        replicate and jaccard.
 
     References:
       Lutz & Manai 2022, Figure 5.6.

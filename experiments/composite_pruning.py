@@ -13,10 +13,11 @@ Runs are kept in --out and go on where they were stopped; the tables and figures
 written to --results. `--draw` makes only these, from the runs that are there.
 
 Expected (Figures 5.11 to 5.14, Table 5.4), in percent at 50, 10, 1.5, 1 and 0.5 % of weights:
-magnitude iss (IMP) 98.15, 97.99, 96.53, 95.79, 90.91; snip ums 98.05, 97.56, 94.67, 93.84, 89.83;
-synflow ums 97.99, 97.33, 95.28, 93.99, 88.89; magnitude before training 97.92, 97.32, 94.47, 90.86,
-64.17; grasp+magnitude 98.14, 97.27, 95.12, 93.73, 90.51. Dense: 98.24; on SNIP scores 97.86, on
-bi-modal weights 97.81, on SynFlow scores 96.60, on GraSP scores 80.83.
+magnitude iterative-once (IMP) 98.15, 97.99, 96.53, 95.79, 90.91; snip before-rounds 98.05, 97.56,
+94.67, 93.84, 89.83; synflow before-rounds 97.99, 97.33, 95.28, 93.99, 88.89; magnitude before
+training 97.92, 97.32, 94.47, 90.86, 64.17; grasp+magnitude 98.14, 97.27, 95.12, 93.73, 90.51. Dense:
+98.24; on SNIP scores 97.86, on bi-modal weights 97.81, on SynFlow scores 96.60, on GraSP scores
+80.83.
 """
 
 import dataclasses
@@ -52,10 +53,25 @@ FEW = (0.015, 0.005)
 LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
 TRAININGS = (1, 2, 3, 5)
 WEIGHTS = ("standard", "bimodal", "snip", "grasp", "synflow")
-BASELINE = "snip-ums"
-OWN = {"magnitude": "iss", "snip": "uss", "grasp": "uss", "synflow": "ums"}  # as published
-BEST = {"uss": "synflow-ums", "ums": "synflow-ums", "iss": "magnitude-iss", "ims": "magnitude-iss"}
-PAIRS = (("uss", "iss"), ("ums", "ims"), ("uss", "ums"), ("iss", "ims"))
+BASELINE = "snip-before-rounds"
+OWN = {
+    "magnitude": "iterative-once",
+    "snip": "before-once",
+    "grasp": "before-once",
+    "synflow": "before-rounds",
+}  # as published
+BEST = {
+    "before-once": "synflow-before-rounds",
+    "before-rounds": "synflow-before-rounds",
+    "iterative-once": "magnitude-iterative-once",
+    "iterative-rounds": "magnitude-iterative-once",
+}
+PAIRS = (
+    ("before-once", "iterative-once"),
+    ("before-rounds", "iterative-rounds"),
+    ("before-once", "before-rounds"),
+    ("iterative-once", "iterative-rounds"),
+)
 
 
 def main(
@@ -93,19 +109,19 @@ def main(
             cli.run_study("prune-early", of_part(part, shared, scale), out=out)
         if part == "all":
             imp = of_part("schedules", shared, scale)
-            imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iss",))
+            imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iterative-once",))
             cli.run_study("prune-early", imp, out=out)
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)
-    found = report_on_trainings(shared, out, folder)
+    is_drawn = report_on_trainings(shared, out, folder)
     reports = {"schedules": report_on} | ({"meta": report_on_meta} if shared.replicates > 1 else {})
     for name, report_of in reports.items():
         config = of_part(name, shared, scale)
         run = store.folder(out, config, job="prune-early", label=run_label(config))
         if run.exists():
             report_of(run, config, folder)
-            found = True
-    settings.require(found, f"There is no run of this study in {out} to draw.")
+            is_drawn = True
+    settings.require(is_drawn, f"There is no run of this study in {out} to draw.")
     print(f"tables and figures: {folder}")
     return 0
 
@@ -139,23 +155,23 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
     asked = {
         "schedules": {
             "scores": FOUR if scale == "smoke" else (*FOUR, "grasp-magnitude", "random"),
-            "schedules": ("uss", "ums", "iss")
+            "schedules": ("before-once", "before-rounds", "iterative-once")
             if scale == "smoke"
-            else ("uss", "ums", "iss", "ims"),
+            else ("before-once", "before-rounds", "iterative-once", "iterative-rounds"),
         },
-        "stacks": {"scores": STACKS, "schedules": ("ums",)},
-        "weights": {"scores": FOUR, "schedules": ("ums",), "weights": WEIGHTS},
+        "stacks": {"scores": STACKS, "schedules": ("before-rounds",)},
+        "weights": {"scores": FOUR, "schedules": ("before-rounds",), "weights": WEIGHTS},
         "initial": {  # with one ticket each, since a run asks for some
             "scores": ("magnitude",),
-            "schedules": ("ums",),
+            "schedules": ("before-rounds",),
             "densities": (max(shared.densities),),
             "weights": WEIGHTS,
         },
-        "all": {"scores": STACKS, "schedules": ("ums",), "weights": WEIGHTS},
+        "all": {"scores": STACKS, "schedules": ("before-rounds",), "weights": WEIGHTS},
         # In a run of its own where fewer weights are learned from.
         "meta": {
             "scores": ("synflow", "magnitude", *(meta.NAMES if scale == "paper" else LEARNED)),
-            "schedules": ("uss", "ims"),
+            "schedules": ("before-once", "iterative-rounds"),
             "meta_weights": None if scale == "paper" else 50_000,
             "meta_density": min(shared.densities),
             "meta_replicates": max(1, min(2, shared.replicates - 1)),
@@ -210,16 +226,18 @@ def report_on_trainings(shared: PruneEarlyConfig, out: str, folder: pathlib.Path
             accuracies = last["test_accuracy"].agg(["mean", "min", "max", "count"]).to_dict()
             rows.append({"trainings": count, "density": last["density"].min()} | accuracies)
     if rows:
-        found = pd.DataFrame(rows)
-        found.round(5).to_csv(folder / "trainings.csv", index=False)
-        print(found.round(4).to_string(index=False))
+        trainings = pd.DataFrame(rows)
+        trainings.round(5).to_csv(folder / "trainings.csv", index=False)
+        print(trainings.round(4).to_string(index=False))
     return bool(rows)
 
 
 def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
     frame = store.table([run]).query("ablation == 'none' and prune_step == 0")
-    frame = frame[~frame["schedule"].isin(("after", "ltr"))]  # of the study that shares the run
+    frame = frame[
+        ~frame["schedule"].isin(("after", "after-rewind"))
+    ]  # of the study that shares the run
     baseline = BASELINE if BASELINE in set(frame["control"]) else None
     summary = method_summary.summary(frame, tolerance=cli.TOLERANCE, baseline=baseline)
     summary.drop(columns="matches").round(5).to_csv(folder / "methods.csv", index=False)
@@ -228,7 +246,7 @@ def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path)
     single = frame["score"].isin((*FOUR, "grasp-magnitude", "random", "none"))
     stacked = frame["score"].str.contains("+", regex=False)
     four = frame["score"].isin((*FOUR, "none"))
-    upfront = frame["schedule"].isin(("none", "ums"))
+    upfront = frame["schedule"].isin(("none", "before-rounds"))
     first_of_stack = frame["score"].str.partition("+")[0]
     drawn = {
         "figure_5-1": (standard & single & ~stacked, "schedule", "score"),
@@ -262,7 +280,9 @@ def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         f"{score}-{schedule}": reference for score in single for schedule, reference in BEST.items()
     }
     standard = {
-        f"{score}-ums-on-{weights}": f"{score}-ums" for score in FOUR for weights in WEIGHTS
+        f"{score}-before-rounds-on-{weights}": f"{score}-before-rounds"
+        for score in FOUR
+        for weights in WEIGHTS
     }
     positive = {f"grasp-magnitude-{schedule}": f"grasp-{schedule}" for schedule in BEST}
     dense = {artifacts.dense_name(weights): "dense" for weights in WEIGHTS}
@@ -283,22 +303,22 @@ def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
 def against_others(frame: pd.DataFrame, against: dict[str, str]) -> pd.DataFrame:
     """Return mean accuracies of methods and of others, by density, and p of Welch's test."""
     values, rows = method_summary.test_accuracies(frame), []
-    for (method, density), found in values.items():
+    for (method, density), accuracies in values.items():
         of = against.get(method, method)
         other = values.get((of, density), np.array([]))
         if of != method and len(other):
-            means = {"mean": found.mean(), "other": other.mean()}
+            means = {"mean": accuracies.mean(), "other": other.mean()}
             which = {"method": method, "against": of, "density": density}
-            rows.append(which | means | {"p": method_summary.welch(found, other)})
+            rows.append(which | means | {"p": method_summary.welch(accuracies, other)})
     return pd.DataFrame(rows)
 
 
 def rank(frame: pd.DataFrame, folder: pathlib.Path, baseline: str | None) -> None:
     """Draw the best methods: of stacks, of each score on other weights, and of all."""
-    rounds = frame[frame["schedule"] == "ums"]
+    rounds = frame[frame["schedule"] == "before-rounds"]
     four = rounds["score"].isin(FOUR)
     stacked = rounds["score"].str.contains("+", regex=False)
-    imp = frame[frame["control"] == "magnitude-iss"]
+    imp = frame[frame["control"] == "magnitude-iterative-once"]
     standard = rounds["weights"] == "standard"
     of_all = pd.concat([rounds[four | stacked], imp])
     if stacked.any():
@@ -306,7 +326,7 @@ def rank(frame: pd.DataFrame, folder: pathlib.Path, baseline: str | None) -> Non
         save_ranking(of_all, baseline, folder / "figure_5-14.png")
     if rounds["weights"].nunique() > 1:
         by_score = [
-            method_summary.summary(rows, tolerance=cli.TOLERANCE, baseline=f"{score}-ums")
+            method_summary.summary(rows, tolerance=cli.TOLERANCE, baseline=f"{score}-before-rounds")
             for score, rows in rounds[four].groupby("score")
         ]
         against = "the same score on standard weights"
@@ -355,13 +375,18 @@ def shared_by_schedule(run: store.Run, config: PruneEarlyConfig) -> pd.DataFrame
         OWN, config.densities, range(config.replicates)
     ):
         units = {s: artifacts.ticket(density, Method(score, s), replicate) for s in BEST}
-        found = {s: run.load(unit, "mask") for s, unit in units.items() if run.has(unit)}
+        masks_by_schedule = {
+            s: run.load(unit, "mask") for s, unit in units.items() if run.has(unit)
+        }
         which = {"score": score, "density": density, "replicate": replicate}
         rows += [
             which
-            | {"schedules": f"{a} and {b}", "jaccard": float(masks.jaccard(found[a], found[b]))}
+            | {
+                "schedules": f"{a} and {b}",
+                "jaccard": float(masks.jaccard(masks_by_schedule[a], masks_by_schedule[b])),
+            }
             for a, b in PAIRS
-            if a in found and b in found
+            if a in masks_by_schedule and b in masks_by_schedule
         ]
     return pd.DataFrame(rows)
 
@@ -381,13 +406,13 @@ def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.
     quality.to_csv(folder / "meta_models.csv")
     print(quality.to_string())
     summary = method_summary.summary(
-        store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-uss"
+        store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-before-once"
     )
     summary.drop(columns="matches").round(5).to_csv(folder / "meta_methods.csv", index=False)
     print(method_summary.mean_table(summary).to_string(na_rep=""))
-    upfront = store.table([run]).query("schedule == 'uss' and weights == 'standard'")
-    against = dict.fromkeys(upfront["control"], "magnitude-uss")
-    del against["magnitude-uss"]
+    upfront = store.table([run]).query("schedule == 'before-once' and weights == 'standard'")
+    against = dict.fromkeys(upfront["control"], "magnitude-before-once")
+    del against["magnitude-before-once"]
     figure = comparisons.change(upfront, against, panel="schedule", line="score")
     figures.save(figure, folder / "figure_5-9.png")
     if "losses" in learned:
@@ -402,7 +427,7 @@ def draw_examples(
 ) -> None:
     """Draw what meta-models of four features learn from, of all replicates."""
     job = EarlyNetworks(Lab(prune_early.prepare(config), run))
-    method = Method("meta-linear", "uss")
+    method = Method("meta-linear", "before-once")
     pairs = [job.learned_from(replicate, method, False) for replicate in range(replicates)]
     inputs, target = (np.concatenate(each) for each in zip(*pairs, strict=True))
     columns = dict(zip(meta.SCORES, inputs.T, strict=True)) | {meta_report.TARGET: target}

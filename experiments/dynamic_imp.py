@@ -154,23 +154,25 @@ class Dynamic:
         ends = (*self.config.changes, self._steps)
         initial = self._drawn("initialization")
         last = self._trained("whole/dense", Ticket(initial, self._dense), 0, self._steps)
-        start, begin, found = initial, 0, []
+        start, begin, phase_masks = initial, 0, []
         for phase, end in enumerate(ends):
             mask = self._mask_of(phase, start, begin, end)
             sparse = self._trained(f"phase_{phase}/sparse", Ticket(start, mask), begin, end)
-            found.append(mask)
+            phase_masks.append(mask)
             start, begin = self._regrown(sparse, mask, phase), end
         rows = [
-            self._row("dynamic", f"phase_{len(ends) - 1}/sparse", found[0], found[-1]),
+            self._row("dynamic", f"phase_{len(ends) - 1}/sparse", phase_masks[0], phase_masks[-1]),
             self._row("dense", "whole/dense"),
         ]
         mask = self._largest(last)
         for step in (0, *self.config.changes):
             unit = f"rewound_{step}/ticket"
             self._trained(unit, Ticket(self._state(step), mask), step, self._steps)
-            rows.append(self._row(f"ticket, rewound to {step}", unit, mask, found[-1]))
-        self._trained("whole/first", Ticket(initial, found[0]), 0, self._steps)
-        rows.append(self._row("first mask throughout", "whole/first", found[0], found[-1]))
+            rows.append(self._row(f"ticket, rewound to {step}", unit, mask, phase_masks[-1]))
+        self._trained("whole/first", Ticket(initial, phase_masks[0]), 0, self._steps)
+        rows.append(
+            self._row("first mask throughout", "whole/first", phase_masks[0], phase_masks[-1])
+        )
         return rows
 
     def _mask_of(self, phase: int, start: Network, begin: int, end: int) -> masks.Mask:
@@ -188,9 +190,9 @@ class Dynamic:
     def _largest(self, network: Network) -> masks.Mask:
         return self._kept(scores.magnitude(network.params))
 
-    def _kept(self, found: Any) -> masks.Mask:
+    def _kept(self, weight_scores: Any) -> masks.Mask:
         keep = self._experiment.prunable.keeping(self.config.density)
-        return jax.device_get(prune.global_topk(found, self._dense, keep=keep))
+        return jax.device_get(prune.global_topk(weight_scores, self._dense, keep=keep))
 
     def _regrown(self, sparse: Network, mask: masks.Mask, phase: int) -> Network:
         """Return the sparse network with what was pruned drawn anew."""

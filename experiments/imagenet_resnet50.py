@@ -62,11 +62,11 @@ def main(
         print(f"== {part}", flush=True)
         run = cli.staged(settings(part, scale, replicates, data_dir), out)
         store.table([run]).drop(columns=["run"]).to_csv(paths(folder)[part], index=False)
-    found = {part: pd.read_csv(path) for part, path in paths(folder).items() if path.exists()}
-    figures.save(figures.accuracy_of(found), folder / "rewinding.png")
-    for part, table in found.items():
+    by_part = {part: pd.read_csv(path) for part, path in paths(folder).items() if path.exists()}
+    figures.save(figures.accuracy_of(by_part), folder / "rewinding.png")
+    for part, table in by_part.items():
         figures.save(figures.accuracy(table), folder / f"{part}.png")
-    rows = pd.concat([tables.ends(table).assign(part=part) for part, table in found.items()])
+    rows = pd.concat([tables.ends(table).assign(part=part) for part, table in by_part.items()])
     rows.to_csv(folder / "summary.csv", index=False)
     print(rows.to_string(index=False))
     print(f"tables and figures: {folder}")

@@ -186,16 +186,16 @@ def write_results(part: str, run: pathlib.Path, folder: pathlib.Path) -> None:
 
 def compare(folder: pathlib.Path) -> None:
     """Draw the figures that lay parts over each other, and print the row of Table 4.2."""
-    found = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS if _csv(folder, part)}
-    if "imp" not in found:
+    by_part = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS if _csv(folder, part)}
+    if "imp" not in by_part:
         return
-    own = found["imp"]
+    own = by_part["imp"]
     ticket = own[own["control"] == "ticket"]
-    if "one-shot" in found:
-        both = {"iterative": ticket, "one-shot": found["one-shot"]}
+    if "one-shot" in by_part:
+        both = {"iterative": ticket, "one-shot": by_part["one-shot"]}
         figures.save(figures.accuracy_of(both), folder / "figure_3-3.png")
-    if "lrr" in found:
-        three = {"IMP": ticket, "LRR": found["lrr"], "random": own[own["control"] == "random"]}
+    if "lrr" in by_part:
+        three = {"IMP": ticket, "LRR": by_part["lrr"], "random": own[own["control"] == "random"]}
         figures.save(figures.accuracy_of(three), folder / "figure_3-5.png")
     print(tables.ends(own).to_string(index=False))
 

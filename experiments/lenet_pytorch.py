@@ -39,8 +39,8 @@ def main(
     """
     if torch is None:
         raise ValueError("This needs PyTorch: pip install torch.")
-    _, found = data.load(DataConfig(name="mnist", data_dir=data_dir, validation=0.0), seed=0)
-    train, test = (tensors(split, found) for split in (found.train, found.test))
+    _, dataset = data.load(DataConfig(name="mnist", data_dir=data_dir, validation=0.0), seed=0)
+    train, test = (tensors(split, dataset) for split in (dataset.train, dataset.test))
     for seed in seeds:
         torch.manual_seed(seed)
         accuracies = trained(train, test, steps)
@@ -49,9 +49,9 @@ def main(
     return 0
 
 
-def tensors(split: data.Split, found: data.Dataset) -> tuple[Any, Any]:
+def tensors(split: data.Split, dataset: data.Dataset) -> tuple[Any, Any]:
     """Return images, normalised by mean and standard deviation, and labels."""
-    images = np.asarray(data.normalize(split.images, found.mean, found.std))
+    images = np.asarray(data.normalize(split.images, dataset.mean, dataset.std))
     return torch.tensor(images.reshape(len(images), -1)), torch.tensor(split.labels).long()
 
 

@@ -37,11 +37,13 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     # As many examples of training as of testing: half of a job's time is that of the bare loop.
     config = InstabilityConfig(data=DataConfig(name="mnist", data_dir=data_dir))
     experiment = instability.prepare(config)
-    dataset, seen = experiment.device_data.dataset, experiment.classifier
-    a, b = (seen.model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1))
+    dataset, classifier = experiment.device_data.dataset, experiment.classifier
+    a, b = (
+        classifier.model.init(keys.stream(0, replicate, "initialization")) for replicate in (0, 1)
+    )
     mask = masks.dense(a.params)
-    norms = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)
-    inputs = seen.normalize(jnp.asarray(dataset.test.images), *norms)
+    mean_std = jnp.asarray(dataset.mean), jnp.asarray(dataset.std)
+    inputs = classifier.normalize(jnp.asarray(dataset.test.images), *mean_std)
     ready = jnp.reshape(inputs, (len(inputs), -1)), jnp.asarray(dataset.test.labels)
     test = jax.device_put(dataset.test)
 
@@ -55,10 +57,11 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
         return jnp.mean(jnp.argmax(logits, -1) != labels)
 
     @jax.jit
-    def along(a, b, test, norms):
+    def along(a, b, test, mean_std):
         def error(network):
             sums = evaluation.sum_over_split(
-                lambda batch: evaluation.metric_sums(seen, network, mask, batch, norms), test
+                lambda batch: evaluation.metric_sums(classifier, network, mask, batch, mean_std),
+                test,
             )
             return 1 - sums.correct / len(ready[1])
 
@@ -68,13 +71,13 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
     places = landscape.alphas(points)
     variants = {
         "barest loop": lambda: np.array([bare(each, a, b, *ready) for each in places]),
-        "landscape.errors_along": lambda: along(a, b, test, norms),
+        "landscape.errors_along": lambda: along(a, b, test, mean_std),
         "a job's pair, test and training examples": lambda: np.concatenate(
             [group["test"] for group in line.errors(a, b, mask)]
         ),
     }
-    found = {name: np.asarray(run()) for name, run in variants.items()}
-    for one, other in itertools.pairwise(found.values()):
+    errors = {name: np.asarray(run()) for name, run in variants.items()}
+    for one, other in itertools.pairwise(errors.values()):
         np.testing.assert_allclose(one, other, atol=3e-4)
     taken = interleaved(variants, rounds)
     images = {name: 10_000 if "job" not in name else 20_000 for name in taken}

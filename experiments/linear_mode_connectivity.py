@@ -136,13 +136,13 @@ def report_on(run: pathlib.Path, folder: pathlib.Path, *, last: int) -> None:
     """Write the tables and figures of a network."""
     frame, lines = store.table([run]), store.curves([run])
     frame = frame[frame["control"].isin(("dense", *SPARSE))]  # AdSynFlow's share the run
-    found = report.summary(frame, threshold=0.02, tolerance=cli.TOLERANCE)
-    found.round(5).to_csv(folder / "summary.csv", index=False)
+    stability = report.summary(frame, threshold=0.02, tolerance=cli.TOLERANCE)
+    stability.round(5).to_csv(folder / "summary.csv", index=False)
     pairs = frame[frame["kind"].isin(("pair", "average"))]
     kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]
     pairs[kept].drop(columns=["run", "unit"]).round(6).to_csv(folder / "pairs.csv", index=False)
-    print(found.round(4).to_string(index=False))
-    print(report.sentence(found))
+    print(stability.round(4).to_string(index=False))
+    print(report.sentence(stability))
     remaining = frame[(frame["kind"] == "dense") | (frame["length"] == "remaining")]
     dense = remaining[remaining["control"] == "dense"]
     several = dense["step_k"].nunique() > 1

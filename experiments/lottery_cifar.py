@@ -112,19 +112,19 @@ def settings(
 
 def draw(folder: pathlib.Path) -> None:
     """Draw the figures of a network from the tables that are there."""
-    found = {part: table(folder, part) for part in PARTS if (folder / f"{part}.csv").exists()}
-    if "imp" not in found:
+    by_part = {part: table(folder, part) for part in PARTS if (folder / f"{part}.csv").exists()}
+    if "imp" not in by_part:
         return
-    own = found["imp"]
+    own = by_part["imp"]
     figures.save(figures.accuracy(own), folder / "figure_3-7.png")
     ticket = own[own["control"] == "ticket"]
-    if "one-shot" in found:
-        both = {"iterative": ticket, "one-shot": found["one-shot"]}
+    if "one-shot" in by_part:
+        both = {"iterative": ticket, "one-shot": by_part["one-shot"]}
         figures.save(figures.accuracy_of(both), folder / "figure_3-3.png")
-    if "lrr" in found:
+    if "lrr" in by_part:
         random = own[(own["level"] == 0) | (own["control"] == "random")]
         random = random.assign(control="random")
-        three = {"IMP": ticket, "LRR": found["lrr"], "random": random}
+        three = {"IMP": ticket, "LRR": by_part["lrr"], "random": random}
         figures.save(figures.accuracy_of(three), folder / "figure_3-5.png")
 
 
@@ -136,8 +136,8 @@ def summary(folder: pathlib.Path) -> pd.DataFrame:
             if (folder / network / f"{part}.csv").exists():
                 ends = tables.ends(table(folder / network, part))
                 rows.append(ends.assign(network=network, part=part))
-    found = pd.concat(rows, ignore_index=True)
-    return found[["network", "part", *found.columns[:-2]]]
+    rows_of_parts = pd.concat(rows, ignore_index=True)
+    return rows_of_parts[["network", "part", *rows_of_parts.columns[:-2]]]
 
 
 def table(folder: pathlib.Path, part: str) -> pd.DataFrame:

@@ -77,10 +77,10 @@ def main(
 
 def planned(config: Slice, dtype: Any, batch_size: int) -> list[int]:
     """Return the number of devices and the bytes on each, of the columns of the table."""
-    found = topologies.get_topology_desc(
+    topology_description = topologies.get_topology_desc(
         platform="tpu", topology_name=config.topology, **config.options
     )
-    devices = tuple(found.devices)
+    devices = tuple(topology_description.devices)
     benchmark = BENCHMARKS["imagenet_resnet50"]
     model = models.build(
         dataclasses.replace(benchmark.model, dtype=dtype), shape=(224, 224, 3), classes=1000
@@ -102,10 +102,10 @@ def planned(config: Slice, dtype: Any, batch_size: int) -> list[int]:
     )
     layout = execution.Layout(devices, per_device=1, split=len(devices), looped=True)
     step = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
-    norms = (jax.ShapeDtypeStruct((3,), np.float32),) * 2
+    mean_std = (jax.ShapeDtypeStruct((3,), np.float32),) * 2
     at = jax.ShapeDtypeStruct((), np.int32)
     placed = (stacked(tree, len(devices)) for tree in (state, mask, batch))
-    memory = step.lower(*placed, norms, at).compile().memory_analysis()
+    memory = step.lower(*placed, mean_std, at).compile().memory_analysis()
     parts = [size(network), size(mask), size(state.opt), size(batch)]
     rest = [memory.temp_size_in_bytes, memory.generated_code_size_in_bytes]
     return [len(devices), *parts, *rest, memory.argument_size_in_bytes + sum(rest)]

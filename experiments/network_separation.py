@@ -182,12 +182,17 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
         pruned = {"counts": counts} if level else {"levels": 0}
         runs[asked.done(points(asked, shape[1:-1], **pruned)).name] = level
     frame = stored(asked.out, runs)
-    found = report.outcomes(frame).assign(extension=lambda rows: rows["run"].map(runs))
-    found.drop(columns="run").round(6).to_csv(folder / f"extension_{depth}.csv", index=False)
-    print(found.groupby("extension")["outcome"].value_counts().unstack(fill_value=0).to_string())
+    outcome_rows = report.outcomes(frame).assign(extension=lambda rows: rows["run"].map(runs))
+    outcome_rows.drop(columns="run").round(6).to_csv(folder / f"extension_{depth}.csv", index=False)
+    print(
+        outcome_rows.groupby("extension")["outcome"]
+        .value_counts()
+        .unstack(fill_value=0)
+        .to_string()
+    )
     areas, at = {1: ("4-6", "4-9"), 2: ("4-4", "4-8"), 3: ("4-7", "4-10")}[depth]
     drawn = {f"figure_{areas}": outcomes.areas(frame, by=runs)}
-    if (found["level"].notna()).any():
+    if (outcome_rows["level"].notna()).any():
         drawn[f"figure_{at}"] = outcomes.at_separation(frame, by=runs)
     if depth == 2:
         drawn |= {
@@ -198,7 +203,7 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
             "figure_4-18": outcomes.unused(frame, "zombie", by=runs),
             "figure_4-19": outcomes.unused(frame, "zombie", relative=True, by=runs),
         }
-    separated = found[found["outcome"].isin(("separated", "separated-degraded"))]
+    separated = outcome_rows[outcome_rows["outcome"].isin(("separated", "separated-degraded"))]
     if len(separated):
         one = separated.iloc[-1]
         rows = frame[frame["run"] == one["run"]]
@@ -219,9 +224,9 @@ def grid(asked: Asked, folder: pathlib.Path) -> None:
             config = points(asked, (width, width), target=target, levels=count)
             runs[asked.done(config).name] = count
     frame = stored(asked.out, runs)
-    found = report.outcomes(frame).assign(levels=lambda rows: rows["run"].map(runs))
-    found.drop(columns="run").round(6).to_csv(folder / "grid.csv", index=False)
-    counted = found.assign(width=found["widths"].map(lambda shape: shape[1]))
+    outcome_rows = report.outcomes(frame).assign(levels=lambda rows: rows["run"].map(runs))
+    outcome_rows.drop(columns="run").round(6).to_csv(folder / "grid.csv", index=False)
+    counted = outcome_rows.assign(width=outcome_rows["widths"].map(lambda shape: shape[1]))
     print(counted.groupby("width")["outcome"].value_counts().unstack(fill_value=0).to_string())
     width = 48 if 48 in widths else widths[-1]
     one = frame[frame["widths"].map(lambda shape: shape[1] == width)]
@@ -244,9 +249,9 @@ def variants(asked: Asked, folder: pathlib.Path) -> None:
         config = points(asked, shapes[-1][1:-1], levels=len(counts), data=sets)
         runs[asked.done(config).name] = sets
     frame = stored(asked.out, runs)
-    found = report.outcomes(frame).assign(variant=lambda rows: rows["run"].map(runs))
-    found.drop(columns="run").round(6).to_csv(folder / "variants.csv", index=False)
-    by = found.groupby("variant", sort=False)
+    outcome_rows = report.outcomes(frame).assign(variant=lambda rows: rows["run"].map(runs))
+    outcome_rows.drop(columns="run").round(6).to_csv(folder / "variants.csv", index=False)
+    by = outcome_rows.groupby("variant", sort=False)
     table = by["outcome"].value_counts().unstack(fill_value=0)
     table[["level", "kept", "active", "last_active"]] = by[
         ["level", "kept", "active", "last_active"]
@@ -265,9 +270,9 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
         "figure_4-20": levels.performance(frame),
         "figure_4-21": levels.performance_of_tasks(frame),
     }
-    found = report.outcomes(frame)
-    separated = found[found["level"].notna()]
-    one = (separated if len(separated) else found).iloc[0]
+    outcome_rows = report.outcomes(frame)
+    separated = outcome_rows[outcome_rows["level"].notna()]
+    one = (separated if len(separated) else outcome_rows).iloc[0]
     last = int(one["level"] if len(separated) else one["levels"])
     drawn["mnist_network"] = picture(path, int(one["replicate"]), last)
     pruned = look(path, int(one["replicate"]))

@@ -47,11 +47,11 @@ Part = Literal["ablations", "variants", "steps", "after"]
 NAMES = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 BEST = (  # as in Figure 5-10, beside what all are short of
-    "magnitude-uss",
-    "snip-uss",
-    "grasp-magnitude-uss",
-    "synflow-ums-shuffled",
-    "random-uss",
+    "magnitude-before-once",
+    "snip-before-once",
+    "grasp-magnitude-before-once",
+    "synflow-before-rounds-shuffled",
+    "random-before-once",
     "magnitude-after",
 )
 DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.1, 0.02)}
@@ -165,11 +165,11 @@ def of_part(
     """Return what a part asks for, all in one run: SynFlow in rounds, the others at once."""
     all_of_them = scale == "paper" or network == "lenet"
     controls = CONTROLS if all_of_them else CONTROLS[:2]
-    references = ("after", "ltr")
+    references = ("after", "after-rewind")
     if part == "variants":
         asked = [
             {"scores": ("grasp-lowest", "grasp-magnitude", "magnitude-unit-variance", "random")},
-            {"scores": ("snip",), "schedules": ("ums",), "controls": controls[:2]},
+            {"scores": ("snip",), "schedules": ("before-rounds",), "controls": controls[:2]},
         ]
     elif part == "steps":
         length = shared.training.steps or math.inf  # Conv-2 at the scale cpu is short
@@ -177,9 +177,9 @@ def of_part(
         common = {"rewind_steps": steps, "densities": shared.densities[-1:]}
         common["controls"] = controls[:2]
         scores = ("snip",) if scale == "smoke" else FOUR[:3]
-        asked = [{"scores": scores, "references": ("ltr",)} | common]
+        asked = [{"scores": scores, "references": ("after-rewind",)} | common]
         if scale != "smoke":
-            asked.append({"scores": ("synflow",), "schedules": ("ums",)} | common)
+            asked.append({"scores": ("synflow",), "schedules": ("before-rounds",)} | common)
             asked.append({"scores": ("random",)} | common | {"controls": ()})
     elif part == "after":
         scores = FOUR[:2] if scale == "smoke" else FOUR
@@ -191,7 +191,9 @@ def of_part(
             {"scores": scores, "controls": controls, "references": references[: 1 + (not few)]}
         ]
         if not few:
-            asked.append({"scores": ("synflow",), "schedules": ("ums",), "controls": controls})
+            asked.append(
+                {"scores": ("synflow",), "schedules": ("before-rounds",), "controls": controls}
+            )
     return [dataclasses.replace(shared, **each) for each in asked]
 
 
@@ -201,12 +203,14 @@ def of_this_study(frame: pd.DataFrame, shared: PruneEarlyConfig) -> pd.DataFrame
     densities = method_summary.tickets(frame).reindex(frame.index)["density"]
     ours = (
         frame["score"].isin(scores)
-        & frame["schedule"].isin(("none", "uss", "ums", "after", "ltr"))
+        & frame["schedule"].isin(("none", "before-once", "before-rounds", "after", "after-rewind"))
         & (frame["weights"] == "standard")
         & densities.isin((1.0, *shared.densities))
     )
     # In rounds only what this study prunes in rounds.
-    return frame[ours & ((frame["schedule"] != "ums") | frame["score"].isin(("synflow", "snip")))]
+    return frame[
+        ours & ((frame["schedule"] != "before-rounds") | frame["score"].isin(("synflow", "snip")))
+    ]
 
 
 def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
@@ -214,10 +218,10 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     summary = compared(frame)
     summary.round(5).to_csv(folder / "methods.csv", index=False)
     print(summary.round(4).to_string(index=False, na_rep=""))
-    found = frame.assign(method=frame["score"] + " " + frame["schedule"])
-    trained, every = of_trained(found), found
-    found = found[~trained]  # Figure 5-13 has these
-    changed = found[found["prune_step"] == 0]
+    results_table = frame.assign(method=frame["score"] + " " + frame["schedule"])
+    trained, every = of_trained(results_table), results_table
+    results_table = results_table[~trained]  # Figure 5-13 has these
+    changed = results_table[results_table["prune_step"] == 0]
     ablated = set(changed.loc[changed["ablation"] != "none", "method"]) | {"none none"}
     changed = changed[changed["method"].isin(ablated)]
     if (changed["level"] > 0).any():
@@ -228,10 +232,12 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         figure = method_figures.accuracy(rows, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-13.png")
     if (frame["prune_step"] > 0).any():
-        figures.save(method_figures.steps(found), folder / "figure_5-14.png")
-    plain = found[(found["ablation"] == "none") & (found["prune_step"] == 0)]
+        figures.save(method_figures.steps(results_table), folder / "figure_5-14.png")
+    plain = results_table[
+        (results_table["ablation"] == "none") & (results_table["prune_step"] == 0)
+    ]
     figures.save(method_figures.layers(plain), folder / "figure_5-11.png")
-    draw_variants(found[found["prune_step"] == 0], folder)
+    draw_variants(results_table[results_table["prune_step"] == 0], folder)
 
 
 def of_trained(frame: pd.DataFrame) -> pd.Series:
@@ -239,22 +245,22 @@ def of_trained(frame: pd.DataFrame) -> pd.Series:
     return (frame["schedule"] == "after") & (frame["score"] != "magnitude")
 
 
-def draw_variants(found: pd.DataFrame, folder: pathlib.Path) -> None:
+def draw_variants(results_table: pd.DataFrame, folder: pathlib.Path) -> None:
     """Draw SNIP in rounds, the readings of GraSP and the best variants, if they are there."""
-    found = found.assign(which="the best variants")
-    dense, plain = found["level"] == 0, found["ablation"] == "none"
-    snip = found["score"] == "snip"
-    grasp = found["score"].isin(("grasp", "grasp-lowest", "grasp-magnitude"))
+    results_table = results_table.assign(which="the best variants")
+    dense, plain = results_table["level"] == 0, results_table["ablation"] == "none"
+    snip = results_table["score"] == "snip"
+    grasp = results_table["score"].isin(("grasp", "grasp-lowest", "grasp-magnitude"))
     drawn = {
         "figure_5-7": (snip & plain, {"panel": "score", "line": "schedule"}),
         "figure_5-8": (snip, {"panel": "method", "line": "ablation"}),
         "figure_5-9": (grasp & plain, {"line": "score"}),
-        "figure_5-10": (found["control"].isin(BEST), {"panel": "which", "line": "control"}),
+        "figure_5-10": (results_table["control"].isin(BEST), {"panel": "which", "line": "control"}),
     }
-    asked = {"snip ums", "grasp-magnitude uss"} <= set(found["method"])
+    asked = {"snip before-rounds", "grasp-magnitude before-once"} <= set(results_table["method"])
     for name, (rows, options) in drawn.items() if asked else ():
         figures.save(
-            method_figures.accuracy(found[dense | rows], **options), folder / f"{name}.png"
+            method_figures.accuracy(results_table[dense | rows], **options), folder / f"{name}.png"
         )
 
 
@@ -281,13 +287,13 @@ def inputs_used(run: store.Run, frame: pd.DataFrame, experiment: LoadedExperimen
     blank = np.mean(images.reshape(len(images), -1) > 0, axis=0) < 0.001
     rows = method_summary.tickets(frame)
     rows = rows[(rows["level"] > 0) & (rows["prune_step"] == 0)]
-    found = []
+    shares = []
     for row in rows.itertuples():
         first = np.asarray(trees.named(run.load(row.unit, "mask"))["Dense_0/kernel"])
         share = first[blank].sum() / max(first.sum(), 1)
-        found.append((row.control, row.density, share, int(first.any(axis=0).sum())))
+        shares.append((row.control, row.density, share, int(first.any(axis=0).sum())))
     columns = ["control", "density", "blank", "units"]
-    return pd.DataFrame(found, columns=columns).groupby(["control", "density"]).mean()
+    return pd.DataFrame(shares, columns=columns).groupby(["control", "density"]).mean()
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:

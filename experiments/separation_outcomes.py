@@ -25,8 +25,8 @@ By = str | Mapping[str, float]
 
 def shares(results: pd.DataFrame, by: By = "extension") -> pd.DataFrame:
     """Return the share of each outcome, in [0, 1], by extension level: a column an outcome."""
-    found = _placed(results, by)
-    counts = pd.crosstab(found["place"], found["outcome"], normalize="index")
+    outcome_rows = _placed(results, by)
+    counts = pd.crosstab(outcome_rows["place"], outcome_rows["outcome"], normalize="index")
     return counts.reindex(
         columns=[name for name in outcome_plots.OUTCOME_STYLES if name in set(counts.columns)]
     )
@@ -34,17 +34,22 @@ def shares(results: pd.DataFrame, by: By = "extension") -> pd.DataFrame:
 
 def areas(results: pd.DataFrame, by: By = "extension") -> Figure:
     """Return the shares of outcomes by extension level, stacked (Burger 2024, 4.4, 4.6, 4.7)."""
-    found = 100 * shares(results, by)
-    if len(found) < 2:
-        raise ValueError(f"Areas need two {_title(by).lower()}s at least; got {len(found)}.")
+    percentages = 100 * shares(results, by)
+    if len(percentages) < 2:
+        raise ValueError(f"Areas need two {_title(by).lower()}s at least; got {len(percentages)}.")
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
-        colors = [outcome_plots.OUTCOME_STYLES[name].color for name in found]
+        colors = [outcome_plots.OUTCOME_STYLES[name].color for name in percentages]
         axes.stackplot(
-            *(found.index, found.T.to_numpy()),
-            **{"labels": list(found), "colors": colors, "edgecolor": "white", "linewidth": 0.6},
+            *(percentages.index, percentages.T.to_numpy()),
+            **{
+                "labels": list(percentages),
+                "colors": colors,
+                "edgecolor": "white",
+                "linewidth": 0.6,
+            },
         )
-        axes.set_xlim(found.index.min(), found.index.max())
+        axes.set_xlim(percentages.index.min(), percentages.index.max())
         axes.set_ylim(0, 100)
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
@@ -55,11 +60,13 @@ def areas(results: pd.DataFrame, by: By = "extension") -> Figure:
 
 def active_at_end(results: pd.DataFrame, by: By = "extension") -> Figure:
     """Return the active share of the available weights at each network's last level (4.5)."""
-    found = _placed(results, by)
-    found = found.assign(share=100 * found["last_active"] / found["last_kept"])
+    outcome_rows = _placed(results, by)
+    outcome_rows = outcome_rows.assign(
+        share=100 * outcome_rows["last_active"] / outcome_rows["last_kept"]
+    )
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
-        outcome_plots.scatter(axes, found, "place", "share", "outcome")
+        outcome_plots.scatter(axes, outcome_rows, "place", "share", "outcome")
         axes.set_ylim(bottom=0)
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
@@ -76,9 +83,9 @@ def at_separation(results: pd.DataFrame, by: By = "extension") -> Figure:
     Raises:
       ValueError: no network separates.
     """
-    found = _placed(results, by)
-    found = found[found["level"].notna()]
-    if found.empty:
+    outcome_rows = _placed(results, by)
+    outcome_rows = outcome_rows[outcome_rows["level"].notna()]
+    if outcome_rows.empty:
         raise ValueError("`results` have no network that separates.")
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
@@ -87,11 +94,11 @@ def at_separation(results: pd.DataFrame, by: By = "extension") -> Figure:
             ("kept", available, outcome_plots.AVAILABLE_LABEL),
             ("active", outcome_plots.CATEGORY_STYLES["active"], outcome_plots.ACTIVE_LABEL),
         ):
-            grouped = found[column].astype(float).groupby(found["place"])
+            grouped = outcome_rows[column].astype(float).groupby(outcome_rows["place"])
             outcome_plots.error_bars(
                 axes, grouped.agg(["mean", "min", "max"]), style=style, label=label
             )
-        axis_scales.log_axis(axes, "y", found[["kept", "active"]].to_numpy(float))
+        axis_scales.log_axis(axes, "y", outcome_rows[["kept", "active"]].to_numpy(float))
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Weights where networks separate")
@@ -105,12 +112,12 @@ def sizes(results: pd.DataFrame) -> Figure:
     The width is that of the first hidden layer.
     """
     separation.check(results, "widths")
-    found = separation.outcomes(results)
-    found = found.assign(width=[widths[1] for widths in found["widths"]])
+    outcome_rows = separation.outcomes(results)
+    outcome_rows = outcome_rows.assign(width=[widths[1] for widths in outcome_rows["widths"]])
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
-        outcome_plots.scatter(axes, found, "last_active", "width", "outcome")
-        widths = sorted(set(found["width"]))
+        outcome_plots.scatter(axes, outcome_rows, "last_active", "width", "outcome")
+        widths = sorted(set(outcome_rows["width"]))
         axes.yaxis.set_major_locator(FixedLocator(axis_scales.evenly_spaced(widths, 11)))
         axes.margins(y=0.12)
         axes.set_xlabel(f"{outcome_plots.ACTIVE_LABEL} at the end")
@@ -130,13 +137,15 @@ def rates(results: pd.DataFrame, by: By | None = None) -> Figure:
     """
     separation.check(results, "widths")
     last = results.groupby("run", sort=False)["level"].max().to_dict()
-    found = _placed(results, last if by is None else by)
-    found = found.assign(rate=found["run"].map(_rates(results)), size=found["widths"].map(_named))
-    panels = axis_scales.evenly_spaced(list(dict.fromkeys(found["size"])), 12)
+    outcome_rows = _placed(results, last if by is None else by)
+    outcome_rows = outcome_rows.assign(
+        rate=outcome_rows["run"].map(_rates(results)), size=outcome_rows["widths"].map(_named)
+    )
+    panels = axis_scales.evenly_spaced(list(dict.fromkeys(outcome_rows["size"])), 12)
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, size in zip(all_axes, panels, strict=True):
-            of = found[found["size"] == size]
+            of = outcome_rows[outcome_rows["size"] == size]
             outcome_plots.scatter(axes, of, "place", "last_active", "outcome")
             axes.margins(x=0.08)
             levels = axis_scales.evenly_spaced(sorted(of["place"].unique()), 11)
@@ -147,7 +156,7 @@ def rates(results: pd.DataFrame, by: By | None = None) -> Figure:
             upper = axes.secondary_xaxis("top")
             upper.set_xticks(levels, [_rate(means[level]) for level in levels], fontsize=7.5)
             upper.set_xlabel("Pruning rate")
-        outcome_plots.legend_below(figure, found["outcome"])
+        outcome_plots.legend_below(figure, outcome_rows["outcome"])
     return figure
 
 
@@ -229,8 +238,8 @@ def unused(
 
 def _placed(results: pd.DataFrame, by: By) -> pd.DataFrame:
     """Return outcomes with the extension level of each, as `place`."""
-    found = separation.outcomes(results)
-    return found.assign(place=found["run"].map(_places(results, by)))
+    outcome_rows = separation.outcomes(results)
+    return outcome_rows.assign(place=outcome_rows["run"].map(_places(results, by)))
 
 
 def _places(results: pd.DataFrame, by: By) -> dict[str, float]:
@@ -261,13 +270,13 @@ def _title(by: By) -> str:
 
 def _rates(results: pd.DataFrame) -> dict[str, float]:
     """Return the share of weights that a level of each run prunes; NaN where none was pruned."""
-    found = {}
+    rates_by_run = {}
     for run, rows in results.groupby("run", sort=False):
         first, last = rows.loc[rows["level"].idxmin()], rows.loc[rows["level"].idxmax()]
         levels = last["level"] - first["level"]
         ratio = last["kept"] / first["kept"]
-        found[str(run)] = 1 - ratio ** (1 / levels) if levels else math.nan
-    return found
+        rates_by_run[str(run)] = 1 - ratio ** (1 / levels) if levels else math.nan
+    return rates_by_run
 
 
 def _rate(value: float) -> str:

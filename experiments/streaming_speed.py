@@ -92,18 +92,18 @@ def evaluating(source: Any, batch_size: int) -> float:
     return seconds(streamed.evaluation(source, StreamConfig(), batch_size=batch_size))
 
 
-def seconds(found: Iterator[Any]) -> float:
+def seconds(items: Iterator[Any]) -> float:
     """Return how long an iterator takes to its end."""
     clock = time.perf_counter()
-    for _ in found:
+    for _ in items:
         pass
     return time.perf_counter() - clock
 
 
 def waiting(source: Any, count: int, steps: int, batch_size: int, step_seconds: float) -> float:
     """Return the share of time in which the device waits for data, once it has its first batch."""
-    found = batches(source, count, steps + 1, batch_size)
-    sent = workers.prefetch(found, put=lambda batch: batch, depth=StreamConfig().prefetch)
+    source_batches = batches(source, count, steps + 1, batch_size)
+    sent = workers.prefetch(source_batches, put=lambda batch: batch, depth=StreamConfig().prefetch)
     next(sent)
     start = free = time.perf_counter()
     waited = 0.0
@@ -111,7 +111,7 @@ def waiting(source: Any, count: int, steps: int, batch_size: int, step_seconds: 
         waited += max(0.0, time.perf_counter() - free)
         time.sleep(max(0.0, free - time.perf_counter()))
         free = time.perf_counter() + step_seconds
-    found.close()
+    source_batches.close()
     return waited / (free - start)
 
 

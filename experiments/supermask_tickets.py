@@ -155,9 +155,9 @@ def write(frame: pd.DataFrame, curves: pd.DataFrame, split: Split, folder: pathl
     summary = report.summary(frame, curves, split=split)
     beside(summary).to_csv(folder / "table_1.csv", index=False)
     report.by_threshold(curves, split=split).round(6).to_csv(folder / "thresholds.csv", index=False)
-    found = numbers(frame, curves, split)
-    found.to_csv(folder / "numbers.csv", index=False)
-    print(found.to_string(index=False))
+    numbers_table = numbers(frame, curves, split)
+    numbers_table.to_csv(folder / "numbers.csv", index=False)
+    print(numbers_table.to_string(index=False))
     there = set(summary["network"])
     groups = GROUPS if there >= set(itertools.chain(*GROUPS.values())) else None
     for number, part in enumerate(report.PARTS, start=1):

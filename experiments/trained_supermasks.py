@@ -134,7 +134,7 @@ def of_part(
             **shared,
             optimizer=weights,
             scores=("magnitude", "snip", "synflow"),
-            schedules=("ums", "iss"),
+            schedules=("before-rounds", "iterative-once"),
             densities=densities,
             prune_fraction=0.5,
             rounds=10 if scale == "smoke" else 100,

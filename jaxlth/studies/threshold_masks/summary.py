@@ -61,7 +61,7 @@ def networks(results: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> pd.D
     trained = curves[curves["control"] != "untrained"].dropna(subset=[f"{split}_loss"])
     losses = trained[f"{split}_loss"].astype(float)
     at = trained.loc[losses.groupby(trained["unit"]).idxmin().dropna()].set_index("unit")
-    found = pd.DataFrame(
+    numbers = pd.DataFrame(
         {
             "network": results["kind"].map(_NAMED).fillna(results["control"]),
             "unit": results["unit"],
@@ -76,8 +76,8 @@ def networks(results: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> pd.D
             "nan_step": results["nan_step"],
         }
     )
-    ranks = found["kind"].map(KINDS.index)
-    return found.assign(rank=ranks).sort_values("rank", kind="stable").drop(columns="rank")
+    ranks = numbers["kind"].map(KINDS.index)
+    return numbers.assign(rank=ranks).sort_values("rank", kind="stable").drop(columns="rank")
 
 
 def summary(results: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> pd.DataFrame:
@@ -100,8 +100,8 @@ def summary(results: pd.DataFrame, curves: pd.DataFrame, *, split: str) -> pd.Da
     columns |= {f"{name}_sd": kept[name].std() for name in METRICS}
     columns |= {"n": kept["density"].count(), "failed": by["lost"].sum()}
     index = pd.MultiIndex.from_frame(rows[["network", "kind"]].drop_duplicates())
-    found = pd.DataFrame({name: column.reindex(index) for name, column in columns.items()})
-    return found.fillna({"n": 0}).astype({"n": int, "failed": int}).reset_index()
+    statistics = pd.DataFrame({name: column.reindex(index) for name, column in columns.items()})
+    return statistics.fillna({"n": 0}).astype({"n": int, "failed": int}).reset_index()
 
 
 def by_threshold(curves: pd.DataFrame, *, split: str) -> pd.DataFrame:
@@ -258,11 +258,11 @@ class _PlotData(NamedTuple):
             return {title: names for title, names in there.items() if names}
         own = tuple(rows.loc[rows["kind"] == "baseline", "network"].unique())
         others = [str(name) for name in losses.index if name not in own]
-        found = {f"{name} (baseline)": (name,) for name in own}
+        groups = {f"{name} (baseline)": (name,) for name in own}
         if len(others) < _SEVERAL:
-            return found | {name: (name,) for name in others}
+            return groups | {name: (name,) for name in others}
         parts = np.array_split(np.array(others), 3)
-        return found | {", ".join(part): tuple(part) for part in parts}
+        return groups | {", ".join(part): tuple(part) for part in parts}
 
 
 def _long(axes: Axes, data: _PlotData) -> None:
@@ -290,23 +290,23 @@ def _short(axes: Axes, data: _PlotData) -> None:
 
 def _densities(axes: Axes, data: _PlotData) -> None:
     """Draw what masks keep by threshold; dots are the thresholds chosen."""
-    found = by_threshold(data.curves, split=data.split)
-    _bands(axes, found, "density", theme.BLUE)
+    curve = by_threshold(data.curves, split=data.split)
+    _bands(axes, curve, "density", theme.BLUE)
     _plot_thresholds(axes, data, "density")
-    _threshold_axes(axes, found)
+    _threshold_axes(axes, curve)
     axes.set_ylabel("Weights kept (%)")
     axes.legend()
 
 
 def _accuracies(axes: Axes, data: _PlotData) -> None:
     """Draw the accuracy of untrained networks by threshold; dots are the thresholds chosen."""
-    found, rows = by_threshold(data.curves, split=data.split), untrained(data.curves)
+    curve, rows = by_threshold(data.curves, split=data.split), untrained(data.curves)
     name = f"{data.split}_accuracy"
     for _, each in rows.groupby("replicate"):
         axes.plot(each["threshold"], 100 * each[name], color=theme.GRAY, alpha=0.35, linewidth=0.6)
-    _bands(axes, found, "accuracy", theme.BLUE)
+    _bands(axes, curve, "accuracy", theme.BLUE)
     _plot_thresholds(axes, data, name)
-    _threshold_axes(axes, found)
+    _threshold_axes(axes, curve)
     axes.set_ylabel(f"{theme.AXIS_LABELS[name]}, untrained")
     axes.legend()
 
@@ -358,11 +358,11 @@ _OF = {  # kinds of networks that a part draws
 
 def _lines(data: _PlotData) -> list[tuple[str, tuple[str, ...], theme.LineStyle]]:
     """Return title, networks and look of the ticket, if there is one, and of each group."""
-    found = [(title, names) for title, names in data.shown().items()]
+    groups = [(title, names) for title, names in data.shown().items()]
     if ((data.networks["kind"] == "ticket") & data.networks["nan_step"].isna()).any():
-        found.insert(0, ("ticket", ("ticket",)))
+        groups.insert(0, ("ticket", ("ticket",)))
     looks = [control_styles.line_style("ticket"), *theme.STYLE_CYCLE[1:]]
-    return [(*each, looks[place % len(looks)]) for place, each in enumerate(found)]
+    return [(*each, looks[place % len(looks)]) for place, each in enumerate(groups)]
 
 
 def _band(
@@ -376,11 +376,11 @@ def _band(
     theme.plot_mean(axes, mean.index, mean, (mean - spread, mean + spread), **line, **look)
 
 
-def _bands(axes: Axes, found: pd.DataFrame, name: str, color: str) -> None:
+def _bands(axes: Axes, curve: pd.DataFrame, name: str, color: str) -> None:
     """Draw mean and deviation by threshold, in percent."""
-    mean, spread = 100 * found[f"{name}_mean"], 100 * found[f"{name}_sd"].fillna(0)
+    mean, spread = 100 * curve[f"{name}_mean"], 100 * curve[f"{name}_sd"].fillna(0)
     line: dict[str, Any] = {"color": color, "marker": "o", "label": "mean and deviation"}
-    theme.plot_mean(axes, found["threshold"], mean, (mean - spread, mean + spread), **line)
+    theme.plot_mean(axes, curve["threshold"], mean, (mean - spread, mean + spread), **line)
 
 
 def _plot_thresholds(axes: Axes, data: _PlotData, name: str) -> None:
@@ -393,11 +393,11 @@ def _plot_thresholds(axes: Axes, data: _PlotData, name: str) -> None:
     axes.plot(rows["threshold"], 100 * rows[name], label="chosen by a replicate", **look)
 
 
-def _threshold_axes(axes: Axes, found: pd.DataFrame) -> None:
+def _threshold_axes(axes: Axes, curve: pd.DataFrame) -> None:
     """Label the axes; thresholds that empty a layer lie on gray."""
     axes.set_xlabel("Threshold")
     axes.set_ylim(bottom=0)
-    empty = found.loc[found["emptied"] > 0, "threshold"]
+    empty = curve.loc[curve["emptied"] > 0, "threshold"]
     if len(empty):
         left, right = axes.get_xlim()
         axes.axvspan(empty.min(), right, color=theme.GRAY, alpha=0.15, linewidth=0)
