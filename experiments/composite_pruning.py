@@ -15,9 +15,9 @@ written to --results. `--draw` makes only these, from the runs that are there.
 Expected (Figures 5.11 to 5.14, Table 5.4), in percent at 50, 10, 1.5, 1 and 0.5 % of weights:
 magnitude iterative-once (IMP) 98.15, 97.99, 96.53, 95.79, 90.91; snip before-rounds 98.05, 97.56,
 94.67, 93.84, 89.83; synflow before-rounds 97.99, 97.33, 95.28, 93.99, 88.89; magnitude before
-training 97.92, 97.32, 94.47, 90.86, 64.17; grasp+magnitude 98.14, 97.27, 95.12, 93.73, 90.51. Dense:
-98.24; on SNIP scores 97.86, on bi-modal weights 97.81, on SynFlow scores 96.60, on GraSP scores
-80.83.
+training 97.92, 97.32, 94.47, 90.86, 64.17; grasp+magnitude 98.14, 97.27, 95.12, 93.73, 90.51.
+Dense: 98.24; on SNIP scores 97.86, on bi-modal weights 97.81, on SynFlow scores 96.60, on GraSP
+scores 80.83.
 """
 
 import dataclasses

@@ -399,7 +399,7 @@ IMP = """
     )
     with store.open_run(sys.argv[1], config, job="imp", label="kill", wait=True) as run:
         for event in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=0.0), config):
-            print(event.units[0], event.step, flush=True)
+            print(event.artifacts[0], event.step, flush=True)
 """
 
 

@@ -348,7 +348,7 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path, linear):
                 Lab(experiment, run, checkpoint_seconds=60), experiment.prunable.config
             )
             for event in events:
-                if event.units[0] == unit(last) and not event.finished:
+                if event.artifacts[0] == unit(last) and not event.finished:
                     with pytest.raises(KeyboardInterrupt):
                         events.throw(KeyboardInterrupt())
                     cuts += 1

@@ -380,7 +380,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(finished, tmp_path):
 def test_progress_counts_down_to_nothing(tmp_path):
     with opened(change(TINY, sizes=()), tmp_path) as (experiment, run):
         events = whole(experiment, run)
-    left = [event.left for event in events if event.finished]
+    left = [event.num_pending for event in events if event.finished]
     assert left[-1] == 0
     assert left == sorted(left, reverse=True)
     assert sum(len(event.finished) for event in events) == 2 * 5

@@ -404,7 +404,7 @@ def assert_extended(run, out, **more):
         *(name for name, _ in run.records()),
         *units(config),
     }
-    left = [event.left for event in events if event.finished]
+    left = [event.num_pending for event in events if event.finished]
     assert left == sorted(left, reverse=True)
     assert left[-1] == 0
     added = len(extended.records()) - len(run.records())

@@ -28,7 +28,7 @@ def main(place, count, port, devices, split, model, steps, out):
     )
     with store.open_run(out, config, job="imp", label="together") as run:
         for event in imp.imp(Lab(imp.prepare(config), run, checkpoint_seconds=0.01), config):
-            print(event.units[0], event.step, flush=True)
+            print(event.artifacts[0], event.step, flush=True)
 
 
 if __name__ == "__main__":

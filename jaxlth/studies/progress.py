@@ -19,7 +19,7 @@ _WITHIN_STAGE = (
     "pair_",
     "mean_",
     "found",
-)  # parts of units that make no line of their own
+)  # parts of names that make no line of their own
 
 See = Callable[[Event], None]
 
@@ -58,7 +58,7 @@ class _Pace:
 
     @property
     def expected(self) -> int:
-        return self.finished + (self.event.left if self.event else 0)
+        return self.finished + (self.event.num_pending if self.event else 0)
 
     @property
     def networks(self) -> float:
@@ -66,7 +66,7 @@ class _Pace:
         event = self.event
         if event is None or event.finished:
             return self.finished
-        return self.finished + len(event.units) * event.step / event.steps
+        return self.finished + len(event.artifacts) * event.step / event.steps
 
     def text(self) -> str:
         count = f"{self.finished}/{self.expected} networks"
@@ -87,7 +87,7 @@ def _bar(console: Console, pace: _Pace) -> Iterator[See]:
 
         def see(event: Event) -> None:
             pace.see(event)
-            text = f"{pace.text()}, {_where(event.units)}"
+            text = f"{pace.text()}, {_where(event.artifacts)}"
             bar.update(task, total=pace.expected, completed=pace.networks, description=text)
 
         yield see
@@ -104,7 +104,7 @@ def _notebook(pace: _Pace) -> Iterator[See]:
     def see(event: Event) -> None:
         pace.see(event)
         share = pace.networks / max(pace.expected, 1)
-        output.update(_Cell(f"{pace.text()}, {_where(event.units)}", share))
+        output.update(_Cell(f"{pace.text()}, {_where(event.artifacts)}", share))
 
     try:
         yield see
@@ -129,20 +129,20 @@ class _Cell(NamedTuple):
 @contextlib.contextmanager
 def _lines(console: Console, pace: _Pace) -> Iterator[See]:
     def see(event: Event) -> None:
-        if pace.event is not None and _stage(event.units) != _stage(pace.event.units):
+        if pace.event is not None and _stage(event.artifacts) != _stage(pace.event.artifacts):
             tell(pace.event)
         pace.see(event)
 
     def tell(event: Event) -> None:
-        console.print(f"{_stage(event.units)} done, {pace.text()}", highlight=False)
+        console.print(f"{_stage(event.artifacts)} done, {pace.text()}", highlight=False)
 
     yield see
     if pace.event is not None and pace.event.finished:  # else the job was interrupted
         tell(pace.event)
 
 
-def _stage(units: tuple[str, ...]) -> str:
-    """Return what units belong to.
+def _stage(artifacts: tuple[str, ...]) -> str:
+    """Return what artifacts belong to.
 
     Example:
       >>> _stage(("level_03/ticket/replicate_0",))
@@ -154,16 +154,16 @@ def _stage(units: tuple[str, ...]) -> str:
       >>> _stage(("step_500/level_03/twin_1/ticket/replicate_0",))
       'step 500, level 3'
     """
-    *parts, _, _ = units[0].split("/")
+    *parts, _, _ = artifacts[0].split("/")
     named = [part.partition("_")[::2] for part in parts if not part.startswith(_WITHIN_STAGE)]
     return ", ".join(f"{word} {int(n) if n.isdecimal() else n}" for word, n in named)
 
 
-def _where(units: tuple[str, ...]) -> str:
+def _where(artifacts: tuple[str, ...]) -> str:
     """Return level, kind and replicates of a group, "level 3 ticket 0, 1"."""
-    control = units[0].split("/")[-2]
-    same = [unit.rsplit("_", 1)[1] for unit in units if f"/{control}/" in unit]
-    return f"{_stage(units)} {control} {', '.join(same)}"
+    control = artifacts[0].split("/")[-2]
+    same = [name.rsplit("_", 1)[1] for name in artifacts if f"/{control}/" in name]
+    return f"{_stage(artifacts)} {control} {', '.join(same)}"
 
 
 def _duration(seconds: float) -> str:

@@ -191,11 +191,11 @@ def _interrupted(words: str) -> Iterator[None]:
 def _tell_failures(event: Progress, run: Run, console: Console) -> set[str]:
     """Tell which networks have just diverged, and return their names."""
     diverged = set()
-    for unit, record in zip(event.units, event.finished, strict=False):
+    for name, record in zip(event.artifacts, event.finished, strict=False):
         if record["nan_step"] is not None:
-            diverged.add(unit)
+            diverged.add(name)
             console.print(
-                f"{paths.relative(run.path / unit)}: the loss is not finite from step "
+                f"{paths.relative(run.path / name)}: the loss is not finite from step "
                 f"{record['nan_step']} on; training of it ended.",
                 highlight=False,
                 soft_wrap=True,

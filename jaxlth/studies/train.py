@@ -51,12 +51,12 @@ class TrainRequest(NamedTuple):
 class Progress(NamedTuple):
     """How far a group is."""
 
-    units: tuple[str, ...]  # in training now
+    artifacts: tuple[str, ...]  # names of the networks in training now
     step: int
     steps: int  # length of the training
     trained: int  # steps since the last event, over all networks of the group
     finished: tuple[Mapping[str, Any], ...]  # records of the networks just stored
-    left: int  # networks still to be stored, those in training among them; at most
+    num_pending: int  # networks still to be stored, those in training among them; at most
 
 
 class CompiledTraining:
