@@ -265,6 +265,13 @@ def test_runs_are_opened_wherever_they_are(results, tmp_path, monkeypatch):
         studies.open(tmp_path / "nothing")
 
 
+def test_a_run_of_the_first_edition_is_told_from_others(tmp_path):
+    with store.open_run(tmp_path, TINY.config, job="early", label="digits") as run:
+        path = run.path
+    with pytest.raises(ValueError, match="is a run of the first edition, which this one does not"):
+        studies.open(path)
+
+
 def test_studies_without_tickets_say_so(tmp_path):
     found = studies.instability(TINY, out=tmp_path, progress=False, twins=2, points=3, replicates=1)
     with pytest.raises(ValueError, match=r"^Runs of the study instability have no tickets\.$"):

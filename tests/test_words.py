@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jaxlth.cli import commands, options, words
+from jaxlth.studies import run_info
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(ROOT / "jaxlth").rglob("*.py"), *(ROOT / "experiments").glob("*.py")])
@@ -55,7 +56,7 @@ def test_the_check_sees_every_kind_of_name():
 
 def test_no_command_has_a_retired_name_or_option():
     table = commands.by_name()
-    assert table.keys().isdisjoint(words.RENAMED_COMMANDS)
+    assert table.keys().isdisjoint(run_info.RENAMED_STUDIES)
     for name, command in table.items():
         assert set(options.names(command)).isdisjoint(words.RENAMED_OPTIONS), name
 
@@ -63,7 +64,7 @@ def test_no_command_has_a_retired_name_or_option():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
 def test_documents_name_no_retired_command_option_or_module(document):
     text = document.read_text()
-    old = [f"jaxlth {command}" for command in words.RENAMED_COMMANDS]
+    old = [f"jaxlth {command}" for command in run_info.RENAMED_STUDIES]
     old += [*words.RENAMED_OPTIONS, *(f"jaxlth.{name}" for name in RETIRED_MODULES)]
     found = [name for name in old if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)]
     assert found == []

@@ -19,6 +19,7 @@ from jaxlth.cli import commands, options, words
 from jaxlth.cli.commands import Scale, Training
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.run_info import RENAMED_STUDIES
 from jaxlth.training import with_length
 
 DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
@@ -111,8 +112,8 @@ def _check_command(name: str) -> None:
     names = list(commands.by_name())
     if name in names or name in ("-h", "--help") or name.startswith("--tyro-"):
         return
-    if name in words.RENAMED_COMMANDS:
-        raise ValueError(f"`jaxlth {name}` is now `jaxlth {words.RENAMED_COMMANDS[name]}`.")
+    if name in RENAMED_STUDIES:
+        raise ValueError(f"`jaxlth {name}` is now `jaxlth {RENAMED_STUDIES[name]}`.")
     explained = f"Commands: {', '.join(names)}; see `jaxlth --help`."
     if not name:
         raise ValueError(f"Give a command. {explained}")

@@ -6,12 +6,7 @@ from collections.abc import Iterable, Sequence
 from jaxlth.settings import require
 
 VERSION = ("--version", "-V")
-# Names of the first edition, which are answered with the new ones.
-RENAMED_COMMANDS = {
-    "early": "prune-early",
-    "supermask": "threshold-masks",
-    "train-mask": "train-supermasks",
-}
+# Options of the first edition, which are answered with the new ones.
 RENAMED_OPTIONS = {
     "--ablation": "--controls",
     "--ahead": "--prefetch",

@@ -106,6 +106,11 @@ def of_run(path: pathlib.Path) -> Study:
     """
     name = run_info.study_name(path)
     require(
+        name not in run_info.RENAMED_STUDIES,
+        f"{path.name} is a run of the first edition, which this one does not read; `jaxlth results "
+        "--format csv` shows its networks.",
+    )
+    require(
         name in STUDIES,
         f"Runs of {name} are of a study that prints them itself; `jaxlth results --format "
         "csv` shows their networks.",

@@ -14,6 +14,13 @@ from jaxlth.store import Run
 
 C = TypeVar("C")
 
+# Studies of the first edition, and what they are called now.
+RENAMED_STUDIES = {
+    "early": "prune-early",
+    "supermask": "threshold-masks",
+    "train-mask": "train-supermasks",
+}
+
 
 def study_name(path: pathlib.Path) -> str:
     """Return the name of the study of the run in a folder."""
