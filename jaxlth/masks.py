@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import keys, roles, topk, trees
+from jaxlth import keys, topk, trees
+from jaxlth.trees import roles
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any

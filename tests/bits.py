@@ -17,8 +17,9 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from jaxlth import cli, models, programs, store, trees
+from jaxlth import cli, models, store, trees
 from jaxlth.models.resnet import ResNet
+from jaxlth.process import programs
 
 SHORT = "--steps 12 --batch-size 50 --evaluate-every 6 --train-examples 100 --replicates 2"
 MLP = f"--model mlp --hidden 8 {SHORT}"

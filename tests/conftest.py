@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from jaxlth import programs
+from jaxlth.process import programs
 
 # Before JAX and matplotlib are imported, and inherited by the processes that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

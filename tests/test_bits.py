@@ -4,7 +4,7 @@ import bits
 import numpy as np
 import pytest
 
-from jaxlth import programs
+from jaxlth.process import programs
 
 QUICK = ("imp-rewinding", "separation")
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in bits.CASES if name not in QUICK]

@@ -24,9 +24,10 @@ from tiny import COMMAND as TINY
 from tiny import once, printed
 
 import jaxlth
-from jaxlth import cli, data, models, settings, signals, store
+from jaxlth import cli, data, models, settings, store
 from jaxlth.cli import errors, formats, options
 from jaxlth.cli.commands import TOLERANCE, by_name
+from jaxlth.process import signals
 from jaxlth.store import lock, metadata
 from jaxlth.studies import figure_kinds, level_artifacts
 from jaxlth.studies.controls import CONTROLS

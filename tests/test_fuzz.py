@@ -19,10 +19,11 @@ import typing
 
 import pytest
 
-from jaxlth import cli, models, ranges, settings, training
+from jaxlth import cli, models, settings, training
 from jaxlth import data as data_lib
 from jaxlth import supermasks as supermasks_lib
 from jaxlth.cli.commands import Training, by_name
+from jaxlth.settings import ranges
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.studies.prune_early.config import PruneEarlyConfig

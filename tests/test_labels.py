@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import labels
+from jaxlth.scores import labels
 from jaxlth.training import losses
 
 

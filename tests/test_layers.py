@@ -15,9 +15,8 @@ PACKAGE = ROOT / "jaxlth"
 
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
-    ("ranges", "programs", "signals"),
-    ("trees", "roles", "labels", "keys", "settings", "topk", "distributed"),
-    ("paths",),
+    ("trees", "keys", "settings", "topk", "distributed"),
+    ("process",),
     ("masks",),
     ("scores", "prune"),
     ("models", "data"),
@@ -32,7 +31,7 @@ LAYERS = (
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 # Public functions for anybody's parameters, and what they stand on.
-FUNCTIONAL = ("trees", "roles", "labels", "keys", "topk", "masks", "scores", "prune")
+FUNCTIONAL = ("trees", "keys", "topk", "masks", "scores", "prune")
 FUNCTIONAL += ("landscape", "graphs")
 NOT_FUNCTIONAL = {"flax", "orbax", "tyro", "tensorflow_datasets", "pandas", "matplotlib", "rich"}
 NOT_FUNCTIONAL |= {"etils", "safetensors", "os", "pathlib", "shutil", "tempfile"}  # the disk

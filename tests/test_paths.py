@@ -6,8 +6,9 @@ import pwd
 
 import pytest
 
-from jaxlth import cli, data, paths
+from jaxlth import cli, data
 from jaxlth.data import lookup
+from jaxlth.process import paths
 
 PATHS = {  # as typed -> as used, where HOME is /home/me and SCRATCH is /scratch
     "runs": "runs",

@@ -8,13 +8,13 @@ import zlib
 import pytest
 import tiny
 
-from jaxlth import programs
+from jaxlth.process import programs
 
 # Compile a program in a process of its own and tell how many came from the kept ones.
 COMPILE = """
 import os, pathlib, signal, sys
 import jax, jax.monitoring
-from jaxlth import programs
+from jaxlth.process import programs
 
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("cache_hits")))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from jaxlth import ranges
+from jaxlth.settings import ranges
 from jaxlth.training import OptimizerConfig
 
 

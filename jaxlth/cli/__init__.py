@@ -14,8 +14,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxlth import __version__, signals
+from jaxlth import __version__
 from jaxlth.cli import backends, errors, notices, words
+from jaxlth.process import signals
 
 if TYPE_CHECKING:
     from jaxlth.cli.parsing import call

@@ -9,9 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from jaxlth import ranges
 from jaxlth.cli import formats
-from jaxlth.settings import check_choice, effective, require
+from jaxlth.settings import check_choice, effective, ranges, require
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 

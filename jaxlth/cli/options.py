@@ -21,7 +21,8 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, models, paths, settings
+from jaxlth import data, models, settings
+from jaxlth.process import paths
 from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.field_docs import field_docs

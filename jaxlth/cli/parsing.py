@@ -14,9 +14,10 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import __version__, paths, settings, store
+from jaxlth import __version__, settings, store
 from jaxlth.cli import commands, options, words
 from jaxlth.cli.commands import Scale, Training
+from jaxlth.process import paths
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.run_info import RENAMED_STUDIES

@@ -10,11 +10,12 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxlth import distributed, paths, settings, store
+from jaxlth import distributed, settings, store
 from jaxlth.cli import commands, results
 from jaxlth.cli.commands import Training
 from jaxlth.data import workers
 from jaxlth.plots import figures
+from jaxlth.process import paths
 from jaxlth.store import Run
 from jaxlth.studies import Study, running
 from jaxlth.studies.config import run_label

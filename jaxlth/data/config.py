@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import tyro
 
-from jaxlth import ranges
 from jaxlth import settings as settings_lib
 from jaxlth.data import cifar, digits, idx, points, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.inputs import NORMALIZERS, PER_PIXEL
+from jaxlth.settings import ranges
 
 SOURCES = {
     "digits": digits.read,

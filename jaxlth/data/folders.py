@@ -19,9 +19,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxlth import paths
 from jaxlth.data import encoded, image_files, sources
 from jaxlth.data.image_files import LeftOut
+from jaxlth.process import paths
 
 TRAIN, TEST = "train", "val"
 ANNOTATIONS = "val_annotations.txt"

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxlth import distributed, paths
+from jaxlth import distributed
 from jaxlth.data import encoded, lookup, sources
 from jaxlth.data.config import MADE_HERE, DataConfig
+from jaxlth.process import paths
 
 DIGITS = 16  # hexadecimal, of a digest
 SAMPLE = 256

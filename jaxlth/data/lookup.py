@@ -14,8 +14,8 @@ import re
 import urllib.error
 import urllib.request
 
-from jaxlth import paths
 from jaxlth.data import sources
+from jaxlth.process import paths
 
 FORMAT = "array_record"
 NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[^:/][^:]*))?(:(?P<version>[\d.*]+))?")

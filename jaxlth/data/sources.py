@@ -12,7 +12,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxlth import keys, paths, settings
+from jaxlth import keys, settings
+from jaxlth.process import paths
 
 
 class DataError(ValueError):

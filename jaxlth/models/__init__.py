@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tyro
 from flax import linen as nn
 
-from jaxlth import ranges, settings, topk
+from jaxlth import settings, topk
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
 from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
@@ -21,6 +21,7 @@ from jaxlth.models.mlp import MLP
 from jaxlth.models.resnet import ResNet
 from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
+from jaxlth.settings import ranges
 
 __all__ = [
     "AUXILIARY_WEIGHT",

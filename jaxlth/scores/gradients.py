@@ -23,8 +23,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import labels as label_values
 from jaxlth import masks, topk, trees
+from jaxlth.scores import labels as label_values
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers

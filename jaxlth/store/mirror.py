@@ -24,7 +24,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from jaxlth import paths
+from jaxlth.process import paths
 from jaxlth.store import arrays, artifacts, atomic, bucket, lease, lock, metadata
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place

@@ -17,7 +17,8 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from jaxlth import paths, store
+from jaxlth import store
+from jaxlth.process import paths
 from jaxlth.settings import require
 from jaxlth.studies import run_info
 from jaxlth.studies.experiment import Experiment

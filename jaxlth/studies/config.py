@@ -5,9 +5,10 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from jaxlth import models, ranges, settings
+from jaxlth import models, settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
+from jaxlth.settings import ranges
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Scope = Literal["global", "layerwise"]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxlth import ranges, settings
+from jaxlth import settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
+from jaxlth.settings import ranges
 from jaxlth.studies.config import StudyConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig, with_length
 

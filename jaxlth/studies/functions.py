@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from jaxlth import paths, ranges, settings
+from jaxlth import settings
+from jaxlth.process import paths
+from jaxlth.settings import ranges
 from jaxlth.studies import running
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.experiment import Experiment, plain

@@ -10,9 +10,10 @@ import jax
 import pandas as pd
 from rich.console import Console
 
-from jaxlth import paths, store
+from jaxlth import store
 from jaxlth.models import Network
 from jaxlth.plots.figures import Figure
+from jaxlth.process import paths
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
 from jaxlth.studies.study import TOLERANCE, Study

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxlth import distributed, paths, programs, settings, signals, store
+from jaxlth import distributed, settings, store
 from jaxlth.data import DataError, Identity, directory, identify, workers
+from jaxlth.process import paths, programs, signals
 from jaxlth.store import Run
 from jaxlth.studies import progress
 from jaxlth.studies.config import run_label

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, prune, ranges, scores, settings, topk, trees
+from jaxlth import masks, prune, scores, settings, topk, trees
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
+from jaxlth.settings import ranges
 
 
 class ScoreInputs(NamedTuple):

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
-from jaxlth import ranges, settings
+from jaxlth import settings
+from jaxlth.settings import ranges
 
 Method = Literal["bernoulli", "edge-popup", "gem-miner"]
 Weights = Literal["as-drawn", "scaled", "signed-constant", "scaled-signed-constant"]

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlth import keys, masks, roles, settings, trees
+from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.supermasks import masking
 from jaxlth.supermasks.config import SupermaskConfig
+from jaxlth.trees import roles
 
 
 class Frozen(NamedTuple):

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from jaxlth import ranges, settings
+from jaxlth import settings
+from jaxlth.settings import ranges
 
 CheckpointChoice = Literal["last", "best"]
 MOST_STEPS = 2_000_000_000  # a step counter has 32 bits, and the end of an epoch is beyond

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlth import labels as label_values
 from jaxlth import settings
+from jaxlth.scores import labels as label_values
 
 Tasks: TypeAlias = tuple[int, ...]
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 import tyro
 
-from jaxlth import masks, ranges, settings, trees
+from jaxlth import masks, settings, trees
+from jaxlth.settings import ranges
 
 Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
 

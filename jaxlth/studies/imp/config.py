@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from jaxlth import ranges, settings
+from jaxlth import settings
+from jaxlth.settings import ranges
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.config import (
     LEVELS,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from jaxlth import ranges, settings
+from jaxlth import settings
+from jaxlth.settings import ranges
 from jaxlth.studies import scoring
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET

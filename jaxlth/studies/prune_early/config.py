@@ -6,7 +6,8 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from jaxlth import ranges, settings
+from jaxlth import settings
+from jaxlth.settings import ranges
 from jaxlth.studies import scoring
 from jaxlth.studies.config import Scope, StudyConfig, check_network_count
 from jaxlth.studies.prune_early.initial import WEIGHTS

@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from jaxlth import ranges, settings
+from jaxlth import settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
+from jaxlth.settings import ranges
 from jaxlth.studies import scoring
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig
 from jaxlth.studies.imp.config import AfterPruning, ImpConfig, network_names

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from jaxlth import ranges, settings
+from jaxlth import settings
 from jaxlth.models import ModelConfig
+from jaxlth.settings import ranges
 from jaxlth.studies.config import (
     PERCEPTRONS,
     StudyConfig,

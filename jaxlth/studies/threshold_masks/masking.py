@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, roles, trees
+from jaxlth import masks, trees
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.train import CompiledTraining, Ticket
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import Evaluation
+from jaxlth.trees import roles
 
 SPLITS = ("validation", "test")
 

@@ -25,7 +25,7 @@ import functools
 import pathlib
 from collections.abc import Generator, Iterator
 
-from jaxlth import masks, roles, settings, training
+from jaxlth import masks, settings, training
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import (
     LoadedExperiment,
@@ -46,6 +46,7 @@ from jaxlth.studies.threshold_masks.config import (
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks, expected_artifacts
 from jaxlth.studies.train import CompiledTraining, Progress, TrainRequest
 from jaxlth.training.execution import Layout
+from jaxlth.trees import roles
 
 
 def prepare(config: ThresholdMasksConfig) -> LoadedExperiment:

@@ -6,7 +6,8 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from jaxlth import ranges, settings, supermasks, training
+from jaxlth import settings, supermasks, training
+from jaxlth.settings import ranges
 from jaxlth.studies.config import StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.supermasks import SupermaskRule

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 
-from jaxlth import ranges
+from jaxlth.settings import ranges
 
 S = TypeVar("S")
 LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow

@@ -1,0 +1,1 @@
+"""What belongs to this process: its paths, its signals, the programs that it compiles."""
