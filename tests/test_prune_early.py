@@ -691,14 +691,14 @@ def test_a_ticket_on_scores_as_weights_is_found_with_the_data_and_else_says_so(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--method", "snip-ums"], "is named by --density and --method"),
-        (["--density", "0.2"], "is named by --density and --method"),
+        (["--method", "snip-ums"], "is named by `density` and `method`"),
+        (["--density", "0.2"], "is named by `density` and `method`"),
         (["--density", "0.2", "--method", "snip-usm"], "Did you mean 'snip-ums'?"),
         (["--density", "0.2", "--method", "dense"], "`method` has no value 'dense'"),
         (["--density", "0.25", "--method", "snip-ums"], "Did you mean 0.2? Trained: 0.5, 0.2."),
         (["--density", "0.2", "--method", "snip-ums", "--replicate", "3"], "trained: 0."),
         (["--level", "2"], "`level` does not go with early-"),
-        (["--control", "shuffled"], "named by --density and --method."),
+        (["--control", "shuffled"], "named by `density` and `method`."),
     ],
 )
 def test_what_is_not_there_to_export_is_answered_with_what_is(done, words, said, capsys, tmp_path):
@@ -719,7 +719,7 @@ def test_tickets_of_imp_are_not_named_by_density_and_method(tmp_path, capsys):
         assert cli.main(["export", str(file), *words, "--out", str(tmp_path)]) == 2
         message = capsys.readouterr().err
         assert f"`{words[0][2:]}` does not go with imp-digits-mlp" in message
-        assert "its tickets are named by --level and --control." in message
+        assert "its tickets are named by `level` and `control`." in message
 
 
 LEARNED = [*TINY[:-2], "--replicates", "3", "--score", "synflow", "meta-linear", "meta-mlp-10"]

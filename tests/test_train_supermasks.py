@@ -542,13 +542,13 @@ def test_a_ticket_of_bernoulli_is_exported_by_the_density_in_the_table(done, tmp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--density", "0.5"], "is named by --density and --method"),
-        (["--method", "edge-popup"], "is named by --density and --method"),
+        (["--density", "0.5"], "is named by `density` and `method`"),
+        (["--method", "edge-popup"], "is named by `density` and `method`"),
         (["--method", "edge-pop", "--density", "0.5"], "Did you mean 'edge-popup'?"),
         (["--method", "dense", "--density", "1"], "`method` has no value 'dense'"),
         (["--method", "edge-popup", "--density", "0.4"], "Did you mean 0.5? Trained: 0.5."),
         (["--method", "edge-popup", "--density", "0.5", "--replicate", "2"], "trained: 0, 1."),
-        (["--level", "1"], "its tickets are named by --density and --method"),
+        (["--level", "1"], "its tickets are named by `density` and `method`"),
     ],
 )
 def test_what_is_not_there_to_export_is_answered_in_one_line(done, words, said, tmp_path, capsys):

@@ -96,8 +96,8 @@ def _config(part: str, value: Any, kind: type[Any]) -> Any:
         return kind(name=value)
     kinds = f"a name or a `{kind.__name__}`" if named else f"a `{kind.__name__}`"
     raise TypeError(
-        f"`{part}` must be {kinds}, of what the library has; got {ranges.shown(value)}. A {part} of "
-        "one's own is not taken yet."
+        f"`{part}` must be {kinds}; got {ranges.shown(value)}. Only what the library has can be "
+        "trained so far."
     )
 
 

@@ -124,7 +124,7 @@ def _check_field(study: Study, name: str, names: list[str]) -> None:
     given = [field.name for field in dataclasses.fields(Experiment) if field.init]
     settings.require(
         name not in given,
-        f"`{name}` is part of the experiment: give it to `studies.Experiment`, not to `{function}`.",
+        f"`{name}` is part of the experiment: give it to `studies.Experiment`, not `{function}`.",
     )
     close = settings.closest(name, [*names, *EXECUTION])
     hint = f"Did you mean `{close}`?" if close else f"`help({function})` lists them."
@@ -166,8 +166,8 @@ def _docstring(study: Study) -> Iterator[str]:
         yield textwrap.fill(f"{name}: {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")
         yield "\n"
     yield (
-        "\nReturns:\n  The results in the run's folder, to look at. A command with the same settings"
-        "\n  has the same folder.\n"
+        "\nReturns:\n  The results in the run's folder, which is that of the command with the same "
+        "settings.\n"
         "\nRaises:\n"
         "  ValueError, TypeError: an argument is wrong; the message says how.\n"
         "  DataError: the data are missing or damaged.\n"

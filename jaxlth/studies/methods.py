@@ -56,7 +56,7 @@ def ticket_row(name: TicketName, path: pathlib.Path) -> pd.Series:
     if density is None or method is None:
         raise ValueError(
             f"A ticket of {path.name}, a run of `jaxlth {run_info.study_name(path)}`, is named by "
-            "--density and --method; `jaxlth results` lists them."
+            "`density` and `method`; `jaxlth results` lists them."
         )
     rows = pruned(run_info.results(path), path)
     check_choice("method", method, dict.fromkeys(rows["control"]))

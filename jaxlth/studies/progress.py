@@ -1,8 +1,11 @@
-"""Progress of a job: a bar on a terminal, one plain line a level elsewhere."""
+"""Progress of a study: a bar on a terminal and in a notebook, a plain line a level elsewhere."""
 
 import contextlib
+import html
+import importlib
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -25,10 +28,14 @@ def shown(console: Console, *, finished: int) -> contextlib.AbstractContextManag
     """Return a context that gives a function which shows each event it is called with.
 
     Args:
-      console: where it is shown; a bar on a terminal, else a line for each level finished.
+      console: where it is shown; a bar on a terminal and in a notebook, else a line for each level
+        finished.
       finished: networks that were there before.
     """
-    return (_bar if console.is_terminal else _lines)(console, _Pace(finished))
+    pace = _Pace(finished)
+    if console.is_jupyter and not console.quiet:
+        return _notebook(pace)
+    return (_bar if console.is_terminal else _lines)(console, pace)
 
 
 class _Pace:
@@ -84,6 +91,39 @@ def _bar(console: Console, pace: _Pace) -> Iterator[See]:
             bar.update(task, total=pace.asked, completed=pace.networks, description=text)
 
         yield see
+
+
+@contextlib.contextmanager
+def _notebook(pace: _Pace) -> Iterator[See]:
+    """Show a bar in the output of a cell; that of rich needs ipywidgets."""
+    # IPython is there in a notebook, and is no need of ours.
+    output = importlib.import_module("IPython.display").display(
+        _Cell("compiling", None), display_id=True
+    )
+
+    def see(event: Event) -> None:
+        pace.see(event)
+        share = pace.networks / max(pace.asked, 1)
+        output.update(_Cell(f"{pace.text()}, {_where(event.units)}", share))
+
+    try:
+        yield see
+    finally:
+        output.update(_Cell(f"{pace.text() if pace.event else 'ended'}", None))
+
+
+class _Cell(NamedTuple):
+    """What the output of a notebook's cell shows, as text and as HTML."""
+
+    text: str
+    share: float | None  # done, in [0, 1]; None shows no bar
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        bar = "" if self.share is None else f'<progress value="{self.share:.3f}"></progress> '
+        return f"<div>{bar}{html.escape(self.text)}</div>"
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ def refuse(
         not given,
         f"`{given[0] if given else ''}` does not go with {path.name}, a run of "
         f"`jaxlth {run_info.study_name(path)}`: its tickets are named by "
-        f"--{' and --'.join(instead)}.",
+        f"`{'` and `'.join(instead)}`.",
     )
 
 

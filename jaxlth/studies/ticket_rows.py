@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Collection
+from typing import Any
 
 import pandas as pd
 
@@ -106,7 +107,7 @@ def _closest_level(rows: pd.DataFrame, density: float) -> int:
     return int(distances.idxmin())
 
 
-def _only(option: str, values: pd.Series, path: pathlib.Path) -> str | float:
+def _only(option: str, values: pd.Series, path: pathlib.Path) -> Any:
     """Return the only value of a column.
 
     Raises:

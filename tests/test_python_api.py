@@ -1,0 +1,382 @@
+"""Studies from Python: the same code, folder and bits as the command."""
+
+import asyncio
+import dataclasses
+import inspect
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import types
+
+import buckets  # noqa: F401  # makes pail:// known
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import rich.console
+import tiny
+from matplotlib.figure import Figure
+
+import jaxlth
+from jaxlth import cli, masks, store, studies
+from jaxlth.models import ModelConfig
+from jaxlth.studies import STUDIES, progress, running
+from jaxlth.studies.imp import report
+from jaxlth.training import OptimizerConfig, TrainingConfig
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MLP = ModelConfig(name="mlp", hidden=(8,))
+SHORT = {"model": MLP, "data": "digits", "steps": 20, "batch_size": 50}
+EXPERIMENT = studies.Experiment(**SHORT)
+FIELDS = {"levels": 2, "replicates": 1, "controls": []}
+WORDS = [*tiny.COMMAND[:-1], "--levels", "2", "--controls"]  # the command of the same run
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+
+
+def imp(out, experiment=EXPERIMENT, **fields):
+    return studies.imp(experiment, out=str(out), **({"progress": False} | FIELDS | fields))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return imp(tmp_path_factory.mktemp("runs"))
+
+
+def assert_same_bits(one, other):
+    tiny.assert_same(one.ticket(), other.ticket())
+    tiny.assert_same(one.trained(), other.trained())
+
+
+# ---- functions
+
+
+def test_every_study_has_a_function_with_all_fields_of_its_config():
+    for name, study in STUDIES.items():
+        function = getattr(studies, name.replace("-", "_"))
+        assert isinstance(function, types.FunctionType)
+        fields = {field.name for field in dataclasses.fields(study.Config)}
+        of_experiment = {"name", "data", "model", "training", "optimizer", "leave_out", "seed"}
+        assert fields - of_experiment <= set(inspect.signature(function).parameters)
+        assert all(f"  {field}: " in function.__doc__ for field in fields - of_experiment)
+        assert "--" not in function.__doc__
+
+
+def test_the_module_of_a_study_is_imported_beside_its_function():
+    assert report.find.__module__ == "jaxlth.studies.imp.report"
+    assert sys.modules["jaxlth.studies.imp"] is not studies.imp
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "says"),
+    [
+        ({"lvels": 2}, ValueError, "no argument `lvels`. Did you mean `levels`?"),
+        ({"data": "mnist"}, ValueError, "`data` is part of the experiment"),
+        ({"levels": "many"}, TypeError, "`levels` must be of kind int; got 'many'."),
+        ({"controls": ["randm"]}, ValueError, "Did you mean 'random'?"),
+        ({"checkpoint_seconds": 0}, ValueError, "`checkpoint_seconds` must be above 0; got 0."),
+        ({"devices": 7}, ValueError, "`devices` must be 2, as JAX is in use"),
+    ],
+)
+def test_a_wrong_argument_is_named(tmp_path, fields, error, says):
+    jax.devices()
+    with pytest.raises(error, match=re.escape(says)) as raised:
+        imp(tmp_path, **fields)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "says"),
+    [
+        ({"model": object()}, TypeError, "`model` must be a name or a `ModelConfig`; got"),
+        ({"optimizer": "sgd"}, TypeError, "`optimizer` must be a `OptimizerConfig`; got 'sgd'"),
+        ({"model": "lenet-300"}, ValueError, "Did you mean 'lenet-300-100'?"),
+        ({"epochs": 2}, ValueError, "give one."),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be above 0; got 0."),
+    ],
+)
+def test_a_wrong_part_of_an_experiment_is_named(parts, error, says):
+    with pytest.raises(error, match=re.escape(says)):
+        studies.Experiment(**SHORT | parts)
+
+
+def test_numbers_given_besides_a_training_win_and_those_of_numpy_are_the_same_run():
+    training = TrainingConfig(epochs=3, batch_size=5, patience=1)
+    config = studies.Experiment(model=MLP, data="digits", training=training).config
+    assert (config.training.epochs, config.training.batch_size) == (3.0, 5)
+    shared = {"model": MLP, "data": "digits", "training": training}
+    given = studies.Experiment(**shared, steps=np.int64(7), batch_size=np.int32(9)).config
+    assert (given.training.steps, given.training.batch_size, given.training.patience) == (7, 9, 1)
+    assert type(given.training.steps) is int
+
+
+# ---- one run with the command
+
+
+def test_python_and_the_command_have_one_folder_and_train_nothing_twice(tmp_path):
+    results = imp(tmp_path, levels=1)
+    before = tiny.times(tmp_path)
+    tiny.printed(*WORDS, "--out", tmp_path)
+    assert tiny.only_run(tmp_path).path == results.path
+    assert before.items() <= tiny.times(tmp_path).items()
+    assert len(tiny.times(tmp_path)) == len(before) + 1
+    after = tiny.times(tmp_path)
+    assert len(imp(tmp_path, levels=3).table()) == 4
+    assert after.items() <= tiny.times(tmp_path).items()
+
+
+def test_python_and_the_command_train_to_the_same_bits(results, tmp_path):
+    tiny.printed(*WORDS, "--out", tmp_path)
+    assert_same_bits(studies.open(tiny.only_run(tmp_path).path), results)
+
+
+# ---- results
+
+
+def test_results_read_the_run(results):
+    table = results.table()
+    pd.testing.assert_frame_equal(table, store.table([results.path]))
+    assert list(table["level"]) == [0, 1, 2]
+    assert set(results.curves()["unit"]) == set(table["unit"])
+    assert tiny.printed("results", str(results.path)).split() == results.summary(width=80).split()
+    assert "imp-digits-mlp-8" in repr(results)
+    assert "3 rows" in repr(results)
+    assert "64 %" in results._repr_html_()
+    assert studies.open(str(results.path)) == results
+
+
+def test_figures_are_drawn_by_kind(results):
+    assert isinstance(results.plot(), Figure)
+    assert isinstance(results.plot("training", levels=[0, 2]), Figure)
+    with pytest.raises(ValueError, match="`kind` has no value 'acuracy'.*Known: accuracy, train"):
+        results.plot("acuracy")
+    with pytest.raises(ValueError, match="`levels` has no effect on the kind accuracy"):
+        results.plot(levels=(1,))
+
+
+def test_tickets_are_named_by_level_or_closest_density(results):
+    last, named = results.ticket(), results.ticket(level=1)
+    assert masks.kept(last.mask) < masks.kept(named.mask) < masks.size(named.mask)
+    tiny.assert_same(results.ticket(density=0.82), named)
+    tiny.assert_same(results.ticket(level=2), last)
+    start = results.ticket(level=0).network.params["Dense_0"]["kernel"]
+    np.testing.assert_array_equal(last.network.params["Dense_0"]["kernel"], start)
+    trained = results.trained().params["Dense_0"]["kernel"]
+    keep = last.mask["Dense_0"]["kernel"]
+    assert np.all(trained[~keep] == 0)
+    assert not np.array_equal(trained[keep], start[keep])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"density": 0.3}, "within a tenth of one of a level: 1, 0.801, 0.64; got 0.3."),
+        ({"level": 9}, "There is no level 9 of the ticket"),
+        ({"level": 1, "density": 0.8}, "`level` and `density` both say"),
+        ({"control": "random"}, "`control` has no value 'random'"),
+        ({"method": "snip"}, "its tickets are named by `level` and `control`."),
+        ({"replicate": 3}, "There is no replicate 3"),
+    ],
+)
+def test_a_ticket_that_there_is_not_is_refused(results, arguments, says):
+    for read in (results.ticket, results.trained):
+        with pytest.raises(ValueError, match=re.escape(says)):
+            read(**arguments)
+
+
+def test_tickets_of_methods_are_named_by_method_and_density(tmp_path):
+    settings = {"replicates": 1, "out": str(tmp_path), "progress": False}
+    one = studies.prune_early(EXPERIMENT, scores=["magnitude"], densities=(0.5,), **settings)
+    assert float(masks.density(one.ticket().mask)) == pytest.approx(0.5, abs=0.01)
+    assert one.trained().params.keys() == one.ticket().network.params.keys()
+    two = studies.prune_early(
+        EXPERIMENT, scores=["magnitude", "random"], densities=[0.5], **settings
+    )
+    with pytest.raises(ValueError, match="`method` must be given: .* has magnitude-uss, random-u"):
+        two.ticket()
+    tiny.assert_same(two.ticket(method="magnitude-uss", density=0.5), one.ticket())
+
+
+def test_a_study_without_tickets_says_so(results):
+    without = dataclasses.replace(results, study=STUDIES["instability"])
+    for read in (without.ticket, without.trained):
+        with pytest.raises(ValueError, match="^Runs of the study instability have no tickets.$"):
+            read()
+
+
+def test_runs_at_a_bucket_are_opened_by_address(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAIL", str(tmp_path / "pail"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = imp("pail://bucket/runs", levels=1)
+    assert_same_bits(studies.open(f"pail://bucket/runs/{made.path.name}"), made)
+
+
+# ---- beside other work in the process
+
+
+def test_a_thread_an_event_loop_and_other_settings_of_jax_change_no_bit(results, tmp_path):
+    made = []
+    thread = threading.Thread(target=lambda: made.append(imp(tmp_path / "thread")))
+    thread.start()
+    thread.join()
+
+    async def within():
+        return imp(tmp_path / "loop")
+
+    made.append(asyncio.run(within()))
+    changed = {"jax_enable_x64": True, "jax_default_matmul_precision": "bfloat16"}
+    before = {name: getattr(jax.config, name) for name in changed}
+    try:
+        for name, value in changed.items():
+            jax.config.update(name, value)
+        made.append(imp(tmp_path / "x64"))
+        assert_same_bits(made[-1], results)  # reads and draws under them
+        assert jnp.ones(1).dtype == np.float64
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    for other in made:
+        assert_same_bits(other, results)
+
+
+def test_without_progress_nothing_is_printed(tmp_path, capfd):
+    imp(tmp_path, levels=1)
+    imp(tmp_path, levels=1)
+    diverging = studies.Experiment(**SHORT, optimizer=OptimizerConfig(optimizer="sgd", lr=1e30))
+    imp(tmp_path, diverging, levels=0)
+    assert capfd.readouterr() == ("", "")
+    imp(tmp_path, levels=2, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("level 2 done, 3/3 networks")
+
+
+def test_ctrl_c_saves_and_the_next_call_goes_on_to_the_same_bits(results, tmp_path, monkeypatch):
+    before, plan = [signal.getsignal(number) for number in HANDLED], store.Run.plan
+
+    def planned(self, total):
+        plan(self, total)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Run, "plan", planned)
+        with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
+            imp(tmp_path)
+    assert [signal.getsignal(number) for number in HANDLED] == before
+    assert_same_bits(imp(tmp_path), results)
+
+
+def test_a_timer_of_the_program_goes_on(tmp_path):
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        imp(tmp_path, levels=0)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 500
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def failing(study, call):
+    """Return a study that calls a function once its first network is stored."""
+
+    def run(lab, config):
+        for event in study.run(lab, config):
+            yield event
+            if event.finished:
+                call()
+
+    return studies.of_study(dataclasses.replace(study, run=run))
+
+
+def test_a_study_that_raises_loses_nothing_stored(results, tmp_path):
+    def fail():
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        failing(STUDIES["imp"], fail)(EXPERIMENT, out=str(tmp_path), progress=False, **FIELDS)
+    stored = tiny.times(tmp_path)
+    assert len(stored) == 1
+    assert_same_bits(imp(tmp_path), results)
+    assert stored.items() <= tiny.times(tmp_path).items()
+
+
+def test_a_study_may_be_called_inside_a_running_one(results, tmp_path):
+    inner = []
+    nested = failing(STUDIES["imp"], lambda: inner.append(imp(tmp_path / "inner")))
+    outer = nested(EXPERIMENT, out=str(tmp_path / "outer"), progress=False, **FIELDS)
+    for other in (outer, inner[-1]):
+        assert_same_bits(other, results)
+
+
+def test_a_notebook_shows_a_bar_without_ipywidgets(monkeypatch):
+    shown = []
+    output = types.SimpleNamespace(update=shown.append)
+    display = types.SimpleNamespace(display=lambda cell, display_id: shown.append(cell) or output)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    event = progress.Event(("level_01/ticket/replicate_0",), 10, 20, 10, (), 2)
+    console = rich.console.Console(force_jupyter=True)
+    with progress.shown(console, finished=1) as show:
+        show(event)
+    assert repr(shown[1]) == "1/3 networks, level 1 ticket 0"
+    assert '<progress value="0.500">' in shown[1]._repr_html_()
+    assert "<progress" not in shown[-1]._repr_html_()
+
+
+def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
+    updates = []
+    monkeypatch.setattr(jax.config, "update", lambda *change: updates.append(change))
+    running._use_cores(None)  # two, of `conftest`
+    assert updates == []
+    running._use_cores(3)
+    assert updates == [("jax_num_cpu_devices", 3)]
+
+
+# ---- the package, and the page
+
+
+def test_public_modules_are_attributes_and_imported_late():
+    program = (
+        "import sys, jaxlth; before = 'jax' in sys.modules; "
+        "print(before, {name for name in dir(jaxlth)} >= set(jaxlth._MODULES), "
+        "jaxlth.masks.__name__, jaxlth.studies.imp.__name__)"
+    )
+    told = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert told.split() == ["False", "True", "jaxlth.masks", "imp"]
+    with pytest.raises(AttributeError, match="no attribute 'mask'"):
+        jaxlth.mask  # noqa: B018
+
+
+def example(data, steps, levels):
+    """Return the example of README on other data, shorter."""
+    section = (ROOT / "README.md").read_text().split("## From Python")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line]) <= 12
+    changes = {
+        '"mnist"': f'"{data}"',
+        "steps=2000": f"steps={steps}",
+        "levels=8": f"levels={levels}",
+    }
+    for old, new in changes.items():
+        assert old in code
+        code = code.replace(old, new)
+    return code.replace("replicates=3", "replicates=1, controls=()").replace(
+        "density=0.2", "density=0.8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "steps"), [("digits", 20), pytest.param("mnist", 20, marks=pytest.mark.data)]
+)
+def test_the_example_of_the_page_runs(data, steps, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(example(data, steps, 1), scope)
+    assert "80 %" in capsys.readouterr().out
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+    mask = scope["mask"]["Dense_0"]["kernel"]
+    assert np.all(scope["trained"].params["Dense_0"]["kernel"][~mask] == 0)
+    assert cli.main(["results", "--out", "runs"]) == 0
