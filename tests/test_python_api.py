@@ -25,8 +25,9 @@ from matplotlib.figure import Figure
 import jaxlth
 from jaxlth import cli, masks, store, studies
 from jaxlth.models import ModelConfig
-from jaxlth.studies import STUDIES, progress, running
+from jaxlth.studies import STUDIES, functions, progress, running
 from jaxlth.studies.imp import report
+from jaxlth.supermasks import SupermaskRule
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -45,6 +46,14 @@ def imp(out, experiment=EXPERIMENT, **fields):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     return imp(tmp_path_factory.mktemp("runs"))
+
+
+def test_settings_of_settings_are_given_as_such():
+    rule = SupermaskRule(method="edge-popup")
+    fields = {"supermask": rule, "densities": [0.5]}
+    config = functions.study_config(STUDIES["train-supermasks"], EXPERIMENT, fields)
+    assert config.supermask == rule
+    assert config.densities == (0.5,)
 
 
 def assert_same_bits(one, other):
@@ -194,12 +203,11 @@ def test_tickets_of_methods_are_named_by_method_and_density(tmp_path):
     one = studies.prune_early(EXPERIMENT, scores=["magnitude"], densities=(0.5,), **settings)
     assert float(masks.density(one.ticket().mask)) == pytest.approx(0.5, abs=0.01)
     assert one.trained().params.keys() == one.ticket().network.params.keys()
-    two = studies.prune_early(
-        EXPERIMENT, scores=["magnitude", "random"], densities=[0.5], **settings
-    )
+    ticket, settings = one.ticket(), settings | {"densities": [0.5]}
+    two = studies.prune_early(EXPERIMENT, scores=["magnitude", "random"], **settings)
     with pytest.raises(ValueError, match="`method` must be given: .* has magnitude-uss, random-u"):
         two.ticket()
-    tiny.assert_same(two.ticket(method="magnitude-uss", density=0.5), one.ticket())
+    tiny.assert_same(two.ticket(method="magnitude-uss", density=0.5), ticket)
 
 
 def test_a_study_without_tickets_says_so(results):
@@ -355,11 +363,7 @@ def example(data, steps, levels):
     section = (ROOT / "README.md").read_text().split("## From Python")[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     assert len([line for line in code.splitlines() if line]) <= 12
-    changes = {
-        '"mnist"': f'"{data}"',
-        "steps=2000": f"steps={steps}",
-        "levels=8": f"levels={levels}",
-    }
+    changes = {"mnist": data, "steps=2000": f"steps={steps}", "levels=8": f"levels={levels}"}
     for old, new in changes.items():
         assert old in code
         code = code.replace(old, new)
