@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from jaxlth import cli, data, graphs, keys, landscape, masks, models, prune, scores, trees
 from jaxlth.data import augment, inputs
@@ -311,6 +312,19 @@ def test_a_command_stores_the_same_bits_under_each_setting(setting, stored, tmp_
     wanted = stored("imp")
     with under({setting: (CHECKS | OTHERS)[setting]}):
         assert ran("imp", tmp_path) == wanted
+
+
+def test_an_exported_ticket_is_the_same_under_all_other_settings(tmp_path):
+    words = [*tiny.COMMAND, "random", "--out", str(tmp_path)]
+    tiny.printed(*words)
+    file, again = tmp_path / "ticket.npz", tmp_path / "again.npz"
+    named = ["--control", "random", "--out", str(tmp_path)]
+    tiny.printed("export", file, *named)
+    with under(OTHERS):
+        tiny.printed("export", again, *named)
+    before, after = np.load(file), np.load(again)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.slow

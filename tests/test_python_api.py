@@ -1,44 +1,46 @@
-"""Studies from Python: the same code and the same runs as the command line, in any process."""
+"""Studies from Python: the same code, folder and bits as the command."""
 
 import asyncio
+import dataclasses
 import inspect
-import json
 import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import threading
 import types
 
-import buckets
+import buckets  # noqa: F401  # makes pail:// known
 import jax
-import matplotlib.figure
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-import train_twice
-from rich.console import Console
-from tiny import printed, same, times
+import rich.console
+import tiny
+from matplotlib.figure import Figure
 
 import jaxlth
-from jaxlth import masks, store, studies
+from jaxlth import cli, masks, store, studies
 from jaxlth.models import ModelConfig
-from jaxlth.studies import progress, running
-from jaxlth.studies.train import Progress
-from jaxlth.training import TrainingConfig
+from jaxlth.studies import STUDIES, functions, progress, running
+from jaxlth.studies.imp import report
+from jaxlth.supermasks import SupermaskRule
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TINY = studies.Experiment(
-    model=ModelConfig(name="mlp", hidden=(8,)), data="digits", steps=20, batch_size=50
-)
-WORDS = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
-WORDS += ["--replicates", "1"]
-FEW = {"levels": 2, "replicates": 1, "controls": ["random"]}
+MLP = ModelConfig(name="mlp", hidden=(8,))
+SHORT = {"model": MLP, "data": "digits", "steps": 20, "batch_size": 50}
+EXPERIMENT = studies.Experiment(**SHORT)
+FIELDS = {"levels": 2, "replicates": 1, "controls": []}
+WORDS = [*tiny.COMMAND[:-1], "--levels", "2", "--controls"]  # the command of the same run
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
-def imp(out, experiment=TINY, **fields):
-    return studies.imp(experiment, out=str(out), progress=False, **FEW | fields)
+def imp(out, experiment=EXPERIMENT, **fields):
+    return studies.imp(experiment, out=str(out), **({"progress": False} | FIELDS | fields))
 
 
 @pytest.fixture(scope="module")
@@ -46,110 +48,254 @@ def results(tmp_path_factory):
     return imp(tmp_path_factory.mktemp("runs"))
 
 
-# One run for both.
+def test_settings_of_settings_are_given_as_such():
+    rule = SupermaskRule(method="edge-popup")
+    fields = {"supermask": rule, "densities": [0.5]}
+    config = functions.study_config(STUDIES["train-supermasks"], EXPERIMENT, fields)
+    assert config.supermask == rule
+    assert config.densities == (0.5,)
 
 
-def test_a_command_continues_what_python_began_and_the_other_way_round(tmp_path):
-    begun = imp(tmp_path, levels=1)
-    before = times(tmp_path)
-    printed(*WORDS, "--levels", "2", "--controls", "random", "--out", tmp_path)
-    between = times(tmp_path)
-    assert before.items() < between.items()
-    whole = imp(tmp_path, levels=3)
-    assert between.items() < times(tmp_path).items()
-    assert whole.path == begun.path
-    assert sorted(set(whole.table()["level"])) == [0, 1, 2, 3]
+def assert_same_bits(one, other):
+    tiny.assert_same(one.ticket(), other.ticket())
+    tiny.assert_same(one.trained(), other.trained())
 
 
-def test_the_summary_is_what_the_command_prints(results):
-    text = printed("results", results.path)
-    assert results.summary(width=80).split() == text.split()
+# ---- functions
 
 
-def test_every_study_has_a_function_with_the_fields_of_its_config():
-    for study in studies.STUDIES.values():
-        function = getattr(studies, study.name.replace("-", "_"))
-        parameters = inspect.signature(function).parameters
-        own = {field.name for field in study.Config.__dataclass_fields__.values()}
-        own -= {field.name for field in TINY.config.__dataclass_fields__.values()} - {"replicates"}
-        assert own <= parameters.keys()
-        assert all(f"\n  {name}: " in function.__doc__ for name in own)
-    assert inspect.signature(studies.imp).parameters["levels"].default == 12
-    from jaxlth.studies.imp import report  # the module is still there
+def test_every_study_has_a_function_with_all_fields_of_its_config():
+    for name, study in STUDIES.items():
+        function = getattr(studies, name.replace("-", "_"))
+        assert isinstance(function, types.FunctionType)
+        fields = {field.name for field in dataclasses.fields(study.Config)}
+        of_experiment = {"name", "data", "model", "training", "optimizer", "exclude", "seed"}
+        assert fields - of_experiment <= set(inspect.signature(function).parameters)
+        assert all(f"  {field}: " in function.__doc__ for field in fields - of_experiment)
+        assert "--" not in function.__doc__
 
-    assert inspect.ismodule(report)
-    assert callable(studies.imp)
+
+def test_the_module_of_a_study_is_imported_beside_its_function():
+    assert report.find.__module__ == "jaxlth.studies.imp.report"
+    assert sys.modules["jaxlth.studies.imp"] is not studies.imp
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "says"),
+    [
+        ({"lvels": 2}, ValueError, "no argument `lvels`. Did you mean `levels`?"),
+        ({"data": "mnist"}, ValueError, "`data` is part of the experiment"),
+        ({"levels": "many"}, TypeError, "`levels` must be of kind int; got 'many'."),
+        ({"controls": ["randm"]}, ValueError, "Did you mean 'random'?"),
+        ({"checkpoint_seconds": 0}, ValueError, "`checkpoint_seconds` must be above 0; got 0."),
+        ({"devices": 7}, ValueError, "`devices` must be 2, as JAX is in use"),
+    ],
+)
+def test_a_wrong_argument_is_named(tmp_path, fields, error, says):
+    jax.devices()
+    with pytest.raises(error, match=re.escape(says)) as raised:
+        imp(tmp_path, **fields)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "says"),
+    [
+        ({"model": object()}, TypeError, "`model` must be a name or a `ModelConfig`; got"),
+        ({"optimizer": "sgd"}, TypeError, "`optimizer` must be a `OptimizerConfig`; got 'sgd'"),
+        ({"model": "lenet"}, ValueError, "Did you mean 'lenet-300-100'?"),
+        ({"epochs": 2}, ValueError, "give one."),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be above 0; got 0."),
+    ],
+)
+def test_a_wrong_part_of_an_experiment_is_named(parts, error, says):
+    with pytest.raises(error, match=re.escape(says)):
+        studies.Experiment(**SHORT | parts)
+
+
+def test_numbers_given_besides_a_training_win_and_those_of_numpy_are_the_same_run():
+    training = TrainingConfig(epochs=3, batch_size=5, patience=1)
+    config = studies.Experiment(model=MLP, data="digits", training=training).config
+    assert (config.training.epochs, config.training.batch_size) == (3.0, 5)
+    shared = {"model": MLP, "data": "digits", "training": training}
+    given = studies.Experiment(**shared, steps=np.int64(7), batch_size=np.int32(9)).config
+    assert (given.training.steps, given.training.batch_size, given.training.patience) == (7, 9, 1)
+    assert type(given.training.steps) is int
+
+
+# ---- one run with the command
+
+
+def test_python_and_the_command_have_one_folder_and_train_nothing_twice(tmp_path):
+    results = imp(tmp_path, levels=1)
+    before = tiny.times(tmp_path)
+    tiny.printed(*WORDS, "--out", tmp_path)
+    assert tiny.only_run(tmp_path).path == results.path
+    assert before.items() <= tiny.times(tmp_path).items()
+    assert len(tiny.times(tmp_path)) == len(before) + 1
+    after = tiny.times(tmp_path)
+    assert len(imp(tmp_path, levels=3).table()) == 4
+    assert after.items() <= tiny.times(tmp_path).items()
+
+
+def test_python_and_the_command_train_to_the_same_bits(results, tmp_path):
+    tiny.printed(*WORDS, "--out", tmp_path)
+    assert_same_bits(studies.open(tiny.only_run(tmp_path).path), results)
+
+
+# ---- results
+
+
+def test_results_read_the_run(results):
+    table = results.table()
+    pd.testing.assert_frame_equal(table, store.table([results.path]))
+    assert list(table["level"]) == [0, 1, 2]
+    assert set(results.curves()["unit"]) == set(table["unit"])
+    assert tiny.printed("results", str(results.path)).split() == results.summary(width=80).split()
+    assert "imp-digits-mlp-8" in repr(results)
+    assert "3 rows" in repr(results)
+    assert "64 %" in results._repr_html_()
+    assert studies.open(str(results.path)) == results
+
+
+def test_figures_are_drawn_by_kind(results):
+    assert isinstance(results.plot(), Figure)
+    assert isinstance(results.plot("training", levels=[0, 2]), Figure)
+    with pytest.raises(ValueError, match="`kind` has no value 'acuracy'.*Known: accuracy, train"):
+        results.plot("acuracy")
+    with pytest.raises(ValueError, match="`levels` has no effect on the kind accuracy"):
+        results.plot(levels=(1,))
+
+
+def test_tickets_are_named_by_level_or_closest_density(results):
+    last, named = results.ticket(), results.ticket(level=1)
+    assert masks.kept(last.mask) < masks.kept(named.mask) < masks.size(named.mask)
+    tiny.assert_same(results.ticket(density=0.82), named)
+    tiny.assert_same(results.ticket(level=2), last)
+    start = results.ticket(level=0).network.params["Dense_0"]["kernel"]
+    np.testing.assert_array_equal(last.network.params["Dense_0"]["kernel"], start)
+    trained = results.trained().params["Dense_0"]["kernel"]
+    keep = last.mask["Dense_0"]["kernel"]
+    assert np.all(trained[~keep] == 0)
+    assert not np.array_equal(trained[keep], start[keep])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"density": 0.3}, "within a tenth of one of a level: 1, 0.801, 0.64; got 0.3."),
+        ({"level": 9}, "There is no level 9 of the ticket"),
+        ({"level": 1, "density": 0.8}, "`level` and `density` both say"),
+        ({"control": "random"}, "`control` has no value 'random'"),
+        ({"method": "snip"}, "its tickets are named by `level` and `control`."),
+        ({"replicate": 3}, "There is no replicate 3"),
+    ],
+)
+def test_a_ticket_that_there_is_not_is_refused(results, arguments, says):
+    for read in (results.ticket, results.trained):
+        with pytest.raises(ValueError, match=re.escape(says)):
+            read(**arguments)
+
+
+def test_tickets_of_methods_are_named_by_method_and_density(tmp_path):
+    settings = {"replicates": 1, "out": str(tmp_path), "progress": False}
+    one = studies.prune_early(EXPERIMENT, scores=["magnitude"], densities=(0.5,), **settings)
+    assert float(masks.density(one.ticket().mask)) == pytest.approx(0.5, abs=0.01)
+    assert one.trained().params.keys() == one.ticket().network.params.keys()
+    ticket, settings = one.ticket(), settings | {"densities": [0.5]}
+    two = studies.prune_early(EXPERIMENT, scores=["magnitude", "random"], **settings)
+    says = "`method` must be given: .* has magnitude-before-once, random-b"
+    with pytest.raises(ValueError, match=says):
+        two.ticket()
+    tiny.assert_same(two.ticket(method="magnitude-before-once", density=0.5), ticket)
+
+
+def test_a_study_without_tickets_says_so(results):
+    without = dataclasses.replace(results, study=STUDIES["instability"])
+    for read in (without.ticket, without.trained):
+        with pytest.raises(ValueError, match="^Runs of the study instability have no tickets.$"):
+            read()
+
+
+def test_runs_at_a_bucket_are_opened_by_address(tmp_path, monkeypatch):
+    monkeypatch.setenv("PAIL", str(tmp_path / "pail"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = imp("pail://bucket/runs", levels=1)
+    assert_same_bits(studies.open(f"pail://bucket/runs/{made.path.name}"), made)
+
+
+def test_a_run_of_the_first_edition_is_told_from_others(tmp_path):
+    with store.open_run(tmp_path, EXPERIMENT.config, job="early", label="digits") as run:
+        path = run.path
+    with pytest.raises(ValueError, match="is a run of the first edition, which this one does not"):
+        studies.open(path)
 
 
 @pytest.mark.parametrize(
     ("name", "fields", "rows"),
     [
-        ("prune_early", {"densities": [0.2], "replicates": 1}, 2),
         ("instability", {"twins": 2, "points": 3, "replicates": 1}, 5),
         ("train_supermasks", {"replicates": 1}, 1),
     ],
 )
 def test_other_studies_are_called_alike(tmp_path, name, fields, rows):
-    found = getattr(studies, name)(TINY, out=tmp_path, progress=False, **fields)
-    assert len(found.table()) == rows
-    assert found.summary().endswith(".")
+    made = getattr(studies, name)(EXPERIMENT, out=tmp_path, progress=False, **fields)
+    assert len(made.table()) == rows
+    assert made.summary().endswith(".")
 
 
-# Any process.
+def test_a_name_makes_another_run_and_must_be_one_of_a_folder(tmp_path):
+    made = imp(tmp_path, studies.Experiment(**SHORT, name="a-1"), levels=0)
+    assert made.path.name.startswith("imp-a-1-")
+    with pytest.raises(ValueError, match="`name` must be letters, digits"):
+        studies.Experiment(**SHORT, name="first try")
 
 
-def test_without_progress_nothing_is_printed(tmp_path, capfd):
-    imp(tmp_path)
-    assert capfd.readouterr() == ("", "")
+# ---- beside other work in the process
 
 
-def test_progress_is_told_on_stderr(tmp_path, capfd):
-    studies.imp(TINY, out=tmp_path, **FEW)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "level 2 done" in err
+def test_a_thread_an_event_loop_and_other_settings_of_jax_change_no_bit(results, tmp_path):
+    made = []
+    thread = threading.Thread(target=lambda: made.append(imp(tmp_path / "thread")))
+    thread.start()
+    thread.join()
 
-
-def test_a_study_runs_within_an_event_loop_and_from_a_thread(tmp_path, results):
     async def within():
         return imp(tmp_path / "loop")
 
-    made = [asyncio.run(within())]
-    thread = threading.Thread(target=lambda: made.append(imp(tmp_path / "thread")))
-    handler = signal.getsignal(signal.SIGINT)
-    thread.start()
-    thread.join()
-    assert signal.getsignal(signal.SIGINT) is handler
+    made.append(asyncio.run(within()))
+    changed = {"jax_enable_x64": True, "jax_default_matmul_precision": "bfloat16"}
+    before = {name: getattr(jax.config, name) for name in changed}
+    try:
+        for name, value in changed.items():
+            jax.config.update(name, value)
+        made.append(imp(tmp_path / "x64"))
+        assert_same_bits(made[-1], results)  # reads and draws under them
+        assert jnp.ones(1).dtype == np.float64
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
     for other in made:
-        assert same(other.trained().params, results.trained().params)
+        assert_same_bits(other, results)
 
 
-def test_what_else_a_process_does_with_jax_changes_nothing(tmp_path, results):
-    with jax.enable_x64(True), jax.default_matmul_precision("bfloat16"):
-        before = jax.numpy.ones(3, float).dtype
-        other = imp(tmp_path)
-        assert jax.numpy.ones(3, float).dtype == before == np.float64
-    assert same(other.trained().params, results.trained().params)
+def test_without_progress_nothing_is_printed(tmp_path, capfd):
+    imp(tmp_path, levels=1)
+    imp(tmp_path, levels=1)
+    diverging = studies.Experiment(**SHORT, optimizer=OptimizerConfig(optimizer="sgd", lr=1e30))
+    imp(tmp_path, diverging, levels=0)
+    assert capfd.readouterr() == ("", "")
+    imp(tmp_path, levels=2, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("level 2 done, 3/3 networks")
 
 
-def test_a_study_may_call_another_one(tmp_path, monkeypatch):
-    """What runs in the middle of a study has its own run, signals and settings."""
-    inner = []
-    tell = running._tell_failures
-
-    def with_a_study_within(*arguments):
-        if not inner:
-            inner.append(None)
-            inner[0] = imp(tmp_path / "inner", levels=0)
-        return tell(*arguments)
-
-    monkeypatch.setattr(running, "_tell_failures", with_a_study_within)
-    outer = imp(tmp_path / "outer", levels=1)
-    assert len(inner[0].table()) == 1
-    assert len(outer.table()) == 3
-
-
-def test_ctrl_c_saves_and_the_same_call_goes_on_to_the_same_bits(tmp_path, monkeypatch, results):
+def test_ctrl_c_within_a_level_saves_and_the_next_call_goes_on_to_the_same_bits(
+    tmp_path, monkeypatch
+):
+    before = [signal.getsignal(number) for number in HANDLED]
     tell, sent = running._tell_failures, []
 
     def interrupted(event, *rest):
@@ -157,204 +303,115 @@ def test_ctrl_c_saves_and_the_same_call_goes_on_to_the_same_bits(tmp_path, monke
             sent.append(os.kill(os.getpid(), signal.SIGINT))
         return tell(event, *rest)
 
-    monkeypatch.setattr(running, "_tell_failures", interrupted)
-    handler = signal.getsignal(signal.SIGINT)
-    longer = {"evaluate_every": 5}
-    experiment = studies.Experiment(
-        model=TINY.model, data="digits", training=TrainingConfig(steps=20, batch_size=50, **longer)
-    )
-    with pytest.raises(KeyboardInterrupt, match="the same call goes on from there"):
-        imp(tmp_path / "cut", experiment)
+    training = TrainingConfig(steps=20, batch_size=50, evaluate_every=5)
+    experiment = studies.Experiment(model=MLP, data="digits", training=training)
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "_tell_failures", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="saved in .* the same call goes on from there"):
+            imp(tmp_path / "cut", experiment, levels=1)
     assert sent
-    assert signal.getsignal(signal.SIGINT) is handler
-    gone_on, whole = (imp(tmp_path / name, experiment) for name in ("cut", "whole"))
-    assert same(gone_on.trained().params, whole.trained().params)
+    assert [signal.getsignal(number) for number in HANDLED] == before
+    cut, whole = (imp(tmp_path / name, experiment, levels=1) for name in ("cut", "whole"))
+    assert_same_bits(cut, whole)
 
 
-def test_a_study_that_raises_in_the_middle_loses_nothing_stored(tmp_path, monkeypatch):
-    monkeypatch.setitem(studies.STUDIES, "train-twice", train_twice.STUDY)
-    train = studies.of_study(train_twice.STUDY)
-    monkeypatch.setattr(train_twice, "comparison", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        train(TINY, out=tmp_path, progress=False)
-    stored = times(tmp_path)
-    assert len(stored) == 2
-    monkeypatch.undo()
-    monkeypatch.setitem(studies.STUDIES, "train-twice", train_twice.STUDY)
-    found = train(TINY, out=tmp_path, progress=False)
-    assert stored.items() < times(tmp_path).items()
-    assert len(found.table()) == 3
+def test_a_timer_of_the_program_goes_on(tmp_path):
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        imp(tmp_path, levels=0)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 500
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def test_a_notebook_shows_a_bar_and_what_is_left(monkeypatch):
+def failing(study, call):
+    """Return a study that calls a function once its first network is stored."""
+
+    def run(lab, config):
+        for event in study.run(lab, config):
+            yield event
+            if event.finished:
+                call()
+
+    return studies.of_study(dataclasses.replace(study, run=run))
+
+
+def test_a_study_that_raises_loses_nothing_stored(results, tmp_path):
+    def fail():
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        failing(STUDIES["imp"], fail)(EXPERIMENT, out=str(tmp_path), progress=False, **FIELDS)
+    stored = tiny.times(tmp_path)
+    assert len(stored) == 1
+    assert_same_bits(imp(tmp_path), results)
+    assert stored.items() <= tiny.times(tmp_path).items()
+
+
+def test_a_study_may_be_called_inside_a_running_one(results, tmp_path):
+    inner = []
+    nested = failing(STUDIES["imp"], lambda: inner.append(imp(tmp_path / "inner")))
+    outer = nested(EXPERIMENT, out=str(tmp_path / "outer"), progress=False, **FIELDS)
+    for other in (outer, inner[-1]):
+        assert_same_bits(other, results)
+
+
+def test_a_notebook_shows_a_bar_without_ipywidgets(monkeypatch):
     shown = []
     output = types.SimpleNamespace(update=shown.append)
-    module = types.ModuleType("IPython.display")
-    module.display = lambda cell, display_id: shown.append(cell) or output
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
-    monkeypatch.setitem(sys.modules, "IPython.display", module)
-    console = Console(force_jupyter=True)
-    name = ("level_01/ticket/replicate_0",)
+    display = types.SimpleNamespace(display=lambda cell, display_id: shown.append(cell) or output)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    event = progress.Event(("level_01/ticket/replicate_0",), 10, 20, 10, (), 2)
+    console = rich.console.Console(force_jupyter=True)
     with progress.shown(console, finished=1) as show:
-        show(Progress(name, 10, 20, 10, (), 3))
-        show(Progress(name, 20, 20, 0, ({},), 2))
-    assert [cell.text.split(",")[0] for cell in shown] == [
-        *("compiling", "1/4 networks", "2/4 networks", "2/4 networks")
-    ]
-    assert "<progress" in shown[1]._repr_html_()
+        show(event)
+    assert repr(shown[1]) == "1/3 networks, level 1 ticket 0"
+    assert '<progress value="0.500">' in shown[1]._repr_html_()
     assert "<progress" not in shown[-1]._repr_html_()
 
 
-# Results.
+def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
+    updates = []
+    monkeypatch.setattr(jax.config, "update", lambda *change: updates.append(change))
+    running._use_cores(None)  # two, of `conftest`
+    assert updates == []
+    running._use_cores(3)
+    assert updates == [("jax_num_cpu_devices", 3)]
 
 
-def test_results_read_tables_figures_and_networks(results):
-    table, curves = results.table(), results.curves()
-    assert isinstance(table, pd.DataFrame)
-    assert table.groupby(["level", "control"]).size().to_dict() == {
-        **{(0, "ticket"): 1, (1, "random"): 1, (1, "ticket"): 1},
-        **{(2, "random"): 1, (2, "ticket"): 1},
-    }
-    assert set(curves["unit"]) == set(table["unit"])
-    for kind in (None, "accuracy", "train-accuracy"):
-        assert isinstance(results.plot(kind), matplotlib.figure.Figure)
-    assert "imp" in repr(results)
-    assert results.path.name in results._repr_html_()
+# ---- the package, and the page
 
 
-def test_a_ticket_is_named_by_level_or_by_the_closest_density(results):
-    last, named = results.ticket(), results.ticket(level=2)
-    close = results.ticket(density=0.66)
-    assert same(last, named)
-    assert same(close, named)
-    assert float(masks.density(named.mask)) == pytest.approx(0.64, abs=0.01)
-    control = results.ticket(level=2, control="random")
-    assert not same(control.mask, named.mask)
-    run = store.open_readonly(results.path)
-    stored = run.load("level_02/ticket/replicate_0", "network")
-    assert same(results.trained(level=2).params, stored["params"])
-    assert same(run.load("level_02/random/replicate_0", "mask"), control.mask)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda r: r.ticket(density=0.5), "`density` must be within a tenth of one of a level: 1,"),
-        (lambda r: r.ticket(level=7), "7"),
-        (lambda r: r.ticket(level=1, density=0.8), "give one"),
-        (lambda r: r.ticket(control="rand"), "Did you mean 'random'?"),
-        (lambda r: r.ticket(method="snip"), "`method` does not go with"),
-        (lambda r: r.trained(replicate=3), "trained: 0"),
-        (lambda r: r.plot("acuracy"), "Did you mean 'accuracy'?"),
-        (lambda r: r.plot("accuracy", levels=[1]), "`levels` has no effect"),
-        (lambda r: r.summary(tolerance=2), "`tolerance` must lie in"),
-    ],
-)
-def test_what_a_run_does_not_have_is_refused_with_what_it_has(results, call, message):
-    with pytest.raises(ValueError, match=re.escape(message)) as refused:
-        call(results)
-    assert "\n" not in str(refused.value)
-
-
-def test_runs_are_opened_wherever_they_are(results, tmp_path, monkeypatch):
-    by_path, by_text = studies.open(results.path), studies.open(str(results.path))
-    assert by_path.summary() == by_text.summary() == results.summary()
-    monkeypatch.setenv("PAIL", str(tmp_path))
-    assert buckets.Pail.protocol == "pail"
-    with pytest.raises(store.StoreError):
-        studies.open(tmp_path / "nothing")
-
-
-def test_a_run_of_the_first_edition_is_told_from_others(tmp_path):
-    with store.open_run(tmp_path, TINY.config, job="early", label="digits") as run:
-        path = run.path
-    with pytest.raises(ValueError, match="is a run of the first edition, which this one does not"):
-        studies.open(path)
-
-
-def test_studies_without_tickets_say_so(tmp_path):
-    found = studies.instability(TINY, out=tmp_path, progress=False, twins=2, points=3, replicates=1)
-    with pytest.raises(ValueError, match=r"^Runs of the study instability have no tickets\.$"):
-        found.ticket()
-
-
-# Arguments.
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"levls": 3}, "`studies.imp` has no argument `levls`. Did you mean `levels`?"),
-        ({"seed": 3}, "`seed` is part of the experiment: give it to `studies.Experiment`"),
-        ({"levels": -1}, "`levels` must be at least 0"),
-        ({"controls": ["randm"]}, "Did you mean 'random'?"),
-        ({"checkpoint_seconds": 0}, "`checkpoint_seconds` must be above 0"),
-    ],
-)
-def test_a_wrong_argument_is_refused_in_one_line(tmp_path, fields, message):
-    with pytest.raises(ValueError, match=re.escape(message)) as refused:
-        studies.imp(TINY, out=tmp_path, progress=False, **fields)
-    assert "\n" not in str(refused.value)
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_experiment_takes_what_the_library_has():
-    with pytest.raises(ValueError, match="Did you mean 'lenet-300-100'"):
-        studies.Experiment(model="lenet", data="mnist")
-    with pytest.raises(TypeError, match="`model` must be a name or a `ModelConfig`"):
-        studies.Experiment(model=lambda x: x, data="mnist")
-    with pytest.raises(TypeError, match="`experiment` must be a `studies.Experiment`"):
-        studies.imp("mnist")
-    with pytest.raises(ValueError, match="`steps` and `epochs` both"):
-        studies.Experiment(model="lenet-300-100", data="mnist", steps=3, epochs=2)
-    with pytest.raises(ValueError, match="`name` must be letters, digits"):
-        studies.Experiment(model="lenet-300-100", data="mnist", name="first try")
-
-
-def test_numbers_of_numpy_and_lists_make_the_same_run(tmp_path):
-    plain = imp(tmp_path, levels=1)
-    numpy = imp(tmp_path, levels=np.int64(1), controls=("random",))
-    assert plain.path == numpy.path
-
-
-def test_a_name_makes_another_run(tmp_path):
-    named = studies.Experiment(model=TINY.model, data="digits", steps=20, batch_size=50, name="a-1")
-    found = imp(tmp_path, named, levels=0)
-    assert found.path.name.startswith("imp-a-1-")
-    assert json.loads((found.path / "run.json").read_text())["settings"]["name"] == "a-1"
-
-
-def test_public_modules_are_attributes_of_the_package():
-    assert {"masks", "scores", "prune", "studies", "models", "data"} <= set(dir(jaxlth))
-    assert jaxlth.studies is studies
-    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        _ = jaxlth.nothing
-
-
-# The example of README.
+def test_public_modules_are_attributes_and_imported_late():
+    program = (
+        "import sys, jaxlth; before = 'jax' in sys.modules; "
+        "print(before, {name for name in dir(jaxlth)} >= set(jaxlth._MODULES), "
+        "jaxlth.masks.__name__, jaxlth.studies.imp.__name__)"
+    )
+    told = subprocess.check_output([sys.executable, "-c", program], text=True)
+    assert told.split() == ["False", "True", "jaxlth.masks", "imp"]
+    with pytest.raises(AttributeError, match="no attribute 'mask'"):
+        jaxlth.mask  # noqa: B018
 
 
 def example() -> str:
-    (block,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-        if "studies.Experiment" in block
-    ]
-    return block
+    section = (ROOT / "README.md").read_text().split("## Studies from Python")[1]
+    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
 
 
 def run_example(code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(code, "README.md", "exec"), names)
-    out = capsys.readouterr().out
-    assert "The ticket" in out or "ticket" in out
-    assert re.search(r"3[23]\.\d % of the weights are kept", out)
+    assert re.search(r"3[23]\.\d % of the weights are kept", capsys.readouterr().out)
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
-    assert names["again"].path == names["results"].path
+    mask = names["results"].ticket(level=5).mask["Dense_0"]["kernel"]
+    assert np.all(names["weights"]["Dense_0"]["kernel"][~mask] == 0)
+    assert names["again"] == names["results"]
+    assert cli.main(["results", "--out", "runs"]) == 0
 
 
-def test_the_example_of_readme_has_twelve_lines_and_runs(monkeypatch, tmp_path, capsys):
+def test_the_example_of_the_page_has_twelve_lines_and_runs(monkeypatch, tmp_path, capsys):
     code = example()
     assert len([line for line in code.splitlines() if line]) == 12
     assert '"mnist", steps=1000' in code
@@ -363,5 +420,5 @@ def test_the_example_of_readme_has_twelve_lines_and_runs(monkeypatch, tmp_path, 
 
 
 @pytest.mark.data
-def test_the_example_of_readme_runs_on_mnist(monkeypatch, tmp_path, capsys):
+def test_the_example_of_the_page_runs_on_mnist(monkeypatch, tmp_path, capsys):
     run_example(example().replace("1000", "100"), monkeypatch, tmp_path, capsys)

@@ -107,6 +107,7 @@ def _run(arguments: list[str]) -> int:
         print(f"jaxlth {__version__}")
         return 0
     from jaxlth.cli import commands, export, figure, parsing, results, train
+    from jaxlth.studies import running
 
     command = parsing.parse(arguments)
     if isinstance(command, commands.Training):
@@ -117,7 +118,8 @@ def _run(arguments: list[str]) -> int:
         commands.List: results.list_runs,
         commands.Export: export.export,
     }
-    return run[type(command)](command)
+    with running.jax_settings():
+        return run[type(command)](command)
 
 
 def _finished(function: Callable[[], int]) -> int:

@@ -103,7 +103,7 @@ def _config(part: str, value: Any, kind: type[Any]) -> Any:
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as Python's own numbers and tuples, of NumPy's and of lists.
+    """Return settings as Python's own numbers, tuples and dictionaries.
 
     Example:
       >>> plain({"levels": np.int64(3), "controls": ["random"]})
@@ -113,6 +113,8 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return settings.to_dict(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | tuple | range | np.ndarray):

@@ -159,13 +159,14 @@ def _signature(study: Study, general: inspect.Signature) -> inspect.Signature:
 def _docstring(study: Study) -> Iterator[str]:
     """Yield the parts of the docstring of a study's function."""
     if study.help is not None:  # python -OO leaves out all docstrings
-        yield f"{study.help.strip()}\n\n"
+        yield f"{_as_fields(study.help.strip())}\n\n"
     yield "Args:\n"
     docs = {"experiment": "what is trained."}
-    docs |= {field.name: field_docs(study.Config).get(field.name, "") for field in _fields(study)}
+    docs |= {field.name: _doc(study, field.name) for field in _fields(study)}
     for name, text in (docs | EXECUTION).items():
-        text = OPTION.sub(lambda option: f"`{option[1].replace('-', '_')}`", text)
-        yield textwrap.fill(f"{name}: {text}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+        yield textwrap.fill(
+            f"{name}: {_as_fields(text)}", WIDTH, initial_indent="  ", subsequent_indent="    "
+        )
         yield "\n"
     yield (
         "\nReturns:\n  The results in the run's folder, which is that of the command with the same "
@@ -177,3 +178,22 @@ def _docstring(study: Study) -> Iterator[str]:
         "  KeyboardInterrupt: after Ctrl-C and SIGTERM, once a checkpoint is saved; the same call "
         "goes\n    on from there.\n"
     )
+
+
+def _doc(study: Study, name: str) -> str:
+    """Return what a field of a study's config is."""
+    kind = typing.get_type_hints(study.Config)[name]
+    if dataclasses.is_dataclass(kind):
+        first = (kind.__doc__ or "").partition("\n")[0]
+        return f"`{kind.__module__}.{kind.__name__}`: {first}"  # type: ignore[union-attr]
+    return field_docs(study.Config)[name]
+
+
+def _as_fields(text: str) -> str:
+    """Return a text in which the options of a command are called as the fields are.
+
+    Example:
+      >>> _as_fields("in place of --prune-fraction")
+      'in place of `prune_fraction`'
+    """
+    return OPTION.sub(lambda option: f"`{option[1].replace('-', '_')}`", text)

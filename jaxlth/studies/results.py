@@ -4,6 +4,7 @@ import dataclasses
 import html
 import io
 import pathlib
+import sys
 from collections.abc import Iterable
 
 import jax
@@ -82,6 +83,7 @@ class Results:
             not levels or kind in figures.of_levels,
             f"`levels` has no effect on the kind {kind}, which draws all.",
         )
+        _show_in_notebooks()
         with running.jax_settings():
             return figures.kinds[kind](run_info.results(self.path), self.path, levels)
 
@@ -184,3 +186,19 @@ class Results:
         style = "line-height: 1.2; white-space: pre; overflow-x: auto"
         where = html.escape(paths.relative(self.path))
         return f'<pre style="{style}">{html.escape(text)}</pre><p><code>{where}</code></p>'
+
+
+def _show_in_notebooks() -> None:
+    """Have a notebook show figures as images; by itself it does so for those of pyplot alone."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    if shell is not None:
+        images = shell.display_formatter.formatters["image/png"]
+        if Figure not in images.type_printers:
+            images.for_type(Figure, _png)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight")
+    return file.getvalue()
