@@ -279,6 +279,24 @@ def test_a_unit_comes_back_to_the_bit(run):
     assert run.record(UNIT) == RECORD
 
 
+def test_what_is_replaced_counts_as_unfinished_until_its_record_is_there(run, monkeypatch):
+    run.save("a", {"params": {"w": np.zeros(2)}}, {"accuracy": 0.1})
+    rename = os.rename
+
+    def full(source, target):
+        if pathlib.Path(target).parent == run.path / "a":
+            raise OSError(28, "No space left on device", str(target))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        with pytest.raises(StoreError):
+            run.save("a", {"params": {"w": np.ones(2)}}, {"accuracy": 0.2})
+    assert not run.has("a")
+    run.save("a", {"params": {"w": np.ones(2)}}, {"accuracy": 0.2})
+    assert run.load("a", "params", {"w": np.zeros(2)})["w"].tolist() == [1, 1]
+
+
 def test_structure_may_come_from_shapes_from_parameters_or_from_names(run):
     run.save(UNIT, {"params": jax.device_put(PARAMS), "mask": MASK}, RECORD)
     shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, PARAMS))
