@@ -111,16 +111,8 @@ class Results:
           ValueError: the run has no such ticket, or its study none at all.
         """
         study, frame = self._with_tickets()
-        name = ticket_name(
-            study.named_by,
-            frame,
-            self.path,
-            level=level,
-            density=density,
-            control=control,
-            method=method,
-            replicate=replicate,
-        )
+        given = (level, density, control, method, replicate)
+        name = ticket_name(study.named_by, frame, self.path, *given)
         assert study.ticket is not None
         with running.jax_settings():
             ticket, _ = study.ticket(name, self.path)
@@ -148,16 +140,8 @@ class Results:
           ValueError: the run has no such network, or its study no tickets.
         """
         study, frame = self._with_tickets()
-        name = ticket_name(
-            study.named_by,
-            frame,
-            self.path,
-            level=level,
-            density=density,
-            control=control,
-            method=method,
-            replicate=replicate,
-        )
+        given = (level, density, control, method, replicate)
+        name = ticket_name(study.named_by, frame, self.path, *given)
         row = find_row(study.named_by, frame, self.path, name)
         network = store.open_readonly(self.path).load(row["unit"], "network")
         return Network(network["params"], network.get("stats", {}))

@@ -18,7 +18,6 @@ def ticket_name(
     named_by: Collection[str],
     frame: pd.DataFrame,
     path: pathlib.Path,
-    *,
     level: int | None,
     density: float | None,
     control: str,
