@@ -36,6 +36,7 @@ from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.plots import figures
 from jaxlth.studies.config import run_label
+from jaxlth.studies.threshold_masks import figures as threshold_figures
 from jaxlth.studies.threshold_masks import summary as report
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 from jaxlth.training import TrainingConfig
@@ -161,8 +162,8 @@ def write(frame: pd.DataFrame, curves: pd.DataFrame, split: Split, folder: pathl
     there = set(summary["network"])
     groups = GROUPS if there >= set(itertools.chain(*GROUPS.values())) else None
     for number, part in enumerate(report.PARTS, start=1):
-        if part in report.drawable(frame):
-            made = report.figure(frame, curves, part, split=split, groups=groups)
+        if part in threshold_figures.drawable(frame):
+            made = threshold_figures.figure(frame, curves, part, split=split, groups=groups)
             figures.save(made, folder / f"figure_{number}.png")
 
 

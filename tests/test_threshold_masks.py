@@ -23,6 +23,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies.config import run_label
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.threshold_masks import artifacts, masking
+from jaxlth.studies.threshold_masks import figures as threshold_figures
 from jaxlth.studies.threshold_masks import report as threshold_masks_report
 from jaxlth.studies.threshold_masks import run as threshold_masks
 from jaxlth.studies.threshold_masks import summary as report
@@ -276,8 +277,8 @@ def test_where_every_threshold_empties_a_layer_there_is_no_ticket(tmp_path):
         "2 of 2 replicates have no ticket: every threshold empties a layer."
     )
     report.render(found, curves, split="validation")
-    for part in report.drawable(frame):
-        report.figure(frame, curves, part, split="validation")
+    for part in threshold_figures.drawable(frame):
+        threshold_figures.figure(frame, curves, part, split="validation")
     with pytest.raises(ValueError, match="has no training_ticket/ticket/replicate_0;"):
         threshold_masks_report.find(run, 0)
 
@@ -293,7 +294,7 @@ def test_a_network_that_diverges_has_no_ticket_and_ends_the_run(tmp_path):
     found = report.summary(frame, curves, split="validation")
     assert report.sentence(frame, found).startswith("No network was masked")
     report.render(found, curves, split="validation")
-    assert report.drawable(frame) == []
+    assert threshold_figures.drawable(frame) == []
 
 
 def test_the_test_set_serves_for_choosing_where_that_is_asked_for(tmp_path):
@@ -434,7 +435,7 @@ def test_sizes_are_drawn_in_the_groups_asked_for(finished):
     run, _ = finished
     frame, curves = store.table([run.path]), store.curves([run.path])
     groups = {"large": ("12-6",), "small": ("5",), "none": ("99",)}
-    made = report.figure(frame, curves, "training", split="validation", groups=groups)
+    made = threshold_figures.figure(frame, curves, "training", split="validation", groups=groups)
     titles = [text.get_text() for text in made.axes[0].get_legend().get_texts()]
     assert titles == ["ticket", "large", "small"]
 
@@ -533,4 +534,4 @@ def test_an_interrupted_run_is_drawn_as_far_as_it_goes(
             assert not file.exists()
     frame, curves = store.table([path]), store.curves([path])
     with pytest.raises(ValueError, match=f"the panel {lacking} draws"):
-        report.figure(frame, curves, lacking, split="validation")
+        threshold_figures.figure(frame, curves, lacking, split="validation")

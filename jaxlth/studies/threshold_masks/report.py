@@ -15,6 +15,7 @@ from jaxlth.studies.loading import without_data
 from jaxlth.studies.run_info import read_config, require_artifact, setting
 from jaxlth.studies.study import Draw, Figures, Summary, TicketName
 from jaxlth.studies.threshold_masks import artifacts
+from jaxlth.studies.threshold_masks import figures as threshold_figures
 from jaxlth.studies.threshold_masks import summary as plots
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks
@@ -56,16 +57,16 @@ def panels(*names: str) -> Draw:
     """Return the function that draws panels in a row, those of them that a run has."""
 
     def draw(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
-        split, drawable = setting(path, "choose_on"), plots.drawable(frame)
+        split, drawable = setting(path, "choose_on"), threshold_figures.drawable(frame)
         drawn = [name for name in names if name in drawable]
-        return plots.figure(frame, store.curves([path]), *drawn or names, split=split)
+        return threshold_figures.figure(frame, store.curves([path]), *drawn or names, split=split)
 
     return draw
 
 
 def last(frame: pd.DataFrame) -> Sequence[str]:
     """Return the kinds of figures that a run ends with; none where no panel can be drawn."""
-    return ("threshold-masks",) if set(LAST) & set(plots.drawable(frame)) else ()
+    return ("threshold-masks",) if set(LAST) & set(threshold_figures.drawable(frame)) else ()
 
 
 FIGURES = Figures(
