@@ -103,7 +103,7 @@ def test_a_wrong_argument_is_named(tmp_path, fields, error, says):
     ("parts", "error", "says"),
     [
         ({"model": object()}, TypeError, "`model` must be a name or a `ModelConfig`; got"),
-        ({"optimizer": "sgd"}, TypeError, "`optimizer` must be a `OptimizerConfig`; got 'sgd'"),
+        ({"optimizer": "sgd"}, TypeError, "`optimizer` must be an `OptimizerConfig`; got 'sgd'"),
         ({"model": "lenet"}, ValueError, "Did you mean 'lenet-300-100'?"),
         ({"epochs": 2}, ValueError, "give one."),
         ({"batch_size": 0}, ValueError, "`batch_size` must be above 0; got 0."),

@@ -95,7 +95,8 @@ def _config(part: str, value: Any, kind: type[Any]) -> Any:
     named = part in ("model", "data")
     if named and isinstance(value, str):
         return kind(name=value)
-    kinds = f"a name or a `{kind.__name__}`" if named else f"a `{kind.__name__}`"
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    kinds = f"{'a name or ' if named else ''}{article} `{kind.__name__}`"
     raise TypeError(
         f"`{part}` must be {kinds}; got {ranges.shown(value)}. Only what the library has can be "
         "trained so far."
