@@ -31,11 +31,10 @@ import pandas as pd
 import tasks
 
 from jaxlth import cli, keys, masks, prune, scores, store
-from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig, Network
+from jaxlth.models import Network
 from jaxlth.settings import not_hashed, require
 from jaxlth.store import Run
-from jaxlth.studies.config import check_training, run_label
+from jaxlth.studies.config import StudyConfig, run_label
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import (
@@ -43,35 +42,28 @@ from jaxlth.studies.loading import (
     load_experiment,
 )
 from jaxlth.studies.train import Ticket, TrainRequest
-from jaxlth.training import OptimizerConfig, TrainingConfig
 
 First = Literal["imp", "magnitude", "random"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DynamicSettings:
+class DynamicConfig(StudyConfig):
     """One-shot dynamic IMP: on what, how sparse, and when the mask changes."""
 
-    data: DataConfig
-    model: ModelConfig
-    training: TrainingConfig
-    optimizer: OptimizerConfig
     density: float = 0.1
     changes: tuple[int, ...] = ()  # steps
     first: First = "imp"
     scope: str = "global"
-    exclude: tuple[str, ...] = ()
     replicates: int = not_hashed(2)
-    seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         steps = self.training.steps or 0
         require(0 < self.density < 1, f"`density` must lie between 0 and 1; got {self.density:g}.")
         require(
             all(0 < step < steps for step in self.changes),
             f"`change` must lie within the {steps} steps of training; got {list(self.changes)}.",
         )
-        check_training(self)
 
 
 def main(
@@ -121,13 +113,13 @@ def main(
 
 def settings(
     scale: str, *, density: float, change: float, first: First, data_dir: str | None
-) -> DynamicSettings:
+) -> DynamicConfig:
     """Return ResNet-20 as in Table 4.1, or the MLP that two cores can train."""
     if scale == "paper":
         config: Any = BENCHMARKS["cifar_resnet20"]
     else:
         config = tasks.mlp_cifar(scale)
-    return DynamicSettings(
+    return DynamicConfig(
         data=dataclasses.replace(config.data, data_dir=data_dir),
         model=config.model,
         training=config.training,
@@ -143,7 +135,7 @@ class Dynamic:
     """Algorithm 5 in one replicate, with what it is compared to."""
 
     def __init__(self, experiment: LoadedExperiment, run: Run, replicate: int) -> None:
-        self.config: DynamicSettings = experiment.prunable.config
+        self.config: DynamicConfig = experiment.prunable.config
         self._experiment, self._run, self._replicate = experiment, run, replicate
         self._dense = experiment.prunable.dense
         self._steps = experiment.plan(1.0).steps
