@@ -29,7 +29,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import prunable_model, without_data
+from jaxlth.studies.loading import for_reading, prunable_model
 from jaxlth.studies.train_supermasks import report as train_supermasks_report
 from jaxlth.studies.train_supermasks import run as train_supermasks
 from jaxlth.studies.train_supermasks.config import FINETUNED, TrainSupermasksConfig, Wanted, units
@@ -110,7 +110,7 @@ def made(config, out):
 def initial(replicate, *hidden, name="mlp"):
     """Return the weights that IMP starts from, by name."""
     config = ImpConfig(model=ModelConfig(name=name, hidden=hidden))
-    lab = Lab(without_data(config, shape=(8, 8, 1), classes=10), None)
+    lab = Lab(for_reading(config, shape=(8, 8, 1), classes=10), None)
     return trees.named(jax.device_get(lab.init(replicate).params))
 
 

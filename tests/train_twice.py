@@ -12,7 +12,8 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies import Figures, Study, Summary, TicketName
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import without_data
+from jaxlth.studies.loading import for_reading
+from jaxlth.studies.parts import Parts
 from jaxlth.studies.run_info import read_config
 from jaxlth.studies.train import Ticket, TrainRequest
 from jaxlth.training import TrainingConfig
@@ -103,11 +104,11 @@ def distances(frame, path, levels):
     return figure
 
 
-def ticket(name: TicketName, path: pathlib.Path):
+def ticket(name: TicketName, path: pathlib.Path, parts: Parts):
     """Return the initial network of a replicate, unpruned."""
     run = store.open_readonly(path)
     config, images = read_config(run, TwiceConfig)
-    lab = Lab(without_data(config, **images), run)
+    lab = Lab(for_reading(config, parts, **images), run)
     return start(lab, name.replicate), {"orders": " ".join(config.orders)}
 
 

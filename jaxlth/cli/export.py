@@ -8,6 +8,7 @@ from jaxlth.cli.commands import Export
 from jaxlth.settings import require
 from jaxlth.store.export import FORMATS
 from jaxlth.studies import STUDIES, TicketName, run_info
+from jaxlth.studies.parts import Parts
 
 
 def export(command: Export) -> int:
@@ -25,7 +26,7 @@ def export(command: Export) -> int:
         f"{path.name} is a run of `jaxlth {study_name}`; tickets of "
         f"{commands.in_words(list(exporting))} are exported.",
     )
-    (network, mask), named = exporting[study_name](name, path)
+    (network, mask), named = exporting[study_name](name, path, Parts())
     about = {"run": path.name, **named, "replicate": command.replicate}
     counts = {"density": float(masks.density(mask)), "kept": int(masks.kept(mask))}
     store.export_ticket(

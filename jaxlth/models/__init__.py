@@ -21,6 +21,7 @@ from jaxlth.models.mlp import MLP
 from jaxlth.models.resnet import ResNet
 from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
+from jaxlth.process import code
 from jaxlth.settings import ranges
 
 __all__ = [
@@ -77,7 +78,9 @@ class ModelConfig:
     """Which network, and how its weights are drawn."""
 
     name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
-    """Network, such as lenet-300-100, resnet-20, vgg-16; or mlp with the widths of --hidden."""
+    """Network, such as lenet-300-100, resnet-20, vgg-16; or mlp with the widths of --hidden; or
+    FILE.py:NAME, a linen module, a function (rngs) -> nnx module, a `models.Model`, or a function
+    (input shape, classes) -> one of these."""
     hidden: Annotated[tuple[int, ...], ranges.at_least(1)] = ()
     """Widths of the hidden layers of an mlp, input side first."""
     fc_layers: Annotated[int, ranges.at_least(1)] = 1
@@ -91,6 +94,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         settings.check_fields(self)
+        if code.is_own(self.name):
+            self._check_own()
+            return
         settings.check_choice("model", self.name, MODELS)
         settings.check_choice("initializer", self.initializer, INITIALIZERS)
         settings.require(
@@ -113,6 +119,17 @@ class ModelConfig:
             has_batch_norm(self.name) or self.norm_scale == "uniform",
             f"`norm_scale` belongs to models with batch norm; {self.name} has none.",
         )
+
+
+    def _check_own(self) -> None:
+        """Raise ValueError where a field is given that somebody's own network does not read."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            settings.require(
+                field.name == "name" or value == field.default,
+                f"`{field.name}` {value} belongs to the library's networks; the network "
+                f"{self.name} has its own.",
+            )
 
 
 def build(
@@ -185,6 +202,8 @@ def has_batch_norm(name: str) -> bool:
 
 def label(config: ModelConfig) -> str:
     """Return a readable name for a run's folder, such as "mlp-20-20"."""
+    if code.is_spec(config.name):
+        return code.label(config.name)
     return "-".join([config.name, *map(str, config.hidden)])
 
 

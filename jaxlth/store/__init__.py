@@ -30,7 +30,7 @@ from jaxlth.store import damage, export, facts, tensorboard
 from jaxlth.store.artifacts import Checkpoint
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import connect, is_remote
-from jaxlth.store.export import export_ticket, load_ticket
+from jaxlth.store.export import export_ticket, load_network, load_ticket
 from jaxlth.store.metadata import check_settings, is_run, understood
 from jaxlth.store.runs import Run, RunInfo, about_run, folder, open_readonly, open_run, runs
 from jaxlth.store.table import curves, export_results, table
@@ -53,6 +53,7 @@ __all__ = [
     "folder",
     "is_remote",
     "is_run",
+    "load_network",
     "load_ticket",
     "open_readonly",
     "open_run",

@@ -90,10 +90,38 @@ def load_ticket(path: str | os.PathLike[str]) -> Exported:
       ValueError: the suffix is unknown.
       StoreError: the file is missing, damaged or holds no ticket.
     """
+    arrays, metadata = _read(path)
+    params, mask, stats = (_below(folder, arrays) for folder in ("params", "mask", "stats"))
+    if not params:
+        raise StoreError(f'{path} holds no ticket: no array is named "params/...".')
+    mask_of_all = {name: mask.get(name) for name in params}
+    return Exported(nested(params), nested(mask_of_all), nested(stats), metadata)
+
+
+def load_network(path: str | os.PathLike[str]) -> Exported:
+    """Return the network in a file: of `export_ticket`, or of anybody's arrays, without a mask.
+
+    Raises:
+      ValueError: the suffix is unknown.
+      StoreError: the file is missing or damaged.
+    """
+    arrays, metadata = _read(path)
+    if _below("params", arrays):
+        return load_ticket(path)
+    return Exported(nested(arrays), None, {}, metadata)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return arrays and metadata of a file.
+
+    Raises:
+      ValueError: the suffix is unknown.
+      StoreError: the file is missing or damaged.
+    """
     path = pathlib.Path(path)
     _, read = _format(path)
     try:
-        arrays, metadata = read(path)
+        return read(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path} does not exist. Name a ticket exported to a file.") from error
     except OSError as error:
@@ -102,11 +130,6 @@ def load_ticket(path: str | os.PathLike[str]) -> Exported:
         raise StoreError(
             f"{path} is damaged or holds no ticket ({error}). Export it again."
         ) from error
-    params, mask, stats = (_below(folder, arrays) for folder in ("params", "mask", "stats"))
-    if not params:
-        raise StoreError(f'{path} holds no ticket: no array is named "params/...".')
-    mask_of_all = {name: mask.get(name) for name in params}
-    return Exported(nested(params), nested(mask_of_all), nested(stats), metadata)
 
 
 def _write_safetensors(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: str) -> None:

@@ -1,8 +1,10 @@
-"""What a run says of its data: their shape, and which data they are.
+"""What a run says of its data and of the parts that no setting says: which ones they are.
 
 A run belongs to the data that it began with, in whatever directory they are now. Other data under
 the same settings are refused: a table of both would be wrong, and look right. A run of a version of
-jaxlth that stored no digest takes the digest of the next command's data.
+jaxlth that stored no digest takes the digest of the next command's data. The same holds for a
+network, loss or optimizer of somebody's own. Their code cannot be compared; a fingerprint is, a few
+numbers that they give.
 """
 
 import json
@@ -10,17 +12,26 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxlth.store.atomic import StoreError
 
 if TYPE_CHECKING:
     from jaxlth.data import Identity
 
 DATA = "data"  # the fact that tells the data from others
+PARTS = "fingerprint"  # the fact that tells parts of somebody's own from others
+CLOSE = 1e-3  # relative difference of numbers that other machines may cause
 
 
 def of_data(data: "Identity | None") -> dict[str, Any]:
     """Return the fact that tells data from others; none where it is not known."""
     return {DATA: data._asdict()} if data is not None and data.digest else {}
+
+
+def of_parts(fingerprint: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fact that tells parts from others; none where the settings say all."""
+    return {PARTS: dict(fingerprint)} if fingerprint else {}
 
 
 def same_data(facts: Mapping[str, Any], data: "Identity") -> bool:
@@ -39,7 +50,7 @@ def joined(
       more: what is added, of what JSON can hold.
 
     Raises:
-      StoreError: the run is of other data.
+      StoreError: the run is of other data, or of other parts.
     """
     more = json.loads(json.dumps(dict(more)))
     old_digest, new_digest = _digest(facts), _digest(more)
@@ -49,7 +60,39 @@ def joined(
             f" {_named(more[DATA])} are given now. Use another `--out`, or give the data of the"
             " run."
         )
+    old_parts, new_parts = facts.get(PARTS), more.get(PARTS)
+    if old_parts and new_parts:
+        _check_parts(path, old_parts, new_parts)
+        more = {**more, PARTS: old_parts}  # numbers of the machine that began the run
     return {**facts, **more}
+
+
+def _check_parts(
+    path: str | os.PathLike[str], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
+    """Compare the fingerprints of parts, in their order: a later one may depend on those before.
+
+    Raises:
+      StoreError: a part differs.
+    """
+    for name in dict.fromkeys([*new, *old]):
+        if not _close(old.get(name), new.get(name)):
+            part = name.partition(" ")[0]
+            raise StoreError(
+                f"{path} was made with another `{part}` than is given now (its {name} differs). "
+                "Give the experiment another `name`, or go on with the code that began the run."
+            )
+
+
+def _close(old: Any, new: Any) -> bool:
+    """Return whether two fingerprints of a part are the same up to rounding."""
+    if not (isinstance(old, list) and isinstance(new, list)):
+        return old == new
+    if len(old) != len(new):
+        return False
+    numbers = np.array([old, new], float)
+    size = np.max(np.abs(numbers[0]), initial=0.0, where=np.isfinite(numbers[0]))
+    return np.allclose(*numbers, rtol=CLOSE, atol=CLOSE * size, equal_nan=True)
 
 
 def _digest(facts: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ import socket
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import jax
 
@@ -23,9 +23,6 @@ from jaxlth import __version__
 from jaxlth import settings as settings_lib
 from jaxlth.store import atomic, facts
 from jaxlth.store.atomic import StoreError
-
-if TYPE_CHECKING:
-    from jaxlth.data import Identity
 
 PACKAGES = ("jaxlth", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 SETTINGS, ABOUT = "settings.toml", "run.json"
@@ -125,7 +122,12 @@ def made_by(info: Mapping[str, Any]) -> str:
 
 
 def describe(
-    path: pathlib.Path, settings: Any, *, job: str, label: str, data: "Identity | None" = None
+    path: pathlib.Path,
+    settings: Any,
+    *,
+    job: str,
+    label: str,
+    known: Mapping[str, Any],
 ) -> None:
     """Write settings and circumstances of a run, or compare them with those that are there.
 
@@ -154,7 +156,7 @@ def describe(
         "changed": settings_lib.changed(settings),
         "settings": settings_lib.to_dict(settings),
         "environments": environments,
-        "facts": facts.joined(path, info.get("facts", {}), facts.of_data(data)),
+        "facts": facts.joined(path, info.get("facts", {}), known),
     }
     texts = {SETTINGS: settings_lib.to_toml(settings), ABOUT: _text(new)}
     for name, text in texts.items():  # `run.json` last: a folder with it is a run

@@ -43,6 +43,7 @@ def open_run(
     label: str,
     wait: bool = False,
     data: "Identity | None" = None,
+    fingerprint: Mapping[str, Any] | None = None,
 ) -> "Run":
     """Return the run with these settings, new or existing, and held by this process until closed.
 
@@ -58,6 +59,7 @@ def open_run(
       wait: Wait for another process that holds the run, instead of raising.
       data: What the run is trained on, from `data.identify`, where that is known already; see
         `jaxlth.store.facts`.
+      fingerprint: What tells parts of somebody's own from others: part -> text, or numbers.
 
     Returns:
       A context manager that gives the run back when left.
@@ -78,7 +80,8 @@ def open_run(
         descriptor = lock.hold(path, wait=wait)
         try:
             mirrored[0] = mirror.start(out, path, wait=wait)
-            metadata.describe(path, settings, job=job, label=label, data=data)
+            facts = facts_lib.of_data(data) | facts_lib.of_parts(fingerprint)
+            metadata.describe(path, settings, job=job, label=label, known=facts)
             Run(path, descriptor, mirrored[0]).repair()
         except BaseException:
             Run(path, descriptor, mirrored[0]).abandon()

@@ -25,6 +25,7 @@ from jaxlth.studies.experiment import Experiment
 from jaxlth.studies.functions import StudyFunction, of_study
 from jaxlth.studies.imp import STUDY as IMP
 from jaxlth.studies.instability import STUDY as INSTABILITY
+from jaxlth.studies.parts import NONE
 from jaxlth.studies.prune_early import STUDY as PRUNE_EARLY
 from jaxlth.studies.results import Results
 from jaxlth.studies.separation import STUDY as SEPARATION
@@ -84,11 +85,12 @@ threshold_masks = of_study(THRESHOLD_MASKS)
 train_supermasks = of_study(TRAIN_SUPERMASKS)
 
 
-def open(path: str | os.PathLike[str]) -> Results:
+def open(path: str | os.PathLike[str], *, experiment: Experiment | None = None) -> Results:
     """Return the results of a run, whether a command or Python made it.
 
     Args:
       path: its folder, or its address at a bucket, gs://BUCKET/FOLDER/RUN.
+      experiment: what was trained, where it has parts of your own; only `ticket` needs it.
 
     Raises:
       StoreError: there is no run, or it is damaged, or the bucket cannot be used.
@@ -96,7 +98,7 @@ def open(path: str | os.PathLike[str]) -> Results:
     """
     where: Any = paths.expand(path, setting="path")
     folder = store.open_readonly(where).path
-    return Results(folder, of_run(folder))
+    return Results(folder, of_run(folder), experiment.parts if experiment else NONE)
 
 
 def of_run(path: pathlib.Path) -> Study:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from jaxlth import models, settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
+from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
@@ -28,8 +29,19 @@ class StudyConfig:
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    loss: str = "cross-entropy"
+    """Loss of an example: cross-entropy, next-token (of sequences), squared-error; or FILE.py:NAME,
+    a function (outputs, labels) -> (n,) losses."""
+    error: str = ""
+    """Error of an example, where it is not that of the loss: FILE.py:NAME, a function (outputs,
+    labels) -> (n,) errors in [0, 1]."""
     exclude: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
+    initial: str = ""
+    """File of weights that level 0 starts from in place of random ones: of `jaxlth export`, or
+    .safetensors or .npz with arrays named as the parameters are."""
+    initial_mask: str = ""
+    """File of `jaxlth export` whose mask is that of level 0."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)
     """Repetitions, each with its own initialisation and data order."""
     seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
@@ -115,4 +127,8 @@ def run_label(config: StudyConfig) -> str:
       >>> run_label(StudyConfig()), run_label(StudyConfig(name="wide"))
       ('digits-lenet-300-100', 'wide')
     """
-    return config.name or f"{config.data.name.replace(':', '-')}-{models.label(config.model)}"
+    if config.name:
+        return config.name
+    data = config.data.name
+    data = code.label(data) if code.is_spec(data) else data.replace(":", "-")
+    return f"{data}-{models.label(config.model)}"

@@ -20,7 +20,19 @@ from jaxlth.studies.field_docs import field_docs
 from jaxlth.studies.results import Results
 from jaxlth.studies.study import Study
 
-OF_EXPERIMENT = ("name", "data", "model", "training", "optimizer", "exclude", "seed")
+OF_EXPERIMENT = (
+    "name",
+    "data",
+    "model",
+    "training",
+    "optimizer",
+    "loss",
+    "error",
+    "exclude",
+    "initial",
+    "initial_mask",
+    "seed",
+)
 EXECUTION = {  # how a study runs, which changes none of its results
     "out": "folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs].",
     "progress": "whether to show progress on stderr, or in the notebook; False is silent.",
@@ -82,12 +94,13 @@ def of_study(study: Study) -> StudyFunction:
             path = running.run_study(
                 study,
                 config,
+                parts=experiment.parts,
                 out=out,
                 console=Console(stderr=True, quiet=not progress),
                 wait=wait,
                 checkpoint_seconds=checkpoint_seconds,
             )
-        return Results(path, study)
+        return Results(path, study, experiment.parts)
 
     function.__name__ = function.__qualname__ = study.name.replace("-", "_")
     function.__module__ = __name__.rpartition(".")[0]

@@ -44,7 +44,11 @@ class Lab:
 
     def init(self, replicate: int) -> Network:
         """Return the network of a replicate at initialisation."""
-        return self.draw(self.key("initialization", replicate))
+        drawn = self.draw(self.key("initialization", replicate))
+        given = self.experiment.prunable.initial
+        if given is None:
+            return drawn
+        return Network(given.params, drawn.stats if given.stats is None else given.stats)
 
     def draw(self, key: jax.Array) -> Network:
         """Return a network drawn by a key."""

@@ -14,6 +14,7 @@ from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.controls import TICKET
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import Draw, TicketName
 from jaxlth.studies.train import Ticket
 
@@ -35,14 +36,19 @@ Load = Callable[[pd.DataFrame, pathlib.Path], PrunedNetwork]  # (table of result
 
 
 def ticket(
-    name: TicketName, path: pathlib.Path, *, find: Callable[[Run, int, str, int], Ticket]
+    name: TicketName,
+    path: pathlib.Path,
+    parts: Parts = NONE,
+    *,
+    find: Callable[[Run, int, str, int, Parts], Ticket],
 ) -> tuple[Ticket, dict[str, Any]]:
     """Return a ticket that is named by level and control, and what its file says of it.
 
     Args:
       name: of the ticket.
       path: folder of the run.
-      find: (run, level, control, replicate) -> ticket.
+      parts: of the experiment that no setting says.
+      find: (run, level, control, replicate, parts) -> ticket.
     """
     ticket_checks.refuse(name, path, ("density", "method"), instead=("level", "control"))
     level = 1 if name.level is None else name.level
@@ -54,7 +60,7 @@ def ticket(
     rows = rows[rows["level"] == level]
     of = f"{control} of {path.name} at level {level}"
     ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
-    start = find(store.open_readonly(path), level, control, name.replicate)
+    start = find(store.open_readonly(path), level, control, name.replicate, parts)
     return start, {"level": level, "control": control}
 
 

@@ -8,6 +8,8 @@ import functools
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from jaxlth import masks, prune, trees
 from jaxlth.models import Network
 from jaxlth.studies import level_artifacts
@@ -217,10 +219,12 @@ def keep_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:
     """
     times = {"levels": config.levels, "fraction": config.prune_fraction}
     if config.scope == "global":
-        keep: list[Any] = prune.keep_counts(masks.size(dense), **times)
+        keep: list[Any] = prune.keep_counts(int(masks.kept(dense)), **times)
     else:
         layers = trees.named(dense)
-        counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+        counts = {
+            name: prune.keep_counts(int(np.sum(leaf)), **times) for name, leaf in layers.items()
+        }
         keep = [
             {name: count[level] for name, count in counts.items()}
             for level in range(config.levels + 1)

@@ -13,8 +13,10 @@ import optax
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees
 from jaxlth.data import Dataset, Info, Split, augment
 from jaxlth.models import BatchAxis, Model, Network
-from jaxlth.studies import scoring
+from jaxlth.studies import parts as parts_lib
+from jaxlth.studies import fingerprint, initial, scoring
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
+from jaxlth.studies.parts import Parts
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import execution, losses, optimizers, train
 from jaxlth.training.evaluation import Classifier
@@ -32,12 +34,15 @@ class PrunableModel:
       model: the network's functions.
       like: a `Network` of `jax.ShapeDtypeStruct`s.
       dense: the mask of level 0.
+      initial: the network of level 0 at its start, its statistics None where those of a random one
+        do; None where all is drawn.
     """
 
     config: Any
     model: Model
     like: Network
     dense: masks.Mask
+    initial: Network | None = None
 
     @functools.cached_property
     def zeros(self) -> masks.Params:
@@ -84,14 +89,23 @@ def total_kept(keep: KeepCount) -> int:
     return keep if isinstance(keep, int) else sum(keep.values())
 
 
-def prunable_model(config: Any, *, shape: tuple[int, ...], classes: int) -> PrunableModel:
-    """Return the network that is pruned, for images of a shape (height, width, channels).
+def prunable_model(
+    config: Any, *, shape: tuple[int, ...] = (), classes: int = 0, model: Model | None = None
+) -> PrunableModel:
+    """Return the network that is pruned.
+
+    Args:
+      config: of a study.
+      shape: of an input, such as (height, width, channels) of an image.
+      classes: number of outputs.
+      model: the network, where it is none of the library's; shape and classes are not read then.
 
     Raises:
       ValueError: it has no weights that may be pruned, or the images are too small for it.
     """
-    shared = batch_axis(config) if config.training.synchronized_statistics else None
-    model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
+    if model is None:
+        shared = batch_axis(config) if config.training.synchronized_statistics else None
+        model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     check_weights(config, like)
     dense = excluding(masks.dense(_zeros(like)), config.exclude)
@@ -130,11 +144,13 @@ class LoadedExperiment:
       prunable: the network.
       info: of the data.
       device_data: the data, sent to devices when they are needed there.
+      parts: of the experiment that no setting says.
     """
 
     prunable: PrunableModel
     info: Info
     device_data: DeviceDataset
+    parts: Parts = parts_lib.NONE
 
     @property
     def identity(self) -> data.Identity:
@@ -165,12 +181,12 @@ class LoadedExperiment:
             rate = optimizers.constant_at(rate, at=plan.steps - 1)
         trainer = train.make(
             self.prunable.model,
-            change(optimizers.build(config.optimizer, rate)),
+            change(self._optimizer(rate)),
             batch_size=config.training.batch_size,
             patience=plan.patience,
             keep_best=config.training.checkpoint == "best",
             normalize=data.NORMALIZERS[config.data.normalize],
-            augmentation=augment.AUGMENTATIONS[config.data.augment],
+            augmentation=self.parts.augment or augment.AUGMENTATIONS[config.data.augment],
             batch_axis=batch_axis(config),
             tasks=self.info.tasks,
         )
@@ -183,6 +199,23 @@ class LoadedExperiment:
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
         )
+
+    def _optimizer(self, rate: optimizers.Schedule) -> Optimizer:
+        """Return the optimizer, whose learning rate is its own where it is no setting."""
+        if self.parts.optimizer is not None:
+            return optimizers.own(self.parts.optimizer)
+        return optimizers.build(self.prunable.config.optimizer, rate)
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the parts that no setting says from others; {} where settings say all.
+
+        Raises:
+          ValueError: the network or the loss is not finite at initialisation.
+        """
+        if not parts_lib.any_of(self.prunable.config, self.parts):
+            return {}
+        return fingerprint.of_experiment(self)
 
     def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
         """Raise ValueError unless all steps of an option lie before the end of training."""
@@ -216,10 +249,12 @@ class LoadedExperiment:
     ) -> scoring.Score:
         """Return a score of networks such as the subject's; see `scoring.build`."""
         info, config = self.info, self.prunable.config.model
-        model, full_precision = (
-            models.build(each, shape=info.shape, classes=info.classes)
-            for each in (config, dataclasses.replace(config, dtype="float32"))
-        )
+        model = full_precision = self.prunable.model
+        if self.parts.model is None:
+            model, full_precision = (
+                models.build(each, shape=info.shape, classes=info.classes)
+                for each in (config, dataclasses.replace(config, dtype="float32"))
+            )
         options = {"full_precision": full_precision, "inverted": inverted, "chunk": chunk}
         return scoring.build(name, model, info.shape, **options)
 
@@ -254,6 +289,20 @@ class LoadedExperiment:
         examples = data.of_each_class(dataset.train, per_class, key=key)
         return self._normalized(examples.images), examples.labels
 
+    def first_examples(self, count: int) -> tuple[Any, Any, Any]:
+        """Return the first training examples: as stored, as inputs of the network, and labels.
+
+        Of streamed data these are zeros.
+        """
+        dataset = self.device_data.dataset
+        if isinstance(dataset, Dataset):
+            images, labels = jax.tree.map(lambda array: array[:count], dataset.train)
+        else:
+            shapes = jax.tree.map(lambda leaf: (count, *leaf.shape), self.info.example)
+            images = jax.tree.map(np.zeros, shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
+            labels = np.zeros(count, np.int32)
+        return images, self._normalized(images), labels
+
     def _normalized(self, images: np.ndarray) -> np.ndarray:
         dataset = self.device_data.dataset
         normalize = data.NORMALIZERS[self.prunable.config.data.normalize]
@@ -273,7 +322,10 @@ class LoadedExperiment:
 
 
 def load_experiment(
-    config: Any, prunable: Callable[..., PrunableModel] = prunable_model
+    config: Any,
+    parts: Parts = parts_lib.NONE,
+    *,
+    prunable: Callable[..., PrunableModel] = prunable_model,
 ) -> LoadedExperiment:
     """Return what a config describes, its data read.
 
@@ -282,11 +334,13 @@ def load_experiment(
 
     Args:
       config: of a study.
-      prunable: (config, shape=, classes=) -> the network that is pruned.
+      parts: of the experiment that no setting says.
+      prunable: (config, shape=, classes=, model=) -> the network that is pruned.
 
     Raises:
       DataError: the data are missing or damaged.
-      ValueError: the settings do not fit the data or the network.
+      ValueError: the settings or parts do not fit the data or the network.
+      TypeError: a part is of another kind.
     """
     training.check_times(config.training, config.optimizer)
     check_devices(config)
@@ -297,32 +351,49 @@ def load_experiment(
         f" streamed data; got {batch_size}.",
     )
     check_stream(config)
-    info, dataset = data.load(config.data, seed=config.seed)
+    parts = parts_lib.resolve(config, parts)
+    info, dataset = data.load(config.data, seed=config.seed, source=parts.data)
     training.plan(config.training, config.optimizer, examples=info.train)
     any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice
         check_memory(config, info, dataset)
-    network = prunable(config, shape=info.shape, classes=info.classes)
+    model = parts_lib.own_model(config, parts, info)
+    network = prunable(config, shape=info.shape, classes=info.classes, model=model)
     if not any_width:
-        check_memory(config, info, dataset, like=network.like)
-    return LoadedExperiment(network, info, DeviceDataset(dataset))
+        check_memory(config, info, dataset, model=model, like=network.like)
+    network = dataclasses.replace(
+        network,
+        initial=initial.network(config, parts, network.like),
+        dense=initial.mask(config, parts, network.dense),
+    )
+    return LoadedExperiment(network, info, DeviceDataset(dataset), parts)
 
 
-def without_data(
+def for_reading(
     config: Any,
+    parts: Parts = parts_lib.NONE,
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     prunable: Callable[..., PrunableModel] = prunable_model,
 ) -> LoadedExperiment:
-    """Return what a config describes on a data set of no examples, for those who read its runs.
+    """Return what a config describes, for those who read its runs.
+
+    The data set has no examples; but the data of an experiment with parts of its own are read, as
+    its network may depend on them.
 
     Args:
       config: of a study.
-      shape: of an image, (height, width, channels).
+      parts: of the experiment that no setting says.
+      shape: of an input, such as (height, width, channels) of an image.
       classes: number of outputs.
-      prunable: (config, shape=, classes=) -> the network that is pruned.
+      prunable: (config, shape=, classes=, model=) -> the network that is pruned.
+
+    Raises:
+      ValueError, TypeError, DataError: as `load_experiment`, for an experiment with own parts.
     """
+    if parts_lib.any_of(config, parts):
+        return load_experiment(config, parts, prunable=prunable)
     nothing = Split(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int32))
     level = np.ones(shape[-1], np.float32)
     device_data = DeviceDataset(Dataset(nothing, None, nothing, level, level))

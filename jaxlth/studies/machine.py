@@ -6,7 +6,7 @@ import jax
 
 from jaxlth import keys, models
 from jaxlth.data import Dataset, Info, Streamed
-from jaxlth.models import Network
+from jaxlth.models import Model, Network
 from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.training import execution, memory
 
@@ -32,6 +32,7 @@ def check_memory(
     info: Info,
     dataset: Dataset | Streamed,
     *,
+    model: Model | None = None,
     like: Network | None = None,
     option: str = "",
 ) -> None:
@@ -41,10 +42,12 @@ def check_memory(
       config: config of a study.
       info: of the data.
       dataset: the data.
+      model: the network, where it is none of the library's.
       like: the network, of `jax.ShapeDtypeStruct`s, where it is there already.
       option: that the number of weights grows with, where it is not that of the network.
     """
-    model = models.build(config.model, shape=info.shape, classes=info.classes)
+    if model is None:
+        model = models.build(config.model, shape=info.shape, classes=info.classes)
     needs = memory.of_training(
         option or _grows_with(config),
         model,
@@ -52,7 +55,7 @@ def check_memory(
         config.training,
         config.optimizer,
         _layout(config),
-        shape=info.shape,
+        inputs=info.example,
         arrays=dataset if isinstance(dataset, Dataset) else (),
     )
     memory.check(needs, memory.device())

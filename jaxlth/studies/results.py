@@ -17,6 +17,7 @@ from jaxlth.plots.figures import Figure
 from jaxlth.process import paths
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TOLERANCE, Study
 from jaxlth.studies.ticket_rows import find_row, ticket_name
 from jaxlth.studies.train import Ticket
@@ -29,10 +30,12 @@ class Results:
     Attributes:
       path: folder of the run.
       study: which study it is a run of.
+      parts: of the experiment that no setting says; a ticket may start from what they draw.
     """
 
     path: pathlib.Path
     study: Study = dataclasses.field(repr=False)
+    parts: Parts = dataclasses.field(default=NONE, repr=False, compare=False)
 
     def table(self) -> pd.DataFrame:
         """Return a row for each trained network or comparison."""
@@ -115,7 +118,7 @@ class Results:
         name = ticket_name(study.named_by, frame, self.path, *given)
         assert study.ticket is not None
         with running.jax_settings():
-            ticket, _ = study.ticket(name, self.path)
+            ticket, _ = study.ticket(name, self.path, self.parts)
             return jax.device_get(ticket)
 
     def trained(

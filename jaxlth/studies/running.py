@@ -20,6 +20,7 @@ from jaxlth.store import Run
 from jaxlth.studies import progress
 from jaxlth.studies.config import run_label
 from jaxlth.studies.lab import Lab
+from jaxlth.studies.parts import NONE, Parts, any_of
 from jaxlth.studies.study import Study
 from jaxlth.studies.train import Progress
 
@@ -66,6 +67,7 @@ def run_study(
     study: Study,
     config: Any,
     *,
+    parts: Parts = NONE,
     out: str,
     console: Console,
     conclude: Conclude = lambda run, diverged: None,
@@ -79,6 +81,7 @@ def run_study(
     Args:
       study: which study.
       config: of the study.
+      parts: of the experiment that no setting says.
       out: folder of all runs, or address of a bucket.
       console: where progress and networks that diverged are told.
       conclude: what is done with the finished run while this process holds it.
@@ -96,9 +99,14 @@ def run_study(
         folder = store.folder(out, config, **name)
         if check_effects and not distributed.on_main(folder.exists):
             config.check_effects()
-        experiment = None if study.is_complete(config, folder) else study.prepare(config)
-        data = _identified(config, console) if experiment is None else experiment.identity
-        run = store.open_run(out, config, **name, wait=wait, data=data)
+        # What is of somebody's own is looked at in any case: it may have changed.
+        finished = not any_of(config, parts) and study.is_complete(config, folder)
+        experiment = None if finished else study.prepare(config, parts)
+        if experiment is None:
+            data, fingerprint = _identified(config, console), {}
+        else:
+            data, fingerprint = experiment.identity, experiment.fingerprint
+        run = store.open_run(out, config, **name, wait=wait, data=data, fingerprint=fingerprint)
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {go_on}"):

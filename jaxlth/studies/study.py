@@ -12,6 +12,7 @@ from rich.table import Table
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.parts import Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress, Ticket
 
@@ -71,13 +72,14 @@ class Study:
     summarize: Callable[..., Summary] = _MISSING
     """(table of results, folder, tolerance=, width=) -> what is printed of the run."""
     figures: Figures = _MISSING
-    prepare: Callable[[Any], LoadedExperiment] = load_experiment
-    """Config -> the experiment, its data read; ValueError where what is asked for cannot be."""
+    prepare: Callable[[Any, Parts], LoadedExperiment] = load_experiment
+    """(config, parts) -> the experiment, its data read; ValueError where what is asked for cannot
+    be."""
     complete: Callable[[Any, pathlib.Path], bool] | None = None
     """(config, folder) -> whether the run there lacks nothing, told without the data; None where
     `artifacts` says it."""
-    ticket: Callable[[TicketName, pathlib.Path], tuple[Ticket, dict[str, Any]]] | None = None
-    """(name, folder) -> a ticket, and what its file says of it; None: nothing is exported."""
+    ticket: Callable[[TicketName, pathlib.Path, Parts], tuple[Ticket, dict[str, Any]]] | None = None
+    """(name, folder, parts) -> a ticket, and what its file says of it; None: none is exported."""
     named_by: Sequence[str] = ()
     """What names a ticket besides its replicate: level and control, or density and method."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None

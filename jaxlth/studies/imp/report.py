@@ -18,7 +18,8 @@ from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.imp.run import prune_rule
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, TrainedNetwork, keep_by_level
-from jaxlth.studies.loading import without_data
+from jaxlth.studies.loading import for_reading
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import read_config, require_artifact, setting, undilated
 from jaxlth.studies.study import Figures, Summary
 from jaxlth.studies.train import Ticket
@@ -35,7 +36,7 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     )
 
 
-def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
+def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE) -> Ticket:
     """Return a ticket or control of a run: its mask and the state that it starts from.
 
     Raises:
@@ -44,7 +45,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
     config, images = read_config(run, ImpConfig)
     check_choice("control", control, (TICKET, *CONTROLS))
     require_artifact(run, level_artifacts.network(level, control, replicate))
-    lab = Lab(without_data(config, **images), run)
+    lab = Lab(for_reading(config, parts, **images), run)
     levels = Levels(lab, config, keep_by_level(config, lab.dense_mask))
     return levels.start(level, control, replicate, prune_rule(lab))()
 
@@ -63,7 +64,7 @@ def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.Pr
     run = store.open_readonly(path)
     config, images = read_config(run, ImpConfig)
     shape, classes = images["shape"], images["classes"]
-    lab = Lab(without_data(config, **images), run)
+    lab = Lab(for_reading(config, **images), run)
     prunable = lab.experiment.prunable
     require(
         not prunable.model.convolutional,

@@ -18,6 +18,7 @@ from jaxlth.studies.imp.dilation import dilate, mean_accuracy
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, Prune, Starts, keep_by_level
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress
 
@@ -89,14 +90,14 @@ def complete(config: ImpConfig, path: pathlib.Path) -> bool:
     return has_artifacts(path, lambda run: all(map(run.has, names)))
 
 
-def prepare(config: ImpConfig) -> LoadedExperiment:
+def prepare(config: ImpConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the config does not fit the data or the network.
     """
-    experiment = load_experiment(config)
+    experiment = load_experiment(config, parts)
     keep_by_level(config, experiment.prunable.dense)
     lengths: dict[int, float] = {}
     for dilation in sorted({1.0, *config.dilations}):

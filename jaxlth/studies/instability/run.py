@@ -31,18 +31,19 @@ from jaxlth.studies.instability.config import (
 from jaxlth.studies.instability.networks import check, diverged_before
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress
 
 
-def prepare(config: InstabilityConfig) -> LoadedExperiment:
+def prepare(config: InstabilityConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    experiment = load_experiment(config)
+    experiment = load_experiment(config, parts)
     experiment.check_steps("rewind_steps", config.rewind_steps)
     check(experiment)
     return experiment

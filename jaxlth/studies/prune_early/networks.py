@@ -129,7 +129,8 @@ class EarlyNetworks:
         """Return the network that a ticket starts from."""
         if method.control == "reinitialized":
             key = self._change(keep, method, replicate)
-            return self._weights(method.weights, replicate, keys.fold(key, 0))
+            key = keys.fold(key, 0)
+            return self._weights(method.weights, replicate, key, self._lab.draw(key))
         return self._rewound(method, replicate)
 
     def _change(self, keep: KeepCount, method: Method, replicate: int) -> jax.Array:
@@ -146,10 +147,10 @@ class EarlyNetworks:
 
     def _initial(self, weights: str, replicate: int) -> Network:
         key = keys.stream(self.config.seed, replicate, "initialization")
-        return self._weights(weights, replicate, key)
+        return self._weights(weights, replicate, key, self._lab.init(replicate))
 
-    def _weights(self, weights: str, replicate: int, key: jax.Array) -> Network:
-        network = self._lab.draw(key)
+    def _weights(self, weights: str, replicate: int, key: jax.Array, network: Network) -> Network:
+        """Return a network that was drawn by a key, its weights as the name says."""
         if weights == "bimodal":
             modes = keys.substream(key, "bimodal")
             params = initial.bimodal(network.params, self._dense, key=modes)

@@ -14,7 +14,8 @@ from jaxlth.settings import require
 from jaxlth.store import Run, StoreError
 from jaxlth.studies import method_figures, methods, scoring
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import LoadedExperiment, without_data
+from jaxlth.studies.loading import LoadedExperiment, for_reading
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.prune_early import artifacts
 from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig
 from jaxlth.studies.prune_early.networks import EarlyNetworks
@@ -24,14 +25,16 @@ from jaxlth.studies.study import Figures, TicketName
 from jaxlth.studies.train import Ticket
 
 
-def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
+def ticket(
+    name: TicketName, path: pathlib.Path, parts: Parts = NONE
+) -> tuple[Ticket, dict[str, Any]]:
     """Return a ticket, and what its file says of it."""
     row = methods.ticket_row(name, path)
-    start = find(store.open_readonly(path), row["density"], _method(row), name.replicate)
+    start = find(store.open_readonly(path), row["density"], _method(row), name.replicate, parts)
     return start, {"method": name.method}
 
 
-def find(run: Run, density: float, method: Method, replicate: int) -> Ticket:
+def find(run: Run, density: float, method: Method, replicate: int, parts: Parts = NONE) -> Ticket:
     """Return a ticket of a run: its mask and the network that it starts from.
 
     The data are read only where that network's weights are scores of training examples.
@@ -42,13 +45,13 @@ def find(run: Run, density: float, method: Method, replicate: int) -> Ticket:
     """
     name = artifacts.ticket(density, method, replicate)
     require_artifact(run, name)
-    lab = Lab(_experiment(run, method), run)
+    lab = Lab(_experiment(run, method, parts), run)
     networks = EarlyNetworks(lab)
     network = networks.network(networks.keep(density, method), method, replicate)
     return Ticket(network, lab.load_mask(name))
 
 
-def _experiment(run: Run, method: Method) -> LoadedExperiment:
+def _experiment(run: Run, method: Method, parts: Parts) -> LoadedExperiment:
     """Return the experiment of a run; with data only if a method's tickets start from their scores.
 
     Raises:
@@ -56,9 +59,9 @@ def _experiment(run: Run, method: Method) -> LoadedExperiment:
     """
     config, images = read_config(run, PruneEarlyConfig)
     if method.weights not in scoring.SEES_DATA:
-        return without_data(config, **images)
+        return for_reading(config, parts, **images)
     try:
-        experiment = prepare(config)
+        experiment = prepare(config, parts)
         check_same_data(run, experiment.identity)
     except (DataError, StoreError) as error:
         raise DataError(

@@ -22,6 +22,7 @@ from collections.abc import Generator, Iterator
 
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.prune_early import artifacts
 from jaxlth.studies.prune_early.config import (
     ITERATIVE,
@@ -35,14 +36,14 @@ from jaxlth.studies.prune_early.networks import EarlyNetworks
 from jaxlth.studies.train import Progress, TrainRequest
 
 
-def prepare(config: PruneEarlyConfig) -> LoadedExperiment:
+def prepare(config: PruneEarlyConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    experiment = load_experiment(config)
+    experiment = load_experiment(config, parts)
     experiment.check_steps("rewind_steps", config.rewind_steps)
     Kept(experiment).check()
     return experiment

@@ -10,7 +10,8 @@ from jaxlth.studies import level_artifacts
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels
-from jaxlth.studies.loading import prunable_model, without_data
+from jaxlth.studies.loading import for_reading, prunable_model
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.separation.config import SeparationConfig, imp
 from jaxlth.studies.separation.measurement import Measurement, task_names
@@ -26,7 +27,7 @@ class Pruned(NamedTuple):
     levels: dict[int, Ticket]  # the trained network of each level with its mask, in NumPy
 
 
-def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
+def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE) -> Ticket:
     """Return a ticket of a run: its mask and the state that it starts from.
 
     Args:
@@ -34,6 +35,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
       level: of the ticket.
       control: "ticket"; a run of this study has nothing else.
       replicate: of the ticket.
+      parts: of the experiment that no setting says.
 
     Raises:
       ValueError: the run has no such network.
@@ -41,7 +43,7 @@ def find(run: Run, level: int, control: str, replicate: int) -> Ticket:
     config, images = read_config(run, SeparationConfig)
     name = level_artifacts.network(level, control, replicate)
     require_artifact(run, name)
-    lab = Lab(without_data(config, **images), run)
+    lab = Lab(for_reading(config, parts, **images), run)
     levels = Levels(lab, imp(config), keep_counts(config, lab.dense_mask))
     prune = prune_rule(lab, config, Measurement(lab.experiment))
     return levels.start(level, control, replicate, prune)()

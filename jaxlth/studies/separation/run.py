@@ -20,6 +20,7 @@ from jaxlth.studies.imp.config import expected_artifacts
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, TrainedNetwork
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.separation.config import SeparationConfig, imp
 from jaxlth.studies.separation.measurement import Measurement
 from jaxlth.studies.separation.pruning import keep_counts, prune_rule
@@ -58,7 +59,7 @@ def stops(network: TrainedNetwork, config: SeparationConfig) -> bool:
     return network.lab.run.record(network.artifact)["state"] in STOPS[config.stop]
 
 
-def prepare(config: SeparationConfig) -> LoadedExperiment:
+def prepare(config: SeparationConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
     Raises:
@@ -69,7 +70,7 @@ def prepare(config: SeparationConfig) -> LoadedExperiment:
         len(config.data.names) > 1,
         f"`data` must be sets side by side, such as moons+circles; got {config.data.name}.",
     )
-    experiment = load_experiment(config)
+    experiment = load_experiment(config, parts)
     keep_counts(config, experiment.prunable.dense)
     settings.require(
         not experiment.prunable.model.convolutional,

@@ -11,7 +11,8 @@ from jaxlth.plots.figures import Figure
 from jaxlth.store import Run
 from jaxlth.studies import ticket_checks
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import without_data
+from jaxlth.studies.loading import for_reading
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import read_config, require_artifact, setting
 from jaxlth.studies.study import Draw, Figures, Summary, TicketName
 from jaxlth.studies.threshold_masks import artifacts
@@ -34,14 +35,16 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     return Summary(table, plots.sentence(frame, summary))
 
 
-def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
+def ticket(
+    name: TicketName, path: pathlib.Path, parts: Parts = NONE
+) -> tuple[Ticket, dict[str, Any]]:
     """Return the ticket of a replicate; its file says nothing else of it."""
     options = ("level", "control", "density", "method")
     ticket_checks.refuse(name, path, options, instead=("replicate",))
-    return find(store.open_readonly(path), name.replicate), {}
+    return find(store.open_readonly(path), name.replicate, parts), {}
 
 
-def find(run: Run, replicate: int) -> Ticket:
+def find(run: Run, replicate: int, parts: Parts = NONE) -> Ticket:
     """Return a ticket of a run: its mask and the network that it starts from.
 
     Raises:
@@ -49,7 +52,7 @@ def find(run: Run, replicate: int) -> Ticket:
     """
     config, images = read_config(run, ThresholdMasksConfig)
     require_artifact(run, artifacts.ticket(replicate))
-    lab = Lab(without_data(config, **images, prunable=prunable), run)
+    lab = Lab(for_reading(config, parts, **images, prunable=prunable), run)
     return ThresholdNetworks(lab).ticket(replicate)
 
 

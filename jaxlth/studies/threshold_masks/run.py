@@ -26,6 +26,7 @@ import pathlib
 from collections.abc import Generator, Iterator
 
 from jaxlth import masks, settings, training
+from jaxlth.models import Model
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import (
     LoadedExperiment,
@@ -35,6 +36,7 @@ from jaxlth.studies.loading import (
     prunable_model,
 )
 from jaxlth.studies.machine import check_memory
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.threshold_masks import artifacts, search
 from jaxlth.studies.threshold_masks.config import (
@@ -49,14 +51,14 @@ from jaxlth.training.execution import Layout
 from jaxlth.trees import roles
 
 
-def prepare(config: ThresholdMasksConfig) -> LoadedExperiment:
+def prepare(config: ThresholdMasksConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    experiment = load_experiment(config, prunable)
+    experiment = load_experiment(config, parts, prunable=prunable)
     steps = experiment.plan(1.0).steps
     settings.require(
         config.ticket_steps is None or config.ticket_steps <= steps,
@@ -125,14 +127,18 @@ def complete(config: ThresholdMasksConfig, path: pathlib.Path) -> bool:
 
 
 def prunable(
-    config: ThresholdMasksConfig, *, shape: tuple[int, ...], classes: int
+    config: ThresholdMasksConfig,
+    *,
+    shape: tuple[int, ...],
+    classes: int,
+    model: Model | None = None,
 ) -> PrunableModel:
-    """Return the network that is masked, for images of a shape (height, width, channels).
+    """Return the network that is masked; see `prunable_model`.
 
     Raises:
       ValueError: it has no weights that may be pruned, or the images are too small for it.
     """
-    weights = prunable_model(config, shape=shape, classes=classes)
+    weights = prunable_model(config, shape=shape, classes=classes, model=model)
     if not config.mask_biases:
         return weights
     every = masks.dense(

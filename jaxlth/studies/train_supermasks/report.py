@@ -7,7 +7,8 @@ from jaxlth import store
 from jaxlth.store import Run
 from jaxlth.studies import methods
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.loading import prunable_model
+from jaxlth.studies.loading import for_reading
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.study import Figures, TicketName
 from jaxlth.studies.train import Ticket
@@ -15,17 +16,19 @@ from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig, Wanted
 from jaxlth.studies.train_supermasks.run import start_of
 
 
-def ticket(name: TicketName, path: pathlib.Path) -> tuple[Ticket, dict[str, Any]]:
+def ticket(
+    name: TicketName, path: pathlib.Path, parts: Parts = NONE
+) -> tuple[Ticket, dict[str, Any]]:
     """Return a network under its trained mask, and what its file says of it."""
     row = methods.ticket_row(name, path)
     density = None if row["unit"].startswith("density_free/") else row["density"]
     control = TICKET if row["ablation"] == "none" else row["ablation"]
     wanted = Wanted(row["score"], density, row["schedule"], control)
-    start = find(store.open_readonly(path), wanted, name.replicate)
+    start = find(store.open_readonly(path), wanted, name.replicate, parts)
     return start, {"method": name.method}
 
 
-def find(run: Run, wanted: Wanted, replicate: int) -> Ticket:
+def find(run: Run, wanted: Wanted, replicate: int, parts: Parts = NONE) -> Ticket:
     """Return a network of a run: the mask that was trained, and the weights that it starts from.
 
     Raises:
@@ -34,7 +37,7 @@ def find(run: Run, wanted: Wanted, replicate: int) -> Ticket:
     config, images = read_config(run, TrainSupermasksConfig)
     name = wanted.artifact(replicate)
     require_artifact(run, name)
-    return start_of(prunable_model(config, **images), run, wanted, replicate)
+    return start_of(for_reading(config, parts, **images).prunable, run, wanted, replicate)
 
 
 FIGURES = Figures(kinds=methods.FIGURES, last=methods.last)

@@ -26,6 +26,7 @@ from jaxlth.studies import controls
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, PrunableModel, excluding, load_experiment
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 from jaxlth.studies.train_supermasks.config import (
@@ -40,14 +41,14 @@ from jaxlth.studies.train_supermasks.config import (
 )
 
 
-def prepare(config: TrainSupermasksConfig) -> LoadedExperiment:
+def prepare(config: TrainSupermasksConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
     Raises:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
-    experiment = load_experiment(config)
+    experiment = load_experiment(config, parts)
     for _, rule in rules(config):
         _wrapped(experiment, rule)
     if config.finetune:

@@ -1,0 +1,97 @@
+"""What tells parts of somebody's own from others: a few numbers that they give.
+
+Code cannot be compared. Compared are the names and shapes of the parameters, the outputs of the
+network of replicate 0 for the first eight training examples, the losses there, and what the
+optimizer makes of fixed gradients.
+"""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxlth import keys, settings, trees
+from jaxlth.models import Network
+from jaxlth.training import optimizers
+
+if TYPE_CHECKING:
+    from jaxlth.studies.loading import LoadedExperiment
+
+EXAMPLES = 8
+NUMBERS = 32  # of each part, at most
+
+
+def of_network(network: Network) -> str:
+    """Return a digest of the names, shapes and types of a network's parameters."""
+    shapes = {
+        name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in trees.named(network).items()
+    }
+    return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:16]
+
+
+def sampled(values: Any) -> list[float]:
+    """Return some numbers of a tree of arrays, evenly spaced.
+
+    Example:
+      >>> sampled({"a": np.arange(4.0), "b": 1})
+      [0.0, 1.0, 2.0, 3.0, 1.0]
+    """
+    leaves = [np.ravel(np.asarray(leaf, float)) for leaf in jax.tree.leaves(values)]
+    numbers = np.concatenate([*leaves, np.zeros(0)])
+    places = np.unique(np.linspace(0, len(numbers) - 1, min(NUMBERS, len(numbers))).round())
+    return numbers[places.astype(int)].tolist()
+
+
+def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
+    """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
+
+    Raises:
+      ValueError: the network or the loss is not finite at initialisation.
+    """
+    parts, config = experiment.parts, experiment.prunable.config
+    model, objective = experiment.prunable.model, experiment.classifier.objective
+    network = jax.jit(model.init)(keys.stream(config.seed, 0, "initialization"))
+    images, inputs, labels = experiment.first_examples(EXAMPLES)
+    outputs, _ = jax.jit(model.apply, static_argnums=2)(network, inputs, False)
+    result: dict[str, Any] = {}
+    if parts.model is not None:
+        result["model parameters"] = of_network(network)
+        result["model outputs"] = finite_numbers("model", outputs)
+    result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
+    if parts.error is not None:
+        result["error"] = sampled(parts.error(outputs, labels))
+    if parts.optimizer is not None:
+        result["optimizer"] = optimizers.fingerprint(parts.optimizer, network.params)
+    if parts.augment is not None:
+        result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
+    for name in ("initial", "initial_mask"):
+        if getattr(config, name):
+            tree = experiment.prunable.initial if name == "initial" else experiment.prunable.dense
+            result[name] = _digest(tree)
+    return result
+
+
+def finite_numbers(part: str, values: Any) -> list[float]:
+    """Return some numbers of a part.
+
+    Raises:
+      ValueError: one of them is not finite.
+    """
+    numbers = sampled(values)
+    settings.require(
+        bool(np.all(np.isfinite(numbers))),
+        f"`{part}` gives NaN or infinity for the first {EXAMPLES} training examples, before any "
+        "training.",
+    )
+    return numbers
+
+
+def _digest(tree: Any) -> str:
+    """Return a digest of all numbers of a tree."""
+    hashed = hashlib.sha256()
+    for name, leaf in trees.named(tree).items():
+        array = np.ascontiguousarray(leaf)
+        hashed.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+    return hashed.hexdigest()[:16]
