@@ -26,7 +26,7 @@ class ImpConfig(StudyConfig):
       Frankle 2023, Algorithms 1, 2 and 4; Renda et al. 2020 for learning-rate rewinding.
     """
 
-    levels: Annotated[int, LEVELS] = settings.not_hashed(12)
+    levels: Annotated[int, LEVELS] = settings.not_hashed(10)
     """Prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level prunes, in (0, 1)."""
