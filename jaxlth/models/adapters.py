@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from flax import errors
 from flax import linen as nn
 from flax.core import meta
 
@@ -77,10 +78,15 @@ def from_linen(
     def run(network: Network, inputs: Any, train: bool, rngs: Any = None) -> tuple[Any, Any]:
         variables = {"params": network.params, "batch_stats": network.stats}
         mutable = ["batch_stats"] if train else []
-        with jax.numpy_dtype_promotion("standard"):
-            outputs, changed = module.apply(
-                variables, inputs, **flags(train), mutable=mutable, rngs=rngs
-            )
+        try:
+            with jax.numpy_dtype_promotion("standard"):
+                outputs, changed = module.apply(
+                    variables, inputs, **flags(train), mutable=mutable, rngs=rngs
+                )
+        except errors.InvalidRngError as error:
+            raise checks.ModelError(
+                "`model` must draw no random numbers in evaluation, as `train_argument` says."
+            ) from error
         return outputs, changed.get("batch_stats", network.stats)
 
     def noisy(network: Network, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -115,9 +121,9 @@ def from_nnx(make: Callable[[Any], Any], example_inputs: Any) -> Model:
         of which shapes and types count.
 
     Raises:
-      TypeError: `make` is no function, or makes no module.
-      ModelError: the module has variables of other kinds, changes its attributes when it is called,
-        draws random numbers in evaluation, or does not pass `check`.
+      TypeError: `make` is no function.
+      ModelError: it makes no module, or one that has variables of other kinds, changes its
+        attributes when it is called, draws random numbers in evaluation or does not pass `check`.
 
     Example:
       >>> from flax import nnx

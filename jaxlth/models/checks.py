@@ -1,5 +1,6 @@
 """Whether a network can be trained: its functions are traced on shapes, and nothing is computed."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -7,8 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.interpreters import partial_eval
 
 from jaxlth import keys, masks, trees
 from jaxlth.models.model import Model, Network
@@ -87,9 +90,27 @@ def trace(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any
     Raises:
       ModelError: the function fails or cannot be traced.
     """
-    try:
+    with explained(name, *arguments[1:]):
         # A function that was traced before would not be called again.
-        return jax.make_jaxpr(lambda *a: function(*a), return_shape=True)(*arguments)
+        program, shapes = jax.make_jaxpr(lambda *a: function(*a), return_shape=True)(*arguments)
+    if any(isinstance(const, jax.core.Tracer) for const in program.consts):
+        raise ModelError(_keeps_state(name, "it uses an array of an earlier call"))
+    return program, shapes
+
+
+@contextlib.contextmanager
+def explained(name: str, *arguments: Any) -> Iterator[None]:
+    """Turn errors within a function of a model into a line that says where they arose.
+
+    Args:
+      name: of the function.
+      *arguments: its arguments or their shapes, the inputs last; none where it has no inputs.
+
+    Raises:
+      ModelError: in the place of any other error.
+    """
+    try:
+        yield
     except ModelError:
         raise
     except jax.errors.UnexpectedTracerError as error:
@@ -100,21 +121,21 @@ def trace(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any
             f"of arrays; in `{name}`: {_first_line(error)}"
         ) from error
     except Exception as error:
-        on = f" on inputs {_shapes(arguments[-1])}" if len(arguments) > 1 else ""
+        on = f" on inputs {_shapes(arguments[-1])}" if arguments else ""
         raise ModelError(
             f"`model` fails in `{name}`{on}: {type(error).__name__}: {_first_line(error)}"
         ) from error
 
 
 def reads(program: Any, count: int) -> bool:
-    """Return whether a program reads any of its first `count` inputs.
+    """Return whether the results of a program depend on any of its first inputs.
 
     Args:
       program: from `trace`.
-      count: leading inputs, each an array.
+      count: of the inputs, each an array.
     """
-    used = [*program.jaxpr.outvars, *(v for eqn in program.jaxpr.eqns for v in eqn.invars)]
-    return any(v is wanted for wanted in program.jaxpr.invars[:count] for v in used)
+    _, used = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
+    return any(used[:count])
 
 
 def arrays(example_inputs: Any) -> Any:

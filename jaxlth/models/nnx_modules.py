@@ -35,8 +35,8 @@ def functions(
       example: inputs.
 
     Raises:
-      TypeError: `make` is no function, or makes no module.
-      ModelError: the module cannot be called as a pure function of parameters and statistics.
+      TypeError: `make` is no function.
+      ModelError: it makes no module, or one that is no pure function of parameters and statistics.
     """
     if isinstance(make, nnx.Module) or not callable(make):
         raise TypeError(
@@ -100,15 +100,18 @@ def functions(
 
 def _abstract(make: Callable[[Any], Any], key: jax.Array) -> nnx.Module:
     """Return a module of shapes."""
-    try:
-        module = nnx.eval_shape(lambda key: make(nnx.Rngs(key)), key)
-    except Exception:
-        checks.trace("init", lambda key: nnx.state(make(nnx.Rngs(key))), key)  # says why in a line
-        raise
-    if not isinstance(module, nnx.Module):
-        raise TypeError(
-            f"`model` must be a function that makes an nnx.Module; it gives {checks.kind(module)}."
-        )
+
+    def made(key: jax.Array) -> nnx.Module:
+        module = make(nnx.Rngs(key))
+        if not isinstance(module, nnx.Module):
+            raise checks.ModelError(
+                "`model` must be a function of nnx.Rngs that makes an nnx.Module; it makes "
+                f"{checks.kind(module)}."
+            )
+        return module
+
+    with checks.explained("init"):
+        module = nnx.eval_shape(made, key)
     flags = {*TRAIN, *NOT_TRAIN} & set(inspect.signature(module.__call__).parameters)
     if flags:
         raise checks.ModelError(
@@ -148,7 +151,7 @@ def _flat(variables: Flat, tree: Any) -> Flat:
         node = tree
         for part in path:
             node = node[str(part)]
-        arrays[path] = node
+        arrays[path] = jnp.asarray(node)  # nnx writes into NumPy arrays
     return arrays
 
 
