@@ -101,11 +101,12 @@ def planned(config: Slice, dtype: Any, batch_size: int) -> list[int]:
         jax.ShapeDtypeStruct((part,), np.int32),
     )
     layout = execution.Layout(devices, per_device=1, split=len(devices), looped=True)
-    step = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
+    step = layout.map(trainer.update, (0, 0, 0, None, 0, None), donate=True)
     mean_std = (jax.ShapeDtypeStruct((3,), np.float32),) * 2
     at = jax.ShapeDtypeStruct((), np.int32)
-    placed = (stacked(tree, len(devices)) for tree in (state, mask, batch))
-    memory = step.lower(*placed, mean_std, at).compile().memory_analysis()
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    *placed, keys = (stacked(tree, len(devices)) for tree in (state, mask, batch, key))
+    memory = step.lower(*placed, mean_std, keys, at).compile().memory_analysis()
     parts = [size(network), size(mask), size(state.opt), size(batch)]
     rest = [memory.temp_size_in_bytes, memory.generated_code_size_in_bytes]
     return [len(devices), *parts, *rest, memory.argument_size_in_bytes + sum(rest)]

@@ -125,7 +125,7 @@ def test_streamed_and_in_memory_training_give_the_same_losses(found, group, hist
         epoch, at = divmod(step, count // BATCH)
         rows = batches.order(order_key, epoch, count)[at * BATCH : (at + 1) * BATCH]
         batch = Split(train.images[rows], train.labels[rows])
-        state = update(state, mask, batch, norms, np.int32(step))
+        state = update(state, mask, batch, norms, ORDER, np.int32(step))
         if step + 1 in PLAN.evaluations:
             state, measured = measure(state, mask, dataset, step + 1, last_eval_step)
             last_eval_step = step + 1

@@ -180,7 +180,9 @@ def test_frozen_weights_are_the_same_bits_under_every_optimizer(config):
         for rule in rules:
             trainer = train.make(model, supermasks.optimizer(config, rule), batch_size=20)
             state = trainer.start(network, mask)
-            state = trainer.update(state, mask, batch, (DATA.mean, DATA.std), jnp.int32(0))
+            state = trainer.update(
+                state, mask, batch, (DATA.mean, DATA.std), jax.random.key(0), jnp.int32(0)
+            )
             yielded.append(None)
             network = state.network
         return network.stats.weights

@@ -6,7 +6,7 @@ layers themselves are Flax linen modules; no other package knows that.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,13 @@ import tyro
 from flax import linen as nn
 
 from jaxlth import settings, topk
+from jaxlth.models.adapters import from_functions, from_linen, from_nnx
+from jaxlth.models.checks import ModelError, check
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
 from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
 from jaxlth.models.mlp import MLP
+from jaxlth.models.model import Model, Network, Params
 from jaxlth.models.resnet import ResNet
 from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
@@ -31,46 +34,20 @@ __all__ = [
     "BatchAxis",
     "Model",
     "ModelConfig",
+    "ModelError",
     "Network",
     "any_width",
     "build",
+    "check",
+    "from_functions",
+    "from_linen",
+    "from_nnx",
     "has_batch_norm",
     "label",
     "wiring",
 ]
 
-Params = Any
 MOST_LAYERS = 1000  # hidden ones of an mlp
-
-
-class Network(NamedTuple):
-    """The state of a network, all of which rewinding restores."""
-
-    params: Params  # nested dict of arrays
-    stats: Params  # batch statistics, {} for a network without batch norm
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """A network as pure functions.
-
-    Attributes:
-      init: key -> Network.
-      apply: (network, inputs (n, height, width, channels) float32, train) -> (logits (n, classes),
-        stats); with `train` the batch's own statistics are used and the running ones advanced.
-      auxiliary: (network, inputs) -> (logits, logits of the auxiliary classifier, stats), else as
-        `apply` with `train`; None for a network without such a classifier. The loss of these
-        logits counts `AUXILIARY_WEIGHT` times in training: without it their layers stay as drawn.
-      convolutional: whether it has convolutions.
-      shared: (stats after a step, mean over the devices that share the batch) -> what all of them
-        go on with; the mean, where a network carries nothing but statistics.
-    """
-
-    init: Callable[[jax.Array], Network]
-    apply: Callable[[Network, jax.Array, bool], tuple[jax.Array, Params]]
-    auxiliary: Callable[[Network, jax.Array], tuple[jax.Array, jax.Array, Params]] | None = None
-    convolutional: bool = False
-    shared: Callable[[Any, Callable[[Any], Any]], Any] = lambda stats, mean: mean(stats)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

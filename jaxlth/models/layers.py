@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxlth import keys
 from jaxlth.models import convolution
 
 NormScale = Literal["ones", "uniform"]
@@ -72,6 +73,12 @@ class BatchAxis:
         if self.devices == 1:
             return tree
         return jax.lax.psum(tree, self.name, axis_index_groups=self.groups())
+
+    def device_key(self, key: jax.Array) -> jax.Array:
+        """Return a key that differs between the devices that share a batch."""
+        if self.devices == 1:
+            return key
+        return keys.fold(key, jax.lax.axis_index(self.name) % self.devices)
 
     def part(self, batch: Any) -> Any:
         """Return this device's part of a batch, a tree of (n, ...) arrays."""

@@ -99,6 +99,12 @@ def wrap(
         logits, stats = model.apply(within, inputs, train)
         return logits, frozen._replace(stats=stats)
 
+    def noisy(network: Network, inputs: Any, key: jax.Array) -> tuple[jax.Array, Frozen]:
+        assert model.noisy is not None
+        within, frozen = begin_step(network)
+        logits, stats = model.noisy(within, inputs, key)
+        return logits, frozen._replace(stats=stats)
+
     def auxiliary(network: Network, inputs: jax.Array) -> tuple[jax.Array, jax.Array, Frozen]:
         assert model.auxiliary is not None
         within, frozen = begin_step(network)
@@ -108,6 +114,7 @@ def wrap(
     return Model(
         init=init,
         apply=apply,
+        noisy=noisy if model.noisy else None,
         auxiliary=auxiliary if model.auxiliary else None,
         shared=lambda frozen, mean: frozen._replace(stats=model.shared(frozen.stats, mean)),
         convolutional=model.convolutional,

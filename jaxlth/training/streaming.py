@@ -73,12 +73,12 @@ def functions(
       config: how images are read and cropped.
       train_examples: training examples, evenly spaced, that `finish` evaluates networks on.
     """
-    update = layout.map(trainer.update, (0, 0, 0, None, None), donate=True)
+    update = layout.map(trainer.update, (0, 0, 0, None, 0, None), donate=True)
 
-    def advance(states: Any, masks: Any, feed: Feed, _keys: Any, start_step: Any, end: Any) -> Any:
+    def advance(states: Any, masks: Any, feed: Feed, keys: Any, start_step: Any, end: Any) -> Any:
         for step, (batch, mean_std) in feed.batches(int(start_step), int(end)):
             jax.block_until_ready(states.loss_sum)  # one step under way, while the next is decoded
-            states = update(states, masks, batch, mean_std, np.int32(step))
+            states = update(states, masks, batch, mean_std, keys, np.int32(step))
         return states
 
     def train_subset(data: Streamed) -> encoded.Source:

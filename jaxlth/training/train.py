@@ -3,9 +3,9 @@
 `start` puts a network under its mask, `advance` takes it from one step to another, `measure`
 evaluates it. Training masks the network once, at its start, and then its gradients before the
 optimiser and its weights after it: pruned weights stay exactly 0, and the forward pass needs no
-mask. Data order and augmentation are functions of key and step alone, so that a training cut
-anywhere goes on with the batches it would have had. A replicate that has stopped is carried along
-unchanged.
+mask. Data order, augmentation and the noise of a network, such as dropout, are functions of key and
+step alone, so that a training cut anywhere goes on as it would have. A replicate that has stopped
+is carried along unchanged.
 """
 
 import functools
@@ -39,7 +39,7 @@ class Trainer(NamedTuple):
 
     order(dataset, key, step) -> (examples,) int32: the order of examples in the step's epoch
     step(state, mask, dataset, order, key, step) -> State: one step of a data set on the device
-    update(state, mask, batch, mean_std, step) -> State: one step on a batch from elsewhere
+    update(state, mask, batch, mean_std, key, step) -> State: one step on a batch from elsewhere
     metric_sums(network, mask, batch, mean_std) -> MetricSums
     update_early_stopping(state, validation, test, step, last_eval_step) -> (State, Measured)
     """
@@ -139,14 +139,17 @@ def _make_start(
 
 
 def _make_loss(classifier: Classifier) -> Callable[..., tuple[jax.Array, Any]]:
-    """Return (params, network, batch, mean_std) -> (mean loss, new batch statistics)."""
+    """Return (params, network, batch, mean_std, noise_key) -> (mean loss, batch statistics)."""
     model, normalize, tasks = classifier
 
-    def loss_of(params: Any, network: Network, batch: Split, mean_std: Any):
+    def loss_of(params: Any, network: Network, batch: Split, mean_std: Any, noise_key: Any):
         network = network._replace(params=params)
         inputs = normalize(jnp.asarray(batch.images), *mean_std)
         if model.auxiliary is None:
-            logits, stats = model.apply(network, inputs, True)
+            if model.noisy is None:
+                logits, stats = model.apply(network, inputs, True)
+            else:
+                logits, stats = model.noisy(network, inputs, noise_key)
             return losses.mean(logits, batch.labels, tasks), stats
         logits, aux_logits, stats = model.auxiliary(network, inputs)
         loss, aux_loss = (losses.mean(each, batch.labels, tasks) for each in (logits, aux_logits))
@@ -160,11 +163,16 @@ def _make_train_step(
     optimizer: optax.GradientTransformationExtraArgs,
     batch_axis: BatchAxis,
 ) -> Callable[..., State]:
-    """Return (state, mask, batch, mean_std, step) -> the state after one step."""
+    """Return (state, mask, batch, mean_std, key, step) -> the state after one step."""
     value_and_grad = jax.value_and_grad(_make_loss(classifier), has_aux=True)
 
-    def train_step(state: State, mask: masks.Mask, batch: Split, mean_std: Any, step: jax.Array):
-        (loss, stats), grads = value_and_grad(state.network.params, state.network, batch, mean_std)
+    def train_step(state: State, mask: masks.Mask, batch: Split, mean_std: Any, key, step):
+        noise_key = None
+        if classifier.model.noisy is not None:
+            noise_key = batch_axis.device_key(keys.fold(keys.substream(key, "dropout"), step))
+        (loss, stats), grads = value_and_grad(
+            state.network.params, state.network, batch, mean_std, noise_key
+        )
         loss, grads = batch_axis.mean((loss, grads))
         grads = masks.apply(grads, mask)
         stats = classifier.model.shared(stats, batch_axis.mean)
@@ -225,7 +233,7 @@ def _make_advance(
 
             def one_step(step, state):
                 batch = batch_at(train, shuffled_rows, key, step)
-                return train_step(state, mask, batch, mean_std, step)
+                return train_step(state, mask, batch, mean_std, key, step)
 
             last = jnp.minimum(end, (step // per_epoch + 1) * per_epoch)
             return last, jax.lax.fori_loop(step, last, one_step, state)
@@ -244,10 +252,10 @@ def _make_single_steps(
 
     def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
         batch = batch_at(dataset.train, order, key, step)
-        return update(state, mask, batch, (dataset.mean, dataset.std), step)
+        return update(state, mask, batch, (dataset.mean, dataset.std), key, step)
 
-    def update(state: State, mask, batch: Split, mean_std, step) -> State:
-        return states.keep_if_stopped(state, train_step(state, mask, batch, mean_std, step))
+    def update(state: State, mask, batch: Split, mean_std, key, step) -> State:
+        return states.keep_if_stopped(state, train_step(state, mask, batch, mean_std, key, step))
 
     return step, update
 
