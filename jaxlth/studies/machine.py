@@ -7,7 +7,6 @@ import jax
 from jaxlth import keys, models
 from jaxlth.data import Dataset, Info, Streamed
 from jaxlth.models import Network
-from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.training import execution, memory
 
 
@@ -52,7 +51,7 @@ def check_memory(
         config.training,
         config.optimizer,
         _layout(config),
-        shape=info.shape,
+        example=models.example(config.model.name, info.shape),
         arrays=dataset if isinstance(dataset, Dataset) else (),
     )
     memory.check(needs, memory.device())
@@ -68,7 +67,7 @@ def _layout(config: Any) -> execution.Layout:
         config.replicates,
         split=config.training.data_parallel,
         networks_per_device=config.training.networks_per_device,
-        convolutional=config.model.name not in PERCEPTRONS,
+        convolutional=models.is_convolutional(config.model.name),
         streamed=config.data.streamed,
     )
 

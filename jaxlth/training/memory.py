@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxlth.data import StreamConfig
 from jaxlth.models import Model, Network
@@ -74,7 +73,7 @@ def of_training(
     optimizer: OptimizerConfig,
     layout: Layout,
     *,
-    shape: tuple[int, ...],
+    example: Any,
     arrays: Any,
 ) -> list[Need]:
     """Return the memory that a training needs on one device, or on the host where that is it.
@@ -86,7 +85,7 @@ def of_training(
       training: the batch, and what is kept.
       optimizer: whose state is kept.
       layout: of the networks that train together.
-      shape: of one image.
+      example: `jax.ShapeDtypeStruct` of one example as the network takes it, or a tree of them.
       arrays: of the data set, a tree.
     """
     on_host = layout.devices[0].platform == "cpu"
@@ -96,7 +95,7 @@ def of_training(
     batch = training.batch_size // layout.split
     return [
         Need(option, "weights, gradients and optimiser", networks * weights),
-        Need("batch_size", "its activations", networks * _activations(model, like, shape, batch)),
+        Need("batch_size", "its activations", networks * _activations(model, like, example, batch)),
         Need("data", "its arrays", _size(arrays)),
     ]
 
@@ -145,12 +144,14 @@ def _state(like: Network, training: TrainingConfig, optimizer: OptimizerConfig) 
     return copies * _size(like) + _size(state)
 
 
-def _activations(model: Model, like: Network, shape: tuple[int, ...], batch: int) -> int:
+def _activations(model: Model, like: Network, example: Any, batch: int) -> int:
     """Return the bytes that layers must keep for the gradient: what goes into their kernels.
 
     0 for a batch so small that it is not worth the time to go through large networks.
     """
-    inputs = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    inputs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape), leaf.dtype), example
+    )
     if model.convolutional and _size(inputs) * WIDEST < SMALL:
         return 0
     program = jax.make_jaxpr(lambda network, inputs: model.apply(network, inputs, True))
