@@ -141,6 +141,7 @@ def kept(mask):
 ALL = [
     ModelConfig(name=name, fc_layers=fc_layers, hidden=(5, 4) if name == "mlp" else ())
     for name in models.MODELS
+    if name not in ("vit-tiny", "gpt-mini")  # attention has no wiring
     for fc_layers in ((1, 2) if name.startswith("vgg-") else (1,))
 ]
 

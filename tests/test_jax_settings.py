@@ -200,7 +200,7 @@ def test_functions_give_what_they_should_without_jit(usual):
 
 
 # Each model that has other layers, in each type.
-MODELS = ("mlp", "conv-2", "vgg-11", "resnet-20", "inception-v3")
+MODELS = ("mlp", "conv-2", "vgg-11", "resnet-20", "inception-v3", "vit-tiny", "gpt-mini")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -211,9 +211,10 @@ MODELS = ("mlp", "conv-2", "vgg-11", "resnet-20", "inception-v3")
 def test_networks_are_differentiated_under_all_checks_of_types(name, dtype):
     side = models.LEAST_SIDES.get(name, 8)
     config = ModelConfig(name=name, dtype=dtype, hidden=(4,) if name == "mlp" else ())
-    model = models.build(config, shape=(side, side, 3), classes=4)
-    images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
-    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
+    shape, positions = ((6,), (6,)) if name == "gpt-mini" else ((side, side, 3), ())
+    model = models.build(config, shape=shape, classes=4)
+    images = jax.ShapeDtypeStruct((2, *shape), models.example(name, shape).dtype)
+    labels = jax.ShapeDtypeStruct((2, *positions), jnp.int32)
 
     def loss(params, network, images, labels):
         logits, *_, stats = (model.auxiliary or model.apply)(

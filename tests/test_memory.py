@@ -26,7 +26,7 @@ def needs_of(*, hidden=(8,), optimizer="adam", devices=1, split=1, networks=1, *
         TrainingConfig(**{"batch_size": 6, **training}),
         OptimizerConfig(optimizer=optimizer),
         execution.layout(networks, devices=jax.devices()[:devices], split=split),
-        shape=tiny.SHAPE,
+        example=jax.ShapeDtypeStruct(tiny.SHAPE, jnp.float32),
         arrays=(jnp.zeros(5, jnp.uint8),),
     )
     return {need.option: need.size for need in found}
@@ -67,7 +67,7 @@ def test_activations_of_convolutions_count_where_batches_are_large():
             TrainingConfig(batch_size=batch),
             OptimizerConfig(),
             layout,
-            shape=(32, 32, 3),
+            example=jax.ShapeDtypeStruct((32, 32, 3), jnp.float32),
             arrays=(),
         )
         assert {need.option: need.size for need in found}["batch_size"] == expected

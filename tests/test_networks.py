@@ -90,7 +90,8 @@ def kernels(params):
 
 
 def test_every_model_has_published_counts():
-    assert {*PUBLISHED, "mlp"} == set(models.MODELS)
+    others = {"mlp", "vit-tiny", "gpt-mini"}  # of any width; test_transformers.py has the last two
+    assert {*PUBLISHED, *others} == set(models.MODELS)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -22,6 +22,7 @@ from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormSca
 from jaxlth.models.mlp import MLP
 from jaxlth.models.model import Model, Network, Params
 from jaxlth.models.resnet import ResNet
+from jaxlth.models.transformer import GPT, PATCH, ViT
 from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
 from jaxlth.process import code
@@ -39,10 +40,12 @@ __all__ = [
     "any_width",
     "build",
     "check",
+    "example",
     "from_functions",
     "from_linen",
     "from_nnx",
     "has_batch_norm",
+    "is_convolutional",
     "label",
     "wiring",
 ]
@@ -55,9 +58,9 @@ class ModelConfig:
     """Which network, and how its weights are drawn."""
 
     name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
-    """Network, such as lenet-300-100, resnet-20, vgg-16; or mlp with the widths of --hidden; or
-    FILE.py:NAME, a linen module, a function (rngs) -> nnx module, a `models.Model`, or a function
-    (input shape, classes) -> one of these."""
+    """Network, such as lenet-300-100, resnet-20, vit-tiny; mlp with the widths of --hidden; gpt-mini
+    for tokens; or FILE.py:NAME: a linen module, a function (rngs) -> nnx module, a `models.Model`,
+    or a function (input shape, classes) -> one of these."""
     hidden: Annotated[tuple[int, ...], ranges.at_least(1)] = ()
     """Widths of the hidden layers of an mlp, input side first."""
     fc_layers: Annotated[int, ranges.at_least(1)] = 1
@@ -120,20 +123,16 @@ def build(
 
     Args:
       config: which network.
-      shape: (height, width, channels) of one image.
-      classes: number of outputs.
+      shape: of one example: (height, width, channels) of an image, (length,) of tokens; any for an
+        mlp or lenet-300-100.
+      classes: number of outputs, of tokens for a language model.
       batch_axis: the devices that share a batch, if training is to normalise by statistics of the
         whole batch; None for statistics of each device's own part.
 
     Raises:
-      ValueError: the images are too small for the network.
+      ValueError: the network takes no inputs of this shape.
     """
-    least = LEAST_SIDES.get(config.name, 1)
-    settings.require(
-        min(shape[:2]) >= least,
-        f"{config.name} needs images of at least {least} x {least} pixels; "
-        f"got {shape[0]} x {shape[1]}.",
-    )
+    _check_shape(config.name, shape)
     layers = Layers(
         initializer=config.initializer,
         norm_scale=config.norm_scale,
@@ -141,11 +140,12 @@ def build(
         batch_axis=batch_axis,
     )
     module = MODELS[config.name](config, classes, layers)
-    example = jnp.zeros((1, *shape), jnp.float32)
+    like = example(config.name, shape)
+    inputs_like = jnp.zeros((1, *like.shape), like.dtype)
 
     def init(key: jax.Array) -> Network:
         with jax.numpy_dtype_promotion("standard"):  # Flax's batch norm takes it for granted
-            variables = module.init(key, example, train=False)
+            variables = module.init(key, inputs_like, train=False)
         return Network(variables["params"], variables.get("batch_stats", {}))
 
     def run(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Any]:
@@ -168,7 +168,7 @@ def build(
         init=init,
         apply=apply,
         auxiliary=auxiliary if isinstance(module, InceptionV3) else None,
-        convolutional=not isinstance(module, MLP),
+        convolutional=is_convolutional(config.name),
     )
 
 
@@ -177,11 +177,45 @@ def has_batch_norm(name: str) -> bool:
     return name.startswith(_WITH_BATCH_NORM)
 
 
+def is_convolutional(name: str) -> bool:
+    """Return whether the network of a name has convolutions."""
+    return name not in _WITHOUT_CONVOLUTIONS
+
+
+def example(name: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """Return the shape and type of one example, as the network of a name takes it."""
+    return jax.ShapeDtypeStruct(shape, jnp.int32 if name in _OF_TOKENS else jnp.float32)
+
+
 def label(config: ModelConfig) -> str:
     """Return a readable name for a run's folder, such as "mlp-20-20"."""
     if code.is_spec(config.name):
         return code.label(config.name)
     return "-".join([config.name, *map(str, config.hidden)])
+
+
+def _check_shape(name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the network of a name takes examples of a shape."""
+    if name in _OF_TOKENS:
+        settings.require(
+            len(shape) == 1 and shape[0] > 0,
+            f"`model` {name} needs tokens, (length,) of an example; got {shape}.",
+        )
+    elif name not in _OF_ANYTHING:
+        settings.require(
+            len(shape) == 3,
+            f"`model` {name} needs images, (height, width, channels) of an example; got {shape}.",
+        )
+        least, (height, width, _) = LEAST_SIDES.get(name, 1), shape
+        settings.require(
+            min(height, width) >= least,
+            f"{name} needs images of at least {least} x {least} pixels; got {height} x {width}.",
+        )
+        settings.require(
+            name != "vit-tiny" or height % PATCH == width % PATCH == 0,
+            f"{name} needs images whose height and width are multiples of {PATCH} pixels; got "
+            f"{height} x {width}.",
+        )
 
 
 def _at_least_float32(logits: jax.Array) -> jax.Array:
@@ -224,6 +258,14 @@ def _inception(config: ModelConfig, classes: int, layers: Layers) -> InceptionV3
     return InceptionV3(classes, layers)
 
 
+def _vit(config: ModelConfig, classes: int, layers: Layers) -> ViT:
+    return ViT(width=96, blocks=6, heads=3, ratio=2, classes=classes, layers=layers)
+
+
+def _gpt(config: ModelConfig, classes: int, layers: Layers) -> GPT:
+    return GPT(width=128, blocks=4, heads=4, ratio=4, classes=classes, layers=layers)
+
+
 MODELS: dict[str, Make] = {
     "lenet-300-100": _lenet,
     "mlp": _mlp,
@@ -247,10 +289,15 @@ MODELS: dict[str, Make] = {
     "resnet-18-modified": _resnet(2, 2, 2, 2, large=False),
     "resnet-50": _resnet(3, 4, 6, 3, bottleneck=True),
     "inception-v3": _inception,
+    "vit-tiny": _vit,
+    "gpt-mini": _gpt,
 }
 _WITH_BATCH_NORM = ("resnet-", "wrn-", "vgg-", "inception-")
+_OF_ANYTHING = ("lenet-300-100", "mlp")  # inputs of any shape are flattened
+_OF_TOKENS = ("gpt-mini",)
+_WITHOUT_CONVOLUTIONS = (*_OF_ANYTHING, *_OF_TOKENS, "vit-tiny")
 
 # Pixels of height and width below which pooling leaves nothing; 1 for a network not named here.
 LEAST_SIDES = {f"conv-{depth}": 2 ** (depth // 2) for depth in (2, 4, 6, 8)}
 LEAST_SIDES |= {f"vgg-{depth}": 16 for depth in (11, 16, 19)}
-LEAST_SIDES |= {"inception-v3": LEAST_SIDE}
+LEAST_SIDES |= {"inception-v3": LEAST_SIDE, "vit-tiny": PATCH}

@@ -31,6 +31,7 @@ INITIALIZERS = {
     "unit-normal": jax.nn.initializers.normal(1.0),
     "orthogonal": jax.nn.initializers.orthogonal(2.0**0.5),
 }
+TABLE = jax.nn.initializers.normal(0.02)  # of embeddings, as in GPT-2
 NORM_SCALES = {
     "ones": jax.nn.initializers.ones,
     "uniform": jax.nn.initializers.uniform(1.0),  # U[0, 1): Frankle 2023, section 5.5.3
@@ -110,10 +111,16 @@ class Layers:
     dtype: Dtype
     batch_axis: BatchAxis | None = None
 
-    def dense(self, width: int, *, name: str | None = None) -> nn.Dense:
-        """Return a dense layer with a bias."""
+    def dense(self, width: int, *, scale: float = 1.0, name: str | None = None) -> nn.Dense:
+        """Return a dense layer with a bias, whose kernel is drawn and multiplied by `scale`."""
         kernel_init = INITIALIZERS[self.initializer]
+        if scale != 1:
+            kernel_init = _scaled(kernel_init, scale)
         return nn.Dense(width, kernel_init=kernel_init, dtype=self._computed(), name=name)
+
+    def table(self, rows: int, width: int, *, name: str | None = None) -> nn.Embed:
+        """Return a table of embeddings."""
+        return nn.Embed(rows, width, embedding_init=TABLE, dtype=self._computed(), name=name)
 
     def conv(
         self,
@@ -167,6 +174,15 @@ class Layers:
             name=name,
         )
 
+    def layer_norm(self, *, name: str | None = None) -> nn.LayerNorm:
+        """Return layer norm over the last axis, with scales that start at 1."""
+        return nn.LayerNorm(epsilon=EPSILON, dtype=self._computed(), name=name)
+
     def _computed(self) -> jnp.dtype | None:
         # None is what parameters and inputs have, so that float64 stays float64.
         return None if self.dtype == "float32" else jnp.dtype(self.dtype)
+
+
+def _scaled(initializer: Any, scale: float) -> Any:
+    """Return an initializer whose weights are multiplied by a number."""
+    return lambda *arguments: initializer(*arguments) * scale

@@ -35,6 +35,9 @@ Wiring: TypeAlias = tuple[tuple[Incoming, ...], ...]
 def wiring(config: "models.ModelConfig") -> Wiring:
     """Return the wiring of a network: which layers feed which.
 
+    Raises:
+      ValueError: the network has none, as a transformer.
+
     Example:
       >>> from jaxlth.models import ModelConfig
       >>> wiring(ModelConfig(name="mlp", hidden=(20,)))[1]
@@ -68,7 +71,8 @@ def of_module(module: nn.Module) -> Wiring:
         case InceptionV3():
             return _inception()
         case _:
-            raise TypeError(f"There is no wiring of a {type(module).__name__}.")
+            kind = type(module).__name__
+            raise ValueError(f"`model` {kind} has no wiring: no table says which units feed which.")
 
 
 def any_width(model: "models.Model") -> "models.Model":

@@ -7,7 +7,6 @@ import jax
 from jaxlth import keys, models
 from jaxlth.data import Dataset, Info, Streamed
 from jaxlth.models import Model, Network
-from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.training import execution, memory
 
 
@@ -33,6 +32,7 @@ def check_memory(
     dataset: Dataset | Streamed,
     *,
     model: Model | None = None,
+    example: Any = None,
     like: Network | None = None,
     option: str = "",
 ) -> None:
@@ -43,6 +43,7 @@ def check_memory(
       info: of the data.
       dataset: the data.
       model: the network, where it is none of the library's.
+      example: of one input of that, a tree of `jax.ShapeDtypeStruct`s.
       like: the network, of `jax.ShapeDtypeStruct`s, where it is there already.
       option: that the number of weights grows with, where it is not that of the network.
     """
@@ -54,24 +55,27 @@ def check_memory(
         like or jax.eval_shape(model.init, keys.stream(0, 0, "")),
         config.training,
         config.optimizer,
-        _layout(config),
-        inputs=info.example,
+        _layout(config, model),
+        example=models.example(config.model.name, info.shape) if example is None else example,
         arrays=dataset if isinstance(dataset, Dataset) else (),
     )
     memory.check(needs, memory.device())
 
 
-def _layout(config: Any) -> execution.Layout:
+def _layout(config: Any, model: Model | None = None) -> execution.Layout:
     """Return the layout for the replicates of a study.
 
     Raises:
       ValueError: there are too few devices.
     """
+    convolutional = models.is_convolutional(config.model.name)
+    if model is not None:
+        convolutional = bool(model.convolutional)
     return execution.layout(
         config.replicates,
         split=config.training.data_parallel,
         networks_per_device=config.training.networks_per_device,
-        convolutional=config.model.name not in PERCEPTRONS,
+        convolutional=convolutional,
         streamed=config.data.streamed,
     )
 

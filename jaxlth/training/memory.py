@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxlth.data import StreamConfig
 from jaxlth.models import Model, Network
@@ -74,7 +73,7 @@ def of_training(
     optimizer: OptimizerConfig,
     layout: Layout,
     *,
-    inputs: Any,
+    example: Any,
     arrays: Any,
 ) -> list[Need]:
     """Return the memory that a training needs on one device, or on the host where that is it.
@@ -86,7 +85,7 @@ def of_training(
       training: the batch, and what is kept.
       optimizer: whose state is kept.
       layout: of the networks that train together.
-      inputs: of one example, a tree of `jax.ShapeDtypeStruct`s.
+      example: `jax.ShapeDtypeStruct` of one example as the network takes it, or a tree of them.
       arrays: of the data set, a tree.
     """
     on_host = layout.devices[0].platform == "cpu"
@@ -96,7 +95,7 @@ def of_training(
     batch = training.batch_size // layout.split
     return [
         Need(option, "weights, gradients and optimiser", networks * weights),
-        Need("batch_size", "its activations", networks * _activations(model, like, inputs, batch)),
+        Need("batch_size", "its activations", networks * _activations(model, like, example, batch)),
         Need("data", "its arrays", _size(arrays)),
     ]
 
@@ -150,17 +149,13 @@ def _activations(model: Model, like: Network, example: Any, batch: int) -> int:
 
     0 for a batch so small that it is not worth the time to go through large networks.
     """
-    inputs = jax.tree.map(lambda leaf: _of_batch(leaf, batch), example)
+    inputs = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape), leaf.dtype), example
+    )
     if model.convolutional and _size(inputs) * WIDEST < SMALL:
         return 0
     program = jax.make_jaxpr(lambda network, inputs: model.apply(network, inputs, True))
     return _size(list(_inputs(program(like, inputs).jaxpr)))
-
-
-def _of_batch(leaf: Any, batch: int) -> jax.ShapeDtypeStruct:
-    """Return a batch of one of an example's arrays, as the network sees it: bytes as floats."""
-    dtype = jnp.float32 if leaf.dtype == jnp.uint8 else leaf.dtype
-    return jax.ShapeDtypeStruct((batch, *leaf.shape), dtype)
 
 
 def _inputs(program: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
 from jaxlth.studies import level_artifacts, level_figures, tables
+from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp import learning, sentences
 from jaxlth.studies.imp.config import ImpConfig
@@ -67,7 +68,7 @@ def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.Pr
     lab = Lab(for_reading(config, **images), run)
     prunable = lab.experiment.prunable
     require(
-        not prunable.model.convolutional,
+        config.model.name in PERCEPTRONS,
         f"The kinds network and pixels draw perceptrons; the run {path.name} is of "
         f"{config.model.name}.",
     )

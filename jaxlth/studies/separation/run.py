@@ -15,6 +15,7 @@ References:
 from collections.abc import Generator
 
 from jaxlth import settings
+from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import expected_artifacts
 from jaxlth.studies.lab import Lab
@@ -73,7 +74,7 @@ def prepare(config: SeparationConfig, parts: Parts = NONE) -> LoadedExperiment:
     experiment = load_experiment(config, parts)
     keep_counts(config, experiment.prunable.dense)
     settings.require(
-        not experiment.prunable.model.convolutional,
+        config.model.name in PERCEPTRONS,
         f"`model` must be mlp or lenet-300-100, whose inputs belong to tasks; got "
         f"{config.model.name}.",
     )
