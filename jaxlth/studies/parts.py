@@ -129,9 +129,7 @@ def own_model(config: Any, parts: Parts, info: Info) -> Model | None:
     if parts.model is None:
         return None
     inputs = example_inputs(config, info)
-    model = as_model(parts.model, info, inputs)
-    models.check(model, inputs)
-    return model
+    return models.check(as_model(parts.model, info, inputs), inputs)
 
 
 def as_model(value: Any, info: Info, inputs: Any) -> Model:
