@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import tyro
 
@@ -219,6 +220,29 @@ def build(config: OptimizerConfig, rate: Schedule) -> optax.GradientTransformati
         return jax.tree.map(lambda update: scale.astype(update.dtype) * update, updates), state
 
     return optax.GradientTransformationExtraArgs(rule.init, update)
+
+
+def masked_state(state: optax.OptState, mask: masks.Mask) -> optax.OptState:
+    """Return an optimiser's state in which what belongs to pruned weights is 0, in NumPy.
+
+    A leaf belongs to the weights whose name ends its own, such as "mu/Dense_0/kernel", if it has
+    their shape; others, such as sums over rows, stay as they are.
+
+    Example:
+      >>> state = optax.TraceState({"kernel": np.array([3.0, 4.0])})
+      >>> masked_state(state, {"kernel": np.array([True, False])})
+      TraceState(trace={'kernel': array([3., 0.])})
+    """
+    keeps = dict(jax.tree_util.tree_leaves_with_path(mask))
+
+    def masked(path: Any, leaf: Any) -> Any:
+        endings = (keeps.get(path[at:]) for at in range(len(path) + 1))
+        keep = next((keep for keep in endings if keep is not None), None)
+        if keep is None or np.shape(keep) != np.shape(leaf):
+            return leaf
+        return np.where(keep, leaf, 0).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(masked, state)
 
 
 def _l1_gradient(factor: float) -> optax.GradientTransformation:
