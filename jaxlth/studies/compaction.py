@@ -22,6 +22,7 @@ import numpy as np
 from jaxlth import graphs, masks, models
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Network
+from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.train import CompiledTraining, DeviceDataset, Ticket, TrainRequest
 
@@ -44,16 +45,19 @@ class Trainings:
     """How the networks of each level are trained: at which rates, and whole or smaller.
 
     Args:
-      experiment: of full size, whose settings say whether to compact and what follows pruning.
+      experiment: of full size.
+      config: of IMP; it says whether to compact and what follows pruning.
     """
 
-    def __init__(self, experiment: LoadedExperiment) -> None:
-        config = experiment.prunable.config
+    def __init__(self, experiment: LoadedExperiment, config: ImpConfig) -> None:
         fine_tune = config.after_pruning == "fine-tune"
+        restart_step = config.rewind_step if config.restart_schedule else 0
         self._experiment = experiment
+        again = functools.partial(
+            LoadedExperiment.compile_training, fine_tune=fine_tune, restart_step=restart_step
+        )
         self._dense = experiment.compile_training()
-        self._pruned = experiment.compile_training(fine_tune=True) if fine_tune else self._dense
-        again = functools.partial(LoadedExperiment.compile_training, fine_tune=fine_tune)
+        self._pruned = again(experiment) if fine_tune or restart_step else self._dense
         self._smaller = Compaction(experiment, self._pruned, again) if config.compact else None
 
     def groups(self, level: int, requests: Sequence[TrainRequest]) -> Iterable[Group]:

@@ -21,6 +21,9 @@ CONTROLS: dict[str, Callable[[Ticket, Network, jax.Array], Ticket]] = {
     "random-layerwise": lambda ticket, new, key: Ticket(new, masks.shuffle(ticket.mask, key=key)),
 }
 
+# What starts from the weights of the ticket, and so with the optimiser's state that goes with them.
+WITH_ITS_WEIGHTS = (TICKET, "shuffled")
+
 
 def make(
     ticket: Ticket,

@@ -14,7 +14,7 @@ from jaxlth import masks, prune, trees
 from jaxlth.models import Network
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.compaction import Trainings
-from jaxlth.studies.controls import TICKET, make
+from jaxlth.studies.controls import TICKET, WITH_ITS_WEIGHTS, make
 from jaxlth.studies.imp.config import ImpConfig, kinds_at, network_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
@@ -179,6 +179,8 @@ class Levels:
                 snapshots={rewind_step: level_artifacts.rewound(replicate)}
                 if keeps_rewound
                 else {},
+                keeps_opt=keeps_rewound and self.config.rewind_optimizer,
+                opt=self._opt(level, kind, replicate),
                 measure=self._measure,
             )
             for kind, by_replicate in starts.items()
@@ -187,7 +189,7 @@ class Levels:
 
     @functools.cached_property
     def _trainings(self) -> Trainings:
-        return Trainings(self.lab.experiment)
+        return Trainings(self.lab.experiment, self.config)
 
     def _pruned(self, level: int, trained: TrainedNetwork, prune: Prune) -> masks.Mask:
         """Return the mask of a ticket: stored with it, or pruned from the network before it."""
@@ -203,6 +205,11 @@ class Levels:
         if self.config.rewind_step > 0:
             return self.lab.load(level_artifacts.rewound(trained.replicate))
         return self.lab.init(trained.replicate)
+
+    def _opt(self, level: int, kind: str, replicate: int) -> str:
+        """Return the artifact whose optimiser's state a network starts with; "" for a fresh one."""
+        restored = self.config.rewind_optimizer and level > 0 and kind in WITH_ITS_WEIGHTS
+        return level_artifacts.rewound(replicate) if restored else ""
 
     def _missing_after(self, level: int) -> int:
         """Return how many networks of the later levels the run lacks."""

@@ -162,6 +162,7 @@ class LoadedExperiment:
         *,
         dilation: float = 1.0,
         fine_tune: bool = False,
+        restart_step: int = 0,
         until: int | None = None,
         change: Callable[[Optimizer], Optimizer] = lambda optimizer: optimizer,
     ) -> CompiledTraining:
@@ -170,12 +171,17 @@ class LoadedExperiment:
         Args:
           dilation: factor on all times.
           fine_tune: whether the rate is the last one throughout.
+          restart_step: step, dilated, at which the schedule begins, to run as a whole after it.
           until: step to end at, of a schedule that would go on.
           change: what becomes of the optimiser.
         """
         config, plan = self.prunable.config, self.plan(dilation)
         rate = optimizers.schedule(
-            config.optimizer, steps=plan.steps, milestones=plan.milestones, warmup=plan.warmup
+            config.optimizer,
+            steps=plan.steps,
+            milestones=plan.milestones,
+            warmup=plan.warmup,
+            start=restart_step,
         )
         if fine_tune:
             rate = optimizers.constant_at(rate, at=plan.steps - 1)

@@ -17,7 +17,7 @@ from jaxlth import distributed, masks
 from jaxlth.data import Dataset, StreamConfig, Streamed
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.training import Plan, execution, fit
+from jaxlth.training import Plan, execution, fit, optimizers
 from jaxlth.training.evaluation import Evaluation
 from jaxlth.training.states import NEVER, State
 from jaxlth.training.train import Trainer
@@ -43,6 +43,8 @@ class TrainRequest(NamedTuple):
     start_step: int  # step that training starts at
     record: Mapping[str, Any]  # what is known of it beforehand
     snapshots: Mapping[int, str] = {}  # step -> artifact that keeps the network of that step
+    keeps_opt: bool = False  # whether snapshots keep the optimiser's state too
+    opt: str = ""  # artifact whose optimiser's state training starts with; "": a fresh one
     restore: Callable[[Network], Ticket] | None = None  # of full size, where it trains smaller
     parts: str = ""  # which units those are, so that a checkpoint of others is of no use
     measure: Callable[[Ticket], Mapping[str, Any]] | None = None  # what else its record says
@@ -266,13 +268,19 @@ class _Group:
 
     def _save_snapshots(self, states: Any, step: int) -> None:
         """Store the networks of a step, where that is asked for."""
-        names = [task.request.snapshots.get(step) for task in self._tasks]
+        requests = [task.request for task in self._tasks]
+        names = [request.snapshots.get(step) for request in requests]
         if not any(names):
             return
-        networks = self._layout.take(states.network, len(self._tasks))
-        for name, network in zip(names, networks, strict=True):
+        kept = {"network": states.network}
+        if any(request.keeps_opt for request in requests):
+            kept["opt"] = states.opt
+        snapshots = self._layout.take(kept, len(requests))
+        for name, request, trees in zip(names, requests, snapshots, strict=True):
+            if not request.keeps_opt:
+                trees = {"network": trees["network"]}
             if name is not None and not self._run.has(name):
-                self._run.save(name, {"network": network}, {"step": step, "snapshot": True})
+                self._run.save(name, trees, {"step": step, "snapshot": True})
 
     def _seconds(self) -> float:
         """Return the time spent so far on each network."""
@@ -301,6 +309,9 @@ def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
     checkpoint = run.latest(request.artifact, template, _notes(request))
     if checkpoint is None:
         state = jax.device_get(trainer.start(*ticket))
+        if request.opt:
+            opt = run.load(request.opt, "opt", template.opt)
+            state = state._replace(opt=optimizers.masked_state(opt, ticket.mask))
         return _Task(request, state, ticket.mask, request.start_step, [], 0.0)
     step, state, notes = checkpoint
     return _Task(request, state, ticket.mask, step, notes["rows"], notes["seconds"])

@@ -69,6 +69,10 @@ def plan(
         return round(min(time * per_unit * dilation, MOST_STEPS))
 
     steps = _length_in_steps(training, per_unit=per_unit, dilation=dilation)
+    settings.require(
+        optimizer.cycles <= steps,
+        f"`cycles` must be at most the steps of the training, {steps}; got {optimizer.cycles}.",
+    )
     for name, time in _times(training, optimizer):
         time_in_steps(name, time, per_unit=per_unit)
     interval = training.evaluate_every
@@ -142,13 +146,14 @@ def check_times(training: TrainingConfig, optimizer: OptimizerConfig) -> None:
       optimizer: milestones and warmup in the same unit.
     """
     name = "epochs" if training.steps is None else "steps"
-    length = getattr(training, name)
+    length = getattr(training, name) / optimizer.cycles
+    end = "training" if optimizer.cycles == 1 else f"each of the {optimizer.cycles} cycles"
     for setting in ("warmup", "milestones"):
         for time in _of_optimizer(optimizer, setting):
             check_whole(setting, time, training)
             settings.require(
                 time < length,
-                f"`{setting}` must come before the end of training, {length:g}; got {time:g}. "
+                f"`{setting}` must come before the end of {end}, {length:g}; got {time:g}. "
                 f"Times are in {name}, as the length is.",
             )
 

@@ -73,7 +73,8 @@ def make(
 
     Args:
       model: the network.
-      optimizer: its update takes `step=`; see `optimizers.build`.
+      optimizer: its update takes `step=`, and may take `value=`, the loss; see
+        `optimizers.build` and `transformations.optimizer`.
       batch_size: examples per step.
       patience: steps without a lower validation loss before a replicate stops.
       keep_best: whether `finish` gives the network of least validation loss instead of the last.
@@ -177,7 +178,9 @@ def _make_train_step(
         grads = masks.apply(grads, mask)
         stats = classifier.model.shared(stats, batch_axis.mean)
         with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
-            updates, opt = optimizer.update(grads, state.opt, state.network.params, step=step)
+            updates, opt = optimizer.update(
+                grads, state.opt, state.network.params, step=step, value=loss
+            )
             params = optax.apply_updates(state.network.params, updates)
         # Some optimisers, such as Muon, move weights that have no gradient. Masked before they are
         # added, updates would round in another way.

@@ -14,6 +14,7 @@ from jaxlth.studies.config import (
     check_network_count,
 )
 from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.training import optimizers
 
 AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
 
@@ -36,6 +37,12 @@ class ImpConfig(StudyConfig):
     """Prune the dense network to each level's density at once."""
     after_pruning: AfterPruning = "rewind"
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
+    restart_schedule: bool = False
+    """Run the whole learning-rate schedule, warmup included, in the steps of each ticket and
+    control, which start at --rewind-step, instead of going on with it there."""
+    rewind_optimizer: bool = False
+    """Start tickets with the optimiser's state of --rewind-step, pruned weights aside, instead of a
+    fresh one; controls with new weights start with a fresh one."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
@@ -79,6 +86,36 @@ class ImpConfig(StudyConfig):
         )
         if self.compact:
             check_compact(self)
+        self._check_rewinding()
+
+    def _check_rewinding(self) -> None:
+        """Raise ValueError where a part of rewinding is asked for that changes nothing."""
+        for name in ("restart_schedule", "rewind_optimizer"):
+            settings.effective(self, name, self.rewind_step > 0, "at `rewind_step` 0")
+        settings.effective(self, "restart_schedule", self.optimizer.varies, optimizers.CONSTANT)
+        settings.effective(
+            self,
+            "restart_schedule",
+            self.after_pruning != "fine-tune",
+            "with `after_pruning` fine-tune, which trains at the last learning rate",
+        )
+        settings.effective(
+            self,
+            "rewind_optimizer",
+            self.after_pruning == "rewind",
+            f"with `after_pruning` {self.after_pruning}, which rewinds no weights",
+        )
+        settings.effective(
+            self,
+            "rewind_optimizer",
+            self.optimizer.optimizer != "sgd",
+            "on the optimizer sgd, which has no state",
+        )
+        settings.require(
+            not (self.compact and self.rewind_optimizer),
+            "`compact` leaves out weights that get no gradient, which `rewind_optimizer` moves "
+            "too; leave out one of the two.",
+        )
 
     def check_effects(self) -> None:
         """Raise ValueError where a setting is given that nothing reads."""

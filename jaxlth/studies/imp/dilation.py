@@ -1,6 +1,6 @@
 """Learning speed: how long a network must be trained until it reaches the dense accuracy."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, Starts
-from jaxlth.studies.train import Progress
+from jaxlth.studies.train import Progress, TrainRequest
 
 
 def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, None]:
@@ -37,10 +37,25 @@ def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, No
         ]
         lab.expect(request.artifact for request in requests)
         # How many networks go on to the next dilation shows only then, so none are pending.
-        yield from lab.train(requests, lab.experiment.compile_training(dilation=dilation))
+        for restart_step, group in _by_restart(requests, config):
+            yield from lab.train(
+                group,
+                lab.experiment.compile_training(dilation=dilation, restart_step=restart_step),
+            )
         accuracies = [lab.run.record(request.artifact)["test_accuracy"] for request in requests]
         pairs = zip(waiting, accuracies, strict=True)
         waiting = [network for network, accuracy in pairs if not accuracy >= dense]
+
+
+def _by_restart(
+    requests: Sequence[TrainRequest], config: ImpConfig
+) -> list[tuple[int, list[TrainRequest]]]:
+    """Return requests by the step at which their schedule begins, as the config says."""
+    groups: dict[int, list[TrainRequest]] = {}
+    for request in requests:
+        restart_step = request.start_step if config.restart_schedule else 0
+        groups.setdefault(restart_step, []).append(request)
+    return list(groups.items())
 
 
 def mean_accuracy(lab: Lab, config: ImpConfig, level: int, split: str) -> float:

@@ -1,0 +1,194 @@
+"""Anybody's optimisers: optax transformations in place of `OptimizerConfig`.
+
+A transformation is used as it is, with the schedule, clipping and decay that it has. The optimiser
+of a rewound network is fresh: a schedule that follows the transformation's own count begins at 0
+there, unless the state of the rewind step is restored (`rewind_optimizer` of imp). One that takes
+extra arguments is given `step=`, the training step, and `value=`, the loss of the batch.
+"""
+
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxlth import masks, settings, trees
+from jaxlth.settings import ranges
+
+FIRST_STEPS = (0, 1, 2)  # of a training; momentum shows in the second
+# Schedules show there, and steps that collect the gradients of 4, 8, 10 ... batches.
+LATER_STEPS = (3, 7, 9, 15, 31, 99, 999, 9_999, 99_999)
+
+VANISHING = (0.0, 1e-6)  # sizes of gradients
+
+
+def optimizer(
+    transformation: optax.GradientTransformation, like: masks.Params
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optax transformation as an optimiser whose `update` takes `step=` and `value=`.
+
+    Random keys in its state are kept as plain numbers, which checkpoints hold.
+
+    Args:
+      transformation: with functions `init` and `update`, such as `optax.adamw(1e-3)`.
+      like: parameters, or their `jax.ShapeDtypeStruct`s, on which both functions are tried.
+
+    Raises:
+      TypeError: it is no optax transformation.
+      ValueError: it does not fit the parameters; the message is of one line.
+
+    Example:
+      >>> adam = optimizer(optax.adam(1e-3), {"kernel": jnp.ones(2)})
+      >>> updates, state = adam.update({"kernel": jnp.ones(2)}, adam.init({"kernel": jnp.ones(2)}))
+      >>> updates["kernel"].round(6).tolist()
+      [-0.0010000000474974513, -0.0010000000474974513]
+    """
+    functions = [getattr(transformation, name, None) for name in ("init", "update")]
+    if isinstance(transformation, type) or not all(map(callable, functions)):
+        name = getattr(transformation, "__name__", None)
+        kind = f"the {type(transformation).__name__} {name}" if name else None
+        raise TypeError(
+            "`optimizer` must be an optax transformation, with functions `init` and `update`, such "
+            f"as optax.adamw(1e-3); got {kind or ranges.shown(transformation)}."
+        )
+    whole = optax.with_extra_args_support(transformation)
+
+    def init(params: masks.Params) -> Any:
+        return jax.tree.map(_plain, whole.init(params))
+
+    def update(grads, state, params, **extra):
+        # Of this state only the kinds of its leaves are used, which cost no time in a program.
+        with_keys = jax.tree.map(_as_kind, state, whole.init(params))
+        updates, state = whole.update(grads, with_keys, params, **extra)
+        return updates, jax.tree.map(_plain, state)
+
+    made = optax.GradientTransformationExtraArgs(init, update)
+    _check(made, like)
+    return made
+
+
+def fingerprint(transformation: optax.GradientTransformation, params: masks.Params) -> list[float]:
+    """Return numbers that tell an optimiser from another: of its updates for fixed gradients.
+
+    They come from the first steps, where learning rate, momentum and rule show; from steps to
+    which all counts of the state are set forward, where schedules show; and from first steps with
+    vanishing gradients, where decay and other small constants show. Two of one optimiser differ by
+    rounding alone: compare them up to 1e-3 of each number and 1e-6 of the largest.
+
+    Args:
+      transformation: as `optimizer` takes it.
+      params: of a network.
+
+    Returns:
+      For each step the component of the updates along the gradients, and the updates' size, both
+      as a share of the gradients' size, of 4 significant digits.
+    """
+    made, shares = optimizer(transformation, params), []
+
+    @jax.jit
+    def one_step(state: Any, params: masks.Params, step: jax.Array, scale: jax.Array):
+        unit = _gradients(params, step)
+        grads = jax.tree.map(lambda grad: scale.astype(grad.dtype) * grad, unit)
+        updates, state = _update(made, grads, state, params, step, 1 / (1 + step))
+        beside = jax.tree.map(lambda grad, w: jnp.where(scale > 0, grad, w), unit, params)
+        return state, optax.apply_updates(params, updates), _shares(updates, beside)
+
+    with jax.numpy_dtype_promotion("standard"):
+        fresh = state = made.init(params)
+        for scale in VANISHING:
+            shares.append(one_step(fresh, params, jnp.int32(0), jnp.float32(scale))[2])
+        for step in (*FIRST_STEPS, *LATER_STEPS):
+            if step in LATER_STEPS:
+                state = jax.tree.map(functools.partial(_set_forward, step=step), state)
+            state, params, share = one_step(state, params, jnp.int32(step), jnp.float32(1))
+            shares.append(share)
+    return [float(f"{number:.4g}") for number in np.nan_to_num(np.concatenate(shares)).tolist()]
+
+
+def _gradients(like: masks.Params, step: jax.Array) -> masks.Params:
+    """Return a fixed tree of gradients for a step, of numbers between -1 and 1."""
+    leaves, structure = jax.tree.flatten(like)
+    grads = [
+        jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32) + at + step).reshape(leaf.shape)
+        for at, leaf in enumerate(leaves)
+    ]
+    return jax.tree.unflatten(
+        structure, [grad.astype(leaf.dtype) for grad, leaf in zip(grads, leaves, strict=True)]
+    )
+
+
+def _shares(updates: masks.Params, beside: masks.Params) -> jax.Array:
+    """Return (2,): the updates' part along another tree and their size, as shares of its size."""
+    pairs = list(zip(jax.tree.leaves(updates), jax.tree.leaves(beside), strict=True))
+    weights = 1 + jnp.arange(len(pairs)) / len(pairs)  # so that two leaves cannot be exchanged
+    sizes = [jnp.maximum(jnp.linalg.norm(leaf), 1e-9) for _, leaf in pairs]
+    along = [jnp.vdot(u, leaf) / size**2 for (u, leaf), size in zip(pairs, sizes, strict=True)]
+    size = [jnp.linalg.norm(u) / size for (u, _), size in zip(pairs, sizes, strict=True)]
+    return jnp.stack([jnp.mean(weights * jnp.stack(along)), jnp.mean(weights * jnp.stack(size))])
+
+
+def _set_forward(leaf: jax.Array, step: int) -> jax.Array:
+    """Return a leaf of a state with the step for its count, if it is one."""
+    is_count = leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.integer)
+    return jnp.asarray(step, leaf.dtype) if is_count else leaf
+
+
+def _check(made: optax.GradientTransformationExtraArgs, like: masks.Params) -> None:
+    """Raise ValueError unless an optimiser is a pure function with updates like the parameters."""
+    try:
+        with jax.numpy_dtype_promotion("standard"):
+            # The second one meets what the first may have left in Python.
+            traces = [_trace(made, like) for _ in range(2)]
+    except Exception as error:  # of anybody's code
+        first_line = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            "`optimizer` must compute updates from gradients, its state and the parameters under "
+            f"jax.jit; it raised {type(error).__name__}: {first_line}"
+        ) from error
+    program, updates, *states = traces[0]
+    try:
+        trees.check_same(updates, like, a_name="updates", b_name="params")
+    except ValueError as error:
+        raise ValueError(f"`optimizer` must return updates like the parameters. {error}") from error
+    before, after = (jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) for state in states)
+    settings.require(
+        before == after,
+        "`optimizer` must keep the structure, shapes and kinds of the state that `init` makes.",
+    )
+    settings.require(
+        program == traces[1][0],
+        "`optimizer` must be a pure function of gradients, state and parameters: a second call of "
+        "`update` does something else.",
+    )
+
+
+def _trace(made: optax.GradientTransformationExtraArgs, like: masks.Params) -> tuple[Any, ...]:
+    """Return the text of the program of an update, and outlines of updates and of both states."""
+    state = jax.eval_shape(lambda params: made.init(params), like)
+    trace = jax.make_jaxpr(lambda *arrays: _update(made, *arrays), return_shape=True)
+    step, loss = (jax.ShapeDtypeStruct((), kind) for kind in (jnp.int32, jnp.float32))
+    program, (updates, after) = trace(like, state, like, step, loss)
+    return re.sub("0x[0-9a-f]+", "", str(program.jaxpr)), updates, state, after
+
+
+def _update(made: optax.GradientTransformationExtraArgs, grads, state, params, step, loss) -> Any:
+    return made.update(grads, state, params, step=step, value=loss)
+
+
+def _plain(leaf: Any) -> jax.Array:
+    """Return a leaf of a state as an array of numbers."""
+    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
+
+
+def _as_kind(leaf: jax.Array, like: Any) -> jax.Array:
+    """Return a leaf of a state as the key that it was."""
+    if not _is_key(like):
+        return leaf
+    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
