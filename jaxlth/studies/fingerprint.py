@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxlth import keys, settings, trees
 from jaxlth.models import Network
-from jaxlth.training import optimizers
+from jaxlth.training import transformations
 
 if TYPE_CHECKING:
     from jaxlth.studies.loading import LoadedExperiment
@@ -63,7 +63,7 @@ def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
     if parts.error is not None:
         result["error"] = sampled(parts.error(outputs, labels))
     if parts.optimizer is not None:
-        result["optimizer"] = optimizers.fingerprint(parts.optimizer, network.params)
+        result["optimizer"] = transformations.fingerprint(parts.optimizer, network.params)
     if parts.augment is not None:
         result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
     for name in ("initial", "initial_mask"):

@@ -18,7 +18,7 @@ from jaxlth.studies import fingerprint, initial, scoring
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
-from jaxlth.training import execution, losses, optimizers, train
+from jaxlth.training import execution, losses, optimizers, train, transformations
 from jaxlth.training.evaluation import Classifier
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
@@ -209,7 +209,7 @@ class LoadedExperiment:
     def _optimizer(self, rate: optimizers.Schedule) -> Optimizer:
         """Return the optimizer, whose learning rate is its own where it is no setting."""
         if self.parts.optimizer is not None:
-            return optimizers.own(self.parts.optimizer)
+            return transformations.optimizer(self.parts.optimizer, self.prunable.like.params)
         return optimizers.build(self.prunable.config.optimizer, rate)
 
     @functools.cached_property

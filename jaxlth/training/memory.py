@@ -14,6 +14,7 @@ import jax
 
 from jaxlth.data import StreamConfig
 from jaxlth.models import Model, Network
+from jaxlth.process import code
 from jaxlth.training import optimizers
 from jaxlth.training.config import TrainingConfig
 from jaxlth.training.execution import Layout
@@ -138,10 +139,11 @@ def device() -> int | None:
 
 def _state(like: Network, training: TrainingConfig, optimizer: OptimizerConfig) -> int:
     """Return the bytes of the weights and the optimiser's state of one network."""
-    rule = optimizers.build(optimizer, optimizers.schedule(optimizer, steps=1))
-    state = jax.eval_shape(rule.init, like.params)
     copies = 2 if training.checkpoint == "best" else 1
-    return copies * _size(like) + _size(state)
+    if code.is_own(optimizer.optimizer):
+        return copies * _size(like)  # and its own state, which is not known here
+    rule = optimizers.build(optimizer, optimizers.schedule(optimizer, steps=1))
+    return copies * _size(like) + _size(jax.eval_shape(rule.init, like.params))
 
 
 def _activations(model: Model, like: Network, example: Any, batch: int) -> int:

@@ -19,6 +19,7 @@ import optax
 import tyro
 
 from jaxlth import masks, settings, trees
+from jaxlth.process import code
 from jaxlth.settings import ranges
 
 Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
@@ -29,7 +30,8 @@ class OptimizerConfig:
     """The optimiser, its learning rate and how that changes in training."""
 
     optimizer: str = "adam"
-    """Optimiser: sgd, momentum, nesterov, adam or adamw."""
+    """Optimiser: sgd, momentum, nesterov, adam or adamw; or FILE.py:NAME, a transformation of optax
+    with its learning rate, or a function that returns one."""
     lr: Annotated[float, ranges.above(0, single=True)] = 1.2e-3
     """Learning rate, at its highest."""
     momentum: Annotated[float, ranges.between(0, 1, ends="[)", single=True)] = 0.9
@@ -59,6 +61,9 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         settings.check_fields(self)
+        if code.is_own(self.optimizer):
+            self._check_own()
+            return
         settings.check_choice("optimizer", self.optimizer, RULES)
         settings.check_choice("schedule", self.schedule, SCHEDULES)
         settings.require(
@@ -82,9 +87,19 @@ class OptimizerConfig:
         self._belongs("rise_from", self.schedule, ("one-cycle",))
         settings.effective(self, "cycles", self.varies, CONSTANT)
 
+    def _check_own(self) -> None:
+        """Raise ValueError where a field is given that somebody's own optimiser does not read."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            settings.require(
+                field.name == "optimizer" or value == field.default,
+                f"`{field.name}` {value} belongs to the library's optimizers; {self.optimizer} has "
+                "its own.",
+            )
+
     @property
     def varies(self) -> bool:
-        """Whether the learning rate changes in training."""
+        """Whether the learning rate changes in training, as far as settings say."""
         return self.schedule != "constant" or self.warmup > 0
 
     def _belongs(self, name: str, kind: str, owners: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from jaxlth import settings
+from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.config import (
@@ -90,6 +91,15 @@ class ImpConfig(StudyConfig):
 
     def _check_rewinding(self) -> None:
         """Raise ValueError where a part of rewinding is asked for that changes nothing."""
+        for name, given in (
+            ("dilations", bool(self.dilations)),
+            ("restart_schedule", self.restart_schedule),
+            ("after_pruning", self.after_pruning == "fine-tune"),
+        ):
+            settings.require(
+                not (given and code.is_own(self.optimizer.optimizer)),
+                f"`{name}` changes the learning rate, which an optimizer of your own has within.",
+            )
         for name in ("restart_schedule", "rewind_optimizer"):
             settings.effective(self, name, self.rewind_step > 0, "at `rewind_step` 0")
         settings.effective(self, "restart_schedule", self.optimizer.varies, optimizers.CONSTANT)
