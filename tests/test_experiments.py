@@ -123,6 +123,13 @@ def test_speed_prints_its_tables(tmp_path, real_data):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["vit-tiny", "gpt-mini"])
+def test_speed_compares_a_transformer_with_its_bare_scan(model, tmp_path):
+    printed = study("speed.py", "--model", model, "--steps", "1", "--rounds", "1", cwd=tmp_path)
+    assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d\.\d\d \|$", printed, re.M)) == 5
+
+
+@pytest.mark.slow
 def test_streaming_speed_prints_its_tables(tmp_path):
     small = ("--images", "8", "--steps", "3", "--batch-size", "4", "--step-seconds", "0.01")
     printed = study("streaming_speed.py", *small, cwd=tmp_path)

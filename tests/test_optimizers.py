@@ -4,6 +4,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxlth.training import OptimizerConfig, optimizers
@@ -193,6 +194,64 @@ SCHEDULES = {  # name -> (settings, arguments, {step: rate})
         {0: 0.1, 1: 0.2, 2: 0.15, 3: 0.2, 4: 0.2},
     ),
     "a warmup of one step changes nothing": ({}, {"steps": 10, "warmup": 1}, {0: 0.4, 1: 0.4}),
+    "a warmup multiplies linear": (
+        {"schedule": "linear"},
+        {"steps": 10, "warmup": 4},
+        {0: 0.1, 1: 0.18, 2: 0.24, 3: 0.28, 4: 0.24, 10: 0.0},
+    ),
+    "a warmup multiplies cosine": (
+        {"schedule": "cosine"},
+        {"steps": 10, "warmup": 2},
+        {0: 0.2, 1: cosine(1, 10, 0.4, 0.0), 5: 0.2},
+    ),
+    "a warmup multiplies one-cycle": (
+        {"schedule": "one-cycle"},
+        {"steps": 10, "warmup": 2},
+        {0: 0.008, 1: 0.4 - cosine(1, 3, 0.384, 0.0)},
+    ),
+    "one-cycle rises in 0.3 of training from 0.04 of lr, and falls to 0": (
+        {"schedule": "one-cycle"},
+        {"steps": 10},
+        {step: 0.4 - cosine(step, 3, 0.384, 0.0) for step in (0, 1, 2)}
+        | {step: cosine(step - 3, 7, 0.4, 0.0) for step in (3, 4, 9, 10)}
+        | {99: 0.0},
+    ),
+    "one-cycle with numbers of its own": (
+        {"schedule": "one-cycle", "rise": 0.5, "rise_from": 0.25, "final_lr": 0.1},
+        {"steps": 8},
+        {0: 0.1, 2: 0.25, 4: 0.4, 6: 0.25, 8: 0.1},
+    ),
+    "one-cycle of a single step": ({"schedule": "one-cycle"}, {"steps": 1}, {0: 0.016, 1: 0.4}),
+    "cycles begin anew": (
+        {"schedule": "linear", "cycles": 2},
+        {"steps": 8},
+        {0: 0.4, 1: 0.3, 3: 0.1, 4: 0.4, 6: 0.2, 7: 0.1, 8: 0.0, 99: 0.0},
+    ),
+    "cycles of unequal lengths": (
+        {"schedule": "linear", "cycles": 3},
+        {"steps": 10},
+        {0: 0.4, 2: 0.2, 3: 0.4, 5: 0.2, 6: 0.4, 9: 0.1},
+    ),
+    "milestones and warmup count from the beginning of a cycle": (
+        {"schedule": "milestones", "milestones": (1.0,), "drop": 0.5, "cycles": 2},
+        {"steps": 10, "milestones": (3,), "warmup": 2},
+        {0: 0.2, 1: 0.4, 2: 0.4, 3: 0.2, 4: 0.2, 5: 0.2, 6: 0.4, 8: 0.2, 9: 0.2},
+    ),
+    "a schedule that starts later runs as a whole": (
+        {"schedule": "linear"},
+        {"steps": 10, "start": 6},
+        {6: 0.4, 7: 0.3, 9: 0.1, 10: 0.0},
+    ),
+    "milestones and warmup are shortened with a schedule that starts later": (
+        {"schedule": "milestones", "milestones": (1.0,), "drop": 0.5},
+        {"steps": 12, "milestones": (8,), "warmup": 4, "start": 6},
+        {6: 0.2, 7: 0.4, 9: 0.4, 10: 0.2, 12: 0.2},
+    ),
+    "cycles share the steps after a later start": (
+        {"schedule": "linear", "cycles": 2},
+        {"steps": 12, "start": 4},
+        {4: 0.4, 7: 0.1, 8: 0.4, 11: 0.1, 12: 0.0},
+    ),
 }
 
 
@@ -210,6 +269,14 @@ def test_a_rate_that_is_held_is_that_of_its_step_at_every_step():
     rate = optimizers.schedule(OptimizerConfig(lr=0.4, schedule="linear"), steps=10)
     held = optimizers.constant_at(rate, at=9)
     assert [float(held(np.int32(step))) for step in (0, 9, 99)] == [float(rate(9))] * 3
+
+
+def test_one_cycle_is_that_of_optax():
+    config = OptimizerConfig(lr=0.4, schedule="one-cycle", final_lr=0.4 / 25 / 1e4)
+    steps = jnp.arange(101)
+    mine = jax.vmap(optimizers.schedule(config, steps=100))(steps)
+    theirs = jax.vmap(optax.cosine_onecycle_schedule(100, 0.4))(steps)
+    np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_the_table_of_schedules_is_tested_whole():
@@ -239,7 +306,16 @@ def test_the_table_of_schedules_is_tested_whole():
         ({"drop": 0.5}, "`drop` belongs to milestones and has no effect on constant."),
         (
             {"final_lr": 1e-4},
-            "`final_lr` belongs to linear and cosine and has no effect on constant.",
+            "`final_lr` belongs to linear and cosine and one-cycle and has no effect on constant.",
+        ),
+        ({"rise": 0.5}, "`rise` belongs to one-cycle and has no effect on constant."),
+        ({"rise_from": 0.5}, "`rise_from` belongs to one-cycle and has no effect on constant."),
+        ({"rise": 1.0}, "`rise` must lie between 0 and 1; got 1.0."),
+        ({"rise_from": 1.5}, "`rise_from` must lie in 0..1; got 1.5."),
+        ({"cycles": 0}, "`cycles` must be at least 1; got 0."),
+        (
+            {"cycles": 2},
+            "`cycles` 2 has no effect on a constant learning rate without warmup.",
         ),
         ({"lr": 0.1, "final_lr": 0.2}, "`final_lr` must lie between 0 and `lr` (0.1); got 0.2."),
         (

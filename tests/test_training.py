@@ -414,6 +414,14 @@ def test_plans_name_what_does_not_fit(config, times, message):
             {"schedule": "milestones", "milestones": (5.0, 12.0)},
             "`milestones` must come before the end of training, 10; got 12.",
         ),
+        (
+            {"schedule": "linear", "cycles": 4, "warmup": 3.0},
+            "`warmup` must come before the end of each of the 4 cycles, 2.5; got 3.",
+        ),
+        (
+            {"schedule": "linear", "cycles": 11},
+            "`cycles` must be at most the steps of the training, 10; got 11.",
+        ),
     ],
 )
 def test_times_of_the_schedule_come_before_the_end(late, message):
