@@ -8,8 +8,17 @@ memory may lie side by side; each is a task then, with inputs and outputs of its
 """
 
 from jaxlth.data import memory, streamed
+from jaxlth.data.arrays import ArraySource, from_arrays
 from jaxlth.data.augment import AUGMENTATIONS
-from jaxlth.data.config import NAMES, NORMALIZERS, SOURCES, DataConfig, StreamConfig
+from jaxlth.data.config import (
+    NAMES,
+    NORMALIZERS,
+    OWN,
+    OWN_MAPPED,
+    SOURCES,
+    DataConfig,
+    StreamConfig,
+)
 from jaxlth.data.identity import Identity, directory
 from jaxlth.data.inputs import normalize, unit_norm
 from jaxlth.data.memory import Dataset
@@ -21,7 +30,10 @@ __all__ = [
     "AUGMENTATIONS",
     "NAMES",
     "NORMALIZERS",
+    "OWN",
+    "OWN_MAPPED",
     "SOURCES",
+    "ArraySource",
     "DataConfig",
     "DataError",
     "Dataset",
@@ -31,6 +43,7 @@ __all__ = [
     "StreamConfig",
     "Streamed",
     "directory",
+    "from_arrays",
     "identify",
     "load",
     "normalize",
@@ -40,7 +53,9 @@ __all__ = [
 ]
 
 
-def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
+def load(
+    config: DataConfig, *, seed: int, source: ArraySource | None = None
+) -> tuple[Info, Dataset | Streamed]:
     """Return a data set, with a validation split drawn from its training set.
 
     The same settings and seed give the same split, whatever else a run does.
@@ -48,6 +63,7 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
     Args:
       config: which data set; share of the training set for validation.
       seed: of the run; the stream "validation" of replicate 0 draws the split.
+      source: arrays of `from_arrays`, in place of the set that the settings name.
 
     Raises:
       DataError: the data set is missing or damaged; the message names the file and what to do.
@@ -58,12 +74,21 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset | Streamed]:
       >>> info.train, info.validation, info.test, data.train.images.shape
       (1294, 144, 359, (1294, 8, 8, 1))
     """
+    if source is not None:
+        config = source.config(config)
+        read_arrays = streamed.load_arrays if config.streamed else memory.load_arrays
+        return read_arrays(config, source.published, name=source.name, seed=seed)
+    _check_named(config)
     read = streamed.load if config.streamed else memory.load
     return read(config, seed=seed)
 
 
-def identify(config: DataConfig) -> Identity:
+def identify(config: DataConfig, *, source: ArraySource | None = None) -> Identity:
     """Return the identity of a data set, which another one of its name lacks; nothing is built.
+
+    Args:
+      config: which data set.
+      source: arrays of `from_arrays`, in place of the set that the settings name.
 
     Raises:
       DataError: the data set is missing, not prepared yet, or damaged.
@@ -73,5 +98,17 @@ def identify(config: DataConfig) -> Identity:
       >>> identify(DataConfig(name="moons")) == Identity(info.digest, None)
       True
     """
+    if source is not None:
+        return Identity(memory.digest_of(source.published, source.config(config)), None)
+    _check_named(config)
     digest_of = streamed.digest if config.streamed else memory.digest
     return Identity(digest_of(config), directory(config))
+
+
+def _check_named(config: DataConfig) -> None:
+    """Raise DataError where settings name no set that can be read."""
+    if config.name in (OWN, OWN_MAPPED):
+        raise DataError(
+            f"`data` {config.name} stands for arrays that are given in Python, by"
+            " `data.from_arrays`; they are not here."
+        )

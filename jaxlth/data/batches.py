@@ -15,8 +15,10 @@ import numpy as np
 
 from jaxlth.data import crops, encoded, sources
 from jaxlth.data import workers as workers_lib
+from jaxlth.data.memmaps import MappedSplit
+from jaxlth.data.sources import PADDING
 
-PADDING = -1  # label of what fills the last batch up
+Source: TypeAlias = encoded.Source | MappedSplit
 Key: TypeAlias = tuple[int, int]  # the numbers of a JAX key, for processes that must not start JAX
 
 
@@ -47,7 +49,7 @@ class Shard:
 
 
 def training(
-    source: encoded.Source,
+    source: Source,
     crop: Callable[..., np.ndarray],
     *,
     batch_size: int,
@@ -63,7 +65,8 @@ def training(
 
     Args:
       source: the training examples, the same on all hosts.
-      crop: (image, draws=) -> pixels, such as `crops.random_crop` with its settings.
+      crop: (image, draws=) -> pixels, such as `crops.random_crop` with its settings; arrays are
+        not cropped.
       batch_size: examples of a step, over all hosts.
       start_step: first step.
       end: step after the last one.
@@ -74,7 +77,7 @@ def training(
       skip_broken: as `encoded.load`.
 
     Yields:
-      Images (share, size, size, 3) uint8 and labels (share,) int32.
+      Images (share, size, size, 3) uint8 and labels (share,) int32, or a share of arrays.
 
     Raises:
       DataError: there are fewer examples than a batch needs, or one is broken.
@@ -100,7 +103,7 @@ def training(
 
 
 def evaluation(
-    source: encoded.Source,
+    source: Source,
     crop: Callable[[crops.Image], np.ndarray],
     *,
     batch_size: int,
@@ -141,7 +144,7 @@ def order(key: Key, epoch: int, count: int) -> np.ndarray:
 
 
 def _training_batch(
-    source: encoded.Source,
+    source: Source,
     crop: Callable[..., np.ndarray],
     step: int,
     *,
@@ -153,6 +156,8 @@ def _training_batch(
 ) -> sources.Split:
     epoch, at = divmod(step, source.examples // batch_size)
     numbers = _order(order_key, epoch, source.examples)[at * batch_size : (at + 1) * batch_size]
+    if isinstance(source, MappedSplit):
+        return source.read(numbers[rows])
 
     def example(number: int) -> tuple[np.ndarray, int]:
         draws = (_bits(crop_key, crops.DRAWS, epoch, number) >> np.uint64(11)) * 2.0**-53
@@ -163,7 +168,7 @@ def _training_batch(
 
 
 def _evaluation_batch(
-    source: encoded.Source,
+    source: Source,
     crop: Callable[[crops.Image], np.ndarray],
     number: int,
     *,
@@ -172,6 +177,8 @@ def _evaluation_batch(
     skip_broken: bool,
 ) -> sources.Split:
     numbers = range(number * batch_size, (number + 1) * batch_size)[rows]
+    if isinstance(source, MappedSplit):
+        return source.read(np.array(numbers))
     black = crop(crops.BLACK)
     return _stack(
         [

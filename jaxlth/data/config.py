@@ -11,7 +11,7 @@ import tyro
 from jaxlth import settings as settings_lib
 from jaxlth.data import cifar, digits, idx, points, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
-from jaxlth.data.inputs import NORMALIZERS, PER_PIXEL
+from jaxlth.data.inputs import NONE, NORMALIZERS, PER_PIXEL
 from jaxlth.settings import ranges
 
 SOURCES = {
@@ -25,12 +25,18 @@ SOURCES = {
     "cifar100": functools.partial(cifar.read, name="cifar100"),
 }
 PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
-MADE_HERE = ("digits", "synthetic", "synthetic_320", *points.NAMES)  # read from no directory
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
+FILES = ("npz:", "text:")  # prefixes of names of a file
+TEXT = "text"  # name of the text that Python carries
+OWN, OWN_MAPPED = "own", "own:memmap"  # names of `arrays.from_arrays`, in memory or on the disk
+OF_ARRAYS = ("prefetch", "statistics_images")  # of a stream's settings, what arrays on disk have
+# Read from no directory.
+MADE_HERE = ("digits", "synthetic", "synthetic_320", *points.NAMES, TEXT, OWN, OWN_MAPPED)
 AND = "+"  # between the names of sets side by side
 SIDE = 65_535  # of a JPEG image, in pixels
 MOST_PROCESSES, MOST_PREFETCHED = 1024, 1000
-NAMES = (*SOURCES, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED)))
+MOST_TOKENS = 1_000_000
+NAMES = (*SOURCES, TEXT, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED, *FILES)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,10 +107,12 @@ class DataConfig:
     image-classification set of tensorflow-datasets, such as tfds:svhn_cropped or
     tfds:NAME/CONFIG:VERSION. Too large for memory, and decoded when needed: stream:NAME for a set
     that tensorflow-datasets has prepared, folder:NAME for images in NAME/train/CLASS/ and
-    NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked. Names joined by +, such as
-    moons+circles and mnist+fashion_mnist, put sets in memory side by side: each example is one of
-    each set, paired at random, and each set is a task with outputs of its own; losses of tasks are
-    added, accuracies averaged."""
+    NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked. Arrays of your own: npz:NAME for
+    a NumPy file with x_train, y_train, x_test and y_test. For language models: text (characters of
+    the help that Python carries) or text:NAME (those of a file in UTF-8). Names joined by +, such
+    as moons+circles and mnist+fashion_mnist, put sets in memory side by side: each example is one
+    of each set, paired at random, and each set is a task with outputs of its own; losses of tasks
+    are added, accuracies averaged."""
 
     data_dir: str | None = settings_lib.not_hashed(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
@@ -124,12 +132,16 @@ class DataConfig:
     normalize: str = "statistics"
     """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
     training set, per channel), per-pixel (likewise, for every pixel of each channel by itself),
-    unit-norm (each image divided by its Euclidean norm) or unit-range (0..255 brought to 0..1)."""
+    unit-norm (each image divided by its Euclidean norm), unit-range (0..255 brought to 0..1) or
+    none. A text has none."""
 
     augment: str = "none"
     """How training images in memory are changed in each step: none, or flip-crop (mirrored with
     probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the
     edge)."""
+
+    context: Annotated[int, ranges.at_least(1, most=MOST_TOKENS, why="of one example")] = 64
+    """Characters of an example of text and text:NAME."""
 
     stream: StreamConfig = StreamConfig()
 
@@ -151,12 +163,22 @@ class DataConfig:
             f"`data_dir` must be a path; got {self.data_dir!r}.",
         )
         # A setting without effect would give the same results another name.
-        stream_fields = [] if self.streamed else _changed_fields(self.stream)
+        decoded = self.name.startswith(STREAMED)
+        effective = OF_ARRAYS if self.name == OWN_MAPPED else ()
+        stream_fields = [] if decoded else _changed_fields(self.stream)
+        stream_fields = [field for field in stream_fields if field not in effective]
         settings_lib.require(
             not stream_fields,
-            f"`{next(iter(stream_fields), '')}` has no effect on {self.name}, which memory holds;"
+            f"`{next(iter(stream_fields), '')}` has no effect on {self.name},"
+            f" {'whose arrays are not decoded' if effective else 'which memory holds'};"
             " leave it out, or name the data stream:NAME or folder:NAME.",
         )
+        settings_lib.effective(self, "context", self.is_text, f"on {self.name}, which is no text")
+        if self.is_text:
+            for field in ("normalize", "augment"):
+                plain = getattr(self, field) in (getattr(type(self), field), NONE)
+                settings_lib.effective(self, field, plain, f"on {self.name}, a text")
+            object.__setattr__(self, "normalize", NONE)
         settings_lib.require(
             not self.streamed or self.augment == type(self).augment,
             f"`augment` has no effect on {self.name}, which is streamed; `crop_area`, `crop_ratio`"
@@ -166,7 +188,7 @@ class DataConfig:
             not (self.streamed and self.normalize == PER_PIXEL),
             f"`normalize` {PER_PIXEL} needs all images in memory, and {self.name} is streamed.",
         )
-        mixing = {self.normalize, self.augment} - {"statistics", PER_PIXEL, "unit-range", "none"}
+        mixing = {self.normalize, self.augment} - {"statistics", PER_PIXEL, "unit-range", NONE}
         settings_lib.require(
             not mixing or (len(self.names) == 1 and self.name not in points.NAMES),
             f"{' and '.join(sorted(mixing))} would mix inputs of {self.name} that differ in kind;"
@@ -176,12 +198,18 @@ class DataConfig:
     @property
     def streamed(self) -> bool:
         """Whether images are decoded when they are needed, instead of being held in memory."""
-        return self.name.startswith(STREAMED)
+        return self.name.startswith(STREAMED) or self.name == OWN_MAPPED
+
+    @property
+    def is_text(self) -> bool:
+        """Whether examples are characters."""
+        return self.name == TEXT or self.name.startswith(f"{TEXT}:")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The sets that lie side by side, or the only one; a folder's name may have a "+"."""
-        return (self.name,) if self.streamed else tuple(self.name.split(AND))
+        """The sets that lie side by side, or the only one; a file's name may have a "+"."""
+        whole = self.name.startswith((*STREAMED, *FILES))
+        return (self.name,) if whole else tuple(self.name.split(AND))
 
     @property
     def directory(self) -> str | None:
@@ -243,16 +271,19 @@ def _check_name(name: str, *, within: str) -> None:
         f" {within!r}.",
     )
     prefix, colon, rest = name.partition(":")
-    if not (rest and prefix + colon in (PREPARED, *STREAMED)):
+    if within in (OWN, OWN_MAPPED):
+        return
+    if not (rest and prefix + colon in (PREPARED, *STREAMED, *FILES)):
         settings_lib.check_choice("data", name, NAMES)
     settings_lib.require(
         name not in NAMES or not colon,
         f"`data`: put the name of a data set after {prefix + colon!r}, as in tfds:cifar10.",
     )
+    alone = prefix + colon in (*STREAMED, *FILES) or name == TEXT
     settings_lib.require(
-        name == within or prefix + colon not in STREAMED,
-        f"`data`: {name} is streamed; only sets in memory, such as mnist and tfds:NAME, can lie"
-        " side by side.",
+        name == within or not alone,
+        f"`data`: {name} {'is streamed' if prefix + colon in STREAMED else 'stands alone'}; only"
+        " sets in memory, such as mnist and tfds:NAME, can lie side by side.",
     )
 
 

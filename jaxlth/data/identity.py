@@ -13,11 +13,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxlth import distributed
 from jaxlth.data import encoded, lookup, sources
-from jaxlth.data.config import MADE_HERE, DataConfig
+from jaxlth.data.config import FILES, MADE_HERE, DataConfig
 from jaxlth.process import paths
 
 DIGITS = 16  # hexadecimal, of a digest
@@ -44,6 +45,8 @@ def directory(config: DataConfig) -> str | None:
     prefix, colon, name = files[0].partition(":")
     if prefix == "folder":
         root = _expanded(config) / paths.expand(name, setting="--data")
+    elif prefix + colon in FILES:
+        root = sources.file(config.directory, name)
     elif colon:
         root = lookup.directory(config.directory)
     else:
@@ -66,10 +69,13 @@ def of_arrays(splits: Sequence[sources.Split], *, classes: int) -> str:
     """
     digest = _new_hash()
     digest.update(f"{classes} ".encode())
-    for array in (array for split in splits for array in split):
-        digest.update(f"{array.dtype.str} {array.shape}".encode())
-        for block in sources.blocks(array):  # a view of them may not be in order
-            digest.update(np.ascontiguousarray(block).data)
+    for split in splits:
+        if not isinstance(split.images, np.ndarray):
+            digest.update(str(jax.tree.structure(split.images)).encode())
+        for array in jax.tree.leaves(split):
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            for block in sources.blocks(array):  # a view of them may not be in order
+                digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

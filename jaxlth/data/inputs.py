@@ -1,5 +1,7 @@
 """From stored images to the inputs of a network, on the device."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -29,12 +31,12 @@ def unit_norm(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """Return each image divided by its Euclidean norm; an image of zeros stays as it is.
 
     Args:
-      images: (n, height, width, channels).
+      images: (n, ...), such as (n, height, width, channels).
       mean: not used; here so that all normalisations are called alike.
       std: not used.
 
     Returns:
-      (n, height, width, channels) float32.
+      Array of the same shape, float32.
 
     Example:
       >>> unit_norm(jnp.array([[[[3], [4]]]], jnp.uint8), None, None).ravel().tolist()
@@ -45,7 +47,7 @@ def unit_norm(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """
     del mean, std
     images = images.astype(jnp.float32)
-    norm = jnp.sqrt(jnp.sum(images**2, axis=(1, 2, 3), keepdims=True))
+    norm = jnp.sqrt(jnp.sum(images**2, axis=tuple(range(1, images.ndim)), keepdims=True))
     return images / jnp.where(norm == 0, 1, norm)
 
 
@@ -68,16 +70,24 @@ def unit_range(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255
 
 
+def none(images: Any, mean: jax.Array, std: jax.Array) -> Any:
+    """Return inputs as they are: of any kind, such as token ids, or a tree of several arrays."""
+    del mean, std
+    return images
+
+
 def _beside(images: jax.Array, statistic: jax.Array) -> jax.Array:
     """Return a statistic in float32, with as many dimensions as the images have."""
     statistic = jnp.asarray(statistic, jnp.float32)
     return jnp.expand_dims(statistic, tuple(range(images.ndim - statistic.ndim)))
 
 
+NONE = "none"
 PER_PIXEL = "per-pixel"  # what is measured of the training images differs, not what is done by it
 NORMALIZERS = {
     "statistics": normalize,
     PER_PIXEL: normalize,
     "unit-norm": unit_norm,
     "unit-range": unit_range,
+    NONE: none,
 }

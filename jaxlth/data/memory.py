@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from jaxlth.data import identity, lookup, prepared, side_by_side, sources
+from jaxlth.data import identity, lookup, npz, prepared, side_by_side, sources, text
 from jaxlth.data.config import PREPARED, SOURCES, DataConfig, split_rows
-from jaxlth.data.inputs import PER_PIXEL
+from jaxlth.data.inputs import NONE, NORMALIZERS, PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
 
 
@@ -24,33 +25,81 @@ class Dataset(NamedTuple):
 
 def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset]:
     """Return a data set; see `data.load`. Examples stay in the order of their publisher."""
-    published = _read(config)
-    digest = _digest(published, config)
+    return load_arrays(config, _read(config), name=config.name, seed=seed)
+
+
+def load_arrays(
+    config: DataConfig, published: sources.Published, *, name: str, seed: int
+) -> tuple[Info, Dataset]:
+    """Return a data set whose arrays memory holds already; see `load`."""
+    digest = digest_of(published, config)
     identity.check_hosts(identity.of_hosts(digest))
     rows = split_rows(config, len(published.train.labels), seed=seed)
+    train = sources.take(published.train, rows.train)
+    if published.classes:
+        labels = train.labels if published.tasks else train.labels.reshape(-1)
+        sources.check_several_classes(
+            labels, name=name, tasks=config.names if published.tasks else ()
+        )
+    validation = published.validation
+    if len(rows.validation):
+        validation = sources.take(published.train, rows.validation)
+    test = sources.take(published.train, rows.test) if len(rows.test) else published.test
+    moments = mean_std(train.images, normalize=config.normalize)
+    info = info_of(
+        train.images,
+        published,
+        moments,
+        name=name,
+        normalize=config.normalize,
+        digest=digest,
+        examples=tuple(0 if s is None else len(s.labels) for s in (train, validation, test)),
+    )
+    return info, Dataset(train, validation, test, *moments)
 
-    def of(rows: np.ndarray) -> Split:
-        return Split(published.train.images[rows], published.train.labels[rows])
 
-    train = of(rows.train)
-    sources.check_several_classes(train.labels, name=config.name, tasks=config.names)
-    validation = of(rows.validation) if len(rows.validation) else None
-    test = of(rows.test) if len(rows.test) else published.test
-    per_pixel = config.normalize == PER_PIXEL
-    mean, std = statistics(train.images, per_pixel=per_pixel)
-    height, width, channels = train.images.shape[1:]
-    info = Info(
-        name=config.name,
+def info_of(
+    images: Any,
+    published: sources.Published,
+    moments: tuple[np.ndarray, np.ndarray],
+    *,
+    name: str,
+    normalize: str,
+    digest: str,
+    examples: tuple[int, ...],
+) -> Info:
+    """Return what a data set is; `images` are some of its inputs, `examples` sizes of splits."""
+    train, validation, test = examples
+    return Info(
+        name=name,
         classes=published.classes,
-        shape=(height, width, channels),
-        train=len(train.labels),
-        validation=len(rows.validation),
-        test=len(test.labels),
+        shape=images.shape[1:] if isinstance(images, np.ndarray) else (),
+        train=train,
+        validation=validation,
+        test=test,
         tasks=published.tasks,
         widths=published.widths,
         digest=digest,
+        example=example(images, *moments, normalize=normalize),
     )
-    return info, Dataset(train, validation, test, mean, std)
+
+
+def example(images: Any, mean: np.ndarray, std: np.ndarray, *, normalize: str) -> Any:
+    """Return shape and type of the input of one example, as the network sees it.
+
+    Example:
+      >>> example(np.zeros((5, 8, 8, 1), np.uint8), 0, 1, normalize="unit-range")
+      ShapeDtypeStruct(shape=(8, 8, 1), dtype=float32)
+    """
+    inputs = jax.eval_shape(NORMALIZERS[normalize], images, mean, std)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
+
+
+def mean_std(images: Any, *, normalize: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the statistics of training images that a normalisation needs: 0 and 1 for none."""
+    if normalize == NONE:
+        return np.zeros((), np.float32), np.ones((), np.float32)
+    return statistics(images, per_pixel=normalize == PER_PIXEL)
 
 
 def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +108,7 @@ def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.n
     Sums of bytes are of whole numbers and exact, those of other images in float64.
 
     Args:
-      images: (n, height, width, channels), uint8 or floating.
+      images: (n, height, width, channels), or (n, ..., channels), uint8 or floating.
       per_pixel: whether every pixel of each channel has its own.
 
     Returns:
@@ -74,8 +123,9 @@ def statistics(images: np.ndarray, *, per_pixel: bool) -> tuple[np.ndarray, np.n
         return sources.statistics(sources.blocks(images))
     mean, variance = _moments(images)
     if not per_pixel:
-        channel_mean = mean.mean((0, 1))
-        mean, variance = channel_mean, (variance + (mean - channel_mean) ** 2).mean((0, 1))
+        axes = tuple(range(mean.ndim - 1))
+        channel_mean = mean.mean(axes)
+        mean, variance = channel_mean, (variance + (mean - channel_mean) ** 2).mean(axes)
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
@@ -84,11 +134,13 @@ def digest(config: DataConfig) -> str:
     for name in config.names:
         if name.startswith(PREPARED):
             lookup.check_prepared(config.directory, name=name.removeprefix(PREPARED))
-    return _digest(_read(config), config)
+    return digest_of(_read(config), config)
 
 
-def _digest(published: sources.Published, config: DataConfig) -> str:
-    used = (published.train,) if config.held_out_test else (published.train, published.test)
+def digest_of(published: sources.Published, config: DataConfig) -> str:
+    """Return the digest of arrays, test images left out if others are held out for them."""
+    used = [published.train, *[published.test] * (not config.held_out_test)]
+    used += [] if published.validation is None else [published.validation]
     return identity.of_arrays(used, classes=published.classes)
 
 
@@ -96,6 +148,8 @@ def _read(config: DataConfig) -> sources.Published:
     with warnings.catch_warnings():
         if config.held_out_test:  # what is wrong with published test images does not matter then
             warnings.simplefilter("ignore", sources.ShortTestWarning)
+        if config.is_text:
+            return text.read(config)
         sets = [_published(name, config.directory) for name in config.names]
     return sets[0] if len(sets) == 1 else side_by_side.joined(config.names, sets)
 
@@ -103,6 +157,8 @@ def _read(config: DataConfig) -> sources.Published:
 def _published(name: str, data_dir: str | None) -> sources.Published:
     if name.startswith(PREPARED):
         published = prepared.read(data_dir, name=name.removeprefix(PREPARED))
+    elif name.startswith("npz:"):
+        published = npz.read(sources.file(data_dir, name.removeprefix("npz:")))
     else:
         published = SOURCES[name](data_dir)
     train, test = published.train.images.shape[1:], published.test.images.shape[1:]

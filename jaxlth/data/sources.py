@@ -7,13 +7,15 @@ line that names the file, what is wrong with it and what to do.
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxlth import keys, settings
 from jaxlth.process import paths
+
+PADDING = -1  # label of what fills the last batch of a stream up; NaN where labels are floats
 
 
 class DataError(ValueError):
@@ -29,10 +31,16 @@ class ShortTestWarning(DataWarning):
 
 
 class Split(NamedTuple):
-    """Images with their labels."""
+    """Images, or inputs of another kind, with their labels.
 
-    images: np.ndarray  # (n, height, width, channels), uint8, or float32 where they are no bytes
-    labels: np.ndarray  # (n,), int32; (n, tasks) for sets side by side
+    Images are (n, height, width, channels), uint8, or float32 where they are no bytes. Inputs of a
+    user's own are a tree of arrays (n, ...). Labels are class numbers, (n,) int32; (n, tasks) for
+    sets side by side; a user's own may be those of tokens, (n, tokens) int32, or floats, (n,) or
+    (n, k).
+    """
+
+    images: Any
+    labels: np.ndarray
 
 
 class Published(NamedTuple):
@@ -40,9 +48,10 @@ class Published(NamedTuple):
 
     train: Split
     test: Split
-    classes: int  # outputs that a network needs: 1 for two classes with a sign for each
+    classes: int  # outputs that a network needs: 1 for two classes with a sign, 0 for no classes
     tasks: tuple[int, ...] = ()  # outputs of each task, where sets lie side by side
     widths: tuple[int, ...] = ()  # columns of each, likewise
+    validation: Split | None = None  # where it is not to be drawn from `train`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,23 +63,26 @@ class Info:
     """
 
     name: str
-    classes: int  # outputs of all tasks
-    shape: tuple[int, int, int]  # height, width, channels
+    classes: int  # outputs of all tasks; 0 where labels are no class numbers
+    shape: tuple[int, ...]  # of an input: height, width, channels of images; () of several arrays
     train: int  # number of examples, the validation split taken out
     validation: int
     test: int
     tasks: tuple[int, ...] = ()  # outputs of each task; not given, one task has them all
     widths: tuple[int, ...] = ()  # columns of the image that belong to each, likewise
     digest: str = dataclasses.field(default="", compare=False)  # of what it holds, `identity` says
+    # A tree of `jax.ShapeDtypeStruct`: the input of one example, as a network sees it.
+    example: Any = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Fill in the one task, and check that several share out all columns and outputs."""
+        columns = self.shape[1] if len(self.shape) > 1 else 1
         object.__setattr__(self, "tasks", self.tasks or (self.classes,))
-        object.__setattr__(self, "widths", self.widths or (self.shape[1],))
+        object.__setattr__(self, "widths", self.widths or (columns,))
         shared = len(self.tasks) == len(self.widths), sum(self.tasks), sum(self.widths)
         settings.require(
-            shared == (True, self.classes, self.shape[1]),
-            f"`tasks` and `widths` must share out the {self.classes} outputs and {self.shape[1]}"
+            shared == (True, self.classes, columns),
+            f"`tasks` and `widths` must share out the {self.classes} outputs and {columns}"
             f" columns among as many tasks; got {self.tasks} and {self.widths}.",
         )
 
@@ -92,6 +104,14 @@ def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:
     if not folder.is_dir():
         raise DataError(f"There is no data directory {folder} to read `{name}` from: {how}")
     return folder
+
+
+def file(data_dir: str | None, name: str) -> pathlib.Path:
+    """Return the path of a file: from here, or where it is not there from the data directory."""
+    path = pathlib.Path(paths.expand(name, setting="--data"))
+    if data_dir is not None and not path.exists():
+        return pathlib.Path(paths.expand(data_dir, setting="--data-dir")) / path
+    return path
 
 
 def check_labels(labels: np.ndarray, *, classes: int, where: str | pathlib.Path) -> None:
@@ -211,6 +231,13 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
     labels = split.labels[order]
     places = np.stack([order[labels == label][:count] for label in classes], axis=1).ravel()
     return Split(split.images[places], split.labels[places])
+
+
+def take(split: Split, rows: np.ndarray) -> Split:
+    """Return the examples of a split at `rows`, which increase; all of them are not copied."""
+    if len(rows) == len(split.labels):
+        return split
+    return jax.tree.map(lambda array: array[rows], split)
 
 
 def spaced(count: int, most: int) -> np.ndarray:

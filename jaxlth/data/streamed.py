@@ -24,12 +24,14 @@ from jaxlth.data import (
     folders,
     identity,
     lookup,
+    memory,
     records,
     sources,
 )
-from jaxlth.data.batches import Shard
+from jaxlth.data.batches import Shard, Source
 from jaxlth.data.config import DataConfig, StreamConfig, split_rows
-from jaxlth.data.sources import Info
+from jaxlth.data.memmaps import MappedSplit
+from jaxlth.data.sources import Info, Published
 
 READERS = {"folder": folders.read, "stream": records.read}
 
@@ -37,10 +39,10 @@ READERS = {"folder": folders.read, "stream": records.read}
 class Streamed(NamedTuple):
     """The sources of a data set; statistics are those of a sample of the training split."""
 
-    train: encoded.Source
-    validation: encoded.Source | None
-    test: encoded.Source
-    mean: np.ndarray  # (3,), float32, in units of the images (0..255)
+    train: Source
+    validation: Source | None
+    test: Source
+    mean: np.ndarray  # (3,), float32, in units of the images (0..255); of arrays as in memory
     std: np.ndarray  # (3,), float32, likewise
 
 
@@ -64,16 +66,60 @@ def load(config: DataConfig, *, seed: int) -> tuple[Info, Streamed]:
     encoded.check_several_classes(train, name=config.name)
     validation = encoded.part(published, rows.validation) if len(rows.validation) else None
     test = encoded.part(published, rows.test) if len(rows.test) else test
+    size = config.stream.image_size
+    mean_std = statistics(train, config.stream)
+    image = np.empty((1, size, size, 3), np.uint8)
     info = Info(
         name=config.name,
         classes=train.classes,
-        shape=(config.stream.image_size, config.stream.image_size, 3),
+        shape=(size, size, 3),
         train=train.examples,
         validation=len(rows.validation),
         test=test.examples,
         digest=digest,
+        example=memory.example(image, *mean_std, normalize=config.normalize),
     )
-    return info, Streamed(train, validation, test, *statistics(train, config.stream))
+    return info, Streamed(train, validation, test, *mean_std)
+
+
+def load_arrays(
+    config: DataConfig, published: Published, *, name: str, seed: int
+) -> tuple[Info, Streamed]:
+    """Return arrays that lie on the disk, whose batches are read as they are asked for; see `load`.
+
+    Their mean and standard deviation are those of a sample, too.
+    """
+    digest = memory.digest_of(published, config)
+    identity.check_hosts(identity.of_hosts(digest))
+    rows = split_rows(config, len(published.train.labels), seed=seed)
+
+    def of(arrays: sources.Split, places: np.ndarray | None = None) -> MappedSplit:
+        return MappedSplit(arrays, np.arange(len(arrays.labels)) if places is None else places)
+
+    train = of(published.train, rows.train)
+    validation = of(published.train, rows.validation) if len(rows.validation) else None
+    if published.validation is not None:
+        validation = of(published.validation)
+    test = of(published.train, rows.test) if len(rows.test) else of(published.test)
+    sample = train.read(sources.spaced(train.examples, config.stream.statistics_images)).images
+    mean_std = memory.mean_std(sample, normalize=config.normalize)
+    info = memory.info_of(
+        sample,
+        published,
+        mean_std,
+        name=name,
+        normalize=config.normalize,
+        digest=digest,
+        examples=(train.examples, validation.examples if validation else 0, test.examples),
+    )
+    return info, Streamed(train, validation, test, *mean_std)
+
+
+def part(source: Source, numbers: np.ndarray) -> Source:
+    """Return the examples of a source at some numbers."""
+    if isinstance(source, MappedSplit):
+        return source.part(numbers)
+    return encoded.part(source, numbers)
 
 
 def digest(config: DataConfig) -> str:
@@ -94,7 +140,7 @@ def _digest(train: encoded.Source, test: encoded.Source, config: DataConfig) -> 
 
 
 def training(
-    source: encoded.Source,
+    source: Source,
     config: StreamConfig,
     *,
     batch_size: int,
@@ -131,7 +177,7 @@ def training(
 
 
 def evaluation(
-    source: encoded.Source,
+    source: Source,
     config: StreamConfig,
     *,
     batch_size: int,

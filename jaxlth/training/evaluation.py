@@ -104,7 +104,7 @@ def disagreement(
     mean_std: tuple[Any, Any],
 ) -> Disagreement:
     """Return the disagreement of two networks on one batch; see `metric_sums`."""
-    inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
+    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
     (entropies, classes), (other_entropies, other_classes) = (
         _entropies_and_classes(classifier, network, mask, inputs, batch.labels) for network in pair
     )
@@ -129,7 +129,7 @@ def batch_stats_sums(
     All examples count: batches must not be filled up.
     """
     masked = masks.apply(network.params, mask)
-    inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
+    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
 
     def after(stats: Any) -> Any:
         return classifier.model.apply(Network(masked, stats), inputs, True)[1]
@@ -153,7 +153,7 @@ def _entropies_and_correct(
     mean_std: tuple[Any, Any],
 ) -> tuple[jax.Array, Any]:
     """Return the cross-entropy of each label, 0 of a negative one, and whether it is correct."""
-    inputs = classifier.normalize(jnp.asarray(batch.images), *mean_std)
+    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
     entropies, classes = _entropies_and_classes(classifier, network, mask, inputs, batch.labels)
     counts = batch.labels >= 0
     correct = counts & (classes == batch.labels)

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from jaxlth import keys as keys_lib
-from jaxlth.data import Split, StreamConfig, Streamed, encoded, sources, streamed, workers
+from jaxlth.data import Split, StreamConfig, Streamed, sources, streamed, workers
+from jaxlth.data.batches import Source
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
 from jaxlth.training.execution import AXIS, BatchSums, Compiled, Layout
@@ -81,8 +82,8 @@ def functions(
             states = update(states, masks, batch, mean_std, keys, np.int32(step))
         return states
 
-    def train_subset(data: Streamed) -> encoded.Source:
-        return encoded.part(data.train, sources.spaced(data.train.examples, train_examples))
+    def train_subset(data: Streamed) -> Source:
+        return streamed.part(data.train, sources.spaced(data.train.examples, train_examples))
 
     called = looping.compiled(
         trainer,
@@ -107,7 +108,7 @@ def _make_sums(
 
         mapped = layout.map(summed_over_devices, (0, 0, None))
 
-        def sums(trees: Any, source: encoded.Source, mean_std: Any) -> Any:
+        def sums(trees: Any, source: Source, mean_std: Any) -> Any:
             batches = streamed.evaluation(source, config, batch_size=trainer.batch_size)
             batches_on_devices = workers.prefetch(batches, put=layout.spread, depth=config.prefetch)
             parts = (mapped(trees, batch, mean_std) for batch in batches_on_devices)

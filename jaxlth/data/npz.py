@@ -1,0 +1,63 @@
+"""Arrays of a NumPy file: `npz:FILE`, as `np.savez` writes it and Keras publishes MNIST.
+
+It holds x_train, y_train, x_test and y_test, or train_inputs, train_labels, test_inputs and
+test_labels; other arrays are not read, and pickled objects never. Whole numbers of bytes with three
+axes are grey images, which get an axis of one channel. Else the rules are those of `arrays`.
+"""
+
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from jaxlth.data import arrays, lookup, sources
+
+NAMES = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_inputs", "train_labels", "test_inputs", "test_labels"),
+)
+
+
+def read(path: pathlib.Path) -> sources.Published:
+    """Return the arrays of a file.
+
+    Raises:
+      DataError: the file or an array is missing, damaged or no such array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = _names(path, file)
+            train_inputs, train_labels, test_inputs, test_labels = (file[name] for name in names)
+    except sources.DataError:
+        raise
+    except OSError as error:
+        raise sources.DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise sources.DataError(
+            f"{path} is no NumPy file of arrays: {lookup.line(error)}; write it with np.savez."
+        ) from error
+    try:
+        return arrays.from_arrays(
+            (_with_channel(train_inputs), train_labels), (_with_channel(test_inputs), test_labels)
+        ).published
+    except (TypeError, ValueError) as error:
+        raise sources.DataError(f"{path}: {error}") from error
+
+
+def _names(path: pathlib.Path, file: np.lib.npyio.NpzFile) -> tuple[str, ...]:
+    """Return the names of the four arrays, of those lists the one that fits best."""
+    if not hasattr(file, "files"):
+        raise sources.DataError(f"{path} holds one array; needed are {', '.join(NAMES[0])}.")
+    names = max(NAMES, key=lambda names: sum(name in file.files for name in names))
+    missing = [name for name in names if name not in file.files]
+    if missing:
+        raise sources.DataError(
+            f"{path} has no array {missing[0]}; needed are {', '.join(names)}, and it holds"
+            f" {', '.join(file.files) or 'none'}."
+        )
+    return names
+
+
+def _with_channel(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 and images.dtype == np.uint8 else images
