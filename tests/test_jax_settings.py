@@ -17,7 +17,7 @@ import tiny
 from jaxlth import cli, data, graphs, keys, landscape, masks, models, prune, scores, trees
 from jaxlth.data import augment, inputs
 from jaxlth.models import ModelConfig
-from jaxlth.training import losses
+from jaxlth.training import cross_entropy, losses
 
 # What only looks: at ranks, types, keys, numbers that are not finite, tracers after their trace.
 CHECKS = {
@@ -146,8 +146,12 @@ FUNCTIONS = {
     "landscape.loss_l2_distance": lambda: landscape.loss_l2_distance(SHARES, SHARES[::-1]),
     "graphs.categories": lambda: graphs.categories(PARAMS, MASK)[:2],
     "graphs.compact": lambda: tuple(graphs.compact(PARAMS, MASK, fold=True)),
-    "losses.mean": lambda: losses.mean(BATCH[0], BATCH[1][:, None].repeat(2, 1) % 1, (1, 1)),
-    "losses.predictions": lambda: losses.predictions(BATCH[0], (1, 1)),
+    "cross-entropy": lambda: losses.objective(tasks=(1, 1)).outcomes(
+        BATCH[0], BATCH[1][:, None].repeat(2, 1) % 1
+    ),
+    "next-token": lambda: losses.objective("next-token").outcomes(BATCH[0][None], BATCH[1][None]),
+    "squared-error": lambda: losses.objective("squared-error").outcomes(BATCH[0], BATCH[0][::-1]),
+    "cross_entropy.predictions": lambda: cross_entropy.predictions(BATCH[0], (1, 1)),
 }
 
 
@@ -220,7 +224,7 @@ def test_networks_are_differentiated_under_all_checks_of_types(name, dtype):
         logits, *_, stats = (model.auxiliary or model.apply)(
             network._replace(params=params), images, *(() if model.auxiliary else (True,))
         )
-        return losses.mean(logits, labels), stats
+        return losses.objective().per_example(logits, labels).mean(), stats
 
     def step(network, images, labels):
         gradients = jax.grad(loss, has_aux=True)(network.params, network, images, labels)

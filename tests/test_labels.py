@@ -43,5 +43,5 @@ def test_values_unknown_under_jit_and_vmap_pass():
 )
 def test_losses_refuse_labels_that_are_no_class(given, tasks, classes):
     with pytest.raises(ValueError, match=f"one of {classes} classes; got the label"):
-        losses.mean(jnp.zeros((2, 3)), np.array(given), tasks)
-    jax.jit(losses.mean, static_argnums=2)(jnp.zeros((2, 3)), np.array(given), tasks)
+        losses.objective(tasks=tasks).per_example(jnp.zeros((2, 3)), np.array(given))
+    jax.jit(losses.objective(tasks=tasks).per_example)(jnp.zeros((2, 3)), np.array(given))

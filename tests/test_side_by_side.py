@@ -16,7 +16,7 @@ from jaxlth.data import DataConfig, DataError, Split, memory, side_by_side, sour
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.training import evaluation, execution, fit, losses
+from jaxlth.training import cross_entropy, evaluation, execution, fit, losses
 
 TASKS = {"binary": (1, 1), "one": (3,), "ten": (10, 10), "one binary": (1,), "mixed": (3, 1, 2)}
 
@@ -220,12 +220,12 @@ def test_the_new_normalisation_leaves_digests_alone():
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_tasks(tasks):
     logits, labels = labelled(tasks, 40)
     entropies, right = expected(logits, labels, tasks)
-    found = losses.per_label(jnp.asarray(logits), labels, tasks)
+    found = cross_entropy.per_label(jnp.asarray(logits), labels, tasks)
     assert found.shape == labels.shape
     np.testing.assert_allclose(np.reshape(found, entropies.shape), entropies, rtol=1e-4, atol=1e-6)
-    mean = losses.mean(jnp.asarray(logits), labels, tasks)
+    mean = losses.objective(tasks=tasks).per_example(jnp.asarray(logits), labels).mean()
     np.testing.assert_allclose(mean, entropies.sum(1).mean(), rtol=1e-5)
-    predictions = losses.predictions(jnp.asarray(logits), tasks)
+    predictions = cross_entropy.predictions(jnp.asarray(logits), tasks)
     np.testing.assert_array_equal(np.reshape(predictions == labels, right.shape), right)
 
 
@@ -233,7 +233,7 @@ def test_a_task_changes_no_output_of_another():
     logits, labels = labelled((3, 1, 2), 5)
 
     def of(place):
-        return lambda logits: losses.per_label(logits, labels, (3, 1, 2))[:, place].sum()
+        return lambda logits: cross_entropy.per_label(logits, labels, (3, 1, 2))[:, place].sum()
 
     for place, own in enumerate((slice(0, 3), slice(3, 4), slice(4, 6))):
         gradient = np.array(jax.grad(of(place))(jnp.asarray(logits)))
@@ -244,7 +244,7 @@ def test_a_task_changes_no_output_of_another():
 
 def test_tasks_must_have_the_outputs_of_the_network():
     with pytest.raises(ValueError, match=r"share out the 5 outputs of the network; got \(2, 1\)"):
-        losses.mean(jnp.zeros((1, 5)), jnp.zeros((1, 2), int), (2, 1))
+        losses.objective(tasks=(2, 1)).per_example(jnp.zeros((1, 5)), jnp.zeros((1, 2), int))
 
 
 # Evaluation
@@ -269,7 +269,7 @@ NORMS = (np.zeros(1, np.float32), np.ones(1, np.float32))
 def test_sums_by_task_are_those_of_numpy_and_add_up(tasks):
     model, network, mask, split = outputs_as_inputs(tasks, 25)
     entropies, right = expected(split.images.reshape(25, -1), split.labels, tasks)
-    classifier = evaluation.Classifier(model, data.normalize, tasks)
+    classifier = evaluation.Classifier(model, data.normalize, losses.objective(tasks=tasks))
     whole = evaluation.metric_sums(classifier, network, mask, split, NORMS)
     np.testing.assert_allclose(whole.loss, entropies.sum(), rtol=1e-5)
     assert whole.correct == right.sum()
@@ -281,7 +281,7 @@ def test_sums_by_task_are_those_of_numpy_and_add_up(tasks):
     np.testing.assert_allclose(by_task.loss, entropies.sum(0), rtol=1e-5)
     np.testing.assert_array_equal(by_task.correct, right.sum(0))
     for found in (evaluation.mean, evaluation.mean_numpy):
-        measured = found(whole, 25, tasks=evaluation.labels_per_example(split))
+        measured = found(whole, 25, labels=len(tasks))
         np.testing.assert_allclose(measured.loss, entropies.sum(1).mean(), rtol=1e-5)
         np.testing.assert_allclose(measured.accuracy, right.mean(), rtol=1e-6)
 
@@ -290,7 +290,7 @@ def test_examples_that_fill_up_a_batch_count_for_nothing():
     model, network, mask, split = outputs_as_inputs((3, 1), 6)
     filled = split._replace(labels=np.where(np.arange(6)[:, None] < 4, split.labels, -1))
     first = Split(*(array[:4] for array in split))
-    classifier = evaluation.Classifier(model, data.normalize, (3, 1))
+    classifier = evaluation.Classifier(model, data.normalize, losses.objective(tasks=(3, 1)))
     for sums in (evaluation.metric_sums, evaluation.metric_sums_by_task):
         a, b = (sums(classifier, network, mask, each, NORMS) for each in (filled, first))
         tiny.assert_close(a, b, rtol=1e-6)
@@ -300,7 +300,7 @@ def test_networks_disagree_where_they_differ_in_any_task():
     model, network, mask, split = outputs_as_inputs((1, 2), 30)
     other = network._replace(params={"bias": jnp.array([5.0, 0.0, 0.0])})
     pair, tasks = (network, other), (1, 2)
-    classifier = evaluation.Classifier(model, data.normalize, tasks)
+    classifier = evaluation.Classifier(model, data.normalize, losses.objective(tasks=tasks))
     found = evaluation.disagreement(classifier, pair, mask, split, NORMS)
     logits = split.images.reshape(30, -1)
     moved = logits + np.array([5, 0, 0])
@@ -322,13 +322,16 @@ def test_a_group_sums_by_task_and_measures_means_over_tasks(looped):
     model = tiny.model()
     network = tiny.network(model)
     mask = masks.dense(network.params)
-    trainer = tiny.trainer(model, tasks=tasks)
+    trainer = tiny.trainer(model, objective=losses.objective(tasks=tasks))
     layout = execution.Layout(devices=(jax.devices()[0],), per_device=1, looped=looped)
     compiled = fit.compile(trainer, layout, train_examples=100)
     shared = layout.share(dataset)
     sums = compiled.make_sums(
         lambda trees, batch, mean_std: evaluation.metric_sums_by_task(
-            evaluation.Classifier(model, data.normalize, tasks), *trees, batch, mean_std
+            evaluation.Classifier(model, data.normalize, losses.objective(tasks=tasks)),
+            *trees,
+            batch,
+            mean_std,
         )
     )
     trees = (layout.place([network]), layout.place([mask]))
@@ -354,7 +357,7 @@ def test_one_task_of_classes_trains_as_without_tasks():
         key = jax.random.key(0)
         return jax.jit(trainer.advance).lower(state, mask, dataset, key, 0, 4).as_text()
 
-    assert program() == program(tasks=(tiny.CLASSES,))
+    assert program() == program(objective=losses.objective(tasks=(tiny.CLASSES,)))
 
 
 # What needs one set of classes

@@ -1,7 +1,8 @@
 """Scores from gradients: SNIP, GraSP and SynFlow, each on a network as it is masked now.
 
 All take `apply_fn(params, inputs) -> logits (n, classes)`, which may be anybody's, and score what
-the mask allows to be pruned; pruned weights and tensors that are never pruned get 0. Batch norm is
+the mask allows to be pruned; pruned weights and tensors that are never pruned get 0. SNIP and GraSP
+take any other outputs and labels as well, with a loss of their own for them. Batch norm is
 the business of `apply_fn`: SNIP and GraSP are published with the statistics of the batch (training
 mode), SynFlow's code with running statistics, which change nothing at initialisation.
 
@@ -28,12 +29,19 @@ from jaxlth.scores import labels as label_values
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
+Loss: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, labels) -> (n,) losses
 
 
 def snip(
-    apply_fn: ApplyFn, params: Any, mask: masks.Mask, batch: Batch, *, chunk: int | None = None
+    apply_fn: ApplyFn,
+    params: Any,
+    mask: masks.Mask,
+    batch: Batch,
+    *,
+    chunk: int | None = None,
+    loss: Loss | None = None,
 ) -> Any:
-    """Return |dL/dw * w|, L the mean cross-entropy: to first order, what the weight is to it.
+    """Return |dL/dw * w|, L the mean loss: to first order, what the weight is to it.
 
     Args:
       apply_fn: the network.
@@ -43,13 +51,14 @@ def snip(
       chunk: examples whose gradient is taken at once, in a scan, to save memory; a divisor of n.
         The scores are those of the whole batch if `apply_fn` treats examples apart; with batch
         statistics each chunk has its own.
+      loss: (outputs, labels) -> (n,) losses; softmax cross-entropy if not given.
 
     Returns:
       A tree like `params`.
 
     Raises:
-      ValueError: `chunk` does not divide the batch, a label is no class, or shapes or trees do
-        not fit.
+      ValueError: `chunk` does not divide the batch, a label is no class, `loss` does not return a
+        number for each example, or shapes or trees do not fit.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0]])}
@@ -57,8 +66,8 @@ def snip(
       >>> snip(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(3).tolist()
       [[0.11900000274181366, 0.11900000274181366]]
     """
-    batch = _checked(batch)
-    grad_fn = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=1.0))
+    batch = _checked(batch, classes=loss is None)
+    grad_fn = jax.grad(_mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], 1.0)))
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
     return jax.tree.map(lambda w, g: jnp.abs(_product(g, w)), params, grads)
 
@@ -71,6 +80,7 @@ def grasp(
     *,
     temperature: float = 200.0,
     chunk: int | None = None,
+    loss: Loss | None = None,
 ) -> Any:
     """Return w * (H g): half of what the gradient's squared norm loses with the weight, at first.
 
@@ -83,18 +93,19 @@ def grasp(
       params: its parameters.
       mask: what is kept so far.
       batch: inputs and labels; the papers take ten of each class.
-      temperature: divides the logits, as in the published code.
+      temperature: divides the logits, as in the published code; not the outputs that a `loss` of
+        your own takes.
       chunk: as in `snip`.
+      loss: as in `snip`.
 
     Returns:
       A tree like `params`; signed.
 
     Raises:
-      ValueError: `chunk` does not divide the batch, a label is no class, or shapes or trees do
-        not fit.
+      ValueError: as of `snip`.
     """
-    batch = _checked(batch)
-    grad_fn = jax.grad(_loss(apply_fn, mask, labels=batch[1], temperature=temperature))
+    batch = _checked(batch, classes=loss is None)
+    grad_fn = jax.grad(_mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], temperature)))
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
     uphill = jax.tree.map(jnp.conj, grads)  # what JAX calls gradient is its conjugate
 
@@ -163,32 +174,48 @@ def _product(grad: jax.Array, weight: jax.Array) -> jax.Array:
     return jnp.real(trees.at_least_float32(grad) * trees.at_least_float32(weight))
 
 
-def _loss(
-    apply_fn: ApplyFn, mask: masks.Mask, *, labels: jax.Array, temperature: float
+def _mean_loss(
+    apply_fn: ApplyFn, mask: masks.Mask, loss: Loss
 ) -> Callable[[Any, Batch], jax.Array]:
-    """Return (params, batch) -> mean cross-entropy; `labels` are those of all batches."""
+    """Return (params, batch) -> mean loss."""
+
+    def mean_loss(params: Any, batch: Batch) -> jax.Array:
+        inputs, labels = batch
+        losses = loss(apply_fn(_pruned(params, mask), inputs), labels)
+        if jnp.shape(losses) != labels.shape[:1]:
+            raise ValueError(
+                f"`loss` must return a number for each of the {len(labels)} examples; got shape "
+                f"{jnp.shape(losses)}."
+            )
+        return jnp.mean(losses)
+
+    return mean_loss
+
+
+def _cross_entropy(labels: jax.Array, temperature: float) -> Loss:
+    """Return (logits, labels) -> cross-entropies; `labels` are those of all batches."""
     known_labels = labels if isinstance(labels, jax.core.Tracer) else np.asarray(labels)
 
-    def loss(params: Any, batch: Batch) -> jax.Array:
-        inputs, labels = batch
-        logits = apply_fn(_pruned(params, mask), inputs)
+    def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
         label_values.check(known_labels, logits.shape[-1], argument="batch[1]")
         # Of bfloat16 logits divided by 200 little would be left.
         logits_wide = logits.astype(topk.widest([logits]))
         likelihoods = jax.nn.log_softmax(logits_wide / temperature)
-        return -jnp.mean(jnp.take_along_axis(likelihoods, labels[:, None], axis=-1))
+        return -jnp.take_along_axis(likelihoods, labels[:, None], axis=-1)[:, 0]
 
     return loss
 
 
-def _checked(batch: Batch) -> Batch:
-    """Return a batch of arrays whose labels are whole numbers, one an example."""
+def _checked(batch: Batch, *, classes: bool) -> Batch:
+    """Return a batch of arrays with as many labels as inputs, of whole numbers for `classes`."""
     inputs, labels = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
     count = next((len(leaf) for leaf in jax.tree.leaves(inputs) if np.ndim(leaf)), 0)
-    if labels.shape != (count,) or not count or not jnp.issubdtype(labels.dtype, jnp.integer):
+    shape = labels.shape if classes else labels.shape[:1]
+    is_whole = jnp.issubdtype(labels.dtype, jnp.integer)
+    if shape != (count,) or not count or (classes and not is_whole):
         raise ValueError(
-            f"`batch` must be inputs and as many whole-numbered labels; got {count} inputs and "
-            f"labels of shape {labels.shape}, {labels.dtype}."
+            f"`batch` must be inputs and as many{' whole-numbered' * classes} labels; got {count} "
+            f"inputs and labels of shape {labels.shape}, {labels.dtype}."
         )
     return inputs, labels
 

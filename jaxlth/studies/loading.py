@@ -18,8 +18,16 @@ from jaxlth.studies import fingerprint, initial, scoring
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
-from jaxlth.training import execution, losses, optimizers, train, transformations
+from jaxlth.training import (
+    cross_entropy,
+    execution,
+    losses,
+    optimizers,
+    train,
+    transformations,
+)
 from jaxlth.training.evaluation import Classifier
+from jaxlth.training.losses import Objective
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 KeepCount: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each tensor
@@ -194,7 +202,7 @@ class LoadedExperiment:
             normalize=data.NORMALIZERS[config.data.normalize],
             augmentation=self.parts.augment or augment.AUGMENTATIONS[config.data.augment],
             batch_axis=batch_axis(config),
-            tasks=self.info.tasks,
+            objective=self.objective,
         )
         return CompiledTraining(
             trainer,
@@ -239,16 +247,21 @@ class LoadedExperiment:
           what: is done with the classes, as the beginning of the message.
         """
         settings.require(
-            losses.is_single_softmax(self.info.tasks),
+            cross_entropy.is_single_softmax(self.info.tasks),
             f"{what} one set with an output for each class, such as mnist; outputs of"
             f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
         )
 
     @functools.cached_property
+    def objective(self) -> Objective:
+        """The loss that is trained on, and the error."""
+        return losses.objective("cross-entropy", tasks=self.info.tasks)
+
+    @functools.cached_property
     def classifier(self) -> Classifier:
         """How evaluations see the network."""
         config = self.prunable.config.data
-        return Classifier(self.prunable.model, data.NORMALIZERS[config.normalize], self.info.tasks)
+        return Classifier(self.prunable.model, data.NORMALIZERS[config.normalize], self.objective)
 
     def score(
         self, name: str, *, inverted: bool = False, chunk: int | None = None
@@ -282,7 +295,8 @@ class LoadedExperiment:
         Raises:
           ValueError: a class has fewer examples.
         """
-        dataset, several = self.device_data.dataset, not losses.is_single_softmax(self.info.tasks)
+        dataset = self.device_data.dataset
+        several = not cross_entropy.is_single_softmax(self.info.tasks)
         if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
             return self.mean, np.zeros(1, np.int32)
         key = keys.stream(self.prunable.config.seed, replicate, "examples")

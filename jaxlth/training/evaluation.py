@@ -1,9 +1,9 @@
 """Loss and accuracy of a network on a split, in batches that fit into memory.
 
-Of several tasks the loss is the sum over them, the accuracy the mean over them; see `losses`.
+The accuracy is 1 minus the mean error; None where the objective defines no error. Of several tasks
+the loss is the sum over them, the accuracy the mean over them; see `losses`.
 """
 
-import math
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from jaxlth import masks
 from jaxlth.data import Split
 from jaxlth.models import Model, Network
 from jaxlth.training import losses
-from jaxlth.training.losses import Tasks
+from jaxlth.training.losses import Objective, Outcomes
 
 SCANNED_BATCH = 2000  # examples at once: bounds memory, not results
 LOOPED_BATCH = 500  # likewise, where activations are large
@@ -25,32 +25,34 @@ S = TypeVar("S")
 
 
 class Classifier(NamedTuple):
-    """What turns images into logits, but for the parameters: a model and its inputs and tasks."""
+    """What evaluates images and labels, but for the parameters: model, inputs and objective."""
 
     model: Model
     normalize: Callable[..., jax.Array]  # (images, mean, std) -> inputs
-    tasks: Tasks = ()  # outputs of each task, () for a single one
+    objective: Objective = losses.objective()
 
 
 class Evaluation(NamedTuple):
     """Loss and accuracy on one split."""
 
-    loss: jax.Array  # () mean cross-entropy, nats; summed over tasks
-    accuracy: jax.Array  # () in [0, 1]; mean over tasks
+    loss: jax.Array  # () mean over examples; of cross-entropy in nats, summed over tasks
+    accuracy: jax.Array | None  # () in [0, 1]; mean over tasks
 
 
 class MetricSums(NamedTuple):
     """Sums over examples, that add up over batches."""
 
-    loss: jax.Array  # () or (tasks,), sum of cross-entropies, nats
-    correct: jax.Array  # () or (tasks,), number of correct labels; one an example for each task
+    loss: jax.Array  # () or (tasks,)
+    correct: (
+        jax.Array | None
+    )  # () or (tasks,), int32 number of correct labels; or 1 minus the error
 
 
 class Disagreement(NamedTuple):
     """How much two networks disagree on examples; adds up over batches."""
 
-    classes: jax.Array  # () number of examples classified differently, in any task
-    losses: jax.Array  # () sum of squared differences of cross-entropies, nats squared
+    classes: jax.Array | None  # () number of examples classified differently, in any task
+    losses: jax.Array  # () sum of squared differences of losses
 
 
 class BatchStatsSums(NamedTuple):
@@ -67,17 +69,17 @@ def metric_sums(
     batch: Split,
     mean_std: tuple[Any, Any],
 ) -> MetricSums:
-    """Return the sums of one batch; examples of a negative label count for nothing.
+    """Return the sums of one batch; examples of a negative class number count for nothing.
 
     Args:
-      classifier: the model, with its inputs and tasks.
+      classifier: the model, with its inputs and its objective.
       network: its parameters and batch statistics.
       mask: of its parameters.
-      batch: images and labels (n,), or (n, tasks).
+      batch: images and labels, as the objective takes them.
       mean_std: mean and standard deviation of the data.
     """
-    entropies, correct = _entropies_and_correct(classifier, network, mask, batch, mean_std)
-    return MetricSums(jnp.sum(entropies), jnp.sum(correct, dtype=jnp.int32))
+    outcomes = _outcomes(classifier, network, mask, batch, mean_std)
+    return MetricSums(jnp.sum(outcomes.losses), _count(outcomes.correct))
 
 
 def metric_sums_by_task(
@@ -88,12 +90,10 @@ def metric_sums_by_task(
     mean_std: tuple[Any, Any],
 ) -> MetricSums:
     """Return the sums of one batch for each task, (tasks,) each; see `metric_sums`."""
-    entropies, correct = _entropies_and_correct(classifier, network, mask, batch, mean_std)
-    shape = (-1, max(1, len(classifier.tasks)))
-    entropies_by_task, correct_by_task = entropies.reshape(shape), correct.reshape(shape)
-    return MetricSums(
-        jnp.sum(entropies_by_task, axis=0), jnp.sum(correct_by_task, axis=0, dtype=jnp.int32)
-    )
+    outcomes = _outcomes(classifier, network, mask, batch, mean_std)
+    shape = (-1, classifier.objective.labels_per_example)
+    by_task = jax.tree.map(lambda values: values.reshape(shape), outcomes)
+    return MetricSums(jnp.sum(by_task.losses, axis=0), _count(by_task.correct, axis=0))
 
 
 def disagreement(
@@ -104,17 +104,17 @@ def disagreement(
     mean_std: tuple[Any, Any],
 ) -> Disagreement:
     """Return the disagreement of two networks on one batch; see `metric_sums`."""
+    objective = classifier.objective
     inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
-    (entropies, classes), (other_entropies, other_classes) = (
-        _entropies_and_classes(classifier, network, mask, inputs, batch.labels) for network in pair
+    outputs, other_outputs = (_outputs(classifier, network, mask, inputs) for network in pair)
+    gaps = (
+        objective.outcomes(outputs, batch.labels).losses
+        - objective.outcomes(other_outputs, batch.labels).losses
     )
-    counts = batch.labels >= 0
-    disagree, gaps = counts & (classes != other_classes), entropies - other_entropies
-    if gaps.ndim == 2:
-        disagree = jnp.any(disagree, axis=-1)
-        gaps, counts = jnp.sum(jnp.where(counts, gaps, 0), axis=-1), jnp.any(counts, axis=-1)
-    squares = jnp.where(counts, jnp.square(gaps), 0)
-    return Disagreement(jnp.sum(disagree, dtype=jnp.int32), jnp.sum(squares))
+    squares = jnp.square(gaps if gaps.ndim == 1 else jnp.sum(gaps, axis=-1))
+    differences = objective.differences
+    differ = None if differences is None else differences(outputs, other_outputs, batch.labels)
+    return Disagreement(_count(differ), jnp.sum(squares))
 
 
 def batch_stats_sums(
@@ -145,37 +145,41 @@ def batch_stats_sums(
     return BatchStatsSums(stats, count)
 
 
-def _entropies_and_correct(
+def _outcomes(
     classifier: Classifier,
     network: Network,
     mask: masks.Mask,
     batch: Split,
     mean_std: tuple[Any, Any],
-) -> tuple[jax.Array, Any]:
-    """Return the cross-entropy of each label, 0 of a negative one, and whether it is correct."""
+) -> Outcomes:
+    """Return the outcomes of one batch."""
     inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
-    entropies, classes = _entropies_and_classes(classifier, network, mask, inputs, batch.labels)
-    counts = batch.labels >= 0
-    correct = counts & (classes == batch.labels)
-    return jnp.where(counts, entropies, 0), correct
+    outputs = _outputs(classifier, network, mask, inputs)
+    return classifier.objective.outcomes(outputs, batch.labels)
 
 
-def _entropies_and_classes(
-    classifier: Classifier, network: Network, mask: masks.Mask, inputs: jax.Array, labels: Any
-) -> tuple[jax.Array, jax.Array]:
-    """Return the cross-entropy of each label, and the predicted class."""
+def _outputs(classifier: Classifier, network: Network, mask: masks.Mask, inputs: Any) -> Any:
+    """Return the outputs of a network in evaluation mode."""
     masked = network._replace(params=masks.apply(network.params, mask))
-    logits, _ = classifier.model.apply(masked, inputs, False)
-    entropies = losses.per_label(logits, jnp.maximum(labels, 0), classifier.tasks)
-    return entropies, losses.predictions(logits, classifier.tasks)
+    return classifier.model.apply(masked, inputs, False)[0]
 
 
-def mean(sums: MetricSums, count: int, *, tasks: int = 1) -> Evaluation:
-    """Return loss and accuracy over `count` examples with a label for each of so many tasks."""
+def _count(values: jax.Array | None, axis: int | None = None) -> jax.Array | None:
+    """Return the sum of values in [0, 1], exact if they are bool."""
+    if values is None:
+        return None
+    return jnp.sum(values, axis=axis, dtype=jnp.int32 if values.dtype == bool else None)
+
+
+def mean(sums: MetricSums, count: int, *, labels: int = 1) -> Evaluation:
+    """Return loss and accuracy over `count` examples, each with so many labels."""
     # Behind the barrier, or XLA multiplies by 1 / count and 1.0 comes out as 0.99999994.
     divisor = jax.lax.optimization_barrier(jnp.float32(count))
-    labels = divisor if tasks == 1 else jax.lax.optimization_barrier(jnp.float32(count * tasks))
-    return Evaluation(sums.loss / divisor, sums.correct.astype(jnp.float32) / labels)
+    all_labels = (
+        divisor if labels == 1 else jax.lax.optimization_barrier(jnp.float32(count * labels))
+    )
+    accuracy = None if sums.correct is None else sums.correct.astype(jnp.float32) / all_labels
+    return Evaluation(sums.loss / divisor, accuracy)
 
 
 def total(sums: Iterable[S]) -> S:
@@ -187,15 +191,10 @@ def total(sums: Iterable[S]) -> S:
     return result
 
 
-def mean_numpy(sums: MetricSums, count: int, *, tasks: int = 1) -> Evaluation:
+def mean_numpy(sums: MetricSums, count: int, *, labels: int = 1) -> Evaluation:
     """Return loss and accuracy over `count` examples, in NumPy; see `mean`."""
-    loss, accuracy = np.float32(sums.loss / count), np.float32(sums.correct / (count * tasks))
-    return Evaluation(loss, accuracy)  # type: ignore[arg-type]
-
-
-def labels_per_example(split: Split) -> int:
-    """Return the number of labels of each example of a split."""
-    return math.prod(split.labels.shape[1:])
+    accuracy = None if sums.correct is None else np.float32(sums.correct / (count * labels))
+    return Evaluation(np.float32(sums.loss / count), accuracy)  # type: ignore[arg-type]
 
 
 def sum_over_split(sums: Callable[[Split], S], split: Split, *, size: int = SCANNED_BATCH) -> S:

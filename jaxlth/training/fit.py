@@ -280,6 +280,5 @@ def _row(step: int, measured: Any) -> Row:
 
 
 def number(value: Any) -> float | None:
-    """Return a float, or None for what JSON cannot hold: NaN and infinities."""
-    value = float(value)
-    return value if math.isfinite(value) else None
+    """Return a float; None for none, and for what JSON cannot hold: NaN and infinities."""
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -39,7 +39,7 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
         layout,
         advance=advance,
         make_sums=make_sums(layout),
-        sizes=lambda split: (len(split.labels), evaluation.labels_per_example(split)),
+        examples=lambda split: len(split.labels),
         train_subset=lambda dataset: spaced(dataset.train, train_examples),
     )
 
@@ -75,7 +75,7 @@ def compiled(
     *,
     advance: Callable[..., Any],
     make_sums: Callable[[BatchSums], Callable[..., Any]],
-    sizes: Callable[[Any], tuple[int, int]],
+    examples: Callable[[Any], int],
     train_subset: Callable[[Any], Any],
 ) -> Compiled:
     """Return a `Compiled` whose evaluations are loops.
@@ -85,7 +85,7 @@ def compiled(
       layout: how networks are placed.
       advance: see `Compiled`.
       make_sums: likewise.
-      sizes: split -> how many examples it has, and labels each.
+      examples: split -> how many it has.
       train_subset: data set -> the training examples that `finish` evaluates networks on.
     """
     update_early_stopping = layout.map(trainer.update_early_stopping, (0, 0, 0, None, None))
@@ -96,8 +96,8 @@ def compiled(
 
     def evaluate(networks: Any, masks: Any, split: Any, mean_std: Any) -> Evaluation:
         sums = metric_sums((networks, masks), split, mean_std)
-        examples, tasks = sizes(split)
-        return layout.put(evaluation.mean_numpy(sums, examples, tasks=tasks))
+        labels = trainer.objective.labels_per_example
+        return layout.put(evaluation.mean_numpy(sums, examples(split), labels=labels))
 
     def measure(states: Any, masks: Any, dataset: Any, step: Any, last_eval_step: Any) -> Any:
         networks, mean_std = states.network, (dataset.mean, dataset.std)

@@ -90,7 +90,7 @@ def functions(
         layout,
         advance=advance,
         make_sums=_make_sums(trainer, layout, config),
-        sizes=lambda source: (source.examples, 1),
+        examples=lambda source: source.examples,
         train_subset=train_subset,
     )
     return dataclasses.replace(called, open_data=_open_data(trainer, layout, config))

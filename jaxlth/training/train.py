@@ -21,7 +21,7 @@ from jaxlth.data import Dataset, Split, augment
 from jaxlth.models import AUXILIARY_WEIGHT, BatchAxis, Model, Network
 from jaxlth.training import evaluation, losses, states
 from jaxlth.training.evaluation import Classifier, Evaluation, MetricSums
-from jaxlth.training.losses import Tasks
+from jaxlth.training.losses import Objective
 from jaxlth.training.states import NEVER, Best, Measured, State
 
 
@@ -45,6 +45,7 @@ class Trainer(NamedTuple):
     """
 
     batch_size: int
+    objective: Objective
     start: Callable[..., State]
     advance: Callable[..., State]
     measure: Callable[..., tuple[State, Measured]]
@@ -67,7 +68,7 @@ def make(
     normalize: Callable[..., jax.Array] = data.normalize,
     augmentation: Callable[..., jax.Array] = augment.none,
     batch_axis: BatchAxis | None = None,
-    tasks: Tasks = (),
+    objective: Objective | None = None,
 ) -> Trainer:
     """Return the training of `model` by `optimizer` as pure functions.
 
@@ -81,11 +82,11 @@ def make(
       normalize: (images, mean, std) -> inputs of the network; one of `data.NORMALIZERS`.
       augmentation: (images, key=) -> images; one of `augment.AUGMENTATIONS`.
       batch_axis: the devices that share each batch, if several do.
-      tasks: outputs of each task, as `data.Info` says; () for one task with all outputs.
+      objective: the loss, and the error; cross-entropy of one task if not given.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     batch_axis = batch_axis or BatchAxis("", 1)
-    classifier = Classifier(model, normalize, tasks)
+    classifier = Classifier(model, normalize, objective or losses.objective())
     train_step = _make_train_step(classifier, optimizer, batch_axis)
     order, batch_at = _make_batches(batch_size, augmentation, batch_axis)
     step, update = _make_single_steps(train_step, batch_at)
@@ -102,9 +103,10 @@ def make(
         has_best = state.best.step != NEVER
         return states.where_tree(has_best, state.best.network, state.network)
 
-    evaluate = _make_evaluate(metric_sums)
+    evaluate = _make_evaluate(metric_sums, classifier.objective.labels_per_example)
     return Trainer(
         batch_size=batch_size,
+        objective=classifier.objective,
         start=_make_start(optimizer, keep_best),
         advance=_make_advance(train_step, order, batch_at, batch_size),
         measure=_make_measure(evaluate, update_early_stopping),
@@ -141,19 +143,22 @@ def _make_start(
 
 def _make_loss(classifier: Classifier) -> Callable[..., tuple[jax.Array, Any]]:
     """Return (params, network, batch, mean_std, noise_key) -> (mean loss, batch statistics)."""
-    model, normalize, tasks = classifier
+    model, normalize, objective = classifier
+
+    def mean_loss(outputs: Any, labels: Any) -> jax.Array:
+        return jnp.mean(objective.per_example(outputs, labels))
 
     def loss_of(params: Any, network: Network, batch: Split, mean_std: Any, noise_key: Any):
         network = network._replace(params=params)
         inputs = normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
         if model.auxiliary is None:
             if model.noisy is None:
-                logits, stats = model.apply(network, inputs, True)
+                outputs, stats = model.apply(network, inputs, True)
             else:
-                logits, stats = model.noisy(network, inputs, noise_key)
-            return losses.mean(logits, batch.labels, tasks), stats
-        logits, aux_logits, stats = model.auxiliary(network, inputs)
-        loss, aux_loss = (losses.mean(each, batch.labels, tasks) for each in (logits, aux_logits))
+                outputs, stats = model.noisy(network, inputs, noise_key)
+            return mean_loss(outputs, batch.labels), stats
+        outputs, aux_outputs, stats = model.auxiliary(network, inputs)
+        loss, aux_loss = (mean_loss(each, batch.labels) for each in (outputs, aux_outputs))
         return loss + AUXILIARY_WEIGHT * aux_loss, stats
 
     return loss_of
@@ -268,15 +273,16 @@ def _make_single_steps(
     return step, update
 
 
-def _make_evaluate(metric_sums: Callable[..., MetricSums]) -> Callable[..., Evaluation]:
+def _make_evaluate(
+    metric_sums: Callable[..., MetricSums], labels_per_example: int
+) -> Callable[..., Evaluation]:
     """Return the function `evaluate` of a `Trainer`."""
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
         sums = evaluation.sum_over_split(
             lambda batch: metric_sums(network, mask, batch, (mean, std)), split
         )
-        count, tasks = split.labels.shape[0], evaluation.labels_per_example(split)
-        return evaluation.mean(sums, count, tasks=tasks)
+        return evaluation.mean(sums, split.labels.shape[0], labels=labels_per_example)
 
     return evaluate
 

@@ -78,6 +78,7 @@ class Untrained:
         def sums(start: Ticket, batch: Any, mean_std: Any) -> evaluation.MetricSums:
             return evaluation.metric_sums(experiment.classifier, *start, batch, mean_std)
 
+        self._labels = experiment.objective.labels_per_example
         self._sums = compiled_training.compiled(self._layout).make_sums(sums)
 
     def evaluations(self, starts: Iterable[Ticket]) -> Iterator[dict[str, Evaluation]]:
@@ -91,8 +92,9 @@ class Untrained:
         by_split: dict[str, list[Evaluation]] = {}
         for name, split in self._splits.items():
             sums = self._layout.take(self._sums(placed, split, self._mean_std), len(group))
-            count, each = len(split.labels), evaluation.labels_per_example(split)
-            by_split[name] = [evaluation.mean_numpy(one, count, tasks=each) for one in sums]
+            by_split[name] = [
+                evaluation.mean_numpy(one, len(split.labels), labels=self._labels) for one in sums
+            ]
         return [
             dict(zip(by_split, row, strict=True)) for row in zip(*by_split.values(), strict=True)
         ]
