@@ -26,6 +26,7 @@ import pathlib
 from collections.abc import Generator, Iterator
 
 from jaxlth import masks, settings, training
+from jaxlth.studies.config import check_accuracy
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import (
     LoadedExperiment,
@@ -56,6 +57,7 @@ def prepare(config: ThresholdMasksConfig) -> LoadedExperiment:
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
+    check_accuracy(config, "by which thresholds are chosen")
     experiment = load_experiment(config, prunable)
     steps = experiment.plan(1.0).steps
     settings.require(
