@@ -82,7 +82,7 @@ def change(
 def _around_zero(axes: Axes, lines: list[density_lines.DensityLine], reference: str) -> None:
     """Draw lines of percentage points, and the reference at zero."""
     nothing = pd.Series(dtype=float)
-    density_lines.plot_lines(axes, lines, nothing, "Change in accuracy (points)", False)
+    density_lines.plot_lines(axes, lines, nothing, "Change in accuracy (points)")
     axes.axhline(0, color=theme.GRAY, linestyle="--", linewidth=1, zorder=2)
     axes.set_yscale("symlog", linthresh=NEAR)
     low, high = (1.2 * end for end in axes.get_ylim())  # room for markers

@@ -73,7 +73,7 @@ def main(data_dir: str | None = None, points: int = 30, rounds: int = 7) -> int:
         "barest loop": lambda: np.array([bare(each, a, b, *ready) for each in places]),
         "landscape.errors_along": lambda: along(a, b, test, mean_std),
         "a job's pair, test and training examples": lambda: np.concatenate(
-            [group["test"] for group in line.errors(a, b, mask)]
+            [group["test_error"] for group in line.along(a, b, mask)]
         ),
     }
     errors = {name: np.asarray(run()) for name, run in variants.items()}

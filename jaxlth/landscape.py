@@ -125,8 +125,10 @@ def errors_along(
 def barrier(errors: jax.Array) -> jax.Array:
     """Return the error barrier of a path: its worst error less the mean of its ends.
 
+    Of losses along the path it is the loss barrier.
+
     Args:
-      errors: (points,) error in [0, 1] along the path, both ends included; two at least.
+      errors: (points,) error in [0, 1], or loss, along the path, both ends included; two at least.
 
     Returns:
       A scalar in the unit of `errors`, never negative.

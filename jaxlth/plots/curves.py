@@ -23,6 +23,8 @@ def training(
 ) -> Figure:
     """Return accuracy through training, one line per level, as in Figures 3-1 and 3-2.
 
+    Of curves without accuracy it is the loss.
+
     Tickets are solid; controls in `curves` are dashed, dotted or dash-dotted in the colour of their
     level. A replicate that diverged is left out (its accuracy is missing somewhere, or its test
     loss not finite); a line ends where the first of its replicates ends, so that it is a mean of
@@ -35,7 +37,7 @@ def training(
       densities: {level: density} for the legend, which otherwise has the levels.
       metric: the accuracy to draw, a column of `curves`.
     """
-    levels = _selected_levels(curves, levels)
+    levels, metric = _selected_levels(curves, levels), result_table.metric(curves, metric)
     if metric not in theme.AXIS_LABELS or metric not in curves or curves[metric].isna().all():
         raise ValueError(f"`metric` must be an accuracy that the curves hold; got {metric!r}.")
     curves = curves[curves["level"].isin(levels)]
@@ -49,14 +51,15 @@ def training(
             for level in levels
             for control in names
         ]
-        _set_limits(axes, [mean for mean in means if len(mean)])
+        _set_limits(axes, [mean for mean in means if len(mean)], metric)
         axes.set_xlabel("Training step")
         axes.set_ylabel(theme.AXIS_LABELS.get(metric, metric))
         axes.set_xlim(left=0)
         titles = {level: _level_title(level, densities) for level in levels}
         handles = [Line2D([], [], color=colors[level], label=titles[level]) for level in levels]
         handles += _control_handles(linestyles)
-        axes.legend(handles=handles, loc="lower right")
+        corner = "upper right" if result_table.is_loss(metric) else "lower right"
+        axes.legend(handles=handles, loc=corner)
     return figure
 
 
@@ -81,12 +84,12 @@ def _plot_control(
 ) -> pd.Series:
     """Plot one control of a level, and return its mean; empty if all replicates diverged."""
     rows = curves[(curves["level"] == level) & (curves["control"] == control)]
-    percents = _common_steps(rows, metric)
-    mean = percents.mean(axis=1)
-    if percents.empty:
+    values = _common_steps(rows, metric)
+    mean = values.mean(axis=1)
+    if values.empty:
         return mean
-    has_band = control == "ticket" and percents.shape[1] > 1
-    band = (percents.min(axis=1), percents.max(axis=1)) if has_band else None
+    has_band = control == "ticket" and values.shape[1] > 1
+    band = (values.min(axis=1), values.max(axis=1)) if has_band else None
     line: dict[str, Any] = {"color": color, "linestyle": linestyle, "zorder": 3}
     theme.plot_mean(axes, mean.index, mean, band, band_alpha=0.15, **line)
     return mean
@@ -107,24 +110,33 @@ def _level_colors(n: int) -> list:
 
 
 def _common_steps(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return percents (step, replicate) of complete replicates, at the steps that all have."""
-    percents = 100 * rows.pivot(index="step", columns="replicate", values=metric).astype(float)
+    """Return (step, replicate) values of complete replicates, at the steps that all have.
+
+    Accuracies are in percent.
+    """
+    scale = 1 if result_table.is_loss(metric) else 100
+    values = scale * rows.pivot(index="step", columns="replicate", values=metric).astype(float)
     is_missing = rows[metric].isna()
     if "test_loss" in rows:
         is_missing |= ~np.isfinite(rows["test_loss"].astype(float))
     incomplete = rows.loc[is_missing, "replicate"].unique()
-    return percents.drop(columns=incomplete).dropna()
+    return values.drop(columns=incomplete).dropna()
 
 
 def _level_title(level: int, densities: Mapping[int, float] | None) -> str:
     return f"{result_table.percent(densities[level])} %" if densities else f"level {level}"
 
 
-def _set_limits(axes: Axes, means: list[pd.Series]) -> None:
+def _set_limits(axes: Axes, means: list[pd.Series], metric: str) -> None:
     """Set the vertical limits to show training after its first fifth."""
     if not means:
         return
     values = pd.concat([mean[mean.index >= 0.2 * mean.index.max()] for mean in means])
+    if result_table.is_loss(metric):
+        low, high = values.min(), values.quantile(0.98)
+        margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+        return
     low, high = values.quantile(0.02), values.max()
     margin = max(0.08 * (high - low), 0.1)
     axes.set_ylim(low - margin, min(high + margin, 100.2))

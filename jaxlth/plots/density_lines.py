@@ -1,5 +1,6 @@
 """Lines against density: means with bands, the dense network, and limits of the axes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -42,11 +43,22 @@ def dense_values(results: pd.DataFrame, column: str) -> pd.Series:
     return result_table.survived(results[result_table.is_dense(results)], column).dropna()
 
 
-def plot_lines(
-    axes: Axes, lines: list[DensityLine], dense: pd.Series, title: str, is_accuracy: bool
+def plot_metric(
+    axes: Axes, lines: list[DensityLine], dense: pd.Series, metric: str, *, diverged: pd.Series
 ) -> None:
-    """Plot lines and the dense network; accuracies in percent, the interesting part visible."""
-    scale = 100 if is_accuracy else 1
+    """Plot lines of a metric, the interesting part visible, and note what is missing."""
+    is_loss = result_table.is_loss(metric)
+    title = theme.AXIS_LABELS.get(metric, metric)
+    plot_lines(axes, lines, dense, title, scale=1 if is_loss else 100)
+    if len(dense):
+        axes.set_ylim(*(_loss_limits if is_loss else _accuracy_limits)(lines, dense))
+    _note_missing(axes, lines, is_loss=is_loss, diverged=diverged)
+
+
+def plot_lines(
+    axes: Axes, lines: list[DensityLine], dense: pd.Series, title: str, *, scale: float = 1
+) -> None:
+    """Plot lines and the dense network, all values times a scale."""
     for line in lines:
         plot_line(axes, line._replace(points=line.points * scale))
     if len(dense):
@@ -55,8 +67,6 @@ def plot_lines(
     densities = [density for line in lines for density in line.points.index]
     axis_scales.density_axis(axes, densities, max_ticks=11 if is_single else 7)
     axes.set_ylabel(title)
-    if is_accuracy and len(dense):
-        _set_accuracy_limits(axes, lines, dense)
 
 
 def plot_line(axes: Axes, line: DensityLine) -> None:
@@ -81,8 +91,23 @@ def _plot_dense(axes: Axes, statistics: pd.Series) -> None:
     axes.axhline(mean, linestyle="--", linewidth=1, label="dense", zorder=2, **gray)
 
 
-def _set_accuracy_limits(axes: Axes, lines: list[DensityLine], dense: pd.Series) -> None:
-    """Set the vertical limits as `figures.accuracy` says, with a span of at least one point."""
+def _accuracy_limits(lines: list[DensityLine], dense: pd.Series) -> tuple[float, float]:
+    """Return the vertical limits that `figures.accuracy` describes, in percent."""
+    bottom, top = _limits(lines, dense, floor=0)
+    return 100 * bottom, min(100 * top, 100.2)
+
+
+def _loss_limits(lines: list[DensityLine], dense: pd.Series) -> tuple[float, float]:
+    """Return the vertical limits of losses: twice the dense loss is like ten points of accuracy."""
+    unit = 10 * abs(dense.mean()) or 1.0
+    ends = {"min": "max", "max": "min"}
+    flipped = [line._replace(points=(-line.points / unit).rename(columns=ends)) for line in lines]
+    bottom, top = _limits(flipped, -dense / unit, floor=-math.inf)
+    return -unit * top, -unit * bottom
+
+
+def _limits(lines: list[DensityLine], dense: pd.Series, *, floor: float) -> tuple[float, float]:
+    """Return the limits of values of which more is better, with a span of at least one point."""
     center = dense.mean()
     medians = pd.concat([line.points["median"] for line in lines])
     tickets = pd.concat([line.points["median"] for line in lines if line.is_ticket] or [medians])
@@ -91,16 +116,20 @@ def _set_accuracy_limits(axes: Axes, lines: list[DensityLine], dense: pd.Series)
     deepest = center - min(minima.min(), dense.min())
     bottom = center - (deepest if deepest <= 2.5 * drop else drop)
     top = max(pd.concat([line.points["max"] for line in lines]).max(), dense.max())
-    bottom = max(min(bottom, top - 0.01), 0)
+    bottom = max(min(bottom, top - 0.01), floor)
     margin = 0.05 * (top - bottom)
-    axes.set_ylim(100 * (bottom - margin), min(100 * (top + margin), 100.2))
+    return bottom - margin, top + margin
 
 
-def note_missing(axes: Axes, lines: list[DensityLine], *, diverged: pd.Series) -> None:
-    """Note above the panel how many points lie below it, and how many networks diverged."""
-    bottom, _ = axes.get_ylim()
-    below = sum(int((100 * line.points["mean"] < bottom).sum()) for line in lines)
-    notes = [f"{below} point{'s' if below > 1 else ''} below the axis"] if below else []
+def _note_missing(
+    axes: Axes, lines: list[DensityLine], *, is_loss: bool, diverged: pd.Series
+) -> None:
+    """Note above the panel how many points lie beyond it, and how many networks diverged."""
+    bottom, top = axes.get_ylim()
+    means = pd.concat([line.points["mean"] for line in lines])
+    beyond = int((means > top).sum() if is_loss else (100 * means < bottom).sum())
+    where = "above" if is_loss else "below"
+    notes = [f"{beyond} point{'s' if beyond > 1 else ''} {where} the axis"] if beyond else []
     if diverged.any():
         notes.append(f"{diverged.sum()} of {len(diverged)} networks diverged")
     theme.note(axes, "; ".join(notes))

@@ -42,6 +42,9 @@ def accuracy(
 ) -> Figure:
     """Return accuracy against density, one line per control, as in Figure 3-7.
 
+    Of results without accuracy it is the loss, and all that is said here holds the other way up,
+    twice the loss of the dense network in place of ten points below it.
+
     The dashed gray line and its band are the dense network. The vertical axis shows tickets down to
     ten points below dense and controls down to three times the loss that three quarters of all
     points stay within (at least one point), unless everything fits into 2.5 times that: one failed
@@ -53,18 +56,14 @@ def accuracy(
       metric: the accuracy to draw, a column of `results`.
       labels: {control: name in the legend} where it is to differ from the usual name.
     """
+    metric = result_table.metric(results, metric)
     result_table.check(results, metric)
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
         lines = density_lines.control_lines(results, metric, labels or {})
-        density_lines.plot_lines(
-            axes,
-            lines,
-            density_lines.dense_values(results, metric),
-            theme.AXIS_LABELS.get(metric, metric),
-            True,
-        )
-        density_lines.note_missing(axes, lines, diverged=results["nan_step"].notna())
+        dense = density_lines.dense_values(results, metric)
+        diverged = results["nan_step"].notna()
+        density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
         theme.legend(axes)
     return figure
 
@@ -84,6 +83,7 @@ def accuracy_of(
         if "ticket" not in set(results["control"]) and results["control"].nunique() != 1:
             raise ValueError("`runs` must hold tables with tickets, or with one control each.")
     first = next(iter(runs.values()))
+    metrics = [result_table.metric(first, metric) for metric in metrics]
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=len(metrics))
         for axes, metric in zip(panels, metrics, strict=True):
@@ -98,34 +98,29 @@ def accuracy_of(
                         name, style, density_lines.statistics(rows, metric), control == "ticket"
                     )
                 )
-            density_lines.plot_lines(
-                axes,
-                lines,
-                density_lines.dense_values(first, metric),
-                theme.AXIS_LABELS.get(metric, metric),
-                True,
-            )
+            dense = density_lines.dense_values(first, metric)
             diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
-            density_lines.note_missing(axes, lines, diverged=diverged)
+            density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
         theme.legend(panels[0])
     return figure
 
 
 def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = None) -> Figure:
     """Return the step of least validation loss (left) and the test accuracy there (Figure 3-8)."""
-    result_table.check(results, "best_test_accuracy")
+    metric = result_table.metric(results, "best_test_accuracy")
+    result_table.check(results, metric)
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (left, right) = theme.new_figure(panels=2)
-        for axes, column, title in (
-            (left, "best_step", "Step of least validation loss"),
-            (right, "best_test_accuracy", theme.AXIS_LABELS["best_test_accuracy"]),
-        ):
-            lines = density_lines.control_lines(results, column, labels or {})
-            is_accuracy = axes is right
-            density_lines.plot_lines(
-                axes, lines, density_lines.dense_values(results, column), title, is_accuracy
-            )
-        density_lines.note_missing(right, lines, diverged=results["nan_step"].notna())
+        lines, best_lines = (
+            density_lines.control_lines(results, column, labels or {})
+            for column in ("best_step", metric)
+        )
+        dense, best_dense = (
+            density_lines.dense_values(results, column) for column in ("best_step", metric)
+        )
+        density_lines.plot_lines(left, lines, dense, "Step of least validation loss")
+        diverged = results["nan_step"].notna()
+        density_lines.plot_metric(right, best_lines, best_dense, metric, diverged=diverged)
         left.set_ylim(bottom=0)
         theme.legend(right)
     return figure

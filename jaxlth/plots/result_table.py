@@ -7,6 +7,8 @@ import pandas as pd
 
 from jaxlth.plots.control_styles import sort_controls
 
+NONE = pd.Series(dtype=float)  # a column without values
+
 
 def percent(density: float) -> str:
     """Return a density in percent as the papers print it, without the sign.
@@ -19,6 +21,30 @@ def percent(density: float) -> str:
     return f"{value:.3g}" if value >= 9.95 else f"{value:.2g}"
 
 
+def metric(results: pd.DataFrame, name: str) -> str:
+    """Return the metric that a table has for an accuracy: the loss, where no accuracy is defined.
+
+    A run has no accuracy where its loss, such as the squared error, says nothing of right and wrong
+    outputs: no network of it has a test accuracy, and some have a test loss.
+
+    Args:
+      results: a table of results or of curves.
+      name: an accuracy, "test_accuracy" for instance.
+
+    Example:
+      >>> metric(pd.DataFrame({"test_accuracy": [None], "test_loss": [0.5]}), "test_accuracy")
+      'test_loss'
+    """
+    accuracy, loss = (results.get(f"test_{kind}", NONE) for kind in ("accuracy", "loss"))
+    is_defined = accuracy.notna().any() or loss.isna().all()
+    return name if is_defined else name.replace("accuracy", "loss")
+
+
+def is_loss(metric: str) -> bool:
+    """Return whether a metric is a loss, of which less is better."""
+    return metric.endswith("loss")
+
+
 def controls(results: pd.DataFrame) -> list[str]:
     """Return the controls that occur, in the order in which they are listed."""
     return sort_controls(list(pd.unique(results["control"])))
@@ -26,9 +52,10 @@ def controls(results: pd.DataFrame) -> list[str]:
 
 def check(results: pd.DataFrame, metric: str, *, dense: bool = True) -> None:
     """Raise ValueError unless `results` are one run, with this metric and dense networks."""
-    if "accuracy" not in metric or metric not in results.columns:
-        accuracies = ", ".join(column for column in results.columns if "accuracy" in column)
-        raise ValueError(f"`metric` must be one of {accuracies}; got {metric!r}.")
+    kinds = ("accuracy", "loss")
+    if not metric.endswith(kinds) or metric not in results.columns:
+        metrics = ", ".join(column for column in results.columns if column.endswith(kinds))
+        raise ValueError(f"`metric` must be one of {metrics}; got {metric!r}.")
     if dense and not is_dense(results).any():
         raise ValueError("`results` hold no dense network (level 0, control 'ticket').")
     densities = results.groupby("level")["density"]

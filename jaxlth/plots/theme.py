@@ -27,11 +27,15 @@ STYLE_CYCLE = [  # of runs laid over each other
     *(LineStyle(BLUE, "o"), LineStyle(ORANGE, "s"), LineStyle(GREEN, "^")),
     *(LineStyle(RED, "D"), LineStyle(PURPLE, "v"), LineStyle(SKY, "P")),
 ]
-AXIS_LABELS = {  # by accuracy column
+AXIS_LABELS = {  # by metric
     "test_accuracy": "Test accuracy (%)",
     "train_accuracy": "Train accuracy (%)",
     "validation_accuracy": "Validation accuracy (%)",
     "best_test_accuracy": "Test accuracy at that step (%)",
+    "test_loss": "Test loss",
+    "train_loss": "Train loss",
+    "validation_loss": "Validation loss",
+    "best_test_loss": "Test loss at that step",
 }
 RC_PARAMS: dict[Any, Any] = {  # settings of matplotlib, in force while a figure is made
     "font.size": 9,
@@ -107,23 +111,25 @@ def legend(
     """Add the legend at a location, in the order in which the lines end at the right.
 
     A line whose last point is NaN counts as ending at `missing`. The title of an invisible line
-    says why nothing is visible: the line lies below the axis, or it has no point (`no_points`).
+    says why nothing is visible: the line lies beyond the axis, or it has no point (`no_points`).
     """
     handles, titles = axes.get_legend_handles_labels()
     heights = [np.asarray(h.get_ydata(), float) for h in handles if isinstance(h, Line2D)]
     last = [missing if math.isnan(height[-1]) else height[-1] for height in heights]
-    bottom, _ = axes.get_ylim()
     titles = [
-        title + _invisible_note(height, bottom, no_points)
+        title + _invisible_note(height, axes.get_ylim(), no_points)
         for title, height in zip(titles, heights, strict=True)
     ]
     order = sorted(range(len(handles)), key=lambda i: -last[i])
     axes.legend([handles[i] for i in order], [titles[i] for i in order], loc=location)
 
 
-def _invisible_note(heights: np.ndarray, bottom: float, no_points: str) -> str:
+def _invisible_note(heights: np.ndarray, limits: tuple[float, float], no_points: str) -> str:
     """Return what the legend adds to the title of an invisible line."""
     finite = heights[~np.isnan(heights)]
     if len(finite) == 0:
         return no_points
+    bottom, top = limits
+    if finite.min() > top:
+        return " (above the axis)"
     return " (below the axis)" if finite.max() < bottom else ""

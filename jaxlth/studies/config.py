@@ -12,6 +12,7 @@ from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
+ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
 Scope = Literal["global", "layerwise"]
 MOST_NETWORKS = 100_000  # each has a folder of its run
 LEVELS = ranges.at_least(0, most=1000, why="each level trains all networks again")
@@ -117,6 +118,20 @@ def check_shared_effects(config: Any) -> None:
         "synchronized_statistics",
         models.has_batch_norm(config.model.name),
         f"on {config.model.name}, which has no batch norm",
+    )
+
+
+def check_accuracy(config: StudyConfig, why: str) -> None:
+    """Raise ValueError where networks of a config have no accuracy.
+
+    Args:
+      config: of a study that compares accuracies.
+      why: what it needs them for, as the end of a sentence.
+    """
+    loss, error = getattr(config, "loss", ENTROPIES[0]), getattr(config, "error", "")
+    settings.require(
+        loss in ENTROPIES or bool(error),
+        f"`loss` must have an accuracy, or `error` be given, {why}; got {loss} alone.",
     )
 
 

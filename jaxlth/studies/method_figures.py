@@ -28,6 +28,7 @@ def accuracy(
 ) -> Figure:
     """Return accuracy against density: a panel for each schedule, a line for each score.
 
+    Of results without accuracy it is the loss.
     As in Frankle 2023, Figures 5-4, 5-5 and 5-7 to 5-10, and Lutz & Manai 2022, Figures 5.1 to 5.5.
     Lines are means over replicates, bands reach from the least to the most; dashed is the dense
     network.
@@ -38,6 +39,7 @@ def accuracy(
       line: the column that lines of a panel differ in; None for all that methods differ in besides.
       metric: the accuracy to draw, a column of `results`.
     """
+    metric = result_table.metric(results, metric)
     rows = method_summary.tickets(results)
     dense, pruned = rows[rows["level"] == 0], rows[rows["level"] > 0]
     if pruned.empty:
@@ -85,9 +87,8 @@ def _plot_panel(
     diverged: pd.Series,
 ) -> None:
     """Plot lines and the dense network, at most as many lines as remain readable."""
-    best = _best(lines)
-    density_lines.plot_lines(axes, best, reference, theme.AXIS_LABELS.get(metric, metric), True)
-    density_lines.note_missing(axes, best, diverged=diverged)
+    best = _best(lines, is_loss=result_table.is_loss(metric))
+    density_lines.plot_metric(axes, best, reference, metric, diverged=diverged)
     theme.legend(axes, location="best")
     if len(lines) > len(best):
         hidden = len(lines) - len(best)
@@ -105,8 +106,13 @@ def steps(results: pd.DataFrame) -> Figure:
     References:
       Frankle 2023, Figures 5-12 and 5-14.
     """
+    metric = result_table.metric(results, "test_accuracy")
+    name, scale = ("Test loss", 1) if result_table.is_loss(metric) else ("Test accuracy (%)", 100)
     rows = method_summary.tickets(results)
-    rows = rows.assign(method=rows["score"] + ", " + rows["schedule"])
+    rows = rows.assign(
+        method=rows["score"] + ", " + rows["schedule"],
+        value=scale * result_table.survived(rows, metric),
+    )
     after_start = rows[rows["prune_step"] > 0]
     if after_start.empty:
         raise ValueError("`results` have no ticket pruned after initialisation.")
@@ -122,15 +128,14 @@ def steps(results: pd.DataFrame) -> Figure:
             axes.set_xscale("symlog", linthresh=max(after_start["prune_step"].min(), 1))
             axes.set_title(method, loc="left", fontsize=9)
             axes.set_xlabel("Pruned at step")
-            axes.set_ylabel(f"Test accuracy (%), {result_table.percent(lowest)} % of weights")
+            axes.set_ylabel(f"{name}, {result_table.percent(lowest)} % of weights")
         all_axes[0].legend()
     return figure
 
 
 def _plot_by_step(axes: Axes, rows: pd.DataFrame, ablation: Any) -> None:
-    """Plot accuracy by the step at which an ablation prunes."""
-    percents = 100 * result_table.survived(rows, "test_accuracy")
-    points = percents.groupby(rows["prune_step"]).agg(["mean", "min", "max"])
+    """Plot the column `value` by the step at which an ablation prunes."""
+    points = rows["value"].groupby(rows["prune_step"]).agg(["mean", "min", "max"])
     color, marker = method_styles.LINE_STYLES[ablation]
     band = (points["min"], points["max"])
     line: dict[str, Any] = {"marker": marker, "label": _ablation_title(ablation)}
@@ -195,14 +200,17 @@ def _line_names(rows: pd.DataFrame, *, exclude: str) -> pd.Series:
     return rows.apply(name, axis=1)
 
 
-def _best(lines: list[density_lines.DensityLine]) -> list[density_lines.DensityLine]:
-    """Return the lines in their order; if there are too many, those with the highest last mean."""
+def _best(
+    lines: list[density_lines.DensityLine], *, is_loss: bool
+) -> list[density_lines.DensityLine]:
+    """Return the lines in their order; if there are too many, those with the best last mean."""
 
-    def last_mean(line: density_lines.DensityLine) -> float:
+    def badness(line: density_lines.DensityLine) -> float:
         means = line.points["mean"].dropna()
-        return float(means.iloc[-1]) if len(means) else -math.inf
+        last = float(means.iloc[-1]) if len(means) else math.inf
+        return last if is_loss or not len(means) else -last
 
-    best = sorted(range(len(lines)), key=lambda i: -last_mean(lines[i]))[:MAX_LINES]
+    best = sorted(range(len(lines)), key=lambda i: badness(lines[i]))[:MAX_LINES]
     return [lines[i] for i in sorted(best)]
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from rich.table import Table
 
 from jaxlth.plots import result_table
-from jaxlth.studies import method_styles, tables
+from jaxlth.studies import method_styles, metrics, tables
 
 SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
 
@@ -34,19 +34,21 @@ def tickets(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(
-    results: pd.DataFrame, *, tolerance: float, baseline: str | None = None
+    results: pd.DataFrame, *, tolerance: float, baseline: str | None = None, losses: bool = False
 ) -> pd.DataFrame:
     """Return a row for each method and density: accuracies over the replicates.
 
     Columns: control, density, mean, min, max, n (replicates that did not diverge), matches
-    (whether the mean loses at most `tolerance` of that of the dense network) and, with a baseline,
-    p: of Welch's t-test against it at the same density, two-sided; NaN for fewer than two
-    replicates.
+    (whether the mean loses at most `tolerance` of that of the dense network; see `metrics`) and,
+    with a baseline, p: of Welch's t-test against it at the same density, two-sided; NaN for fewer
+    than two replicates. Of results without accuracy they are of test losses. With `losses`, loss,
+    the mean test loss.
 
     Args:
       results: the table of results of one run.
       tolerance: how far below the dense mean still matches, in [0, 1].
       baseline: a method that others are tested against, such as "snip-before-rounds".
+      losses: whether the loss is summed up beside the accuracy.
 
     Raises:
       ValueError: the results have no such baseline.
@@ -54,30 +56,39 @@ def summary(
     References:
       Lutz & Manai 2022, section 4.3.
     """
+    metric = result_table.metric(results, metrics.ACCURACY)
     rows = _sort_methods(tickets(results))
-    rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
-    groups = rows.groupby(["control", "density"], sort=False)["accuracy"]
-    table = groups.agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"}).reset_index()
-    dense = reference(rows[rows["level"] == 0])["accuracy"].mean()
-    table["matches"] = tables.matching(table["mean"], dense, tolerance)
+    rows = rows.assign(value=result_table.survived(rows, metric))
+    by = rows.groupby(["control", "density"], sort=False)
+    table = by["value"].agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"})
+    if losses:
+        rows = rows.assign(value=result_table.survived(rows, "test_loss"))
+        table["loss"] = rows.groupby(["control", "density"], sort=False)["value"].mean()
+    table = table.reset_index()
+    dense = result_table.survived(reference(rows[rows["level"] == 0]), metric).mean()
+    table["matches"] = metrics.matching(table["mean"], dense, tolerance, metric)
     if baseline is None:
         return table
     if baseline not in set(table["control"]):
         raise ValueError(f"`baseline` must be a method of the results; got {baseline!r}.")
-    accuracies = test_accuracies(results)
+    values = test_accuracies(results)
     none = np.array([])
     table["p"] = [
-        welch(accuracies[row.control, row.density], accuracies.get((baseline, row.density), none))
+        welch(values[row.control, row.density], values.get((baseline, row.density), none))
         for row in table.itertuples()
     ]
     return table
 
 
 def test_accuracies(results: pd.DataFrame) -> dict[Any, np.ndarray]:
-    """Return {(control, density): test accuracies of the replicates that did not diverge}."""
+    """Return {(control, density): test accuracies of the replicates that did not diverge}.
+
+    Of results without accuracy they are test losses.
+    """
     rows = tickets(results)
-    rows = rows.assign(accuracy=result_table.survived(rows, "test_accuracy"))
-    groups = rows.groupby(["control", "density"])["accuracy"]
+    metric = result_table.metric(results, metrics.ACCURACY)
+    rows = rows.assign(value=result_table.survived(rows, metric))
+    groups = rows.groupby(["control", "density"])["value"]
     return {key: group.dropna().to_numpy() for key, group in groups}
 
 
@@ -106,25 +117,43 @@ def mean_table(summary: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order, sorted(table.columns, reverse=True)].round(2)
 
 
-def render(summary: pd.DataFrame, *, tolerance: float) -> Table:
-    """Return the summary as a table for a terminal: mean accuracies in percent."""
+def render(
+    summary: pd.DataFrame, *, metric: str = metrics.ACCURACY, tolerance: float, token: str = ""
+) -> Table:
+    """Return the summary as a table for a terminal: mean accuracies in percent, or losses.
+
+    Args:
+      summary: what `summary` returned, with losses for a language model.
+      metric: the accuracy, or loss, that was summed up.
+      tolerance: how far from the dense mean still matches.
+      token: what a token of a language model is; "" for other networks.
+    """
     means = mean_table(summary)
-    matches = summary.pivot(index="control", columns="density", values="matches")
+    rows = {(row["control"], row["density"]): row for _, row in summary.iterrows()}
     n = int(summary["n"].max())
-    unit = "Accuracy in percent" + (f", mean of {n} replicates." if n > 1 else ".")
-    legend = f"\n* matches the dense network{tables.within(tolerance)}."
-    caption = unit + (legend if (summary["control"].str.startswith("dense")).any() else "")
-    table = tables.plain(caption)
+    unit = metrics.unit_of(metric, token) + (f", mean of {n} replicates." if n > 1 else ".")
+    lines = [unit, *metrics.below(token)]
+    if (summary["control"].str.startswith("dense")).any():
+        lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")
+    table = tables.plain("\n".join(lines))
     table.add_column("method", overflow="fold")
     for density in means.columns:
         table.add_column(f"{result_table.percent(density)} %", justify="right", no_wrap=True)
-    for method, row in means.iterrows():
-        cells = []
-        for density, value in row.items():
-            star = "*" if density != 1 and matches.loc[method, density] is True else ""
-            cells.append("- " if pd.isna(value) else f"{value:.2f}{star or ' '}")
+    for method, values in means.iterrows():
+        cells = [
+            "- " if pd.isna(value) else _cell(value, rows[method, density], metric)
+            for density, value in values.items()
+        ]
         table.add_row(str(method), *cells)
     return table
+
+
+def _cell(value: float, row: pd.Series, metric: str) -> str:
+    """Return the mean of a method at a density, and below it what there is of its loss."""
+    star = "*" if row["density"] != 1 and row["matches"] else " "
+    loss = f"\n{metrics.loss_and_bits(row['loss'])} " if "loss" in row else ""
+    text = metrics.number(row["mean"], metric) if result_table.is_loss(metric) else f"{value:.2f}"
+    return f"{text}{star}{loss}"
 
 
 def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
@@ -144,7 +173,7 @@ def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
     return table
 
 
-def sentence(summary: pd.DataFrame) -> str:
+def sentence(summary: pd.DataFrame, *, metric: str = metrics.ACCURACY) -> str:
     """Return in one sentence which method is best at each density.
 
     Example:
@@ -155,15 +184,18 @@ def sentence(summary: pd.DataFrame) -> str:
     """
     dense = summary.loc[summary["control"] == "dense", "mean"]
     start = (
-        f"The dense network reaches {tables.in_percent(dense.iloc[0])} %. " if len(dense) else ""
+        f"The dense network reaches {metrics.with_unit(dense.iloc[0], metric)}. "
+        if len(dense)
+        else ""
     )
     pruned = summary[(summary["density"] < 1) & summary["mean"].notna()]
     if pruned.empty:
         return f"{start}No ticket was trained."
-    best = pruned.loc[pruned.groupby("density")["mean"].idxmax()]
+    best = pruned.loc[metrics.best(pruned.groupby("density")["mean"], metric)]
     best = best.sort_values("density", ascending=False)
     clauses = [
-        f"at {result_table.percent(row.density)} %: {row.control} ({tables.in_percent(row.mean)} %)"
+        f"at {result_table.percent(row.density)} %: {row.control} "
+        f"({metrics.with_unit(row.mean, metric)})"
         for row in best.itertuples()
     ]
     return f"{start}Best {'; '.join(clauses)}."

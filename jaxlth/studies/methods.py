@@ -8,19 +8,21 @@ import pandas as pd
 from rich.table import Table
 
 from jaxlth import masks, store, trees
-from jaxlth.plots import mask_plots
+from jaxlth.plots import mask_plots, result_table
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
-from jaxlth.studies import method_figures, method_summary, run_info, ticket_checks
+from jaxlth.studies import method_figures, method_summary, metrics, run_info, ticket_checks
 from jaxlth.studies.study import Draw, Summary, TicketName
 
 
-def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
+def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
     """Return the table of mean accuracies by method and density, and its sentence."""
     del width
-    methods = method_summary.summary(frame, tolerance=tolerance)
+    metric, token = result_table.metric(frame, metrics.ACCURACY), run_info.token(path)
+    methods = method_summary.summary(frame, tolerance=tolerance, losses=bool(token))
     return Summary(
-        method_summary.render(methods, tolerance=tolerance), method_summary.sentence(methods)
+        method_summary.render(methods, metric=metric, tolerance=tolerance, token=token),
+        method_summary.sentence(methods, metric=metric),
     )
 
 

@@ -49,7 +49,8 @@ class Results:
         """Return the summary that the command prints: a table and a sentence.
 
         Args:
-          tolerance: a ticket matches if it loses at most this much of the dense accuracy.
+          tolerance: a ticket matches if it loses at most this much of the dense accuracy; without
+            an accuracy, if its loss exceeds the dense one by at most this share of it.
           width: of the text, in characters.
 
         Raises:

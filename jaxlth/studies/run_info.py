@@ -37,6 +37,20 @@ def setting(path: pathlib.Path, name: str) -> Any:
         return about["settings"][name]
 
 
+def loss(path: pathlib.Path) -> str:
+    """Return the loss that networks of a run are trained on; older runs have but one."""
+    return store.about_run(path)["settings"].get("loss", "cross-entropy")
+
+
+def token(path: pathlib.Path) -> str:
+    """Return what the language model of a run predicts, "character" or "token"; else ""."""
+    settings = store.about_run(path)["settings"]
+    if settings.get("loss") != "next-token":
+        return ""
+    name = settings["data"]["name"]
+    return "character" if name.partition(":")[0] == "text" else "token"
+
+
 def results(path: pathlib.Path) -> pd.DataFrame:
     """Return the table of results of a run.
 

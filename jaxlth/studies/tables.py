@@ -3,6 +3,9 @@
 A level *matches* where the mean accuracy over its replicates is at least the mean of the dense
 network (level 0, control "ticket") less a tolerance. A network that diverged (its `nan_step` is
 set) is left out of every mean and counted as failed.
+
+Where no accuracy is defined, it is the test loss; see `metrics.matching`. Tables of language models
+have loss and bits per character beside the accuracy per token.
 """
 
 from collections.abc import Sequence
@@ -14,25 +17,29 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from jaxlth.plots import control_styles, result_table
+from jaxlth.studies import metrics
+from jaxlth.studies.metrics import ACCURACY
 
 _GAP = 2  # blanks between two columns of a rendered table
-_ROUNDING = 1e-9  # so that 0.980 matches 0.982 less 0.002 in floating point
 
 
 def summary(
-    results: pd.DataFrame, *, metric: str = "test_accuracy", tolerance: float
+    results: pd.DataFrame, *, metric: str = ACCURACY, tolerance: float, losses: bool = False
 ) -> pd.DataFrame:
     """Return one row per level: what was kept, and how the ticket and each control did.
 
     Columns: `level`, `density`, `kept`; for each control C in the results `C_mean`, `C_min`,
     `C_max` (over the replicates that did not fail; NaN if there is none), `C_n` (how many those
     are) and `C_failed`; `matches` for the ticket and `C_matches` for the others, missing (NA) where
-    C was not trained at that level or no dense network survived.
+    C was not trained at that level or no dense network survived. With `losses`, `C_loss` too, the
+    mean test loss.
 
     Args:
       results: the table of results of one run, level 0 included.
-      metric: the accuracy to sum up, a column of `results`.
-      tolerance: how far below the dense mean still counts as matching, in [0, 1].
+      metric: the accuracy to sum up, or a loss, a column of `results`.
+      tolerance: how far below the dense mean still counts as matching, in [0, 1]; of a loss, how
+        far above it, as a share of it.
+      losses: whether the loss is summed up beside the accuracy.
 
     Raises:
       ValueError: no dense network, no such accuracy, or rows of more than one run.
@@ -56,13 +63,18 @@ def summary(
             failed.groupby(mine["level"]).sum().reindex(levels.index, fill_value=0)
         )
         trained = columns[f"{control}_n"] + columns[f"{control}_failed"] > 0
-        matches = matching(mean, dense, tolerance).astype("boolean")
+        matches = metrics.matching(mean, dense, tolerance, metric).astype("boolean")
         columns[matches_column(control)] = matches.where(trained & pd.notna(dense))
+        if losses:
+            loss = result_table.survived(mine, "test_loss").groupby(mine["level"]).mean()
+            columns[f"{control}_loss"] = loss.reindex(levels.index)
     return pd.DataFrame(columns).reset_index()
 
 
 def ends(results: pd.DataFrame) -> pd.DataFrame:
     """Return test accuracy in percent of the first and the last level, as the papers' tables do.
+
+    Of results without accuracy it is the test loss.
 
     Columns: `level`, `density`, `control`; `mean`, `min` and `max` over the `n` replicates that did
     not diverge.
@@ -72,28 +84,52 @@ def ends(results: pd.DataFrame) -> pd.DataFrame:
     """
     undilated = results[results["dilation"] == 1] if "dilation" in results else results
     rows = undilated[undilated["level"].isin([0, undilated["level"].max()])]
-    percents = 100 * result_table.survived(rows, "test_accuracy")
-    by = percents.groupby([rows[column] for column in ("level", "density", "control")])
-    return by.agg(["mean", "min", "max"]).round(2).assign(n=by.count()).reset_index()
+    metric = result_table.metric(rows, ACCURACY)
+    scale, digits = (1, 6) if result_table.is_loss(metric) else (100, 2)
+    values = scale * result_table.survived(rows, metric)
+    by = values.groupby([rows[column] for column in ("level", "density", "control")])
+    return by.agg(["mean", "min", "max"]).round(digits).assign(n=by.count()).reset_index()
 
 
-def render(summary: pd.DataFrame, *, tolerance: float, width: int = 80) -> Table:
+def render(
+    summary: pd.DataFrame,
+    *,
+    metric: str = ACCURACY,
+    tolerance: float,
+    width: int = 80,
+    token: str = "token",
+) -> Table:
     """Return the summary as a table for a terminal: density and accuracy in percent.
 
     A cell holds mean and (min-max); an asterisk marks a mean that matches the dense network. Where
-    that does not fit into `width`, weights are left out, then min-max go on a second line.
+    that does not fit into `width`, weights are left out, then min-max go on a second line. Below
+    stand loss and bits per token, where the summary has losses.
+
+    Args:
+      summary: what `summary` returned, with the same metric and tolerance.
+      metric: the accuracy, or loss, that was summed up.
+      tolerance: how far from the dense mean still counts as matching.
+      width: of the table in characters.
+      token: what a token of a language model is.
     """
     names = controls_of(summary)
-    caption = _caption(summary, names, tolerance)
+    has_losses = f"{names[0]}_loss" in summary
+    caption = _caption(summary, names, tolerance, metric, token if has_losses else "")
     for kept, lines in ((True, 1), (False, 1), (False, 2)):
-        table = _table(summary, names, kept=kept, lines=lines, caption=caption)
+        table = _table(summary, names, metric, kept=kept, lines=lines, caption=caption)
         if _width(table) <= width:
             break
     return table
 
 
 def _table(
-    summary: pd.DataFrame, names: Sequence[str], *, kept: bool, lines: int, caption: str
+    summary: pd.DataFrame,
+    names: Sequence[str],
+    metric: str,
+    *,
+    kept: bool,
+    lines: int,
+    caption: str,
 ) -> Table:
     table = plain(caption)
     for title in ["level", "density"] + ["weights"] * kept:
@@ -104,30 +140,38 @@ def _table(
     for _, row in summary.iterrows():
         cells = [str(int(row["level"])), f"{result_table.percent(row['density'])} %"]
         cells += [f"{int(row['kept']):,}"] * kept
-        table.add_row(*cells, *(_cell(row, name, lines) for name in names))
+        table.add_row(*cells, *(_cell(row, name, metric, lines) for name in names))
     return table
 
 
-def _cell(row: pd.Series, name: str, lines: int) -> str:
+def _cell(row: pd.Series, name: str, metric: str, lines: int) -> str:
     n, failed, matches = row[f"{name}_n"], row[f"{name}_failed"], row[matches_column(name)]
     if n == 0:
         return "failed" if failed else "-"
     star = row["level"] > 0 and pd.notna(matches) and bool(matches)
-    text = in_percent(row[f"{name}_mean"]) + ("*" if star else " ")
+    text = metrics.number(row[f"{name}_mean"], metric) + ("*" if star else " ")
     if n > 1:
-        low, high = in_percent(row[f"{name}_min"]), in_percent(row[f"{name}_max"])
+        low, high = (
+            metrics.number(row[f"{name}_min"], metric),
+            metrics.number(row[f"{name}_max"], metric),
+        )
         text += f"\n{low}-{high}" if lines == 2 else f" ({low}-{high})"
+    if f"{name}_loss" in row:
+        text += f"\n{metrics.loss_and_bits(row[f'{name}_loss'])}"
     return f"[green]{text}[/green]" if star else text
 
 
-def _caption(summary: pd.DataFrame, names: Sequence[str], tolerance: float) -> str:
+def _caption(
+    summary: pd.DataFrame, names: Sequence[str], tolerance: float, metric: str, token: str
+) -> str:
     counts = sorted({int(n) for name in names for n in summary[f"{name}_n"] if n > 0})
+    unit = metrics.unit_of(metric, token)
     if not counts:
-        return "Accuracy in percent."
+        return f"{unit}."
     many = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     what = "of one replicate" if counts == [1] else f"mean (min-max) of {many} replicates"
-    lines = [f"Accuracy in percent, {what}."]
-    lines.append(f"* matches the dense network{within(tolerance)}.")
+    lines = [f"{unit}, {what}.", *metrics.below(token)]
+    lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")
     failed = {name: int(summary[f"{name}_failed"].sum()) for name in names}
     if any(failed.values()):
         listed = ", ".join(
@@ -161,11 +205,6 @@ def plain(caption: str) -> Table:
     )
 
 
-def matching(accuracies: pd.Series, dense: float, tolerance: float) -> pd.Series:
-    """Return which accuracies lie at most `tolerance` below that of the dense network."""
-    return accuracies >= dense - tolerance - _ROUNDING
-
-
 def matches_column(control: str) -> str:
     """Return the column of a summary that says where a control matches."""
     return "matches" if control == "ticket" else f"{control}_matches"
@@ -174,14 +213,3 @@ def matches_column(control: str) -> str:
 def controls_of(summary: pd.DataFrame) -> list[str]:
     """Return the controls that a summary has, the ticket first."""
     return [column[: -len("_mean")] for column in summary.columns if column.endswith("_mean")]
-
-
-def within(tolerance: float) -> str:
-    """Return a tolerance as the end of "matches the dense network"."""
-    points = f"{100 * tolerance:.3g}"
-    return f" to within {points} point{'s' if points != '1' else ''}" if tolerance else ""
-
-
-def in_percent(value: float) -> str:
-    """Return an accuracy in percent as it is printed, without the sign."""
-    return f"{100 * value:.2f}"

@@ -57,7 +57,8 @@ class ImpConfig(StudyConfig):
     stop_density: Annotated[float | None, ranges.between(0, 1)] = settings.not_hashed(None)
     """Stop after the first level of at most this density, in (0, 1)."""
     stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1)] = settings.not_hashed(None)
-    """Stop after the first level whose tickets lose more accuracy on average, in (0, 1)."""
+    """Stop after the first level whose tickets lose more accuracy on average, in (0, 1); without an
+    accuracy, after the first whose loss exceeds the dense one by more, as a share of it."""
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time:
     the same training up to rounding. For lenet-300-100 and mlp."""

@@ -1,6 +1,7 @@
 """Learning speed: how long a network must be trained until it reaches the dense accuracy."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,9 @@ def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, No
       Frankle 2023, section 3.3.6: the least dilation is that network's learning speed.
     """
     lab, config = levels.lab, levels.config
-    dense = mean_accuracy(lab, config, 0, "test_accuracy")  # NaN, which nothing matches, if none
+    dense = mean_performance(
+        survivors(lab, config, 0), "test"
+    )  # NaN, which nothing matches, if none
     waiting = [
         (level, kind, replicate)
         for level, kinds in enumerate(starts)
@@ -42,9 +45,9 @@ def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, No
                 group,
                 lab.experiment.compile_training(dilation=dilation, restart_step=restart_step),
             )
-        accuracies = [lab.run.record(request.artifact)["test_accuracy"] for request in requests]
-        pairs = zip(waiting, accuracies, strict=True)
-        waiting = [network for network, accuracy in pairs if not accuracy >= dense]
+        reached = [performance(lab.run.record(request.artifact), "test") for request in requests]
+        pairs = zip(waiting, reached, strict=True)
+        waiting = [network for network, value in pairs if not value >= dense]
 
 
 def _by_restart(
@@ -58,9 +61,22 @@ def _by_restart(
     return list(groups.items())
 
 
-def mean_accuracy(lab: Lab, config: ImpConfig, level: int, split: str) -> float:
-    """Return the mean accuracy of a level's tickets that did not diverge; NaN if all did."""
+def survivors(lab: Lab, config: ImpConfig, level: int) -> list[dict[str, Any]]:
+    """Return the records of a level's tickets that did not diverge."""
     names = [level_artifacts.network(level, TICKET, each) for each in range(config.replicates)]
     records = [lab.run.record(name) for name in names if lab.run.has(name)]
-    accuracies = [record[split] for record in records if record["nan_step"] is None]
-    return float(np.mean(accuracies)) if accuracies else float("nan")
+    return [record for record in records if record["nan_step"] is None]
+
+
+def mean_performance(records: list[dict[str, Any]], split: str) -> float:
+    """Return the mean performance of networks; NaN if there are none."""
+    values = [performance(record, split) for record in records]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def performance(record: Mapping[str, Any], split: str) -> float:
+    """Return the accuracy of a network, or where none is defined minus its loss."""
+    accuracy, loss = record[f"{split}_accuracy"], record[f"{split}_loss"]
+    if accuracy is not None:
+        return accuracy
+    return float("nan") if loss is None else -loss

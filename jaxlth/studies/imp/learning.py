@@ -3,13 +3,15 @@
 import pandas as pd
 
 from jaxlth.plots import result_table
+from jaxlth.studies import metrics
 
 
 def least_dilations(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each network that was trained at the least dilation of its run, with its d*.
 
     A network matches at a dilation if its test accuracy is at least the mean of the dense networks
-    trained undilated, those that diverged aside. Training as long as the settings say counts as the
+    trained undilated, those that diverged aside; without an accuracy, if its test loss is at most
+    their mean. Training as long as the settings say counts as the
     dilation 1.
 
     Args:
@@ -21,10 +23,12 @@ def least_dilations(results: pd.DataFrame) -> pd.DataFrame:
     References:
       Frankle 2023, section 3.3.6 and Figure 3-9.
     """
-    accuracy = result_table.survived(results, "test_accuracy")
-    dense = accuracy[result_table.is_dense(results) & (results["dilation"] == 1)].mean()
+    metric = result_table.metric(results, metrics.ACCURACY)
+    values = result_table.survived(results, metric)
+    values = -values if result_table.is_loss(metric) else values
+    dense = values[result_table.is_dense(results) & (results["dilation"] == 1)].mean()
     keys = ["level", "density", "control", "replicate"]
     groups = [results[key] for key in keys]
-    matched = results["dilation"].where(accuracy >= dense).groupby(groups).min()
+    matched = results["dilation"].where(values >= dense).groupby(groups).min()
     least = results["dilation"].groupby(groups).min()
     return matched[least == results["dilation"].min()].rename("d_star").reset_index()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from jaxlth import graphs, store
-from jaxlth.plots import figures
+from jaxlth.plots import figures, result_table
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
-from jaxlth.studies import level_artifacts, level_figures, tables
+from jaxlth.studies import level_artifacts, level_figures, metrics, run_info, tables
 from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp import learning, sentences
@@ -28,12 +28,14 @@ from jaxlth.studies.train import Ticket
 
 def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
     """Return the table of accuracies by level, and how far tickets and controls match."""
-    summary = tables.summary(undilated(frame), tolerance=tolerance)
+    rows, token = undilated(frame), run_info.token(path)
+    metric = result_table.metric(rows, metrics.ACCURACY)
+    summary = tables.summary(rows, metric=metric, tolerance=tolerance, losses=bool(token))
     rewinds = setting(path, "after_pruning") == "rewind"
     rewind_step = setting(path, "rewind_step") if rewinds else None
     return Summary(
-        tables.render(summary, tolerance=tolerance, width=width),
-        sentences.sentence(summary, tolerance=tolerance, rewind_step=rewind_step),
+        tables.render(summary, metric=metric, tolerance=tolerance, width=width, token=token),
+        sentences.sentence(summary, metric=metric, tolerance=tolerance, rewind_step=rewind_step),
     )
 
 

@@ -14,7 +14,7 @@ import jax
 from jaxlth import masks, settings
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, network_names
-from jaxlth.studies.imp.dilation import dilate, mean_accuracy
+from jaxlth.studies.imp.dilation import dilate, mean_performance, survivors
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, Prune, Starts, keep_by_level
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
@@ -68,13 +68,17 @@ def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
 def lost_too_much(lab: Lab, config: ImpConfig, level: int) -> bool:
     """Return whether the tickets of a level lose more accuracy than the config allows.
 
-    It is the accuracy on the validation split, where there is one.
+    It is the accuracy on the validation split, where there is one. Where no accuracy is defined, it
+    is how far the loss exceeds that of the dense networks, as a share of it.
     """
     if config.stop_lost_accuracy is None:
         return False
-    split = "test_accuracy" if config.data.validation == 0 else "validation_accuracy"
-    lost = mean_accuracy(lab, config, 0, split) - mean_accuracy(lab, config, level, split)
-    return lost > config.stop_lost_accuracy
+    split = "test" if config.data.validation == 0 else "validation"
+    dense, tickets = survivors(lab, config, 0), survivors(lab, config, level)
+    reached = mean_performance(dense, split)
+    lost = reached - mean_performance(tickets, split)
+    is_of_losses = all(record["test_accuracy"] is None for record in dense)
+    return lost > config.stop_lost_accuracy * (abs(reached) if is_of_losses else 1)
 
 
 def complete(config: ImpConfig, path: pathlib.Path) -> bool:

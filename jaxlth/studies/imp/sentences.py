@@ -6,18 +6,25 @@ from typing import NamedTuple
 import pandas as pd
 
 from jaxlth.plots import control_styles, result_table
-from jaxlth.studies import tables
+from jaxlth.studies import metrics, tables
 
 
-def sentence(summary: pd.DataFrame, *, tolerance: float, rewind_step: int | None) -> str:
+def sentence(
+    summary: pd.DataFrame,
+    *,
+    metric: str = metrics.ACCURACY,
+    tolerance: float,
+    rewind_step: int | None,
+) -> str:
     """Return in one sentence how far down the tickets and the controls match the dense network.
 
     "Down to" names the sparsest level that matches, as Frankle does; denser levels that do not are
     named or counted behind it, so that the sentence never claims more than the table shows.
 
     Args:
-      summary: what `summary` returned, with the same tolerance.
-      tolerance: how far below the dense mean still counts as matching, in [0, 1].
+      summary: what `summary` returned, with the same metric and tolerance.
+      metric: the accuracy, or loss, that was summed up.
+      tolerance: how far from the dense mean still counts as matching, in [0, 1].
       rewind_step: the step whose weights the tickets restart from; they are called winning only for
         step 0. None where weights are not rewound (learning-rate rewinding, fine-tuning).
 
@@ -29,12 +36,12 @@ def sentence(summary: pd.DataFrame, *, tolerance: float, rewind_step: int | None
     left_out = _left_out(summary, names)
     if pd.isna(dense):
         return f"The dense network did not train{left_out}."
-    target = f"the dense network ({tables.in_percent(dense)} %)"
+    target = f"the dense network ({metrics.with_unit(dense, metric)})"
     if not (summary["level"] > 0).any():
         return f"Only {target} has been trained{left_out}."
-    target += tables.within(tolerance)
+    target += metrics.within(tolerance, metric)
     ticket = _reach(summary, "ticket")
-    clauses = [_ticket_clause(summary, ticket, target, rewind_step)]
+    clauses = [_ticket_clause(summary, metric, ticket, target, rewind_step)]
     verb = " do so"
     for control in names[1:]:
         reach = _reach(summary, control)
@@ -65,17 +72,17 @@ def _reach(summary: pd.DataFrame, control: str) -> _Reach:
 
 
 def _ticket_clause(
-    summary: pd.DataFrame, reach: _Reach, target: str, rewind_step: int | None
+    summary: pd.DataFrame, metric: str, reach: _Reach, target: str, rewind_step: int | None
 ) -> str:
     rewound = f" rewound to step {rewind_step}" if rewind_step else ""
     if not reach.matched:
         pruned = summary[summary["level"] > 0]
         if pruned["ticket_mean"].isna().all():
             return f"No ticket{rewound} matches {target}"
-        best = pruned.loc[pruned["ticket_mean"].idxmax()]
+        best = pruned.loc[metrics.best(pruned["ticket_mean"], metric)]
         reached = f"the best, at {result_table.percent(best['density'])} % of the weights, reaches"
-        highest = tables.in_percent(best["ticket_mean"])
-        return f"No ticket{rewound} matches {target}: {reached} {highest} %"
+        value = metrics.with_unit(best["ticket_mean"], metric)
+        return f"No ticket{rewound} matches {target}: {reached} {value}"
     who = "Winning tickets" if rewind_step == 0 else f"Tickets{rewound}"
     every = " at every level," if len(reach.matched) == len(reach.tried) else ""
     return f"{who} match {target}{every} {_down_to(reach, unit=' of the weights')}"

@@ -16,7 +16,7 @@ from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability import artifacts
-from jaxlth.studies.instability.comparison import LineEvaluator
+from jaxlth.studies.instability.comparison import SPLITS, LineEvaluator, Metrics
 from jaxlth.studies.instability.config import (
     DENSE,
     OF_IMP,
@@ -35,6 +35,7 @@ from jaxlth.studies.instability.networks import (
 )
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
+from jaxlth.training import fit
 
 
 class Analysis:
@@ -46,7 +47,7 @@ class Analysis:
         self._lab = lab
         self._networks = InstabilityNetworks(lab)
         self._experiment = lab.experiment
-        self._at_start = functools.lru_cache(maxsize=8)(self._errors_at_start)
+        self._at_start = functools.lru_cache(maxsize=8)(self._metrics_at_start)
         self._left = self._missing()  # networks and comparisons still to be made, at most
         self._every = compared_every(self.config, self._lab.compiled_training.plan.steps_per_epoch)
         self._line = LineEvaluator(
@@ -238,17 +239,14 @@ class Analysis:
             return common | {"test_instability": None, "train_instability": None}
         a, b = (self._network(name) for name in names)
         groups = []
-        for group in self._line.errors(a, b, start.mask):
+        for group in self._line.along(a, b, start.mask):
             groups.append(group)
-            yield self._progress(artifact, points=sum(len(each["test"]) for each in groups))
+            yield self._progress(artifact, points=sum(len(each["test_loss"]) for each in groups))
+        along = {name: np.concatenate([group[name] for group in groups]) for name in groups[0]}
         curve = {"alpha": self._line.alphas.tolist()}
-        comparison: dict[str, Any] = {}
-        for split in ("test", "train"):
-            errors = np.concatenate([group[split] for group in groups])
-            comparison[f"{split}_instability"] = float(landscape.barrier(jnp.asarray(errors)))
-            comparison[f"{split}_error"] = float(errors[[0, -1]].mean())
-            curve[f"{split}_error"] = errors.tolist()
-        comparison |= self._line.apart(a, b, start.mask) | self._way(spec, replicate, start, (a, b))
+        curve |= {name: list(map(fit.number, values)) for name, values in along.items()}
+        comparison = _barriers(along) | self._line.apart(a, b, start.mask)
+        comparison |= self._way(spec, replicate, start, (a, b))
         return common | comparison | {"curve": curve}
 
     def _way(
@@ -265,21 +263,19 @@ class Analysis:
             for twin in twins
         ]
         before = landscape.l2_distance(first.params, start.network.params, mask=start.mask)
-        errors, dense = self._at_start(spec, replicate)
+        metrics, dense = self._at_start(spec, replicate)
         return {
             "l2_from_initialization": float(before),
             "l2_to_end": float(np.mean(to_end)),
-            "test_error_at_start": errors["test"],
-            "train_error_at_start": errors["train"],
-            "dense_test_error_at_start": dense["test"],
-            "dense_train_error_at_start": dense["train"],
+            **{f"{name}_at_start": value for name, value in metrics.items()},
+            **{f"dense_{name}_at_start": value for name, value in dense.items()},
         }
 
-    def _errors_at_start(self, spec: NetworkSpec, replicate: int) -> tuple[Any, Any]:
-        """Return the errors of what twins start from, and of the dense network at that step."""
+    def _metrics_at_start(self, spec: NetworkSpec, replicate: int) -> tuple[Any, Any]:
+        """Return the metrics of what twins start from, and of the dense network at that step."""
         state = Ticket(self._networks.state(spec.step, replicate), self._experiment.prunable.dense)
         start = self._networks.start(spec, replicate)
-        return self._line.error(start), self._line.error(state)
+        return self._line.of_network(start), self._line.of_network(state)
 
     def _averaged(self, spec: NetworkSpec, length: str, replicate: int) -> dict[str, Any]:
         """Return how the mean of all twins does, and how they do themselves."""
@@ -295,14 +291,13 @@ class Analysis:
         if lost_at:
             return common | {"test_error": None, "train_error": None}
         networks = [self._network(name) for name in names]
-        mean = self._line.error(Ticket(landscape.average(networks), mask), estimate=True)
-        own = [self._line.error(Ticket(network, mask)) for network in networks]
-        return common | {
-            "test_error": mean["test"],
-            "train_error": mean["train"],
-            "twins_test_error": float(np.mean([each["test"] for each in own])),
-            "twins_train_error": float(np.mean([each["train"] for each in own])),
+        mean = self._line.of_network(Ticket(landscape.average(networks), mask), estimate=True)
+        twins = [self._line.of_network(Ticket(network, mask)) for network in networks]
+        means = {
+            f"twins_{name}": fit.number(np.mean(np.array([twin[name] for twin in twins], float)))
+            for name in mean
         }
+        return common | mean | means
 
     def _network(self, artifact: str) -> Network:
         return self.run.load(artifact, "network", self._experiment.prunable.like)
@@ -316,6 +311,22 @@ class Analysis:
     ) -> Progress:
         done = () if finished is None else (finished,)
         return Progress((artifact,), points, self.config.points, 0, done, self._left)
+
+
+def _barriers(along: Metrics) -> dict[str, float | None]:
+    """Return the barriers of error and loss on a line, and the means of its ends.
+
+    Without errors those are None.
+    """
+    numbers: dict[str, float | None] = {}
+    for split in SPLITS:
+        numbers |= {f"{split}_instability": None, f"{split}_error": None}
+        for metric, barrier in (("error", "instability"), ("loss", "loss_barrier")):
+            values = along.get(f"{split}_{metric}")
+            if values is not None:
+                numbers[f"{split}_{barrier}"] = fit.number(landscape.barrier(jnp.asarray(values)))
+                numbers[f"{split}_{metric}"] = fit.number(values[[0, -1]].mean())
+    return numbers
 
 
 def _counts(mask: masks.Mask) -> dict[str, Any]:

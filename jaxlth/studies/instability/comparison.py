@@ -1,8 +1,8 @@
 """How trained networks compare: along the lines between them, by their weights and outputs.
 
 Networks are evaluated in groups, as a layout places them: the points of a line side by side where
-that is faster. Errors are those of the test split ("test") and of examples evenly spaced over the
-training split ("train").
+that is faster. Errors and losses are those of the test split ("test") and of examples evenly spaced
+over the training split ("train"); there are no errors where the loss has none, as of a regression.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,9 +16,10 @@ from jaxlth.data import Split
 from jaxlth.models import Network
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.train import CompiledTraining, Ticket
-from jaxlth.training import evaluation
+from jaxlth.training import evaluation, fit
 
-Errors = dict[str, np.ndarray]  # {"test": (n,), "train": (n,)}, in [0, 1]
+SPLITS = ("test", "train")
+Metrics = dict[str, np.ndarray]  # {"test_error": (n,) in [0, 1], "test_loss": (n,), likewise train}
 
 
 class LineEvaluator:
@@ -46,8 +47,8 @@ class LineEvaluator:
         self._group = _Group(experiment, compiled_training, points)
         self._single = _Group(experiment, compiled_training, 1)
 
-    def errors(self, a: Network, b: Network, mask: masks.Mask) -> Iterator[Errors]:
-        """Yield the errors of the points from `a` to `b`, group after group."""
+    def along(self, a: Network, b: Network, mask: masks.Mask) -> Iterator[Metrics]:
+        """Yield errors and losses of the points from `a` to `b`, group after group."""
         group = self._group
         placed_masks = group.layout.place([mask])
         ends = group.layout.share((a, b))
@@ -56,15 +57,16 @@ class LineEvaluator:
             networks = group.between(*ends, group.layout.place(list(places)))
             if self._estimate:
                 networks = group.estimated(networks, placed_masks)
-            yield group.errors(networks, placed_masks, len(places))
+            yield group.metrics(networks, placed_masks, len(places))
 
-    def error(self, start: Ticket, *, estimate: bool = False) -> dict[str, float]:
-        """Return the errors of one network."""
+    def of_network(self, start: Ticket, *, estimate: bool = False) -> dict[str, float | None]:
+        """Return errors and losses of one network."""
         group = self._single
         network, mask = group.layout.place([start.network]), group.layout.place([start.mask])
         if estimate and self._estimate:
             network = group.estimated(network, mask)
-        return {name: float(errors[0]) for name, errors in group.errors(network, mask, 1).items()}
+        metrics = group.metrics(network, mask, 1)
+        return {name: fit.number(values[0]) for name, values in metrics.items()}
 
     def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, float]:
         """Return how far apart two networks are, in the columns of the table of results."""
@@ -73,7 +75,7 @@ class LineEvaluator:
             "cosine_distance": float(landscape.cosine_distance(a.params, b.params, mask=mask)),
         }
         for name, (classes, losses) in self._single.apart(a, b, mask).items():
-            distances[f"{name}_differences"] = int(classes)
+            distances |= {} if classes is None else {f"{name}_differences": int(classes)}
             distances[f"{name}_loss_l2"] = float(np.sqrt(losses))
         return distances
 
@@ -104,14 +106,16 @@ class _Group:
         self._disagreements = summing(evaluation.disagreement)
         self._statistics = summing(evaluation.batch_stats_sums)
 
-    def errors(self, networks: Any, placed_masks: Any, count: int) -> Errors:
-        """Return the errors of the first `count` networks of a group, on each split."""
-        errors = {}
+    def metrics(self, networks: Any, placed_masks: Any, count: int) -> Metrics:
+        """Return errors and losses of the first `count` networks of a group, on each split."""
+        metrics = {}
         for name, split in self._splits.items():
             sums = self._sums_of_metrics((networks, placed_masks), split, self._mean_std)
-            right = [int(each.correct) for each in self.layout.take(sums, count)]
-            errors[name] = 1 - np.array(right) / _examples(split)
-        return errors
+            losses, correct = zip(*self.layout.take(sums, count), strict=True)
+            if correct[0] is not None:  # else no error is defined
+                metrics[f"{name}_error"] = 1 - np.array(correct, float) / _examples(split)
+            metrics[f"{name}_loss"] = np.array(losses, float) / _examples(split)
+        return metrics
 
     def apart(self, a: Network, b: Network, mask: masks.Mask) -> dict[str, Any]:
         """Return, for each split, what `evaluation.disagreement` sums up."""

@@ -93,7 +93,8 @@ class InstabilityConfig(StudyConfig):
     """Analyse all steps, one after another until the first of --networks is stable (first), or find
     that step by bisection."""
     threshold: Annotated[float, ranges.between(0, 1)] = settings.not_hashed(0.02)
-    """Instability below which a network is stable, in (0, 1)."""
+    """Instability below which a network is stable, in (0, 1); of networks without an error, the
+    loss barrier as a share of the loss."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
     one_shot: bool = False

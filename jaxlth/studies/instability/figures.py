@@ -1,7 +1,7 @@
 """Figures of instability analysis, made only from stored results.
 
 Lines are means over all pairs of twins of all replicates, bands their standard deviation; solid on
-the test split, dashed on the training split.
+the test split, dashed on the training split. Where no error is defined, the loss takes its place.
 
 References:
   Frankle 2023, chapter 4.
@@ -17,8 +17,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxlth.plots import axis_scales, control_styles, result_table, theme
-from jaxlth.studies import tables
-from jaxlth.studies.instability.summary import DENSE, first_step, pairs, principal, reference
+from jaxlth.studies import metrics
+from jaxlth.studies.instability.summary import (
+    BY_LOSS,
+    DENSE,
+    Measure,
+    first_step,
+    measure,
+    pairs,
+    principal,
+    reference,
+    stable,
+)
 
 DISTANCES = {
     "l2_distance": "L2 distance of weights",
@@ -34,7 +44,6 @@ WAY = {
     "l2_distance": "between the ends of twins",
 }
 SPLITS = {"test": "-", "train": "--"}
-_BARRIER = "Error barrier between twins (points)"
 _OF_SPLITS = (theme.STYLE_CYCLE[3], theme.STYLE_CYCLE[4])  # red and purple, as in the thesis
 
 
@@ -45,15 +54,18 @@ def instability(results: pd.DataFrame) -> Figure:
     dashed on the training split.
     """
     rows = pairs(results)
-    return _by_step(
-        rows, {f"{split}_instability": dash for split, dash in SPLITS.items()}, _BARRIER
-    )
+    by = measure(rows)
+    columns = {f"{split}_{by.barrier}": dash for split, dash in SPLITS.items()}
+    return _by_step(rows, columns, _barrier_label(by), scale=by.scale)
 
 
 def error(results: pd.DataFrame) -> Figure:
     """Return the error of twins by the step that they start from (Figures 4-16, 4-17, 4-20)."""
-    columns = {f"{split}_error": dash for split, dash in SPLITS.items()}
-    return _by_step(pairs(results), columns, "Error at the end of training (%)")
+    rows = pairs(results)
+    by = measure(rows)
+    columns = {f"{split}_{by.value}": dash for split, dash in SPLITS.items()}
+    name = "Loss at the end of training" if by == BY_LOSS else "Error at the end of training (%)"
+    return _by_step(rows, columns, name, scale=by.scale)
 
 
 def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
@@ -64,8 +76,9 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
       curves: the table of curves of the same run, which holds the lines.
     """
     rows = pairs(results)
+    by = measure(rows)
     rows = rows.assign(panel=rows["network"] + _from_step(rows))
-    rows = rows[rows["test_error"].notna()]
+    rows = rows[rows[f"test_{by.value}"].notna()]
     if rows.empty:
         raise ValueError("`results` have no pair of twins that did not diverge.")
     lines = curves.merge(rows[["unit", "panel"]], on="unit")
@@ -75,12 +88,12 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         for axes, name in zip(panels, shown, strict=True):
             of = lines[lines["panel"] == name]
             for (split, dash), (color, _) in zip(SPLITS.items(), _OF_SPLITS, strict=True):
-                by = 100 * of.groupby("alpha")[f"{split}_error"].agg(["mean", "std"])
-                _band(axes, by, color=color, dash=dash, label=split)
+                values = of.groupby("alpha")[f"{split}_{by.value}"].agg(["mean", "std"])
+                _band(axes, by.scale * values, color=color, dash=dash, label=split)
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Place on the line between twins")
-            axes.set_ylabel("Error (%)")
-            axes.set_ylim(bottom=0)
+            axes.set_ylabel("Loss" if by == BY_LOSS else "Error (%)")
+            axes.set_ylim(bottom=None if by == BY_LOSS else 0)
         panels[0].legend()
     return figure
 
@@ -94,6 +107,7 @@ def throughout(results: pd.DataFrame) -> Figure:
     rows = principal(pairs(results, at_end=False))
     if rows["compared_step"].nunique() == 1:
         raise ValueError("`results` compare twins only at the end; ask for --compare-every.")
+    by = measure(rows)
     names = list(dict.fromkeys(rows["network"]))
     steps = sorted(rows["step_k"].unique())
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
@@ -102,11 +116,11 @@ def throughout(results: pd.DataFrame) -> Figure:
         for axes, name in zip(panels, names, strict=True):
             for step, shade in zip(steps, shades, strict=True):
                 of = rows[(rows["network"] == name) & (rows["step_k"] == step)]
-                by = 100 * of.groupby("compared_step")["test_instability"].agg(["mean", "std"])
-                _band(axes, by, color=shade, label=f"from step {step}")
+                values = of.groupby("compared_step")[f"test_{by.barrier}"].agg(["mean", "std"])
+                _band(axes, by.scale * values, color=shade, label=f"from step {step}")
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Training step")
-            axes.set_ylabel(_BARRIER)
+            axes.set_ylabel(_barrier_label(by))
         panels[0].legend()
     return figure
 
@@ -119,9 +133,11 @@ def distances(results: pd.DataFrame) -> Figure:
     """
     rows = principal(pairs(results))
     names = list(dict.fromkeys(rows["network"]))
+    of_errors = measure(rows) != BY_LOSS
+    shown = {c: title for c, title in DISTANCES.items() if of_errors or "differences" not in c}
     with matplotlib.rc_context(theme.RC_PARAMS):
-        figure, panels = theme.new_figure(panels=len(DISTANCES))
-        for axes, (column, title) in zip(panels, DISTANCES.items(), strict=True):
+        figure, panels = theme.new_figure(panels=len(shown))
+        for axes, (column, title) in zip(panels, shown.items(), strict=True):
             _lines(axes, rows, names, column, scale=1)
             _step_axis(axes, rows)
             axes.set_title(title, loc="left", fontsize=9)
@@ -131,25 +147,26 @@ def distances(results: pd.DataFrame) -> Figure:
 
 
 def start(results: pd.DataFrame) -> Figure:
-    """Return where twins start: their error there, and three distances, by step.
+    """Return where twins start: their error there, or loss, and three distances, by step.
 
     References:
       Frankle 2023, Figures 4-31 to 4-33.
     """
     rows = principal(pairs(results))
-    names = list(dict.fromkeys(rows["network"]))
+    names, by = list(dict.fromkeys(rows["network"])), measure(rows)
+    title = "Test loss at step k" if by == BY_LOSS else "Test error at step k (%)"
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=1 + len(names))
-        _lines(panels[0], rows, names, "test_error_at_start", scale=100)
-        panels[0].set_title("Test error at step k (%)", loc="left", fontsize=9)
+        _lines(panels[0], rows, names, f"test_{by.value}_at_start", scale=by.scale)
+        panels[0].set_title(title, loc="left", fontsize=9)
         panels[0].legend(fontsize=7.5)
         for axes, name in zip(panels[1:], names, strict=True):
             of = rows[rows["network"] == name]
             for (column, label), (color, marker) in zip(
                 WAY.items(), theme.STYLE_CYCLE, strict=False
             ):
-                by = of.groupby("step_k")[column].agg(["mean", "std"])
-                _band(axes, by, color=color, marker=marker, label=label)
+                values = of.groupby("step_k")[column].agg(["mean", "std"])
+                _band(axes, values, color=color, marker=marker, label=label)
             axes.set_title(f"{name}: L2 distances", loc="left", fontsize=9)
             axes.set_ylim(bottom=0)
         for axes in panels:
@@ -170,9 +187,11 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
       tolerance: how far below dense still matches.
     """
     rows = principal(pairs(results))
+    by = measure(rows)
+    values = rows["test_loss"] if by == BY_LOSS else 1 - rows["test_error"]
     rows = rows.assign(
-        stable=rows["test_instability"] < threshold,
-        matches=tables.matching(1 - rows["test_error"], reference(results), tolerance),
+        stable=stable(rows[f"test_{by.barrier}"], rows["test_loss"], by, threshold),
+        matches=metrics.matching(values, reference(results, by), tolerance, by.metric),
     )
     sparse = rows[rows["control"] != DENSE]
     if sparse.empty:
@@ -195,6 +214,10 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
     return figure
 
 
+def _barrier_label(by: Measure) -> str:
+    return "Loss barrier between twins" if by == BY_LOSS else "Error barrier between twins (points)"
+
+
 def _from_step(rows: pd.DataFrame) -> pd.Series:
     several = rows["length"].nunique() > 1
     steps = ", from step " + rows["step_k"].astype(str)
@@ -213,8 +236,8 @@ def _medians(rows: pd.DataFrame, column: str) -> dict[float, float]:
     return {density: step if np.isfinite(step) else np.nan for density, step in medians.items()}
 
 
-def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
-    """Return columns by step, in percent: a panel for each size of network."""
+def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: float) -> Figure:
+    """Return columns by step, times a scale: a panel for each size of network."""
     rows = _both_at_0(rows)
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
@@ -232,7 +255,8 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
                     more = f" ({length})" if several else ""
                     label = f"{more}, {column.partition('_')[0]}"
                     alpha = 1.0 if length == "remaining" else 0.5
-                    _lines(axes, part, names, column, dash=dash, more=label, alpha=alpha)
+                    style: dict[str, Any] = {"dash": dash, "more": label, "alpha": alpha}
+                    _lines(axes, part, names, column, scale=scale, **style)
             _step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
@@ -260,7 +284,7 @@ def _lines(
     names: list[str],
     column: str,
     *,
-    scale: float = 100,
+    scale: float,
     dash: str = "-",
     more: str = "",
     alpha: float = 1.0,

@@ -3,13 +3,20 @@
 import pathlib
 
 import pandas as pd
+from rich.table import Table
 
 from jaxlth import store
 from jaxlth.plots.figures import Figure
+from jaxlth.studies import metrics, run_info, tables
+from jaxlth.studies.config import ENTROPIES
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import summary as instability
+from jaxlth.studies.instability.summary import BY_ERROR, BY_LOSS, Measure
 from jaxlth.studies.run_info import setting
 from jaxlth.studies.study import TOLERANCE, Figures, Summary
+
+_DEVIATIONS = ["test_loss_sd", "train_loss_sd"]
+_NAMES = {BY_ERROR: "accuracy", BY_LOSS: "loss"}
 
 
 def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
@@ -17,8 +24,105 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     del width
     threshold = setting(path, "threshold")
     summary = instability.summary(frame, threshold=threshold, tolerance=tolerance)
-    table = instability.render(summary, threshold=threshold, tolerance=tolerance)
+    unit = {"loss": run_info.loss(path), "token": run_info.token(path)}
+    table = render(summary, threshold=threshold, tolerance=tolerance, **unit)
     return Summary(table, instability.sentence(summary))
+
+
+def render(
+    summary: pd.DataFrame,
+    *,
+    threshold: float,
+    tolerance: float,
+    loss: str = "cross-entropy",
+    token: str = "",
+) -> Table:
+    """Return the summary as a table for a terminal: errors in percent, and below them losses.
+
+    Args:
+      summary: what `instability.summary` returned; without errors the table has but the losses,
+        without losses, as of older runs, but the errors.
+      threshold: instability below which a network is stable.
+      tolerance: how far from dense still matches.
+      loss: name of the loss.
+      token: what a token of a language model is; "" for other networks.
+    """
+    has_losses = summary["loss"].notna().any()
+    by = BY_LOSS if has_losses and summary["accuracy"].isna().all() else BY_ERROR
+    losses_below = has_losses and by == BY_ERROR
+    unit = " in nats" if loss in ENTROPIES else ""
+    caption = _caption(summary, by, unit, token, threshold, tolerance)
+    if losses_below:
+        bits = f", in nats and in bits per {token}" if token else ""
+        caption.insert(1, f"Below: mean loss barrier{unit}, and test loss{bits}.")
+    table = tables.plain("\n".join(caption))
+    several = summary["length"].nunique() > 1
+    table.add_column("network", overflow="fold")
+    titles = ["from step", "test", "train", _NAMES[by], "of mean"]
+    for title in ["twins train"] * several + titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for _, row in summary.iterrows():
+        cells = [str(row["network"]), *[str(row["length"])] * several, str(row["step_k"])]
+        numbers = _numbers(row, by, token, marks=("*" * row["stable"], "*" * row["matches"]))
+        if losses_below:
+            below = _numbers(row.drop(_DEVIATIONS), BY_LOSS, token)  # to leave names their room
+            numbers = map("\n".join, zip(numbers, below, strict=True))
+        table.add_row(*cells, *numbers)
+    return table
+
+
+def _caption(
+    summary: pd.DataFrame, by: Measure, unit: str, token: str, threshold: float, tolerance: float
+) -> list[str]:
+    """Return the lines below the table."""
+    n, lost = int(summary["n"].max()), int((summary["pairs"] - summary["n"]).sum())
+    what, value = "Error barrier between twins in points", metrics.unit_of(by.metric, token).lower()
+    stable = f"below {100 * threshold:g} points on the test set"
+    if by == BY_LOSS:
+        what, value = f"Loss barrier between twins{unit}", "test loss"
+        stable = f"below {100 * threshold:g} % of the test loss, as no error is defined"
+    lines = [
+        f"{what}, mean ± sd of {n} pairs; {value}, of the twins, and of the mean of their weights.",
+        f"* stable: {stable}.",
+        f"* of {_NAMES[by]}: matches the dense network{metrics.within(tolerance, by.metric)}.",
+    ]
+    return lines + [f"Left out because a twin diverged: {lost} pairs."] * bool(lost)
+
+
+def _numbers(
+    row: pd.Series, by: Measure, token: str, marks: tuple[str, str] = ("", "")
+) -> list[str]:
+    """Return barriers on both splits, and what the twins and the mean of their weights reach."""
+    test, train = (_barrier(row, split, by) for split in ("test", "train"))
+    name = _NAMES[by]
+    twins, mean = (_reached(row[column], by, token) for column in (name, f"mean_{name}"))
+    stable, matches = (mark or " " for mark in marks)
+    return [test + stable, train, twins + matches, mean]
+
+
+def _barrier(row: pd.Series, split: str, by: Measure) -> str:
+    name = split if by == BY_ERROR else f"{split}_loss"
+    mean, sd = row[f"{name}_mean"], row.get(f"{name}_sd")
+    if pd.isna(mean):
+        return "-"
+    if by == BY_LOSS:
+        return _loss(mean) + ("" if pd.isna(sd) else f" ± {_loss(sd)}")
+    return f"{100 * mean:.2f}" + ("" if pd.isna(sd) else f" ± {100 * sd:.2f}")
+
+
+def _loss(value: float) -> str:
+    """Return a barrier of losses to three decimals, a small one to two digits."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+
+
+def _reached(value: float, by: Measure, token: str) -> str:
+    if pd.isna(value):
+        return "-"
+    return (
+        metrics.loss_and_bits(value)
+        if by == BY_LOSS and token
+        else metrics.number(value, by.metric)
+    )
 
 
 def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:

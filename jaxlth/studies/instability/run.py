@@ -117,8 +117,10 @@ def search(steps: list[int], how: str) -> Generator[int, bool, None]:
 def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
     """Return whether the first of the networks asked for is stable at a step, at all its sizes.
 
-    That is so where the mean barrier on the test split over all pairs of twins is below the
-    threshold; a pair of which a twin, or what it starts from, diverged counts as unstable.
+    That is so where the mean error barrier on the test split over all pairs of twins is below the
+    threshold; where no error is defined, where the mean loss barrier is below the threshold as a
+    share of the mean loss of the twins. A pair of which a twin, or what it starts from, diverged
+    counts as unstable.
     """
     pairs = twin_pairs(config)
     for spec in network_specs(config, step):
@@ -129,11 +131,14 @@ def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
             for each in pairs
             for replicate in range(config.replicates)
         ]
-        barriers = [
-            run.record(artifact)["test_instability"] for artifact in units if run.has(artifact)
-        ]
-        missing = len(barriers) < len(units) or None in barriers
-        if missing or np.mean(barriers) >= config.threshold:
+        records = [run.record(artifact) for artifact in units if run.has(artifact)]
+        has_errors = any(record["test_instability"] is not None for record in records)
+        barrier = "test_instability" if has_errors else "test_loss_barrier"
+        barriers = [record[barrier] for record in records if record.get(barrier) is not None]
+        if len(barriers) < len(units):
+            return False
+        scale = 1 if has_errors else abs(np.mean([record["test_loss"] for record in records]))
+        if np.mean(barriers) >= config.threshold * scale:
             return False
     return True
 

@@ -3,19 +3,22 @@
 The table of results has a row for each network trained (of the kinds dense, found and twin), for
 each pair of twins compared, at the end or in training, and for each average of twins.
 
+A network is *stable* where its instability, the error barrier between twins, is below a threshold.
+Where no error is defined, as of a regression, it is stable where the loss barrier is below the
+threshold as a share of the loss of the twins. The share, because each loss has a scale of its own.
+
 References:
   Frankle 2023, chapter 4.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from jaxlth.plots import control_styles, result_table
-from jaxlth.studies import tables
+from jaxlth.studies import metrics
 
 DENSE = "dense"
 SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
@@ -24,8 +27,33 @@ MEASURED = (  # columns of pairs whose twins did not diverge
     *("test_instability", "train_instability", "test_error", "train_error"),
     *("l2_distance", "cosine_distance", "test_differences", "train_differences"),
     *("test_loss_l2", "train_loss_l2", "l2_from_initialization", "l2_to_end"),
-    "test_error_at_start",
+    *("test_error_at_start", "test_loss_at_start"),
+    *("test_loss_barrier", "train_loss_barrier", "test_loss", "train_loss"),
 )
+
+
+class Measure(NamedTuple):
+    """What twins are compared by."""
+
+    barrier: str  # columns of barriers are "test_instability" and so on
+    value: str  # columns at the ends are "test_error" and so on
+    scale: int  # 100 where numbers are shown in percent
+    metric: str  # of the trained networks
+
+
+BY_ERROR = Measure("instability", "error", 100, metrics.ACCURACY)
+BY_LOSS = Measure("loss_barrier", "loss", 1, "test_loss")
+
+
+def measure(rows: pd.DataFrame) -> Measure:
+    """Return what pairs are compared by: their errors, or losses where no error is defined."""
+    has_errors = rows["test_instability"].notna().any() or rows["test_loss_barrier"].isna().all()
+    return BY_ERROR if has_errors else BY_LOSS
+
+
+def stable(barriers: pd.Series, losses: pd.Series, by: Measure, threshold: float) -> pd.Series:
+    """Return which barriers are below the threshold, or that share of the losses of the twins."""
+    return barriers < threshold * (losses.abs() if by == BY_LOSS else 1)
 
 
 def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
@@ -73,7 +101,9 @@ def summary(results: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.
     in [0, 1] over the `n` of all `pairs` whose twins did not diverge; accuracy, the mean of twins
     on the test split, and mean_accuracy, that of the mean of their weights; stable, where the
     instability there is below the threshold and no pair was lost; matches, where the accuracy is at
-    most `tolerance` below that of the dense networks trained beside.
+    most `tolerance` below that of the dense networks trained beside. Of losses: `S_loss_mean` and
+    `S_loss_sd`, the loss barrier; loss and mean_loss, like the accuracies. Where no error is
+    defined, stable and matches are told by those; see `metrics` and above.
 
     Args:
       results: the table of results of one run.
@@ -84,29 +114,38 @@ def summary(results: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.
       ValueError: no pair has been compared yet.
     """
     rows = pairs(results)
-    by = rows.groupby(["network", "length", "step_k"], sort=False)
-    table = by.agg(
+    by = measure(rows)
+    table = rows.groupby(["network", "length", "step_k"], sort=False).agg(
         density=("density", "first"),
         test_mean=("test_instability", "mean"),
         test_sd=("test_instability", "std"),
         train_mean=("train_instability", "mean"),
         train_sd=("train_instability", "std"),
-        n=("test_instability", "count"),
-        pairs=("test_instability", "size"),
+        n=(f"test_{by.barrier}", "count"),
+        pairs=(f"test_{by.barrier}", "size"),
         error=("test_error", "mean"),
-    ).reset_index()
+        test_loss_mean=("test_loss_barrier", "mean"),
+        test_loss_sd=("test_loss_barrier", "std"),
+        train_loss_mean=("train_loss_barrier", "mean"),
+        train_loss_sd=("train_loss_barrier", "std"),
+        loss=("test_loss", "mean"),
+    )
+    table = table.reset_index()
     table = table.assign(accuracy=1 - table["error"]).drop(columns="error")
-    keys = zip(table["network"], table["length"], table["step_k"], strict=True)
-    means = _of_means(results)
-    table = table.assign(mean_accuracy=[means.get(key, math.nan) for key in keys])
+    keys = list(zip(table["network"], table["length"], table["step_k"], strict=True))
+    for name in ("accuracy", "loss"):
+        means = _of_means(results, name)
+        table = table.assign(**{f"mean_{name}": [means.get(key, math.nan) for key in keys]})
+    barriers = table["test_mean" if by == BY_ERROR else "test_loss_mean"]
+    values = table["accuracy" if by == BY_ERROR else "loss"]
     return table.assign(
-        stable=(table["test_mean"] < threshold) & (table["n"] == table["pairs"]),
-        matches=tables.matching(table["accuracy"], reference(results), tolerance),
+        stable=stable(barriers, table["loss"], by, threshold) & (table["n"] == table["pairs"]),
+        matches=metrics.matching(values, reference(results, by), tolerance, by.metric),
     )
 
 
-def _of_means(results: pd.DataFrame) -> dict[Any, float]:
-    """Return the accuracy of the mean of most twins by (network, length, step_k).
+def _of_means(results: pd.DataFrame, name: str) -> dict[Any, float]:
+    """Return accuracy or loss of the mean of most twins by (network, length, step_k).
 
     References:
       Frankle 2023, section 6.2.5.
@@ -118,8 +157,10 @@ def _of_means(results: pd.DataFrame) -> dict[Any, float]:
     rows = rows.assign(network=[_network(row) for row in rows.itertuples()])
     same = ["network", "length", "step_k"]
     rows = rows[rows["twins"] == rows.groupby(same)["twins"].transform("max")]
-    accuracies = 1 - rows["test_error"].astype(float)
-    return accuracies.groupby([rows[name] for name in same]).mean().to_dict()
+    column = rows.get("test_error" if name == "accuracy" else "test_loss", result_table.NONE)
+    values = column.astype(float).reindex(rows.index)
+    values = 1 - values if name == "accuracy" else values
+    return values.groupby([rows[name] for name in same]).mean().to_dict()
 
 
 def _estimated(rows: pd.DataFrame) -> pd.Series:
@@ -129,9 +170,9 @@ def _estimated(rows: pd.DataFrame) -> pd.Series:
     return rows["estimated"].astype("boolean").fillna(False).astype(bool)
 
 
-def reference(results: pd.DataFrame) -> float:
-    """Return the mean accuracy of the dense networks trained beside the twins."""
-    return float(result_table.survived(results[results["kind"] == DENSE], "test_accuracy").mean())
+def reference(results: pd.DataFrame, by: Measure = BY_ERROR) -> float:
+    """Return the mean accuracy, or loss, of the dense networks trained beside the twins."""
+    return float(result_table.survived(results[results["kind"] == DENSE], by.metric).mean())
 
 
 def onset(summary: pd.DataFrame, column: str) -> dict[str, int | None]:
@@ -147,34 +188,6 @@ def onset(summary: pd.DataFrame, column: str) -> dict[str, int | None]:
         rows = remaining if len(remaining) else rows
         steps[str(network)] = first_step(rows.sort_values("step_k"), column)
     return steps
-
-
-def render(summary: pd.DataFrame, *, threshold: float, tolerance: float) -> Table:
-    """Return the summary as a table for a terminal, in percent."""
-    n = int(summary["n"].max())
-    lines = [
-        f"Error barrier between twins in points, mean ± sd of {n} pairs; accuracy in percent, of"
-    ]
-    lines[0] += " the twins, and of the mean of their weights."
-    lost = int((summary["pairs"] - summary["n"]).sum())
-    lines.append(f"* stable: below {100 * threshold:g} points on the test set.")
-    lines.append(f"* of accuracy: matches the dense network{tables.within(tolerance)}.")
-    lines += [f"Left out because a twin diverged: {lost} pairs."] if lost else []
-    table = tables.plain("\n".join(lines))
-    several = summary["length"].nunique() > 1
-    table.add_column("network", overflow="fold")
-    for title in ["twins train"] * several + ["from step", "test", "train", "accuracy", "of mean"]:
-        table.add_column(title, justify="right", no_wrap=True)
-    for _, row in summary.iterrows():
-        cells = [str(row["network"]), *[str(row["length"])] * several, str(row["step_k"])]
-        cells.append(_with_sd(row, "test") + ("*" if row["stable"] else " "))
-        cells.append(_with_sd(row, "train"))
-        accuracy = "-" if pd.isna(row["accuracy"]) else tables.in_percent(row["accuracy"])
-        cells.append(accuracy + ("*" if row["matches"] else " "))
-        mean = row["mean_accuracy"]
-        cells.append("-" if pd.isna(mean) else tables.in_percent(mean))
-        table.add_row(*cells)
-    return table
 
 
 def sentence(summary: pd.DataFrame) -> str:
@@ -239,10 +252,3 @@ def first_step(rows: pd.DataFrame, column: str) -> int | None:
     missing = np.flatnonzero(~holds)
     first = missing[-1] + 1 if len(missing) else 0
     return None if first == len(rows) else int(rows["step_k"].iloc[first])
-
-
-def _with_sd(row: pd.Series, split: str) -> str:
-    if pd.isna(row[f"{split}_mean"]):
-        return "-"
-    sd = "" if pd.isna(row[f"{split}_sd"]) else f" ± {100 * row[f'{split}_sd']:.2f}"
-    return f"{100 * row[f'{split}_mean']:.2f}{sd}"

@@ -15,7 +15,7 @@ References:
 from collections.abc import Generator
 
 from jaxlth import settings
-from jaxlth.studies.config import PERCEPTRONS
+from jaxlth.studies.config import PERCEPTRONS, check_accuracy
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import expected_artifacts
 from jaxlth.studies.lab import Lab
@@ -71,6 +71,7 @@ def prepare(config: SeparationConfig, parts: Parts = NONE) -> LoadedExperiment:
         len(config.data.names) > 1,
         f"`data` must be sets side by side, such as moons+circles; got {config.data.name}.",
     )
+    check_accuracy(config, "for accuracies by task")
     experiment = load_experiment(config, parts)
     keep_counts(config, experiment.prunable.dense)
     settings.require(

@@ -23,7 +23,7 @@ import pandas as pd
 from rich.table import Table
 
 from jaxlth.plots import result_table
-from jaxlth.studies import tables
+from jaxlth.studies import metrics, tables
 
 JOB = "separation"
 NETWORK = ["run", "replicate"]  # what tells networks apart
@@ -154,7 +154,7 @@ def render(summary: pd.DataFrame) -> Table:
         cells = [str(int(row["level"])), f"{result_table.percent(row['density'])} %"]
         cells += [f"{row['kept']:,.0f}", f"{row['active']:,.0f}"]
         cells += [_of_all(int(row[state]), networks[place]) for state in STATES[1:]]
-        cells += ["-" if pd.isna(row[name]) else tables.in_percent(row[name]) for name in columns]
+        cells += ["-" if pd.isna(row[name]) else metrics.in_percent(row[name]) for name in columns]
         table.add_row(*cells, style="green" if row["separated"] else None)
     return table
 

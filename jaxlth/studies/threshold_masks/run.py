@@ -27,6 +27,7 @@ from collections.abc import Generator, Iterator
 
 from jaxlth import masks, settings, training
 from jaxlth.models import Model
+from jaxlth.studies.config import check_accuracy
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import (
     LoadedExperiment,
@@ -58,6 +59,7 @@ def prepare(config: ThresholdMasksConfig, parts: Parts = NONE) -> LoadedExperime
       DataError: the data are missing or damaged.
       ValueError: the settings do not fit the data or the network.
     """
+    check_accuracy(config, "by which thresholds are chosen")
     experiment = load_experiment(config, parts, prunable=prunable)
     steps = experiment.plan(1.0).steps
     settings.require(
