@@ -21,6 +21,7 @@ from jaxlth.data.config import (
 )
 from jaxlth.data.identity import Identity, directory
 from jaxlth.data.inputs import normalize, unit_norm
+from jaxlth.data.memmaps import label_type
 from jaxlth.data.memory import Dataset
 from jaxlth.data.side_by_side import tasks
 from jaxlth.data.sources import DataError, Info, Split, of_each_class
@@ -45,6 +46,7 @@ __all__ = [
     "directory",
     "from_arrays",
     "identify",
+    "label_type",
     "load",
     "normalize",
     "of_each_class",

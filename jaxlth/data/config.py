@@ -12,6 +12,7 @@ from jaxlth import settings as settings_lib
 from jaxlth.data import cifar, digits, idx, points, sources, synthetic
 from jaxlth.data.augment import AUGMENTATIONS
 from jaxlth.data.inputs import NONE, NORMALIZERS, PER_PIXEL
+from jaxlth.process import code
 from jaxlth.settings import ranges
 
 SOURCES = {
@@ -112,7 +113,8 @@ class DataConfig:
     the help that Python carries) or text:NAME (those of a file in UTF-8). Names joined by +, such
     as moons+circles and mnist+fashion_mnist, put sets in memory side by side: each example is one
     of each set, paired at random, and each set is a task with outputs of its own; losses of tasks
-    are added, accuracies averaged."""
+    are added, accuracies averaged. FILE.py:NAME is what data.from_arrays returns, or a function
+    that returns it."""
 
     data_dir: str | None = settings_lib.not_hashed(None)
     """Directory with a folder for each data set. Without it $JAXLTH_DATA is used, and if that is
@@ -137,8 +139,8 @@ class DataConfig:
 
     augment: str = "none"
     """How training images in memory are changed in each step: none, or flip-crop (mirrored with
-    probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the
-    edge)."""
+    probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the edge);
+    or FILE.py:NAME, a function (inputs, key=) -> inputs."""
 
     context: Annotated[int, ranges.at_least(1, most=MOST_TOKENS, why="of one example")] = 64
     """Characters of an example of text and text:NAME."""
@@ -157,7 +159,12 @@ class DataConfig:
         for name in self.names:
             _check_name(name, within=self.name)
         settings_lib.check_choice("normalize", self.normalize, NORMALIZERS)
-        settings_lib.check_choice("augment", self.augment, AUGMENTATIONS)
+        if not code.is_own(self.augment):
+            settings_lib.check_choice("augment", self.augment, AUGMENTATIONS)
+        if code.is_spec(self.name):
+            for field in ("validation", "normalize"):
+                where = f"on {self.name}, which says it itself (data.from_arrays)"
+                settings_lib.effective(self, field, False, where)
         settings_lib.require(
             self.data_dir is None or self.data_dir.strip() != "",
             f"`data_dir` must be a path; got {self.data_dir!r}.",
@@ -208,7 +215,7 @@ class DataConfig:
     @property
     def names(self) -> tuple[str, ...]:
         """The sets that lie side by side, or the only one; a file's name may have a "+"."""
-        whole = self.name.startswith((*STREAMED, *FILES))
+        whole = self.name.startswith((*STREAMED, *FILES)) or code.is_spec(self.name)
         return (self.name,) if whole else tuple(self.name.split(AND))
 
     @property
@@ -271,7 +278,7 @@ def _check_name(name: str, *, within: str) -> None:
         f" {within!r}.",
     )
     prefix, colon, rest = name.partition(":")
-    if within in (OWN, OWN_MAPPED):
+    if within in (OWN, OWN_MAPPED) or code.is_spec(within):
         return
     if not (rest and prefix + colon in (PREPARED, *STREAMED, *FILES)):
         settings_lib.check_choice("data", name, NAMES)

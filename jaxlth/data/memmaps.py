@@ -24,6 +24,11 @@ class MappedSplit(NamedTuple):
         """How many there are."""
         return len(self.rows)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of all examples of the arrays, those of other splits among them."""
+        return self.arrays.labels
+
     def part(self, numbers: np.ndarray) -> "MappedSplit":
         """Return the examples of some numbers, of which nothing is read."""
         return self._replace(rows=self.rows[numbers])

@@ -58,9 +58,9 @@ class ModelConfig:
     """Which network, and how its weights are drawn."""
 
     name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
-    """Network, such as lenet-300-100, resnet-20, vit-tiny; mlp with the widths of --hidden; gpt-mini
-    for tokens; or FILE.py:NAME: a linen module, a function (rngs) -> nnx module, a `models.Model`,
-    or a function (input shape, classes) -> one of these."""
+    """Network, such as lenet-300-100, resnet-20 and vit-tiny; mlp with the widths of --hidden;
+    gpt-mini for tokens; or FILE.py:NAME: a linen module, a function (rngs) -> nnx module, a
+    `models.Model`, or a function (input shape, classes) -> one of these."""
     hidden: Annotated[tuple[int, ...], ranges.at_least(1)] = ()
     """Widths of the hidden layers of an mlp, input side first."""
     fc_layers: Annotated[int, ranges.at_least(1)] = 1
@@ -99,7 +99,6 @@ class ModelConfig:
             has_batch_norm(self.name) or self.norm_scale == "uniform",
             f"`norm_scale` belongs to models with batch norm; {self.name} has none.",
         )
-
 
     def _check_own(self) -> None:
         """Raise ValueError where a field is given that somebody's own network does not read."""

@@ -75,7 +75,8 @@ def _module(path: pathlib.Path, file: str, setting: str) -> Any:
         return _modules[key]
     module_name = f"jaxlth_file_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickle look for it there
     sys.path.insert(0, str(path.parent))  # so that it can import its neighbours

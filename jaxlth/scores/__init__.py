@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from jaxlth import keys
 from jaxlth.scores import criteria
-from jaxlth.scores.gradients import grasp, snip, synflow
+from jaxlth.scores.gradients import Loss, grasp, snip, synflow
 
-__all__ = ["SCORES", "criteria", "grasp", "magnitude", "random", "snip", "synflow"]
+__all__ = ["SCORES", "Loss", "criteria", "grasp", "magnitude", "random", "snip", "synflow"]
 
 
 def magnitude(params: Any) -> Any:

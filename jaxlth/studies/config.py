@@ -93,9 +93,14 @@ def check_training(config: Any) -> None:
         not config.data.streamed or config.training.data_parallel == 1,
         "`data_parallel` has no effect on streamed data, whose batches all devices share.",
     )
+    if not code.is_own(config.data.name.partition(":")[0]) and not code.is_spec(config.data.name):
+        check_validation(config, has_split=config.data.validation > 0)
+
+
+def check_validation(config: Any, *, has_split: bool) -> None:
+    """Raise ValueError where training looks at a validation split that there is not."""
     settings.require(
-        config.data.validation > 0
-        or (config.training.patience is None and config.training.checkpoint == "last"),
+        has_split or (config.training.patience is None and config.training.checkpoint == "last"),
         "`patience` and `checkpoint` best need a validation split; `validation` is 0.",
     )
 

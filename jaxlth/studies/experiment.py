@@ -118,15 +118,11 @@ class Experiment:
             "error": (str, type(None)),
         }
         given = {name: getattr(self, name) for name in known}
-        objects = {name: value for name, value in given.items() if not isinstance(value, known[name])}
-        parts = Parts(
-            **objects,
-            augment=self.augment,
-            **{
-                name: None if isinstance(getattr(self, name), str) else getattr(self, name)
-                for name in ("initial", "initial_mask")
-            },
-        )
+        objects = {name: each for name, each in given.items() if not isinstance(each, known[name])}
+        for name in ("augment", "initial", "initial_mask"):
+            value = getattr(self, name)
+            objects[name] = None if isinstance(value, str) else value
+        parts = Parts(**objects)
         parts_lib.check_kinds(parts)
         return parts
 
@@ -140,11 +136,10 @@ class Experiment:
 
     def _data(self, own: Parts) -> DataConfig:
         """Return the config of the data set."""
-        augment = {} if own.augment is None else {"augment": code.OWN}
-        if own.data is None:
-            return dataclasses.replace(self._config("data", DataConfig, own), **augment)
-        shares = {"validation": own.data.validation_share, "normalize": own.data.normalize}
-        return DataConfig(name=code.OWN, **shares, **augment)
+        config = self._config("data", DataConfig, own) if own.data is None else DataConfig()
+        if own.augment is not None:
+            config = dataclasses.replace(config, augment=code.OWN)
+        return config if own.data is None else own.data.config(config)
 
     def _training(self) -> TrainingConfig:
         """Return the training, with the numbers that are given besides."""

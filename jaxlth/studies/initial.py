@@ -33,7 +33,7 @@ def network(config: Any, parts: Parts, like: Network) -> Network | None:
     if config.initial and not code.is_own(config.initial):
         content = store.load_network(paths.expand(config.initial, setting="initial"))
         given, stats = content.params, content.stats or None
-    elif isinstance(given, tuple) and hasattr(given, "params"):
+    elif isinstance(given, Network):
         given, stats = given.params, given.stats or None
     if given is None:
         return None
@@ -71,7 +71,8 @@ def _filled(part: str, given: Any, like: Any) -> Any:
         + (f"lacks {min(missing)}." if missing else f"has {min(more, default='')} besides."),
     )
     for name, leaf in wanted.items():
-        array, same_kind = arrays[name], np.result_type(arrays[name].dtype, leaf.dtype) == leaf.dtype
+        array = arrays[name]
+        same_kind = np.result_type(array.dtype, leaf.dtype) == leaf.dtype
         settings.require(
             array.shape == leaf.shape and same_kind,
             f"`{part}`: {name} must be of shape {tuple(leaf.shape)} and type {leaf.dtype}; got "

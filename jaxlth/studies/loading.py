@@ -13,8 +13,9 @@ import optax
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees
 from jaxlth.data import Dataset, Info, Split, augment
 from jaxlth.models import BatchAxis, Model, Network
-from jaxlth.studies import parts as parts_lib
 from jaxlth.studies import fingerprint, initial, scoring
+from jaxlth.studies import parts as parts_lib
+from jaxlth.studies.config import StudyConfig, check_validation
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
@@ -26,6 +27,7 @@ from jaxlth.training import (
     train,
     transformations,
 )
+from jaxlth.training import labels as label_values
 from jaxlth.training.evaluation import Classifier
 from jaxlth.training.losses import Objective
 
@@ -252,10 +254,31 @@ class LoadedExperiment:
             f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
         )
 
+    def check_loss(self) -> None:
+        """Raise LossError unless loss and error can take the network's outputs and the labels."""
+        model, like = self.prunable.model, self.prunable.like
+        dataset = self.device_data.dataset
+        inputs = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), self.info.example
+        )
+
+        def evaluate(network: Network, inputs: Any) -> Any:
+            return model.apply(network, inputs, False)[0]
+
+        outputs = jax.eval_shape(evaluate, like, inputs)
+        for split in (dataset.train, dataset.validation, dataset.test):
+            labels = getattr(split, "labels", None)
+            if labels is not None and len(labels):
+                dtype = data.label_type(labels.dtype)
+                pair = jax.ShapeDtypeStruct((2, *labels.shape[1:]), dtype)
+                losses.check(self.objective, outputs, pair)
+                label_values.check(self.objective, labels, outputs)
+
     @functools.cached_property
     def objective(self) -> Objective:
         """The loss that is trained on, and the error."""
-        return losses.objective("cross-entropy", tasks=self.info.tasks)
+        loss = self.prunable.config.loss if self.parts.loss is None else self.parts.loss
+        return losses.objective(loss, self.parts.error, tasks=self.info.tasks)
 
     @functools.cached_property
     def classifier(self) -> Classifier:
@@ -275,12 +298,19 @@ class LoadedExperiment:
                 for each in (config, dataclasses.replace(config, dtype="float32"))
             )
         options = {"full_precision": full_precision, "inverted": inverted, "chunk": chunk}
-        return scoring.build(name, model, info.shape, **options)
+        own_loss = self.prunable.config.loss != StudyConfig.loss
+        loss = self.objective.per_example if own_loss else None
+        return scoring.build(name, model, self.info.example, loss=loss, **options)
 
     @functools.cached_property
-    def mean(self) -> np.ndarray:
-        """The mean input of the training set, (1, height, width, channels); zeros for none."""
+    def mean(self) -> Any:
+        """The mean input of the training set, (1, height, width, channels); zeros for none.
+
+        Inputs that are several arrays, or whole numbers such as tokens, have none.
+        """
         dataset = self.device_data.dataset
+        if not scoring.is_real_array(self.info.example):
+            return None
         if not isinstance(dataset, Dataset) or not len(dataset.train.labels):
             return np.zeros((1, *self.info.shape), np.float32)
         images = dataset.train.images
@@ -289,17 +319,28 @@ class LoadedExperiment:
     def examples(self, replicate: int, *, per_class: int) -> tuple[np.ndarray, np.ndarray]:
         """Return inputs and labels of training examples of each class, examples by the replicate.
 
-        Of streamed data and of tasks that `check_classes` refuses, which scores cannot see, and of
-        no data a single one of zeros.
+        Where an example has no class, such as a text or a regression, as many of all examples. Of
+        streamed data and of tasks that `check_classes` refuses, which scores cannot see, and of no
+        data a single one of zeros.
 
         Raises:
-          ValueError: a class has fewer examples.
+          ValueError: a class has fewer examples, or there are fewer in all.
         """
         dataset = self.device_data.dataset
-        several = not cross_entropy.is_single_softmax(self.info.tasks)
+        several = len(self.info.tasks) > 1 or self.info.tasks == (1,)
         if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
             return self.mean, np.zeros(1, np.int32)
-        key = keys.stream(self.prunable.config.seed, replicate, "examples")
+        seed = self.prunable.config.seed
+        key = keys.stream(seed, replicate, "examples")
+        if not self.info.classes or dataset.train.labels.ndim > 1:
+            count = len(dataset.train.labels)
+            settings.require(
+                per_class <= count,
+                f"`per_class` must be at most {count}, the training examples; got {per_class}.",
+            )
+            rows = np.sort(np.asarray(jax.random.permutation(key, count))[:per_class])
+            examples = jax.tree.map(lambda array: array[rows], dataset.train)
+            return self._normalized(examples.images), examples.labels
         least = int(np.bincount(dataset.train.labels, minlength=self.info.classes).min())
         settings.require(
             per_class <= least,
@@ -323,10 +364,10 @@ class LoadedExperiment:
             labels = np.zeros(count, np.int32)
         return images, self._normalized(images), labels
 
-    def _normalized(self, images: np.ndarray) -> np.ndarray:
+    def _normalized(self, images: Any) -> Any:
         dataset = self.device_data.dataset
         normalize = data.NORMALIZERS[self.prunable.config.data.normalize]
-        arrays = map(jnp.asarray, (images, dataset.mean, dataset.std))
+        arrays = jax.tree.map(jnp.asarray, (images, dataset.mean, dataset.std))
         return jax.device_get(normalize(*arrays))
 
     def plan(self, dilation: float) -> training.Plan:
@@ -372,7 +413,10 @@ def load_experiment(
     )
     check_stream(config)
     parts = parts_lib.resolve(config, parts)
+    if parts.data is not None:
+        config = dataclasses.replace(config, data=parts.data.config(config.data))
     info, dataset = data.load(config.data, seed=config.seed, source=parts.data)
+    check_validation(config, has_split=info.validation > 0)
     training.plan(config.training, config.optimizer, examples=info.train)
     any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice
@@ -380,13 +424,17 @@ def load_experiment(
     model = parts_lib.own_model(config, parts, info)
     network = prunable(config, shape=info.shape, classes=info.classes, model=model)
     if not any_width:
-        check_memory(config, info, dataset, model=model, like=network.like)
+        example = None if model is None else info.example
+        check_memory(config, info, dataset, model=model, example=example, like=network.like)
     network = dataclasses.replace(
         network,
         initial=initial.network(config, parts, network.like),
         dense=initial.mask(config, parts, network.dense),
     )
-    return LoadedExperiment(network, info, DeviceDataset(dataset), parts)
+    experiment = LoadedExperiment(network, info, DeviceDataset(dataset), parts)
+    if parts_lib.any_of(config, parts) or config.data.is_text or config.loss != StudyConfig.loss:
+        experiment.check_loss()
+    return experiment
 
 
 def for_reading(
@@ -417,5 +465,13 @@ def for_reading(
     nothing = Split(np.zeros((0, *shape), np.uint8), np.zeros(0, np.int32))
     level = np.ones(shape[-1], np.float32)
     device_data = DeviceDataset(Dataset(nothing, None, nothing, level, level))
-    info = Info(name=config.data.name, classes=classes, shape=shape, train=0, validation=0, test=0)
+    info = Info(
+        name=config.data.name,
+        classes=classes,
+        shape=shape,
+        train=0,
+        validation=0,
+        test=0,
+        example=models.example(config.model.name, shape),
+    )
     return LoadedExperiment(prunable(config, shape=shape, classes=classes), info, device_data)

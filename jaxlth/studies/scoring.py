@@ -98,8 +98,9 @@ def _host() -> Any:
 def build(
     name: str,
     model: Model,
-    shape: tuple[int, ...],
+    example: Any,
     *,
+    loss: scores.Loss | None = None,
     full_precision: Model | None = None,
     inverted: bool = False,
     chunk: int | None,
@@ -109,14 +110,19 @@ def build(
     Args:
       name: a score, or two joined by "+".
       model: of the networks that will be scored.
-      shape: (height, width, channels) of an image.
+      example: the input of one, a tree of `jax.ShapeDtypeStruct`s.
+      loss: (outputs, labels) -> (n,) losses that SNIP and GraSP see; cross-entropy if None.
       full_precision: the same, computing in the types of parameters and inputs, for SynFlow;
         `model` if None.
       inverted: whether the least important are to be kept.
       chunk: examples whose gradient is taken at once.
     """
+    settings.require(
+        set(SYNFLOW).isdisjoint(parts(name)) or is_real_array(example),
+        f"The score {name} needs inputs that are one array of real numbers.",
+    )
     functions = [
-        _plain(part, (full_precision or model) if part in SYNFLOW else model, shape, chunk)
+        _plain(part, (full_precision or model) if part in SYNFLOW else model, example, chunk, loss)
         for part in parts(name)
     ]
 
@@ -249,8 +255,16 @@ def _on(weight_scores: Any, mask: masks.Mask, given: ScoreInputs) -> ScoreInputs
     return given._replace(network=given.network._replace(params=replaced))
 
 
-def _plain(name: str, model: Model, shape: tuple[int, ...], chunk: int | None) -> Score:
+def is_real_array(example: Any) -> bool:
+    """Return whether the input of an example is one array of real numbers."""
+    return hasattr(example, "dtype") and jnp.issubdtype(example.dtype, jnp.floating)
+
+
+def _plain(
+    name: str, model: Model, example: Any, chunk: int | None, loss: scores.Loss | None
+) -> Score:
     """Return a score that is no stack."""
+    options = {"chunk": chunk, "loss": loss}
 
     def apply(given: ScoreInputs, train: bool) -> Callable[[Any, Any], jax.Array]:
         return lambda params, inputs: model.apply(
@@ -258,16 +272,14 @@ def _plain(name: str, model: Model, shape: tuple[int, ...], chunk: int | None) -
         )[0]
 
     def snip(mask: masks.Mask, given: ScoreInputs) -> Any:
-        return scores.snip(apply(given, True), given.network.params, mask, given.batch, chunk=chunk)
+        return scores.snip(apply(given, True), given.network.params, mask, given.batch, **options)
 
     def grasp(mask: masks.Mask, given: ScoreInputs) -> Any:
-        return scores.grasp(
-            apply(given, True), given.network.params, mask, given.batch, chunk=chunk
-        )
+        return scores.grasp(apply(given, True), given.network.params, mask, given.batch, **options)
 
     def synflow(mask: masks.Mask, given: ScoreInputs) -> Any:
         inputs = {
-            "synflow": lambda: jnp.ones((1, *shape)),
+            "synflow": lambda: jnp.ones((1, *example.shape)),
             "synflow-image": lambda: given.batch[0][:1],
             "synflow-mean": lambda: given.mean,
         }[name]()

@@ -75,4 +75,5 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         levels[level] = Ticket(network, run.load(artifact, "mask", prunable.dense))
         level += 1
     settings.require(bool(levels), f"The run {run.path.name} has no replicate {replicate}.")
-    return Pruned(tasks, info.shape, levels)
+    height, width, channels = info.shape
+    return Pruned(tasks, (height, width, channels), levels)
