@@ -1,12 +1,23 @@
 """Networks, data, losses and optimizers of a user's own through the studies, end to end."""
 
+import functools
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 from flax import linen as nn
 from sklearn.datasets import load_digits
 
-from jaxlth import data, masks, models, studies
+from jaxlth import cli, data, masks, models, store, studies, trees
+from jaxlth.studies import running
+from jaxlth.training import TrainingConfig
 
 KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -54,3 +65,213 @@ def test_a_network_of_the_library_given_as_ones_own_finds_the_same_masks(tmp_pat
     # Equal losses on it: the validation split is drawn the same way.
     losses = [run.table()[["validation_loss", "test_loss", "train_loss"]] for run in runs]
     assert losses[0].equals(losses[1])
+
+
+# Resumed runs.
+
+
+class Noisy(nn.Module):
+    """A layer with dropout behind it."""
+
+    width: int = 8
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = self.gain * x
+        x = nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Dense(self.width)(x)))
+        return nn.Dense(3)(x)
+
+
+def points(*, changed=False):
+    """Return small arrays of a user's, with a byte changed if asked for."""
+    images = tiny.split(52, seed=0).images.reshape(-1, 4).astype(np.float32) / 255
+    labels = tiny.split(52, seed=0).labels
+    images[0, 0] += changed / 255
+    return data.from_arrays((images[:40], labels[:40]), (images[40:], labels[40:]))
+
+
+def adam(rate=0.01):
+    return optax.adam(optax.cosine_decay_schedule(rate, 20))
+
+
+def focal(outputs, labels, power=2.0):
+    entropies = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+    return (1 - jnp.exp(-entropies)) ** power * entropies
+
+
+def shifted(inputs, *, key, size=0.1):
+    return inputs + size * jax.random.normal(key, inputs.shape)
+
+
+def start(scale=1.0, width=8):
+    params = models.from_linen(Noisy(width), POINT).init(jax.random.key(5)).params
+    return jax.tree.map(lambda w: scale * w, params)
+
+
+def first_mask(row=0, width=8):
+    """Return a mask without one of the inputs."""
+    mask = jax.tree.map(np.array, masks.dense(start(width=width)))
+    mask["Dense_0"]["kernel"][row] = False
+    return mask
+
+
+POINT = np.zeros((1, 4), np.float32)
+TRAINING = TrainingConfig(steps=20, batch_size=10, evaluate_every=5)
+OWN = {
+    "name": "noisy",
+    "model": models.from_linen(Noisy(), POINT),
+    "data": points(),
+    "optimizer": adam(),
+    "loss": focal,
+    "augment": shifted,
+    "initial": start(),
+    "initial_mask": first_mask(),
+    "training": TRAINING,
+}
+FILE = """
+import sys
+
+sys.path[:0] = [{here!r}]
+import test_own_parts as parts
+
+
+def network(input_shape, classes):
+    assert (input_shape, classes) == ((4,), 3)
+    return parts.Noisy(gain={gain})
+
+
+points, adam, focal, shifted = parts.points, parts.adam, parts.focal, parts.shifted
+"""
+COMMAND = ["imp", "--name", "noisy", "--model", "mine.py:network", "--data", "mine.py:points"]
+COMMAND += ["--optimizer", "mine.py:adam", "--loss", "mine.py:focal", "--augment"]
+COMMAND += ["mine.py:shifted", "--steps", "20", "--batch-size", "10", "--evaluate-every", "5"]
+COMMAND += ["--levels", "1", "--rewind-step", "5", "--replicates", "1", "--controls"]
+COMMAND += ["--initial", "start.npz", "--initial-mask", "mask.npz"]
+
+
+def imp(out, **changes):
+    experiment = studies.Experiment(**OWN | changes)
+    fields = {"levels": 1, "rewind_step": 5, "replicates": 1, "controls": []}
+    return quiet(studies.imp, experiment, out, **fields)
+
+
+def interrupt(monkeypatch, at):
+    """Send Ctrl-C to this process at a step of a training, once."""
+    tell, sent = running._tell_failures, []
+
+    def interrupted(event, *rest):
+        if event.step == at and not event.finished and not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+        return tell(event, *rest)
+
+    monkeypatch.setattr(running, "_tell_failures", interrupted)
+    return sent
+
+
+def arrays_of(path):
+    """Return all that a run has stored: artifact -> arrays."""
+    run = store.open_readonly(path)
+    return {name: run.load(name, part) for name, _ in run.records() for part in ("network",)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return imp(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_run_of_ones_own_parts_that_was_interrupted_goes_on_to_the_same_bits(
+    whole, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        sent = interrupt(patch, 15)
+        with pytest.raises(KeyboardInterrupt, match="saved in .* the same call goes on from there"):
+            imp(tmp_path)
+    assert sent
+    resumed = imp(tmp_path)
+    tiny.assert_same(arrays_of(resumed.path), arrays_of(whole.path))
+    assert len(arrays_of(whole.path)) == 3
+    losses = [run.curves()[["step", "test_loss", "validation_loss"]] for run in (resumed, whole)]
+    assert losses[0].equals(losses[1])
+
+
+CHANGES = {
+    "width": (
+        {"model": Noisy(9), "initial": start(width=9), "initial_mask": first_mask(width=9)},
+        "`model` .*its model parameters differs",
+    ),
+    "network": ({"model": Noisy(gain=1.01)}, "`model` .*its model outputs differs"),
+    "loss": ({"loss": functools.partial(focal, power=2.01)}, "`loss` .*its loss differs"),
+    "data byte": ({"data": points(changed=True)}, "was made with the data of digest .* but"),
+    "optimizer": ({"optimizer": adam(0.0101)}, "`optimizer` .*its optimizer differs"),
+    "augment": ({"augment": functools.partial(shifted, size=0.11)}, "`augment` .*its augment"),
+    "initial": ({"initial": start(1.001)}, "`initial` .*its initial differs"),
+    "initial mask": ({"initial_mask": first_mask(1)}, "`initial_mask` .*its initial_mask differs"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_part_under_the_name_of_a_run_is_refused_in_one_line(whole, change):
+    parts, message = CHANGES[change]
+    before = tiny.times(whole.path)
+    with pytest.raises(store.StoreError, match=message) as refused:
+        imp(whole.path.parent, **parts)
+    assert "\n" not in str(refused.value)
+    assert "another `name`" in str(refused.value) or change == "data byte"
+    assert tiny.times(whole.path) == before
+
+
+def test_the_same_parts_made_again_go_on_with_a_run(whole):
+    before = tiny.times(whole.path)
+    again = {"model": Noisy(), "data": points(), "optimizer": adam(), "initial": start()}
+    assert imp(whole.path.parent, **again).path == whole.path
+    assert tiny.times(whole.path) == before
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the files that the command names, to work in."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder, gain=1.0):
+    """Write the files that the command names."""
+    (folder / "mine.py").write_text(FILE.format(here=os.path.dirname(__file__), gain=gain))
+    np.savez(folder / "start.npz", **trees.named(start()))
+    store.export_ticket(folder / "mask.npz", start(), first_mask(), metadata={})
+
+
+def test_a_command_on_ones_own_parts_goes_on_to_the_bits_of_the_call(
+    whole, place, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 10)
+        assert cli.main(COMMAND) == cli.INTERRUPTED
+    assert "saved in" in capsys.readouterr().err
+    write(place)  # the same again
+    assert cli.main(COMMAND) == 0
+    (run,) = store.runs("runs")
+    tiny.assert_same(arrays_of(run.path), arrays_of(whole.path))
+    capsys.readouterr()
+    write(place, gain=1.01)
+    assert cli.main(COMMAND) == cli.MISTAKEN
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "was made with another `model`" in told
+    write(place)
+    np.savez("start.npz", **trees.named(start(1.001)))
+    assert cli.main(COMMAND) == cli.MISTAKEN
+    assert "was made with another `initial`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_another_process_goes_on_with_ones_own_parts(whole, place, monkeypatch):
+    interrupt(monkeypatch, 10)
+    assert cli.main(COMMAND) == cli.INTERRUPTED
+    command = [sys.executable, "-m", "jaxlth", *COMMAND]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = store.runs("runs")
+    tiny.assert_same(arrays_of(run.path), arrays_of(whole.path))
