@@ -275,3 +275,95 @@ def test_another_process_goes_on_with_ones_own_parts(whole, place, monkeypatch):
     assert done.returncode == 0, done.stderr
     (run,) = store.runs("runs")
     tiny.assert_same(arrays_of(run.path), arrays_of(whole.path))
+
+
+# Given weights and masks.
+
+
+def test_level_0_starts_from_the_given_weights_and_levels_prune_what_the_mask_keeps(whole):
+    dense, ticket = (whole.ticket(level=level) for level in (0, 1))
+    tiny.assert_same(dense.network.params, start())
+    tiny.assert_same(dense.mask, first_mask())
+    assert list(whole.table()["kept"]) == [48, 38]  # 56 weights without the 8 of an input
+    assert masks.kept(tiny.jax.tree.map(np.logical_and, ticket.mask, first_mask())) == 38
+
+
+def given(out, study=studies.imp, **parts):
+    fields = parts.pop("fields", {})
+    training = TrainingConfig(steps=2, batch_size=10)
+    experiment = studies.Experiment(**OWN | {"training": training} | parts)
+    return quiet(study, experiment, out, **{"replicates": 1} | fields)
+
+
+def test_a_given_mask_is_part_of_every_density_of_early_pruning(tmp_path):
+    fields = {"scores": ["magnitude", "random"], "densities": [0.5]}
+    fields["schedules"] = ["before-once", "iterative-once"]
+    run = given(tmp_path, studies.prune_early, fields=fields)
+    table = run.table()[["unit", "kept"]].set_index("unit")["kept"]
+    assert table["density_1/dense/replicate_0"] == 48
+    assert table["link_01/magnitude-iterative-once/replicate_0"] == 38
+    assert set(table[table.index.str.startswith("density_0.5/")]) == {28}
+    for method in ("magnitude-before-once", "random-iterative-once"):
+        mask = run.ticket(method=method, density=0.5).mask
+        assert not mask["Dense_0"]["kernel"][0].any()
+
+
+def test_thresholds_count_all_weights_beside_a_given_mask(tmp_path):
+    table = given(tmp_path, studies.threshold_masks, error=wrong).table()
+    assert set(table["prunable"]) == {56}
+    assert set((table["density"] * 56).round()) == set(table["kept"])
+
+
+def wrong(outputs, labels):
+    return outputs.argmax(-1) != labels
+
+
+def changed(leaf):
+    return jax.tree.map(leaf, start())
+
+
+NO_PRUNING = {"fields": {"scores": ["magnitude"], "densities": [0.9]}}
+GIVEN = {
+    "a shape": (
+        {"initial": start(width=9)},
+        r"`initial`: Dense_0/bias must be of shape \(8,\) and type float32; got \(9,\) and float32",
+    ),
+    "float64": (
+        {"initial": changed(lambda w: np.asarray(w, float))},
+        "`initial`: Dense_0/bias must be of .* type float32; got .* float64",
+    ),
+    "a name": ({"initial": {"Dense_0": {}}}, "`initial` must have .*; it lacks Dense_0/bias"),
+    "another name": ({"initial": start() | {"more": POINT}}, "`initial` .* it has more besides"),
+    "no tree": ({"initial": 3}, "`initial` must have the leaves of the network; it lacks Dense_0"),
+    "NaN": ({"initial": changed(lambda w: w * np.nan)}, "`initial` must be finite; Dense_0/bias"),
+    "a mask of floats": (
+        {"initial_mask": jax.tree.map(np.float32, first_mask())},
+        "`initial_mask`: Dense_0/kernel must be of .* type bool; got .* float32",
+    ),
+    "an empty mask": (
+        {"initial_mask": jax.tree.map(np.zeros_like, first_mask())},
+        "`initial_mask` must keep a weight; it keeps none",
+    ),
+    "no file": ({"initial": "none.npz"}, "`initial`: none.npz does not exist"),
+    "no file of a mask": ({"initial_mask": "none.npz"}, "`initial_mask`: none.npz does not exist"),
+    "no such file": ({"initial": "none.txt"}, "`initial`: .*must end in .safetensors or .npz"),
+    "no file of code": ({"initial": "none.py:start"}, "`initial`: there is no file none.py"),
+    "no part": ({"initial_mask": "own"}, "`initial_mask` is a part of your own, which no run"),
+    "a density": (
+        {"study": studies.prune_early} | NO_PRUNING,
+        "`density` 0.9 prunes none of the 48 weights",
+    ),
+    "supermasks": (
+        {"study": studies.train_supermasks},
+        "`initial` own has no effect on train-supermasks",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_weights_and_masks_that_do_not_fit_are_refused_in_one_line(case, place):
+    parts, message = GIVEN[case]
+    with pytest.raises((ValueError, store.StoreError), match=message) as refused:
+        given("runs", **parts)
+    assert "\n" not in str(refused.value)
+    assert not store.runs("runs")
