@@ -27,6 +27,7 @@ from jaxlth.models.layers import EPSILON, Layers
 from jaxlth.models.mlp import MLP
 from jaxlth.models.resnet import ResNet
 from jaxlth.models.vgg import VGG
+from jaxlth.process import code
 
 Incoming: TypeAlias = tuple[tuple[int, ...], str | None, str | None, bool, float]
 Wiring: TypeAlias = tuple[tuple[Incoming, ...], ...]
@@ -43,6 +44,10 @@ def wiring(config: "models.ModelConfig") -> Wiring:
       >>> wiring(ModelConfig(name="mlp", hidden=(20,)))[1]
       (((1,), 'Dense_1/kernel', None, True, 1e-05),)
     """
+    if code.is_own(config.name):
+        raise ValueError(
+            f"`model` {config.name} has no wiring: no table says which units feed which; give one."
+        )
     layers = Layers(
         initializer=config.initializer, norm_scale=config.norm_scale, dtype=config.dtype
     )

@@ -7,6 +7,7 @@ import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from jaxlth import settings
@@ -64,6 +65,37 @@ def load(spec: str, *, setting: str) -> Any:
     return getattr(module, name)
 
 
+def call(function: Callable[..., Any], *arguments: Any, setting: str) -> Any:
+    """Return what somebody's function makes of arguments.
+
+    Args:
+      function: of a part of an experiment.
+      *arguments: of the function.
+      setting: whose part it makes, for messages.
+
+    Raises:
+      ValueError: it raises; the last line in its file is named.
+    """
+    try:
+        return function(*arguments)
+    except Exception as error:
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        name = getattr(function, "__name__", type(function).__name__)
+        where = f"{pathlib.Path(file).name}:{_line(error, file)}" if file else name
+        raise ValueError(f"`{setting}`: {where} raises {_text(error)}.") from error
+
+
+def _line(error: Exception, file: str) -> int | None:
+    """Return the last line of a file in the traceback of an error, or that of a syntax error."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return frames[-1].lineno if frames else getattr(error, "lineno", None)
+
+
+def _text(error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+
+
 def _module(path: pathlib.Path, file: str, setting: str) -> Any:
     """Return the module of a file.
 
@@ -84,11 +116,9 @@ def _module(path: pathlib.Path, file: str, setting: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = frames[-1].lineno if frames else getattr(error, "lineno", None)
+        line = _line(error, str(path))
         where = f"{file}:{line}" if line else file
-        text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ValueError(f"`{setting}`: {where} raises {text.rstrip('.')}.") from error
+        raise ValueError(f"`{setting}`: {where} raises {_text(error)}.") from error
     finally:
         sys.path.remove(str(path.parent))
     _modules[key] = module

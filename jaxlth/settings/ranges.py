@@ -9,6 +9,7 @@ that does not belong to the range.
 import dataclasses
 import functools
 import math
+import re
 import sys
 import types
 import typing
@@ -193,7 +194,7 @@ def shown(value: Any) -> str:
       ("'adam'", 'a number of more than 4300 digits')
     """
     try:
-        text = repr(value)
+        text = re.sub(r"\s*\n\s*", " ", repr(value))  # arrays have lines
     except ValueError:  # Python refuses to write them out
         return "a number of more than 4300 digits"
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}... ({len(text)} characters)"

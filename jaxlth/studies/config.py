@@ -57,6 +57,11 @@ class StudyConfig:
             "`name` must be letters, digits and -_. of them, at most 100; got "
             f"{ranges.shown(self.name)}.",
         )
+        settings.require(
+            not self.error or code.is_own(self.error),
+            f"`error` must be FILE.py:NAME, or from Python a function (outputs, labels) -> (n,) "
+            f"errors; got {ranges.shown(self.error)}.",
+        )
         check_training(self)
 
     def check_effects(self) -> None:

@@ -119,7 +119,8 @@ class Experiment:
         }
         given = {name: getattr(self, name) for name in kinds}
         objects = {name: each for name, each in given.items() if not isinstance(each, kinds[name])}
-        for name in ("augment", "initial", "initial_mask"):
+        objects["augment"] = self.augment
+        for name in ("initial", "initial_mask"):
             value = getattr(self, name)
             objects[name] = None if isinstance(value, str) else value
         parts = Parts(**objects)

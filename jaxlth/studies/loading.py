@@ -13,7 +13,7 @@ import optax
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees
 from jaxlth.data import Dataset, Info, Split, augment
 from jaxlth.models import BatchAxis, Model, Network
-from jaxlth.studies import fingerprint, initial, scoring
+from jaxlth.studies import augment_check, fingerprint, initial, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
@@ -271,10 +271,12 @@ class LoadedExperiment:
             f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
         )
 
-    def check_loss(self) -> None:
-        """Raise LossError unless loss and error can take the network's outputs and the labels."""
+    def check_functions(self) -> None:
+        """Raise ValueError unless loss, error and augmentation can take what they are given."""
         model, like = self.prunable.model, self.prunable.like
         dataset = self.device_data.dataset
+        if self.parts.augment is not None:
+            augment_check.check(self.parts.augment, self.first_examples(1)[0])
         inputs = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), self.info.example
         )
@@ -450,7 +452,7 @@ def load_experiment(
     )
     experiment = LoadedExperiment(network, info, DeviceDataset(dataset), parts)
     if parts_lib.any_of(config, parts) or config.data.is_text or config.loss != StudyConfig.loss:
-        experiment.check_loss()
+        experiment.check_functions()
     return experiment
 
 

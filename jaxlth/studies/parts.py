@@ -78,7 +78,7 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
     # Data and optimizers may be given as functions without arguments, which make them.
     for part, kind in (("data", ArraySource), ("optimizer", optax.GradientTransformation)):
         if callable(loaded[part]) and not isinstance(loaded[part], kind):
-            loaded[part] = loaded[part]()
+            loaded[part] = code.call(loaded[part], setting=part)
     parts = parts._replace(**loaded)
     check_kinds(parts)
     return parts
@@ -153,7 +153,8 @@ def as_model(value: Any, info: Info, inputs: Any) -> Model:
         return models.from_linen(value, inputs)
     arguments = _arguments(value)
     if len(arguments) == 2:
-        return as_model(value(_shape(info), info.classes), info, inputs)
+        made = code.call(value, _shape(info), info.classes, setting="model")
+        return as_model(made, info, inputs)
     if arguments == ["rngs"]:
         return models.from_nnx(lambda rngs: value(rngs=rngs), inputs)
     raise TypeError(

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlth.training import cross_entropy
 from jaxlth.training.losses import LossError, Objective, Tasks
 
 LABELS_AT_ONCE = 1_000_000  # that are read: bounds memory
@@ -39,7 +40,19 @@ def check(objective: Objective, labels: Any, outputs: Any) -> None:
         elif objective.name == "next-token":
             _check_tokens(part, outputs.shape[-1])
         else:
-            _check_classes(part, objective.tasks or outputs.shape[-1:])
+            _check_classes(part, _outputs_of_tasks(objective, outputs.shape[-1]))
+
+
+def _outputs_of_tasks(objective: Objective, outputs: int) -> Tasks:
+    """Return the outputs of each task, of a network with so many."""
+    if cross_entropy.is_single_softmax(objective.tasks):
+        return (outputs,)  # which may be more, or fewer, than the classes of the data
+    if sum(objective.tasks) != outputs:
+        raise LossError(
+            f"`loss` cross-entropy needs {sum(objective.tasks)} outputs, those of all tasks; got "
+            f"{outputs}."
+        )
+    return objective.tasks
 
 
 def _check_finite(labels: np.ndarray) -> None:

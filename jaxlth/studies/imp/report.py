@@ -66,14 +66,14 @@ def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.Pr
     """Return the tickets of the first replicate, all outputs one task."""
     run = store.open_readonly(path)
     config, images = read_config(run, ImpConfig)
-    shape, classes = images["shape"], images["classes"]
-    lab = Lab(for_reading(config, **images), run)
-    prunable = lab.experiment.prunable
     require(
         config.model.name in PERCEPTRONS,
         f"The kinds network and pixels draw perceptrons; the run {path.name} is of "
         f"{config.model.name}.",
     )
+    shape, classes = images["shape"], images["classes"]
+    lab = Lab(for_reading(config, **images), run)
+    prunable = lab.experiment.prunable
     rows = undilated(frame)
     rows = rows[(rows["control"] == TICKET) & (rows["replicate"] == rows["replicate"].min())]
     replicate = int(rows["replicate"].iloc[0])

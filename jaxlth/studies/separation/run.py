@@ -71,13 +71,13 @@ def prepare(config: SeparationConfig, parts: Parts = NONE) -> LoadedExperiment:
         len(config.data.names) > 1,
         f"`data` must be sets side by side, such as moons+circles; got {config.data.name}.",
     )
-    check_accuracy(config, "for accuracies by task")
-    experiment = load_experiment(config, parts)
-    keep_counts(config, experiment.prunable.dense)
     settings.require(
         config.model.name in PERCEPTRONS,
         f"`model` must be mlp or lenet-300-100, whose inputs belong to tasks; got "
         f"{config.model.name}.",
     )
+    check_accuracy(config, "for accuracies by task")
+    experiment = load_experiment(config, parts)
+    keep_counts(config, experiment.prunable.dense)
     experiment.check_steps("rewind_step", (config.rewind_step,))
     return experiment

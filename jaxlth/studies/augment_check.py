@@ -1,0 +1,65 @@
+"""Whether an augmentation of a user's own can be a part of the training step."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth import keys, settings, trees
+
+EXAMPLES = 2  # of the batch on which it is traced
+
+
+def check(augment: Callable[..., Any], images: Any) -> None:
+    """Raise ValueError unless a function makes inputs of inputs, by its key alone.
+
+    It is traced twice, and nothing is computed.
+
+    Args:
+      augment: (inputs, key=) -> inputs.
+      images: examples as they are stored, a tree of arrays.
+    """
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((EXAMPLES, *leaf.shape[1:]), leaf.dtype), images
+    )
+    (first, shapes), (second, _) = (_traced(augment, like) for _ in range(2))
+    settings.require(
+        _shapes(shapes) == _shapes(like),
+        f"`augment` must return inputs of the shapes that it is given, {_shapes(like)}; got "
+        f"{_shapes(shapes)}.",
+    )
+    settings.require(
+        _text(first) == _text(second) and all(map(_same, first.consts, second.consts)),
+        "`augment` must keep no state in Python, and draw random numbers from its key alone: two "
+        "calls of it differ.",
+    )
+
+
+def _traced(augment: Callable[..., Any], like: Any) -> tuple[Any, Any]:
+    """Return the program of an augmentation, and the shapes of what it returns."""
+    program = jax.make_jaxpr(lambda images, key: augment(images, key=key), return_shape=True)
+    try:
+        return program(like, keys.stream(0, 0, "augmentation"))
+    except Exception as error:  # of anybody's code
+        line = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"`augment` must be a JAX function (inputs, key=) -> inputs, of inputs "
+            f"{_shapes(like)}; it raised {type(error).__name__}: {line}"
+        ) from error
+
+
+def _shapes(tree: Any) -> str:
+    named = trees.named(tree)
+    return ", ".join(f"{name} {list(leaf.shape)}".strip() for name, leaf in named.items())
+
+
+def _text(program: Any) -> str:
+    return re.sub(" at 0x[0-9a-f]+", "", str(program))  # functions differ in their addresses
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b or jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key):
+        return True
+    return np.array_equal(np.asarray(a), np.asarray(b))
