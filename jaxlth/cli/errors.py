@@ -22,8 +22,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxlth.cli import backends
+from jaxlth.process import code
 
 REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
+OWN = "This was raised by code that is not of jaxlth. What was stored before is safe."
+CALLBACK = "CpuCallback error"  # of JAX, around an error of Python code that a program calls
 SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
 LONGEST, WORD = 900, 300  # characters of a line, of a word in it
 OUTPUT = "standard output"
@@ -37,8 +40,10 @@ INSTALLED = ("site-packages", "dist-packages")  # folders of other packages
 
 
 def message(error: Exception) -> str | None:
-    """Return the line that tells of an error; None of a defect of jaxlth."""
+    """Return the line that tells of an error; None where its traceback is needed."""
     text = _text(error)
+    if is_of_files(error):
+        return None
     if type(error).__module__.partition(".")[0] == PACKAGE.name:
         return text
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
@@ -52,6 +57,12 @@ def message(error: Exception) -> str | None:
     if package := _package(error):
         return f"{package}: {type(error).__name__}: {text} {SHOWN}"
     return None
+
+
+def is_of_files(error: Exception) -> bool:
+    """Return whether code of a user's own raised an error, such as a network in FILE.py."""
+    modules = [frame.tb_frame.f_globals.get("__name__", "") for frame in _frames(error)]
+    return CALLBACK in str(error) or any(map(code.is_module, modules))
 
 
 def tell(words: str) -> None:

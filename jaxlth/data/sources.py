@@ -230,7 +230,7 @@ def of_each_class(split: Split, count: int, *, key: jax.Array) -> Split:
     )
     labels = split.labels[order]
     places = np.stack([order[labels == label][:count] for label in classes], axis=1).ravel()
-    return Split(split.images[places], split.labels[places])
+    return jax.tree.map(lambda array: array[places], split)
 
 
 def take(split: Split, rows: np.ndarray) -> Split:

@@ -9,10 +9,8 @@ import numpy as np
 
 from jaxlth import keys, settings, trees
 
-EXAMPLES = 2  # of the batch on which it is traced
 
-
-def check(augment: Callable[..., Any], images: Any) -> None:
+def check(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
     """Raise ValueError unless a function makes inputs of inputs, by its key alone.
 
     It is traced twice, and nothing is computed.
@@ -20,9 +18,10 @@ def check(augment: Callable[..., Any], images: Any) -> None:
     Args:
       augment: (inputs, key=) -> inputs.
       images: examples as they are stored, a tree of arrays.
+      batch_size: examples of a batch.
     """
     like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((EXAMPLES, *leaf.shape[1:]), leaf.dtype), images
+        lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), images
     )
     (first, shapes), (second, _) = (_traced(augment, like) for _ in range(2))
     settings.require(
@@ -52,7 +51,8 @@ def _traced(augment: Callable[..., Any], like: Any) -> tuple[Any, Any]:
 
 def _shapes(tree: Any) -> str:
     named = trees.named(tree)
-    return ", ".join(f"{name} {list(leaf.shape)}".strip() for name, leaf in named.items())
+    shapes = [f"{name} {list(np.shape(leaf))}".strip() for name, leaf in named.items()]
+    return ", ".join(shapes) or "nothing"
 
 
 def _text(program: Any) -> str:

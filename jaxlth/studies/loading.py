@@ -276,7 +276,8 @@ class LoadedExperiment:
         model, like = self.prunable.model, self.prunable.like
         dataset = self.device_data.dataset
         if self.parts.augment is not None:
-            augment_check.check(self.parts.augment, self.first_examples(1)[0])
+            images, batch_size = self.first_examples(1)[0], self.prunable.config.training.batch_size
+            augment_check.check(self.parts.augment, images, batch_size=batch_size)
         inputs = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), self.info.example
         )

@@ -108,9 +108,10 @@ def _loaded(part: str, name: str, parts: Parts) -> Any:
     """Return a part: as given, loaded from a file, or None where the config says it all."""
     if code.is_spec(name):
         return code.load(name, setting=part)
-    given = getattr(parts, part) if name == code.OWN else None
+    is_given = name in (code.OWN, data.OWN_MAPPED)
+    given = getattr(parts, part) if is_given else None
     settings.require(
-        name != code.OWN or given is not None,
+        not is_given or given is not None,
         f"`{part}` is a part of your own, which no run stores: give the experiment that has it, "
         "as in studies.open(path, experiment=...), or name it FILE.py:NAME.",
     )

@@ -158,6 +158,8 @@ def check(experiment: LoadedExperiment) -> None:
     keep_by_level(imp(config, 0), spec.dense)
     for density in config.densities:
         spec.check_pruned(density)
+    for network in set(config.networks) & set(scoring.AT_A_STEP) - set(OF_IMP):
+        experiment.score(network)  # which says what it needs
     if set(config.networks) & set(scoring.SEES_DATA):
         experiment.examples(0, per_class=config.per_class)
     settings.require(

@@ -31,6 +31,8 @@ class Kept:
                 prunable.check_pruned(density, self.keep(density, method))
         if any(method.schedule in ITERATIVE for method in wanted):
             self.links()
+        for score in {method.score for method in wanted} - set(LEARNED):
+            self._experiment.score(score, chunk=self.config.chunk)  # which says what it needs
         if any(method.score.endswith("-10") for method in wanted):
             meta.check_mlp(self._experiment.prunable.like.params)
         if seeing := self.seeing():
