@@ -86,7 +86,8 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
 
 def any_of(config: Any, parts: Parts = NONE) -> bool:
     """Return whether an experiment has a part that no setting says."""
-    return parts != NONE or any(code.is_own(name) for name in _names(config).values())
+    files = config.initial or config.initial_mask
+    return parts != NONE or bool(files) or any(map(code.is_own, _names(config).values()))
 
 
 def _names(config: Any) -> dict[str, str]:
@@ -98,6 +99,8 @@ def _names(config: Any) -> dict[str, str]:
         "loss": config.loss,
         "error": config.error,
         "augment": config.data.augment,
+        "initial": config.initial,
+        "initial_mask": config.initial_mask,
     }
 
 
