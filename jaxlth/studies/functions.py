@@ -13,7 +13,7 @@ from rich.console import Console
 from jaxlth import settings
 from jaxlth.process import paths
 from jaxlth.settings import ranges
-from jaxlth.studies import running
+from jaxlth.studies import own_scores, running
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.experiment import Experiment, plain
 from jaxlth.studies.field_docs import field_docs
@@ -82,7 +82,10 @@ def of_study(study: Study) -> StudyFunction:
         keep_programs: bool = True,
         **fields: Any,
     ) -> Results:
+        lists = {name: _is_list(study, name) for name in study.Config.score_fields}
+        fields, scores = own_scores.named(fields, lists)
         config = study_config(study, experiment, fields)
+        parts = experiment.parts._replace(scores=scores)
         settings.require(
             checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {checkpoint_seconds:g}.",
@@ -94,13 +97,13 @@ def of_study(study: Study) -> StudyFunction:
             path = running.run_study(
                 study,
                 config,
-                parts=experiment.parts,
+                parts=parts,
                 out=out,
                 console=Console(stderr=True, quiet=not progress),
                 wait=wait,
                 checkpoint_seconds=checkpoint_seconds,
             )
-        return Results(path, study, experiment.parts)
+        return Results(path, study, parts)
 
     function.__name__ = function.__qualname__ = study.name.replace("-", "_")
     function.__module__ = __name__.rpartition(".")[0]
@@ -131,6 +134,12 @@ def study_config(study: Study, experiment: Experiment, fields: dict[str, Any]) -
     shared = settings.to_dict(experiment.config)
     config = {name: shared[name] for name in OF_EXPERIMENT} | plain(fields)
     return settings.from_dict(study.Config, config)
+
+
+def _is_list(study: Study, name: str) -> bool:
+    """Return whether a field of a study's config has several values."""
+    (field,) = (field for field in dataclasses.fields(study.Config) if field.name == name)
+    return isinstance(settings.default(field), tuple)
 
 
 def _check_field(study: Study, name: str, names: list[str]) -> None:

@@ -85,8 +85,10 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
 
 
 def any_of(config: Any, parts: Parts = NONE) -> bool:
-    """Return whether an experiment has a part that no setting says."""
-    return parts != NONE or any(code.is_own(name) for name in _names(config).values())
+    """Return whether an experiment has a part that no setting says, scores aside."""
+    return parts._replace(scores={}) != NONE or any(
+        code.is_own(name) for name in _names(config).values()
+    )
 
 
 def _names(config: Any) -> dict[str, str]:
