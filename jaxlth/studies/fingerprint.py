@@ -84,13 +84,13 @@ def _of_score(experiment: "LoadedExperiment", name: str, network: Network) -> li
       ValueError: the score fails, is no tree of floats like the parameters, or is not finite.
     """
     config, dense = experiment.prunable.config, experiment.prunable.dense
+    score_inputs = scoring.ScoreInputs(
+        network=network,
+        initial=network.params,
+        batch=experiment.examples(0, per_class=getattr(config, "per_class", PER_CLASS)),
+        key=keys.stream(config.seed, 0, "score"),
+    )
     with own_scores.explained(name):
-        score_inputs = scoring.ScoreInputs(
-            network=network,
-            initial=network.params,
-            batch=experiment.examples(0, per_class=getattr(config, "per_class", PER_CLASS)),
-            key=keys.stream(config.seed, 0, "score"),
-        )
         values = scoring.evaluated(experiment.score(name), dense, score_inputs)
     numbers = masks.kept_values(values, dense)
     lost = int(np.sum(~np.isfinite(numbers)))

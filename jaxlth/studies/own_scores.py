@@ -156,12 +156,11 @@ def _loaded(name: str, parts: "Parts") -> ScoreFunction:
             f"`score` {given} is a function of your own, which no run stores: give it again, as "
             f"in studies.imp(experiment, score={given}), or name it FILE.py:NAME.",
         )
-    _check_kind(name, function)
-    return function
+    return _of_five_arguments(name, function)
 
 
-def _check_kind(name: str, function: Any) -> None:
-    """Raise TypeError unless a score can be called with its five arguments."""
+def _of_five_arguments(name: str, function: Any) -> ScoreFunction:
+    """Return a score; TypeError says that it cannot be called with its five arguments."""
     wrong = not callable(function)
     with contextlib.suppress(ValueError):  # of a function that tells no signature
         try:
@@ -173,6 +172,7 @@ def _check_kind(name: str, function: Any) -> None:
         with contextlib.suppress(ValueError, TypeError):
             got += str(inspect.signature(function))
         raise TypeError(f"`score` {name} must be a function {SIGNATURE}; got {got}.")
+    return function
 
 
 def checked(name: str, function: ScoreFunction) -> ScoreFunction:

@@ -70,12 +70,14 @@ def by_score(lab: Lab) -> Prune:
     score = functools.cache(lambda: experiment.score(config.score))  # not built by who reads a run
     examples = functools.cache(functools.partial(experiment.examples, per_class=config.per_class))
 
+    sees = not {*names}.isdisjoint(scoring.SEES_DATA) or bool(scoring.batch_readers(names))
+
     def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
-        sees = not {*names}.isdisjoint(scoring.SEES_DATA) or scoring.batch_readers(names)
+        batch: Any = examples(trained.replicate) if sees else None
         score_inputs = scoring.ScoreInputs(
             network=trained.network,
             initial=lab.init(trained.replicate).params,
-            batch=examples(trained.replicate) if sees else None,
+            batch=batch,
             key=lab.key("score", trained.replicate),
             mean=experiment.mean,
         )
