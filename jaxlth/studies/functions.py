@@ -68,10 +68,24 @@ class StudyFunction(Protocol):
         ...
 
 
-def of_study(study: Study) -> StudyFunction:
-    """Return the function that runs a study on an experiment; its help lists all arguments."""
+def function(study: Study) -> StudyFunction:
+    """Return the function that runs a study on an experiment; its help lists all arguments.
 
-    def function(
+    Args:
+      study: one of the library's, or your own.
+
+    Raises:
+      TypeError: it is no study.
+
+    Example:
+      >>> from jaxlth.studies.imp import STUDY
+      >>> function(STUDY).__name__
+      'imp'
+    """
+    if not isinstance(study, Study):
+        raise TypeError(f"`study` must be a `studies.Study`; got {ranges.shown(study)}.")
+
+    def run(
         experiment: Experiment,
         *,
         out: str = "runs",
@@ -105,11 +119,11 @@ def of_study(study: Study) -> StudyFunction:
             )
         return Results(path, study, parts)
 
-    function.__name__ = function.__qualname__ = study.name.replace("-", "_")
-    function.__module__ = __name__.rpartition(".")[0]
-    function.__doc__ = "".join(_docstring(study))
-    function.__signature__ = _signature(study, inspect.signature(function))  # type: ignore[attr-defined]
-    return function
+    run.__name__ = run.__qualname__ = study.name.replace("-", "_")
+    run.__module__ = __name__.rpartition(".")[0]
+    run.__doc__ = "".join(_docstring(study))
+    run.__signature__ = _signature(study, inspect.signature(run))  # type: ignore[attr-defined]
+    return run
 
 
 def study_config(study: Study, experiment: Experiment, fields: dict[str, Any]) -> Any:
@@ -144,15 +158,16 @@ def _is_list(study: Study, name: str) -> bool:
 
 def _check_field(study: Study, name: str, names: list[str]) -> None:
     """Raise ValueError unless a study has a field of its own of this name."""
-    function = f"studies.{study.name.replace('-', '_')}"
+    called = study.name.replace("-", "_")
+    called = f"studies.{called}" if study.Config.__module__.startswith("jaxlth.") else called
     given = [field.name for field in dataclasses.fields(Experiment) if field.init]
     settings.require(
         name not in given,
-        f"`{name}` is part of the experiment: give it to `studies.Experiment`, not `{function}`.",
+        f"`{name}` is part of the experiment: give it to `studies.Experiment`, not `{called}`.",
     )
     close = settings.closest(name, [*names, *EXECUTION])
-    hint = f"Did you mean `{close}`?" if close else f"`help({function})` lists them."
-    settings.require(name in names, f"`{function}` has no argument `{name}`. {hint}")
+    hint = f"Did you mean `{close}`?" if close else f"`help({called})` lists them."
+    settings.require(name in names, f"`{called}` has no argument `{name}`. {hint}")
 
 
 def _fields(study: Study) -> list[Any]:
