@@ -78,6 +78,7 @@ def own_study(arguments: list[str]) -> Iterator[None]:
         code.is_spec(spec), f"`--study` must name a study as FILE.py:NAME; got {spec!r}."
     )
     with studies.added(_study(spec)):
+        commands.by_name()  # no study has the name of another command
         yield
 
 
