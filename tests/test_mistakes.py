@@ -153,7 +153,7 @@ OUT_OF_BOUNDS = [  # arguments -> words that the message must hold, before anyth
     (["imp", "--steps", "2000000000", "--evaluate-every", "1"], "at most 1000000 evaluations; got"),
     (["imp", "--train-examples", "9223372036854775808"], "`train_examples` must be at most 21474"),
     (["imp", "--levels", "1000000"], "`levels` must be at most 1000 (each level trains all netwo"),
-    (["imp", "--replicates", "100000000"], "`replicates` must be smaller: 100000000 make 39000000"),
+    (["imp", "--replicates", "100000000"], "`replicates` must be smaller: 100000000 make 33000000"),
     (["imp", "--devices", "10000000000"], "`devices` must be at most 1024 (each has threads of i"),
     (["imp", "--model", "mlp", "--hidden", "100000000"], "`hidden` must be smaller: weights, grad"),
     (["imp", "--lr", "1e39"], "`lr` must be at most 3.4e+38, as training computes in 32 bits; got"),

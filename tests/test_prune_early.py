@@ -285,7 +285,7 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
     )
     made = job(settings)
     experiment, seen = prune_early.prepare(settings), []
-    score = scoring.build(name, experiment.prunable.model, experiment.info.shape, chunk=None)
+    score = scoring.build(name, experiment.prunable.model, experiment.info.example, chunk=None)
 
     def watched(mask, known):
         jax.debug.callback(seen.append, mask, ordered=True)
@@ -391,7 +391,8 @@ def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
     known = scoring.ScoreInputs(network, params, batch, jax.random.key(0))
     for name in ("snip", "grasp", "synflow"):
         seen.clear()
-        score = scoring.build(name, Watched(), (2, 2, 1), chunk=None)
+        example = jax.ShapeDtypeStruct((2, 2, 1), np.float32)
+        score = scoring.build(name, Watched(), example, chunk=None)
         score(masks.dense(params), known)
         assert set(seen) == {name != "synflow"}
 

@@ -55,7 +55,7 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(tm
     assert first.returncode == 0, first.stderr
     assert "matches the dense network" in first.stdout
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
-    assert len(files) == 3 * (1 + 12 * 3)
+    assert len(files) == 3 * (1 + 10 * 3)
     second = jaxlth("imp", cwd=tmp_path)
     assert second.stdout == first.stdout
     assert "steps/s" not in second.stderr
@@ -78,6 +78,27 @@ def test_the_commands_of_the_other_jobs_run(tmp_path, command, says):
     done = jaxlth(*line.split()[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_for_a_language_model_runs(tmp_path):
+    line = next(line for line in commands() if "gpt-mini" in line)
+    arguments = line.split()[1:]
+    for name, value in {"--steps": "8", "--levels": "1", "--num-train-examples": "300"}.items():
+        arguments[arguments.index(name) + 1] = value
+    done = jaxlth(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Below: loss in nats, and bits, per character." in done.stdout
+
+
+def test_the_example_with_parts_of_ones_own_runs(tmp_path, monkeypatch):
+    section = (ROOT / "README.md").read_text().split("## Your own network")[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    weights = names["results"].table()["kept"].unique().tolist()
+    assert weights == [8 * 16 + 16 * 3, 141, 113, 90]
 
 
 @pytest.mark.data

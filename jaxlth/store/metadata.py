@@ -127,7 +127,7 @@ def describe(
     *,
     job: str,
     label: str,
-    known: Mapping[str, Any],
+    new_facts: Mapping[str, Any],
 ) -> None:
     """Write settings and circumstances of a run, or compare them with those that are there.
 
@@ -156,7 +156,7 @@ def describe(
         "changed": settings_lib.changed(settings),
         "settings": settings_lib.to_dict(settings),
         "environments": environments,
-        "facts": facts.joined(path, info.get("facts", {}), known),
+        "facts": facts.joined(path, info.get("facts", {}), new_facts),
     }
     texts = {SETTINGS: settings_lib.to_toml(settings), ABOUT: _text(new)}
     for name, text in texts.items():  # `run.json` last: a folder with it is a run

@@ -81,7 +81,7 @@ def open_run(
         try:
             mirrored[0] = mirror.start(out, path, wait=wait)
             facts = facts_lib.of_data(data) | facts_lib.of_parts(fingerprint)
-            metadata.describe(path, settings, job=job, label=label, known=facts)
+            metadata.describe(path, settings, job=job, label=label, new_facts=facts)
             Run(path, descriptor, mirrored[0]).repair()
         except BaseException:
             Run(path, descriptor, mirrored[0]).abandon()

@@ -110,15 +110,15 @@ class Experiment:
         Raises:
           TypeError: one is of no known kind.
         """
-        known: dict[str, tuple[type[Any], ...]] = {
+        kinds: dict[str, tuple[type[Any], ...]] = {
             "model": (str, ModelConfig),
             "data": (str, DataConfig),
             "optimizer": (OptimizerConfig,),
             "loss": (str,),
             "error": (str, type(None)),
         }
-        given = {name: getattr(self, name) for name in known}
-        objects = {name: each for name, each in given.items() if not isinstance(each, known[name])}
+        given = {name: getattr(self, name) for name in kinds}
+        objects = {name: each for name, each in given.items() if not isinstance(each, kinds[name])}
         for name in ("augment", "initial", "initial_mask"):
             value = getattr(self, name)
             objects[name] = None if isinstance(value, str) else value

@@ -137,8 +137,8 @@ def _cross_entropy(tasks: Tasks) -> Objective:
 
     def entropies(outputs: jax.Array, labels: Any) -> jax.Array:
         _require_classes(outputs, labels, tasks)
-        wide = trees.at_least_float32(outputs)
-        return cross_entropy.per_label(wide, labels, tasks).astype(jnp.float32)
+        outputs = trees.at_least_float32(outputs)
+        return cross_entropy.per_label(outputs, labels, tasks).astype(jnp.float32)
 
     def per_example(outputs: jax.Array, labels: Any) -> jax.Array:
         by_label = entropies(outputs, labels)

@@ -30,6 +30,8 @@ def optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """Return an optax transformation as an optimiser whose `update` takes `step=` and `value=`.
 
+    Its `update` needs the parameters too.
+
     Random keys in its state are kept as plain numbers, which checkpoints hold.
 
     Args:
@@ -41,8 +43,9 @@ def optimizer(
       ValueError: it does not fit the parameters; the message is of one line.
 
     Example:
-      >>> adam = optimizer(optax.adam(1e-3), {"kernel": jnp.ones(2)})
-      >>> updates, state = adam.update({"kernel": jnp.ones(2)}, adam.init({"kernel": jnp.ones(2)}))
+      >>> ones = {"kernel": jnp.ones(2)}
+      >>> adam = optimizer(optax.adam(1e-3), ones)
+      >>> updates, state = adam.update(ones, adam.init(ones), ones)
       >>> updates["kernel"].round(6).tolist()
       [-0.0010000000474974513, -0.0010000000474974513]
     """

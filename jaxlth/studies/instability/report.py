@@ -63,7 +63,7 @@ def render(
         table.add_column(title, justify="right", no_wrap=True)
     for _, row in summary.iterrows():
         cells = [str(row["network"]), *[str(row["length"])] * several, str(row["step_k"])]
-        numbers = _numbers(row, by, token, marks=("*" * row["stable"], "*" * row["matches"]))
+        numbers = _numbers(row, by, token, stars=("*" * row["stable"], "*" * row["matches"]))
         if losses_below:
             below = _numbers(row.drop(_DEVIATIONS), BY_LOSS, token)  # to leave names their room
             numbers = map("\n".join, zip(numbers, below, strict=True))
@@ -90,13 +90,13 @@ def _caption(
 
 
 def _numbers(
-    row: pd.Series, by: Measure, token: str, marks: tuple[str, str] = ("", "")
+    row: pd.Series, by: Measure, token: str, stars: tuple[str, str] = ("", "")
 ) -> list[str]:
     """Return barriers on both splits, and what the twins and the mean of their weights reach."""
     test, train = (_barrier(row, split, by) for split in ("test", "train"))
     name = _NAMES[by]
     twins, mean = (_reached(row[column], by, token) for column in (name, f"mean_{name}"))
-    stable, matches = (mark or " " for mark in marks)
+    stable, matches = (star or " " for star in stars)
     return [test + stable, train, twins + matches, mean]
 
 
