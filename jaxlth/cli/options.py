@@ -49,6 +49,7 @@ METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("file", "settings"), "FILE"),
     **dict.fromkeys(("run", "runs"), "RUN"),
     "sizes": "WIDTHS",
+    "study": "FILE.py:NAME",
 }
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
 NONE = "none"  # takes back what a settings file says; in a list, the only word: no value

@@ -285,7 +285,7 @@ def _record(replicate: int, level: int, control: str, method: Method) -> dict[st
         "replicate": replicate,
         "level": level,
         "control": control,
-        "score": method.score,
+        "score": scoring.label(method.score),
         "schedule": method.schedule,
         "ablation": method.control,
         "weights": method.weights,
