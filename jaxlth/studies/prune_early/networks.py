@@ -43,7 +43,7 @@ class EarlyNetworks:
         self._examples = functools.cache(self._drawn)
         kept = Kept(lab.experiment)
         self.keep, self.links, self.place = kept.keep, kept.links, kept.place
-        self._sees_data = bool(kept.seeing())
+        self._sees_data = kept.see_examples()
 
     # What is asked for.
 
