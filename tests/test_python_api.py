@@ -338,7 +338,7 @@ def failing(study, call):
             if event.finished:
                 call()
 
-    return studies.of_study(dataclasses.replace(study, run=run))
+    return studies.function(dataclasses.replace(study, run=run))
 
 
 def test_a_study_that_raises_loses_nothing_stored(results, tmp_path):

@@ -109,17 +109,18 @@ def _run(arguments: list[str]) -> int:
     from jaxlth.cli import commands, export, figure, parsing, results, train
     from jaxlth.studies import running
 
-    command = parsing.parse(arguments)
-    if isinstance(command, commands.Training):
-        return train.trained(command, strict=True)
-    run: dict[type, Callable[[Any], int]] = {
-        commands.Results: results.results,
-        commands.Figure: figure.figure,
-        commands.List: results.list_runs,
-        commands.Export: export.export,
-    }
-    with running.jax_settings():
-        return run[type(command)](command)
+    with parsing.own_study(arguments):
+        command = parsing.parse(arguments)
+        if isinstance(command, commands.Training):
+            return train.trained(command, strict=True)
+        run: dict[type, Callable[[Any], int]] = {
+            commands.Results: results.results,
+            commands.Figure: figure.figure,
+            commands.List: results.list_runs,
+            commands.Export: export.export,
+        }
+        with running.jax_settings():
+            return run[type(command)](command)
 
 
 def _finished(function: Callable[[], int]) -> int:

@@ -114,6 +114,8 @@ class Results:
     """With json, csv or --file: a row for each evaluation during training instead."""
     tolerance: float = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
+    study: str | None = None
+    """Study of your own that the runs are of, as FILE.py:NAME."""
     baseline: str | None = None
     """A method of `jaxlth prune-early` or `train-supermasks`, such as
     snip-before-rounds: also print p of Welch's t-test of each method against it."""
@@ -160,6 +162,8 @@ class Figure:
     """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
     """PNG, PDF or SVG file; KIND.png in the run's folder if not given."""
+    study: str | None = None
+    """Study of your own that the runs are of, as FILE.py:NAME."""
 
     def __post_init__(self) -> None:
         of_several, of_levels = figure_kinds("of_several"), figure_kinds("of_levels")
@@ -193,6 +197,8 @@ class Export:
     """Folder or name of a run; the newest one if not given."""
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
+    study: str | None = None
+    """Study of your own that the run is of, as FILE.py:NAME."""
     replicate: int = 0
     """Repetition, counted from 0."""
     level: int | None = None

@@ -2,12 +2,12 @@
 
 import pathlib
 
-from jaxlth import masks, store
+from jaxlth import masks, store, studies
 from jaxlth.cli import commands, results
 from jaxlth.cli.commands import Export
 from jaxlth.settings import require
 from jaxlth.store.export import FORMATS
-from jaxlth.studies import STUDIES, TicketName, run_info
+from jaxlth.studies import STUDIES, TicketName
 from jaxlth.studies.parts import Parts
 
 
@@ -19,14 +19,14 @@ def export(command: Export) -> int:
     )
     (path,) = results.run_folders((command.run,) if command.run else (), command.out)
     name = TicketName(**{field: getattr(command, field) for field in TicketName._fields})
-    study_name = run_info.study_name(path)
-    exporting = {study.name: study.ticket for study in STUDIES.values() if study.ticket}
-    require(
-        study_name in exporting,
-        f"{path.name} is a run of `jaxlth {study_name}`; tickets of "
-        f"{commands.in_words(list(exporting))} are exported.",
-    )
-    (network, mask), named = exporting[study_name](name, path, Parts())
+    study = studies.of_run(path)
+    exporting = [name for name, other in STUDIES.items() if other.ticket]
+    if study.ticket is None:
+        raise ValueError(
+            f"{path.name} is a run of `jaxlth {study.name}`; tickets of "
+            f"{commands.in_words(exporting)} are exported."
+        )
+    (network, mask), named = study.ticket(name, path, Parts())
     about = {"run": path.name, **named, "replicate": command.replicate}
     counts = {"density": float(masks.density(mask)), "kept": int(masks.kept(mask))}
     store.export_ticket(

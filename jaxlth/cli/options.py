@@ -46,9 +46,10 @@ VALUES: dict[str, Iterable[str]] = {
 KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
-    **dict.fromkeys(("file", "settings"), "FILE"),
+    **dict.fromkeys(("file", "settings", "initial", "initial_mask"), "FILE"),
     **dict.fromkeys(("run", "runs"), "RUN"),
     "sizes": "WIDTHS",
+    **dict.fromkeys(("study", "error"), "FILE.py:NAME"),
 }
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
 NONE = "none"  # takes back what a settings file says; in a list, the only word: no value

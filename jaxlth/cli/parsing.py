@@ -9,15 +9,17 @@ import operator
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_args
 
 import tyro
 
-from jaxlth import __version__, settings, store
+from jaxlth import __version__, settings, store, studies
 from jaxlth.cli import commands, options, words
 from jaxlth.cli.commands import Scale, Training
-from jaxlth.process import paths
+from jaxlth.process import code, paths
+from jaxlth.settings import ranges
+from jaxlth.studies import STUDIES, Study
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.run_info import RENAMED_STUDIES
@@ -33,6 +35,8 @@ def parse(arguments: list[str]) -> Any:
       ValueError: they are wrong; the message names the option and what is closest.
     """
     name = next(iter(arguments), "")
+    if code.is_spec(name):
+        return _of_file(name, arguments[1:])
     _check_command(name)
     classes = commands.by_name()
     kind = classes.get(name)
@@ -51,7 +55,49 @@ def parse(arguments: list[str]) -> Any:
         description="Find and study lottery tickets. --version prints the version.",
     )
     if unknown:
-        raise ValueError(_complaint(name, unknown[0]))
+        raise ValueError(_complaint(name, classes[name], unknown[0]))
+    return command
+
+
+@contextlib.contextmanager
+def own_study(arguments: list[str]) -> Iterator[None]:
+    """Know the study of the user's own that the words of a command line name, in this context.
+
+    It is the command itself, FILE.py:STUDY, or the value of --study.
+
+    Raises:
+      ValueError: the file or the name is missing, or a study has its name already.
+      TypeError: it is no study.
+    """
+    first = next(iter(arguments), "")
+    spec = first if code.is_spec(first) else words.value("--study", arguments)
+    if spec is None or first in STUDIES:
+        yield
+        return
+    settings.require(
+        code.is_spec(spec), f"`--study` must name a study as FILE.py:NAME; got {spec!r}."
+    )
+    with studies.added(_study(spec)):
+        commands.by_name()  # no study has the name of another command
+        yield
+
+
+def _study(spec: str) -> Study:
+    """Return the study that FILE.py:NAME names; its file runs once."""
+    study = code.load(spec, setting="study")
+    if not isinstance(study, Study):
+        raise TypeError(f"`study`: {spec} must be a `studies.Study`; got {ranges.shown(study)}.")
+    return study
+
+
+def _of_file(spec: str, arguments: list[str]) -> Training:
+    """Return the command that the words after FILE.py:STUDY ask for."""
+    kind = commands.of_study(_study(spec))
+    words.check(arguments, options.names(kind))
+    default = _defaults(kind, arguments)
+    command, unknown = _read(kind, arguments, prog=f"jaxlth {spec}", default=default)
+    if unknown:
+        raise ValueError(_complaint(spec, kind, unknown[0]))
     return command
 
 
@@ -86,7 +132,12 @@ def call(function: Callable[..., int]) -> int:
 
 
 def _read(
-    kind: Any, arguments: list[str], *, prog: str | None = None, description: str | None = None
+    kind: Any,
+    arguments: list[str],
+    *,
+    prog: str | None = None,
+    description: str | None = None,
+    default: Any = options.NO_DEFAULT,
 ) -> tuple[Any, list[str]]:
     """Return what tyro makes of the words of a command line, and those that it does not know."""
     messages = io.StringIO()
@@ -95,6 +146,7 @@ def _read(
             return tyro.cli(
                 kind,
                 args=arguments,
+                default=default,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
                 registry=options.registry(),
                 return_unknown_args=True,
@@ -122,6 +174,8 @@ def _check_command(name: str) -> None:
         raise ValueError(f"Give a command before the option {name}. {explained}")
     close = settings.closest(name, [*names, "--help", *words.VERSION[:1]])
     hint = f" Did you mean {close!r}?" if close else ""
+    if name.partition(":")[0].endswith(".py"):
+        hint = f" A study of your own is FILE.py:NAME, such as {name.partition(':')[0]}:STUDY."
     raise ValueError(f"There is no command {name!r}.{hint} {explained}")
 
 
@@ -170,7 +224,7 @@ def _of_kind(kind: type, config: ImpConfig) -> Any:
     return kind(**{name: getattr(config, name) for name in common})
 
 
-def _complaint(command: str, word: str) -> str:
+def _complaint(command: str, kind: type, word: str) -> str:
     """Return what to say of a word that a command does not know."""
     dashed = DASHES.sub("--", word)
     if not dashed.startswith("-"):
@@ -178,10 +232,7 @@ def _complaint(command: str, word: str) -> str:
     if dashed != word and not word.startswith("-"):
         return f"Options begin with two hyphens: {dashed}; got {word!r}."
     classes = commands.by_name()
-    option, option_names = (
-        word.partition("=")[0].replace("_", "-"),
-        list(options.names(classes[command])),
-    )
+    option, option_names = word.partition("=")[0].replace("_", "-"), list(options.names(kind))
     if words.RENAMED_OPTIONS.get(option) in option_names:
         return f"The option {option} is now {words.RENAMED_OPTIONS[option]}."
     close = settings.closest(option, option_names)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DATA = "data"  # the fact that tells the data from others
 PARTS = "fingerprint"  # the fact that tells parts of somebody's own from others
+SCORE = "score "  # begins what a fingerprint calls a score of somebody's own
 CLOSE = 1e-3  # relative difference of numbers that other machines may cause
 
 
@@ -63,7 +64,8 @@ def joined(
     old_parts, new_parts = facts.get(PARTS), more.get(PARTS)
     if old_parts and new_parts:
         _check_parts(path, old_parts, new_parts)
-        more = {**more, PARTS: old_parts}  # numbers of the machine that began the run
+        # Numbers of the machine that began the run, and of scores that are new to it.
+        more = {**more, PARTS: {**new_parts, **old_parts}}
     return {**facts, **more}
 
 
@@ -76,6 +78,8 @@ def _check_parts(
       StoreError: a part differs.
     """
     for name in dict.fromkeys([*new, *old]):
+        if name.startswith(SCORE) and not (name in old and name in new):
+            continue  # a run may have more scores than a call asks for, and the other way round
         if not _close(old.get(name), new.get(name)):
             part = name.partition(" ")[0]
             raise StoreError(

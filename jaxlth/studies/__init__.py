@@ -1,7 +1,8 @@
 """All studies in one table, from which commands, functions, listing, resuming and export follow.
 
 A study is a folder with one object `STUDY`. To add a study, write its folder and add its `STUDY`
-and its function to the table below; nothing else has to know of it.
+and its function to the table below; nothing else has to know of it. A study of somebody's own is a
+`STUDY` in a file of theirs: `jaxlth FILE.py:STUDY` and `studies.function(STUDY)` run it.
 
 From Python, a study is a function of an experiment, and returns results:
 
@@ -12,26 +13,29 @@ Its run has the folder that the command `jaxlth imp` with the same settings has.
 the other ended.
 """
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from jaxlth import store
 from jaxlth.process import paths
 from jaxlth.settings import require
 from jaxlth.studies import run_info
+from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.experiment import Experiment
-from jaxlth.studies.functions import StudyFunction, of_study
+from jaxlth.studies.functions import StudyFunction, function
 from jaxlth.studies.imp import STUDY as IMP
 from jaxlth.studies.instability import STUDY as INSTABILITY
+from jaxlth.studies.lab import Lab
 from jaxlth.studies.parts import NONE
 from jaxlth.studies.prune_early import STUDY as PRUNE_EARLY
 from jaxlth.studies.results import Results
 from jaxlth.studies.separation import STUDY as SEPARATION
 from jaxlth.studies.study import TOLERANCE, Figures, Study, Summary, TicketName
 from jaxlth.studies.threshold_masks import STUDY as THRESHOLD_MASKS
-from jaxlth.studies.train import Ticket
+from jaxlth.studies.train import Ticket, TrainRequest
 from jaxlth.studies.train_supermasks import STUDY as TRAIN_SUPERMASKS
 
 __all__ = [
@@ -39,18 +43,22 @@ __all__ = [
     "TOLERANCE",
     "Experiment",
     "Figures",
+    "Lab",
     "Results",
     "Study",
+    "StudyConfig",
     "StudyFunction",
     "Summary",
     "Ticket",
     "TicketName",
+    "TrainRequest",
+    "added",
     "by_name",
     "figure_kinds",
+    "function",
     "imp",
     "instability",
     "of_run",
-    "of_study",
     "open",
     "prune_early",
     "separation",
@@ -77,28 +85,55 @@ STUDIES = by_name(
 )
 
 # The functions have the names of the folders, whose modules are imported by now, once and for all.
-imp = of_study(IMP)
-prune_early = of_study(PRUNE_EARLY)
-instability = of_study(INSTABILITY)
-separation = of_study(SEPARATION)
-threshold_masks = of_study(THRESHOLD_MASKS)
-train_supermasks = of_study(TRAIN_SUPERMASKS)
+imp = function(IMP)
+prune_early = function(PRUNE_EARLY)
+instability = function(INSTABILITY)
+separation = function(SEPARATION)
+threshold_masks = function(THRESHOLD_MASKS)
+train_supermasks = function(TRAIN_SUPERMASKS)
 
 
-def open(path: str | os.PathLike[str], *, experiment: Experiment | None = None) -> Results:
+@contextlib.contextmanager
+def added(study: Study) -> Iterator[None]:
+    """Have a study of somebody's own in the table of studies, within this context.
+
+    Raises:
+      ValueError: a study has its name already.
+    """
+    by_name((*STUDIES.values(), study))
+    STUDIES[study.name] = study
+    try:
+        yield
+    finally:
+        del STUDIES[study.name]
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    experiment: Experiment | None = None,
+    study: Study | None = None,
+) -> Results:
     """Return the results of a run, whether a command or Python made it.
 
     Args:
       path: its folder, or its address at a bucket, gs://BUCKET/FOLDER/RUN.
       experiment: what was trained, where it has parts of your own; only `ticket` needs it.
+      study: which study it is a run of, where that is one of your own.
 
     Raises:
       StoreError: there is no run, or it is damaged, or the bucket cannot be used.
-      ValueError: its study is not in the table of studies.
+      ValueError: it is a run of another study, or of none of the library and none is given.
     """
     where: Any = paths.expand(path, setting="path")
     folder = store.open_readonly(where).path
-    return Results(folder, of_run(folder), experiment.parts if experiment else NONE)
+    made_by = of_run(folder) if study is None else study
+    name = run_info.study_name(folder)
+    require(
+        made_by.name == name,
+        f"{folder.name} is a run of the study {name}; `study` is {made_by.name}.",
+    )
+    return Results(folder, made_by, experiment.parts if experiment else NONE)
 
 
 def of_run(path: pathlib.Path) -> Study:
@@ -115,8 +150,9 @@ def of_run(path: pathlib.Path) -> Study:
     )
     require(
         name in STUDIES,
-        f"Runs of {name} are of a study that prints them itself; `jaxlth results --format "
-        "csv` shows their networks.",
+        f"{path.name} is a run of the study {name}, which is none of the library's: give it by "
+        "`--study FILE.py:NAME`, or studies.open(path, study=STUDY); `jaxlth results --format csv` "
+        "shows its networks without.",
     )
     return STUDIES[name]
 

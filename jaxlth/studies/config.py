@@ -10,6 +10,7 @@ from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
+from jaxlth.studies import scoring
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
@@ -49,6 +50,7 @@ class StudyConfig:
     """Repetitions, each with its own initialisation and data order."""
     seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
     """Seed of every random stream."""
+    score_fields = ()  # no field: names of the fields that name scores
 
     def __post_init__(self) -> None:
         settings.check_fields(self)
@@ -63,6 +65,15 @@ class StudyConfig:
             f"errors; got {ranges.shown(self.error)}.",
         )
         check_training(self)
+
+    def score_names(self) -> tuple[str, ...]:
+        """Return the scores that the fields `score_fields` name, those of stacks one by one."""
+        names = []
+        for field in self.score_fields:
+            value = getattr(self, field)
+            for score in (value,) if isinstance(value, str) else value:
+                names += scoring.split(score)
+        return tuple(dict.fromkeys(names))
 
     def check_effects(self) -> None:
         """Raise ValueError where a setting is given that nothing reads."""

@@ -1,8 +1,8 @@
 """What tells parts of somebody's own from others: a few numbers that they give.
 
 Code cannot be compared. Compared are the names and shapes of the parameters, the outputs of the
-network of replicate 0 for the first eight training examples, the losses there, and what the
-optimizer makes of fixed gradients.
+network of replicate 0 for the first eight training examples, the losses there, what the optimizer
+makes of fixed gradients, and the scores of that network's weights.
 """
 
 import hashlib
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxlth import keys, settings, trees
+from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Network
+from jaxlth.studies import own_scores, scoring
 from jaxlth.training import transformations
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 8
 NUMBERS = 32  # of each part, at most
+PER_CLASS = 10  # examples that scores see, where no setting says it
 
 
 def of_network(network: Network) -> str:
@@ -48,7 +50,7 @@ def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
     """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
 
     Raises:
-      ValueError: the network or the loss is not finite at initialisation.
+      ValueError: the network, the loss or a score is not finite at initialisation.
     """
     parts, config = experiment.parts, experiment.prunable.config
     model, objective = experiment.prunable.model, experiment.classifier.objective
@@ -66,11 +68,38 @@ def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
         result["optimizer"] = transformations.fingerprint(parts.optimizer, network.params)
     if parts.augment is not None:
         result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
+    for name in experiment.own_scores:
+        result[f"score {own_scores.label(name)}"] = _of_score(experiment, name, network)
     for name in ("initial", "initial_mask"):
         if getattr(config, name):
             tree = experiment.prunable.initial if name == "initial" else experiment.prunable.dense
             result[name] = _digest(tree)
     return result
+
+
+def _of_score(experiment: "LoadedExperiment", name: str, network: Network) -> list[float]:
+    """Return some scores of the weights of a network, in the order of the weights.
+
+    Raises:
+      ValueError: the score fails, is no tree of floats like the parameters, or is not finite.
+    """
+    config, dense = experiment.prunable.config, experiment.prunable.dense
+    score_inputs = scoring.ScoreInputs(
+        network=network,
+        initial=network.params,
+        batch=experiment.examples(0, per_class=getattr(config, "per_class", PER_CLASS)),
+        key=keys.stream(config.seed, 0, "score"),
+    )
+    with own_scores.explained(name):
+        values = scoring.evaluated(experiment.score(name), dense, score_inputs)
+    numbers = masks.kept_values(values, dense)
+    lost = int(np.sum(~np.isfinite(numbers)))
+    settings.require(
+        lost == 0,
+        f"`score` {name} is NaN or infinite for {lost} of {len(numbers)} weights, before any "
+        "training.",
+    )
+    return sampled(numbers)
 
 
 def finite_numbers(part: str, values: Any) -> list[float]:

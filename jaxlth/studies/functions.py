@@ -13,7 +13,7 @@ from rich.console import Console
 from jaxlth import settings
 from jaxlth.process import paths
 from jaxlth.settings import ranges
-from jaxlth.studies import running
+from jaxlth.studies import own_scores, running
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.experiment import Experiment, plain
 from jaxlth.studies.field_docs import field_docs
@@ -68,10 +68,24 @@ class StudyFunction(Protocol):
         ...
 
 
-def of_study(study: Study) -> StudyFunction:
-    """Return the function that runs a study on an experiment; its help lists all arguments."""
+def function(study: Study) -> StudyFunction:
+    """Return the function that runs a study on an experiment; its help lists all arguments.
 
-    def function(
+    Args:
+      study: one of the library's, or your own.
+
+    Raises:
+      TypeError: it is no study.
+
+    Example:
+      >>> from jaxlth.studies.imp import STUDY
+      >>> function(STUDY).__name__
+      'imp'
+    """
+    if not isinstance(study, Study):
+        raise TypeError(f"`study` must be a `studies.Study`; got {ranges.shown(study)}.")
+
+    def run(
         experiment: Experiment,
         *,
         out: str = "runs",
@@ -82,7 +96,10 @@ def of_study(study: Study) -> StudyFunction:
         keep_programs: bool = True,
         **fields: Any,
     ) -> Results:
+        lists = {name: _is_list(study, name) for name in study.Config.score_fields}
+        fields, scores = own_scores.named(fields, lists)
         config = study_config(study, experiment, fields)
+        parts = experiment.parts._replace(scores=scores)
         settings.require(
             checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {checkpoint_seconds:g}.",
@@ -94,19 +111,19 @@ def of_study(study: Study) -> StudyFunction:
             path = running.run_study(
                 study,
                 config,
-                parts=experiment.parts,
+                parts=parts,
                 out=out,
                 console=Console(stderr=True, quiet=not progress),
                 wait=wait,
                 checkpoint_seconds=checkpoint_seconds,
             )
-        return Results(path, study, experiment.parts)
+        return Results(path, study, parts)
 
-    function.__name__ = function.__qualname__ = study.name.replace("-", "_")
-    function.__module__ = __name__.rpartition(".")[0]
-    function.__doc__ = "".join(_docstring(study))
-    function.__signature__ = _signature(study, inspect.signature(function))  # type: ignore[attr-defined]
-    return function
+    run.__name__ = run.__qualname__ = study.name.replace("-", "_")
+    run.__module__ = __name__.rpartition(".")[0]
+    run.__doc__ = "".join(_docstring(study))
+    run.__signature__ = _signature(study, inspect.signature(run))  # type: ignore[attr-defined]
+    return run
 
 
 def study_config(study: Study, experiment: Experiment, fields: dict[str, Any]) -> Any:
@@ -133,17 +150,24 @@ def study_config(study: Study, experiment: Experiment, fields: dict[str, Any]) -
     return settings.from_dict(study.Config, config)
 
 
+def _is_list(study: Study, name: str) -> bool:
+    """Return whether a field of a study's config has several values."""
+    (field,) = (field for field in dataclasses.fields(study.Config) if field.name == name)
+    return isinstance(settings.default(field), tuple)
+
+
 def _check_field(study: Study, name: str, names: list[str]) -> None:
     """Raise ValueError unless a study has a field of its own of this name."""
-    function = f"studies.{study.name.replace('-', '_')}"
+    called = study.name.replace("-", "_")
+    called = f"studies.{called}" if study.Config.__module__.startswith("jaxlth.") else called
     given = [field.name for field in dataclasses.fields(Experiment) if field.init]
     settings.require(
         name not in given,
-        f"`{name}` is part of the experiment: give it to `studies.Experiment`, not `{function}`.",
+        f"`{name}` is part of the experiment: give it to `studies.Experiment`, not `{called}`.",
     )
     close = settings.closest(name, [*names, *EXECUTION])
-    hint = f"Did you mean `{close}`?" if close else f"`help({function})` lists them."
-    settings.require(name in names, f"`{function}` has no argument `{name}`. {hint}")
+    hint = f"Did you mean `{close}`?" if close else f"`help({called})` lists them."
+    settings.require(name in names, f"`{called}` has no argument `{name}`. {hint}")
 
 
 def _fields(study: Study) -> list[Any]:

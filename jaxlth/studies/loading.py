@@ -13,7 +13,7 @@ import optax
 from jaxlth import data, keys, masks, models, prune, scores, settings, training, trees
 from jaxlth.data import Dataset, Info, Split, augment
 from jaxlth.models import BatchAxis, Model, Network
-from jaxlth.studies import augment_check, fingerprint, initial, scoring
+from jaxlth.studies import augment_check, fingerprint, initial, own_scores, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, check_weights
@@ -244,9 +244,10 @@ class LoadedExperiment:
         """What tells the parts that no setting says from others; {} where settings say all.
 
         Raises:
-          ValueError: the network or the loss is not finite at initialisation.
+          ValueError: the network, the loss or a score is not finite at initialisation.
+          TypeError: a score is no such function.
         """
-        if not parts_lib.any_of(self.prunable.config, self.parts):
+        if not parts_lib.any_of(self.prunable.config, self.parts) and not self.own_scores:
             return {}
         return fingerprint.of_experiment(self)
 
@@ -317,10 +318,27 @@ class LoadedExperiment:
                 models.build(each, shape=info.shape, classes=info.classes)
                 for each in (config, dataclasses.replace(config, dtype="float32"))
             )
-        options = {"full_precision": full_precision, "inverted": inverted, "chunk": chunk}
+        options: dict[str, Any] = {"full_precision": full_precision, "inverted": inverted}
+        options |= {"chunk": chunk, "own": self.own_scores, "has_examples": self.has_examples}
         own_loss = self.prunable.config.loss != StudyConfig.loss
         loss = self.objective.per_example if own_loss else None
         return scoring.build(name, model, self.info.example, loss=loss, **options)
+
+    @functools.cached_property
+    def own_scores(self) -> dict[str, own_scores.ScoreFunction]:
+        """Scores of somebody's own that the config names; they are loaded when asked for.
+
+        Raises:
+          ValueError, TypeError: as `own_scores.load`.
+        """
+        return own_scores.load(self.prunable.config.score_names(), self.parts)
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether there are training examples, each of one task, for scores to see."""
+        dataset, tasks = self.device_data.dataset, self.info.tasks
+        several = len(tasks) > 1 or tasks == (1,)
+        return not several and isinstance(dataset, Dataset) and len(dataset.train.labels) > 0
 
     @functools.cached_property
     def mean(self) -> Any:
@@ -347,8 +365,7 @@ class LoadedExperiment:
           ValueError: a class has fewer examples, or there are fewer in all.
         """
         dataset = self.device_data.dataset
-        several = len(self.info.tasks) > 1 or self.info.tasks == (1,)
-        if several or not isinstance(dataset, Dataset) or not len(dataset.train.labels):
+        if not self.has_examples or not isinstance(dataset, Dataset):
             return self.mean, np.zeros(1, np.int32)
         seed = self.prunable.config.seed
         key = keys.stream(seed, replicate, "examples")

@@ -85,9 +85,10 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
 
 
 def any_of(config: Any, parts: Parts = NONE) -> bool:
-    """Return whether an experiment has a part that no setting says."""
+    """Return whether an experiment has a part that no setting says, scores aside."""
+    objects = parts._replace(scores={}) != NONE
     files = config.initial or config.initial_mask
-    return parts != NONE or bool(files) or any(map(code.is_own, _names(config).values()))
+    return objects or bool(files) or any(map(code.is_own, _names(config).values()))
 
 
 def _names(config: Any) -> dict[str, str]:

@@ -17,7 +17,7 @@ from jaxlth import distributed, settings, store
 from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.process import paths, programs, signals
 from jaxlth.store import Run
-from jaxlth.studies import progress
+from jaxlth.studies import own_scores, progress
 from jaxlth.studies.config import run_label
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.parts import NONE, Parts, any_of
@@ -100,7 +100,7 @@ def run_study(
         if check_effects and not distributed.on_main(folder.exists):
             config.check_effects()
         # What is of somebody's own is looked at in any case: it may have changed.
-        finished = not any_of(config, parts) and study.is_complete(config, folder)
+        finished = not _has_own_parts(config, parts) and study.is_complete(config, folder)
         experiment = None if finished else study.prepare(config, parts)
         if experiment is None:
             data, fingerprint = _identified(config, console), {}
@@ -117,6 +117,10 @@ def run_study(
         with _interrupted(f"interrupted; every network is stored in {place}; {go_on}"):
             distributed.on_main(lambda: conclude(run, diverged))
     return run.path
+
+
+def _has_own_parts(config: Any, parts: Parts) -> bool:
+    return any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
 
 
 def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) -> set[str]:

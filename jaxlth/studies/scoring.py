@@ -9,7 +9,8 @@ image, or the mean image of the training set (Bolwerk 2021, section 3.1).
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jaxlth import masks, prune, scores, settings, topk, trees
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 from jaxlth.settings import ranges
+from jaxlth.studies import own_scores
 
 
 class ScoreInputs(NamedTuple):
@@ -27,7 +29,7 @@ class ScoreInputs(NamedTuple):
 
     network: Network  # whose weights are scored
     initial: Any  # parameters before training
-    batch: tuple[Any, Any]  # inputs and labels of examples of each class
+    batch: Any  # (inputs, labels) of examples of each class; None where no score sees any
     key: jax.Array  # of a replicate
     mean: Any = None  # (1, height, width, channels), the mean input of the training set
 
@@ -52,22 +54,47 @@ def parts(score: str, *, single: Iterable[str] = SCORES) -> tuple[str, ...]:
     """Return the one or two scores that a name stands for.
 
     Args:
-      score: a name, or two of a stack joined by "+".
+      score: a name, or two of a stack joined by "+"; also FILE.py:NAME, see `own_scores`.
       single: names of scores that are no stack.
 
     Raises:
       ValueError: there is no such score.
 
     Example:
-      >>> parts("snip"), parts("grasp+magnitude")
-      (('snip',), ('grasp', 'magnitude'))
+      >>> parts("snip"), parts("grasp+magnitude"), parts("snip+nets/a+b.py:mine")
+      (('snip',), ('grasp', 'magnitude'), ('snip', 'nets/a+b.py:mine'))
     """
+    names = split(score)
+    if len(names) > 1 or own_scores.is_own(score):
+        return names
     first, plus, second = score.partition("+")
     if not plus:
         return (settings.check_choice("score", score, single),)
     return settings.check_choice("score", first, STACKED), settings.check_choice(
         "score", second, STACKED
     )
+
+
+def split(score: str) -> tuple[str, ...]:
+    """Return the two scores of a stack; of what is none, the name alone.
+
+    Names of files may have a "+" in them.
+    """
+    for plus in re.finditer(r"\+", score):
+        pair = score[: plus.start()], score[plus.end() :]
+        if all(part in STACKED or own_scores.is_own(part) for part in pair):
+            return pair
+    return (score,)
+
+
+def label(score: str) -> str:
+    """Return what a score is called in folders and tables.
+
+    Example:
+      >>> label("snip"), label("snip+nets/mine.py:score")
+      ('snip', 'snip+mine-score')
+    """
+    return "+".join(own_scores.label(part) for part in split(score))
 
 
 @contextlib.contextmanager
@@ -104,6 +131,8 @@ def build(
     full_precision: Model | None = None,
     inverted: bool = False,
     chunk: int | None,
+    own: Mapping[str, own_scores.ScoreFunction] = {},
+    has_examples: bool = True,
 ) -> Score:
     """Return a score as a function; ask for it once, and what JAX compiles of it is kept.
 
@@ -116,13 +145,20 @@ def build(
         `model` if None.
       inverted: whether the least important are to be kept.
       chunk: examples whose gradient is taken at once.
+      own: scores that are none of the library's, by name.
+      has_examples: whether the batch that scores are given holds training examples; scores of
+        somebody's own are given None otherwise.
     """
     settings.require(
         set(SYNFLOW).isdisjoint(parts(name)) or is_real_array(example),
         f"The score {name} needs inputs that are one array of real numbers.",
     )
     functions = [
-        _plain(part, (full_precision or model) if part in SYNFLOW else model, example, chunk, loss)
+        _own(part, own[part], model, has_examples)
+        if part in own
+        else _plain(
+            part, (full_precision or model) if part in SYNFLOW else model, example, chunk, loss
+        )
         for part in parts(name)
     ]
 
@@ -133,6 +169,11 @@ def build(
         return jax.tree.map(jnp.negative, weight_scores) if inverted else weight_scores
 
     return score
+
+
+def batch_readers(names: Iterable[str]) -> list[str]:
+    """Return those of some scores, no stacks, that may look at training examples."""
+    return [name for name in names if name in OF_EXAMPLES or own_scores.is_own(name)]
 
 
 def falling(
@@ -258,6 +299,20 @@ def _on(weight_scores: Any, mask: masks.Mask, given: ScoreInputs) -> ScoreInputs
 def is_real_array(example: Any) -> bool:
     """Return whether the input of an example is one array of real numbers."""
     return hasattr(example, "dtype") and jnp.issubdtype(example.dtype, jnp.floating)
+
+
+def _own(name: str, function: own_scores.ScoreFunction, model: Model, has_examples: bool) -> Score:
+    """Return a score of somebody's own."""
+    function = own_scores.checked(name, function)
+
+    def score(mask: masks.Mask, given: ScoreInputs) -> Any:
+        def apply_fn(params: Any, inputs: Any) -> jax.Array:
+            return model.apply(given.network._replace(params=params), inputs, True)[0]
+
+        batch = given.batch if has_examples else None
+        return function(apply_fn, given.network.params, mask, batch, given.key)
+
+    return score
 
 
 def _plain(

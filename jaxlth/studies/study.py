@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
+from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.run_info import has_artifacts
@@ -56,7 +58,8 @@ class Study:
     """All that there is to know of a study.
 
     Raises:
-      ValueError: a part is missing; it names the study and the part.
+      ValueError: a part is missing, or the name is none; the message names study and part.
+      TypeError: `Config` is no class of settings.
     """
 
     name: str
@@ -104,3 +107,13 @@ class Study:
             not missing,
             f"The study {self.name} is incomplete: it has no `{'`, `'.join(missing)}`.",
         )
+        require(
+            re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", self.name) is not None,
+            f"A study's `name` must be small letters and digits, with single hyphens between them; "
+            f"got {self.name!r}.",
+        )
+        if not (isinstance(self.Config, type) and issubclass(self.Config, StudyConfig)):
+            raise TypeError(
+                f"The `Config` of the study {self.name} must be a class on `studies.StudyConfig`; "
+                f"got {self.Config!r}."
+            )

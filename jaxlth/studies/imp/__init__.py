@@ -10,7 +10,7 @@ import functools
 from jaxlth.studies import level_figures
 from jaxlth.studies.imp import report
 from jaxlth.studies.imp import run as imp
-from jaxlth.studies.imp.config import ImpConfig, network_names
+from jaxlth.studies.imp.config import SCORES, ImpConfig, network_names
 from jaxlth.studies.study import Study
 
 STUDY = Study(
@@ -25,4 +25,5 @@ STUDY = Study(
     figures=report.FIGURES,
     ticket=functools.partial(level_figures.ticket, find=report.find),
     named_by=("level", "control"),
+    values={"score": SCORES},
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from jaxlth import settings
 from jaxlth.process import code
 from jaxlth.settings import ranges
-from jaxlth.studies import level_artifacts
+from jaxlth.studies import level_artifacts, own_scores, scoring
 from jaxlth.studies.config import (
     LEVELS,
     PERCEPTRONS,
@@ -18,11 +18,12 @@ from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.training import optimizers
 
 AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
+SCORES = tuple(name for name in scoring.SCORES if name not in scoring.AT_RANDOM)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImpConfig(StudyConfig):
-    """Iterative magnitude pruning: train, prune, rewind, repeat.
+    """Iterative pruning, by magnitude or another score: train, prune, rewind, repeat.
 
     References:
       Frankle 2023, Algorithms 1, 2 and 4; Renda et al. 2020 for learning-rate rewinding.
@@ -44,6 +45,12 @@ class ImpConfig(StudyConfig):
     rewind_optimizer: bool = False
     """Start tickets with the optimiser's state of --rewind-step, pruned weights aside, instead of a
     fresh one; controls with new weights start with a fresh one."""
+    score: str = "magnitude"
+    """What trained networks are pruned by: a score, a stack A+B as of `jaxlth prune-early`, or
+    FILE.py:NAME, a function (apply_fn, params, mask, batch, key) -> tree of floats like params.
+    SynFlow prunes in 100 rounds as published, any other score at once."""
+    per_class: Annotated[int, ranges.at_least(1)] = 10
+    """Training examples of each class that scores such as snip see, as one batch."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
@@ -62,9 +69,16 @@ class ImpConfig(StudyConfig):
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time:
     the same training up to rounding. For lenet-300-100 and mlp."""
+    score_fields = ("score",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        own_scores.check_labels("score", scoring.parts(self.score, single=SCORES), SCORES)
+        sees = [name for name in self.score_names() if name in scoring.SEES_DATA]
+        settings.require(
+            not (self.data.streamed and sees),
+            f"`score` {self.score} sees examples of each class, which streamed data cannot give.",
+        )
         for control in self.controls:
             settings.check_choice("controls", control, CONTROLS)
         settings.require(
@@ -132,6 +146,8 @@ class ImpConfig(StudyConfig):
         """Raise ValueError where a setting is given that nothing reads."""
         super().check_effects()
         settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
+        sees = bool(scoring.batch_readers(self.score_names()))
+        settings.effective(self, "per_class", sees, f"on the score {self.score}")
 
 
 def check_compact(config: Any) -> None:

@@ -9,7 +9,7 @@ import tyro
 
 from jaxlth import settings
 from jaxlth.settings import ranges
-from jaxlth.studies import scoring
+from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp.config import ImpConfig
@@ -40,7 +40,7 @@ class NetworkSpec(NamedTuple):
     density: float | None = None  # of what is pruned by a score
 
     def __str__(self) -> str:
-        return "/".join([f"step_{self.step}", *self._size(), self.network])
+        return "/".join([f"step_{self.step}", *self._size(), scoring.label(self.network)])
 
     def _size(self) -> Iterable[str]:
         if self.level is not None:
@@ -70,7 +70,8 @@ class InstabilityConfig(StudyConfig):
     networks: tuple[str, ...] = settings.not_hashed((DENSE,))
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
     step (ticket), their controls (reinitialized, shuffled, random, random-layerwise), or what a
-    score prunes there, at once or in --rounds."""
+    score prunes there, at once or in --rounds; a score of your own is FILE.py:NAME, a function
+    (apply_fn, params, mask, batch, key) -> tree of floats like params."""
     levels: Annotated[tuple[int, ...], INSTABILITY_LEVELS] = settings.not_hashed(())
     """Levels of IMP whose tickets and controls are asked for."""
     densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
@@ -106,18 +107,22 @@ class InstabilityConfig(StudyConfig):
     1."""
     per_class: Annotated[int, ranges.at_least(1)] = 10
     """Training examples of each class that scores see, as one batch."""
+    score_fields = ("networks",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for network in self.networks:
-            settings.check_choice("networks", network, NETWORKS)
+            if not own_scores.is_own(network):
+                settings.check_choice("networks", network, NETWORKS)
+        own_scores.check_labels("networks", self.networks, NETWORKS)
         for name in ("rewind_steps", "networks", "lengths"):
             settings.check_unique(name, getattr(self, name))
         settings.check_unique("levels", self.levels, empty=True)
         settings.check_unique("density", self.densities, empty=True)
         check_networks(self)
+        own = tuple(filter(own_scores.is_own, self.networks))
         self._belongs("levels", self.levels, OF_IMP)
-        self._belongs("density", self.densities, PRUNED_AT_STEP)
+        self._belongs("density", self.densities, (*PRUNED_AT_STEP, *own))
         networks = settings.in_a_row(self.networks)
         settings.require(
             self.rounds is None or bool(self.densities),
@@ -137,11 +142,11 @@ class InstabilityConfig(StudyConfig):
         """Raise ValueError where a setting is given that no network of those networks for reads."""
         super().check_effects()
         networks, where = set(self.networks), f"on the networks {settings.in_a_row(self.networks)}"
-        of_imp, scored = not networks.isdisjoint(OF_IMP), not networks.isdisjoint(PRUNED_AT_STEP)
+        of_imp, scored = not networks.isdisjoint(OF_IMP), bool(networks - {DENSE, *OF_IMP})
         for names, condition in (
             (("prune_fraction", "one_shot"), of_imp),
             (("scope", "exclude"), of_imp or scored),
-            (("per_class",), not networks.isdisjoint(scoring.OF_EXAMPLES)),
+            (("per_class",), bool(scoring.batch_readers(networks))),
         ):
             for name in names:
                 settings.effective(self, name, condition, where)

@@ -127,7 +127,7 @@ class InstabilityNetworks:
         """Return what a score keeps of the state of a step."""
         keep: KeepCount = self._experiment.prunable.keeping(spec.density or 1.0)
         batch: Any = None
-        if spec.network in scoring.SEES_DATA:
+        if spec.network in scoring.SEES_DATA or scoring.batch_readers([spec.network]):
             batch = self._examples(replicate)
         score_inputs = scoring.ScoreInputs(
             network=state,
@@ -200,7 +200,7 @@ def record_of(kind: str, spec: NetworkSpec, replicate: int) -> dict[str, Any]:
         "kind": kind,
         "replicate": replicate,
         "level": pruned if spec.level is None else spec.level,
-        "control": spec.network,
+        "control": scoring.label(spec.network),
         "step_k": spec.step,
         "asked_density": spec.density,
     }

@@ -8,7 +8,7 @@ import tyro
 
 from jaxlth import settings
 from jaxlth.settings import ranges
-from jaxlth.studies import scoring
+from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.config import Scope, StudyConfig, check_network_count
 from jaxlth.studies.prune_early.initial import WEIGHTS
 from jaxlth.studies.prune_early.meta import NAMES as LEARNED
@@ -57,7 +57,7 @@ class Method(NamedTuple):
         changed = "" if self.control == "none" else f"-{self.control}"
         on = "" if self.weights == "standard" else f"-on-{self.weights}"
         at = f"-at-{self.step}" if self.step else ""
-        return f"{self.score}-{self.schedule}{changed}{on}{at}"
+        return f"{scoring.label(self.score)}-{self.schedule}{changed}{on}{at}"
 
     @property
     def stream(self) -> str:
@@ -82,7 +82,8 @@ class PruneEarlyConfig(StudyConfig):
 
     scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.not_hashed(("snip",))
     """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
-    scores of A."""
+    scores of A. A score of your own is FILE.py:NAME, a function (apply_fn, params, mask, batch,
+    key) -> tree of floats like params."""
     schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.not_hashed(
         ("before-once",)
     )
@@ -125,12 +126,14 @@ class PruneEarlyConfig(StudyConfig):
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that iterative-once and iterative-rounds prune after each
     training, in (0, 1)."""
+    score_fields = ("scores",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.check_unique("score", self.scores)
         for score in self.scores:
             score_parts(score)
+        own_scores.check_labels("score", self.score_names(), ALL_SCORES)
         for option, values, choices in (
             ("schedule", self.schedules, SCHEDULES),
             ("controls", self.controls, CONTROLS),
@@ -215,7 +218,8 @@ class PruneEarlyConfig(StudyConfig):
             (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
             (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
             (("rewind_steps",), schedules != {"after"}, at_once),
-            (("per_class", "chunk"), seeing, unseen),
+            (("per_class",), seeing or bool(scoring.batch_readers(scored)), unseen),
+            (("chunk",), seeing, unseen),
             (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
             (("scope",), not by_layer, unseen),
         ):

@@ -1,7 +1,7 @@
 """How many weights the networks of a run keep, and whether what is asked for can be."""
 
 from jaxlth import masks, prune, settings
-from jaxlth.studies import scoring
+from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import KeepCount, LoadedExperiment, total_kept
 from jaxlth.studies.prune_early import meta
 from jaxlth.studies.prune_early.config import (
@@ -35,8 +35,9 @@ class Kept:
             self._experiment.score(score, chunk=self.config.chunk)  # which says what it needs
         if any(method.score.endswith("-10") for method in wanted):
             meta.check_mlp(self._experiment.prunable.like.params)
-        if seeing := self.seeing():
+        if seeing := self._seeing():
             self._experiment.check_classes(f"{min(seeing)} scores examples of each class, of")
+        if self.see_examples():
             _, labels = self._experiment.examples(0, per_class=self.config.per_class)
             chunk = self.config.chunk
             settings.require(
@@ -44,10 +45,16 @@ class Kept:
                 f"`chunk` must divide the {len(labels)} examples that scores see; got {chunk}.",
             )
 
-    def seeing(self) -> set[str]:
-        """Return the scores asked for that see examples."""
-        named = {part for each in all_methods(self.config) for part in score_parts(each.score)}
-        return (named | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}
+    def see_examples(self) -> bool:
+        """Return whether a score asked for sees examples; those of somebody's own may."""
+        return bool(self._seeing()) or any(map(own_scores.is_own, self._scores()))
+
+    def _seeing(self) -> set[str]:
+        """Return the library's scores asked for that see examples of each class."""
+        return (self._scores() | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}
+
+    def _scores(self) -> set[str]:
+        return {part for each in all_methods(self.config) for part in score_parts(each.score)}
 
     def keep(self, density: float, method: Method) -> KeepCount:
         """Return what a ticket of a density keeps; see `Subject.keeping`."""

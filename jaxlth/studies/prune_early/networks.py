@@ -43,7 +43,7 @@ class EarlyNetworks:
         self._examples = functools.cache(self._drawn)
         kept = Kept(lab.experiment)
         self.keep, self.links, self.place = kept.keep, kept.links, kept.place
-        self._sees_data = bool(kept.seeing())
+        self._sees_data = kept.see_examples()
 
     # What is asked for.
 
@@ -285,7 +285,7 @@ def _record(replicate: int, level: int, control: str, method: Method) -> dict[st
         "replicate": replicate,
         "level": level,
         "control": control,
-        "score": method.score,
+        "score": scoring.label(method.score),
         "schedule": method.schedule,
         "ablation": method.control,
         "weights": method.weights,

@@ -7,7 +7,7 @@ from jaxlth import settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
-from jaxlth.studies import scoring
+from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig
 from jaxlth.studies.imp.config import AfterPruning, ImpConfig, network_names
 from jaxlth.training import OptimizerConfig, TrainingConfig
@@ -41,7 +41,8 @@ class SeparationConfig(StudyConfig):
     """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
     score: str = "magnitude"
     """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
-    of Zhou et al. 2019, such as magnitude-increase."""
+    of Zhou et al. 2019, such as magnitude-increase; or FILE.py:NAME, a function (apply_fn, params,
+    mask, batch, key) -> tree of floats like params, batch being None."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     alive: bool = False
@@ -61,10 +62,12 @@ class SeparationConfig(StudyConfig):
     compact: bool = False
     """Leave units and inputs that no output depends on out of training, where that saves time: the
     same training up to rounding."""
+    score_fields = ("score",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.check_choice("score", self.score, SCORES)
+        if not own_scores.is_own(self.score):
+            settings.check_choice("score", self.score, SCORES)
         settings.require(
             self.target is None or self.levels >= 1,
             "`target` is reached by pruning; `levels` is 0.",

@@ -1,0 +1,387 @@
+"""Scores of somebody's own: functions, and FILE.py:NAME, wherever a score has a name."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tiny
+
+from jaxlth import cli, masks, scores, store, studies
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.studies import own_scores, scoring
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.instability.config import InstabilityConfig
+from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig
+
+WORDS = ["--model", "mlp", "--hidden", "8", "--steps", "12", "--batch-size", "50"]
+WORDS += ["--replicates", "1"]
+FILE = """
+import jax
+from jaxlth import scores
+
+def magnitude(apply_fn, params, mask, batch, key):
+    return scores.magnitude(params)
+
+def snip(apply_fn, params, mask, batch, key):
+    return scores.snip(apply_fn, params, mask, batch)
+
+def random(apply_fn, params, mask, batch, key):
+    return scores.random(params, key=key)
+
+def without_batch(apply_fn, params, mask, batch, key):
+    assert batch is None
+    return scores.magnitude(params)
+
+number = 3
+
+def four(apply_fn, params, mask, batch):
+    return params
+
+def lacking(apply_fn, params, mask, batch, key):
+    return {"Dense_0": params["Dense_0"]}
+
+def transposed(apply_fn, params, mask, batch, key):
+    return jax.tree.map(lambda w: w.T, params)
+
+def whole(apply_fn, params, mask, batch, key):
+    return jax.tree.map(lambda w: w.astype(int), params)
+
+def more(apply_fn, params, mask, batch, key):
+    return params | {"Dense_9": params["Dense_0"]}
+
+def infinite(apply_fn, params, mask, batch, key):
+    return jax.tree.map(lambda w: w / 0, params)
+
+def untraceable(apply_fn, params, mask, batch, key):
+    return jax.tree.map(lambda w: w * float(w.sum()), params)
+
+def fails(apply_fn, params, mask, batch, key):
+    return params["nothing"]
+"""
+
+
+def magnitude(apply_fn, params, mask, batch, key):
+    return scores.magnitude(params)
+
+
+def snip(apply_fn, params, mask, batch, key):
+    return scores.snip(apply_fn, params, mask, batch)
+
+
+def random(apply_fn, params, mask, batch, key):
+    return scores.random(params, key=key)
+
+
+def minus_magnitude(apply_fn, params, mask, batch, key):
+    return jax.tree.map(lambda w: -jnp.abs(w), params)
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    model = ModelConfig(name="mlp", hidden=(8,))
+    return studies.Experiment(model=model, data="digits", steps=12, batch_size=50)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("my scores") / "mine.py"
+    path.write_text(FILE)
+    return str(path)
+
+
+def run(study, experiment, out, **fields):
+    fields = {"replicates": 1} | fields
+    return study(experiment, out=str(out), progress=False, **fields)
+
+
+def mask_of(results, artifact):
+    return store.open_readonly(results.path).load(artifact, "mask")
+
+
+# The same masks as by name.
+
+
+@pytest.mark.parametrize("one_shot", [False, True])
+def test_imp_by_a_magnitude_of_ones_own_finds_the_tickets_of_magnitude(
+    experiment, tmp_path, one_shot
+):
+    options = {"levels": 2, "controls": ["random"], "one_shot": one_shot}
+    options |= {"scope": "layerwise"} if one_shot else {}
+    by_name = run(studies.imp, experiment, tmp_path, **options)
+    own = run(studies.imp, experiment, tmp_path, score=magnitude, **options)
+    assert by_name.path != own.path
+    for level in (1, 2):
+        tiny.assert_same(by_name.ticket(level=level), own.ticket(level=level))
+        tiny.assert_same(by_name.trained(level=level), own.trained(level=level))
+    assert masks.kept(own.ticket(level=2).mask) < masks.kept(own.ticket(level=1).mask)
+
+
+@pytest.mark.parametrize("score", [snip, random])
+def test_imp_by_a_score_is_iterative_pruning_by_that_score(experiment, tmp_path, score):
+    imp = run(studies.imp, experiment, tmp_path, score=score, levels=2, controls=[])
+    by_name = run(studies.imp, experiment, tmp_path, score=score.__name__, levels=2, controls=[])
+    options = {"schedules": ["iterative-once"], "densities": [0.8**2]}
+    early = run(studies.prune_early, experiment, tmp_path, scores=[score], **options)
+    tiny.assert_same(imp.ticket(level=2), by_name.ticket(level=2))
+    artifact = f"density_{0.8**2!r}/own-{score.__name__}-iterative-once/replicate_0"
+    mask = mask_of(early, artifact)
+    tiny.assert_same(imp.ticket(level=2).mask, mask)
+
+
+def test_prune_early_by_ones_own_scores_finds_the_masks_of_the_library(experiment, tmp_path):
+    schedules = ["before-once", "before-rounds", "iterative-once", "after"]
+    pairs = {
+        "magnitude": magnitude,
+        "snip": snip,
+        "snip+magnitude": (snip, magnitude),
+        "synflow+snip": ("synflow", snip),
+    }
+    results = run(
+        studies.prune_early,
+        experiment,
+        tmp_path,
+        scores=[*pairs, *pairs.values()],
+        schedules=schedules,
+        densities=[0.5],
+        controls=["inverted"],
+        rounds=2,
+        per_class=2,
+    )
+    names = {"magnitude": "own-magnitude", "snip": "own-snip"}
+    names |= {"snip+magnitude": "own-snip+own-magnitude", "synflow+snip": "synflow+own-snip"}
+    for name, own in names.items():
+        for schedule in schedules:
+            for control in ("none", "inverted"):
+                artifact = f"density_0.5/{Method(name, schedule, control)}/replicate_0"
+                assert tiny.same(
+                    mask_of(results, artifact),
+                    mask_of(results, artifact.replace(f"/{name}-", f"/{own}-")),
+                )
+    table = results.table()
+    assert {*names, *names.values()} <= set(table["score"])
+    assert "own-snip+own-magnitude-before-once" in results.summary()
+
+
+def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path):
+    results = run(
+        studies.instability,
+        experiment,
+        tmp_path,
+        networks=["magnitude", magnitude, snip],
+        rewind_steps=[0, 6],
+        densities=[0.3],
+        twins=2,
+        points=3,
+    )
+    table = results.table().set_index(["control", "step_k", "kind"])["test_instability"]
+    for step in (0, 6):
+        assert table["magnitude", step, "pair"] == table["own-magnitude", step, "pair"]
+    twins = [
+        mask_of(results, f"step_6/density_0.3/twin_0/{name}/replicate_0")
+        for name in ("magnitude", "own-magnitude", "own-snip")
+    ]
+    assert tiny.same(*twins[:2])
+    assert not tiny.same(*twins[1:])
+
+
+def test_separation_prunes_by_ones_own_score_which_sees_no_examples(tmp_path, file):
+    words = ["separation", "--model", "mlp", "--hidden", "8", "8", "--epochs", "2", "--levels", "2"]
+    words += ["--batch-size", "50", "--replicates", "1", "--stop", "never", "--prune-fraction"]
+    words += ["0.5", "--out", str(tmp_path)]
+    tiny.printed(*words)
+    tiny.printed(*words, "--score", f"{file}:without_batch")
+    by_name, own = (store.open_readonly(info.path) for info in store.runs(tmp_path))
+    assert by_name.path != own.path
+    ticket = "level_02/ticket/replicate_0"
+    assert tiny.same(by_name.load(ticket, "mask"), own.load(ticket, "mask"))
+
+
+def test_a_score_is_named_as_file_on_the_command_line(tmp_path, file, experiment):
+    words = ["prune-early", *WORDS, "--out", str(tmp_path), "--score", "snip", f"{file}:snip"]
+    text = tiny.printed(*words, f"magnitude+{file}:random")
+    assert "mine-snip-before-once" in text
+    assert "magnitude+mine-random-before-once" in text
+    by_function = run(studies.prune_early, experiment, tmp_path, scores=[snip])
+    names = ("snip", "mine-snip", "own-snip")
+    first, *others = (
+        mask_of(by_function, f"density_0.1/{name}-before-once/replicate_0") for name in names
+    )
+    assert all(tiny.same(first, other) for other in others)
+
+
+# What a score is given.
+
+
+def test_a_score_is_given_the_network_its_mask_and_examples_of_each_class(experiment, tmp_path):
+    seen = []
+
+    def score(apply_fn, params, mask, batch, key):
+        inputs, labels = batch
+        seen.append((apply_fn(params, inputs).shape, inputs.shape, labels.shape, key.shape))
+        assert jax.tree.structure(mask) == jax.tree.structure(masks.dense(params))
+        return scores.magnitude(params)
+
+    run(studies.prune_early, experiment, tmp_path, scores=[score], per_class=3)
+    assert set(seen) == {((30, 10), (30, 8, 8, 1), (30,), ())}
+
+
+def test_scores_know_which_of_their_names_stand_for_examples():
+    assert scoring.batch_readers(["magnitude", "synflow", "snip", "own:f"]) == ["snip", "own:f"]
+    for config in (
+        ImpConfig(score="own:f", per_class=3),
+        PruneEarlyConfig(scores=("own:f",), per_class=3),
+        InstabilityConfig(networks=("own:f",), densities=(0.1,), per_class=3),
+    ):
+        config.check_effects()
+    with pytest.raises(ValueError, match=r"`per_class` 3 has no effect on the score magnitude"):
+        ImpConfig(per_class=3).check_effects()
+    with pytest.raises(ValueError, match=r"`chunk` 3 has no effect on the scores own:f"):
+        PruneEarlyConfig(scores=("own:f",), chunk=3).check_effects()
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("score", "parts", "label"),
+    [
+        ("a/b.py:f", ("a/b.py:f",), "b-f"),
+        ("snip+a/b.py:f", ("snip", "a/b.py:f"), "snip+b-f"),
+        ("a+b.py:f", ("a+b.py:f",), "a-b-f"),
+        ("./snip+b.py:f", ("./snip+b.py:f",), "snip-b-f"),
+        ("x.py:f+y.py:g", ("x.py:f", "y.py:g"), "x-f+y-g"),
+        ("own:f+magnitude", ("own:f", "magnitude"), "own-f+magnitude"),
+        (f"{80 * 'x'}.py:f", (f"{80 * 'x'}.py:f",), f"{58 * 'x'}-f"),
+    ],
+)
+def test_a_name_may_be_a_stack_of_ones_own_scores(score, parts, label):
+    assert scoring.parts(score) == parts
+    assert scoring.label(score) == scoring.label(label) == label
+    assert PruneEarlyConfig(scores=(score,)).score_names() == parts
+
+
+@pytest.mark.parametrize("score", ["own:", "own:f g", "mine.py", "mine.py:", "snip+mine", "f+snip"])
+def test_a_name_that_is_none_is_refused(score):
+    with pytest.raises(ValueError, match="^`score` has no value "):
+        ImpConfig(score=score)
+
+
+def test_two_scores_of_one_label_are_refused():
+    taken = (
+        r"^`score` b/f\.py:g and a/f\.py:g would both be called f-g in tables; rename one of them"
+    )
+    with pytest.raises(ValueError, match=taken):
+        PruneEarlyConfig(scores=("a/f.py:g", "snip+b/f.py:g"))
+    with pytest.raises(ValueError, match=r"grasp\.py:lowest and grasp-lowest would both"):
+        ImpConfig(score="grasp.py:lowest")
+    with pytest.raises(ValueError, match=r"^`networks` random\.py:layerwise and random-layerwise"):
+        InstabilityConfig(networks=("random.py:layerwise",), densities=(0.1,))
+    assert PruneEarlyConfig(scores=("own:f", "own:f+own:f")).score_names() == ("own:f",)
+
+
+def test_functions_need_names_of_their_own(experiment, tmp_path):
+    def other():
+        def magnitude(apply_fn, params, mask, batch, key):
+            return params
+
+        return magnitude
+
+    with pytest.raises(ValueError, match="^`score` must be a function that has a name, as `def`"):
+        run(studies.imp, experiment, tmp_path, score=lambda *given: given[1])
+    with pytest.raises(ValueError, match="^`score` is given two functions of the name magnitude;"):
+        run(studies.prune_early, experiment, tmp_path, scores=[magnitude, other()])
+    assert not list(tmp_path.iterdir())
+
+
+def test_streamed_data_have_no_examples_for_scores_of_the_library():
+    data = DataConfig(name="folder:images")
+    assert data.streamed
+    with pytest.raises(ValueError, match="`score` snip sees examples of each class, which streame"):
+        ImpConfig(data=data, score="snip")
+    assert ImpConfig(data=data, score="own:f").data == data
+
+
+# Mistakes, before anything is trained.
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("number", "must be a function (apply_fn, params, mask, batch, key) -> tree of floats l"),
+        ("four", "got four(apply_fn, params, mask, batch)."),
+        ("lacking", "must return a tree of floats like the parameters; it has no Dense_1/bias."),
+        ("transposed", "its Dense_0/kernel has shape (8, 64), not (64, 8)."),
+        ("whole", "its Dense_0/bias has type int32."),
+        ("more", "it has Dense_9/bias, which the parameters have not."),
+        ("infinite", "is NaN or infinite for 592 of 592 weights, before any training."),
+        ("untraceable", "must be a function that jax.jit can trace"),
+        ("fails", "fails: KeyError: 'nothing'"),
+        ("absent", "has no absent."),
+    ],
+)
+def test_a_score_that_is_none_is_one_line(name, message, file, tmp_path, capfd):
+    score = f"{file}:{name}"
+    assert cli.main(["imp", *WORDS, "--score", score, "--out", str(tmp_path)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("jaxlth: `score`")
+    assert message in line
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_file_that_is_missing_is_one_line(tmp_path, capfd):
+    words = ["prune-early", *WORDS, "--score", "snip+nothing.py:f", "--out", str(tmp_path)]
+    assert cli.main(words) == 2
+    assert capfd.readouterr().err == "jaxlth: `score`: there is no file nothing.py.\n"
+
+
+# Identity.
+
+
+def test_a_changed_score_is_refused_under_its_old_name(experiment, tmp_path):
+    def magnitude(apply_fn, params, mask, batch, key):
+        return jax.tree.map(jnp.square, params)
+
+    for study, fields in (
+        (studies.imp, {"levels": 1, "controls": []}),
+        (studies.prune_early, {}),
+        (studies.instability, {"densities": [0.2], "twins": 2, "points": 2}),
+    ):
+        name = {"imp": "score", "prune_early": "scores"}.get(study.__name__, "networks")
+        options = [
+            fields | {name: score if name == "score" else [score]}
+            for score in (globals()["magnitude"], magnitude)
+        ]
+        results = run(study, experiment, tmp_path, **options[0])
+        before = tiny.times(results.path)
+        with pytest.raises(store.StoreError, match=r"another `score` .* score own-magnitude diff"):
+            run(study, experiment, tmp_path, **options[1])
+        assert run(study, experiment, tmp_path, **options[0]).path == results.path
+        assert tiny.times(results.path) == before
+
+
+def test_a_run_takes_more_scores_and_keeps_what_it_knows_of_each(experiment, tmp_path, monkeypatch):
+    results = run(studies.prune_early, experiment, tmp_path, scores=["snip"])
+    for names in ([magnitude], [snip, "random"], ["snip"], [magnitude, snip]):
+        assert run(studies.prune_early, experiment, tmp_path, scores=names).path == results.path
+    about = json.loads((results.path / "run.json").read_text())
+    known = about["facts"]["fingerprint"]
+    assert {"score own-magnitude", "score own-snip"} <= set(known)
+    monkeypatch.setattr(minus_magnitude, "__name__", "snip")
+    with pytest.raises(store.StoreError, match="its score own-snip differs"):
+        run(studies.prune_early, experiment, tmp_path, scores=[minus_magnitude])
+
+
+def test_a_run_is_read_without_its_score_and_goes_on_only_with_it(experiment, tmp_path):
+    made = run(studies.imp, experiment, tmp_path, score=magnitude, levels=1, controls=[])
+    results = studies.open(made.path)
+    tiny.assert_same(results.ticket(level=1), made.ticket(level=1))
+    assert "level" in results.summary()
+    with pytest.raises(ValueError, match=r"^`score` magnitude is a function of your own, which no"):
+        run(studies.imp, experiment, tmp_path, score="own:magnitude", levels=2, controls=[])
+
+
+def test_default_scores_leave_the_folders_of_runs_alone():
+    assert store.folder("runs", ImpConfig(), job="imp", label="a").name == "imp-a-44136fa3"
+    assert own_scores.label("snip") == "snip"
