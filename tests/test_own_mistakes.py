@@ -384,3 +384,12 @@ def test_early_stopping_looks_at_a_validation_split_given_as_arrays(tmp_path):
     (row,) = results.table().to_dict("records")
     assert row["stopped_step"] < 20
     assert row["best_step"] < row["stopped_step"]
+
+
+def test_what_needs_a_wiring_says_that_a_network_has_none(tmp_path):
+    with pytest.raises(ValueError, match="`model` own has no wiring: no table says which units"):
+        models.wiring(models.ModelConfig(name="own"))
+    results = run(tmp_path, fields={"levels": 0, "controls": []})
+    for kind in ("network", "pixels"):
+        with pytest.raises(ValueError, match="network and pixels draw perceptrons; the run .* own"):
+            results.plot(kind)
