@@ -215,13 +215,13 @@ def test_the_early_bird_is_the_first_mask_that_has_settled(early):
     text, path = early
     run = store.open_readonly(path)
     for replicate in range(2):
-        step = run.record(f"level_00/masks/replicate_{replicate}")["drawn_step"]
+        step = run.record(f"level_00/masks/replicate_{replicate}")["ticket_step"]
         ticket = f"level_01/ticket/replicate_{replicate}"
         assert run.record(ticket)["start_step"] == step
-        drawn = {
+        networks = {
             s: run.load(f"step_{s}/state/replicate_{replicate}", "network") for s in range(3, 24, 3)
         }
-        by_step = {s: largest(network["params"]) for s, network in drawn.items()}
+        by_step = {s: largest(network["params"]) for s, network in networks.items()}
         gaps = {s: differing(by_step[s], by_step[s - 3]) for s in list(by_step)[1:]}
         settled = [s for s in list(gaps)[1:] if max(gaps[s], gaps[s - 3]) < 0.2]
         assert step == settled[0]
