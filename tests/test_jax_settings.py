@@ -219,12 +219,13 @@ def test_networks_are_differentiated_under_all_checks_of_types(name, dtype):
     model = models.build(config, shape=shape, classes=4)
     images = jax.ShapeDtypeStruct((2, *shape), models.example(name, shape).dtype)
     labels = jax.ShapeDtypeStruct((2, *positions), jnp.int32)
+    objective = losses.objective("next-token" if positions else "cross-entropy")
 
     def loss(params, network, images, labels):
         logits, *_, stats = (model.auxiliary or model.apply)(
             network._replace(params=params), images, *(() if model.auxiliary else (True,))
         )
-        return losses.objective().per_example(logits, labels).mean(), stats
+        return objective.per_example(logits, labels).mean(), stats
 
     def step(network, images, labels):
         gradients = jax.grad(loss, has_aux=True)(network.params, network, images, labels)

@@ -145,6 +145,21 @@ def test_a_study_of_a_name_that_is_taken_is_refused(tmp_path, capfd):
     assert "list" not in STUDIES
 
 
+def test_an_error_of_a_study_is_its_own_and_what_was_stored_is_kept(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import dataclasses\nfrom jaxlth.studies.imp import STUDY as IMP\n"
+        "def run(lab, config):\n    yield from IMP.run(lab, config)\n    {}['nothing']\n"
+        "STUDY = dataclasses.replace(IMP, name='mine', run=run)\n"
+    )
+    words = ["--model", "mlp", "--hidden", "8", "--steps", "20", "--batch-size", "50"]
+    words += ["--levels", "0", "--replicates", "1", "--out", str(tmp_path / "runs")]
+    with pytest.raises(KeyError, match="nothing") as caught:
+        cli.main([f"{file}:STUDY", *words])
+    assert caught.value.__notes__ == [f"{file}:5 raised this; what was stored before it is kept."]
+    assert tiny.only_run(tmp_path / "runs").has("level_00/ticket/replicate_0")
+
+
 # From Python.
 
 

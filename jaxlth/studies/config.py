@@ -41,9 +41,11 @@ class StudyConfig:
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
     initial: str = ""
     """File of weights that level 0 starts from in place of random ones: of `jaxlth export`, or
-    .safetensors or .npz with arrays named as the parameters are."""
+    .safetensors or .npz with arrays named as the parameters are; or FILE.py:NAME, a tree of
+    them."""
     initial_mask: str = ""
-    """File of `jaxlth export` whose mask is that of level 0."""
+    """File of `jaxlth export` whose mask is that of level 0; or FILE.py:NAME, a tree of booleans
+    as `masks.dense` returns."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)
     """Repetitions, each with its own initialisation and data order."""
     seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0

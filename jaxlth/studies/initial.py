@@ -4,6 +4,7 @@ They come as trees from Python, or from a file: one of `jaxlth export`, or any s
 file whose arrays are named as the parameters are.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,13 +32,15 @@ def network(config: Any, parts: Parts, like: Network) -> Network | None:
     """
     given, stats = parts.initial, None
     if config.initial and not code.is_own(config.initial):
-        content = store.load_network(paths.expand(config.initial, setting="initial"))
+        content = _read("initial", config.initial, store.load_network)
         given, stats = content.params, content.stats or None
     elif isinstance(given, Network):
         given, stats = given.params, given.stats or None
     if given is None:
         return None
     params = _filled("initial", given, like.params)
+    lost = [name for name, w in trees.named(params).items() if not np.isfinite(w).all()]
+    settings.require(not lost, f"`initial` must be finite; {min(lost, default='')} is not.")
     return Network(params, stats and _filled("initial", stats, like.stats))
 
 
@@ -50,10 +53,24 @@ def mask(config: Any, parts: Parts, dense: masks.Mask) -> masks.Mask:
     """
     given = parts.initial_mask
     if config.initial_mask and not code.is_own(config.initial_mask):
-        given = store.load_ticket(paths.expand(config.initial_mask, setting="initial_mask")).mask
+        given = _read("initial_mask", config.initial_mask, store.load_ticket).mask
     if given is None:
         return dense
-    return _filled("initial_mask", given, dense)
+    mask = _filled("initial_mask", given, dense)
+    settings.require(int(masks.kept(mask)) > 0, "`initial_mask` must keep a weight; it keeps none.")
+    return mask
+
+
+def _read(part: str, file: str, load: Callable[[str], Any]) -> Any:
+    """Return what is in a file.
+
+    Raises:
+      StoreError: it is missing, damaged or of another kind.
+    """
+    try:
+        return load(paths.expand(file, setting=part))
+    except (store.StoreError, ValueError) as error:
+        raise store.StoreError(f"`{part}`: {error}") from error
 
 
 def _filled(part: str, given: Any, like: Any) -> Any:

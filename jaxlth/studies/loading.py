@@ -59,6 +59,11 @@ class PrunableModel:
         """Parameters of nothing but zeros, for those who need names and shapes in NumPy."""
         return _zeros(self.like)
 
+    @functools.cached_property
+    def left(self) -> dict[str, int]:
+        """Weights that the mask of level 0 keeps of each tensor."""
+        return {name: int(np.sum(leaf)) for name, leaf in trees.named(self.dense).items()}
+
     def keeping(self, density: float) -> KeepCount:
         """Return what a network of a density keeps: a count, or one for each of its tensors.
 
@@ -86,12 +91,24 @@ class PrunableModel:
         rule = prune.global_topk if self.config.scope == "global" else prune.layerwise_topk
         return rule(scores.magnitude(params), mask, keep=keep)
 
-    def check_pruned(self, density: float) -> None:
-        """Raise ValueError unless a density can be kept, and prunes something."""
+    def check_pruned(self, density: float, keep: KeepCount | None = None) -> None:
+        """Raise ValueError unless a density can be kept, and prunes something.
+
+        Args:
+          density: share of all weights.
+          keep: what it keeps; see `keeping`.
+        """
+        keep = self.keeping(density) if keep is None else keep
         settings.require(
-            total_kept(self.keeping(density)) < masks.size(self.dense),
-            f"`density` {density:g} prunes none of the {masks.size(self.dense)} weights.",
+            total_kept(keep) < sum(self.left.values()),
+            f"`density` {density:g} prunes none of the {sum(self.left.values())} weights.",
         )
+        for name, count in ({} if isinstance(keep, int) else keep).items():
+            settings.require(
+                count <= self.left[name],
+                f"`density` {density:g} keeps {count} weights of the layer {name}, of which "
+                f"`initial_mask` keeps {self.left[name]}.",
+            )
 
 
 def total_kept(keep: KeepCount) -> int:

@@ -86,9 +86,9 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
 
 def any_of(config: Any, parts: Parts = NONE) -> bool:
     """Return whether an experiment has a part that no setting says, scores aside."""
-    return parts._replace(scores={}) != NONE or any(
-        code.is_own(name) for name in _names(config).values()
-    )
+    objects = parts._replace(scores={}) != NONE
+    files = config.initial or config.initial_mask
+    return objects or bool(files) or any(map(code.is_own, _names(config).values()))
 
 
 def _names(config: Any) -> dict[str, str]:
@@ -100,6 +100,8 @@ def _names(config: Any) -> dict[str, str]:
         "loss": config.loss,
         "error": config.error,
         "augment": config.data.augment,
+        "initial": config.initial,
+        "initial_mask": config.initial_mask,
     }
 
 

@@ -29,7 +29,7 @@ class ScoreInputs(NamedTuple):
 
     network: Network  # whose weights are scored
     initial: Any  # parameters before training
-    batch: tuple[Any, Any]  # inputs and labels of examples of each class
+    batch: Any  # (inputs, labels) of examples of each class; None where no score sees any
     key: jax.Array  # of a replicate
     mean: Any = None  # (1, height, width, channels), the mean input of the training set
 

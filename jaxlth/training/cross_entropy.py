@@ -47,18 +47,18 @@ def per_label(logits: jax.Array, labels: Any, tasks: Tasks = ()) -> jax.Array:
 def predictions(logits: jax.Array, tasks: Tasks = ()) -> jax.Array:
     """Return the predicted label of each example, (n,) or for several tasks (n, tasks)."""
     if is_single_softmax(tasks):
-        return _highest(logits)
+        return highest(logits)
     labels = [
         (task_logits[:, 0] > 0).astype(jnp.int32)
         if task_logits.shape[-1] == 1
-        else _highest(task_logits)
+        else highest(task_logits)
         for task_logits in _logits_of_tasks(logits, tasks)
     ]
     return labels[0] if len(labels) == 1 else jnp.stack(labels, axis=-1)
 
 
-def _highest(logits: jax.Array) -> jax.Array:
-    """Return the place of the highest logit of each example, of the type that labels have."""
+def highest(logits: jax.Array) -> jax.Array:
+    """Return the place of the highest logit, over the last axis, of the type that labels have."""
     return jnp.argmax(logits, -1).astype(jnp.int32)
 
 

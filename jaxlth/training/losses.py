@@ -194,10 +194,10 @@ def _next_token(_tasks: Tasks) -> Objective:
         return _token_mean(entropies, labels)
 
     def error(outputs: jax.Array, labels: Any) -> jax.Array:
-        return _token_mean(jnp.argmax(outputs, axis=-1) != labels, labels)
+        return _token_mean(cross_entropy.highest(outputs) != labels, labels)
 
     def differences(outputs: jax.Array, other_outputs: jax.Array, labels: Any) -> jax.Array:
-        classes, other_classes = (jnp.argmax(each, -1) for each in (outputs, other_outputs))
+        classes, other_classes = map(cross_entropy.highest, (outputs, other_outputs))
         return _token_mean(classes != other_classes, labels)
 
     made = _without_error("next-token", per_example, class_labels=True)

@@ -1,7 +1,7 @@
 """How many weights the networks of a run keep, and whether what is asked for can be."""
 
-from jaxlth import masks, prune, settings, trees
-from jaxlth.studies import scoring
+from jaxlth import masks, prune, settings
+from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import KeepCount, LoadedExperiment, total_kept
 from jaxlth.studies.prune_early import meta
 from jaxlth.studies.prune_early.config import (
@@ -24,24 +24,35 @@ class Kept:
 
     def check(self) -> None:
         """Raise ValueError where something asked for cannot be, before anything is trained."""
-        wanted = all_methods(self.config)
+        wanted, prunable = all_methods(self.config), self._experiment.prunable
         for method in wanted:
             for density in self.config.densities:
-                self._experiment.prunable.check_pruned(density)
-                self.keep(density, method)
+                prunable.check_pruned(density)
+                prunable.check_pruned(density, self.keep(density, method))
         if any(method.schedule in ITERATIVE for method in wanted):
             self.links()
         if any(method.score.endswith("-10") for method in wanted):
             meta.check_mlp(self._experiment.prunable.like.params)
-        named = {part for method in wanted for part in score_parts(method.score)}
-        if seeing := (named | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}:
+        if seeing := self._seeing():
             self._experiment.check_classes(f"{min(seeing)} scores examples of each class, of")
+        if self.see_examples():
             _, labels = self._experiment.examples(0, per_class=self.config.per_class)
             chunk = self.config.chunk
             settings.require(
                 chunk is None or len(labels) % chunk == 0,
                 f"`chunk` must divide the {len(labels)} examples that scores see; got {chunk}.",
             )
+
+    def see_examples(self) -> bool:
+        """Return whether a score asked for sees examples; those of somebody's own may."""
+        return bool(self._seeing()) or any(map(own_scores.is_own, self._scores()))
+
+    def _seeing(self) -> set[str]:
+        """Return the library's scores asked for that see examples of each class."""
+        return (self._scores() | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}
+
+    def _scores(self) -> set[str]:
+        return {part for each in all_methods(self.config) for part in score_parts(each.score)}
 
     def keep(self, density: float, method: Method) -> KeepCount:
         """Return what a ticket of a density keeps; see `Subject.keeping`."""
@@ -57,16 +68,17 @@ class Kept:
         The last one keeps no less than the sparsest ticket.
         """
         fraction, least = self.config.prune_fraction, min(self.config.densities)
-        levels, density = 0, 1 - fraction
-        size = masks.size(self._dense)  # more levels than weights are refused below
+        left = self._experiment.prunable.left
+        size = sum(left.values())  # more levels than weights are refused below
+        levels, density = 0, size / masks.size(self._dense) * (1 - fraction)
         while density >= least and levels <= size:
             levels, density = levels + 1, density * (1 - fraction)
         times = {"levels": levels, "fraction": fraction}
-        layers, whole = trees.named(self._dense), self.config.scope == "global"
+        whole = self.config.scope == "global"
         try:
             if whole:
-                return [*prune.keep_counts(masks.size(self._dense), **times)]
-            counts = {name: prune.keep_counts(leaf.size, **times) for name, leaf in layers.items()}
+                return [*prune.keep_counts(size, **times)]
+            counts = {name: prune.keep_counts(count, **times) for name, count in left.items()}
         except ValueError as error:
             what = "the network" if whole else "a layer"
             raise ValueError(

@@ -43,6 +43,7 @@ class EarlyNetworks:
         self._examples = functools.cache(self._drawn)
         kept = Kept(lab.experiment)
         self.keep, self.links, self.place = kept.keep, kept.links, kept.place
+        self._sees_data = kept.see_examples()
 
     # What is asked for.
 
@@ -259,8 +260,10 @@ class EarlyNetworks:
             network, first, self._examples(replicate), key, self._experiment.mean
         )
 
-    def _drawn(self, replicate: int) -> tuple[Any, Any]:
+    def _drawn(self, replicate: int) -> tuple[Any, Any] | None:
         """Return the examples that scores see, the same for all scores of a replicate."""
+        if not self._sees_data:
+            return None  # there may be too few of a class
         return self._experiment.examples(replicate, per_class=self.config.per_class)
 
     def _evaluated(self, name: str, mask: masks.Mask, given: scoring.ScoreInputs) -> Any:

@@ -57,7 +57,7 @@ def keep_counts(config: SeparationConfig, dense: masks.Mask) -> list[Any]:
     Raises:
       ValueError: the network has fewer weights than that.
     """
-    size = masks.size(dense)
+    size = int(masks.kept(dense))
     if config.counts:
         settings.require(
             config.counts[0] < size,

@@ -120,7 +120,7 @@ def _record(
         "threshold": None if best is None else networks.config.thresholds[best],
         "density": best_row.get("density"),
         "kept": best_row.get("kept"),
-        "prunable": whole["kept"],
+        "prunable": masks.size(networks.dense),
         "start_step": 0,
         "steps": 0,
         **{name: best_row.get(name) for name in numbers},

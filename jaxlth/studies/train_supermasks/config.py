@@ -86,6 +86,8 @@ class TrainSupermasksConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("initial", "initial_mask"):
+            settings.effective(self, name, False, "on train-supermasks: its weights stay as drawn")
         free = self.supermask.method == "bernoulli"
         settings.require(
             free == (not self.densities),

@@ -1,0 +1,369 @@
+"""Networks, data, losses and optimizers of a user's own through the studies, end to end."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+from flax import linen as nn
+from sklearn.datasets import load_digits
+
+from jaxlth import cli, data, masks, models, store, studies, trees
+from jaxlth.studies import running
+from jaxlth.training import TrainingConfig
+
+KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def digits():
+    """Return the digits as a user has them, split as the library splits them."""
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(images))
+    test, train = np.sort(order[:359]), np.sort(order[359:])
+    images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
+    return (images[train], labels[train]), (images[test], labels[test])
+
+
+class LeNet(nn.Module):
+    """LeNet-300-100 as a user writes it."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = x.reshape(len(x), -1)
+        for width in (300, 100, 10):
+            x = nn.Dense(width, kernel_init=KAIMING)(nn.relu(x) if width < 300 else x)
+        return x
+
+
+def quiet(study, experiment, out, **fields):
+    return study(experiment, out=str(out), progress=False, **fields)
+
+
+def test_a_network_of_the_library_given_as_ones_own_finds_the_same_masks(tmp_path):
+    numbers = {"steps": 6, "batch_size": 50}
+    train, test = digits()
+    own = studies.Experiment(
+        name="own",
+        model=models.from_linen(LeNet(), np.zeros((1, 8, 8, 1), np.float32)),
+        data=data.from_arrays(train, test, normalize="statistics"),
+        **numbers,
+    )
+    by_name = studies.Experiment(model="lenet-300-100", data="digits", **numbers)
+    fields = {"levels": 1, "rewind_step": 3, "replicates": 1, "controls": []}
+    runs = [quiet(studies.imp, each, tmp_path, **fields) for each in (by_name, own)]
+    tickets = [run.ticket(level=1) for run in runs]
+    assert masks.density(tickets[1].mask) == pytest.approx(0.8, abs=1e-4)
+    tiny.assert_same(*tickets)
+    tiny.assert_same(*[run.trained(level=1) for run in runs])
+    # Equal losses on it: the validation split is drawn the same way.
+    losses = [run.table()[["validation_loss", "test_loss", "train_loss"]] for run in runs]
+    assert losses[0].equals(losses[1])
+
+
+# Resumed runs.
+
+
+class Noisy(nn.Module):
+    """A layer with dropout behind it."""
+
+    width: int = 8
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = self.gain * x
+        x = nn.Dropout(0.5, deterministic=not train)(nn.relu(nn.Dense(self.width)(x)))
+        return nn.Dense(3)(x)
+
+
+def points(*, changed=False):
+    """Return small arrays of a user's, with a byte changed if asked for."""
+    images = tiny.split(52, seed=0).images.reshape(-1, 4).astype(np.float32) / 255
+    labels = tiny.split(52, seed=0).labels
+    images[0, 0] += changed / 255
+    return data.from_arrays((images[:40], labels[:40]), (images[40:], labels[40:]))
+
+
+def adam(rate=0.01):
+    return optax.adam(optax.cosine_decay_schedule(rate, 20))
+
+
+def focal(outputs, labels, power=2.0):
+    entropies = optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
+    return (1 - jnp.exp(-entropies)) ** power * entropies
+
+
+def shifted(inputs, *, key, size=0.1):
+    return inputs + size * jax.random.normal(key, inputs.shape)
+
+
+def start(scale=1.0, width=8):
+    params = models.from_linen(Noisy(width), POINT).init(jax.random.key(5)).params
+    return jax.tree.map(lambda w: scale * w, params)
+
+
+def first_mask(row=0, width=8):
+    """Return a mask without one of the inputs."""
+    mask = jax.tree.map(np.array, masks.dense(start(width=width)))
+    mask["Dense_0"]["kernel"][row] = False
+    return mask
+
+
+POINT = np.zeros((1, 4), np.float32)
+TRAINING = TrainingConfig(steps=20, batch_size=10, evaluate_every=5)
+OWN = {
+    "name": "noisy",
+    "model": models.from_linen(Noisy(), POINT),
+    "data": points(),
+    "optimizer": adam(),
+    "loss": focal,
+    "augment": shifted,
+    "initial": start(),
+    "initial_mask": first_mask(),
+    "training": TRAINING,
+}
+FILE = """
+import sys
+
+sys.path[:0] = [{here!r}]
+import test_own_parts as parts
+
+
+def network(input_shape, classes):
+    assert (input_shape, classes) == ((4,), 3)
+    return parts.Noisy(gain={gain})
+
+
+points, adam, focal, shifted = parts.points, parts.adam, parts.focal, parts.shifted
+"""
+COMMAND = ["imp", "--name", "noisy", "--model", "mine.py:network", "--data", "mine.py:points"]
+COMMAND += ["--optimizer", "mine.py:adam", "--loss", "mine.py:focal", "--augment"]
+COMMAND += ["mine.py:shifted", "--steps", "20", "--batch-size", "10", "--evaluate-every", "5"]
+COMMAND += ["--levels", "1", "--rewind-step", "5", "--replicates", "1", "--controls"]
+COMMAND += ["--initial", "start.npz", "--initial-mask", "mask.npz"]
+
+
+def imp(out, **changes):
+    experiment = studies.Experiment(**OWN | changes)
+    fields = {"levels": 1, "rewind_step": 5, "replicates": 1, "controls": []}
+    return quiet(studies.imp, experiment, out, **fields)
+
+
+def interrupt(monkeypatch, at):
+    """Send Ctrl-C to this process at a step of a training, once."""
+    tell, sent = running._tell_failures, []
+
+    def interrupted(event, *rest):
+        if event.step == at and not event.finished and not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+        return tell(event, *rest)
+
+    monkeypatch.setattr(running, "_tell_failures", interrupted)
+    return sent
+
+
+def arrays_of(path):
+    """Return all that a run has stored: artifact -> arrays."""
+    run = store.open_readonly(path)
+    return {name: run.load(name, part) for name, _ in run.records() for part in ("network",)}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return imp(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_run_of_ones_own_parts_that_was_interrupted_goes_on_to_the_same_bits(
+    whole, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        sent = interrupt(patch, 15)
+        with pytest.raises(KeyboardInterrupt, match="saved in .* the same call goes on from there"):
+            imp(tmp_path)
+    assert sent
+    resumed = imp(tmp_path)
+    tiny.assert_same(arrays_of(resumed.path), arrays_of(whole.path))
+    assert len(arrays_of(whole.path)) == 3
+    losses = [run.curves()[["step", "test_loss", "validation_loss"]] for run in (resumed, whole)]
+    assert losses[0].equals(losses[1])
+
+
+CHANGES = {
+    "width": (
+        {"model": Noisy(9), "initial": start(width=9), "initial_mask": first_mask(width=9)},
+        "`model` .*its model parameters differs",
+    ),
+    "network": ({"model": Noisy(gain=1.01)}, "`model` .*its model outputs differs"),
+    "loss": ({"loss": functools.partial(focal, power=2.01)}, "`loss` .*its loss differs"),
+    "data byte": ({"data": points(changed=True)}, "was made with the data of digest .* but"),
+    "optimizer": ({"optimizer": adam(0.0101)}, "`optimizer` .*its optimizer differs"),
+    "augment": ({"augment": functools.partial(shifted, size=0.11)}, "`augment` .*its augment"),
+    "initial": ({"initial": start(1.001)}, "`initial` .*its initial differs"),
+    "initial mask": ({"initial_mask": first_mask(1)}, "`initial_mask` .*its initial_mask differs"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_part_under_the_name_of_a_run_is_refused_in_one_line(whole, change):
+    parts, message = CHANGES[change]
+    before = tiny.times(whole.path)
+    with pytest.raises(store.StoreError, match=message) as refused:
+        imp(whole.path.parent, **parts)
+    assert "\n" not in str(refused.value)
+    assert "another `name`" in str(refused.value) or change == "data byte"
+    assert tiny.times(whole.path) == before
+
+
+def test_the_same_parts_made_again_go_on_with_a_run(whole):
+    before = tiny.times(whole.path)
+    again = {"model": Noisy(), "data": points(), "optimizer": adam(), "initial": start()}
+    assert imp(whole.path.parent, **again).path == whole.path
+    assert tiny.times(whole.path) == before
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the files that the command names, to work in."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder, gain=1.0):
+    """Write the files that the command names."""
+    (folder / "mine.py").write_text(FILE.format(here=os.path.dirname(__file__), gain=gain))
+    np.savez(folder / "start.npz", **trees.named(start()))
+    store.export_ticket(folder / "mask.npz", start(), first_mask(), metadata={})
+
+
+def test_a_command_on_ones_own_parts_goes_on_to_the_bits_of_the_call(
+    whole, place, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 10)
+        assert cli.main(COMMAND) == cli.INTERRUPTED
+    assert "saved in" in capsys.readouterr().err
+    write(place)  # the same again
+    assert cli.main(COMMAND) == 0
+    (run,) = store.runs("runs")
+    tiny.assert_same(arrays_of(run.path), arrays_of(whole.path))
+    capsys.readouterr()
+    write(place, gain=1.01)
+    assert cli.main(COMMAND) == cli.MISTAKEN
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "was made with another `model`" in told
+    write(place)
+    np.savez("start.npz", **trees.named(start(1.001)))
+    assert cli.main(COMMAND) == cli.MISTAKEN
+    assert "was made with another `initial`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_another_process_goes_on_with_ones_own_parts(whole, place, monkeypatch):
+    interrupt(monkeypatch, 10)
+    assert cli.main(COMMAND) == cli.INTERRUPTED
+    command = [sys.executable, "-m", "jaxlth", *COMMAND]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = store.runs("runs")
+    tiny.assert_same(arrays_of(run.path), arrays_of(whole.path))
+
+
+# Given weights and masks.
+
+
+def test_level_0_starts_from_the_given_weights_and_levels_prune_what_the_mask_keeps(whole):
+    dense, ticket = (whole.ticket(level=level) for level in (0, 1))
+    tiny.assert_same(dense.network.params, start())
+    tiny.assert_same(dense.mask, first_mask())
+    assert list(whole.table()["kept"]) == [48, 38]  # 56 weights without the 8 of an input
+    assert masks.kept(tiny.jax.tree.map(np.logical_and, ticket.mask, first_mask())) == 38
+
+
+def given(out, study=studies.imp, **parts):
+    fields = parts.pop("fields", {})
+    training = TrainingConfig(steps=2, batch_size=10)
+    experiment = studies.Experiment(**OWN | {"training": training} | parts)
+    return quiet(study, experiment, out, **{"replicates": 1} | fields)
+
+
+def test_a_given_mask_is_part_of_every_density_of_early_pruning(tmp_path):
+    fields = {"scores": ["magnitude", "random"], "densities": [0.5]}
+    fields["schedules"] = ["before-once", "iterative-once"]
+    run = given(tmp_path, studies.prune_early, fields=fields)
+    table = run.table()[["unit", "kept"]].set_index("unit")["kept"]
+    assert table["density_1/dense/replicate_0"] == 48
+    assert table["link_01/magnitude-iterative-once/replicate_0"] == 38
+    assert set(table[table.index.str.startswith("density_0.5/")]) == {28}
+    for method in ("magnitude-before-once", "random-iterative-once"):
+        mask = run.ticket(method=method, density=0.5).mask
+        assert not mask["Dense_0"]["kernel"][0].any()
+
+
+def test_thresholds_count_all_weights_beside_a_given_mask(tmp_path):
+    table = given(tmp_path, studies.threshold_masks, error=wrong).table()
+    assert set(table["prunable"]) == {56}
+    assert set((table["density"] * 56).round()) == set(table["kept"])
+
+
+def wrong(outputs, labels):
+    return outputs.argmax(-1) != labels
+
+
+def changed(leaf):
+    return jax.tree.map(leaf, start())
+
+
+NO_PRUNING = {"fields": {"scores": ["magnitude"], "densities": [0.9]}}
+GIVEN = {
+    "a shape": (
+        {"initial": start(width=9)},
+        r"`initial`: Dense_0/bias must be of shape \(8,\) and type float32; got \(9,\) and float32",
+    ),
+    "float64": (
+        {"initial": changed(lambda w: np.asarray(w, float))},
+        "`initial`: Dense_0/bias must be of .* type float32; got .* float64",
+    ),
+    "a name": ({"initial": {"Dense_0": {}}}, "`initial` must have .*; it lacks Dense_0/bias"),
+    "another name": ({"initial": start() | {"more": POINT}}, "`initial` .* it has more besides"),
+    "no tree": ({"initial": 3}, "`initial` must have the leaves of the network; it lacks Dense_0"),
+    "NaN": ({"initial": changed(lambda w: w * np.nan)}, "`initial` must be finite; Dense_0/bias"),
+    "a mask of floats": (
+        {"initial_mask": jax.tree.map(np.float32, first_mask())},
+        "`initial_mask`: Dense_0/kernel must be of .* type bool; got .* float32",
+    ),
+    "an empty mask": (
+        {"initial_mask": jax.tree.map(np.zeros_like, first_mask())},
+        "`initial_mask` must keep a weight; it keeps none",
+    ),
+    "no file": ({"initial": "none.npz"}, "`initial`: none.npz does not exist"),
+    "no file of a mask": ({"initial_mask": "none.npz"}, "`initial_mask`: none.npz does not exist"),
+    "no such file": ({"initial": "none.txt"}, "`initial`: .*must end in .safetensors or .npz"),
+    "no file of code": ({"initial": "none.py:start"}, "`initial`: there is no file none.py"),
+    "no part": ({"initial_mask": "own"}, "`initial_mask` is a part of your own, which no run"),
+    "a density": (
+        {"study": studies.prune_early} | NO_PRUNING,
+        "`density` 0.9 prunes none of the 48 weights",
+    ),
+    "supermasks": (
+        {"study": studies.train_supermasks},
+        "`initial` own has no effect on train-supermasks",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_weights_and_masks_that_do_not_fit_are_refused_in_one_line(case, place):
+    parts, message = GIVEN[case]
+    with pytest.raises((ValueError, store.StoreError), match=message) as refused:
+        given("runs", **parts)
+    assert "\n" not in str(refused.value)
+    assert not store.runs("runs")
