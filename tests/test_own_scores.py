@@ -325,6 +325,13 @@ def test_streamed_data_have_no_examples_for_scores_of_the_library():
     assert ImpConfig(data=data, score="own:f").data == data
 
 
+def test_the_help_of_a_study_says_where_functions_are_taken():
+    for study in (studies.imp, studies.prune_early, studies.instability, studies.separation):
+        text = " ".join(study.__doc__.split())
+        assert text.count("The function itself does as well.") == 1
+        assert "(apply_fn, params, mask, batch, key) -> tree of floats like params" in text
+
+
 # Mistakes, before anything is trained.
 
 
