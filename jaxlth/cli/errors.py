@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxlth.cli import backends
+from jaxlth.process import code
 
 REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
 SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
@@ -52,6 +53,15 @@ def message(error: Exception) -> str | None:
     if package := _package(error):
         return f"{package}: {type(error).__name__}: {text} {SHOWN}"
     return None
+
+
+def report(error: Exception) -> str:
+    """Return what is to be done about an error that is shown with its traceback."""
+    at = next(iter(_frames(error)), None)
+    file = "" if at is None else at.tb_frame.f_code.co_filename
+    if at is None or not code.is_loaded(file):
+        return REPORT
+    return f"{file}:{at.tb_lineno} raised this; what was stored before it is kept."
 
 
 def tell(words: str) -> None:

@@ -43,6 +43,11 @@ def label(spec: str) -> str:
     return f"{pathlib.PurePath(file).stem}-{name}"
 
 
+def is_loaded(file: str) -> bool:
+    """Return whether a file has been run by `load`."""
+    return any(file == path for path, _ in _modules)
+
+
 def load(spec: str, *, setting: str) -> Any:
     """Return the object that FILE.py:NAME names; each file runs once in a process.
 
