@@ -325,7 +325,7 @@ def test_a_function_that_raises_in_training_shows_its_traceback_and_loses_nothin
         cli.main(words)
     notes = " ".join(raised.value.__notes__)
     assert "defect of jaxlth" not in notes
-    assert "What was stored before is safe" in notes
+    assert "Code of your own raised this; what was stored before it is kept" in notes
     assert "in read" in str(raised.value)
     before = tiny.times("runs")
     assert [path.parts[-4:-1] for path in before] == [("level_00", "ticket", "replicate_0")]

@@ -19,9 +19,9 @@ LINES = 40  # of a user's code, at most
 STUDIES = ("imp", "prune-early", "instability")
 
 
-def name_of(example):
-    """Return the name of the experiment of an example."""
-    return re.findall(r'name="(.*?)"', example)[-1]
+def names_of(examples):
+    """Return the names of the experiments of examples; one may go on with that before it."""
+    return [name for example in examples for name in re.findall(r'name="(.*?)"', example)[-1:]]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_examples_of_the_page_run_through_three_studies(place):
     for code in (ARRAYS, *EXAMPLES):
         exec(compile(code, str(PAGE), "exec"), names)
     runs = {(run.job, run.label) for run in store.runs("runs")}
-    assert runs == set(itertools.product(STUDIES, map(name_of, EXAMPLES)))
+    assert runs == set(itertools.product(STUDIES, names_of(EXAMPLES)))
 
 
 def test_the_examples_of_the_page_are_short():

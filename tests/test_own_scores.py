@@ -7,16 +7,19 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from jaxlth import cli, masks, scores, store, studies
+from jaxlth import cli, keys, masks, scores, store, studies
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability.config import InstabilityConfig
-from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig
+from jaxlth.studies.loading import load_experiment
+from jaxlth.studies.parts import Parts
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
+from jaxlth.training import TrainingConfig
 
-WORDS = ["--model", "mlp", "--hidden", "8", "--steps", "12", "--batch-size", "50"]
-WORDS += ["--replicates", "1"]
+WORDS = ["--model", "mlp", "--hidden", "8", "--steps", "4", "--batch-size", "50"]
+WORDS += ["--replicates", "1", "--evaluate-every", "4", "--train-examples", "100"]
 FILE = """
 import jax
 from jaxlth import scores
@@ -81,7 +84,17 @@ def minus_magnitude(apply_fn, params, mask, batch, key):
 @pytest.fixture(scope="module")
 def experiment():
     model = ModelConfig(name="mlp", hidden=(8,))
-    return studies.Experiment(model=model, data="digits", steps=12, batch_size=50)
+    training = TrainingConfig(steps=4, batch_size=50, evaluate_every=4, train_examples=100)
+    return studies.Experiment(model=model, data="digits", training=training)
+
+
+@pytest.fixture(scope="module")
+def loaded(experiment):
+    """Return the experiment with its data, for a study of all the scores here."""
+    functions = {f"own:{each.__name__}": each for each in (magnitude, snip, random)}
+    shared = {field: getattr(experiment.config, field) for field in ("model", "data", "training")}
+    config = PruneEarlyConfig(scores=tuple(functions), **shared)
+    return load_experiment(config, Parts(scores=functions))
 
 
 @pytest.fixture(scope="module")
@@ -103,65 +116,75 @@ def mask_of(results, artifact):
 # The same masks as by name.
 
 
-@pytest.mark.parametrize("one_shot", [False, True])
-def test_imp_by_a_magnitude_of_ones_own_finds_the_tickets_of_magnitude(
-    experiment, tmp_path, one_shot
-):
-    options = {"levels": 2, "controls": ["random"], "one_shot": one_shot}
-    options |= {"scope": "layerwise"} if one_shot else {}
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("magnitude", "own:magnitude"),
+        ("snip", "own:snip"),
+        ("random", "own:random"),
+        ("snip+magnitude", "own:snip+own:magnitude"),
+        ("synflow+snip", "synflow+own:snip"),
+    ],
+)
+def test_ones_own_score_prunes_what_its_name_prunes(loaded, name, own, inverted):
+    network, dense = tiny.network(loaded.prunable.model), loaded.prunable.dense
+    batch, key = loaded.examples(0, per_class=2), keys.stream(0, 0, "score")
+    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean)
+    pruned = [
+        scoring.pruned(
+            loaded.score(score, inverted=inverted),
+            scoring.parts(score),
+            dense,
+            given,
+            keep={"Dense_0/kernel": 100, "Dense_1/kernel": 20},
+            rounds=2,
+            spacing="exponential",
+        )
+        for score in (name, own)
+    ]
+    tiny.assert_same(*pruned)
+    assert masks.kept(pruned[0]) == 120
+
+
+def test_imp_by_a_magnitude_of_ones_own_finds_the_tickets_of_magnitude(experiment, tmp_path):
+    options = {"levels": 2, "controls": []}
     by_name = run(studies.imp, experiment, tmp_path, **options)
     own = run(studies.imp, experiment, tmp_path, score=magnitude, **options)
     assert by_name.path != own.path
     for level in (1, 2):
         tiny.assert_same(by_name.ticket(level=level), own.ticket(level=level))
-        tiny.assert_same(by_name.trained(level=level), own.trained(level=level))
+    tiny.assert_same(by_name.trained(level=2), own.trained(level=2))
     assert masks.kept(own.ticket(level=2).mask) < masks.kept(own.ticket(level=1).mask)
 
 
-@pytest.mark.parametrize("score", [snip, random])
-def test_imp_by_a_score_is_iterative_pruning_by_that_score(experiment, tmp_path, score):
-    imp = run(studies.imp, experiment, tmp_path, score=score, levels=2, controls=[])
-    by_name = run(studies.imp, experiment, tmp_path, score=score.__name__, levels=2, controls=[])
-    options = {"schedules": ["iterative-once"], "densities": [0.8**2]}
-    early = run(studies.prune_early, experiment, tmp_path, scores=[score], **options)
-    tiny.assert_same(imp.ticket(level=2), by_name.ticket(level=2))
-    artifact = f"density_{0.8**2!r}/own-{score.__name__}-iterative-once/replicate_0"
-    mask = mask_of(early, artifact)
-    tiny.assert_same(imp.ticket(level=2).mask, mask)
+def test_imp_by_a_score_prunes_trained_networks_by_that_score(experiment, tmp_path):
+    imp = run(studies.imp, experiment, tmp_path, score=snip, levels=1, controls=[], per_class=3)
+    options = {"schedules": ["after-rewind"], "densities": [0.8], "per_class": 3}
+    early = run(studies.prune_early, experiment, tmp_path, scores=["snip"], **options)
+    tiny.assert_same(imp.ticket(level=1), early.ticket(density=0.8))
 
 
-def test_prune_early_by_ones_own_scores_finds_the_masks_of_the_library(experiment, tmp_path):
-    schedules = ["before-once", "before-rounds", "iterative-once", "after"]
-    pairs = {
-        "magnitude": magnitude,
-        "snip": snip,
-        "snip+magnitude": (snip, magnitude),
-        "synflow+snip": ("synflow", snip),
-    }
+def test_prune_early_by_ones_own_magnitude_finds_its_masks(experiment, tmp_path):
+    schedules = ["before-once", "before-rounds", "iterative-once", "iterative-rounds"]
     results = run(
         studies.prune_early,
         experiment,
         tmp_path,
-        scores=[*pairs, *pairs.values()],
+        scores=["magnitude", magnitude, ("snip", magnitude)],
         schedules=schedules,
-        densities=[0.5],
-        controls=["inverted"],
+        densities=[0.7],
         rounds=2,
         per_class=2,
     )
-    names = {"magnitude": "own-magnitude", "snip": "own-snip"}
-    names |= {"snip+magnitude": "own-snip+own-magnitude", "synflow+snip": "synflow+own-snip"}
-    for name, own in names.items():
-        for schedule in schedules:
-            for control in ("none", "inverted"):
-                artifact = f"density_0.5/{Method(name, schedule, control)}/replicate_0"
-                assert tiny.same(
-                    mask_of(results, artifact),
-                    mask_of(results, artifact.replace(f"/{name}-", f"/{own}-")),
-                )
-    table = results.table()
-    assert {*names, *names.values()} <= set(table["score"])
-    assert "own-snip+own-magnitude-before-once" in results.summary()
+    for schedule in schedules:
+        by_name, own = (
+            mask_of(results, f"density_0.7/{score}-{schedule}/replicate_0")
+            for score in ("magnitude", "own-magnitude")
+        )
+        tiny.assert_same(by_name, own)
+    assert {"magnitude", "own-magnitude", "snip+own-magnitude"} <= set(results.table()["score"])
+    assert "snip+own-magnitude-before-once" in results.summary()
 
 
 def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path):
@@ -170,16 +193,15 @@ def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path)
         experiment,
         tmp_path,
         networks=["magnitude", magnitude, snip],
-        rewind_steps=[0, 6],
+        rewind_steps=[2],
         densities=[0.3],
         twins=2,
         points=3,
     )
     table = results.table().set_index(["control", "step_k", "kind"])["test_instability"]
-    for step in (0, 6):
-        assert table["magnitude", step, "pair"] == table["own-magnitude", step, "pair"]
+    assert table["magnitude", 2, "pair"] == table["own-magnitude", 2, "pair"]
     twins = [
-        mask_of(results, f"step_6/density_0.3/twin_0/{name}/replicate_0")
+        mask_of(results, f"step_2/density_0.3/twin_0/{name}/replicate_0")
         for name in ("magnitude", "own-magnitude", "own-snip")
     ]
     assert tiny.same(*twins[:2])
@@ -187,28 +209,28 @@ def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path)
 
 
 def test_separation_prunes_by_ones_own_score_which_sees_no_examples(tmp_path, file):
-    words = ["separation", "--model", "mlp", "--hidden", "8", "8", "--epochs", "2", "--levels", "2"]
+    words = ["separation", "--model", "mlp", "--hidden", "8", "8", "--epochs", "1", "--levels", "1"]
     words += ["--batch-size", "50", "--replicates", "1", "--stop", "never", "--prune-fraction"]
     words += ["0.5", "--out", str(tmp_path)]
-    tiny.printed(*words)
     tiny.printed(*words, "--score", f"{file}:without_batch")
-    by_name, own = (store.open_readonly(info.path) for info in store.runs(tmp_path))
-    assert by_name.path != own.path
-    ticket = "level_02/ticket/replicate_0"
-    assert tiny.same(by_name.load(ticket, "mask"), own.load(ticket, "mask"))
+    own = tiny.only_run(tmp_path)
+    params = own.load("level_00/ticket/replicate_0", "network")["params"]
+    mask = own.load("level_01/ticket/replicate_0", "mask")
+    opposite = jax.tree.map(lambda keep: None if keep is None else ~keep, mask)
+    kept, pruned = (masks.kept_values(scores.magnitude(params), m) for m in (mask, opposite))
+    assert kept.min() >= pruned.max()
+    assert len(kept) == len(pruned)
 
 
-def test_a_score_is_named_as_file_on_the_command_line(tmp_path, file, experiment):
+def test_a_score_is_named_as_file_on_the_command_line(tmp_path, file):
     words = ["prune-early", *WORDS, "--out", str(tmp_path), "--score", "snip", f"{file}:snip"]
     text = tiny.printed(*words, f"magnitude+{file}:random")
-    assert "mine-snip-before-once" in text
     assert "magnitude+mine-random-before-once" in text
-    by_function = run(studies.prune_early, experiment, tmp_path, scores=[snip])
-    names = ("snip", "mine-snip", "own-snip")
-    first, *others = (
-        mask_of(by_function, f"density_0.1/{name}-before-once/replicate_0") for name in names
+    by_name, own = (
+        tiny.only_run(tmp_path).load(f"density_0.1/{name}-before-once/replicate_0", "mask")
+        for name in ("snip", "mine-snip")
     )
-    assert all(tiny.same(first, other) for other in others)
+    tiny.assert_same(by_name, own)
 
 
 # What a score is given.
@@ -303,6 +325,13 @@ def test_streamed_data_have_no_examples_for_scores_of_the_library():
     assert ImpConfig(data=data, score="own:f").data == data
 
 
+def test_the_help_of_a_study_says_where_functions_are_taken():
+    for study in (studies.imp, studies.prune_early, studies.instability, studies.separation):
+        text = " ".join(study.__doc__.split())
+        assert text.count("The function itself does as well.") == 1
+        assert "(apply_fn, params, mask, batch, key) -> tree of floats like params" in text
+
+
 # Mistakes, before anything is trained.
 
 
@@ -343,27 +372,18 @@ def test_a_changed_score_is_refused_under_its_old_name(experiment, tmp_path):
     def magnitude(apply_fn, params, mask, batch, key):
         return jax.tree.map(jnp.square, params)
 
-    for study, fields in (
-        (studies.imp, {"levels": 1, "controls": []}),
-        (studies.prune_early, {}),
-        (studies.instability, {"densities": [0.2], "twins": 2, "points": 2}),
-    ):
-        name = {"imp": "score", "prune_early": "scores"}.get(study.__name__, "networks")
-        options = [
-            fields | {name: score if name == "score" else [score]}
-            for score in (globals()["magnitude"], magnitude)
-        ]
-        results = run(study, experiment, tmp_path, **options[0])
-        before = tiny.times(results.path)
-        with pytest.raises(store.StoreError, match=r"another `score` .* score own-magnitude diff"):
-            run(study, experiment, tmp_path, **options[1])
-        assert run(study, experiment, tmp_path, **options[0]).path == results.path
-        assert tiny.times(results.path) == before
+    options = {"levels": 0, "controls": []}
+    results = run(studies.imp, experiment, tmp_path, score=globals()["magnitude"], **options)
+    before = tiny.times(results.path)
+    with pytest.raises(store.StoreError, match=r"another `score` .* score own-magnitude differs"):
+        run(studies.imp, experiment, tmp_path, score=magnitude, **options)
+    run(studies.imp, experiment, tmp_path, score=globals()["magnitude"], **options)
+    assert tiny.times(results.path) == before
 
 
 def test_a_run_takes_more_scores_and_keeps_what_it_knows_of_each(experiment, tmp_path, monkeypatch):
     results = run(studies.prune_early, experiment, tmp_path, scores=["snip"])
-    for names in ([magnitude], [snip, "random"], ["snip"], [magnitude, snip]):
+    for names in ([magnitude], ["snip"], [magnitude, snip]):
         assert run(studies.prune_early, experiment, tmp_path, scores=names).path == results.path
     about = json.loads((results.path / "run.json").read_text())
     known = about["facts"]["fingerprint"]

@@ -146,7 +146,7 @@ def _answered(error: Exception) -> int:
         return 0  # who reads has enough
     line = errors.message(error)
     if line is None:
-        error.add_note(errors.OWN if errors.is_of_files(error) else errors.REPORT)
+        error.add_note(errors.report(error))
     if line is None or os.environ.get("JAXLTH_TRACEBACK"):
         raise error
     errors.tell(line)

@@ -25,7 +25,6 @@ from jaxlth.cli import backends
 from jaxlth.process import code
 
 REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
-OWN = "This was raised by code that is not of jaxlth. What was stored before is safe."
 CALLBACK = "CpuCallback error"  # of JAX, around an error of Python code that a program calls
 SHOWN = "($JAXLTH_TRACEBACK=1 shows where.)"
 LONGEST, WORD = 900, 300  # characters of a line, of a word in it
@@ -61,8 +60,18 @@ def message(error: Exception) -> str | None:
 
 def is_of_files(error: Exception) -> bool:
     """Return whether code of a user's own raised an error, such as a network in FILE.py."""
-    modules = [frame.tb_frame.f_globals.get("__name__", "") for frame in _frames(error)]
-    return CALLBACK in str(error) or any(map(code.is_module, modules))
+    files = [frame.tb_frame.f_code.co_filename for frame in _frames(error)]
+    return CALLBACK in str(error) or any(map(code.is_loaded, files))
+
+
+def report(error: Exception) -> str:
+    """Return what is to be done about an error that is shown with its traceback."""
+    if not is_of_files(error):
+        return REPORT
+    at = next(iter(_frames(error)), None)
+    file = "" if at is None else at.tb_frame.f_code.co_filename
+    where = f"{file}:{at.tb_lineno}" if at and code.is_loaded(file) else "Code of your own"
+    return f"{where} raised this; what was stored before it is kept."
 
 
 def tell(words: str) -> None:

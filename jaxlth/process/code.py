@@ -15,7 +15,6 @@ from jaxlth.process import paths
 
 OWN = "own"  # in the place of a name, where the object is given in Python
 SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
-MODULE = "jaxlth_file_"  # beginning of the names of modules of files
 _modules: dict[tuple[str, int], Any] = {}  # (absolute path, time of its last change) -> module
 
 
@@ -34,11 +33,6 @@ def is_own(text: str) -> bool:
     return text == OWN or is_spec(text)
 
 
-def is_module(name: str) -> bool:
-    """Return whether a module of this name is that of a file."""
-    return name.startswith(MODULE)
-
-
 def label(spec: str) -> str:
     """Return a short name of an object, for names of folders.
 
@@ -48,6 +42,11 @@ def label(spec: str) -> str:
     """
     file, _, name = spec.rpartition(":")
     return f"{pathlib.PurePath(file).stem}-{name}"
+
+
+def is_loaded(file: str) -> bool:
+    """Return whether a file has been run by `load`."""
+    return any(file == path for path, _ in _modules)
 
 
 def load(spec: str, *, setting: str) -> Any:
@@ -111,7 +110,7 @@ def _module(path: pathlib.Path, file: str, setting: str) -> Any:
     key = str(path), os.stat(path).st_mtime_ns
     if key in _modules:
         return _modules[key]
-    module_name = f"{MODULE}{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
+    module_name = f"jaxlth_file_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -223,7 +223,8 @@ def _doc(study: Study, name: str) -> str:
     if dataclasses.is_dataclass(kind):
         first = (kind.__doc__ or "").partition("\n")[0]
         return f"`{kind.__module__}.{kind.__name__}`: {first}"  # type: ignore[union-attr]
-    return field_docs(study.Config)[name]
+    own = " The function itself does as well." if name in study.Config.score_fields else ""
+    return field_docs(study.Config)[name] + own
 
 
 def _as_fields(text: str) -> str:

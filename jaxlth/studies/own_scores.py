@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 ScoreFunction: TypeAlias = Callable[[Any, Any, masks.Mask, Any, jax.Array], Any]
 SIGNATURE = "(apply_fn, params, mask, batch, key) -> tree of floats like params"
-HELP = f"FILE.py:NAME, a function {SIGNATURE}"
 LONGEST = 60  # letters of a label
 
 
