@@ -68,6 +68,11 @@ def counting(params, inputs):
     return linear(params, inputs) * len(calls)
 
 
+def noisy_loss(outputs, labels):
+    noise = np.random.default_rng().normal()
+    return jnp.square(outputs[:, 0] - labels) + noise
+
+
 def unreached(shape, classes):
     raise RuntimeError("no such luck")
 
@@ -147,6 +152,10 @@ MISTAKES = {
     "a scalar loss": (lambda: {"loss": lambda outputs, labels: outputs.mean()}, f"{LOSS} shape ()"),
     "no loss": (lambda: {"loss": lambda outputs, labels: None}, f"{LOSS} NoneType"),
     "a name of no loss": (lambda: {"loss": "crossentropy"}, "Did you mean 'cross-entropy'"),
+    "a loss with state": (
+        lambda: {"loss": noisy_loss},
+        "`loss` must keep no state in Python: two calls of it differ",
+    ),
     "a loss that raises": (
         lambda: {"loss": lambda outputs, labels: 1 / 0},
         "`loss` must be a JAX function, .*; it raised ZeroDivisionError",

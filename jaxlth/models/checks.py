@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from jax.interpreters import partial_eval
 
 from jaxlth import keys, masks, trees
 from jaxlth.models.model import Model, Network
+from jaxlth.trees import programs
 
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
@@ -162,19 +162,9 @@ def _call(function: Callable[..., Any], last: Any, network: Network, inputs: Any
 def _trace_twice(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     """Return `trace`, of a function that must do the same when it is called again."""
     (first, shapes), (second, _) = (trace(name, function, *arguments) for _ in range(2))
-    if _text(first) != _text(second) or not all(map(_same, first.consts, second.consts)):
+    if not programs.same(first, second):
         raise ModelError(_keeps_state(name, "two calls of it differ"))
     return first, shapes
-
-
-def _text(program: Any) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", str(program))  # functions differ in their addresses
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b or jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
-        return True
-    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=a.dtype.kind == "f")
 
 
 def _keeps_state(name: str, why: str) -> str:

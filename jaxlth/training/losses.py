@@ -26,6 +26,7 @@ import optax
 from jaxlth import settings, trees
 from jaxlth.training import cross_entropy
 from jaxlth.training.cross_entropy import Tasks
+from jaxlth.trees import programs
 
 LabelFunction: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, labels) -> (n,)
 
@@ -102,8 +103,8 @@ def check(objective: Objective, outputs: Any, labels: Any) -> None:
       labels: likewise.
 
     Raises:
-      LossError: the loss or the error raises, is not traceable, or does not return (n,) numbers;
-        or the loss has no gradient. The message names `loss` or `error`.
+      LossError: the loss or the error raises, is not traceable, does not return (n,) numbers, or
+        keeps state in Python; or the loss has no gradient. The message names `loss` or `error`.
     """
 
     def mean(outputs: Any, labels: Any) -> jax.Array:
@@ -115,8 +116,13 @@ def check(objective: Objective, outputs: Any, labels: Any) -> None:
 
 
 def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -> None:
+    """Raise LossError unless a function is traced, and does the same when it is called again."""
+
+    def program() -> Any:
+        return jax.make_jaxpr(lambda *arrays: function(*arrays))(outputs, labels)
+
     try:
-        jax.eval_shape(function, outputs, labels)
+        first, second = program(), program()
     except LossError:
         raise
     except Exception as error:
@@ -126,6 +132,9 @@ def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -
             f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised {kind}"
             f"{': ' * bool(lines)}{' '.join(lines[:1])}"
         ) from error
+
+    if not programs.same(first, second):
+        raise LossError(f"`{name}` must keep no state in Python: two calls of it differ.")
 
 
 def _shapes(tree: Any) -> str:

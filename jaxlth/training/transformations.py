@@ -7,7 +7,6 @@ extra arguments is given `step=`, the training step, and `value=`, the loss of t
 """
 
 import functools
-import re
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ import optax
 
 from jaxlth import masks, settings, trees
 from jaxlth.settings import ranges
+from jaxlth.trees import programs
 
 FIRST_STEPS = (0, 1, 2)  # of a training; momentum shows in the second
 # Schedules show there, and steps that collect the gradients of 4, 8, 10 ... batches.
@@ -162,19 +162,19 @@ def _check(made: optax.GradientTransformationExtraArgs, like: masks.Params) -> N
         "`optimizer` must keep the structure, shapes and kinds of the state that `init` makes.",
     )
     settings.require(
-        program == traces[1][0],
+        programs.same(program, traces[1][0]),
         "`optimizer` must be a pure function of gradients, state and parameters: a second call of "
         "`update` does something else.",
     )
 
 
 def _trace(made: optax.GradientTransformationExtraArgs, like: masks.Params) -> tuple[Any, ...]:
-    """Return the text of the program of an update, and outlines of updates and of both states."""
+    """Return the program of an update, and outlines of updates and of both states."""
     state = jax.eval_shape(lambda params: made.init(params), like)
     trace = jax.make_jaxpr(lambda *arrays: _update(made, *arrays), return_shape=True)
     step, loss = (jax.ShapeDtypeStruct((), kind) for kind in (jnp.int32, jnp.float32))
     program, (updates, after) = trace(like, state, like, step, loss)
-    return re.sub("0x[0-9a-f]+", "", str(program.jaxpr)), updates, state, after
+    return program, updates, state, after
 
 
 def _update(made: optax.GradientTransformationExtraArgs, grads, state, params, step, loss) -> Any:
