@@ -1,9 +1,9 @@
 """Lottery tickets in transformers: a small ViT on CIFAR-10 and a small GPT on characters (ours).
 
-Claim: iterative magnitude pruning with rewinding and instability analysis work on networks of
-attention as they do on convolutions. Tickets that are rewound to an early step keep more of the
-dense accuracy than the same masks with new weights, and more than random masks. Twins are further
-apart if they start at step 0 than if they start at the step that tickets are rewound to.
+Claim: iterative magnitude pruning with rewinding and instability analysis run on networks of
+attention as on all others. Asked is whether tickets keep more of the dense accuracy than the same
+masks with new weights and than random masks, and whether twins end closer to each other from the
+step that tickets are rewound to than from step 0. What came out is in experiments/README.md.
 
     python experiments/transformers.py --scale smoke                        # two minutes
     python experiments/transformers.py --scale cpu --data-dir DIR           # half an hour
