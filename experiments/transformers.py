@@ -19,6 +19,7 @@ No paper has these settings: nothing is expected to agree with published numbers
 smoke and cpu trainings end long before the networks have converged.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -39,7 +40,7 @@ from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Network = Literal["vit-tiny", "gpt-mini"]
-Part = Literal["imp", "instability"]
+Part = Literal["imp", "layerwise", "instability"]
 
 
 class Scale(NamedTuple):
@@ -72,7 +73,7 @@ THRESHOLD = InstabilityConfig().threshold
 def main(
     scale: Literal["smoke", "cpu", "paper"] = "smoke",
     networks: tuple[Network, ...] = ("vit-tiny", "gpt-mini"),
-    parts: tuple[Part, ...] = ("imp", "instability"),
+    parts: tuple[Part, ...] = ("imp", "layerwise", "instability"),
     replicates: int | None = None,
     num_train_examples: int | None = None,
     draw: bool = False,
@@ -85,7 +86,8 @@ def main(
     Args:
       scale: how much of the study: smoke (images made on the fly), cpu or paper.
       networks: which networks: vit-tiny on images, gpt-mini on characters.
-      parts: which parts: imp with its controls, or instability of dense networks.
+      parts: which parts: imp with its controls, by the magnitudes of all weights together; the
+        same layerwise; or instability of dense networks.
       replicates: repetitions; those of the scale by default.
       num_train_examples: images to train on; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
@@ -105,10 +107,10 @@ def main(
             config = PARTS[part](network, scale, numbers, data_dir)
             if not draw:
                 print(f"== {network}, {part}", flush=True)
-                cli.run_study(part, config, out=out)
-            run = store.folder(out, config, job=part, label=run_label(config))
+                cli.run_study(JOBS[part], config, out=out)
+            run = store.folder(out, config, job=JOBS[part], label=run_label(config))
             if run.exists():
-                REPORTS[part](run, folder)
+                REPORTS[JOBS[part]](run, folder, part)
                 about(run).to_csv(folder / f"{part}_about.csv", index=False)
     print(f"tables and figures: {results / scale}")
     return 0
@@ -153,6 +155,15 @@ def imp(network: str, scale: str, numbers: Scale, data_dir: str | None) -> ImpCo
     )
 
 
+def layerwise(network: str, scale: str, numbers: Scale, data_dir: str | None) -> ImpConfig:
+    """Return the same with each layer pruned alike.
+
+    Kernels that end a residual branch begin smaller than others, so that pruning by the magnitudes
+    of all weights together leaves none of them, and the blocks compute nothing.
+    """
+    return dataclasses.replace(imp(network, scale, numbers, data_dir), scope="layerwise")
+
+
 def instability(
     network: str, scale: str, numbers: Scale, data_dir: str | None
 ) -> InstabilityConfig:
@@ -165,19 +176,35 @@ def instability(
     )
 
 
-PARTS = {"imp": imp, "instability": instability}
+PARTS = {"imp": imp, "layerwise": layerwise, "instability": instability}
+JOBS = {"imp": "imp", "layerwise": "imp", "instability": "instability"}
 
 
-def report_imp(run: pathlib.Path, folder: pathlib.Path) -> None:
-    """Write the table of all networks, its summary, and the figures of accuracy and loss."""
+def report_imp(run: pathlib.Path, folder: pathlib.Path, part: str) -> None:
+    """Write tables of all networks, of means and of layers, and figures of accuracy and loss."""
     frame = store.table([run])
     kept = ["level", "density", "control", "replicate", "kept", "nan_step"]
     measured = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
     rows = frame[kept + measured].round(6)
-    rows.to_csv(folder / "imp.csv", index=False)
-    summary(rows, language=is_language(folder)).to_csv(folder / "imp_summary.csv", index=False)
-    figures.save(figures.accuracy(frame), folder / "accuracy.png")
-    figures.save(figures.accuracy(frame, metric="test_loss"), folder / "loss.png")
+    rows.to_csv(folder / f"{part}.csv", index=False)
+    means = summary(rows, language=is_language(folder))
+    means.to_csv(folder / f"{part}_summary.csv", index=False)
+    layers(frame).to_csv(folder / f"{part}_layers.csv", index=False)
+    figures.save(figures.accuracy(frame), folder / f"{part}_accuracy.png")
+    figures.save(figures.accuracy(frame, metric="test_loss"), folder / f"{part}_loss.png")
+
+
+def layers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean density of kernels of one name in tickets: a row for each, a column a level.
+
+    Kernels of one name, such as MLP2, are those of all blocks.
+    """
+    tickets = frame[frame["control"] == "ticket"].set_index("level")
+    prefix = "layer_densities."
+    by_layer = tickets[[name for name in tickets if str(name).startswith(prefix)]]
+    names = [str(name).removeprefix(prefix).split("/")[-2] for name in by_layer]
+    table = by_layer.groupby("level").mean().T.groupby(names).mean()
+    return table.round(5).rename_axis("layer").add_prefix("level_").reset_index()
 
 
 def summary(rows: pd.DataFrame, *, language: bool) -> pd.DataFrame:
@@ -205,19 +232,19 @@ def summary(rows: pd.DataFrame, *, language: bool) -> pd.DataFrame:
     return table.reset_index().round(5)
 
 
-def report_instability(run: pathlib.Path, folder: pathlib.Path) -> None:
+def report_instability(run: pathlib.Path, folder: pathlib.Path, part: str) -> None:
     """Write the summary of barriers, the pairs, and the figures."""
     frame, lines = store.table([run]), store.curves([run])
     stability = report.summary(frame, threshold=THRESHOLD, tolerance=cli.TOLERANCE)
     if is_language(folder):
         bits = {f"{name}_bits": stability[name] / BITS for name in ("loss", "mean_loss")}
         stability = stability.assign(**bits)
-    stability.round(5).to_csv(folder / "instability.csv", index=False)
+    stability.round(5).to_csv(folder / f"{part}.csv", index=False)
     pairs = frame[frame["kind"] == "pair"]
     kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]
     pairs[kept].drop(columns=["run", "unit"]).round(6).to_csv(folder / "pairs.csv", index=False)
     print(report.sentence(stability))
-    figures.save(twins.instability(frame), folder / "instability.png")
+    figures.save(twins.instability(frame), folder / f"{part}.png")
     figures.save(twins.interpolation(frame, lines), folder / "interpolation.png")
 
 

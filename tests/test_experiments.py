@@ -308,7 +308,10 @@ def test_transformers_end_in_tables_and_figures_and_train_nothing_again(network,
     printed = study("transformers.py", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke" / network
     figures = {path.stem for path in folder.glob("*.png")}
-    assert figures == {"accuracy", "loss", "instability", "interpolation"}
+    of_imp = {f"{p}_{name}" for p in ("imp", "layerwise") for name in ("accuracy", "loss")}
+    assert figures == of_imp | {"instability", "interpolation"}
+    alike = pd.read_csv(folder / "layerwise_layers.csv")["level_1"]
+    assert alike.tolist() == pytest.approx([0.5] * len(alike), abs=1e-3)
     summary = pd.read_csv(folder / "imp_summary.csv")
     assert set(summary["control"]) == {"ticket", "reinitialized", "random"}
     assert (summary["test_error"] + summary["test_accuracy"]).tolist() == pytest.approx([1] * 4)
