@@ -6,7 +6,7 @@ masks with new weights and than random masks, and whether twins end closer to ea
 step that tickets are rewound to than from step 0. What came out is in experiments/README.md.
 
     python experiments/transformers.py --scale smoke                        # two minutes
-    python experiments/transformers.py --scale cpu --data-dir DIR           # half an hour
+    python experiments/transformers.py --scale cpu --data-dir DIR           # an hour
     python experiments/transformers.py --scale paper --data-dir DIR         # for accelerators
 
 CIFAR-10 is looked for in --data-dir or $JAXLTH_DATA. The GPT reads `text`, the help on its topics
