@@ -3,7 +3,6 @@
 Machines are shared and change their pace; what is compared must be measured side by side.
 """
 
-import collections
 import statistics
 import time
 from collections.abc import Callable
@@ -15,15 +14,18 @@ import jax
 def interleaved(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median seconds of each variant, taken in turns after one round to warm up.
 
+    Each round begins with another variant, so that none always comes after the same one.
+
     Args:
       variants: functions by name; of what they return, arrays of JAX are waited for.
       rounds: how often the variants take turns.
     """
-    taken = collections.defaultdict(list)
+    taken, names = {name: [] for name in variants}, list(variants)
     for turn in range(rounds + 1):
-        for name, run in variants.items():
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
             clock = time.perf_counter()
-            jax.block_until_ready(run())
+            jax.block_until_ready(variants[name]())
             if turn:
                 taken[name].append(time.perf_counter() - clock)
     return {name: statistics.median(seconds) for name, seconds in taken.items()}

@@ -126,7 +126,17 @@ def test_speed_prints_its_tables(tmp_path, real_data):
 @pytest.mark.parametrize("model", ["vit-tiny", "gpt-mini"])
 def test_speed_compares_a_transformer_with_its_bare_scan(model, tmp_path):
     printed = study("speed.py", "--model", model, "--steps", "1", "--rounds", "1", cwd=tmp_path)
-    assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d\.\d\d \|$", printed, re.M)) == 5
+    assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d\.\d\d \|$", printed, re.M)) == 6
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_own_speed_compares_networks_and_arrays_of_ones_own(tmp_path, real_data):
+    small = ["--steps", "20", "--rounds", "1", "--data-dir", str(real_data)]
+    printed = study("own_speed.py", *small, cwd=tmp_path)
+    assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d+\.\d\d \|$", printed, re.M)) == 5
+    peaks = re.findall(r"^\| (.+) \| \d+ MB \| \d\.\d\d \| \d+ MB \|$", printed, re.M)
+    assert peaks == ["mnist", "own arrays"]
 
 
 @pytest.mark.slow
@@ -291,6 +301,30 @@ def test_trained_supermasks_are_drawn_beside_tickets_and_train_nothing_again(tmp
     assert records(tmp_path / "runs") == stored
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["vit-tiny", "gpt-mini"])
+def test_transformers_end_in_tables_and_figures_and_train_nothing_again(network, tmp_path):
+    arguments = ["--networks", network, "--results", str(tmp_path / "results")]
+    printed = study("transformers.py", *arguments, cwd=tmp_path)
+    folder = tmp_path / "results" / "smoke" / network
+    figures = {path.stem for path in folder.glob("*.png")}
+    of_imp = {f"{p}_{name}" for p in ("imp", "layerwise") for name in ("accuracy", "loss")}
+    assert figures == of_imp | {"instability", "interpolation"}
+    alike = pd.read_csv(folder / "layerwise_layers.csv")["level_1"]
+    assert alike.tolist() == pytest.approx([0.5] * len(alike), abs=1e-3)
+    summary = pd.read_csv(folder / "imp_summary.csv")
+    assert set(summary["control"]) == {"ticket", "reinitialized", "random"}
+    assert (summary["test_error"] + summary["test_accuracy"]).tolist() == pytest.approx([1] * 4)
+    assert ("bits_per_character" in summary) == (network == "gpt-mini")
+    assert pd.read_csv(folder / "instability.csv")["step_k"].tolist() == [0, 1]
+    made = pd.read_csv(folder / "imp_about.csv", index_col="what")["value"]
+    assert made["python"].split(".")[:2] == [str(part) for part in sys.version_info[:2]]
+    stored = records(tmp_path / "runs")
+    again = study("transformers.py", "--draw", *arguments, cwd=tmp_path)
+    assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
+    assert records(tmp_path / "runs") == stored
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_compaction_speed_measures_every_level(tmp_path, real_data):
@@ -349,7 +383,14 @@ def refused(name: str, *arguments: str, cwd: pathlib.Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["compaction_speed.py", "groups_speed.py", "line_speed.py", "speed.py"]
+    "name",
+    [
+        "compaction_speed.py",
+        "groups_speed.py",
+        "line_speed.py",
+        "own_speed.py",
+        "speed.py",
+    ],
 )
 def test_a_benchmark_without_data_says_so_in_one_line(name, tmp_path):
     assert "give the option `--data-dir DIR`" in refused(name, cwd=tmp_path)
