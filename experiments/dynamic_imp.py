@@ -37,10 +37,7 @@ from jaxlth.store import Run
 from jaxlth.studies.config import StudyConfig, run_label
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import (
-    LoadedExperiment,
-    load_experiment,
-)
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.train import Ticket, TrainRequest
 
 First = Literal["imp", "magnitude", "random"]

@@ -10,7 +10,7 @@ from jaxlth.data import DataConfig, StreamConfig
 from jaxlth.models import ModelConfig
 from jaxlth.studies.imp import run as imp
 from jaxlth.studies.imp.config import ImpConfig
-from jaxlth.studies.loading import prunable_model
+from jaxlth.studies.prunable import prunable_model
 from jaxlth.training import OptimizerConfig, TrainingConfig, execution, memory
 
 GB = 10**9

@@ -22,7 +22,7 @@ from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
 from jaxlth.studies import STUDIES, method_figures, method_summary, scoring
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import total_kept
+from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
 from jaxlth.studies.prune_early import report as prune_early_report
 from jaxlth.studies.prune_early import run as prune_early

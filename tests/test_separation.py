@@ -24,7 +24,7 @@ from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import total_kept
+from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.separation import run as separation
 from jaxlth.studies.separation.config import Coverage, SeparationConfig
 from jaxlth.studies.separation.config import units as network_names

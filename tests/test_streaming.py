@@ -21,7 +21,7 @@ from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import keep_by_level
-from jaxlth.studies.loading import prunable_model
+from jaxlth.studies.prunable import prunable_model
 from jaxlth.training import TrainingConfig, execution, fit, streaming
 from jaxlth.training.execution import AXIS, Layout
 

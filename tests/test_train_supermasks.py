@@ -29,7 +29,8 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import for_reading, prunable_model
+from jaxlth.studies.loading import for_reading
+from jaxlth.studies.prunable import prunable_model
 from jaxlth.studies.train_supermasks import report as train_supermasks_report
 from jaxlth.studies.train_supermasks import run as train_supermasks
 from jaxlth.studies.train_supermasks.config import FINETUNED, TrainSupermasksConfig, Wanted, units

@@ -23,7 +23,8 @@ from jaxlth.studies.instability.config import (
 )
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import keep_by_level
-from jaxlth.studies.loading import KeepCount, LoadedExperiment
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.prunable import KeepCount
 from jaxlth.studies.train import Ticket, TrainRequest
 
 

@@ -2,7 +2,8 @@
 
 from jaxlth import masks, prune, settings
 from jaxlth.studies import own_scores, scoring
-from jaxlth.studies.loading import KeepCount, LoadedExperiment, total_kept
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import meta
 from jaxlth.studies.prune_early.config import (
     ITERATIVE,
@@ -57,7 +58,7 @@ class Kept:
         return {part for each in all_methods(self.config) for part in score_parts(each.score)}
 
     def keep(self, density: float, method: Method) -> KeepCount:
-        """Return what a ticket of a density keeps; see `Subject.keeping`."""
+        """Return what a ticket of a density keeps; see `PrunableModel.keeping`."""
         keep = self._experiment.prunable.keeping(density)
         if method.score in scoring.AT_RANDOM:
             kept = round(density * masks.size(self._dense))

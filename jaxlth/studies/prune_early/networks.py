@@ -12,7 +12,7 @@ from jaxlth import keys, masks, prune
 from jaxlth.models import Network
 from jaxlth.studies import scoring
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import KeepCount, total_kept
+from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
 from jaxlth.studies.prune_early.config import (
     ITERATIVE,

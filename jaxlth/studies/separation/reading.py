@@ -10,8 +10,9 @@ from jaxlth.studies import level_artifacts
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels
-from jaxlth.studies.loading import for_reading, prunable_model
+from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
+from jaxlth.studies.prunable import prunable_model
 from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.separation.config import SeparationConfig, imp
 from jaxlth.studies.separation.measurement import Measurement, task_names

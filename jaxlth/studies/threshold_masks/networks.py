@@ -12,7 +12,7 @@ from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import PrunableModel
+from jaxlth.studies.prunable import PrunableModel
 from jaxlth.studies.threshold_masks import artifacts
 from jaxlth.studies.threshold_masks.config import (
     BASELINE,

@@ -29,15 +29,10 @@ from jaxlth import masks, settings, training
 from jaxlth.models import Model
 from jaxlth.studies.config import check_accuracy
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import (
-    LoadedExperiment,
-    PrunableModel,
-    excluding,
-    load_experiment,
-    prunable_model,
-)
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.machine import check_memory
 from jaxlth.studies.parts import NONE, Parts
+from jaxlth.studies.prunable import PrunableModel, excluding, prunable_model
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.threshold_masks import artifacts, search
 from jaxlth.studies.threshold_masks.config import (

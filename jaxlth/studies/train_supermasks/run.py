@@ -25,8 +25,9 @@ from jaxlth.store import Run
 from jaxlth.studies import controls
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import LoadedExperiment, PrunableModel, excluding, load_experiment
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.parts import NONE, Parts
+from jaxlth.studies.prunable import PrunableModel, excluding
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 from jaxlth.studies.train_supermasks.config import (
