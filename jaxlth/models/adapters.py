@@ -18,11 +18,8 @@ from flax.core import meta
 
 from jaxlth import keys, trees
 from jaxlth.models import checks
-from jaxlth.models.model import Model, Network
+from jaxlth.models.model import NOT_TRAIN, TRAIN, Model, Network
 
-# Arguments of a module's call by which it is told that it trains; and those that say the contrary.
-TRAIN = ("train", "training", "is_training")
-NOT_TRAIN = ("deterministic", "use_running_average")
 COLLECTIONS = {"params", "batch_stats"}
 
 

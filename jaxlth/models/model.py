@@ -8,6 +8,10 @@ import jax
 
 Params = Any
 
+# Arguments of a module's call by which it is told that it trains; and those that say the contrary.
+TRAIN = ("train", "training", "is_training")
+NOT_TRAIN = ("deterministic", "use_running_average")
+
 
 class Network(NamedTuple):
     """The state of a network, all of which rewinding restores."""

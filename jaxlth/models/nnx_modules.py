@@ -13,8 +13,7 @@ from flax import nnx
 
 from jaxlth import keys
 from jaxlth.models import checks
-from jaxlth.models.adapters import NOT_TRAIN, TRAIN
-from jaxlth.models.model import Network
+from jaxlth.models.model import NOT_TRAIN, TRAIN, Network
 
 Flat = Any  # {path: array}, a path being a tuple of attributes and places in lists
 # How a module is called, as attributes of its layers: in training, without noise, in evaluation.
