@@ -161,7 +161,7 @@ def write(frame: pd.DataFrame, curves: pd.DataFrame, split: Split, folder: pathl
     print(numbers_table.to_string(index=False))
     there = set(summary["network"])
     groups = GROUPS if there >= set(itertools.chain(*GROUPS.values())) else None
-    for number, part in enumerate(report.PARTS, start=1):
+    for number, part in enumerate(threshold_figures.PARTS, start=1):
         if part in threshold_figures.drawable(frame):
             made = threshold_figures.figure(frame, curves, part, split=split, groups=groups)
             figures.save(made, folder / f"figure_{number}.png")
