@@ -162,9 +162,14 @@ def _call(function: Callable[..., Any], last: Any, network: Network, inputs: Any
 def _trace_twice(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     """Return `trace`, of a function that must do the same when it is called again."""
     (first, shapes), (second, _) = (trace(name, function, *arguments) for _ in range(2))
-    if _text(first) != _text(second) or not all(map(_same, first.consts, second.consts)):
+    if not alike(first, second):
         raise ModelError(_keeps_state(name, "two calls of it differ"))
     return first, shapes
+
+
+def alike(first: Any, second: Any) -> bool:
+    """Return whether two programs of `jax.make_jaxpr`, of two calls, do the same."""
+    return _text(first) == _text(second) and all(map(_same, first.consts, second.consts))
 
 
 def _text(program: Any) -> str:
@@ -187,12 +192,16 @@ def _keeps_state(name: str, why: str) -> str:
 def _checked_network(network: Any) -> Network:
     if not isinstance(network, Network):
         raise ModelError(f"`model` must have an `init` that gives a Network; got {kind(network)}.")
-    leaves = trees.named(network.params) | trees.named(network.stats)
-    for name, leaf in leaves.items():
+    parameters = trees.named(network.params)
+    for name, leaf in (trees.named(network.stats) | parameters).items():
         if not isinstance(leaf, (jax.Array, np.ndarray)):
             raise ModelError(
                 f"`model` must have an `init` that gives a tree of arrays; {name!r} is "
                 f"of type {kind(leaf)}."
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) and name in parameters:
+            raise ModelError(
+                f"`model` must have parameters that are real floats; {name!r} is of {leaf.dtype}."
             )
     if not jax.tree.leaves(network.params):
         raise ModelError("`model` must have parameters; its `init` gives no array.")

@@ -1,6 +1,5 @@
 """Whether an augmentation of a user's own can be a part of the training step."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxlth import keys, settings, trees
+from jaxlth.models import checks
 
 
 def check(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
@@ -30,7 +30,7 @@ def check(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
         f"{_shapes(shapes)}.",
     )
     settings.require(
-        _text(first) == _text(second) and all(map(_same, first.consts, second.consts)),
+        checks.alike(first, second),
         "`augment` must keep no state in Python, and draw random numbers from its key alone: two "
         "calls of it differ.",
     )
@@ -53,13 +53,3 @@ def _shapes(tree: Any) -> str:
     named = trees.named(tree)
     shapes = [f"{name} {list(np.shape(leaf))}".strip() for name, leaf in named.items()]
     return ", ".join(shapes) or "nothing"
-
-
-def _text(program: Any) -> str:
-    return re.sub(" at 0x[0-9a-f]+", "", str(program))  # functions differ in their addresses
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b or jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key):
-        return True
-    return np.array_equal(np.asarray(a), np.asarray(b))

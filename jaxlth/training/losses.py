@@ -12,8 +12,9 @@ An `Objective` holds the functions of outputs and labels that a training needs. 
 * a function (outputs, labels) -> (n,) losses, of whatever the model returns.
 
 An error may be a function for any of them: (outputs, labels) -> (n,) in [0, 1], or bool. That its
-numbers lie there is not checked. Accuracy is 1 minus the mean error. Where labels are class
-numbers, examples of nothing but negative labels fill up a batch, and count for nothing.
+numbers lie there is checked for the first training examples alone. Accuracy is 1 minus the mean
+error. Where labels are class numbers, examples of nothing but negative labels fill up a batch, and
+count for nothing.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlth import settings, trees
+from jaxlth.models import checks
 from jaxlth.training import cross_entropy
 from jaxlth.training.cross_entropy import Tasks
 
@@ -102,8 +104,8 @@ def check(objective: Objective, outputs: Any, labels: Any) -> None:
       labels: likewise.
 
     Raises:
-      LossError: the loss or the error raises, is not traceable, or does not return (n,) numbers;
-        or the loss has no gradient. The message names `loss` or `error`.
+      LossError: the loss or the error raises, is not traceable, keeps state, or does not return
+        (n,) numbers; or the loss has no gradient. The message names `loss` or `error`.
     """
 
     def mean(outputs: Any, labels: Any) -> jax.Array:
@@ -116,7 +118,8 @@ def check(objective: Objective, outputs: Any, labels: Any) -> None:
 
 def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -> None:
     try:
-        jax.eval_shape(function, outputs, labels)
+        # A function that was traced before would not be called again.
+        first, second = (jax.make_jaxpr(lambda *a: function(*a))(outputs, labels) for _ in range(2))
     except LossError:
         raise
     except Exception as error:
@@ -126,6 +129,11 @@ def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -
             f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised {kind}"
             f"{': ' * bool(lines)}{' '.join(lines[:1])}"
         ) from error
+    if not checks.alike(first, second):
+        raise LossError(
+            f"`{name}` must keep no state in Python, and draw no random numbers: two calls of it "
+            "differ."
+        )
 
 
 def _shapes(tree: Any) -> str:
@@ -170,6 +178,7 @@ def _require_classes(outputs: Any, labels: Any, tasks: Tasks) -> None:
             "`loss` cross-entropy needs outputs (n, classes) and labels (n,), or a label for each "
             f"task; got outputs {outputs.shape} and labels {labels.shape}."
             f"{_hint('next-token', outputs.ndim == 3)}"
+            f"{' Of one-hot labels give labels.argmax(-1).' * (outputs.shape == labels.shape)}"
         )
     _require_whole("cross-entropy", labels)
 
