@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxlth import cli, data, models, store, studies
 from jaxlth.data import DataConfig
+from jaxlth.process import code
 from jaxlth.training import TrainingConfig
 
 INPUTS = np.random.default_rng(0).random((40, 4), np.float32)
@@ -503,3 +504,46 @@ def test_scores_see_examples_of_the_classes_that_there_are(tmp_path):
     source = arrays(labels=LABELS % 2 * 2)  # none of class 1
     table = run(tmp_path, studies.prune_early, data=source, fields=fields).table()
     assert set(table["kept"]) == {12, 6}
+
+
+def load_net(folder, text, neighbour=None):
+    """Return what a file of a folder names, whose neighbour has the text."""
+    folder.mkdir(exist_ok=True)
+    if neighbour is not None:
+        (folder / "its_width.py").write_text(neighbour)
+    if text is not None:
+        (folder / "net.py").write_text(text)
+    return code.load(f"{folder}/net.py:net", setting="model")
+
+
+def test_a_file_has_the_neighbours_of_its_own_folder_as_they_are_now(tmp_path):
+    text = "import its_width\nnet = its_width.WIDTH\n"
+    assert load_net(tmp_path / "a", text, "WIDTH = 1\n") == 1
+    assert load_net(tmp_path / "b", text, "WIDTH = 2\n") == 2
+    assert load_net(tmp_path / "b", None, "WIDTH = 30\n") == 30
+    assert load_net(tmp_path / "a", None) == 1
+
+
+def test_a_file_may_import_its_neighbours_when_it_is_called(tmp_path):
+    late = "def net():\n    import its_late_width\n    return its_late_width.WIDTH\n"
+    (tmp_path / "its_late_width.py").write_text("WIDTH = 4\n")
+    assert load_net(tmp_path, late)() == 4
+
+
+def test_files_of_a_folder_share_its_neighbours(tmp_path):
+    text = "import its_width\nnet = its_width\n"
+    first = load_net(tmp_path, text, "WIDTH = 1\n")
+    (tmp_path / "other.py").write_text(text)
+    assert code.load(f"{tmp_path}/other.py:net", setting="data") is first
+
+
+def test_figures_of_ones_own_networks_draw_them(tmp_path):
+    fields = {"scores": ["magnitude"], "densities": [0.5]}
+    results = run(tmp_path, studies.prune_early, fields=fields)
+    assert results.plot("weights").axes
+
+
+def test_a_file_that_is_changed_at_once_is_run_again(tmp_path):
+    for width in (1, 2, 3):
+        assert load_net(tmp_path, f"from its_width import net\nnet += {width}", "net = 1\n") > width
+        assert load_net(tmp_path, "from its_width import net", f"net = {width}\n") == width
