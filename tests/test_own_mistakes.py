@@ -9,9 +9,11 @@ import optax
 import pytest
 import tiny
 from flax import linen as nn
+from flax import nnx
 
 from jaxlth import cli, data, models, store, studies
 from jaxlth.data import DataConfig
+from jaxlth.process import code
 from jaxlth.training import TrainingConfig
 
 INPUTS = np.random.default_rng(0).random((40, 4), np.float32)
@@ -85,6 +87,21 @@ def pruned_by(score, study=studies.prune_early):
 
 TOKEN_MODEL = {"model": functions(of_tokens, draw_tokens), "data": arrays(TOKENS)}
 SYNFLOW = "synflow needs inputs that are one array of real numbers"
+
+
+def noisy(outputs, labels):
+    return outputs.sum(-1) * np.random.rand()
+
+
+class Halved(nn.Module):
+    """A network of mixed precision."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3, dtype=jnp.bfloat16)(x)
+
+
+PURE = "must keep no state in Python, and draw no random numbers: two calls of it differ"
 LOSS = r"`loss` must return one number for each of the 2 examples, of shape \(2,\); got"
 AUGMENT = r"`augment` must return inputs of the shapes that it is given, \[10, 4\]; got"
 MISTAKES = {
@@ -117,6 +134,14 @@ MISTAKES = {
         lambda: {"model": functions(lambda p, x: x * p["scale"], lambda k: {"scale": jnp.ones(4)})},
         "`model` must have a parameter that can be pruned",
     ),
+    "complex parameters": (
+        lambda: {"model": functions(linear, lambda k: {"w": jnp.ones((4, 3), complex)})},
+        "`model` must have parameters that are real floats; 'w' is of complex64",
+    ),
+    "a whole number among parameters": (
+        lambda: {"model": functions(linear, lambda k: draw(k) | {"steps": jnp.arange(2)})},
+        "`model` must have parameters that are real floats; 'steps' is of int32",
+    ),
     "other inputs": (
         lambda: {"model": functions(linear, lambda k: {"w": jnp.ones((5, 3))})},
         r"`model` fails in `apply` on inputs float32\[2, 4\]",
@@ -145,16 +170,46 @@ MISTAKES = {
         lambda: {"data": arrays(INPUTS.astype(float))},
         "`data`: train inputs must be of float32 or narrower; got float64",
     ),
+    "NaN among inputs": (
+        lambda: {"data": arrays(np.where(np.arange(40)[:, None] == 30, np.nan, INPUTS))},
+        "`data`: train inputs must be finite; got NaN or infinity",
+    ),
+    "infinity among test inputs": (
+        lambda: {"data": arrays(test=(np.full_like(INPUTS, np.inf), LABELS))},
+        "`data`: test inputs must be finite; got NaN or infinity",
+    ),
+    "inputs in lists": (
+        lambda: {"data": arrays(INPUTS.tolist())},
+        r"`data`: train inputs.* must be an array; got float: give np.asarray\(...\)",
+    ),
+    "labels of -1": (
+        lambda: {"data": arrays(labels=LABELS - 1)},
+        r"got numbers in -1..1. Labels that are no classes are given as floats\.",
+    ),
+    "one-hot labels": (
+        lambda: {"data": arrays(labels=np.eye(3, dtype=int)[LABELS])},
+        r"labels \(2, 3\)\. Of one-hot labels give labels\.argmax\(-1\)\.",
+    ),
+    "one class": (
+        lambda: {"data": arrays(labels=LABELS * 0)},
+        "`data`: all 36 training images of arrays are of class 0",
+    ),
     "real labels": (
         lambda: {"data": arrays(labels=LABELS.astype(np.float32))},
         "`loss` cross-entropy needs labels that are whole numbers; got float32",
     ),
     "a scalar loss": (lambda: {"loss": lambda outputs, labels: outputs.mean()}, f"{LOSS} shape ()"),
     "no loss": (lambda: {"loss": lambda outputs, labels: None}, f"{LOSS} NoneType"),
+    "a random loss": (lambda: {"loss": noisy}, f"`loss` {PURE}"),
+    "a random error": (lambda: {"error": lambda *of: noisy(*of) > 0}, f"`error` {PURE}"),
+    "an error in percent": (
+        lambda: {"error": lambda outputs, labels: 100.0 * (outputs.argmax(-1) != labels)},
+        r"`error` must return numbers in \[0, 1\], .*; got 100 for one of the first 8",
+    ),
     "a name of no loss": (lambda: {"loss": "crossentropy"}, "Did you mean 'cross-entropy'"),
     "a loss with state": (
         lambda: {"loss": noisy_loss},
-        "`loss` must keep no state in Python: two calls of it differ",
+        "`loss` must keep no state in Python, and draw no random numbers: two calls of it differ",
     ),
     "a loss that raises": (
         lambda: {"loss": lambda outputs, labels: 1 / 0},
@@ -174,6 +229,10 @@ MISTAKES = {
             "optimizer": optax.GradientTransformation(lambda p: (), lambda g, s, p=None: 1 / 0)
         },
         "`optimizer` must compute updates .*; it raised ZeroDivisionError",
+    ),
+    "an optimizer of NaN": (
+        lambda: {"optimizer": optax.sgd(float("nan"))},
+        "`optimizer` gives NaN or infinity for the first update",
     ),
     "no augment": (lambda: {"augment": "flip"}, "`augment` must be a function .*; got 'flip'"),
     "augment without key": (
@@ -198,6 +257,10 @@ MISTAKES = {
     "instability of synflow of tokens": (
         lambda: TOKEN_MODEL | pruned_by("synflow", studies.instability),
         SYNFLOW,
+    ),
+    "synflow of mixed precision": (
+        lambda: {"model": Halved()} | pruned_by("synflow"),
+        "The score synflow is computed in float64, and outputs of `model` are float32 whatever",
     ),
     "no validation split": (
         lambda: {
@@ -402,3 +465,94 @@ def test_what_needs_a_wiring_says_that_a_network_has_none(tmp_path):
     for kind in ("network", "pixels"):
         with pytest.raises(ValueError, match="network and pixels draw perceptrons; the run .* own"):
             results.plot(kind)
+
+
+class OfNnx(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs, width=3):
+        self.layer = nnx.Linear(4, width, rngs=rngs)
+
+    def __call__(self, inputs):
+        return self.layer(inputs)
+
+
+def test_a_class_of_nnx_makes_its_modules_as_a_function_does(tmp_path):
+    dense = {"levels": 0, "controls": []}
+    by_class = run(tmp_path / "class", model=OfNnx, fields=dense)
+    by_function = run(tmp_path / "function", model=lambda rngs: OfNnx(rngs), fields=dense)
+    tiny.assert_same(by_class.trained(level=0), by_function.trained(level=0))
+
+
+def test_an_optimizer_is_whatever_has_its_functions_and_is_given_what_they_name(tmp_path):
+    several = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2)
+    optimizers = {
+        "several": several,
+        "plain": several.gradient_transformation(),
+        "sharp": optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05)),  # takes no step, no value
+    }
+    dense = {"levels": 0, "controls": []}
+    losses = {
+        name: run(tmp_path / name, optimizer=each, fields=dense).table()["test_loss"][0]
+        for name, each in optimizers.items()
+    }
+    assert losses["several"] == losses["plain"]
+    assert np.isfinite(losses["sharp"])
+
+
+def test_labels_of_ones_own_loss_may_be_all_the_same(tmp_path):
+    def squares(outputs, labels):
+        return jnp.square(outputs).sum(-1) + labels
+
+    results = run(tmp_path, data=arrays(labels=LABELS * 0), loss=squares)
+    w = results.trained(level=0).params["w"]
+    expected = np.square(INPUTS @ w).sum(-1).mean()
+    assert results.table()["test_loss"][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_see_examples_of_the_classes_that_there_are(tmp_path):
+    fields = {"scores": ["snip"], "densities": [0.5], "per_class": 2}
+    source = arrays(labels=LABELS % 2 * 2)  # none of class 1
+    table = run(tmp_path, studies.prune_early, data=source, fields=fields).table()
+    assert set(table["kept"]) == {12, 6}
+
+
+def load_net(folder, text, neighbour=None):
+    """Return what a file of a folder names, whose neighbour has the text."""
+    folder.mkdir(exist_ok=True)
+    if neighbour is not None:
+        (folder / "its_width.py").write_text(neighbour)
+    if text is not None:
+        (folder / "net.py").write_text(text)
+    return code.load(f"{folder}/net.py:net", setting="model")
+
+
+def test_a_file_has_the_neighbours_of_its_own_folder_as_they_are_now(tmp_path):
+    text = "import its_width\nnet = its_width.WIDTH\n"
+    assert load_net(tmp_path / "a", text, "WIDTH = 1\n") == 1
+    assert load_net(tmp_path / "b", text, "WIDTH = 2\n") == 2
+    assert load_net(tmp_path / "b", None, "WIDTH = 30\n") == 30
+    assert load_net(tmp_path / "a", None) == 1
+
+
+def test_a_file_may_import_its_neighbours_when_it_is_called(tmp_path):
+    late = "def net():\n    import its_late_width\n    return its_late_width.WIDTH\n"
+    (tmp_path / "its_late_width.py").write_text("WIDTH = 4\n")
+    assert load_net(tmp_path, late)() == 4
+
+
+def test_files_of_a_folder_share_its_neighbours(tmp_path):
+    text = "import its_width\nnet = its_width\n"
+    first = load_net(tmp_path, text, "WIDTH = 1\n")
+    (tmp_path / "other.py").write_text(text)
+    assert code.load(f"{tmp_path}/other.py:net", setting="data") is first
+
+
+def test_figures_of_ones_own_networks_draw_them(tmp_path):
+    fields = {"scores": ["magnitude"], "densities": [0.5]}
+    results = run(tmp_path, studies.prune_early, fields=fields)
+    assert results.plot("weights").axes
+
+
+def test_a_file_that_is_changed_at_once_is_run_again(tmp_path):
+    for width in (1, 2, 3):
+        assert load_net(tmp_path, f"from its_width import net\nnet += {width}", "net = 1\n") > width
+        assert load_net(tmp_path, "from its_width import net", f"net = {width}\n") == width

@@ -148,7 +148,8 @@ def _title(part: str, path: Any) -> str:
 def _array(title: str, leaf: Any) -> np.ndarray:
     """Return an array of numbers as JAX holds them; one on the disk as it is."""
     if not hasattr(leaf, "__array__") or isinstance(leaf, (np.generic, np.ma.MaskedArray)):
-        raise TypeError(f"`data`: {title} must be an array; got {type(leaf).__name__}.")
+        hint = ": give np.asarray(...)" * isinstance(leaf, numbers.Number)  # of a list
+        raise TypeError(f"`data`: {title} must be an array; got {type(leaf).__name__}{hint}.")
     if isinstance(leaf, jax.Array):
         _check_type(title, leaf.dtype)  # of random keys NumPy knows nothing
     array = leaf if isinstance(leaf, np.memmap) else np.asarray(leaf)
@@ -159,6 +160,8 @@ def _array(title: str, leaf: Any) -> np.ndarray:
     settings.require(
         array.size > 0, f"`data`: {title} must hold numbers; got an array of shape {array.shape}."
     )
+    if not isinstance(array, np.memmap):  # of inputs on the disk a pass may take hours
+        _check_finite(title, array)
     dtype = memmaps.native(array.dtype)
     if dtype == array.dtype:
         return array
@@ -170,6 +173,14 @@ def _array(title: str, leaf: Any) -> np.ndarray:
             f" in {low}..{high}.",
         )
     return array if isinstance(array, np.memmap) else array.astype(dtype)
+
+
+def _check_finite(title: str, array: np.ndarray) -> None:
+    """Raise ValueError unless all real numbers of an array are finite, read in blocks."""
+    for block in sources.blocks(array) if jnp.issubdtype(array.dtype, np.floating) else ():
+        settings.require(
+            bool(np.isfinite(block).all()), f"`data`: {title} must be finite; got NaN or infinity."
+        )
 
 
 def _check_type(title: str, dtype: Any) -> None:
@@ -206,11 +217,7 @@ def _labels(title: str, labels: Any) -> np.ndarray:
         array.ndim <= 2,
         f"`data`: {title} must be of shape (n,) or (n, k); got {array.shape}.",
     )
-    if jnp.issubdtype(array.dtype, np.floating):
-        settings.require(
-            all(np.isfinite(block).all() for block in sources.blocks(array)),
-            f"`data`: {title} must be finite; got NaN or infinity.",
-        )
+    _check_finite(title, array)  # labels on the disk too
     return array
 
 
@@ -221,10 +228,11 @@ def _classes(part: str, labels: np.ndarray) -> int:
     low, high = _ends(labels)
     least = 0 if labels.ndim == 1 else PADDING
     tokens = "" if labels.ndim == 1 else ", or -1 for a token without one"
+    floats = ". Labels that are no classes are given as floats"
     settings.require(
         low >= least and high < np.iinfo(np.int32).max,
         f"`data`: {part} labels must be class numbers 0, 1, ...{tokens}; got numbers in"
-        f" {low}..{high}.",
+        f" {low}..{high}{floats}.",
     )
     return high + 1
 

@@ -177,12 +177,16 @@ def _keeps_state(name: str, why: str) -> str:
 def _checked_network(network: Any) -> Network:
     if not isinstance(network, Network):
         raise ModelError(f"`model` must have an `init` that gives a Network; got {kind(network)}.")
-    leaves = trees.named(network.params) | trees.named(network.stats)
-    for name, leaf in leaves.items():
+    parameters = trees.named(network.params)
+    for name, leaf in (trees.named(network.stats) | parameters).items():
         if not isinstance(leaf, (jax.Array, np.ndarray)):
             raise ModelError(
                 f"`model` must have an `init` that gives a tree of arrays; {name!r} is "
                 f"of type {kind(leaf)}."
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) and name in parameters:
+            raise ModelError(
+                f"`model` must have parameters that are real floats; {name!r} is of {leaf.dtype}."
             )
     if not jax.tree.leaves(network.params):
         raise ModelError("`model` must have parameters; its `init` gives no array.")

@@ -50,7 +50,8 @@ def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
     """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
 
     Raises:
-      ValueError: the network, the loss or a score is not finite at initialisation.
+      ValueError: the network, the loss, the optimizer or a score is not finite at initialisation;
+        or an error is not in [0, 1].
     """
     parts, config = experiment.parts, experiment.prunable.config
     model, objective = experiment.prunable.model, experiment.classifier.objective
@@ -63,7 +64,7 @@ def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
         result["model outputs"] = finite_numbers("model", outputs)
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
     if parts.error is not None:
-        result["error"] = sampled(parts.error(outputs, labels))
+        result["error"] = _shares("error", parts.error(outputs, labels))
     if parts.optimizer is not None:
         result["optimizer"] = transformations.fingerprint(parts.optimizer, network.params)
     if parts.augment is not None:
@@ -113,6 +114,22 @@ def finite_numbers(part: str, values: Any) -> list[float]:
         bool(np.all(np.isfinite(numbers))),
         f"`{part}` gives NaN or infinity for the first {EXAMPLES} training examples, before any "
         "training.",
+    )
+    return numbers
+
+
+def _shares(part: str, values: Any) -> list[float]:
+    """Return some numbers of a part that are errors of examples.
+
+    Raises:
+      ValueError: one of them does not lie in [0, 1].
+    """
+    numbers = sampled(values)
+    wrong = [number for number in numbers if not 0 <= number <= 1]
+    settings.require(
+        not wrong,
+        f"`{part}` must return numbers in [0, 1], such as outputs.argmax(-1) != labels; got "
+        f"{(wrong or [0])[0]:.4g} for one of the first {EXAMPLES} training examples.",
     )
     return numbers
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jaxlth import data, keys, models, settings, training
-from jaxlth.data import Dataset, Info, Split, augment
+from jaxlth.data import Dataset, Info, Split, augment, sources
 from jaxlth.models import Network
 from jaxlth.studies import augment_check, fingerprint, initial, own_scores, scoring
 from jaxlth.studies import parts as parts_lib
@@ -147,6 +147,9 @@ class LoadedExperiment:
         """Raise ValueError unless loss, error and augmentation can take what they are given."""
         model, like = self.prunable.model, self.prunable.like
         dataset = self.device_data.dataset
+        labels = getattr(dataset.train, "labels", None)
+        if self.parts.data is not None and labels is not None and self._names_classes:
+            sources.check_several_classes(labels.reshape(-1), name=self.info.name)
         if self.parts.augment is not None:
             images, batch_size = self.first_examples(1)[0], self.prunable.config.training.batch_size
             augment_check.check(self.parts.augment, images, batch_size=batch_size)
@@ -165,6 +168,14 @@ class LoadedExperiment:
                 pair = jax.ShapeDtypeStruct((2, *labels.shape[1:]), dtype)
                 losses.check(self.objective, outputs, pair)
                 label_values.check(self.objective, labels, outputs)
+
+    @property
+    def _names_classes(self) -> bool:
+        """Whether the loss is one of the library's, by which labels are classes, and so are they.
+
+        A function may make anything of labels, the same for all as well.
+        """
+        return bool(self.objective.name and self.objective.class_labels and self.info.classes)
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -249,7 +260,7 @@ class LoadedExperiment:
             rows = np.sort(np.asarray(jax.random.permutation(key, count))[:per_class])
             examples = jax.tree.map(lambda array: array[rows], dataset.train)
             return self._normalized(examples.images), examples.labels
-        least = int(np.bincount(dataset.train.labels, minlength=self.info.classes).min())
+        least = int(np.unique(dataset.train.labels, return_counts=True)[1].min())
         settings.require(
             per_class <= least,
             f"`per_class` must be at most {least}, the training examples of the rarest class; got "

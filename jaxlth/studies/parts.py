@@ -4,6 +4,7 @@ From Python they are objects, and the config says "own" in their place. From the
 settings files they are named as FILE.py:NAME. A study treats both alike.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ def check_kinds(parts: Parts) -> None:
             "a name, a `DataConfig`, or what `data.from_arrays` returns",
         ),
         "optimizer": (
-            isinstance(parts.optimizer, optax.GradientTransformation),
+            _is_optimizer(parts.optimizer),
             "an `OptimizerConfig` or an `optax.GradientTransformation`",
         ),
         "loss": (callable(parts.loss), "a name or a function (outputs, labels) -> (n,) losses"),
@@ -76,12 +77,18 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
     """
     loaded = {part: _loaded(part, name, parts) for part, name in _names(config).items()}
     # Data and optimizers may be given as functions without arguments, which make them.
-    for part, kind in (("data", ArraySource), ("optimizer", optax.GradientTransformation)):
-        if callable(loaded[part]) and not isinstance(loaded[part], kind):
+    for part in ("data", "optimizer"):
+        if callable(loaded[part]):
             loaded[part] = code.call(loaded[part], setting=part)
     parts = parts._replace(**loaded)
     check_kinds(parts)
     return parts
+
+
+def _is_optimizer(value: Any) -> bool:
+    """Return whether a value is an optax transformation, or like one, as optax.MultiSteps is."""
+    functions = [getattr(value, name, None) for name in ("init", "update")]
+    return not inspect.isclass(value) and all(map(callable, functions))
 
 
 def any_of(config: Any, parts: Parts = NONE) -> bool:
@@ -170,8 +177,13 @@ def _arguments(value: Any) -> list[str]:
     """Return the names of a function's arguments that have no default; [] of what is none."""
     if not callable(value):
         return []
-    parameters = inspect.signature(value).parameters.values()
-    return [each.name for each in parameters if each.default is each.empty]
+    # A class of nnx hides the arguments of its `__init__` behind those of its metaclass.
+    hidden = inspect.isclass(value) and type(value).__call__ is not type.__call__
+    function = functools.partial(value.__init__, None) if hidden else value
+    parameters = inspect.signature(function).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [each for each in parameters if each.default is each.empty]
+    return [each.name for each in needed if each.kind not in several]
 
 
 def example_inputs(config: Any, info: Info) -> Any:

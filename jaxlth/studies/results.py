@@ -88,8 +88,9 @@ class Results:
             f"`levels` has no effect on the kind {kind}, which draws all.",
         )
         _show_in_notebooks()
+        parts = {"parts": self.parts} if kind in figures.of_parts else {}
         with running.jax_settings():
-            return figures.kinds[kind](run_info.results(self.path), self.path, levels)
+            return figures.kinds[kind](run_info.results(self.path), self.path, levels, **parts)
 
     def ticket(
         self,

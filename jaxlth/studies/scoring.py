@@ -153,6 +153,8 @@ def build(
         set(SYNFLOW).isdisjoint(parts(name)) or is_real_array(example),
         f"The score {name} needs inputs that are one array of real numbers.",
     )
+    if not set(SYNFLOW).isdisjoint(parts(name)) and full_precision in (None, model):
+        _check_precision(name, model, example)
     functions = [
         _own(part, own[part], model, has_examples)
         if part in own
@@ -169,6 +171,29 @@ def build(
         return jax.tree.map(jnp.negative, weight_scores) if inverted else weight_scores
 
     return score
+
+
+def _check_precision(name: str, model: Model, example: Any) -> None:
+    """Raise ValueError unless a network computes in the type of its parameters, as SynFlow needs.
+
+    A module with a `dtype` of its own does not; what it computes in no argument can change.
+    """
+
+    def outputs(network: Any, inputs: Any) -> Any:
+        return model.apply(network, inputs, False)[0]
+
+    with topk.float64():
+        network = jax.eval_shape(model.init, jax.random.key(0))
+        params, inputs = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64),
+            (network.params, jax.ShapeDtypeStruct((1, *example.shape), example.dtype)),
+        )
+        dtype = jax.eval_shape(outputs, network._replace(params=params), inputs).dtype
+    settings.require(
+        dtype == jnp.float64,
+        f"The score {name} is computed in float64, and outputs of `model` are {dtype} whatever its "
+        "parameters are: give a network without a `dtype` of its own, or leave the score out.",
+    )
 
 
 def batch_readers(names: Iterable[str]) -> list[str]:

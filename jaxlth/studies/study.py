@@ -22,7 +22,7 @@ TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
 
 # (table of results, folder of the run, levels to draw or () for the default ones) -> figure
-Draw: TypeAlias = Callable[[pd.DataFrame, pathlib.Path, tuple[int, ...]], Figure]
+Draw: TypeAlias = Callable[..., Figure]  # (table of results, folder, levels) -> figure
 
 
 class Figures(NamedTuple):
@@ -34,6 +34,8 @@ class Figures(NamedTuple):
     of_levels: Sequence[str] = ()  # kinds that draw the levels asked for
     of_several: Mapping[str, Callable[[Mapping[str, pd.DataFrame]], Figure]] = {}
     # kinds that draw several runs over each other: (name of the run -> its table) -> figure
+    of_parts: Collection[str] = ()
+    # kinds that also take `parts=`, those of the experiment that no run stores: they draw networks
 
 
 class Summary(NamedTuple):

@@ -12,8 +12,9 @@ An `Objective` holds the functions of outputs and labels that a training needs. 
 * a function (outputs, labels) -> (n,) losses, of whatever the model returns.
 
 An error may be a function for any of them: (outputs, labels) -> (n,) in [0, 1], or bool. That its
-numbers lie there is not checked. Accuracy is 1 minus the mean error. Where labels are class
-numbers, examples of nothing but negative labels fill up a batch, and count for nothing.
+numbers lie there is checked for the first training examples alone. Accuracy is 1 minus the mean
+error. Where labels are class numbers, examples of nothing but negative labels fill up a batch, and
+count for nothing.
 """
 
 from collections.abc import Callable
@@ -132,9 +133,11 @@ def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -
             f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised {kind}"
             f"{': ' * bool(lines)}{' '.join(lines[:1])}"
         ) from error
-
     if not programs.same(first, second):
-        raise LossError(f"`{name}` must keep no state in Python: two calls of it differ.")
+        raise LossError(
+            f"`{name}` must keep no state in Python, and draw no random numbers: two calls of it "
+            "differ."
+        )
 
 
 def _shapes(tree: Any) -> str:
@@ -179,6 +182,7 @@ def _require_classes(outputs: Any, labels: Any, tasks: Tasks) -> None:
             "`loss` cross-entropy needs outputs (n, classes) and labels (n,), or a label for each "
             f"task; got outputs {outputs.shape} and labels {labels.shape}."
             f"{_hint('next-token', outputs.ndim == 3)}"
+            f"{' Of one-hot labels give labels.argmax(-1).' * (outputs.shape == labels.shape)}"
         )
     _require_whole("cross-entropy", labels)
 

@@ -3,10 +3,13 @@
 A transformation is used as it is, with the schedule, clipping and decay that it has. The optimiser
 of a rewound network is fresh: a schedule that follows the transformation's own count begins at 0
 there, unless the state of the rewind step is restored (`rewind_optimizer` of imp). One that takes
-extra arguments is given `step=`, the training step, and `value=`, the loss of the batch.
+extra arguments is given those of `step=`, the training step, and `value=`, the loss of the batch,
+that it names.
 """
 
 import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,6 +61,7 @@ def optimizer(
             f"as optax.adamw(1e-3); got {kind or ranges.shown(transformation)}."
         )
     whole = optax.with_extra_args_support(transformation)
+    takes = _extra_arguments(whole.update)
 
     def init(params: masks.Params) -> Any:
         return jax.tree.map(_plain, whole.init(params))
@@ -65,12 +69,21 @@ def optimizer(
     def update(grads, state, params, **extra):
         # Of this state only the kinds of its leaves are used, which cost no time in a program.
         with_keys = jax.tree.map(_as_kind, state, whole.init(params))
-        updates, state = whole.update(grads, with_keys, params, **extra)
+        given = {name: value for name, value in extra.items() if takes is None or name in takes}
+        updates, state = whole.update(grads, with_keys, params, **given)
         return updates, jax.tree.map(_plain, state)
 
     made = optax.GradientTransformationExtraArgs(init, update)
     _check(made, like)
     return made
+
+
+def _extra_arguments(update: Callable[..., Any]) -> set[str] | None:
+    """Return the names of an update's arguments; None where it takes any."""
+    arguments = inspect.signature(update).parameters
+    if any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
+        return None
+    return set(arguments)
 
 
 def fingerprint(transformation: optax.GradientTransformation, params: masks.Params) -> list[float]:
@@ -108,6 +121,10 @@ def fingerprint(transformation: optax.GradientTransformation, params: masks.Para
                 state = jax.tree.map(functools.partial(_set_forward, step=step), state)
             state, params, share = one_step(state, params, jnp.int32(step), jnp.float32(1))
             shares.append(share)
+    settings.require(
+        bool(np.isfinite(shares[len(VANISHING)]).all()),
+        "`optimizer` gives NaN or infinity for the first update, of gradients between -1 and 1.",
+    )
     return [float(f"{number:.4g}") for number in np.nan_to_num(np.concatenate(shares)).tolist()]
 
 

@@ -70,11 +70,13 @@ def _experiment(run: Run, method: Method, parts: Parts) -> LoadedExperiment:
     return experiment
 
 
-def weights(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
+def weights(
+    frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = (), *, parts: Parts = NONE
+) -> Figure:
     """Return the figure of the sparsest tickets' weights before and after training."""
     run, values = store.open_readonly(path), {}
     for _, row in methods.sparsest(frame, path).iterrows():
-        start = find(run, row["density"], _method(row), int(row["replicate"]))
+        start = find(run, row["density"], _method(row), int(row["replicate"]), parts)
         trained = run.load(row["unit"], "network")["params"]
         values[row["control"]] = (
             masks.kept_values(start.network.params, start.mask),
@@ -106,4 +108,5 @@ FIGURES = Figures(
     "sparse units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest "
     "tickets' weights before and after training (weights), accuracy by the step that is pruned at "
     "(steps).",
+    of_parts=("weights",),
 )
