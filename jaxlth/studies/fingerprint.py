@@ -7,7 +7,7 @@ makes of fixed gradients, and the scores of that network's weights.
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,10 +15,9 @@ import numpy as np
 from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Network
 from jaxlth.studies import own_scores, scoring
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.parts import any_of
 from jaxlth.training import transformations
-
-if TYPE_CHECKING:
-    from jaxlth.studies.loading import LoadedExperiment
 
 EXAMPLES = 8
 NUMBERS = 32  # of each part, at most
@@ -46,14 +45,19 @@ def sampled(values: Any) -> list[float]:
     return numbers[places.astype(int)].tolist()
 
 
-def of_experiment(experiment: "LoadedExperiment") -> dict[str, Any]:
+def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
+
+    It is {} where settings say all.
 
     Raises:
       ValueError: the network, the loss, the optimizer or a score is not finite at initialisation;
         or an error is not in [0, 1].
+      TypeError: a score is no such function.
     """
     parts, config = experiment.parts, experiment.prunable.config
+    if not any_of(config, parts) and not experiment.own_scores:
+        return {}
     model, objective = experiment.prunable.model, experiment.classifier.objective
     network = jax.jit(model.init)(keys.stream(config.seed, 0, "initialization"))
     images, inputs, labels = experiment.first_examples(EXAMPLES)

@@ -13,7 +13,7 @@ import optax
 from jaxlth import data, keys, models, settings, training
 from jaxlth.data import Dataset, Info, Split, augment, sources
 from jaxlth.models import Network
-from jaxlth.studies import augment_check, fingerprint, initial, own_scores, scoring
+from jaxlth.studies import augment_check, initial, own_scores, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
 from jaxlth.studies.machine import check_devices, check_memory, check_stream
@@ -109,18 +109,6 @@ class LoadedExperiment:
         if self.parts.optimizer is not None:
             return transformations.optimizer(self.parts.optimizer, self.prunable.like.params)
         return optimizers.build(self.prunable.config.optimizer, rate)
-
-    @functools.cached_property
-    def fingerprint(self) -> dict[str, Any]:
-        """What tells the parts that no setting says from others; {} where settings say all.
-
-        Raises:
-          ValueError: the network, the loss or a score is not finite at initialisation.
-          TypeError: a score is no such function.
-        """
-        if not parts_lib.any_of(self.prunable.config, self.parts) and not self.own_scores:
-            return {}
-        return fingerprint.of_experiment(self)
 
     def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
         """Raise ValueError unless all steps of an option lie before the end of training."""

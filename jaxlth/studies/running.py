@@ -19,6 +19,7 @@ from jaxlth.process import paths, programs, signals
 from jaxlth.store import Run
 from jaxlth.studies import own_scores, progress
 from jaxlth.studies.config import run_label
+from jaxlth.studies.fingerprint import of_experiment
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.parts import NONE, Parts, any_of
 from jaxlth.studies.study import Study
@@ -105,7 +106,7 @@ def run_study(
         if experiment is None:
             data, fingerprint = _identified(config, console), {}
         else:
-            data, fingerprint = experiment.identity, experiment.fingerprint
+            data, fingerprint = experiment.identity, of_experiment(experiment)
         run = store.open_run(out, config, **name, wait=wait, data=data, fingerprint=fingerprint)
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
