@@ -381,6 +381,9 @@ def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
     seen = []
 
     class Watched:
+        def init(self, key):
+            return network
+
         def apply(self, network, inputs, train):
             seen.append(train)
             return inputs.reshape(len(inputs), -1) @ network.params["w"], {}

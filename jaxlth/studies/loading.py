@@ -248,7 +248,9 @@ class LoadedExperiment:
             rows = np.sort(np.asarray(jax.random.permutation(key, count))[:per_class])
             examples = jax.tree.map(lambda array: array[rows], dataset.train)
             return self._normalized(examples.images), examples.labels
-        least = int(np.unique(dataset.train.labels, return_counts=True)[1].min())
+        sizes = np.bincount(dataset.train.labels, minlength=self.info.classes)
+        # Class numbers of a user's own may have gaps.
+        least = int(sizes.min() if self.parts.data is None else sizes[sizes > 0].min())
         settings.require(
             per_class <= least,
             f"`per_class` must be at most {least}, the training examples of the rarest class; got "
