@@ -9,7 +9,7 @@ An `Objective` holds the functions of outputs and labels that a training needs. 
   negative label count for nothing.
 * "squared-error": of outputs and labels of one shape, a last axis of 1 aside. The loss of an
   example is the mean of the squared differences of its outputs. No error is defined.
-* a function (outputs, labels) -> (n,) losses, of whatever the model returns.
+* a function (outputs, labels) -> (n,) losses.
 
 An error may be a function for any of them: (outputs, labels) -> (n,) in [0, 1], or bool. That its
 numbers lie there is checked for the first training examples alone. Accuracy is 1 minus the mean
