@@ -15,8 +15,10 @@ import tiny
 from flax import linen as nn
 from sklearn.datasets import load_digits
 
-from jaxlth import cli, data, masks, models, store, studies, trees
+from jaxlth import cli, data, masks, models, settings, store, studies, trees
+from jaxlth.models import ModelConfig
 from jaxlth.studies import running
+from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import TrainingConfig
 
 KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -367,3 +369,14 @@ def test_weights_and_masks_that_do_not_fit_are_refused_in_one_line(case, place):
         given("runs", **parts)
     assert "\n" not in str(refused.value)
     assert not store.runs("runs")
+
+
+def test_a_file_is_the_same_wherever_it_lies():
+    def digest(**names):
+        model, score = ModelConfig(name=names["model"]), names["score"]
+        return settings.digest(ImpConfig(model=model, score=score))
+
+    here = digest(model="mine.py:net", score="snip+mine.py:rank")
+    assert here == digest(model="../nets/mine.py:net", score="snip+/nets/mine.py:rank")
+    assert here != digest(model="mine.py:other", score="snip+mine.py:rank")
+    assert here != digest(model="his.py:net", score="snip+mine.py:rank")

@@ -26,6 +26,7 @@ import tomli_w
 from jaxlth.settings import ranges
 
 S = TypeVar("S")
+FOLDER_OF_FILE = re.compile(r"[^+]*[/\\](?=[^/\\+]+\.py:[^\W\d]\w*(\+|$))")
 LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
 LARGEST = 1_000_000  # bytes of a file of settings
 MISTYPED = 0.75  # likeness of a mistyped name; a shortened one may be less like what is meant
@@ -212,8 +213,20 @@ def changed(settings: Any) -> dict[str, Any]:
             if inner := changed(value):
                 result[field.name] = inner
         elif value != default(field):
-            result[field.name] = list(value) if isinstance(value, tuple) else value
+            result[field.name] = _without_folders(value)
     return result
+
+
+def _without_folders(value: Any) -> Any:
+    """Return a setting that counts, with FILE.py:NAME for the same file wherever it lies.
+
+    Example:
+      >>> _without_folders("~/nets/mine.py:net"), _without_folders(("snip+../mine.py:f", 2))
+      ('mine.py:net', ['snip+mine.py:f', 2])
+    """
+    if isinstance(value, tuple | list):
+        return [_without_folders(each) for each in value]
+    return FOLDER_OF_FILE.sub("", value) if isinstance(value, str) else value
 
 
 def digest(settings: Any) -> str:
@@ -273,7 +286,7 @@ def differences(old_settings: Mapping[str, Any], config: Any, *, within: str = "
         )
         if dataclasses.is_dataclass(value) and isinstance(old_value, Mapping):
             messages += differences(old_value, value, within=f"{where}.")
-        elif old_value != (list(value) if isinstance(value, tuple) else value):
+        elif _without_folders(old_value) != _without_folders(value):
             messages.append(f"`{where}`: {old_value!r}, not {value!r}")
     return messages
 
