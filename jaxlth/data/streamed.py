@@ -203,6 +203,15 @@ def statistics(source: encoded.Source, config: StreamConfig) -> tuple[np.ndarray
     )
 
 
+def first(source: Source, count: int, config: StreamConfig) -> sources.Split:
+    """Return the first examples, as they are shown in evaluation; fewer where there are fewer."""
+    numbers = np.arange(min(count, source.examples))
+    batches_of_all = evaluation(
+        part(source, numbers), config, batch_size=len(numbers), shard=Shard()
+    )
+    return next(iter(batches_of_all))
+
+
 def this_host() -> Shard:
     """Return the part of this process among those of `jax.distributed`."""
     return Shard(jax.process_index(), jax.process_count())

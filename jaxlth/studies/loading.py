@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jaxlth import data, keys, models, settings, training
-from jaxlth.data import Dataset, Info, Split, augment, sources
+from jaxlth.data import Dataset, Info, Split, augment, sources, streamed
 from jaxlth.models import Network
 from jaxlth.studies import augment_check, initial, own_scores, scoring
 from jaxlth.studies import parts as parts_lib
@@ -260,17 +260,13 @@ class LoadedExperiment:
         return self._normalized(examples.images), examples.labels
 
     def first_examples(self, count: int) -> tuple[Any, Any, Any]:
-        """Return the first training examples: as stored, as inputs of the network, and labels.
-
-        Of streamed data these are zeros.
-        """
+        """Return the first training examples: as data, as inputs of the network, and labels."""
         dataset = self.device_data.dataset
         if isinstance(dataset, Dataset):
             images, labels = jax.tree.map(lambda array: array[:count], dataset.train)
         else:
-            shapes = jax.tree.map(lambda leaf: (count, *leaf.shape), self.info.example)
-            images = jax.tree.map(np.zeros, shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
-            labels = np.zeros(count, np.int32)
+            stream = self.prunable.config.data.stream
+            images, labels = streamed.first(dataset.train, count, stream)
         return images, self._normalized(images), labels
 
     def _normalized(self, images: Any) -> Any:

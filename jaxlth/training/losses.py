@@ -13,8 +13,8 @@ An `Objective` holds the functions of outputs and labels that a training needs. 
 
 An error may be a function for any of them: (outputs, labels) -> (n,) in [0, 1], or bool. That its
 numbers lie there is checked for the first training examples alone. Accuracy is 1 minus the mean
-error. Where labels are class numbers, examples of nothing but negative labels fill up a batch, and
-count for nothing.
+error. Examples of nothing but negative class numbers, or of nothing but NaN among labels that are
+floats, fill up a batch, and count for nothing.
 """
 
 from collections.abc import Callable
@@ -284,10 +284,9 @@ def _with_error(objective: Objective, error: LabelFunction) -> Objective:
 
 
 def _counted(labels: Any, class_labels: bool) -> jax.Array:
-    """Return whether each example counts, (n,): those of negative classes do not."""
-    if not class_labels:
-        return jnp.ones(len(labels), bool)
-    return jnp.any(jnp.reshape(labels, (len(labels), -1)) >= 0, axis=-1)
+    """Return whether each example counts, (n,): not those of negative classes, or of NaN alone."""
+    rows = jnp.reshape(labels, (len(labels), -1))
+    return jnp.any(rows >= 0 if class_labels else ~jnp.isnan(rows), axis=-1)
 
 
 def _checked(name: str, function: Any) -> LabelFunction:
