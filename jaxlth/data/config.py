@@ -29,7 +29,7 @@ PREPARED = "tfds:"  # prefix of names that tensorflow-datasets reads into memory
 STREAMED = ("stream:", "folder:")  # prefixes of names whose images are decoded when needed
 FILES = ("npz:", "text:")  # prefixes of names of a file
 TEXT = "text"  # name of the text that Python carries
-OWN, OWN_MAPPED = "own", "own:memmap"  # names of `arrays.from_arrays`, in memory or on the disk
+OWN, OWN_MAPPED = code.OWN, f"{code.OWN}:memmap"  # of `from_arrays`: in memory, on the disk
 OF_ARRAYS = ("prefetch", "statistics_images")  # of a stream's settings, what arrays on disk have
 # Read from no directory.
 MADE_HERE = ("digits", "synthetic", "synthetic_320", *points.NAMES, TEXT, OWN, OWN_MAPPED)
@@ -156,7 +156,7 @@ class DataConfig:
                 f"`{field}` must be a name in UTF-8, as settings are stored; got {text!r}. Rename"
                 " the folder.",
             )
-        for name in self.names:
+        for name in () if self.is_own else self.names:
             _check_name(name, within=self.name)
         settings_lib.check_choice("normalize", self.normalize, NORMALIZERS)
         if not code.is_own(self.augment):
@@ -206,6 +206,11 @@ class DataConfig:
     def streamed(self) -> bool:
         """Whether images are decoded when they are needed, instead of being held in memory."""
         return self.name.startswith(STREAMED) or self.name == OWN_MAPPED
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the set is none of the library's: given in Python, or FILE.py:NAME."""
+        return self.name == OWN_MAPPED or code.is_own(self.name)
 
     @property
     def is_text(self) -> bool:
@@ -278,8 +283,6 @@ def _check_name(name: str, *, within: str) -> None:
         f" {within!r}.",
     )
     prefix, colon, rest = name.partition(":")
-    if within in (OWN, OWN_MAPPED) or code.is_spec(within):
-        return
     if not (rest and prefix + colon in (PREPARED, *STREAMED, *FILES)):
         settings_lib.check_choice("data", name, NAMES)
     settings_lib.require(

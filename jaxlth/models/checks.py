@@ -14,6 +14,7 @@ from jax.interpreters import partial_eval
 
 from jaxlth import keys, masks, trees
 from jaxlth.models.model import Model, Network
+from jaxlth.process import code
 from jaxlth.trees import programs
 
 UNTRACEABLE = (
@@ -118,13 +119,11 @@ def explained(name: str, *arguments: Any) -> Iterator[None]:
     except UNTRACEABLE as error:
         raise ModelError(
             f"`model` must have functions that jax.jit can trace, without Python or NumPy values "
-            f"of arrays; in `{name}`: {_first_line(error)}"
+            f"of arrays; in `{name}`: {code.first_line(error)}"
         ) from error
     except Exception as error:
         on = f" on inputs {_shapes(arguments[-1])}" if arguments else ""
-        raise ModelError(
-            f"`model` fails in `{name}`{on}: {type(error).__name__}: {_first_line(error)}"
-        ) from error
+        raise ModelError(f"`model` fails in `{name}`{on}: {code.error_text(error)}") from error
 
 
 def reads(program: Any, count: int) -> bool:
@@ -249,10 +248,6 @@ def _called(equation: Any) -> Iterator[Any]:
             inner = getattr(part, "jaxpr", part)
             if hasattr(inner, "eqns"):
                 yield inner
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
 
 
 def kind(value: Any) -> str:

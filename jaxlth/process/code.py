@@ -102,7 +102,7 @@ def call(function: Callable[..., Any], *arguments: Any, setting: str) -> Any:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
         name = getattr(function, "__name__", type(function).__name__)
         where = f"{pathlib.Path(file).name}:{_line(error, file)}" if file else name
-        raise ValueError(f"`{setting}`: {where} raises {_text(error)}.") from error
+        raise ValueError(f"`{setting}`: {where} raises {error_text(error).rstrip('.')}.") from error
 
 
 def _line(error: Exception, file: str) -> int | None:
@@ -111,9 +111,20 @@ def _line(error: Exception, file: str) -> int | None:
     return frames[-1].lineno if frames else getattr(error, "lineno", None)
 
 
-def _text(error: Exception) -> str:
-    first_line = str(error).strip().partition("\n")[0].rstrip(".")
-    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says; "" of one that says nothing."""
+    return str(error).strip().partition("\n")[0]
+
+
+def error_text(error: Exception) -> str:
+    """Return kind and first line of an error of somebody's code.
+
+    Example:
+      >>> error_text(ValueError("no such luck")), error_text(KeyError())
+      ('ValueError: no such luck', 'KeyError')
+    """
+    kind, line = type(error).__name__, first_line(error)
+    return f"{kind}: {line}" if line else kind
 
 
 def _module(path: pathlib.Path, file: str, setting: str) -> Any:
@@ -143,7 +154,7 @@ def _module(path: pathlib.Path, file: str, setting: str) -> Any:
         del sys.modules[module_name]
         line = _line(error, str(path))
         where = f"{file}:{line}" if line else file
-        raise ValueError(f"`{setting}`: {where} raises {_text(error)}.") from error
+        raise ValueError(f"`{setting}`: {where} raises {error_text(error).rstrip('.')}.") from error
     finally:
         sys.dont_write_bytecode = writes_bytecode
         sys.path.remove(str(path.parent))

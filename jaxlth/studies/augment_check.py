@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxlth import keys, settings, trees
+from jaxlth.process import code
 from jaxlth.trees import programs
 
 
@@ -42,10 +43,9 @@ def _traced(augment: Callable[..., Any], like: Any) -> tuple[Any, Any]:
     try:
         return program(like, keys.stream(0, 0, "augmentation"))
     except Exception as error:  # of anybody's code
-        line = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"`augment` must be a JAX function (inputs, key=) -> inputs, of inputs "
-            f"{_shapes(like)}; it raised {type(error).__name__}: {line}"
+            f"{_shapes(like)}; it raised {code.error_text(error)}"
         ) from error
 
 

@@ -111,7 +111,7 @@ def check_training(config: Any) -> None:
         not config.data.streamed or config.training.data_parallel == 1,
         "`data_parallel` has no effect on streamed data, whose batches all devices share.",
     )
-    if not code.is_own(config.data.name.partition(":")[0]) and not code.is_spec(config.data.name):
+    if not config.data.is_own:  # of others it shows when they are there
         check_validation(config, has_split=config.data.validation > 0)
 
 

@@ -16,7 +16,6 @@ from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Network
 from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.studies.parts import any_of
 from jaxlth.training import transformations
 
 EXAMPLES = 8
@@ -48,16 +47,12 @@ def sampled(values: Any) -> list[float]:
 def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
 
-    It is {} where settings say all.
-
     Raises:
       ValueError: the network, the loss, the optimizer or a score is not finite at initialisation;
         or an error is not in [0, 1].
       TypeError: a score is no such function.
     """
     parts, config = experiment.parts, experiment.prunable.config
-    if not any_of(config, parts) and not experiment.own_scores:
-        return {}
     model, objective = experiment.prunable.model, experiment.classifier.objective
     network = jax.jit(model.init)(keys.stream(config.seed, 0, "initialization"))
     images, inputs, labels = experiment.first_examples(EXAMPLES)
@@ -82,7 +77,7 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     return result
 
 
-def _of_score(experiment: "LoadedExperiment", name: str, network: Network) -> list[float]:
+def _of_score(experiment: LoadedExperiment, name: str, network: Network) -> list[float]:
     """Return some scores of the weights of a network, in the order of the weights.
 
     Raises:

@@ -44,11 +44,11 @@ class Lab:
 
     def init(self, replicate: int) -> Network:
         """Return the network of a replicate at initialisation."""
-        drawn = self.draw(self.key("initialization", replicate))
+        network = self.draw(self.key("initialization", replicate))
         given = self.experiment.prunable.initial
         if given is None:
-            return drawn
-        return Network(given.params, drawn.stats if given.stats is None else given.stats)
+            return network
+        return Network(given.params, network.stats if given.stats is None else given.stats)
 
     def draw(self, key: jax.Array) -> Network:
         """Return a network drawn by a key."""

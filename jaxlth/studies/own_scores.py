@@ -224,13 +224,7 @@ def explained(name: str) -> Iterator[None]:
     except UNTRACEABLE as error:
         raise ScoreError(
             f"`score` {name} must be a function that jax.jit can trace, without Python or NumPy "
-            f"values of arrays: {_first_line(error)}"
+            f"values of arrays: {code.first_line(error)}"
         ) from error
     except Exception as error:
-        raise ScoreError(
-            f"`score` {name} fails: {type(error).__name__}: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
+        raise ScoreError(f"`score` {name} fails: {code.error_text(error)}") from error

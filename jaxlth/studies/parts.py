@@ -19,6 +19,7 @@ from jaxlth.data import ArraySource, Info
 from jaxlth.models import Model
 from jaxlth.process import code
 from jaxlth.settings import ranges
+from jaxlth.training import transformations
 
 
 class Parts(NamedTuple):
@@ -51,7 +52,7 @@ def check_kinds(parts: Parts) -> None:
             "a name, a `DataConfig`, or what `data.from_arrays` returns",
         ),
         "optimizer": (
-            _is_optimizer(parts.optimizer),
+            transformations.is_transformation(parts.optimizer),
             "an `OptimizerConfig` or an `optax.GradientTransformation`",
         ),
         "loss": (callable(parts.loss), "a name or a function (outputs, labels) -> (n,) losses"),
@@ -85,12 +86,6 @@ def resolve(config: Any, parts: Parts = NONE) -> Parts:
     return parts
 
 
-def _is_optimizer(value: Any) -> bool:
-    """Return whether a value is an optax transformation, or like one, as optax.MultiSteps is."""
-    functions = [getattr(value, name, None) for name in ("init", "update")]
-    return not inspect.isclass(value) and all(map(callable, functions))
-
-
 def any_of(config: Any, parts: Parts = NONE) -> bool:
     """Return whether an experiment has a part that no setting says, scores aside."""
     objects = parts._replace(scores={}) != NONE
@@ -116,7 +111,7 @@ def _loaded(part: str, name: str, parts: Parts) -> Any:
     """Return a part: as given, loaded from a file, or None where the config says it all."""
     if code.is_spec(name):
         return code.load(name, setting=part)
-    is_given = name in (code.OWN, data.OWN_MAPPED)
+    is_given = name in (data.OWN, data.OWN_MAPPED)
     given = getattr(parts, part) if is_given else None
     settings.require(
         not is_given or given is not None,

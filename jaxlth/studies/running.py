@@ -101,12 +101,14 @@ def run_study(
         if check_effects and not distributed.on_main(folder.exists):
             config.check_effects()
         # What is of somebody's own is looked at in any case: it may have changed.
-        finished = not _has_own_parts(config, parts) and study.is_complete(config, folder)
+        has_own_parts = _has_own_parts(config, parts)
+        finished = not has_own_parts and study.is_complete(config, folder)
         experiment = None if finished else study.prepare(config, parts)
         if experiment is None:
             data, fingerprint = _identified(config, console), {}
         else:
-            data, fingerprint = experiment.identity, of_experiment(experiment)
+            data = experiment.identity
+            fingerprint = of_experiment(experiment) if has_own_parts else {}
         run = store.open_run(out, config, **name, wait=wait, data=data, fingerprint=fingerprint)
     with run:
         place, diverged = run.url or paths.relative(run.path), set()

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlth import settings, trees
+from jaxlth.process import code
 from jaxlth.training import cross_entropy
 from jaxlth.training.cross_entropy import Tasks
 from jaxlth.trees import programs
@@ -127,11 +128,10 @@ def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -
     except LossError:
         raise
     except Exception as error:
-        kind, lines = type(error).__name__, str(error).splitlines()
         raise LossError(
             f"`{name}` must be a JAX function{', with a gradient,' * (name == 'loss')} of outputs "
-            f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised {kind}"
-            f"{': ' * bool(lines)}{' '.join(lines[:1])}"
+            f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised "
+            f"{code.error_text(error)}"
         ) from error
     if not programs.same(first, second):
         raise LossError(

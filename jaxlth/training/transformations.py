@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from jaxlth import masks, settings, trees
+from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.trees import programs
 
@@ -26,6 +27,12 @@ FIRST_STEPS = (0, 1, 2)  # of a training; momentum shows in the second
 LATER_STEPS = (3, 7, 9, 15, 31, 99, 999, 9_999, 99_999)
 
 VANISHING = (0.0, 1e-6)  # sizes of gradients
+
+
+def is_transformation(value: Any) -> bool:
+    """Return whether a value is an optax transformation, or like one, as optax.MultiSteps is."""
+    functions = [getattr(value, name, None) for name in ("init", "update")]
+    return not isinstance(value, type) and all(map(callable, functions))
 
 
 def optimizer(
@@ -52,8 +59,7 @@ def optimizer(
       >>> updates["kernel"].round(6).tolist()
       [-0.0010000000474974513, -0.0010000000474974513]
     """
-    functions = [getattr(transformation, name, None) for name in ("init", "update")]
-    if isinstance(transformation, type) or not all(map(callable, functions)):
+    if not is_transformation(transformation):
         name = getattr(transformation, "__name__", None)
         kind = f"the {type(transformation).__name__} {name}" if name else None
         raise TypeError(
@@ -163,10 +169,9 @@ def _check(made: optax.GradientTransformationExtraArgs, like: masks.Params) -> N
             # The second one meets what the first may have left in Python.
             traces = [_trace(made, like) for _ in range(2)]
     except Exception as error:  # of anybody's code
-        first_line = str(error).strip().partition("\n")[0]
         raise ValueError(
             "`optimizer` must compute updates from gradients, its state and the parameters under "
-            f"jax.jit; it raised {type(error).__name__}: {first_line}"
+            f"jax.jit; it raised {code.error_text(error)}"
         ) from error
     program, updates, *states = traces[0]
     try:
