@@ -130,10 +130,10 @@ def mask_of(results, artifact):
 def test_ones_own_score_prunes_what_its_name_prunes(loaded, name, own, inverted):
     network, dense = tiny.network(loaded.prunable.model), loaded.prunable.dense
     batch, key = loaded.examples(0, per_class=2), keys.stream(0, 0, "score")
-    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean)
+    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean, inverted)
     pruned = [
         scoring.pruned(
-            loaded.score(score, inverted=inverted),
+            loaded.score(score),
             scoring.parts(score),
             dense,
             given,

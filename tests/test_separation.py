@@ -463,7 +463,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
 
 def drawn(experiment, seed=0):
     """Return a network as if trained: drawn anew."""
-    return jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(seed)))
+    return jax.device_get(experiment.prunable.draw(jax.random.key(seed)))
 
 
 def measured(made, experiment, mask):
