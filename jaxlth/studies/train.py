@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxlth import distributed, masks
-from jaxlth.data import Dataset, StreamConfig, Streamed
+from jaxlth.data import Dataset, StreamConfig, Streamed, packing
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit, optimizers
@@ -114,7 +114,7 @@ class DeviceDataset:
 
     def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
         if isinstance(self.dataset, Dataset):
-            return layout.share(self.dataset)
+            return layout.share(packing.pack_dataset(self.dataset))
         mean, std = layout.share((self.dataset.mean, self.dataset.std))
         return self.dataset._replace(mean=mean, std=std)
 
