@@ -1,167 +1,213 @@
-"""What the TPU's compiler made of a program: its loops, cycles and copies, read from its text.
+"""The programs of studies, compiled for TPUs that are not there.
 
-The compiler writes its estimate of cycles beside most instructions of a program. Ratios between
-large fusions hold to about 30 %, copies and small loops to a factor of 2 to 5; sorts, some gathers
-and the exchange between chips have no estimate and count for nothing here.
+    pip install 'jaxlth[tpu]'      # for the TPU's compiler, libtpu: no TPU is needed
+
+An experiment here has the shapes of a data set and no examples. What a job would run is lowered
+from these shapes, by the functions that the job calls, and compiled for one of SLICES.
 """
 
 import dataclasses
-import functools
-import re
-from collections.abc import Iterator
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
 
-HEADER = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
-OPCODE = re.compile(r"(?:^|[\s)}\]])([a-z][a-z0-9\-]*)\(")
-CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
-CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
-BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-CALLERS = ("while", "call", "conditional", "async-start")
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-HOST = ("infeed", "outfeed", "send", "recv")
-SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "s32": 4, "u32": 4, "f32": 4}
+import numpy as np
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the compiler is asked for by name below
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask what it is
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several processes may compile
 
-@dataclasses.dataclass(frozen=True)
-class Instruction:
-    """A line of a program."""
+import hlo
+import jax
+from jax.experimental import topologies
 
-    result: str  # type and layout
-    opcode: str
-    text: str
-
-    @property
-    def cycles(self) -> int:
-        """The compiler's estimate; 0 where it gives none."""
-        match = CYCLES.search(self.text)
-        return int(match[1]) if match else 0
-
-    @property
-    def called(self) -> list[str]:
-        """The computations that it runs, those within a fusion left out."""
-        if self.opcode not in CALLERS:
-            return []
-        branches = BRANCHES.search(self.text)
-        names = branches[1].replace("%", "").split(", ") if branches else []
-        return [*names, *CALLED.findall(self.text)]
-
-    @property
-    def operation(self) -> str:
-        """The opcode, without the suffix of operations that run beside others."""
-        return self.opcode.removesuffix("-start").removesuffix("-done")
-
-    @property
-    def size(self) -> int:
-        """The bytes of its result, the padding of tiles left out; 0 of several results."""
-        match = re.match(r"(\w+)\[([\d,]*)\]", self.result)
-        if match is None or match[1] not in SIZES:
-            return 0
-        size = SIZES[match[1]]
-        for length in filter(None, match[2].split(",")):
-            size *= int(length)
-        return size
+from jaxlth import keys, masks, models, supermasks
+from jaxlth.data import Dataset, Info, Split
+from jaxlth.studies import scoring
+from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.prunable import prunable_model
+from jaxlth.studies.train import CompiledTraining, DeviceDataset
+from jaxlth.training import evaluation
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
-    """A loop, and the computation that it repeats."""
+class Slice:
+    """A slice of TPUs as the compiler knows it; numbers are of one device.
 
-    trips: int | None
-    body: str
-    depth: int  # of loops of unknown length around it
-
-
-class Program:
-    """A compiled program.
-
-    Args:
-      text: of the compiled module, `compiled.as_text()`.
-
-    Example:
-      >>> text = '''HloModule example
-      ... %body (x: f32[8]) -> f32[8] {
-      ...   ROOT %y = f32[8]{0} fusion(%x), calls=%f, backend_config={"estimated_cycles":"7"}
-      ... }
-      ... ENTRY %main (x: f32[8]) -> f32[8] {
-      ...   ROOT %w = f32[8]{0} while(%x), body=%body, x={"known_trip_count":{"n":"5"}}
-      ... }'''
-      >>> Program(text).cycles()
-      35
+    A device is a chip; so it is on a v4, whose two cores work as one.
     """
 
-    def __init__(self, text: str) -> None:
-        self.computations: dict[str, list[Instruction]] = {}
-        self.entry = ""
-        lines: list[Instruction] = []
-        self.aliases = text.partition("\n")[0].count("-alias)")
-        for line in text.splitlines():
-            if header := HEADER.match(line):
-                lines = self.computations.setdefault(header[1], [])
-                self.entry = header[1] if line.startswith("ENTRY") else self.entry
-            elif match := INSTRUCTION.match(line):
-                lines.append(_instruction(match[2]))
+    topology: str
+    devices: int
+    hertz: float  # of the clock that cycles are counted by
+    flops: float  # peak, of bfloat16 products
+    memory: int  # bytes
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def instructions(self, name: str = "") -> Iterator[Instruction]:
-        """Yield the instructions of a computation, of the whole program by default, and its calls'.
 
-        Args:
-          name: of the computation, such as the body of a loop.
-        """
-        for instruction in self.computations[name or self.entry]:
-            yield instruction
-            for called in instruction.called:
-                yield from self.instructions(called)
+GIB = 2**30
+SLICES = {
+    "v5e-1": Slice("v5e:2x4", 1, 1.5e9, 197e12, 16 * GIB),
+    "v5e-8": Slice("v5e:2x4", 8, 1.5e9, 197e12, 16 * GIB),
+    "v5e-16": Slice("v5e:4x4", 16, 1.5e9, 197e12, 16 * GIB),
+    "v4-8": Slice("v4:2x2x1", 4, 1.05e9, 275e12, 32 * GIB, {"chip_config_name": "megacore"}),
+    "v6e-8": Slice("v6e:2x4", 8, 1.75e9, 918e12, 32 * GIB),
+}
 
-    def loops(self, name: str = "", depth: int = 0) -> Iterator[Loop]:
-        """Yield the loops within a computation, outer ones first."""
-        for instruction in self.computations[name or self.entry]:
-            for called in instruction.called:
-                inner = depth
-                if instruction.opcode == "while":
-                    loop = Loop(self._trips(instruction), called, depth)
-                    yield loop
-                    inner = depth + (loop.trips is None)
-                yield from self.loops(called, inner)
+SHAPES = {"mnist": ((28, 28, 1), 60_000, 10_000), "cifar10": ((32, 32, 3), 50_000, 10_000)}
+CLASSES = 10
 
-    def steps(self) -> str:
-        """Return the body of the loop of training steps: the innermost one of unknown length.
 
-        Raises:
-          ValueError: no loop has an unknown length.
-        """
-        unknown = [loop for loop in self.loops() if loop.trips is None]
-        if not unknown:
-            raise ValueError("The program has no loop of unknown length.")
-        return max(unknown, key=lambda loop: loop.depth).body
+def is_installed() -> bool:
+    """Return whether the TPU's compiler is here."""
+    return importlib.util.find_spec("libtpu") is not None
 
-    @functools.cache  # noqa: B019  a program lives as long as its numbers are asked for
-    def cycles(self, name: str = "") -> int:
-        """Return the cycles of a computation; loops of unknown length count as run once."""
-        total = 0
-        for instruction in self.computations[name or self.entry]:
-            trips = self._trips(instruction) if instruction.opcode == "while" else 1
-            total += instruction.cycles
-            total += (trips or 1) * sum(map(self.cycles, instruction.called))
-        return total
 
-    def _trips(self, loop: Instruction) -> int | None:
-        """Return how often a loop runs; None where only running it tells."""
-        if match := TRIPS.search(loop.text):
-            return int(match[1])
-        condition = re.search(r"condition=%?([\w.\-]+)", loop.text)
-        assert condition is not None, loop.text
-        lines = self.computations[condition[1]]
-        bounds = [line.text for line in lines if line.opcode == "constant"]
-        counts = lines[-1].opcode == "compare" and "direction=LT" in lines[-1].text
-        if len(bounds) != 1 or not counts:
+def devices(name: str) -> tuple[Any, ...]:
+    """Return the devices of a slice."""
+    config = SLICES[name]
+    description = topologies.get_topology_desc(
+        platform="tpu", topology_name=config.topology, **config.options
+    )
+    return tuple(description.devices[: config.devices])
+
+
+def experiment(config: Any) -> LoadedExperiment:
+    """Return the experiment of a config on data of the right shapes, which are no arrays."""
+    shape, train, test = SHAPES[config.data.name]
+    held_out = round(train * config.data.validation)
+    counts = train - held_out, held_out, test
+
+    def split(count: int) -> Split | None:
+        if not count:
             return None
-        bound = re.search(r"constant\((\d+)\)", bounds[0])
-        return int(bound[1]) if bound else None
+        images = jax.ShapeDtypeStruct((count, *shape), np.uint8)
+        return Split(images, jax.ShapeDtypeStruct((count,), np.int32))  # type: ignore[arg-type]
+
+    level = jax.ShapeDtypeStruct(shape[-1:], np.float32)
+    dataset = Dataset(*map(split, counts), level, level)  # type: ignore[arg-type]
+    info = Info(
+        name=config.data.name,
+        classes=CLASSES,
+        shape=shape,
+        train=counts[0],
+        validation=counts[1],
+        test=counts[2],
+        example=models.example(config.model.name, shape),
+    )
+    network = prunable_model(config, shape=shape, classes=CLASSES)
+    return LoadedExperiment(network, info, DeviceDataset(dataset))
 
 
-def _instruction(text: str) -> Instruction:
-    """Return an instruction from what stands behind its name."""
-    match = OPCODE.search(text)
-    assert match is not None, text
-    return Instruction(text[: match.start(1)].strip(), match[1], text)
+def with_supermask(loaded: LoadedExperiment, rule: supermasks.SupermaskConfig) -> LoadedExperiment:
+    """Return an experiment with scores in place of weights, as `train_supermasks` trains them."""
+    inner = loaded.prunable
+    steps = loaded.plan(1.0).steps
+    model = supermasks.wrap(inner.model, rule, steps=steps, prunable=masks.dense)
+    like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
+    own = dataclasses.replace(inner, model=model, like=like, dense=masks.dense(like.params))
+    return dataclasses.replace(loaded, prunable=own)
+
+
+class Programs:
+    """The programs of a training, for so many networks on some devices.
+
+    Args:
+      loaded: the experiment, of shapes.
+      training: how its networks are trained.
+      networks: how many train together.
+      on: devices, such as those of a slice.
+    """
+
+    def __init__(
+        self, loaded: LoadedExperiment, training: CompiledTraining, networks: int, on: Any
+    ) -> None:
+        self.experiment, self.layout = loaded, training.layout(networks, devices=on)
+        self._compiled = training.compiled(self.layout)
+        network = loaded.prunable.like
+        mask = loaded.prunable.dense
+        state = jax.eval_shape(training.trainer.start, network, mask)
+        self.state_leaves = len(jax.tree.leaves(state))
+        self._placed = self._shapes((state, mask, _key()), placed=True)
+        sent = lambda dataset: DeviceDataset(dataset).packed  # noqa: E731
+        dataset = jax.eval_shape(sent, loaded.device_data.dataset)
+        self.dataset = self._shapes(dataset)
+        self._step = self._shapes(jax.ShapeDtypeStruct((), np.int32))
+
+    def advance(self) -> Any:
+        """Return the program that trains, compiled."""
+        state, mask, key = self._placed
+        program = self._compiled.advance
+        return _compiled(program, state, mask, self.dataset, key, self._step, self._step)
+
+    def measure(self) -> Any:
+        """Return the program that evaluates in the course of training, compiled."""
+        state, mask, _ = self._placed
+        program = self._compiled.measure
+        return _compiled(program, state, mask, self.dataset, self._step, self._step)
+
+    def line(self) -> Any:
+        """Return the program that evaluates points of a line on the test split, compiled."""
+        classifier = self.experiment.classifier
+
+        def sums(trees: Any, batch: Any, mean_std: Any) -> Any:
+            return evaluation.metric_sums(classifier, *trees, batch, mean_std)
+
+        state, mask, _ = self._placed
+        mean_std = self.dataset.mean, self.dataset.std
+        program = self._compiled.make_sums(sums)
+        return _compiled(program, (state.network, mask), self.dataset.test, mean_std)
+
+    def _shapes(self, tree: Any, *, placed: bool = False) -> Any:
+        """Return shapes as arguments of a program: of each network if placed, else shared."""
+        on = self.layout.devices
+        leading = (len(on), self.layout.per_device) if placed else ()
+        return on_device(tree, on[0] if len(on) == 1 else None, leading)
+
+
+def selection(loaded: LoadedExperiment, device: Any) -> Any:
+    """Return the program that prunes the least weights of a network, compiled."""
+    tree = on_device((loaded.prunable.like.params, loaded.prunable.dense), device)
+    keep = on_device(jax.ShapeDtypeStruct((), np.int32), device)
+
+    def select(params: Any, mask: Any, keep: Any) -> Any:
+        return loaded.prunable.by_magnitude(params, mask, keep)
+
+    return _compiled(jax.jit(select), *tree, keep)
+
+
+def score(loaded: LoadedExperiment, name: str, device: Any, *, per_class: int = 10) -> Any:
+    """Return the program of a score of weights by gradients, compiled."""
+    network, count = loaded.prunable.like, per_class * CLASSES
+    example = loaded.info.example
+    batch = (
+        jax.ShapeDtypeStruct((count, *example.shape), example.dtype),
+        jax.ShapeDtypeStruct((count,), np.int32),
+    )
+    mean = jax.ShapeDtypeStruct((1, *example.shape), example.dtype)
+    given = scoring.ScoreInputs(network, network.params, batch, _key(), mean)
+    tree = on_device((loaded.prunable.dense, given), device)
+    return _compiled(jax.jit(loaded.score(name)), *tree)
+
+
+def on_device(tree: Any, device: Any, leading: tuple[int, ...] = ()) -> Any:
+    """Return shapes of arrays on a device, or on none in particular."""
+    sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype, sharding=sharding),
+        tree,
+    )
+
+
+def text_of(compiled: Any) -> hlo.Program:
+    """Return what the compiler says of a program."""
+    return hlo.Program(compiled.as_text())
+
+
+def _key() -> Any:
+    return jax.eval_shape(lambda: keys.stream(0, 0, "order"))
+
+
+def _compiled(program: Callable[..., Any], *arguments: Any) -> Any:
+    return program.lower(*arguments).compile()  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxlth.data.memory import Dataset
 from jaxlth.data.sources import Split

@@ -112,9 +112,15 @@ class DeviceDataset:
             self._shared[layout.devices] = self._sent(layout)
         return self._shared[layout.devices]
 
+    @property
+    def packed(self) -> Dataset | Streamed:
+        """The data set as it is sent: examples in memory are rows."""
+        in_memory = isinstance(self.dataset, Dataset)
+        return packing.pack_dataset(self.dataset) if in_memory else self.dataset
+
     def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
         if isinstance(self.dataset, Dataset):
-            return layout.share(packing.pack_dataset(self.dataset))
+            return layout.share(self.packed)
         mean, std = layout.share((self.dataset.mean, self.dataset.std))
         return self.dataset._replace(mean=mean, std=std)
 
