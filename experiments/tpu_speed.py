@@ -3,7 +3,7 @@
 Claim: a training step of ResNet-20 on CIFAR-10 takes at most 1.5 ms on a chip of a v5e.
 
     pip install 'jaxlth[tpu]'              # for its compiler: no TPU is needed
-    python experiments/tpu_speed.py        # half an hour on two cores; each row is printed when made
+    python experiments/tpu_speed.py        # an hour on two cores; rows are printed one by one
 
 A row is a benchmark on a slice. The program that a job would run there is compiled; the compiler's
 cycles of a step and of an evaluation, times their numbers, give the hours of the benchmark's whole
