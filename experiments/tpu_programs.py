@@ -6,10 +6,11 @@ An experiment here has the shapes of a data set and no examples. What a job woul
 from these shapes, by the functions that the job calls, and compiled for one of SLICES.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # several processes ma
 import hlo
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 
 from jaxlth import keys, masks, models, supermasks
 from jaxlth.data import Dataset, Info, Split
@@ -210,4 +212,19 @@ def _key() -> Any:
 
 
 def _compiled(program: Callable[..., Any], *arguments: Any) -> Any:
-    return program.lower(*arguments).compile()  # type: ignore[attr-defined]
+    lowered = program.lower(*arguments)  # type: ignore[attr-defined]
+    with uncached():
+        return lowered.compile()
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """Compile without JAX's cache on disk, which writes programs for TPUs and cannot read them."""
+    enabled = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    try:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()

@@ -18,6 +18,8 @@ from jaxlth.training.train import Trainer
 
 MULTI_EVAL_COUNT = 64  # evaluations that one call of `multi_eval_loop` makes at most
 
+TILE = 8  # rows that a TPU holds together
+
 
 def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
     """Return functions that are one program each.
@@ -37,9 +39,10 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
 
     def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
         def sums(trees: Any, split: Split, mean_std: Any) -> Any:
-            size = max(1, evaluation.SCANNED_BATCH // layout.per_device)
             return evaluation.sum_over_split(
-                lambda batch: batch_sums(trees, batch, mean_std), split, size=size
+                lambda batch: batch_sums(trees, batch, mean_std),
+                split,
+                size=_batch_size(layout.per_device),
             )
 
         return layout.map(sums, (0, None, None))
@@ -54,6 +57,19 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
         train_subset=train_subset,
         make_sums=make_sums,
     )
+
+
+def _batch_size(networks: int) -> int:
+    """Return the examples that so many networks side by side are evaluated on at once.
+
+    A TPU holds rows in tiles of eight: batches of other sizes would be moved to tiles of their own.
+
+    Example:
+      >>> _batch_size(1), _batch_size(30), _batch_size(500)
+      (2000, 64, 4)
+    """
+    size = max(1, evaluation.SCANNED_BATCH // networks)
+    return size - size % TILE if size > TILE else size
 
 
 def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:
