@@ -47,6 +47,11 @@ class Slice:
     memory: int  # bytes
     options: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def chip(self) -> str:
+        """The kind of chip, such as "v5e"."""
+        return self.topology.partition(":")[0]
+
 
 GIB = 2**30
 SLICES = {

@@ -85,7 +85,7 @@ def cells(
     levels = config.levels if levels is None else levels
     loaded = tpu_programs.experiment(side_by_side(config, networks_per_device))
     layout = loaded.compile_training().layout(count, devices=on)
-    cost = compiled(benchmark, SLICES[name].topology, layout.per_device)
+    cost = compiled(benchmark, SLICES[name].chip, layout.per_device)
     plan, hertz = loaded.plan(1.0), SLICES[name].hertz
     seconds = (plan.steps * cost.step + len(plan.evaluations) * cost.evaluation) / hertz
     groups = math.ceil(count / layout.size)
@@ -119,9 +119,9 @@ def side_by_side(config: Any, networks_per_device: int | None) -> Any:
 
 
 @functools.cache
-def compiled(benchmark: str, topology: str, per_device: int) -> Cost:
+def compiled(benchmark: str, chip: str, per_device: int) -> Cost:
     """Return the cost of so many networks on one device, which is that on each of several."""
-    name = next(name for name, each in SLICES.items() if each.topology == topology)
+    name = next(name for name, each in SLICES.items() if each.chip == chip)
     loaded = tpu_programs.experiment(side_by_side(BENCHMARKS[benchmark], per_device))
     on = tpu_programs.devices(name)[:1]
     programs = tpu_programs.Programs(loaded, loaded.compile_training(), per_device, on)

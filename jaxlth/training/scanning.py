@@ -19,6 +19,7 @@ from jaxlth.training.train import Trainer
 MULTI_EVAL_COUNT = 64  # evaluations that one call of `multi_eval_loop` makes at most
 
 TILE = 8  # rows that a TPU holds together
+LEAST_BATCH = 256  # examples that each of many networks side by side is evaluated on at once
 
 
 def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
@@ -62,14 +63,15 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
 def _batch_size(networks: int) -> int:
     """Return the examples that so many networks side by side are evaluated on at once.
 
-    A TPU holds rows in tiles of eight: batches of other sizes would be moved to tiles of their own.
+    The weights of all networks are read for each batch: the fewer batches, the faster. A TPU holds
+    rows in tiles of eight, and would move batches of other sizes to tiles of their own.
 
     Example:
-      >>> _batch_size(1), _batch_size(30), _batch_size(500)
-      (2000, 64, 4)
+      >>> _batch_size(1), _batch_size(3), _batch_size(30)
+      (2000, 664, 256)
     """
-    size = max(1, evaluation.SCANNED_BATCH // networks)
-    return size - size % TILE if size > TILE else size
+    size = max(LEAST_BATCH, evaluation.SCANNED_BATCH // networks)
+    return size - size % TILE
 
 
 def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:
