@@ -100,6 +100,7 @@ class LoadedExperiment:
             train_examples=config.training.train_examples,
             split=config.training.data_parallel,
             networks_per_device=config.training.networks_per_device,
+            name=config.model.name,
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
         )
