@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import masks, prune, topk, trees
+from jaxlth import masks, prune, trees
+from jaxlth.trees import topk
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {

@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, prune, scores, settings, topk, trees
+from jaxlth import masks, prune, scores, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores
+from jaxlth.trees import topk
 
 
 class ScoreInputs(NamedTuple):

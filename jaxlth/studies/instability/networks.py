@@ -10,7 +10,7 @@ from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.studies import controls, scoring
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.imp.run import by_magnitude
+from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability.config import (
     DENSE,

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxlth import masks, prune, settings, trees
 from jaxlth.studies import scoring
-from jaxlth.studies.imp.run import by_magnitude
+from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork, keep_by_level
 from jaxlth.studies.separation.config import SeparationConfig, imp
