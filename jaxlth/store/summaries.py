@@ -1,4 +1,4 @@
-"""The runs in a folder or at a bucket, and how far each is."""
+"""Summaries of the runs in a folder or at a bucket: how far each is."""
 
 import contextlib
 import os
