@@ -20,7 +20,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
 from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
-from jaxlth.studies import STUDIES, method_figures, method_summary, scoring
+from jaxlth.studies import STUDIES, method_figures, method_summary, score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -51,8 +51,8 @@ SCHEDULES = (
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 REPEATED = ("snip", "grasp", "synflow", "synflow+snip")  # other scores once weights are pruned
 BY_SHAPE = ("erdos-renyi", "erdos-renyi-kernel")  # smart-ratio is for convolutions
-NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)
-UPFRONT = [score for score in scoring.SCORES if score not in NOT_UPFRONT]
+NOT_UPFRONT = (*score_names.BEFORE_AND_AFTER, *score_names.AT_RANDOM)
+UPFRONT = [score for score in score_names.SCORES if score not in NOT_UPFRONT]
 
 
 def config(**others):
@@ -157,7 +157,7 @@ def check_contract(made, settings, methods):
                 continue
             if method.schedule in ITERATIVE:
                 assert inside(start.mask, kept_before(made, made.place(keep, method), method))
-            elif method.schedule != "before-rounds" and method.score not in scoring.AT_RANDOM:
+            elif method.schedule != "before-rounds" and method.score not in score_names.AT_RANDOM:
                 assert before is None or inside(start.mask, before), method
             before = start.mask
 
@@ -194,7 +194,7 @@ def test_every_score_schedule_and_control_keeps_what_it_promises(scope, scores):
 
 def test_criteria_of_zhou_score_what_training_changed():
     settings = config(
-        scores=scoring.BEFORE_AND_AFTER,
+        scores=score_names.BEFORE_AND_AFTER,
         schedules=TRAINED,
         controls=CONTROLS,
         densities=(0.3, 0.1),
@@ -295,7 +295,7 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
     key = keys.stream(settings.seed, 0, "score")
     last = scoring.pruned(
         watched,
-        scoring.parts(name),
+        score_names.parts(name),
         experiment.prunable.dense,
         scoring.ScoreInputs(network, network.params, batch, key),
         keep=made.keep(0.1, Method(name, "before-rounds")),
@@ -343,7 +343,9 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
         schedules=SCHEDULES,
         controls=CONTROLS,
     )
-    by_shape = dataclasses.replace(settings, scores=scoring.AT_RANDOM, schedules=("before-once",))
+    by_shape = dataclasses.replace(
+        settings, scores=score_names.AT_RANDOM, schedules=("before-once",)
+    )
     methods = [*all_methods(settings), *all_methods(by_shape)]
     check_contract(job(settings), settings, methods)
 

@@ -8,7 +8,7 @@ import pytest
 from jaxlth import masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig, Network
-from jaxlth.studies import scoring
+from jaxlth.studies import score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prune_early import run as prune_early
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
@@ -79,7 +79,7 @@ def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
     dense, given = experiment.prunable.dense, known_of(experiment)
     options = {"keep": 100, "rounds": 1, "spacing": "linear"}
     with pytest.raises(ValueError, match="may be too large"):
-        scoring.pruned(experiment.score(stack), scoring.parts(stack), dense, given, **options)
+        scoring.pruned(experiment.score(stack), score_names.parts(stack), dense, given, **options)
 
 
 def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):

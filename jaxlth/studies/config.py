@@ -10,7 +10,7 @@ from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
-from jaxlth.studies import scoring
+from jaxlth.studies import score_names
 from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
@@ -83,7 +83,7 @@ class StudyConfig:
         for field in self.score_fields:
             value = getattr(self, field)
             for score in (value,) if isinstance(value, str) else value:
-                names += scoring.split(score)
+                names += score_names.split(score)
         return tuple(dict.fromkeys(names))
 
     def check_effects(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxlth import masks
-from jaxlth.studies import scoring
+from jaxlth.studies import score_names, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork
@@ -24,10 +24,10 @@ def prune_rule(lab: Lab) -> Prune:
 def by_score(lab: Lab) -> Prune:
     """Return the function that prunes a trained network by the score that the config names."""
     experiment, config = lab.experiment, lab.config
-    names = scoring.parts(config.score)
+    names = score_names.parts(config.score)
     score = functools.cache(lambda: experiment.score(config.score))  # not built by who reads a run
     examples = functools.cache(functools.partial(experiment.examples, per_class=config.per_class))
-    sees = not {*names}.isdisjoint(scoring.SEES_DATA) or bool(scoring.batch_readers(names))
+    sees = not {*names}.isdisjoint(score_names.SEES_DATA) or bool(score_names.batch_readers(names))
 
     def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
         batch: Any = examples(trained.replicate) if sees else None
@@ -44,7 +44,7 @@ def by_score(lab: Lab) -> Prune:
             trained.mask,
             score_inputs,
             keep=keep,
-            rounds=max(map(scoring.published_rounds, names)),
+            rounds=max(map(score_names.published_rounds, names)),
             spacing="exponential",
         )
 
