@@ -37,8 +37,8 @@ def test_a_small_image_is_convolved_as_by_xla_and_so_are_gradients(image, kernel
     outputs, own_pull = jax.vjp(own, images, weights)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     close(outputs, wanted)
-    slopes = jnp.asarray(rng.normal(size=wanted.shape), jnp.float32)
-    jax.tree.map(close, own_pull(slopes), pull(slopes))
+    cotangents = jnp.asarray(rng.normal(size=wanted.shape), jnp.float32)
+    jax.tree.map(close, own_pull(cotangents), pull(cotangents))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])

@@ -111,12 +111,12 @@ def test_removing_a_little_of_a_weight_changes_the_gradients_norm_as_grasp_says(
         return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient))
 
     for at in [(0, 0), (3, 4), (1, 2)]:
-        norms = []
+        squared_norms = []
         for by in (epsilon, -epsilon):
             moved = jax.tree.map(np.array, params)
             moved["w0"][at] *= 1 - by
-            norms.append(squared(moved))
-        lost = (norms[1] - norms[0]) / (2 * epsilon)  # Frankle 2023, equation 5.3
+            squared_norms.append(squared(moved))
+        lost = (squared_norms[1] - squared_norms[0]) / (2 * epsilon)  # Frankle 2023, equation 5.3
         np.testing.assert_allclose(2 * weight_scores["w0"][at], lost, rtol=1e-5)
 
 

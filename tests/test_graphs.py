@@ -374,8 +374,8 @@ def test_training_compact_or_masked_is_the_same():
 
     def trained(params, mask, inputs):
         def step(_, params):
-            slopes = jax.grad(loss)(params, mask, inputs)
-            return jax.tree.map(lambda w, g: w - 0.1 * g, params, slopes)
+            grads = jax.grad(loss)(params, mask, inputs)
+            return jax.tree.map(lambda w, g: w - 0.1 * g, params, grads)
 
         return jax.device_get(jax.lax.fori_loop(0, 100, step, masks.apply(params, mask)))
 

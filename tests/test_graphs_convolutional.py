@@ -153,9 +153,9 @@ def test_a_wiring_has_the_prunable_kernels_and_all_batch_norm(config):
     like = jax.eval_shape(model.init, jax.random.key(0))
     wiring = models.wiring(config)
     assert sorted(graphs.kernels(wiring)) == sorted(trees.names(masks.dense(like.params)))
-    norms = [Incoming(*each).norm for incoming in wiring for each in incoming]
+    norm_names = [Incoming(*each).norm for incoming in wiring for each in incoming]
     statistics = {name.rpartition("/")[0] for name in trees.names(like.stats)}
-    assert sorted(filter(None, norms)) == sorted(statistics)
+    assert sorted(filter(None, norm_names)) == sorted(statistics)
     widths = wirings.widths(like.params, wiring)
     assert widths[0] == (3 if model.convolutional else 3 * 32 * 32)
     assert widths[-1] == 7
@@ -176,7 +176,7 @@ def test_categories_are_what_gradients_show(small, name):
     positive = jax.tree.map(lambda leaf: np.abs(leaf) + np.float32(0.1), network)
 
     @jax.jit
-    def slopes(network, inputs):
+    def grads(network, inputs):
         def total(params):
             return net.model.apply(Network(params, network.stats), inputs, False)[0].sum()
 
@@ -193,7 +193,7 @@ def test_categories_are_what_gradients_show(small, name):
             lambda path, leaf: leaf * 0 if trees.name(path).endswith("mean") else leaf,
             positive.stats,
         )
-        slope = trees.named(slopes(Network(params, stats), inputs))
+        slope = trees.named(grads(Network(params, stats), inputs))
         kept = trees.named(mask)
         for kernel, weights in zip(graphs.kernels(net.wiring), categorized.weights, strict=True):
             pixels = tuple(range(weights.ndim - 2))
@@ -260,7 +260,7 @@ def test_a_compact_network_has_the_same_slopes_and_statistics_in_training(small,
     network, mask = net.draw(1)
     less = graphs.compact(network.params, mask, fold=False, wiring=net.wiring, stats=network.stats)
 
-    def slopes(model, network, mask, inputs):
+    def grads(model, network, mask, inputs):
         def loss(params):
             masked = Network(masks.apply(params, mask), network.stats)
             logits, stats = model.apply(masked, inputs, True)
@@ -268,9 +268,9 @@ def test_a_compact_network_has_the_same_slopes_and_statistics_in_training(small,
 
         return jax.jit(jax.grad(loss, has_aux=True))(network.params)
 
-    whole, stats = slopes(net.model, network, mask, inputs)
+    whole, stats = grads(net.model, network, mask, inputs)
     small_network = Network(less.params, less.stats)
-    part, part_stats = slopes(net.fits, small_network, less.mask, inputs[..., less.units[0]])
+    part, part_stats = grads(net.fits, small_network, less.mask, inputs[..., less.units[0]])
     full = graphs.expand(part, whole, mask, less.units, wiring=net.wiring)
     for leaf, other in zip(jax.tree.leaves(full), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-5)

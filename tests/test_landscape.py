@@ -130,8 +130,8 @@ def quadrants(count, *, seed):
 
 def test_a_permuted_copy_is_as_good_and_lies_beyond_a_barrier():
     model = tiny.model(16)
-    norms = np.zeros(1, np.float32), np.ones(1, np.float32)
-    data = Dataset(quadrants(400, seed=0), None, quadrants(400, seed=1), *norms)
+    mean_std = np.zeros(1, np.float32), np.ones(1, np.float32)
+    data = Dataset(quadrants(400, seed=0), None, quadrants(400, seed=1), *mean_std)
     network = trained(model, data, steps=1500)
     order = np.random.default_rng(0).permutation(16)
     first, last = network.params["Dense_0"], network.params["Dense_1"]
@@ -180,9 +180,9 @@ def test_distances_under_a_mask_are_those_of_masked_weights():
 
 def test_sums_over_batches_are_the_distances_of_outputs(pair):
     model, data, a, b = pair
-    mask, norms = masks.dense(a.params), (data.mean, data.std)
+    mask, mean_std = masks.dense(a.params), (data.mean, data.std)
     differences = evaluation.disagreement(
-        evaluation.Classifier(model, normalize), (a, b), mask, data.test, norms
+        evaluation.Classifier(model, normalize), (a, b), mask, data.test, mean_std
     )
     inputs = normalize(jnp.asarray(data.test.images), data.mean, data.std)
     logits = [model.apply(network, inputs, False)[0] for network in (a, b)]
@@ -320,8 +320,8 @@ def test_distances_do_not_overflow_nor_vanish_and_equal_infinities_are_at_none()
     for scale in (1e-30, 1.0, 1e30):
         losses = np.array([3.0, 0.0]) * scale, np.array([0.0, 4.0]) * scale
         assert float(landscape.loss_l2_distance(*losses)) == pytest.approx(5 * scale, rel=1e-5)
-    wide = jnp.array([300.0, 0.0], jnp.float16), jnp.array([0.0, 400.0], jnp.float16)
-    assert float(landscape.loss_l2_distance(*wide)) == 500
+    losses = jnp.array([300.0, 0.0], jnp.float16), jnp.array([0.0, 400.0], jnp.float16)
+    assert float(landscape.loss_l2_distance(*losses)) == 500
 
 
 def test_leaves_without_elements_change_nothing():

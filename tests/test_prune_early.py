@@ -530,9 +530,9 @@ def test_a_run_has_every_ticket_once_with_its_columns(done):
 def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
     run = store.open_readonly(done[0])
     method = Method("snip", "iterative-once")
-    wide, narrow = (run.load(artifacts.ticket(d, method, 0), "mask") for d in (0.5, 0.2))
+    larger, narrow = (run.load(artifacts.ticket(d, method, 0), "mask") for d in (0.5, 0.2))
     between = run.load(artifacts.link(2, method, 0), "mask")
-    for outer, inner in ((wide, between), (between, narrow)):
+    for outer, inner in ((larger, between), (between, narrow)):
         assert inside(inner, outer)
     assert not run.has(artifacts.link(1, method, 0))  # at 50 % the ticket is the link
 

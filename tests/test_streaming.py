@@ -116,7 +116,7 @@ def end(history):
 
 def test_streamed_and_in_memory_training_give_the_same_losses(image_set, group, history, end):
     dataset = data.Dataset(*map(in_memory, image_set[:3]), image_set.mean, image_set.std)
-    trainer, norms, train = group.trainer, (image_set.mean, image_set.std), dataset.train
+    trainer, mean_std, train = group.trainer, (image_set.mean, image_set.std), dataset.train
     state, mask = group.starts[0], tiny.half(group.starts[0].network.params)
     update, measure = jax.jit(trainer.update), jax.jit(trainer.measure)
     order_key = tuple(jax.random.key_data(ORDER).tolist())
@@ -125,7 +125,7 @@ def test_streamed_and_in_memory_training_give_the_same_losses(image_set, group, 
         epoch, at = divmod(step, count // BATCH)
         rows = batches.order(order_key, epoch, count)[at * BATCH : (at + 1) * BATCH]
         batch = Split(train.images[rows], train.labels[rows])
-        state = update(state, mask, batch, norms, ORDER, np.int32(step))
+        state = update(state, mask, batch, mean_std, ORDER, np.int32(step))
         if step + 1 in PLAN.evaluations:
             state, measured = measure(state, mask, dataset, step + 1, last_eval_step)
             last_eval_step = step + 1
@@ -139,7 +139,7 @@ def test_streamed_and_in_memory_training_give_the_same_losses(image_set, group, 
     tiny.assert_same(kept[0], end[0].network)
     some = np.arange(5) * count // 5
     few = Split(train.images[some], train.labels[some])
-    wanted = trainer.evaluate(state.network, mask, few, *norms)
+    wanted = trainer.evaluate(state.network, mask, few, *mean_std)
     tiny.assert_close(on_train, jax.device_get(wanted), **TOLERANCE)
 
 

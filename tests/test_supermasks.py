@@ -146,8 +146,8 @@ def test_frozen_weights_do_not_change_by_a_bit_while_masks_are_trained(name):
 def test_what_is_found_is_an_ordinary_mask_of_its_density(name):
     config, _ = TRAININGS[name]
     within = MLP
-    *_, batches_read = training(name)
-    for mask in trees.unstack(batches_read):
+    *_, mask_trees = training(name)
+    for mask in trees.unstack(mask_trees):
         masks.check(drawn(within).params, mask)
         if config.method == "edge-popup":
             counts = {leaf: int(np.sum(keep)) for leaf, keep in trees.named(mask).items()}
