@@ -1,7 +1,7 @@
 """Where a study works: it draws, trains and reads the networks of one run."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -95,7 +95,7 @@ class Lab:
         compiled_training: CompiledTraining | None = None,
         device_data: DeviceDataset | None = None,
         *,
-        pending: int | Callable[[], Iterable[str]] = 0,
+        pending: Iterable[str] = (),
     ) -> Iterator[Progress]:
         """Train the networks that the run lacks, and store them.
 
@@ -103,17 +103,14 @@ class Lab:
           requests: the networks wanted.
           compiled_training: how they are trained; as the config says, if not given.
           device_data: on what; on all of the data, if not given.
-          pending: networks that the study trains after these, at most, for telling progress; or a
-            function that returns the artifacts that the run is to hold, as far as is known then.
+          pending: artifacts that the run is to hold, as far as is known, for telling progress.
         """
-        if callable(pending):
-            others = set(pending()) - {request.artifact for request in requests}
-            pending = sum(not self.run.has(name) for name in others)
+        others = set(pending) - {request.artifact for request in requests}
         yield from train_networks(
             self.run,
             requests,
             compiled_training or self.compiled_training,
             device_data or self.experiment.device_data,
-            num_pending=pending,
+            num_pending=sum(not self.run.has(name) for name in others),
             checkpoint_seconds=self._checkpoint_seconds,
         )

@@ -77,7 +77,7 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
         within = _wrapped(lab.experiment, rule)
         requests = [_request_mask(within, wanted, rule, replicate) for replicate in replicates]
         training = within.compile_training(change=functools.partial(supermasks.optimizer, rule))
-        yield from lab.train(requests, training, pending=lambda: units(config))
+        yield from lab.train(requests, training, pending=units(config))
     if config.finetune:
         again = _finetuned(lab.experiment)
         requests = [
@@ -86,7 +86,7 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
             for replicate in replicates
             if not _mask_diverged(lab.run, wanted, replicate)
         ]
-        yield from lab.train(requests, again.compile_training(), pending=lambda: units(config))
+        yield from lab.train(requests, again.compile_training(), pending=units(config))
     lab.expect(())
 
 
