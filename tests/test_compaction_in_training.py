@@ -96,6 +96,7 @@ def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, wort
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, worthwhile):
     config = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
     whole, experiment = finished_run(tmp_path / "whole", config)

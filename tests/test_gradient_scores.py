@@ -78,23 +78,27 @@ def test_snip_is_the_change_of_the_loss_by_finite_differences(pruned):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("pruned", [False, True])
-def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(pruned):
+@pytest.mark.parametrize(
+    ("pruned", "options", "temperature"), [(False, {"temperature": 3.0}, 3.0), (True, {}, 200.0)]
+)
+def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(
+    pruned, options, temperature
+):
     apply_fn, params = network()
     mask = some(params) if pruned else masks.dense(params)
-    weight_scores = scores.grasp(apply_fn, params, mask, batch(), temperature=3.0)
+    weight_scores = scores.grasp(apply_fn, params, mask, batch(), **options)
     weights = {name: params[name] for name in ("w0", "w1")}
     flat, unravel = flatten_util.ravel_pytree(weights)
     inputs, labels = batch()
 
     def loss(flat):
         masked = masks.apply(params | unravel(flat), mask)
-        logits = apply_fn(masked, inputs) / 3.0
+        logits = apply_fn(masked, inputs) / temperature
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
 
     wanted = unravel(flat * (jax.hessian(loss)(flat) @ jax.grad(loss)(flat)))
     for name, each in wanted.items():
-        np.testing.assert_allclose(weight_scores[name], each, rtol=1e-9, atol=1e-14)
+        np.testing.assert_allclose(weight_scores[name], each, rtol=1e-9, atol=1e-14 / temperature)
     assert any(np.any(weight_scores[name] < 0) for name in wanted)
 
 

@@ -472,7 +472,7 @@ def test_estimated_statistics_are_those_of_training_examples():
     )
     experiment = instability.prepare(settings)
     line = LineEvaluator(experiment, experiment.compile_training(), points=2, estimate=True)
-    network = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(0)))
+    network = jax.device_get(experiment.prunable.draw(jax.random.key(0)))
     group = line._single
     placed = group.layout.place([network]), group.layout.place([experiment.prunable.dense])
     (stats,) = group.layout.take(group.estimated(*placed).stats, 1)

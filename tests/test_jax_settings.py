@@ -293,10 +293,8 @@ def stored(tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name == "imp" else pytest.mark.slow) for name in COMMANDS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
 def test_commands_store_the_same_bits_under_all_checks_at_once(name, stored, tmp_path):
     wanted = stored(name)
     assert wanted

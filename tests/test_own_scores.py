@@ -130,10 +130,10 @@ def mask_of(results, artifact):
 def test_ones_own_score_prunes_what_its_name_prunes(loaded, name, own, inverted):
     network, dense = tiny.network(loaded.prunable.model), loaded.prunable.dense
     batch, key = loaded.examples(0, per_class=2), keys.stream(0, 0, "score")
-    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean)
+    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean, inverted)
     pruned = [
         scoring.pruned(
-            loaded.score(score, inverted=inverted),
+            loaded.score(score),
             score_names.parts(score),
             dense,
             given,
@@ -187,6 +187,7 @@ def test_prune_early_by_ones_own_magnitude_finds_its_masks(experiment, tmp_path)
     assert "snip+own-magnitude-before-once" in results.summary()
 
 
+@pytest.mark.slow
 def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path):
     results = run(
         studies.instability,
@@ -208,6 +209,7 @@ def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path)
     assert not tiny.same(*twins[1:])
 
 
+@pytest.mark.slow
 def test_separation_prunes_by_ones_own_score_which_sees_no_examples(tmp_path, file):
     words = ["separation", "--model", "mlp", "--hidden", "8", "8", "--epochs", "1", "--levels", "1"]
     words += ["--batch-size", "50", "--replicates", "1", "--stop", "never", "--prune-fraction"]

@@ -176,7 +176,9 @@ def inside(inner, outer):
 @pytest.mark.parametrize(
     ("scope", "scores"),
     [
-        ("global", (*UPFRONT, "grasp+magnitude", "synflow+snip")),
+        pytest.param(
+            "global", (*UPFRONT, "grasp+magnitude", "synflow+snip"), marks=pytest.mark.slow
+        ),
         ("layerwise", ("random", "snip", "synflow")),
     ],
     ids=["global", "layerwise"],
@@ -212,6 +214,7 @@ def test_layers_by_shape_are_random_within_and_exact():
     check_contract(job(settings), settings, all_methods(settings))
 
 
+@pytest.mark.slow
 def test_every_stack_of_two_scores_keeps_what_it_promises():
     pairs = list(itertools.product(FOUR, FOUR))
     settings = config(

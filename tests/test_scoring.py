@@ -45,7 +45,7 @@ def mask_of(experiment, score, given):
 
 
 def known_of(experiment):
-    network = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(1)))
+    network = jax.device_get(experiment.prunable.draw(jax.random.key(1)))
     batch = experiment.examples(0, per_class=2)
     return scoring.ScoreInputs(network, network.params, batch, jax.random.key(0), experiment.mean)
 

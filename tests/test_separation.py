@@ -463,7 +463,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys):
 
 def drawn(experiment, seed=0):
     """Return a network as if trained: drawn anew."""
-    return jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(seed)))
+    return jax.device_get(experiment.prunable.draw(jax.random.key(seed)))
 
 
 def measured(made, experiment, mask):
@@ -594,6 +594,7 @@ def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
 # Several tasks, and unequal ones.
 
 
+@pytest.mark.slow
 def test_three_tasks_fall_apart(tmp_path):
     config = change(on(LINEAR, "moons+moons+moons"), counts=(6, 5), replicates=1)
     experiment, run = finished_run(tmp_path, config)
@@ -620,6 +621,7 @@ def test_tasks_have_names_of_their_own(dataset, expected):
     assert task_names(dataset) == expected
 
 
+@pytest.mark.slow
 def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
     """A moon beside images of three pixels in ten classes, by which of them is the brightest."""
     folder = tmp_path / "mnist"

@@ -395,6 +395,7 @@ def test_a_mistake_is_one_helpful_line(root, tmp_path, capsys, words, message):
 INCEPTION = pytest.param("imagenet_inceptionv3", 171 * 1251, 6 * 1251, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "steps", "rewind_step"), [("imagenet_resnet50", 90 * 1251, 5 * 1251), INCEPTION]
 )

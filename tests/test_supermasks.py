@@ -127,6 +127,7 @@ def training(name):
     return jax.device_get(jax.jit(jax.vmap(run, in_axes=(0, None)))(jnp.arange(2), DATA))
 
 
+@pytest.mark.slow
 @each_training
 def test_training_a_supermask_raises_accuracy(name):
     _, _, (before, after), _ = training(name)

@@ -245,7 +245,7 @@ def test_all_networks_at_once_give_what_each_gives_alone():
         threshold_masks.prepare(TINY),
         threshold_masks.prepare(TINY).compile_training(),
     )
-    init = jax.device_get(jax.jit(experiment.prunable.model.init)(jax.random.key(0)))
+    init = jax.device_get(experiment.prunable.draw(jax.random.key(0)))
     starts = [
         Ticket(init, keeping(init.params, init.params, experiment.prunable.dense, t))
         for t in (0.0, 0.1, 0.2)

@@ -300,6 +300,7 @@ def test_figures_of_twins_without_errors_draw_losses():
     assert twin_figures.start(frame).axes[0].get_title(loc="left") == "Test loss at step k"
 
 
+@pytest.mark.slow
 def test_a_run_without_errors_is_compared_and_searched_by_losses(tmp_path, monkeypatch):
     """The comparison of a loss that counts nothing as right or wrong."""
     evaluation = comparison.evaluation

@@ -36,7 +36,6 @@ class Lab:
         self.config: Any = experiment.prunable.config
         self.dense_mask: masks.Mask = experiment.prunable.dense
         self._checkpoint_seconds = checkpoint_seconds
-        self._init = jax.jit(experiment.prunable.model.init)
 
     def key(self, purpose: str, replicate: int, *numbers: int) -> jax.Array:
         """Return the key of a purpose and a replicate, with numbers such as the level folded in."""
@@ -52,7 +51,7 @@ class Lab:
 
     def draw(self, key: jax.Array) -> Network:
         """Return a network drawn by a key."""
-        return self._init(key)
+        return self.experiment.prunable.draw(key)
 
     def load(self, artifact: str) -> Network:
         """Return a stored network, in NumPy."""

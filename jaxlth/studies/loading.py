@@ -98,6 +98,7 @@ class LoadedExperiment:
             train_examples=config.training.train_examples,
             split=config.training.data_parallel,
             networks_per_device=config.training.networks_per_device,
+            name=config.model.name,
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
         )
@@ -155,9 +156,7 @@ class LoadedExperiment:
         config = self.prunable.config.data
         return Classifier(self.prunable.model, data.NORMALIZERS[config.normalize], self.objective)
 
-    def score(
-        self, name: str, *, inverted: bool = False, chunk: int | None = None
-    ) -> scoring.Score:
+    def score(self, name: str, *, chunk: int | None = None) -> scoring.Score:
         """Return a score of networks such as the subject's; see `scoring.build`."""
         info, config = self.info, self.prunable.config.model
         model = full_precision = self.prunable.model
@@ -166,8 +165,8 @@ class LoadedExperiment:
                 models.build(each, shape=info.shape, classes=info.classes)
                 for each in (config, dataclasses.replace(config, dtype="float32"))
             )
-        options: dict[str, Any] = {"full_precision": full_precision, "inverted": inverted}
-        options |= {"chunk": chunk, "own": self.own_scores, "has_examples": self.has_examples}
+        options: dict[str, Any] = {"full_precision": full_precision, "chunk": chunk}
+        options |= {"own": self.own_scores, "has_examples": self.has_examples}
         own_loss = self.prunable.config.loss != StudyConfig.loss
         loss = self.objective.per_example if own_loss else None
         return scoring.build(name, model, self.info.example, loss=loss, **options)

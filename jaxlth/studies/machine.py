@@ -75,6 +75,7 @@ def _layout(config: Any, model: Model | None = None) -> execution.Layout:
         config.replicates,
         split=config.training.data_parallel,
         networks_per_device=config.training.networks_per_device,
+        model=config.model.name,
         convolutional=convolutional,
         streamed=config.data.streamed,
     )

@@ -33,6 +33,7 @@ class ScoreInputs(NamedTuple):
     batch: Any  # (inputs, labels) of examples of each class; None where no score sees any
     key: jax.Array  # of a replicate
     mean: Any = None  # (1, height, width, channels), the mean input of the training set
+    inverted: Any = False  # whether the least important are to be kept; no new program for it
 
 
 Spacing = Literal["exponential", "linear"]
@@ -74,7 +75,6 @@ def build(
     *,
     loss: scores.Loss | None = None,
     full_precision: Model | None = None,
-    inverted: bool = False,
     chunk: int | None,
     own: Mapping[str, own_scores.ScoreFunction] = {},
     has_examples: bool = True,
@@ -88,7 +88,6 @@ def build(
       loss: (outputs, labels) -> (n,) losses that SNIP and GraSP see; cross-entropy if None.
       full_precision: the same, computing in the types of parameters and inputs, for SynFlow;
         `model` if None.
-      inverted: whether the least important are to be kept.
       chunk: examples whose gradient is taken at once.
       own: scores that are none of the library's, by name.
       has_examples: whether the batch that scores are given holds training examples; scores of
@@ -113,7 +112,10 @@ def build(
         weight_scores = functions[0](mask, given)
         for function in functions[1:]:
             weight_scores = function(mask, _on(weight_scores, mask, given))
-        return jax.tree.map(jnp.negative, weight_scores) if inverted else weight_scores
+        return jax.tree.map(
+            lambda leaf: jnp.where(given.inverted, -leaf, leaf),
+            weight_scores,
+        )
 
     return score
 
