@@ -2,12 +2,14 @@
 
 import claims_of_lenet
 import claims_of_scores
+import claims_of_twins
 import pytest
 from claims import Claim, differing
 
 SECTIONS = {
     "LeNet on MNIST": claims_of_lenet.CLAIMS,
     "Pruning early": claims_of_scores.CLAIMS,
+    "Linear mode connectivity and transformers": claims_of_twins.CLAIMS,
 }
 
 
