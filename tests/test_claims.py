@@ -1,6 +1,7 @@
 """What experiments/README.md says is what its tables have."""
 
 import claims_of_lenet
+import claims_of_masks
 import claims_of_scores
 import claims_of_twins
 import pytest
@@ -10,6 +11,9 @@ SECTIONS = {
     "LeNet on MNIST": claims_of_lenet.CLAIMS,
     "Pruning early": claims_of_scores.CLAIMS,
     "Linear mode connectivity and transformers": claims_of_twins.CLAIMS,
+    "Network separation": claims_of_masks.SEPARATING,
+    "Supermasks by threshold": claims_of_masks.THRESHOLDS,
+    "Trained supermasks": claims_of_masks.TRAINED,
 }
 
 
