@@ -290,7 +290,9 @@ def test_trained_supermasks_are_drawn_beside_tickets_and_train_nothing_again(tmp
     printed = study("trained_supermasks.py", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke" / "lenet"
     assert {path.stem for path in folder.glob("*.png")} == {"accuracy", "controls", "layers"}
-    methods = pd.read_csv(folder / "methods.csv").set_index(["control", "density"])["mean"]
+    table = pd.read_csv(folder / "methods.csv")
+    assert set(table["n"]) == {1}, "networks that several runs share count once"
+    methods = table.set_index(["control", "density"])["mean"]
     assert methods["edge-popup", 0.5] > 0.5  # its weights never trained, ten classes
     assert {"gem-miner-finetuned", "bernoulli", "magnitude-iterative-once"} <= set(
         methods.index.levels[0]

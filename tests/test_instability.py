@@ -19,6 +19,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability import figures as twins
+from jaxlth.studies.instability import report as tables_of_twins
 from jaxlth.studies.instability import run as instability
 from jaxlth.studies.instability import summary as report
 from jaxlth.studies.instability.comparison import LineEvaluator
@@ -572,6 +573,44 @@ def test_a_network_that_becomes_unstable_again_is_stable_only_after_that():
     rows = [("dense", 1.0, step, (value,), 0.1) for step, value in enumerate((0.0, 0.5, 0.0))]
     summary = report.summary(table(rows), threshold=0.02, tolerance=0.002)
     assert report.onset(summary, "stable") == {"dense": 2}
+    assert report.onset(summary, "stable", to_end=False) == {"dense": 0}
+    said = report.sentence(summary)
+    assert "dense is stable from step 2 on, at step 0 first, and matches from step 0 on" in said
+
+
+def test_a_network_that_is_stable_at_first_only_is_said_to_be_so():
+    rows = [("dense", 1.0, step, (value,), 0.1) for step, value in enumerate((0.5, 0.0, 0.5))]
+    summary = report.summary(table(rows), threshold=0.02, tolerance=0.002)
+    said = report.sentence(summary)
+    assert "dense is stable at step 1 first, not at all later ones" in said
+
+
+def test_one_pair_is_a_pair():
+    summary = report.summary(
+        table([("dense", 1.0, 0, (0.0,), 0.1)]), threshold=0.02, tolerance=0.002
+    )
+    rendered = tables_of_twins.render(summary, threshold=0.02, tolerance=0.002)
+    assert "of 1 pair;" in rendered.caption
+
+
+def test_it_says_how_good_dense_networks_are_and_when_steps_are_few():
+    frame = table(BY_HAND)
+    summary = report.summary(frame, threshold=0.02, tolerance=0.002)
+    assert tables_of_twins.remarks(frame, summary) == [
+        "Dense networks trained beside the twins reach an accuracy of 90.00 %.",
+        "Twins train for but 100 steps, which leaves them little time to part: this says little of"
+        " longer trainings.",
+    ]
+    assert len(tables_of_twins.remarks(frame.assign(compared_step=2_000), summary)) == 1
+
+
+def test_networks_drawn_anew_have_no_distance_from_an_initialisation_that_is_not_theirs():
+    names = ("dense", "ticket", "shuffled", "reinitialized", "random", "random-layerwise")
+    frame = table([(name, 0.1, 10, (0.0,), 0.1) for name in names])
+    frame = frame.assign(l2_from_initialization=1.0)
+    rows = report.pairs(frame[frame["kind"] == "pair"])
+    measured = set(rows[rows["l2_from_initialization"].notna()]["control"])
+    assert measured == {"dense", "ticket", "shuffled"}
 
 
 def test_pairs_at_most_points_count_and_those_with_statistics_anew_are_apart():

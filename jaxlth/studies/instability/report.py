@@ -15,6 +15,7 @@ from jaxlth.studies.instability.summary import BY_ERROR, BY_LOSS, Measure
 from jaxlth.studies.run_info import setting
 from jaxlth.studies.study import TOLERANCE, Figures, Summary
 
+FEW_STEPS = 1_000  # of a training that tells little of stability
 _DEVIATIONS = ["test_loss_sd", "train_loss_sd"]
 _NAMES = {BY_ERROR: "accuracy", BY_LOSS: "loss"}
 
@@ -26,7 +27,22 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     summary = instability.summary(frame, threshold=threshold, tolerance=tolerance)
     unit = {"loss": run_info.loss(path), "token": run_info.token(path)}
     table = render(summary, threshold=threshold, tolerance=tolerance, **unit)
-    return Summary(table, instability.sentence(summary))
+    return Summary(table, " ".join([instability.sentence(summary), *remarks(frame, summary)]))
+
+
+def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
+    """Return what "matches" and "stable" are to be read with: the dense value, too few steps."""
+    by = BY_LOSS if summary["accuracy"].isna().all() else BY_ERROR
+    dense, steps = instability.reference(frame, by), frame["compared_step"].max()
+    value = (
+        f"an accuracy of {100 * dense:.2f} %" if by == BY_ERROR else f"a test loss of {dense:.4g}"
+    )
+    lines = [f"Dense networks trained beside the twins reach {value}."]
+    few = (
+        f"Twins train for but {steps:,.0f} steps, which leaves them little time to part: this says"
+        " little of longer trainings."
+    )
+    return lines + [few] * bool(steps < FEW_STEPS)
 
 
 def render(
@@ -81,12 +97,15 @@ def _caption(
     if by == BY_LOSS:
         what, value = f"Loss barrier between twins{unit}", "test loss"
         stable = f"below {100 * threshold:g} % of the test loss, as no error is defined"
+    over = "of 1 pair" if n == 1 else f"mean ± sd of {n} pairs"
     lines = [
-        f"{what}, mean ± sd of {n} pairs; {value}, of the twins, and of the mean of their weights.",
+        f"{what}, {over}; {value}, of the twins, and of the mean of their weights.",
         f"* stable: {stable}.",
         f"* of {_NAMES[by]}: matches the dense network{metrics.within(tolerance, by.metric)}.",
     ]
-    return lines + [f"Left out because a twin diverged: {lost} pairs."] * bool(lost)
+    return lines + [f"Left out because a twin diverged: {lost} pair{'s' * (lost > 1)}."] * bool(
+        lost
+    )
 
 
 def _numbers(

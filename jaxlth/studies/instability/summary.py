@@ -23,6 +23,7 @@ from jaxlth.studies import metrics
 DENSE = "dense"
 SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
 SAME += ["replicate", "twins"]  # what tells pairs apart
+DRAWN_ANEW = ("reinitialized", "random", "random-layerwise")  # weights of another initialisation
 MEASURED = (  # columns of pairs whose twins did not diverge
     *("test_instability", "train_instability", "test_error", "train_error"),
     *("l2_distance", "cosine_distance", "test_differences", "train_differences"),
@@ -60,7 +61,8 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     """Return the rows of compared pairs, with a column `network`, "ticket at 3.5 %" for instance.
 
     Of pairs compared at several numbers of points those at most points are taken; those with
-    batch statistics taken anew are networks of their own.
+    batch statistics taken anew are networks of their own. Networks with other weights than those of
+    the dense network's initialisation have no distance from it.
 
     Args:
       results: the table of results of one run.
@@ -76,6 +78,8 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     most = rows.groupby([*SAME, "estimated"], dropna=False)["points"].transform("max")
     rows = rows[rows["points"] == most]
     rows = _in_order(rows.assign(network=[_network(row) for row in rows.itertuples()]))
+    is_drawn_anew = rows["control"].isin(DRAWN_ANEW)
+    rows = rows.assign(l2_from_initialization=rows["l2_from_initialization"].mask(is_drawn_anew))
     if not at_end:
         return rows
     if not rows["at_end"].any():
@@ -175,40 +179,52 @@ def reference(results: pd.DataFrame, by: Measure = BY_ERROR) -> float:
     return float(result_table.survived(results[results["kind"] == DENSE], by.metric).mean())
 
 
-def onset(summary: pd.DataFrame, column: str) -> dict[str, int | None]:
+def onset(summary: pd.DataFrame, column: str, *, to_end: bool = True) -> dict[str, int | None]:
     """Return, for each network, the least step from which on it is so at all steps; None if never.
 
     Args:
       summary: as `summary` returns it; of twins trained for the steps that remain, where there are.
       column: "stable" or "matches".
+      to_end: whether it must be so at all later steps too; otherwise the least step is returned.
     """
     steps = {}
     for network, rows in summary.groupby("network", sort=False):
         remaining = rows[rows["length"] == "remaining"]
         rows = remaining if len(remaining) else rows
+        rows = rows if to_end else rows[rows[column].astype(bool)]
         steps[str(network)] = first_step(rows.sort_values("step_k"), column)
     return steps
 
 
 def sentence(summary: pd.DataFrame) -> str:
-    """Return from which step on each network is stable and matches.
+    """Return at which step each network is stable and matches first, and from which on always.
 
     Example:
       >>> columns = ["network", "length", "step_k", "stable", "matches"]
-      >>> rows = [("dense", "remaining", 0, False, True), ("dense", "remaining", 9, True, True)]
-      >>> sentence(pd.DataFrame(rows, columns=columns))
-      'Of the steps asked for: dense is stable from step 9 on, and matches from step 0 on.'
+      >>> rows = [("dense", "remaining", 0, False, True), ("dense", "remaining", 9, True, False)]
+      >>> sentence(pd.DataFrame(rows, columns=columns)).partition(": ")[2]
+      'dense is stable from step 9 on, and matches at step 0 first, not at all later ones.'
     """
-    stable, matching = onset(summary, "stable"), onset(summary, "matches")
-
-    def when(step: int | None) -> str:
-        return "at none" if step is None else f"from step {step} on"
-
+    stable, matching = _steps(summary, "stable"), _steps(summary, "matches")
     clauses = [
-        f"{network} is stable {when(stable[network])}, and matches {when(matching[network])}"
+        f"{network} is stable {stable[network]}, and matches {matching[network]}"
         for network in stable
     ]
     return f"Of the steps asked for: {'; '.join(clauses)}."
+
+
+def _steps(summary: pd.DataFrame, column: str) -> dict[str, str]:
+    """Return when it is so for each network, in words."""
+    first, always = onset(summary, column, to_end=False), onset(summary, column)
+    return {network: _when(first[network], always[network]) for network in first}
+
+
+def _when(first: int | None, always: int | None) -> str:
+    if first is None:
+        return "at none"
+    if always is None:
+        return f"at step {first} first, not at all later ones"
+    return f"from step {always} on" + f", at step {first} first" * (first < always)
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
