@@ -58,7 +58,8 @@ CLAIMS = [
         lambda: spread(lenet("paper/imp", "reinitialized")),
     ),
     Claim(
-        "pruned randomly, layer by layer, at 3.5 % | Table 4.2 | the same | | 96.7 | {} ({}-{}) | {} |",
+        "pruned randomly, layer by layer, at 3.5 % | Table 4.2 | the same | | 96.7 |"
+        " {} ({}-{}) | {} |",
         lambda: spread(lenet("paper/imp", "random-layerwise")),
     ),
     Claim(
@@ -67,7 +68,8 @@ CLAIMS = [
         after="--controls shuffled",
     ),
     Claim(
-        "pruned randomly, globally, at 3.5 % | Figure 3-7 | the same | | not given | {} ({}-{}) | {} |",
+        "pruned randomly, globally, at 3.5 % | Figure 3-7 | the same | | not given |"
+        " {} ({}-{}) | {} |",
         lambda: spread(lenet("paper/imp", "random")),
     ),
     Claim(
@@ -110,8 +112,8 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "both match dense ({}) at all {} levels; iterative {}, one-shot {} at 3.5 %, within {} points"
-        " of each other down to 8.6 %",
+        "both match dense ({}) at all {} levels; iterative {}, one-shot {} at 3.5 %, within {}"
+        " points of each other down to 8.6 %",
         lambda: [
             lenet_means("cpu/imp")[0], len(lenet_means("cpu/one-shot")) - 1,
             lenet_means("cpu/imp")[15], lenet_means("cpu/one-shot")[15], 0.35,
@@ -139,8 +141,8 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "at 6.9 %: d* at most {}, the least tried; dense {}, reinitialised {}, layerwise random none"
-        " up to {}, the most tried",
+        "at 6.9 %: d* at most {}, the least tried; dense {}, reinitialised {}, layerwise random"
+        " none up to {}, the most tried",
         lambda: [
             least_dilation("ticket", 4).mean(), least_dilation("ticket", 0).mean(),
             least_dilation("reinitialized", 4).mean(),
