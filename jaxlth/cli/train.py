@@ -37,7 +37,7 @@ def trained(command: Training, *, strict: bool = False) -> int:
     workers.end_if_unguarded()
     if command.tensorboard is not None:
         _check_tensorboard(command.tensorboard)
-    with running.jax_settings():
+    with running.jax_settings(command.config.training.matmul_precision):
         running.prepare_process(
             command.out, devices=command.devices, keep_programs=command.keep_programs
         )

@@ -105,7 +105,7 @@ def function(study: Study) -> StudyFunction:
             f"`checkpoint_seconds` must be above 0; got {checkpoint_seconds:g}.",
         )
         out = paths.expand(out, setting="out")
-        with running.jax_settings():
+        with running.jax_settings(config.training.matmul_precision):
             running.prepare_process(out, devices=devices, keep_programs=keep_programs)
             running.check_devices(devices)
             path = running.run_study(

@@ -24,18 +24,23 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.parts import NONE, Parts, any_of
 from jaxlth.studies.study import Study
 from jaxlth.studies.train import Progress
+from jaxlth.training.precision import Precision, products
 
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
 
 
 @contextlib.contextmanager
-def jax_settings() -> Iterator[None]:
-    """Have the settings of JAX under which the numbers of a run follow from its config alone."""
+def jax_settings(precision: Precision = "default") -> Iterator[None]:
+    """Have the settings of JAX under which the numbers of a run follow from its config alone.
+
+    Args:
+      precision: of products of matrices.
+    """
     with (
         jax.enable_x64(False),
         jax.threefry_partitionable(True),
-        jax.default_matmul_precision(None),
+        products(precision),
         jax.default_device(None),
         jax.transfer_guard("allow"),
     ):
