@@ -14,13 +14,16 @@ fail() { # MESSAGE [CODE]
 
 known_flags() {
   case $1 in
-    "tpu-vm create") echo zone accelerator-type version spot network tags scopes ;;
-    "queued-resources create") echo zone node-id accelerator-type runtime-version spot ;;
+    "tpu-vm create") echo zone accelerator-type version spot network tags scopes internal-ips ;;
+    "queued-resources create")
+      echo zone node-id accelerator-type runtime-version spot internal-ips
+      ! $alpha || echo provisioning-model max-run-duration
+      ;;
     "tpu-vm describe" | "queued-resources describe") echo zone format ;;
     "tpu-vm delete") echo zone ;;
     "queued-resources delete") echo zone force ;;
-    "tpu-vm ssh") echo zone worker command ;;
-    "tpu-vm scp") echo zone worker recurse ;;
+    "tpu-vm ssh") echo zone worker command "${tunnel[@]}" ;;
+    "tpu-vm scp") echo zone worker recurse "${tunnel[@]}" ;;
     "storage rsync") echo recursive exclude ;;
     "buckets create") echo location ;;
     "auth login" | "services enable") ;;
@@ -125,6 +128,11 @@ rsync() {
 
 { printf '%s\001' "$@" | tr '\n' '\002'; echo; } >>"$STANDIN/calls"
 fail_if_told "$*"
+alpha=false tunnel=() # what gcloud's alpha commands know besides
+if [ "${1-}" = alpha ]; then
+  shift
+  alpha=true tunnel=(tunnel-through-iap)
+fi
 if [ "${1-} ${2-}" = "compute tpus" ]; then shift 2; fi
 if [ "${1-} ${2-}" = "storage buckets" ]; then shift 1; fi
 verb="${1-} ${2-}"
@@ -139,7 +147,7 @@ for argument in "$@"; do
   fi
   [[ $flag != *=* ]] || value=${flag#*=}
   flag=${flag%%=*}
-  [[ " $flags project quiet " == *" $flag "* ]] || fail "(gcloud) unrecognized arguments: --$flag" 2
+  [[ " ${flags//$'\n'/ } project quiet " == *" $flag "* ]] || fail "(gcloud) unrecognized arguments: --$flag" 2
   case $flag in
     worker) worker=$value ;;
     command) command=$value ;;

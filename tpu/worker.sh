@@ -48,7 +48,7 @@ install() { # COMMIT PACKAGE...
   # uv brings a Python that is new enough; that of the TPU VM (Ubuntu 22.04) is 3.10.
   command -v uv >/dev/null || PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
   [ -e "$root/venv/bin/python" ] || uv venv --quiet --python 3.12 "$root/venv"
-  uv pip install --quiet --python "$root/venv/bin/python" -e "$root/source[gcs]" "$@"
+  uv pip install --quiet --python "$root/venv/bin/python" -e "$root/source[gcs,tensorboard]" "$@"
   printf '%s\n' "$commit" >"$root/commit"
 }
 
@@ -125,10 +125,16 @@ stop() { # [TOKEN]
   kill -TERM "$(known process)"
 }
 
-pack() {
-  [ -d "$root/runs" ] || refuse "there are no results in $root/runs"
-  tar -czf "$root/runs.tar.gz.new" --exclude='checkpoint_[0-9]*' -C "$root" runs
-  mv "$root/runs.tar.gz.new" "$root/runs.tar.gz"
+pack() { # NAME FOLDER...: NAME.tar.gz of those that are there; says so if one is
+  local name=$1 folder folders=()
+  shift
+  for folder in "$@"; do
+    if [ -d "$root/$folder" ]; then folders+=("$folder"); fi
+  done
+  [ "${#folders[@]}" -gt 0 ] || return 0
+  tar -czf "$root/$name.tar.gz.new" --exclude='checkpoint_[0-9]*' -C "$root" "${folders[@]}"
+  mv "$root/$name.tar.gz.new" "$root/$name.tar.gz"
+  echo "packed $name"
 }
 
 "$@"
