@@ -25,6 +25,7 @@ known_flags() {
     "tpu-vm ssh") echo zone worker command "${tunnel[@]}" ;;
     "tpu-vm scp") echo zone worker recurse "${tunnel[@]}" ;;
     "storage rsync") echo recursive exclude ;;
+    "storage cp") echo no-clobber ;;
     "buckets create") echo location ;;
     "auth login" | "services enable") ;;
     *) fail "(gcloud) Invalid choice: '$1'" 2 ;;
@@ -173,5 +174,11 @@ case $verb in
     if [ -e "$STANDIN/nodes/$1" ]; then remove_node "$1"; fi
     ;;
   "storage rsync") rsync "$1" "$2" ;;
+  "storage cp")
+    set -- "${1/#gs:\/\//$STANDIN/buckets/}" "${2/#gs:\/\//$STANDIN/buckets/}"
+    [ -e "$1" ] || fail "(gcloud.storage.cp) The following URLs matched no objects or files: $1"
+    mkdir -p "$(dirname "$2")"
+    cp "$1" "$2"
+    ;;
   "buckets create") mkdir -p "$STANDIN/buckets/${1#gs://}" ;;
 esac

@@ -35,6 +35,7 @@ WORKER_PROGRAMS = {
     "uv": """
         last=${@: -1}
         if [ "$1" = venv ]; then mkdir -p "$last/bin"; touch "$last/bin/python"; exit; fi
+        if [ "$1 $2" = "pip freeze" ]; then echo jax==9.9.9; exit; fi
         echo "$*" >>"$HOME/installed"
         cp "$STANDIN/worker-bin/jaxlth-installed" "$HOME/jaxlth/venv/bin/jaxlth"
         """,
@@ -709,6 +710,23 @@ def test_without_external_addresses_connections_go_through_tunnels(cloud):
     for call in connections:
         assert call[:3] == ["alpha", "compute", "tpus"]
         assert "--tunnel-through-iap" in call
+
+
+def test_a_vm_that_is_made_anew_gets_the_versions_that_the_commit_had(cloud):
+    cloud.environ |= {"BUCKET": "b"}
+    (cloud.root / "buckets" / "b").mkdir(parents=True)
+    cloud.run("create")
+    cloud.run("install")
+    (kept,) = (cloud.root / "buckets" / "b" / "versions").iterdir()
+    assert re.fullmatch(r"[0-9a-f]{40}\.txt", kept.name)
+    assert kept.read_text() == "jax==9.9.9\n"
+    assert "--constraint" not in (cloud.home() / "installed").read_text()
+    cloud.run("delete", "--yes")
+    cloud.run("create")
+    cloud.run("install")
+    folder = cloud.home() / "jaxlth"
+    assert f" --constraint {folder}/versions -e " in (cloud.home() / "installed").read_text()
+    assert (folder / "versions").read_text() == "jax==9.9.9\n"
 
 
 def test_a_type_that_the_api_does_not_make_is_refused(cloud):

@@ -30,6 +30,7 @@ from jaxlth.store import damage, export, facts, tensorboard
 from jaxlth.store.artifacts import Checkpoint
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import connect, is_remote
+from jaxlth.store.bucket_programs import BucketPrograms
 from jaxlth.store.export import export_ticket, load_network, load_ticket
 from jaxlth.store.metadata import check_settings, is_run, understood
 from jaxlth.store.runs import Run, RunInfo, about_run, folder, open_readonly, open_run, runs
@@ -37,6 +38,7 @@ from jaxlth.store.table import curves, export_results, table
 from jaxlth.store.tensorboard import write_events
 
 __all__ = [
+    "BucketPrograms",
     "Checkpoint",
     "Run",
     "RunInfo",

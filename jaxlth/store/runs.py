@@ -73,6 +73,7 @@ def open_run(
     workers.end_if_unguarded()
     path = folder(out, settings, job=job, label=label)
     mirrored: list[Mirror | None] = [None]  # stays in the process that has it
+    differences: list[str] = []
 
     def acquire() -> int:
         with atomic.writing(path):
@@ -81,7 +82,9 @@ def open_run(
         try:
             mirrored[0] = mirror.start(out, path, wait=wait)
             facts = facts_lib.of_data(data) | facts_lib.of_parts(fingerprint)
-            metadata.describe(path, settings, job=job, label=label, new_facts=facts)
+            differences.extend(
+                metadata.describe(path, settings, job=job, label=label, new_facts=facts)
+            )
             Run(path, descriptor, mirrored[0]).repair()
         except BaseException:
             Run(path, descriptor, mirrored[0]).abandon()
@@ -89,7 +92,9 @@ def open_run(
         return descriptor
 
     descriptor = distributed.on_main(acquire)
-    return Run(path, descriptor if distributed.is_main() else -1, mirrored[0])
+    run = Run(path, descriptor if distributed.is_main() else -1, mirrored[0])
+    run.other_bits = tuple(differences)
+    return run
 
 
 def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
@@ -143,7 +148,11 @@ class Run:
     Attributes:
       path: The folder, absolute.
       url: Address of the mirror, None without one.
+      other_bits: What was other when the run was last worked on, and decides the last bits of
+        numbers, such as "jax 0.10.1, not 0.10.2".
     """
+
+    other_bits: tuple[str, ...] = ()
 
     def __init__(self, path: pathlib.Path, descriptor: int, mirrored: Mirror | None = None):
         """Take over a folder whose lock file is held through `descriptor`, and its mirror."""

@@ -119,19 +119,41 @@ def run_study(
         place, diverged = run.url or paths.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {go_on}"):
             if experiment is not None:
+                _tell_other_bits(run, console)
                 lab = Lab(experiment, run, checkpoint_seconds=checkpoint_seconds)
                 saved = f"interrupted and saved in {place}; {go_on}"
-                diverged = _train(study, config, lab, console, saved)
+                kept_programs = store.BucketPrograms(out)
+                kept_programs.fetch()
+                diverged = _train(study, config, lab, console, saved, kept_programs)
         with _interrupted(f"interrupted; every network is stored in {place}; {go_on}"):
             distributed.on_main(lambda: conclude(run, diverged))
     return run.path
+
+
+def _tell_other_bits(run: Run, console: Console) -> None:
+    """Tell where a run goes on under other versions, or on another kind of device, than before."""
+    if run.other_bits:
+        console.print(
+            f"{paths.relative(run.path)} was made with {'; '.join(run.other_bits)}. What is "
+            "computed from now on may differ in the last bits from what it would be there.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _has_own_parts(config: Any, parts: Parts) -> bool:
     return any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
 
 
-def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) -> set[str]:
+def _train(
+    study: Study,
+    config: Any,
+    lab: Lab,
+    console: Console,
+    saved: str,
+    kept_programs: store.BucketPrograms,
+) -> set[str]:
     """Train what is missing, save and stop at a signal; return the networks that diverged.
 
     Args:
@@ -140,6 +162,7 @@ def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) ->
       lab: where it works.
       console: where progress is told.
       saved: message of an interruption that has saved a checkpoint.
+      kept_programs: what is compiled is copied there.
     """
     finished = sum(lab.run.has(artifact) for artifact in study.artifacts(config))
     events = study.run(lab, config)
@@ -148,6 +171,7 @@ def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) ->
         for event in events:
             show(event)
             diverged |= _tell_failures(event, lab.run, console)
+            kept_programs.push()
             if distributed.any_of(bool(received)):
                 _save_and_stop(events, "" if event.finished else saved)
     if distributed.any_of(bool(received)):  # after the last network
