@@ -7,7 +7,6 @@ import pytest
 import tiny
 
 from jaxlth import keys
-from jaxlth.models import BatchAxis
 from jaxlth.training import Plan, execution, fit
 from jaxlth.training.execution import Layout
 
@@ -16,12 +15,12 @@ ONE, TWO = jax.devices()[:1], jax.devices()[:2]
 LAYOUTS = {
     "one": Layout(tuple(ONE), 1),
     "vmapped": Layout(tuple(ONE), 3),
-    "pmapped": Layout(tuple(TWO), 1),
+    "mapped": Layout(tuple(TWO), 1),
     "both": Layout(tuple(TWO), 2),
     "split": Layout(tuple(TWO), 1, split=2),
     "split and vmapped": Layout(tuple(TWO), 3, split=2),
     "looped": Layout(tuple(ONE), 1, looped=True),
-    "looped and pmapped": Layout(tuple(TWO), 1, looped=True),
+    "looped and mapped": Layout(tuple(TWO), 1, looped=True),
 }
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # of float32 after some twenty steps
 PLAN = Plan(
@@ -136,8 +135,7 @@ def trained():
     built = tiny.model()
 
     def train(layout, groups):
-        shared = BatchAxis(execution.AXIS, layout.split) if layout.split > 1 else None
-        trainer = tiny.trainer(built, keep_best=True, batch_size=4, batch_axis=shared)
+        trainer = tiny.trainer(built, keep_best=True, batch_size=4)
         compiled = fit.compile(trainer, layout, train_examples=1000)
         results = []
         for replicates in groups:
@@ -162,12 +160,12 @@ def alone(trained):
     ("layout", "count"),
     [
         ("vmapped", 3),
-        ("pmapped", 2),
+        ("mapped", 2),
         ("both", 3),
         ("split", 1),
         ("split and vmapped", 3),
         ("looped", 1),
-        ("looped and pmapped", 2),
+        ("looped and mapped", 2),
     ],
     ids=str,
 )

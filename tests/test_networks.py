@@ -273,7 +273,7 @@ def test_evaluation_gives_logits_and_leaves_statistics_alone(name):
 
 
 # Training in bfloat16, with batch norm over the devices: what one program shows.
-TRAINING = {"train": True, "dtype": "bfloat16", "batch_axis": models.BatchAxis("devices", 1)}
+TRAINING = {"train": True, "dtype": "bfloat16", "batch_axis": models.BatchAxis("devices")}
 
 
 @pytest.mark.parametrize("name", TRACED)
@@ -600,7 +600,7 @@ def test_float64_parameters_are_computed_with_in_float64(name):
 
 
 def test_batch_norm_over_a_named_axis_is_batch_norm_of_the_whole_batch():
-    whole, parts = small(), small(batch_axis=models.BatchAxis("devices", 2))
+    whole, parts = small(), small(batch_axis=models.BatchAxis("devices"))
     network = drawn(jax.eval_shape(parts.init, jax.random.key(0)))
     inputs = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("f4")
     wanted, stats = jax.jit(whole.apply, static_argnums=2)(network, inputs, True)

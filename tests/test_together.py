@@ -15,7 +15,7 @@ import pytest
 from jaxlth import store
 
 PROGRAM = pathlib.Path(__file__).with_name("together.py")
-PATIENCE = 200  # seconds that a busy machine may take
+PATIENCE = 60  # seconds that a busy machine may take
 NUMBERS = ["test_loss", "test_accuracy", "train_loss", "validation_loss", "kept"]
 SHORT = "--batch-size 64 --train-examples 100 --checkpoint-seconds 0.001"
 MLP = f"--model mlp --hidden 16 --steps 60 {SHORT} --replicates 3"
@@ -40,12 +40,12 @@ def begin():
     """Return a function that starts processes, which end with the test."""
     started = []
 
-    def start(folder, commands, *, count=1, devices=2, **how):
+    def start(folder, commands, *, count=1, places=None, devices=2, **how):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         group = []
-        for place in range(count):
+        for place in range(count) if places is None else places:
             own = folder / f"host_{place}"
             own.mkdir(parents=True, exist_ok=True)
             task = {"place": place, "count": count, "port": port, "devices": devices} | how
@@ -169,3 +169,36 @@ def test_when_a_process_dies_the_run_goes_on_with_other_devices(killed, alone, b
     ended(begin(tmp_path, [IMP], devices=1))
     assert before != {len(results(alone((IMP,)))["imp"])}
     assert_close(tmp_path, alone((IMP,)))
+
+
+# Where a signal comes, in which process, and which process tells that it is there.
+SIGNALS = [
+    ("joining", 0, 0),
+    ("data", 0, 0),
+    ("data", 1, 0),
+    ("waiting", 0, 0),
+    ("waiting", 1, 0),
+    ("compiling", 0, 0),
+    ("training", 1, 1),
+    ("table", 1, 0),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("phase", "signalled", "told_by"), SIGNALS)
+def test_a_signal_to_one_process_stops_all_in_every_phase(
+    phase, signalled, told_by, begin, tmp_path
+):
+    places = [0] if phase == "joining" else [0, 1]  # the other one never comes
+    command = f"{IMP} --distributed --wait"
+    group = begin(tmp_path, [command], count=2, places=places, pause_in=phase)
+    assert any(line == "PHASE\n" for line in group[told_by].stdout)
+    time.sleep(0.3)
+    group[signalled].send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    for process in group:
+        told, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 130, told[-2000:]
+        (line,) = [line for line in told.splitlines() if "interrupted" in line]
+        assert ("interrupted and saved" in line) == (phase in ("compiling", "training"))
+    assert time.monotonic() - begun < 30

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Set
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from jaxlth import distributed, settings, store
@@ -99,7 +98,7 @@ def _join() -> None:
     )
     count, place = (None if word is None else int(word) for word in named)
     try:
-        jax.distributed.initialize(num_processes=count, process_id=place)
+        distributed.join(count, place)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             "`--distributed` found no other processes: give $JAX_COORDINATOR_ADDRESS, "

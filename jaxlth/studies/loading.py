@@ -18,7 +18,7 @@ from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
 from jaxlth.studies.machine import check_devices, check_memory, check_stream
 from jaxlth.studies.parts import Parts
-from jaxlth.studies.prunable import PrunableModel, batch_axis, prunable_model
+from jaxlth.studies.prunable import PrunableModel, prunable_model
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import (
     cross_entropy,
@@ -91,7 +91,6 @@ class LoadedExperiment:
             keep_best=config.training.checkpoint == "best",
             normalize=data.NORMALIZERS[config.data.normalize],
             augmentation=self.parts.augment or augment.AUGMENTATIONS[config.data.augment],
-            batch_axis=batch_axis(config),
             objective=self.objective,
         )
         return CompiledTraining(

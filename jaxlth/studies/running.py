@@ -5,6 +5,7 @@ it lacks is trained. A signal ends this with a checkpoint; the next call goes on
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Generator, Iterator, Set
@@ -27,6 +28,7 @@ from jaxlth.studies.train import Progress
 
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
+_event_numbers = itertools.count(1)  # of all studies of this process, for `distributed.stop_agreed`
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ def run_study(
     """
     go_on = f"the same {caller} goes on from there."
     name = {"job": study.name, "label": run_label(config)}
-    with _interrupted("interrupted; nothing was computed."):
+    with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
         folder = store.folder(out, config, **name)
         if check_effects and not distributed.on_main(folder.exists):
             config.check_effects()
@@ -117,7 +119,8 @@ def run_study(
                 lab = Lab(experiment, run, checkpoint_seconds=checkpoint_seconds)
                 saved = f"interrupted and saved in {place}; {go_on}"
                 diverged = _train(study, config, lab, console, saved)
-        with _interrupted(f"interrupted; every network is stored in {place}; {go_on}"):
+        words = f"interrupted; every network is stored in {place}; {go_on}"
+        with distributed.interrupted_together(), _interrupted(words):
             distributed.on_main(lambda: conclude(run, diverged))
     return run.path
 
@@ -143,9 +146,9 @@ def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) ->
         for event in events:
             show(event)
             diverged |= _tell_failures(event, lab.run, console)
-            if distributed.any_of(bool(received)):
+            if distributed.stop_agreed(bool(received), next(_event_numbers)):
                 _save_and_stop(events, "" if event.finished else saved)
-    if distributed.any_of(bool(received)):  # after the last network
+    if distributed.stop_agreed(bool(received), next(_event_numbers)):  # after the last network
         raise KeyboardInterrupt
     return diverged
 
@@ -201,6 +204,7 @@ def _interrupted(words: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
+        signals.arrived()
         raise KeyboardInterrupt(str(stop) or words) from None
 
 

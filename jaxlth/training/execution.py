@@ -1,11 +1,12 @@
 """How many networks train at once, and on which devices: the one place that knows.
 
 Networks of a group train in lockstep. On accelerators a group is all that is asked for: `vmap` on
-each device, `pmap` over devices; or several devices share the batches of each network. On CPU a
-group is one network per device: more would only push each other out of the caches, and a short
-group is what a checkpoint, a progress bar or Ctrl-C waits for. With convolutions it is one network,
-whose steps use all cores. On streamed data a group is one network, whose batches all devices share:
-decoding images costs more than anything else, and is done once for each batch.
+each device, `shard_map` over devices, each of which runs the program of its own networks; or
+several devices share the batches of each network. On CPU a group is one network per device: more
+would only push each other out of the caches, and a short group is what a checkpoint, a progress bar
+or Ctrl-C waits for. With convolutions it is one network, whose steps use all cores. On streamed
+data a group is one network, whose batches all devices share: decoding images costs more than
+anything else, and is done once for each batch.
 
 With several processes each calls the same functions at the same time, and sees the networks that
 its own devices hold; `Layout.take` gathers those of all.
@@ -21,10 +22,13 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from jaxlth import distributed, settings
+from jaxlth.models.layers import BATCH
 
 AXIS = "devices"
+_LEADING = P((AXIS, BATCH))  # the leading axis of what each device has its own part of
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
 # (tree, batch, (mean, std)) -> sums over the batch's examples
 BatchSums: TypeAlias = Callable[..., Any]
@@ -143,7 +147,45 @@ class Layout:
             on_cpu = self.looped and self.devices[0].platform == "cpu"
             options = compiler_options() if on_cpu else None
             return jax.jit(mapped, donate_argnums=donated, compiler_options=options)
-        return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
+        specs = tuple(P() if axis is None else _LEADING for axis in axes)
+        sharded = jax.shard_map(
+            _without_axis(inner, axes),
+            mesh=self._mesh,
+            in_specs=specs,
+            out_specs=_LEADING,
+            check_vma=False,
+        )
+        compiled = jax.jit(sharded, donate_argnums=donated)
+        return compiled if distributed.count() == 1 else self._of_all_processes(compiled, specs)
+
+    def _of_all_processes(
+        self, compiled: Callable[..., Any], specs: tuple[P, ...]
+    ) -> Callable[..., Any]:
+        """Return a program over all processes as a function of the arrays of this one."""
+
+        def joined(spec: P, leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array):  # the same number in all processes
+                return leaf
+            rows = len(self.devices) if spec else leaf.shape[0] if leaf.ndim else 0
+            shape = (rows, *leaf.shape[1:]) if leaf.ndim else ()
+            return _reassembled(leaf, shape, jax.sharding.NamedSharding(self._mesh, spec))
+
+        def local(leaf: Any) -> Any:
+            shape = (len(self._local()), *leaf.shape[1:])
+            return _reassembled(leaf, shape, self._sharding(AXIS))
+
+        def call(*arguments: Any) -> Any:
+            whole = [
+                jax.tree.map(functools.partial(joined, spec), argument)
+                for spec, argument in zip(specs, arguments, strict=True)
+            ]
+            return jax.tree.map(local, compiled(*whole))
+
+        return call
+
+    @property
+    def _mesh(self) -> jax.sharding.Mesh:
+        return jax.sharding.Mesh(np.array(self.devices).reshape(-1, self.split), (AXIS, BATCH))
 
     def _local(self) -> tuple[Device, ...]:
         process = jax.process_index()
@@ -153,8 +195,9 @@ class Layout:
         local = self._local()
         if len(local) == 1:
             return jax.sharding.SingleDeviceSharding(local[0])
-        mesh = jax.sharding.Mesh(np.array(local), (AXIS,))
-        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        if len(local) == len(self.devices):
+            return jax.sharding.NamedSharding(self._mesh, _LEADING if axes else P())
+        return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(local), (AXIS,)), P(*axes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,8 +265,8 @@ def layout(
         f"`data_parallel` must divide the {len(all_devices)} devices of all processes; "
         f"got {split}.",
     )
-    # `pmap` takes no compiler options, without which two replicates on two forced devices take
-    # 1.5 times as long as one after the other on all cores, or twice.
+    # Two replicates on two forced devices take 1.5 times as long as one after the other on all
+    # cores, or twice: there steps are compiled without the options for convolutions.
     on_cpu = all_devices[0].platform == "cpu"
     most_sets = 1 if on_cpu and convolutional and not several else len(all_devices) // split
     # Several processes all take part, or those without a network would not be waited for.
@@ -245,6 +288,16 @@ def compiler_options() -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return CONVOLUTIONS_ON_CPU
+
+
+def _reassembled(leaf: jax.Array, shape: tuple[int, ...], sharding: jax.sharding.Sharding) -> Any:
+    """Return an array whose parts on the devices of this process are those of another one."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        numbers = jax.random.key_data(leaf)
+        numbers = _reassembled(numbers, (*shape, *numbers.shape[leaf.ndim :]), sharding)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+    parts = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
 def _without_axis(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
