@@ -60,6 +60,29 @@ def test_an_accelerator_trains_no_more_side_by_side_than_is_told():
     assert execution.layout(5, devices=devices("tpu", 4), networks_per_device=16).per_device == 2
 
 
+@pytest.mark.parametrize(
+    ("networks", "batch_size", "asked", "split", "per_device"),
+    [
+        (1, 128, 1, 8, 1),
+        (5, 128, 1, 8, 5),
+        (5, 60, 1, 4, 3),  # eight have no equal parts of 60
+        (3, 125, 1, 1, 1),
+        (5, 128, 2, 2, 2),  # all eight work already
+        (8, 128, 1, 1, 1),
+        (13, 128, 1, 1, 2),
+    ],
+)
+def test_idle_accelerators_share_batches(networks, batch_size, asked, split, per_device):
+    tpu = devices("tpu", 8)
+    config = execution.layout(networks, devices=tpu, split=asked, batch_size=batch_size)
+    assert (config.split, config.per_device) == (split, per_device)
+    assert config.size >= networks
+    not_shared = execution.layout(networks, devices=tpu, split=asked)
+    assert not_shared.split == asked
+    cores = execution.layout(networks, devices=devices("cpu", 8), batch_size=batch_size)
+    assert cores.split == 1
+
+
 def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():
     cores = devices("cpu", 4)
     config = execution.layout(5, devices=cores, convolutional=True)

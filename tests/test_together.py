@@ -138,6 +138,12 @@ def test_eight_devices_give_what_one_gives(split, alone, begin, tmp_path):
 
 
 @pytest.mark.slow
+def test_idle_devices_share_the_batches_of_fewer_replicates(alone, begin, tmp_path):
+    ended(begin(tmp_path, [IMP], devices=4, count=2, cores=False))
+    assert_close(tmp_path, alone((IMP,)))
+
+
+@pytest.mark.slow
 def test_batch_norm_over_eight_devices_is_that_of_one(alone, begin, tmp_path):
     ended(begin(tmp_path, [f"{RESNET} --data-parallel 8"], devices=8))
     assert_close(tmp_path, alone((RESNET,)))

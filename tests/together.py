@@ -23,7 +23,7 @@ class Killed(BaseException):
     """Nothing is saved at it, and nothing told."""
 
 
-def main(place, count, port, devices, commands, stop_after=None, pause_in=None):
+def main(place, count, port, devices, commands, stop_after=None, pause_in=None, cores=True):
     jax.config.update("jax_num_cpu_devices", devices)
     if pause_in is not None:
         pause(pause_in)
@@ -34,8 +34,10 @@ def main(place, count, port, devices, commands, stop_after=None, pause_in=None):
 
     from jaxlth import cli
     from jaxlth.studies import STUDIES
-    from jaxlth.training import fit
+    from jaxlth.training import execution, fit
 
+    if not cores:  # devices are accelerators as far as the layout of networks goes
+        execution._on_cpu = lambda devices: False
     fit.FIRST_CHUNK_STEPS = 5  # several events, and so checkpoints, in these short trainings
     for number, command in enumerate(commands):
         study = STUDIES[command[0]]

@@ -16,7 +16,7 @@ from jaxlth.models import Network
 from jaxlth.studies import augment_check, initial, own_scores, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
-from jaxlth.studies.machine import check_devices, check_memory, check_stream
+from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.prunable import PrunableModel, prunable_model
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
@@ -101,6 +101,9 @@ class LoadedExperiment:
             networks_per_device=config.training.networks_per_device,
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
+            shared_batch=shared_batch(
+                config, self.prunable.model, own=self.parts.model is not None
+            ),
         )
 
     def _optimizer(self, rate: optimizers.Schedule) -> Optimizer:

@@ -72,6 +72,11 @@ class CompiledTraining:
       networks_per_device: networks that an accelerator trains at once, at most.
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
+      shared_batch: size of batches that idle devices may share; None where they may not.
+
+    Attributes:
+      layout: networks -> how they are placed to be evaluated.
+      training_layout: networks -> how they are placed to be trained.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class CompiledTraining:
         networks_per_device: int | None = None,
         convolutional: bool = False,
         stream: StreamConfig | None = None,
+        shared_batch: int | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
@@ -94,6 +100,7 @@ class CompiledTraining:
             convolutional=convolutional,
             streamed=stream is not None,
         )
+        self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
         self.compiled = functools.cache(
             functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
         )
@@ -156,7 +163,7 @@ def train_networks(
     if not missing:
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = compiled_training.layout(len(requests))
+    layout = compiled_training.training_layout(len(requests))
     num_pending += len(missing)
     steps = {
         request.artifact: run.latest_step(request.artifact, _notes(request)) or request.start_step

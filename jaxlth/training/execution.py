@@ -144,8 +144,7 @@ class Layout:
         donated = (0,) if donate else ()
         if len(self.devices) == 1:
             mapped = _without_axis(inner, axes)
-            on_cpu = self.looped and self.devices[0].platform == "cpu"
-            options = compiler_options() if on_cpu else None
+            options = compiler_options() if self.looped and _on_cpu(self.devices) else None
             return jax.jit(mapped, donate_argnums=donated, compiler_options=options)
         specs = tuple(P() if axis is None else _LEADING for axis in axes)
         sharded = jax.shard_map(
@@ -235,6 +234,7 @@ def layout(
     networks_per_device: int | None = None,
     convolutional: bool = False,
     streamed: bool = False,
+    batch_size: int | None = None,
 ) -> Layout:
     """Return the layout for training so many networks.
 
@@ -246,6 +246,8 @@ def layout(
       convolutional: whether the networks have convolutions: on CPU those are 4 to 15 times slower
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
+      batch_size: of batches that more devices may share where accelerators would be idle, as there
+        are fewer networks than devices; None where they may not.
 
     Raises:
       ValueError: there are too few devices, or processes would get different numbers of them.
@@ -265,9 +267,11 @@ def layout(
         f"`data_parallel` must divide the {len(all_devices)} devices of all processes; "
         f"got {split}.",
     )
+    on_cpu = _on_cpu(all_devices)
+    if batch_size is not None and not on_cpu:
+        split = _split_for_all(networks, len(all_devices), split, batch_size)
     # Two replicates on two forced devices take 1.5 times as long as one after the other on all
     # cores, or twice: there steps are compiled without the options for convolutions.
-    on_cpu = all_devices[0].platform == "cpu"
     most_sets = 1 if on_cpu and convolutional and not several else len(all_devices) // split
     # Several processes all take part, or those without a network would not be waited for.
     sets = most_sets if several else max(1, min(most_sets, networks))
@@ -278,6 +282,35 @@ def layout(
         split=split,
         looped=on_cpu and convolutional,
     )
+
+
+def _on_cpu(devices: Sequence[Device]) -> bool:
+    return devices[0].platform == "cpu"
+
+
+def _split_for_all(networks: int, devices: int, split: int, batch_size: int) -> int:
+    """Return how many devices share a batch for the networks to be trained soonest.
+
+    Args:
+      networks: how many are trained.
+      devices: how many there are.
+      split: devices that share each batch at least.
+      batch_size: examples of a batch, whose parts are equal.
+
+    Example:
+      >>> [_split_for_all(networks, 8, 1, 128) for networks in (1, 3, 5, 8, 13)]
+      [8, 8, 8, 1, 1]
+    """
+    if networks * split >= devices:
+        return split
+
+    def work(shared: int) -> float:
+        """Return the batches that a device computes, at most, while each network takes a step."""
+        return -(-networks // (devices // shared)) / shared
+
+    candidates = range(split, devices + 1, split)
+    whole = [each for each in candidates if devices % each == 0 and batch_size % each == 0]
+    return min(whole, key=lambda shared: (work(shared), shared), default=split)
 
 
 @functools.cache

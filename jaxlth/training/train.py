@@ -277,7 +277,7 @@ def _make_evaluate(
     """Return the function `evaluate` of a `Trainer`."""
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
-        sums = evaluation.sum_over_split(
+        sums = evaluation.sum_over_devices(
             lambda batch: metric_sums(network, mask, batch, (mean, std)), split
         )
         return evaluation.mean(sums, split.labels.shape[0], labels=labels_per_example)

@@ -159,12 +159,12 @@ def until(
     shorter = copy.copy(compiled_training)
     shorter.plan = training.cut(compiled_training.plan, step)
     if networks is not None:
-        shorter.layout = functools.partial(_layout, compiled_training, networks)
+        shorter.training_layout = functools.partial(_layout, compiled_training, networks)
     return shorter
 
 
 def _layout(compiled_training: CompiledTraining, networks: int, _asked: int) -> Layout:
-    return compiled_training.layout(networks)
+    return compiled_training.training_layout(networks)
 
 
 def ticket_steps(experiment: LoadedExperiment) -> int:
