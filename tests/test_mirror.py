@@ -123,7 +123,7 @@ def test_what_one_machine_saved_and_not_copied_is_copied_when_it_comes_back(on_m
     with open_run() as run:
         run.save("a", {"params": TREE}, RECORD)
     # As if killed before it was copied.
-    artifacts.put(run.path, run.path / "b", {"params": TREE}, RECORD)
+    artifacts.put(run.path / ".unfinished", run.path / "b", {"params": TREE}, RECORD)
     on_machine("another")
     with open_run() as run:
         assert [unit for unit, _ in run.records()] == ["a"]

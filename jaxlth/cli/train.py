@@ -50,6 +50,7 @@ def trained(command: Training, *, strict: bool = False) -> int:
             conclude=functools.partial(_conclude, command=command),
             check_effects=strict,
             wait=command.wait,
+            share=command.share,
             checkpoint_seconds=command.checkpoint_seconds,
             caller="command",
         )

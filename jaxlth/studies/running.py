@@ -76,6 +76,7 @@ def run_study(
     conclude: Conclude = lambda run, diverged: None,
     check_effects: bool = True,
     wait: bool = False,
+    share: str | None = None,
     checkpoint_seconds: float = 60.0,
     caller: str = "call",
 ) -> pathlib.Path:
@@ -90,12 +91,17 @@ def run_study(
       conclude: what is done with the finished run while this process holds it.
       check_effects: whether to refuse settings that nothing reads, unless the run is there.
       wait: whether to wait for another process that works on the run.
+      share: which replicates this process does, as I/N; see `jaxlth.store.share`.
       checkpoint_seconds: time between checkpoints within a network's training.
       caller: who goes on after an interruption: the same "call" or "command".
 
     Raises:
       KeyboardInterrupt: it was interrupted; its message says what is stored and where.
     """
+    replicates = None
+    if share is not None:
+        replicates = store.share.parse(share).replicates(config.replicates)
+        study.check_share(config)
     go_on = f"the same {caller} goes on from there."
     name = {"job": study.name, "label": run_label(config)}
     with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
@@ -111,7 +117,15 @@ def run_study(
         else:
             data = experiment.identity
             fingerprint = of_experiment(experiment) if has_own_parts else {}
-        run = store.open_run(out, config, **name, wait=wait, data=data, fingerprint=fingerprint)
+        run = store.open_run(
+            out,
+            config,
+            **name,
+            wait=wait,
+            data=data,
+            fingerprint=fingerprint,
+            replicates=replicates,
+        )
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {go_on}"):
@@ -121,8 +135,13 @@ def run_study(
                 diverged = _train(study, config, lab, console, saved)
         words = f"interrupted; every network is stored in {place}; {go_on}"
         with distributed.interrupted_together(), _interrupted(words):
-            distributed.on_main(lambda: conclude(run, diverged))
+            distributed.on_main(lambda: _concluded(run, diverged, conclude))
     return run.path
+
+
+def _concluded(run: Run, diverged: Set[str], conclude: Conclude) -> None:
+    with run.files():
+        conclude(run, diverged)
 
 
 def _has_own_parts(config: Any, parts: Parts) -> bool:

@@ -144,6 +144,7 @@ def train_networks(
     device_data: DeviceDataset,
     *,
     num_pending: int,
+    networks: int | None = None,
     checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     """Train the networks that the run lacks, and store them.
@@ -154,6 +155,8 @@ def train_networks(
       compiled_training: how they are trained.
       device_data: on what.
       num_pending: networks that the study trains after these, at most; for telling progress.
+      networks: how many are laid out together, those of other shares among them; the
+        requested ones by default.
       checkpoint_seconds: time between checkpoints within a network's training.
 
     Yields:
@@ -163,7 +166,7 @@ def train_networks(
     if not missing:
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = compiled_training.training_layout(len(requests))
+    layout = compiled_training.training_layout(len(requests) if networks is None else networks)
     num_pending += len(missing)
     steps = {
         request.artifact: run.latest_step(request.artifact, _notes(request)) or request.start_step

@@ -156,8 +156,8 @@ class Analysis:
         record.pop("dilation", None)
         return trees, record
 
-    def _replicates(self) -> range:
-        return range(self.config.replicates)
+    def _replicates(self) -> tuple[int, ...]:
+        return self._lab.replicates
 
     def _diverged_before(self, spec: NetworkSpec, replicate: int) -> bool:
         return diverged_before(self.run, self.config, spec, replicate)
