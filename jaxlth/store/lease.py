@@ -208,8 +208,8 @@ def _rival(place: Place, own: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _overlap(entries: dict[str, Any], own: dict[str, Any]) -> bool:
-    both = (entries.get("replicates"), own["replicates"])
-    return None in both or not set(both[0]).isdisjoint(both[1])
+    theirs, ours = entries.get("replicates"), own["replicates"]
+    return theirs is None or ours is None or not set(theirs).isdisjoint(ours)
 
 
 def _text(entries: dict[str, Any]) -> bytes:

@@ -5,15 +5,16 @@ run at the same time; each locks its replicates, so that no two write the same r
 their N are. The name of each artifact ends with its replicate, "level_03/ticket/replicate_0".
 """
 
+import dataclasses
 import re
-from typing import NamedTuple
 
 from jaxlth.settings import require
 
 REPLICATE = re.compile(r"(?:.*/)?replicate_(\d+)(?:/.*)?")
 
 
-class Share(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Share:
     """Which of the replicates a process does: the `index`-th of `count` shares, from 1."""
 
     index: int
