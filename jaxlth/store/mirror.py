@@ -109,8 +109,8 @@ class Mirror:
 
     def _local(self, under: str) -> dict[str, str]:
         """Return the digest of each record that is this process's, by its folder."""
-        found = artifacts.raw_records(self._path, under).items()
-        return {name: _digest(text) for name, text in found if self._is_own(name)}
+        texts = artifacts.raw_records(self._path, under).items()
+        return {name: _digest(text) for name, text in texts if self._is_own(name)}
 
     def _is_own(self, name: str) -> bool:
         return share.is_own(self._replicates, name)
