@@ -136,7 +136,6 @@ class Dynamic:
         self._experiment, self._run, self._replicate = experiment, run, replicate
         self._dense = experiment.prunable.dense
         self._steps = experiment.plan(1.0).steps
-        self._init = jax.jit(experiment.prunable.model.init)
 
     def all(self) -> list[dict[str, Any]]:
         """Return a row for each network at the end of training."""
@@ -196,7 +195,7 @@ class Dynamic:
 
     def _drawn(self, purpose: str) -> Network:
         key = keys.stream(self.config.seed, self._replicate, purpose)
-        return jax.device_get(self._init(key))
+        return jax.device_get(self._experiment.prunable.draw(key))
 
     def _state(self, step: int) -> Network:
         """Return the dense network at a step of its training."""

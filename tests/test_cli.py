@@ -753,6 +753,7 @@ def test_settings_that_this_version_does_not_know_are_named(finished, tmp_path, 
     assert "it has no entry 'rewind_step'" in line
 
 
+@pytest.mark.slow
 def test_the_training_figure_shows_the_networks_that_were_not_dilated(finished, tmp_path):
     out = ["--out", str(tmp_path)]
     printed(*TINY, "--dilations", "0.5", *out)

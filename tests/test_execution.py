@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from jaxlth import keys
-from jaxlth.training import Plan, execution, fit
+from jaxlth.training import Plan, execution, fit, side_by_side
 from jaxlth.training.execution import Layout
 
 Device = collections.namedtuple("Device", ["platform", "id"])
@@ -225,3 +225,18 @@ def test_convolutions_on_cpu_are_compiled_with_options(monkeypatch):
 def test_options_that_xla_does_not_know_are_left_out():
     assert execution.compiler_options() == {}
     assert LAYOUTS["looped"].map(lambda x: x + 1, (0,))(jnp.zeros((1, 1))) == 1
+
+
+@pytest.mark.parametrize("model", side_by_side.CYCLES)
+def test_a_tpu_trains_networks_side_by_side_where_that_was_measured_to_be_faster(model):
+    alone, of_five = side_by_side.CYCLES[model]
+    config = execution.layout(13, devices=devices("tpu", 4), model=model)
+    assert (config.per_device, config.size) == ((1, 4) if of_five > alone else (4, 16))
+    asked = execution.layout(13, devices=devices("tpu", 4), model=model, networks_per_device=3)
+    assert asked.per_device == 3
+    assert execution.layout(13, devices=devices("gpu", 4), model=model).per_device == 4
+    assert execution.layout(13, devices=devices("cpu", 2), model=model).per_device == 1
+
+
+def test_at_most_32_networks_are_side_by_side_where_nothing_was_measured():
+    assert execution.layout(500, devices=devices("tpu", 4), model="mine").per_device == 32

@@ -256,6 +256,7 @@ def test_a_truncated_data_file_is_named(capfd, tmp_path):
     assert "-ubyte.gz" in line
 
 
+@pytest.mark.slow
 def test_a_damaged_network_is_named_and_trained_again_alone(capfd):
     assert cli.main(TINY) == 0
     capfd.readouterr()

@@ -12,6 +12,8 @@ from jax.extend.core import jaxprs_in_params
 
 from jaxlth import keys, masks, models, trees
 from jaxlth.models import ModelConfig, Network, inception, layers, resnet
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.prunable import prunable_model
 from jaxlth.training import execution
 
 MNIST, CIFAR, IMAGENET, LARGE = (28, 28, 1), (32, 32, 3), (224, 224, 3), (299, 299, 3)
@@ -749,3 +751,18 @@ def test_images_of_the_least_or_another_size_are_taken(name, shape):
     inputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     logits, _ = jax.eval_shape(functools.partial(model.apply, train=True), network, inputs)
     assert logits.shape == (2, PUBLISHED[name].classes)
+
+
+# kaiming-normal has products and sums that other optimisations of the compiler would join.
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        pytest.param(name, marks=[] if name == "kaiming-normal" else pytest.mark.slow)
+        for name in models.INITIALIZERS
+    ],
+)
+def test_the_program_that_draws_networks_is_optimised_less_and_gives_the_same_bits(initializer):
+    config = ImpConfig(model=ModelConfig(name="mlp", hidden=(40, 30), initializer=initializer))
+    prunable, key = prunable_model(config, shape=(8, 8, 1), classes=10), jax.random.key(3)
+    drawn, expected = prunable.draw(key), jax.jit(prunable.model.init)(key)
+    jax.tree.map(np.testing.assert_array_equal, drawn, expected)

@@ -384,6 +384,7 @@ def augment(inputs, key):
 """
 
 
+@pytest.mark.slow
 def test_a_function_that_raises_in_training_shows_its_traceback_and_loses_nothing_stored(
     tmp_path, monkeypatch, capfd
 ):
@@ -411,6 +412,7 @@ def test_a_function_that_raises_in_training_shows_its_traceback_and_loses_nothin
 # What goes well.
 
 
+@pytest.mark.slow
 def test_inputs_of_several_arrays_go_through_pruning_by_scores(tmp_path):
     fields = {"scores": ["magnitude", "snip"], "densities": [0.5], "per_class": 2}
     parts = {"model": functions(of_two, draw_two), "data": arrays(TWO)}
@@ -419,7 +421,9 @@ def test_inputs_of_several_arrays_go_through_pruning_by_scores(tmp_path):
     assert np.isfinite(table["test_loss"]).all()
 
 
-@pytest.mark.parametrize("loss", ["next-token", "squared-error"])
+@pytest.mark.parametrize(
+    "loss", [pytest.param("next-token", marks=pytest.mark.slow), "squared-error"]
+)
 def test_mapped_arrays_with_labels_of_any_kind_run_through_imp(tmp_path, loss):
     random = np.random.default_rng(0)
     if loss == "next-token":

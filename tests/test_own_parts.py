@@ -182,6 +182,7 @@ def whole(tmp_path_factory):
     return imp(tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.slow
 def test_a_run_of_ones_own_parts_that_was_interrupted_goes_on_to_the_same_bits(
     whole, tmp_path, monkeypatch
 ):
@@ -245,6 +246,7 @@ def write(folder, gain=1.0):
     store.export_ticket(folder / "mask.npz", start(), first_mask(), metadata={})
 
 
+@pytest.mark.slow
 def test_a_command_on_ones_own_parts_goes_on_to_the_bits_of_the_call(
     whole, place, monkeypatch, capsys
 ):
@@ -310,6 +312,7 @@ def test_a_given_mask_is_part_of_every_density_of_early_pruning(tmp_path):
         assert not mask["Dense_0"]["kernel"][0].any()
 
 
+@pytest.mark.slow
 def test_thresholds_count_all_weights_beside_a_given_mask(tmp_path):
     table = given(tmp_path, studies.threshold_masks, error=wrong).table()
     assert set(table["prunable"]) == {56}

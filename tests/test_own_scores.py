@@ -10,7 +10,7 @@ import tiny
 from jaxlth import cli, keys, masks, scores, store, studies
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.studies import own_scores, scoring
+from jaxlth.studies import own_scores, score_names, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.studies.loading import load_experiment
@@ -130,11 +130,11 @@ def mask_of(results, artifact):
 def test_ones_own_score_prunes_what_its_name_prunes(loaded, name, own, inverted):
     network, dense = tiny.network(loaded.prunable.model), loaded.prunable.dense
     batch, key = loaded.examples(0, per_class=2), keys.stream(0, 0, "score")
-    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean)
+    given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean, inverted)
     pruned = [
         scoring.pruned(
-            loaded.score(score, inverted=inverted),
-            scoring.parts(score),
+            loaded.score(score),
+            score_names.parts(score),
             dense,
             given,
             keep={"Dense_0/kernel": 100, "Dense_1/kernel": 20},
@@ -187,6 +187,7 @@ def test_prune_early_by_ones_own_magnitude_finds_its_masks(experiment, tmp_path)
     assert "snip+own-magnitude-before-once" in results.summary()
 
 
+@pytest.mark.slow
 def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path):
     results = run(
         studies.instability,
@@ -208,6 +209,7 @@ def test_instability_of_ones_own_score_is_that_of_its_name(experiment, tmp_path)
     assert not tiny.same(*twins[1:])
 
 
+@pytest.mark.slow
 def test_separation_prunes_by_ones_own_score_which_sees_no_examples(tmp_path, file):
     words = ["separation", "--model", "mlp", "--hidden", "8", "8", "--epochs", "1", "--levels", "1"]
     words += ["--batch-size", "50", "--replicates", "1", "--stop", "never", "--prune-fraction"]
@@ -250,7 +252,7 @@ def test_a_score_is_given_the_network_its_mask_and_examples_of_each_class(experi
 
 
 def test_scores_know_which_of_their_names_stand_for_examples():
-    assert scoring.batch_readers(["magnitude", "synflow", "snip", "own:f"]) == ["snip", "own:f"]
+    assert score_names.batch_readers(["magnitude", "synflow", "snip", "own:f"]) == ["snip", "own:f"]
     for config in (
         ImpConfig(score="own:f", per_class=3),
         PruneEarlyConfig(scores=("own:f",), per_class=3),
@@ -279,8 +281,8 @@ def test_scores_know_which_of_their_names_stand_for_examples():
     ],
 )
 def test_a_name_may_be_a_stack_of_ones_own_scores(score, parts, label):
-    assert scoring.parts(score) == parts
-    assert scoring.label(score) == scoring.label(label) == label
+    assert score_names.parts(score) == parts
+    assert score_names.label(score) == score_names.label(label) == label
     assert PruneEarlyConfig(scores=(score,)).score_names() == parts
 
 

@@ -241,7 +241,7 @@ def test_a_run_of_the_first_edition_is_told_from_others(tmp_path):
     ("name", "fields", "rows"),
     [
         ("instability", {"twins": 2, "points": 3, "replicates": 1}, 5),
-        ("train_supermasks", {"replicates": 1}, 1),
+        pytest.param("train_supermasks", {"replicates": 1}, 1, marks=pytest.mark.slow),
     ],
 )
 def test_other_studies_are_called_alike(tmp_path, name, fields, rows):
@@ -416,6 +416,7 @@ def run_example(code, monkeypatch, tmp_path, capsys):
     assert cli.main(["results", "--out", "runs"]) == 0
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_has_twelve_lines_and_runs(monkeypatch, tmp_path, capsys):
     code = example()
     assert len([line for line in code.splitlines() if line]) == 12

@@ -93,6 +93,7 @@ def test_the_command_for_a_language_model_runs(tmp_path):
     assert "Below: loss in nats, and bits, per character." in done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_with_parts_of_ones_own_runs(tmp_path, monkeypatch):
     section = (ROOT / "README.md").read_text().split("## Your own network")[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]

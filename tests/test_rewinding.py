@@ -114,7 +114,10 @@ def test_interrupted_a_training_goes_on_to_the_same_bits(experiment, tmp_path, n
         assert same(lab.load("network"), whole)
 
 
-@pytest.mark.parametrize("name", ["momentum", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("momentum", "adam")), "adamw"],
+)
 def test_pruned_weights_and_their_moments_start_and_stay_exactly_zero(experiment, tmp_path, name):
     decay = 0.1 if name == "adamw" else 0.0
     compiled = compiled_of(experiment, OptimizerConfig(optimizer=name, lr=0.01, weight_decay=decay))
@@ -179,6 +182,7 @@ def test_controls_with_the_weights_of_the_ticket_are_known(experiment):
     assert kept == list(WITH_ITS_WEIGHTS)
 
 
+@pytest.mark.slow
 def test_a_restarted_schedule_runs_as_a_whole_in_the_steps_of_each_ticket(
     plain, experiment, tmp_path
 ):

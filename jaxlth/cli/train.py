@@ -12,7 +12,6 @@ from rich.console import Console
 from jaxlth import distributed, settings, store
 from jaxlth.cli import commands, results
 from jaxlth.cli.commands import Training
-from jaxlth.data import workers
 from jaxlth.plots import figures
 from jaxlth.process import paths
 from jaxlth.store import Run
@@ -33,7 +32,6 @@ def trained(command: Training, *, strict: bool = False) -> int:
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
     """
-    workers.end_if_unguarded()
     if command.tensorboard is not None:
         _check_tensorboard(command.tensorboard)
     with running.jax_settings():

@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxlth import distributed
 from jaxlth import settings as settings_lib
@@ -14,7 +14,6 @@ from jaxlth.store import (
     artifacts,
     atomic,
     bucket,
-    damage,
     lock,
     metadata,
     mirror,
@@ -31,19 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NO_NOTES: Mapping[str, str] = {}
-
-
-class RunInfo(NamedTuple):
-    """What `jaxlth list` shows of a run."""
-
-    path: pathlib.Path
-    job: str
-    label: str
-    state: str  # "running" while a process holds it, else "finished" or "interrupted"
-    finished: int  # number of artifacts
-    expected: int | None  # number of artifacts, None before the job has set it
-    bytes: int  # on disk
-    created: str  # ISO 8601, UTC
 
 
 def open_run(
@@ -396,55 +382,3 @@ class Run:
             raise StoreError(f"{self.path} is not held by this process: open it with `open_run`.")
         if artifact is not None and not share.is_own(self.replicates, artifact):
             raise StoreError(f"{artifact} is of another share of {self.path}: it is not written.")
-
-
-def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
-    """Return the information on each run in a folder, oldest first; no folder, no runs.
-
-    Where `out` is a bucket, `path` is a folder from which the run there can be read. Runs that are
-    damaged are left out, and named in the log.
-
-    Raises:
-      StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
-    """
-    if bucket.is_remote(out):
-        infos = damage.skip_damaged(remote.list_remote(out), _info)
-    else:
-        folder = pathlib.Path(out).absolute()
-        paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        infos = damage.skip_damaged(filter(_may_be_run, paths), _info_of)
-    return sorted(infos, key=lambda info: info.created)
-
-
-def records(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and record of each finished artifact of a run, sorted; see `Run.records`."""
-    return artifacts.records(remote.local(path))
-
-
-def _info_of(path: pathlib.Path) -> RunInfo:
-    metadata.read(path)  # before anything else: it says best what is wrong
-    finished = len(artifacts.finished(path))
-    return _info(remote.RemoteRunInfo(path, finished, _bytes(path), lock.is_held(path)))
-
-
-def _info(run: remote.RemoteRunInfo) -> RunInfo:
-    info = metadata.read(run.path)
-    expected = info["planned"]
-    done = expected is not None and run.finished >= expected
-    state = "running" if run.is_held else "finished" if done else "interrupted"
-    job, label, created = (info[name] for name in ("job", "label", "created"))
-    return RunInfo(run.path, job, label, state, run.finished, expected, run.bytes, created)
-
-
-def _may_be_run(path: pathlib.Path) -> bool:
-    """Return whether a path is the folder of a run, or a link to one that is not there."""
-    return metadata.is_run(path) or (path.is_symlink() and not path.exists())
-
-
-def _bytes(path: pathlib.Path) -> int:
-    total = 0
-    for root, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a running job replaces its checkpoints
-                total += os.stat(os.path.join(root, name)).st_size
-    return total

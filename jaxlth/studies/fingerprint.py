@@ -54,7 +54,7 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     """
     parts, config = experiment.parts, experiment.prunable.config
     model, objective = experiment.prunable.model, experiment.classifier.objective
-    network = jax.jit(model.init)(keys.stream(config.seed, 0, "initialization"))
+    network = experiment.prunable.draw(keys.stream(config.seed, 0, "initialization"))
     images, inputs, labels = experiment.first_examples(EXAMPLES)
     outputs, _ = jax.jit(model.apply, static_argnums=2)(network, inputs, False)
     result: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """Where a study works: it draws, trains and reads the networks of one run."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,6 @@ class Lab:
         self.dense_mask: masks.Mask = experiment.prunable.dense
         self._expected: set[str] = set()  # of other shares
         self._checkpoint_seconds = checkpoint_seconds
-        self._init = jax.jit(experiment.prunable.model.init)
 
     def key(self, purpose: str, replicate: int, *numbers: int) -> jax.Array:
         """Return the key of a purpose and a replicate, with numbers such as the level folded in."""
@@ -55,7 +54,7 @@ class Lab:
 
     def draw(self, key: jax.Array) -> Network:
         """Return a network drawn by a key."""
-        return self._init(key)
+        return self.experiment.prunable.draw(key)
 
     def load(self, artifact: str) -> Network:
         """Return a stored network, in NumPy."""
@@ -113,7 +112,7 @@ class Lab:
         compiled_training: CompiledTraining | None = None,
         device_data: DeviceDataset | None = None,
         *,
-        pending: int | Callable[[], Iterable[str]] = 0,
+        pending: Iterable[str] = (),
     ) -> Iterator[Progress]:
         """Train the networks that the run lacks, and store them.
 
@@ -121,18 +120,15 @@ class Lab:
           requests: the networks wanted.
           compiled_training: how they are trained; as the config says, if not given.
           device_data: on what; on all of the data, if not given.
-          pending: networks that the study trains after these, at most, for telling progress; or a
-            function that returns the artifacts that the run is to hold, as far as is known then.
+          pending: artifacts that the run is to hold, as far as is known, for telling progress.
         """
-        if callable(pending):
-            others = set(pending()) - {request.artifact for request in requests}
-            pending = sum(not self.run.has(name) for name in others)
+        others = set(pending) - {request.artifact for request in requests}
         yield from train_networks(
             self.run,
             requests,
             compiled_training or self.compiled_training,
             device_data or self.experiment.device_data,
-            num_pending=pending,
+            num_pending=sum(not self.run.has(name) for name in others),
             networks=self.count_of_all(len(requests)),
             checkpoint_seconds=self._checkpoint_seconds,
         )

@@ -92,6 +92,7 @@ def _layout(config: Any, model: Model | None = None, *, own: bool = False) -> ex
         config.replicates,
         split=config.training.data_parallel,
         networks_per_device=config.training.networks_per_device,
+        model=config.model.name,
         convolutional=convolutional,
         streamed=config.data.streamed,
         batch_size=None if model is None else shared_batch(config, model, own=own),

@@ -1,17 +1,20 @@
 """What studies read of a finished run: its study, its settings, its table of results."""
 
+from __future__ import annotations
+
 import collections
 import operator
 import pathlib
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxlth import distributed, settings, store
 from jaxlth.data import Identity
 from jaxlth.settings import require
 from jaxlth.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 C = TypeVar("C")
 

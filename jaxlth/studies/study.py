@@ -1,16 +1,14 @@
 """The shape that all studies have: what the command line and the tests derive the rest from."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import re
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import pandas as pd
-from rich.table import Table
-
-from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
@@ -18,11 +16,17 @@ from jaxlth.studies.parts import Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress, Ticket
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from jaxlth.plots.figures import Figure
+
 TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
 
 # (table of results, folder of the run, levels to draw or () for the default ones) -> figure
-Draw: TypeAlias = Callable[..., Figure]  # (table of results, folder, levels) -> figure
+Draw: TypeAlias = "Callable[..., Figure]"
 
 
 class Figures(NamedTuple):

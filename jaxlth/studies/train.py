@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxlth import distributed, masks
-from jaxlth.data import Dataset, StreamConfig, Streamed
+from jaxlth.data import Dataset, StreamConfig, Streamed, packing
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit, optimizers
@@ -69,7 +69,9 @@ class CompiledTraining:
       plan: its times.
       train_examples: training examples that finished networks are evaluated on.
       split: devices that share each batch.
-      networks_per_device: networks that an accelerator trains at once, at most.
+      networks_per_device: networks that an accelerator trains at once, at most; None for as many
+        as was measured to be best.
+      name: of the network.
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
       shared_batch: size of batches that idle devices may share; None where they may not.
@@ -87,6 +89,7 @@ class CompiledTraining:
         train_examples: int,
         split: int = 1,
         networks_per_device: int | None = None,
+        name: str = "",
         convolutional: bool = False,
         stream: StreamConfig | None = None,
         shared_batch: int | None = None,
@@ -97,6 +100,7 @@ class CompiledTraining:
             execution.layout,
             split=split,
             networks_per_device=networks_per_device,
+            model=name,
             convolutional=convolutional,
             streamed=stream is not None,
         )
@@ -119,9 +123,15 @@ class DeviceDataset:
             self._shared[layout.devices] = self._sent(layout)
         return self._shared[layout.devices]
 
+    @property
+    def packed(self) -> Dataset | Streamed:
+        """The data set as it is sent: examples in memory are rows."""
+        dataset = self.dataset
+        return packing.pack_dataset(dataset) if isinstance(dataset, Dataset) else dataset
+
     def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
         if isinstance(self.dataset, Dataset):
-            return layout.share(self.dataset)
+            return layout.share(self.packed)
         mean, std = layout.share((self.dataset.mean, self.dataset.std))
         return self.dataset._replace(mean=mean, std=std)
 

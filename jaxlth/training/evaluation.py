@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import masks
-from jaxlth.data import Split
+from jaxlth.data import Split, packing
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.training import losses
 from jaxlth.training.losses import Objective, Outcomes
@@ -105,7 +105,7 @@ def disagreement(
 ) -> Disagreement:
     """Return the disagreement of two networks on one batch; see `metric_sums`."""
     objective = classifier.objective
-    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+    inputs = classifier.normalize(packing.unpack(batch.images), *mean_std)
     outputs, other_outputs = (_outputs(classifier, network, mask, inputs) for network in pair)
     gaps = (
         objective.outcomes(outputs, batch.labels).losses
@@ -129,7 +129,7 @@ def batch_stats_sums(
     All examples count: batches must not be filled up.
     """
     masked = masks.apply(network.params, mask)
-    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+    inputs = classifier.normalize(packing.unpack(batch.images), *mean_std)
 
     def after(stats: Any) -> Any:
         return classifier.model.apply(Network(masked, stats), inputs, True)[1]
@@ -153,7 +153,7 @@ def _outcomes(
     mean_std: tuple[Any, Any],
 ) -> Outcomes:
     """Return the outcomes of one batch."""
-    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+    inputs = classifier.normalize(packing.unpack(batch.images), *mean_std)
     outputs = _outputs(classifier, network, mask, inputs)
     return classifier.objective.outcomes(outputs, batch.labels)
 

@@ -26,6 +26,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxlth import distributed, settings
 from jaxlth.models.layers import BATCH
+from jaxlth.training import side_by_side
 
 AXIS = "devices"
 _LEADING = P((AXIS, BATCH))  # the leading axis of what each device has its own part of
@@ -232,6 +233,7 @@ def layout(
     devices: Sequence[Device] | None = None,
     split: int = 1,
     networks_per_device: int | None = None,
+    model: str = "",
     convolutional: bool = False,
     streamed: bool = False,
     batch_size: int | None = None,
@@ -242,7 +244,9 @@ def layout(
       networks: how many are to be trained, at least 1.
       devices: those of all processes by default.
       split: devices that share each batch.
-      networks_per_device: networks that an accelerator trains at once, at most; None for all.
+      networks_per_device: networks that an accelerator trains at once, at most; None for as many
+        as `side_by_side` says.
+      model: name of the network, which `side_by_side` knows some of.
       convolutional: whether the networks have convolutions: on CPU those are 4 to 15 times slower
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
@@ -276,9 +280,10 @@ def layout(
     # Several processes all take part, or those without a network would not be waited for.
     sets = most_sets if several else max(1, min(most_sets, networks))
     per_device = 1 if on_cpu else -(-networks // sets)
+    most = networks_per_device or side_by_side.most(all_devices[0].platform, model)
     return Layout(
         devices=tuple(all_devices[: sets * split]),
-        per_device=min(per_device, networks_per_device or per_device),
+        per_device=min(per_device, most),
         split=split,
         looped=on_cpu and convolutional,
     )

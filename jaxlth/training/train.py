@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlth import data, keys, masks
-from jaxlth.data import Dataset, Split, augment
+from jaxlth.data import Dataset, Split, augment, packing
 from jaxlth.models import AUXILIARY_WEIGHT, BatchAxis, Model, Network
 from jaxlth.training import evaluation, losses, states
 from jaxlth.training.evaluation import Classifier, Evaluation, MetricSums
@@ -149,7 +149,7 @@ def _make_loss(classifier: Classifier) -> Callable[..., tuple[jax.Array, Any]]:
 
     def loss_of(params: Any, network: Network, batch: Split, mean_std: Any, noise_key: Any):
         network = network._replace(params=params)
-        inputs = normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+        inputs = normalize(packing.unpack(batch.images), *mean_std)
         if model.auxiliary is None:
             if model.noisy is None:
                 outputs, stats = model.apply(network, inputs, True)
@@ -212,18 +212,12 @@ def _make_batches(
         examples = train.labels.shape[0]
         first = step % (examples // batch_size) * batch_size
         at = jax.lax.dynamic_slice(order, (first,), (batch_size,))
-        images = jax.tree.map(lambda array: _gathered(array, at), train.images)
+        images = packing.unpack(jax.tree.map(lambda array: jnp.asarray(array)[at], train.images))
         # Whole batches are augmented, so that the images do not depend on how many devices share.
         images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
         return _SHARED.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
 
     return order, batch_at
-
-
-def _gathered(array: jax.Array, at: jax.Array) -> jax.Array:
-    """Return examples of an array; gathering them as rows is a tenth faster on CPU."""
-    rows = jnp.reshape(array, (array.shape[0], -1))
-    return jnp.reshape(rows[at], (at.shape[0], *array.shape[1:]))
 
 
 def _make_advance(

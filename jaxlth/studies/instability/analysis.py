@@ -48,6 +48,7 @@ class Analysis:
         self._networks = InstabilityNetworks(lab)
         self._experiment = lab.experiment
         self._at_start = functools.lru_cache(maxsize=8)(self._metrics_at_start)
+        self._expected = artifacts.units(self.config, self.config.rewind_steps)
         self._left = self._missing()  # networks and comparisons still to be made, at most
         self._every = compared_every(self.config, self._lab.compiled_training.plan.steps_per_epoch)
         self._line = LineEvaluator(
@@ -177,14 +178,12 @@ class Analysis:
             (again, short),
             ([a for a in requests if a not in again], self._lab.compiled_training),
         ):
-            num_pending = self._left - sum(not self.run.has(request.artifact) for request in some)
-            yield from self._lab.train(some, compiled_training, pending=max(num_pending, 0))
+            yield from self._lab.train(some, compiled_training, pending=self._expected)
         self._left = self._missing()
 
     def _missing(self) -> int:
         """Return how many networks and comparisons the run lacks."""
-        expected = artifacts.units(self.config, self.config.rewind_steps)
-        return sum(not self.run.has(artifact) for artifact in expected)
+        return sum(not self.run.has(artifact) for artifact in self._expected)
 
     def _compared_at(self, start_step: int) -> list[int]:
         """Return the steps of training after which twins are compared, the end aside."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import scoring
+from jaxlth.studies import score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -177,17 +177,18 @@ class EarlyNetworks:
         else:
             scored = self._rewound(method, replicate)
         first = self.initial(method.weights, replicate).params
+        inverted = method.control == "inverted"
         if method.score in LEARNED:
             weight_scores = self._learned(method, replicate)
-            sign = -1 if method.control == "inverted" else 1
+            sign = -1 if inverted else 1
             keeps, args = self._keeps(before, keep, 1), (weight_scores, sign)
             return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
         rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
         return scoring.pruned(
-            self._score(method.score, method.control == "inverted"),
+            self._score(method.score),
             score_parts(method.score),
             before,
-            self._score_inputs(scored, first, replicate),
+            self._score_inputs(scored, first, replicate)._replace(inverted=inverted),
             keep=keep,
             rounds=rounds,
             spacing=self.config.spacing,
@@ -270,10 +271,10 @@ class EarlyNetworks:
     def _evaluated(self, name: str, mask: masks.Mask, given: scoring.ScoreInputs) -> Any:
         """Return scores of a network."""
         with scoring.precision(score_parts(name)):
-            return scoring.evaluated(self._score(name, False), mask, given)
+            return scoring.evaluated(self._score(name), mask, given)
 
-    def _built(self, name: str, inverted: bool) -> scoring.Score:
-        return self._experiment.score(name, inverted=inverted, chunk=self.config.chunk)
+    def _built(self, name: str) -> scoring.Score:
+        return self._experiment.score(name, chunk=self.config.chunk)
 
 
 def _signed(_mask: masks.Mask, weight_scores: Any, sign: Any) -> Any:
@@ -286,7 +287,7 @@ def _record(replicate: int, level: int, control: str, method: Method) -> dict[st
         "replicate": replicate,
         "level": level,
         "control": control,
-        "score": scoring.label(method.score),
+        "score": score_names.label(method.score),
         "schedule": method.schedule,
         "ablation": method.control,
         "weights": method.weights,

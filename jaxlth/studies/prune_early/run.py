@@ -55,7 +55,7 @@ def prune_early(lab: Lab, config: PruneEarlyConfig) -> Generator[Progress, None,
     lab.begin(artifacts.networks(config))
 
     def train(requests: list[TrainRequest]) -> Iterator[Progress]:
-        return lab.train(requests, pending=lambda: artifacts.networks(config))
+        return lab.train(requests, pending=artifacts.networks(config))
 
     yield from train(
         [

@@ -60,12 +60,11 @@ class ThresholdNetworks:
 
     def request_size(self, size: str, prunable: PrunableModel, replicate: int) -> TrainRequest:
         """Return the request for a dense network of a size, with an initialisation of its own."""
-        init = jax.jit(prunable.model.init)
         key = keys.stream(self.config.seed, replicate, f"initialization/{size}")
         kind = BASELINE if size == baseline_size(self.config) else SIZE
         return TrainRequest(
             artifact=artifacts.size(size, replicate),
-            start=lambda: Ticket(jax.device_get(init(key)), prunable.dense),
+            start=lambda: Ticket(jax.device_get(prunable.draw(key)), prunable.dense),
             key=self._lab.key("order", replicate, 1),
             start_step=0,
             record=record_of(kind, replicate, size),

@@ -79,7 +79,7 @@ def threshold_masks(lab: Lab, config: ThresholdMasksConfig) -> Generator[Progres
     def train(
         requests: list[TrainRequest], compiled_training: CompiledTraining
     ) -> Iterator[Progress]:
-        return lab.train(requests, compiled_training, pending=expected)
+        return lab.train(requests, compiled_training, pending=expected())
 
     whole = lab.compiled_training
     yield from train([networks.request_long(each) for each in replicates], whole)

@@ -77,7 +77,7 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
         within = _wrapped(lab.experiment, rule)
         requests = [_request_mask(within, wanted, rule, replicate) for replicate in replicates]
         training = within.compile_training(change=functools.partial(supermasks.optimizer, rule))
-        yield from lab.train(requests, training, pending=lambda: units(config))
+        yield from lab.train(requests, training, pending=units(config))
     if config.finetune:
         again = _finetuned(lab.experiment)
         requests = [
@@ -86,7 +86,7 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
             for replicate in replicates
             if not _mask_diverged(lab.run, wanted, replicate)
         ]
-        yield from lab.train(requests, again.compile_training(), pending=lambda: units(config))
+        yield from lab.train(requests, again.compile_training(), pending=units(config))
     lab.expect(())
 
 
@@ -136,8 +136,8 @@ def _request_mask(
     seed = prunable.config.seed
 
     def start() -> Ticket:
-        init = jax.jit(prunable.model.init)
-        return Ticket(init(keys.stream(seed, replicate, "initialization")), prunable.dense)
+        network = prunable.draw(keys.stream(seed, replicate, "initialization"))
+        return Ticket(network, prunable.dense)
 
     def restore(network: Network) -> Ticket:
         inner = supermasks.inner(network, rule), supermasks.mask_of(network, rule)
@@ -172,7 +172,7 @@ def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) 
     config: TrainSupermasksConfig = prunable.config
     if wanted.method == DENSE:
         key = keys.stream(config.seed, replicate, "initialization")
-        return Ticket(jax.jit(prunable.model.init)(key), prunable.dense)
+        return Ticket(prunable.draw(key), prunable.dense)
     artifact = wanted.source.artifact(replicate)
     network = run.load(artifact, "network", prunable.like)
     ticket = Ticket(network, run.load(artifact, "mask", prunable.dense))
