@@ -55,7 +55,8 @@ def test_a_share_without_a_replicate_is_refused(tmp_path, capfd):
         ("imp --dilations 2", "dilations"),
         ("instability --search bisection", "search"),
         (
-            "prune-early --score meta-linear synflow --schedule before-once iterative-rounds",
+            "prune-early --score meta-linear synflow --schedule before-once iterative-rounds"
+            " --density 0.005",
             "score",
         ),
     ],
