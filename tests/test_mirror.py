@@ -222,7 +222,7 @@ def test_a_silent_claim_is_taken_over_with_a_note_and_its_holder_finds_out(
 
 def test_a_dead_process_of_this_machine_is_not_waited_for(caplog):
     run = open_run()
-    os.close(run._descriptor)  # as the kernel does
+    os.close(*run._descriptors)  # as the kernel does
     with open_run():
         assert "which is gone" in caplog.text
 
