@@ -11,6 +11,7 @@ import tyro
 
 from jaxlth.cli import formats
 from jaxlth.settings import check_choice, effective, ranges, require
+from jaxlth.store import share
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 
@@ -33,6 +34,9 @@ class Training:
     (smoke)."""
     wait: bool = False
     """Wait while another process works on the same run."""
+    share: str | None = None
+    """I/N, such as 2/5: do the I-th of N shares of the replicates, beside processes on this or
+    other machines that do the others, in the same folder or bucket."""
     devices: Annotated[
         int | None, ranges.at_least(1, most=1024, why="each has threads of its own")
     ] = None
@@ -74,6 +78,8 @@ class Training:
             self.study.tolerance,
             f"on {in_words(without)}, whose sentences have none",
         )
+        if self.share is not None:
+            share.parse(self.share)
         require(
             self.checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {self.checkpoint_seconds:g}.",

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Set
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from jaxlth import distributed, settings, store
@@ -49,6 +48,7 @@ def trained(command: Training, *, strict: bool = False) -> int:
             conclude=functools.partial(_conclude, command=command),
             check_effects=strict,
             wait=command.wait,
+            share=command.share,
             checkpoint_seconds=command.checkpoint_seconds,
             caller="command",
         )
@@ -97,7 +97,7 @@ def _join() -> None:
     )
     count, place = (None if word is None else int(word) for word in named)
     try:
-        jax.distributed.initialize(num_processes=count, process_id=place)
+        distributed.join(count, place)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             "`--distributed` found no other processes: give $JAX_COORDINATOR_ADDRESS, "

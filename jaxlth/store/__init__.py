@@ -26,7 +26,7 @@ The folders live on a local or mounted disk: the lock and the promise to survive
 works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.store.mirror`.
 """
 
-from jaxlth.store import damage, export, facts, tensorboard
+from jaxlth.store import damage, export, facts, share, tensorboard
 from jaxlth.store.artifacts import Checkpoint
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import connect, is_remote
@@ -59,6 +59,7 @@ __all__ = [
     "open_readonly",
     "open_run",
     "runs",
+    "share",
     "table",
     "tensorboard",
     "understood",

@@ -5,6 +5,7 @@ it lacks is trained. A signal ends this with a checkpoint; the next call goes on
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Generator, Iterator, Set
@@ -27,6 +28,7 @@ from jaxlth.studies.train import Progress
 
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
+_event_numbers = itertools.count(1)  # of all studies of this process, for `distributed.stop_agreed`
 
 
 @contextlib.contextmanager
@@ -74,6 +76,7 @@ def run_study(
     conclude: Conclude = lambda run, diverged: None,
     check_effects: bool = True,
     wait: bool = False,
+    share: str | None = None,
     checkpoint_seconds: float = 60.0,
     caller: str = "call",
 ) -> pathlib.Path:
@@ -88,15 +91,20 @@ def run_study(
       conclude: what is done with the finished run while this process holds it.
       check_effects: whether to refuse settings that nothing reads, unless the run is there.
       wait: whether to wait for another process that works on the run.
+      share: which replicates this process does, as I/N; see `jaxlth.store.share`.
       checkpoint_seconds: time between checkpoints within a network's training.
       caller: who goes on after an interruption: the same "call" or "command".
 
     Raises:
       KeyboardInterrupt: it was interrupted; its message says what is stored and where.
     """
+    replicates = None
+    if share is not None:
+        replicates = store.share.parse(share).replicates(config.replicates)
+        study.check_share(config)
     go_on = f"the same {caller} goes on from there."
     name = {"job": study.name, "label": run_label(config)}
-    with _interrupted("interrupted; nothing was computed."):
+    with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
         folder = store.folder(out, config, **name)
         if check_effects and not distributed.on_main(folder.exists):
             config.check_effects()
@@ -109,7 +117,15 @@ def run_study(
         else:
             data = experiment.identity
             fingerprint = of_experiment(experiment) if has_own_parts else {}
-        run = store.open_run(out, config, **name, wait=wait, data=data, fingerprint=fingerprint)
+        run = store.open_run(
+            out,
+            config,
+            **name,
+            wait=wait,
+            data=data,
+            fingerprint=fingerprint,
+            replicates=replicates,
+        )
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {go_on}"):
@@ -117,9 +133,15 @@ def run_study(
                 lab = Lab(experiment, run, checkpoint_seconds=checkpoint_seconds)
                 saved = f"interrupted and saved in {place}; {go_on}"
                 diverged = _train(study, config, lab, console, saved)
-        with _interrupted(f"interrupted; every network is stored in {place}; {go_on}"):
-            distributed.on_main(lambda: conclude(run, diverged))
+        words = f"interrupted; every network is stored in {place}; {go_on}"
+        with distributed.interrupted_together(), _interrupted(words):
+            distributed.on_main(lambda: _concluded(run, diverged, conclude))
     return run.path
+
+
+def _concluded(run: Run, diverged: Set[str], conclude: Conclude) -> None:
+    with run.files():
+        conclude(run, diverged)
 
 
 def _has_own_parts(config: Any, parts: Parts) -> bool:
@@ -143,9 +165,9 @@ def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) ->
         for event in events:
             show(event)
             diverged |= _tell_failures(event, lab.run, console)
-            if distributed.any_of(bool(received)):
+            if distributed.stop_agreed(bool(received), next(_event_numbers)):
                 _save_and_stop(events, "" if event.finished else saved)
-    if distributed.any_of(bool(received)):  # after the last network
+    if distributed.stop_agreed(bool(received), next(_event_numbers)):  # after the last network
         raise KeyboardInterrupt
     return diverged
 
@@ -201,6 +223,7 @@ def _interrupted(words: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
+        signals.arrived()
         raise KeyboardInterrupt(str(stop) or words) from None
 
 
