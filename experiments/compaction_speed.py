@@ -27,6 +27,7 @@ from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp import run as imp
 from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.imp.pruning import prune_rule
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, keep_by_level
 from jaxlth.studies.loading import LoadedExperiment
@@ -57,7 +58,7 @@ def main(data_dir: str | None = None, out: str = "runs", levels: int = 24, round
     experiment = imp.prepare(config)
     lab = Lab(experiment, store.open_readonly(path))
     tickets = Levels(lab, config, keep_by_level(config, lab.dense_mask))
-    prune = imp.prune_rule(lab)
+    prune = prune_rule(lab)
     compiled_training = experiment.compile_training()
     compaction = Compaction(
         experiment, compiled_training, LoadedExperiment.compile_training, worthwhile=0

@@ -108,7 +108,7 @@ def early_bird(lab: Lab, config: EarlyBirdConfig) -> Generator[Progress, None, N
     lab.begin(artifacts(config))
     replicates = range(config.replicates)
     yield from lab.train(
-        [dense_request(lab, replicate) for replicate in replicates], pending=2 * config.replicates
+        [dense_request(lab, replicate) for replicate in replicates], pending=artifacts(config)
     )
     requests = []
     for replicate in replicates:

@@ -33,8 +33,7 @@ from jaxlth.plots import figures
 from jaxlth.studies import method_figures, method_summary
 from jaxlth.studies.config import run_label
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
-from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
-from jaxlth.supermasks import SupermaskRule
+from jaxlth.studies.train_supermasks.config import SupermaskRule, TrainSupermasksConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Network = Literal["lenet", "conv-2-cifar"]

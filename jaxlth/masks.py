@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import keys, topk, trees
-from jaxlth.trees import roles
+from jaxlth import keys, trees
+from jaxlth.trees import roles, topk
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any

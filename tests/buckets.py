@@ -23,8 +23,8 @@ class Pail(LocalFileSystem):
         return path if path.startswith("/") else os.path.join(os.environ["PAIL"], path)
 
     def find(self, path, **kwargs):
-        found = super().find(path, **kwargs)
-        return {name: about for name, about in found.items() if not name.endswith("~")}
+        result = super().find(path, **kwargs)
+        return {name: about for name, about in result.items() if not name.endswith("~")}
 
     def pipe_file(self, path, value, mode="overwrite", **_):
         target, part = self._made(path)

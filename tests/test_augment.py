@@ -111,3 +111,16 @@ def test_no_augmentation_is_the_default_and_leaves_digests_alone():
     assert data.DataConfig().augment == "none"
     assert "augment" not in settings.changed(data.DataConfig())
     assert settings.changed(data.DataConfig(augment="flip-crop")) == {"augment": "flip-crop"}
+
+
+@pytest.mark.parametrize("pad", [0, 1, 4])
+def test_crops_are_those_that_a_slice_of_each_image_gives(pad):
+    images = noise(40, (7, 6, 2))
+    flip_key, crop_key = jax.random.split(KEY)
+    flips = jax.random.bernoulli(flip_key, 0.5, (40,))
+    offsets = np.asarray(jax.random.randint(crop_key, (40, 2), 0, 2 * pad + 1))
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    found = np.asarray(augment.flip_crop(images, key=KEY, pad=pad))
+    for at, (row, column) in enumerate(offsets):
+        crop = padded[at, row : row + 7, column : column + 6]
+        np.testing.assert_array_equal(found[at], crop[:, ::-1] if flips[at] else crop)

@@ -43,10 +43,10 @@ def encoded(images, labels, *, name, version, protocol=2):
     coarse = labels // 5
     if version.folder.endswith(("-py", "-python")):
         if name == "cifar10":
-            found = {b"labels": labels.tolist()}
+            result = {b"labels": labels.tolist()}
         else:
-            found = {b"fine_labels": labels.tolist(), b"coarse_labels": coarse.tolist()}
-        return pickle.dumps({b"batch_label": b"1 of 5", b"data": planes, **found}, protocol)
+            result = {b"fine_labels": labels.tolist(), b"coarse_labels": coarse.tolist()}
+        return pickle.dumps({b"batch_label": b"1 of 5", b"data": planes, **result}, protocol)
     before = [labels] if name == "cifar10" else [coarse, labels]
     return np.column_stack([*before, planes]).tobytes()
 
@@ -107,10 +107,10 @@ def test_every_version_is_read_from_every_place(tmp_path, name, version, place):
         pack(path, files, folder=version.folder)
     else:
         write(path, files)
-    info, found = load(name, tmp_path)
+    info, dataset = load(name, tmp_path)
     assert (info.classes, info.shape) == (cifar.SETS[name].classes, (32, 32, 3))
     assert (info.train, info.test) == (5 * IMAGES, IMAGES)
-    for split, (images, labels) in ((found.train, train), (found.test, test)):
+    for split, (images, labels) in ((dataset.train, train), (dataset.test, test)):
         np.testing.assert_array_equal(split.images, images)
         np.testing.assert_array_equal(split.labels, labels)
         assert split.images.dtype == np.uint8
@@ -126,18 +126,18 @@ def test_pickles_of_python_2_are_read_as_they_are_published():
         b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
         b"\x89U\x03\x01\xff\x03tbU\x06labels](K\x02eu.",
     ]
-    found = pickles.read(b"".join(text))
-    assert found[b"labels"] == [2]
-    assert found[b"data"].tolist() == [[1, 255, 3]]
+    unpickled = pickles.read(b"".join(text))
+    assert unpickled[b"labels"] == [2]
+    assert unpickled[b"data"].tolist() == [[1, 255, 3]]
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_in_pickles_of_any_protocol_keep_their_values(protocol, order):
     array = np.array(np.arange(6, dtype=np.uint8).reshape(2, 3), order=order)
-    found = pickles.read(pickle.dumps({"data": array, "names": ["a"]}, protocol))
-    np.testing.assert_array_equal(found["data"], array)
-    assert found["names"] == ["a"]
+    unpickled = pickles.read(pickle.dumps({"data": array, "names": ["a"]}, protocol))
+    np.testing.assert_array_equal(unpickled["data"], array)
+    assert unpickled["names"] == ["a"]
 
 
 class Calls:
@@ -179,7 +179,7 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not(
 
 
 @pytest.mark.parametrize(
-    "found",
+    "result",
     [
         [1],
         {b"data": 3, b"labels": [1]},
@@ -193,9 +193,9 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not(
     ],
     ids=str,
 )
-def test_a_pickle_of_other_data_is_refused(found):
+def test_a_pickle_of_other_data_is_refused(result):
     with pytest.raises(ValueError, match="it (is no pickle of images|holds)"):
-        cifar.pickled(pickle.dumps(found, 2), label=b"labels")
+        cifar.pickled(pickle.dumps(result, 2), label=b"labels")
 
 
 PICKLED = [case for case in CASES if case[1].folder.endswith(("-py", "-python"))]
@@ -212,8 +212,8 @@ def test_pickles_of_python_3_with_text_keys_are_read(tmp_path, name, version, pr
         for file, whole in files.items()
     }
     write(tmp_path, as_text)
-    _, found = load(name, tmp_path)
-    for split, (images, labels) in ((found.train, train), (found.test, test)):
+    _, dataset = load(name, tmp_path)
+    for split, (images, labels) in ((dataset.train, train), (dataset.test, test)):
         np.testing.assert_array_equal(split.images, images)
         np.testing.assert_array_equal(split.labels, labels)
 
@@ -224,9 +224,9 @@ def test_a_pickle_with_a_label_outside_the_classes_is_named_with_both(tmp_path, 
     files = content(name, version)[0]
     images, labels = examples(IMAGES, classes=10, seed=0)
     planes = images.transpose(0, 3, 1, 2).reshape(IMAGES, -1)
-    found = {b"data": planes, b"labels": [*labels.tolist()[:-1], label]}
+    result = {b"data": planes, b"labels": [*labels.tolist()[:-1], label]}
     file = version.train[1]
-    write(tmp_path, {**files, file: pickle.dumps(found, 2)})
+    write(tmp_path, {**files, file: pickle.dumps(result, 2)})
     message = rf"holds label {label} of example {IMAGES - 1}, outside 0\.\.9"
     with pytest.raises(data.DataError, match=message) as caught:
         load(name, tmp_path)
@@ -234,9 +234,9 @@ def test_a_pickle_with_a_label_outside_the_classes_is_named_with_both(tmp_path, 
 
 
 def test_a_pickle_whose_labels_are_no_whole_numbers_is_refused():
-    found = {b"data": np.zeros((1, 3072), np.uint8), b"labels": [1.5]}
+    result = {b"data": np.zeros((1, 3072), np.uint8), b"labels": [1.5]}
     with pytest.raises(ValueError, match="it holds labels of type float64, not whole numbers"):
-        cifar.pickled(pickle.dumps(found, 2), label=b"labels")
+        cifar.pickled(pickle.dumps(result, 2), label=b"labels")
 
 
 @pytest.mark.parametrize(("name", "version"), CASES, ids=NAMES)
@@ -345,9 +345,9 @@ def test_a_short_binary_test_file_is_read_with_a_warning(tmp_path):
     files[version.test] = encoded(images[:3], labels[:3], name=name, version=version)
     write(tmp_path, files)
     with pytest.warns(UserWarning, match=f"{version.test} holds 3 of the {IMAGES} test images"):
-        info, found = load(name, tmp_path)
+        info, dataset = load(name, tmp_path)
     assert info.test == 3
-    np.testing.assert_array_equal(found.test.images, images[:3])
+    np.testing.assert_array_equal(dataset.test.images, images[:3])
     files[version.test] = files[version.test][:-1]
     write(tmp_path, files)
     with pytest.raises(data.DataError, match="3072 bytes follow image 2"):
@@ -391,8 +391,8 @@ def test_real_cifar10_is_the_published_set(real_data, monkeypatch):
     monkeypatch.setattr(cifar, "IMAGES_PER_PART", 10_000)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*test images of CIFAR-10")  # where it is short
-        info, found = load("cifar10", real_data)
+        info, dataset = load("cifar10", real_data)
     assert (info.train, info.shape, info.classes) == (50000, (32, 32, 3), 10)
-    assert np.bincount(found.train.labels).tolist() == [5000] * 10
-    np.testing.assert_allclose(found.mean / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)
-    np.testing.assert_allclose(found.std / 255, [0.2470, 0.2435, 0.2616], atol=1e-4)
+    assert np.bincount(dataset.train.labels).tolist() == [5000] * 10
+    np.testing.assert_allclose(dataset.mean / 255, [0.4914, 0.4822, 0.4465], atol=1e-4)
+    np.testing.assert_allclose(dataset.std / 255, [0.2470, 0.2435, 0.2616], atol=1e-4)

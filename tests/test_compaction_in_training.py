@@ -30,7 +30,7 @@ CHOSEN = ImpConfig(
 )
 
 
-def found(out, config):
+def finished_run(out, config):
     """Return the run of settings, all of it trained."""
     experiment = imp.prepare(config)
     run = store.open_run(out, config, job="imp", label="test")
@@ -55,9 +55,9 @@ def worthwhile(monkeypatch):
 
 @pytest.mark.slow
 def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
-    whole, experiment = found(tmp_path, CHOSEN)
+    whole, experiment = finished_run(tmp_path, CHOSEN)
     assert worthwhile == []
-    smaller, _ = found(tmp_path, dataclasses.replace(CHOSEN, compact=True))
+    smaller, _ = finished_run(tmp_path, dataclasses.replace(CHOSEN, compact=True))
     assert len(worthwhile) >= 2
     assert all(inputs < 64 and first < 40 for inputs, first, _, _ in worthwhile[-1:])
     like, dense = experiment.prunable.like, experiment.prunable.dense
@@ -81,7 +81,7 @@ def test_compact_and_masked_follow_the_same_path(tmp_path, worthwhile):
 @pytest.mark.slow
 def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, worthwhile):
     config = dataclasses.replace(CHOSEN, compact=True, controls=(), replicates=1)
-    run, experiment = found(tmp_path, config)
+    run, experiment = finished_run(tmp_path, config)
     unit = level_artifacts.network(4, TICKET, 0)
     start = jax.device_get(imp_report.find(run, 4, TICKET, 0))
     trained = run.load(unit, "network", experiment.prunable.like).params
@@ -99,7 +99,7 @@ def test_a_smaller_network_keeps_what_is_left_out_as_it_was_drawn(tmp_path, wort
 @pytest.mark.slow
 def test_an_interrupted_compact_training_goes_on_to_the_same_bits(tmp_path, worthwhile):
     config = dataclasses.replace(CHOSEN, compact=True, controls=(), levels=2)
-    whole, experiment = found(tmp_path / "whole", config)
+    whole, experiment = finished_run(tmp_path / "whole", config)
     run = store.open_run(tmp_path / "cut", config, job="imp", label="test")
     with run:
         events = imp.imp(Lab(experiment, run, checkpoint_seconds=0), experiment.prunable.config)

@@ -34,11 +34,11 @@ def test_a_small_image_is_convolved_as_by_xla_and_so_are_gradients(image, kernel
     own = functools.partial(
         convolution.convolve, window_strides=strides, padding=padding, dimension_numbers=layout
     )
-    found, own_pull = jax.vjp(own, images, weights)
+    outputs, own_pull = jax.vjp(own, images, weights)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
-    close(found, wanted)
-    slopes = jnp.asarray(rng.normal(size=wanted.shape), jnp.float32)
-    jax.tree.map(close, own_pull(slopes), pull(slopes))
+    close(outputs, wanted)
+    cotangents = jnp.asarray(rng.normal(size=wanted.shape), jnp.float32)
+    jax.tree.map(close, own_pull(cotangents), pull(cotangents))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
@@ -58,9 +58,9 @@ def test_products_are_of_the_type_of_images_mapped_and_differentiated_twice(dtyp
 
             return jax.jvp(slope, (weights,), (weights,))
 
-        found, wanted = curved(convolution.convolve), curved(jax.lax.conv_general_dilated)
+        result, wanted = curved(convolution.convolve), curved(jax.lax.conv_general_dilated)
         tolerance = 0.1 if dtype == jnp.bfloat16 else 1e-4
-        for mine, other in zip(found, wanted, strict=True):
+        for mine, other in zip(result, wanted, strict=True):
             assert mine.dtype == dtype
             mine, other = np.asarray(mine, np.float64), np.asarray(other, np.float64)
             assert np.abs(mine - other).max() <= tolerance * np.abs(other).max()
@@ -83,10 +83,10 @@ def test_what_a_product_does_not_do_is_left_to_xla(others):
     config = {"window_strides": (1, 1), "padding": ((2, 2), (2, 2))} | others
     config["dimension_numbers"] = ("NHWC", "HWIO", "NHWC")
     with jax.enable_x64(True):
-        found = convolution.convolve(images, weights, **config)
+        outputs = convolution.convolve(images, weights, **config)
         wanted = jax.lax.conv_general_dilated(images, weights, **config)
-        assert found.dtype == wanted.dtype
-        np.testing.assert_array_equal(found, wanted)
+        assert outputs.dtype == wanted.dtype
+        np.testing.assert_array_equal(outputs, wanted)
 
 
 def test_only_small_images_are_convolved_by_a_product_and_only_on_cpu():

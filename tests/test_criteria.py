@@ -28,9 +28,9 @@ WANTED = {
 
 @pytest.mark.parametrize("name", criteria.CRITERIA)
 def test_criteria_are_those_of_the_paper(name):
-    found = criteria.CRITERIA[name](INITIAL, FINAL)
-    assert found["w"].tolist() == WANTED[name]
-    kept = criteria.same_sign(found, INITIAL, FINAL)["w"].tolist()
+    result = criteria.CRITERIA[name](INITIAL, FINAL)
+    assert result["w"].tolist() == WANTED[name]
+    kept = criteria.same_sign(result, INITIAL, FINAL)["w"].tolist()
     assert kept == [-math.inf, *WANTED[name][1:]]
 
 

@@ -62,11 +62,13 @@ def test_the_directory_stays_out_of_the_digest():
 
 @pytest.mark.parametrize("validation", [0.0, 0.1, 0.5])
 def test_splits_are_disjoint_and_together_the_whole_set(validation):
-    info, found = load(validation=validation)
+    info, dataset = load(validation=validation)
     assert info.train + info.validation + info.test == 1797
     assert info.validation == round(validation * 1438)
-    assert (found.validation is None) == (validation == 0)
-    splits = [split for split in (found.train, found.validation, found.test) if split is not None]
+    assert (dataset.validation is None) == (validation == 0)
+    splits = [
+        split for split in (dataset.train, dataset.validation, dataset.test) if split is not None
+    ]
     assert [len(split.labels) for split in splits] == [
         count for count in (info.train, info.validation, info.test) if count
     ]
@@ -82,8 +84,8 @@ def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     known = {image.tobytes(): label for image, label in zip(*_as_bytes(load_digits()), strict=True)}
-    found = load(validation=0)[1]
-    for split in (found.train, found.test):
+    dataset = load(validation=0)[1]
+    for split in (dataset.train, dataset.test):
         for image, label in zip(split.images, split.labels, strict=True):
             assert known[image.tobytes()] == label
 
@@ -112,16 +114,16 @@ def test_a_share_that_leaves_a_split_empty_is_an_error(validation):
 
 
 def test_statistics_are_those_of_the_training_split_alone():
-    found = load(validation=0.5)[1]
-    values = found.train.images.astype(np.float64)
-    np.testing.assert_allclose(found.mean, values.mean(axis=(0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(found.std, values.std(axis=(0, 1, 2)), rtol=1e-6)
-    assert found.mean.dtype == found.std.dtype == np.float32
+    dataset = load(validation=0.5)[1]
+    values = dataset.train.images.astype(np.float64)
+    np.testing.assert_allclose(dataset.mean, values.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, values.std(axis=(0, 1, 2)), rtol=1e-6)
+    assert dataset.mean.dtype == dataset.std.dtype == np.float32
 
 
 def test_normalized_training_images_have_mean_0_and_deviation_1():
-    found = load()[1]
-    images = jax.jit(data.normalize)(found.train.images, found.mean, found.std)
+    dataset = load()[1]
+    images = jax.jit(data.normalize)(dataset.train.images, dataset.mean, dataset.std)
     assert images.dtype == jnp.float32
     np.testing.assert_allclose([images.mean(), images.std()], [0, 1], atol=1e-5)
 
@@ -130,9 +132,9 @@ def test_a_constant_channel_is_only_centred():
     images = np.full((2, 3, 3, 2), 7, np.uint8)
     images[0, ..., 1] = 9
     mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2))
-    found = data.normalize(jnp.asarray(images), mean, std)
-    assert found[..., 0].tolist() == np.zeros((2, 3, 3)).tolist()
-    assert np.isfinite(found).all()
+    normalized = data.normalize(jnp.asarray(images), mean, std)
+    assert normalized[..., 0].tolist() == np.zeros((2, 3, 3)).tolist()
+    assert np.isfinite(normalized).all()
 
 
 # MNIST and Fashion-MNIST
@@ -169,12 +171,12 @@ def write(folder, name, content, *, packed=True):
 @pytest.mark.parametrize("inside", [True, False])
 def test_idx_files_are_read_plain_or_packed_from_either_directory(tmp_path, packed, name, inside):
     write_idx(tmp_path / name, packed=packed)
-    info, found = load(name, tmp_path if inside else tmp_path / name, validation=0.25)
+    info, dataset = load(name, tmp_path if inside else tmp_path / name, validation=0.25)
     assert info == data.Info(name=name, classes=10, shape=(4, 3, 1), train=15, validation=5, test=5)
     expected = np.random.default_rng(0).integers(0, 256, (20, 4, 3), dtype=np.uint8)
-    both = np.concatenate([found.train.images, found.validation.images])[..., 0]
+    both = np.concatenate([dataset.train.images, dataset.validation.images])[..., 0]
     assert sorted(map(bytes, both)) == sorted(map(bytes, expected))
-    assert found.test.labels.tolist() == [0, 1, 2, 3, 4]
+    assert dataset.test.labels.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_images_and_labels_stay_together(tmp_path):
@@ -183,8 +185,8 @@ def test_images_and_labels_stay_together(tmp_path):
     write(folder, IMAGES, idx(images))
     write(folder, LABELS, idx(images[:, 0, 0] % 10))
     write(folder, "t10k-images-idx3-ubyte", idx(images[:5]))
-    found = load("mnist", tmp_path, validation=0.4)[1]
-    for split in (found.train, found.validation):
+    dataset = load("mnist", tmp_path, validation=0.4)[1]
+    for split in (dataset.train, dataset.validation):
         assert np.array_equal(split.images[:, 0, 0, 0] % 10, split.labels)
 
 
@@ -344,23 +346,23 @@ def features(**change):
     import tensorflow_datasets as tfds
 
     kinds = tfds.features
-    found = {"image": kinds.Image(shape=(4, 3, 3)), "label": kinds.ClassLabel(num_classes=3)}
-    found |= {key: make(kinds) for key, make in change.items()}
-    return found
+    result = {"image": kinds.Image(shape=(4, 3, 3)), "label": kinds.ClassLabel(num_classes=3)}
+    result |= {key: make(kinds) for key, make in change.items()}
+    return result
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_prepared_set_is_read_without_tensorflow(tmp_path, channels):
     images = np.random.default_rng(0).integers(0, 256, (26, 4, 3, channels), dtype=np.uint8)
     write_prepared(tmp_path, splits={"train": images[:20], "test": images[20:]})
-    info, found = load("tfds:tiny", tmp_path, validation=0)
+    info, dataset = load("tfds:tiny", tmp_path, validation=0)
     assert info == data.Info(
         name="tfds:tiny", classes=3, shape=(4, 3, channels), train=20, validation=0, test=6
     )
-    np.testing.assert_array_equal(found.train.images, images[:20])
-    np.testing.assert_array_equal(found.test.images, images[20:])
-    assert found.train.labels.tolist() == [position % 3 for position in range(20)]
-    np.testing.assert_allclose(found.mean, images[:20].mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(dataset.train.images, images[:20])
+    np.testing.assert_array_equal(dataset.test.images, images[20:])
+    assert dataset.train.labels.tolist() == [position % 3 for position in range(20)]
+    np.testing.assert_allclose(dataset.mean, images[:20].mean((0, 1, 2)), rtol=1e-6)
 
 
 def test_prepared_sets_are_found_in_either_variable(tmp_path, monkeypatch):
@@ -513,36 +515,36 @@ REAL = os.environ.get("JAXLTH_DATA")
 
 @pytest.mark.data
 def test_real_mnist_is_the_published_set(real):
-    info, found = load("mnist", real, validation=0)
+    info, dataset = load("mnist", real, validation=0)
     assert (info.train, info.test, info.shape, info.classes) == (60000, 10000, (28, 28, 1), 10)
-    assert np.bincount(found.train.labels).tolist() == [
+    assert np.bincount(dataset.train.labels).tolist() == [
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip
-    assert np.bincount(found.test.labels).tolist() == [
+    assert np.bincount(dataset.test.labels).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009,
     ]  # fmt: skip
-    np.testing.assert_allclose(found.mean, [255 * 0.1306604762738429], rtol=1e-6)
-    np.testing.assert_allclose(found.std, [255 * 0.30810780385646264], rtol=1e-6)
+    np.testing.assert_allclose(dataset.mean, [255 * 0.1306604762738429], rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, [255 * 0.30810780385646264], rtol=1e-6)
 
 
 @pytest.mark.data
 def test_real_fashion_mnist_is_balanced(real):
-    info, found = load("fashion_mnist", pathlib.Path(real), validation=0)
+    info, dataset = load("fashion_mnist", pathlib.Path(real), validation=0)
     assert (info.train, info.test, info.shape) == (60000, 10000, (28, 28, 1))
-    assert np.bincount(found.train.labels).tolist() == [6000] * 10
-    assert np.bincount(found.test.labels).tolist() == [1000] * 10
-    np.testing.assert_allclose(found.mean, [72.94035], rtol=1e-5)
+    assert np.bincount(dataset.train.labels).tolist() == [6000] * 10
+    assert np.bincount(dataset.test.labels).tolist() == [1000] * 10
+    np.testing.assert_allclose(dataset.mean, [72.94035], rtol=1e-5)
 
 
 def test_as_many_of_each_class_are_drawn_and_none_twice():
     labels = np.random.default_rng(0).integers(0, 5, 200).astype(np.int32)
     images = np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1)
     split = data.Split(images, labels)
-    found = data.of_each_class(split, 10, key=jax.random.key(0))
-    assert found.labels.tolist() == [0, 1, 2, 3, 4] * 10  # so that any part has all classes
-    numbers = found.images.ravel()
+    examples = data.of_each_class(split, 10, key=jax.random.key(0))
+    assert examples.labels.tolist() == [0, 1, 2, 3, 4] * 10  # so that any part has all classes
+    numbers = examples.images.ravel()
     assert len(set(numbers.tolist())) == 50
-    np.testing.assert_array_equal(labels[numbers], found.labels)
+    np.testing.assert_array_equal(labels[numbers], examples.labels)
     other = data.of_each_class(split, 10, key=jax.random.key(1))
     assert set(other.images.ravel().tolist()) != set(numbers.tolist())
 

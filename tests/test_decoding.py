@@ -69,15 +69,15 @@ def on_white(colours, alpha):
 def test_grey_of_any_depth_is_scaled_from_black_to_white(depth):
     most = 2**depth - 1
     samples = np.linspace(0, most, 64).astype(int).reshape(8, 8, 1)
-    found = pixels(png(samples, depth=depth, colour=GREY))
-    np.testing.assert_array_equal(found, grey(np.rint(samples[..., 0] * 255 / most)))
+    decoded = pixels(png(samples, depth=depth, colour=GREY))
+    np.testing.assert_array_equal(decoded, grey(np.rint(samples[..., 0] * 255 / most)))
 
 
 @pytest.mark.parametrize("depth", [8, 16])
 def test_colours_of_8_and_16_bits_keep_their_upper_8(depth):
     samples = np.linspace(0, 2**depth - 1, 48).astype(int).reshape(4, 4, 3)
-    found = pixels(png(samples, depth=depth, colour=RGB))
-    np.testing.assert_array_equal(found, samples >> (depth - 8))
+    decoded = pixels(png(samples, depth=depth, colour=RGB))
+    np.testing.assert_array_equal(decoded, samples >> (depth - 8))
 
 
 RAMP = np.linspace(0, 65535, 64).reshape(8, 8)
@@ -97,13 +97,13 @@ RAMP = np.linspace(0, 65535, 64).reshape(8, 8)
     ids=["PNG", "TIFF", "packed TIFF", "big-endian TIFF", "PGM", "PGM in words", "JPEG 2000"],
 )
 def test_16_bits_of_grey_are_scaled_in_every_format(content):
-    found = pixels(content(RAMP.astype(np.uint16)))
-    np.testing.assert_array_equal(found, grey(np.rint(RAMP.astype(np.uint16) / 257)))
+    decoded = pixels(content(RAMP.astype(np.uint16)))
+    np.testing.assert_array_equal(decoded, grey(np.rint(RAMP.astype(np.uint16) / 257)))
 
 
 def test_a_pgm_of_10_bits_is_scaled_by_its_own_largest_number():
-    found = pixels(b"P5 4 1 1023\n" + np.array([0, 341, 682, 1023], ">u2").tobytes())
-    np.testing.assert_array_equal(found[0, :, 0], [0, 85, 170, 255])
+    decoded = pixels(b"P5 4 1 1023\n" + np.array([0, 341, 682, 1023], ">u2").tobytes())
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 85, 170, 255])
 
 
 def tiff(samples, tags):
@@ -128,15 +128,15 @@ SIGNED = (3, 2)
 
 
 def test_a_tiff_whose_zero_is_white_is_turned_over():
-    found = pixels(tiff(RAMP.astype("<u2"), {262: (3, 0)}))
-    np.testing.assert_array_equal(found, grey(np.rint(255 - RAMP.astype(np.uint16) / 257)))
+    decoded = pixels(tiff(RAMP.astype("<u2"), {262: (3, 0)}))
+    np.testing.assert_array_equal(decoded, grey(np.rint(255 - RAMP.astype(np.uint16) / 257)))
 
 
 def test_a_tiff_of_12_bits_is_scaled_from_4095():
     packed = np.frombuffer(bytes.fromhex("000555 aaafff".replace(" ", "")), np.uint8)
     samples = packed.reshape(1, -1)
-    found = pixels(tiff(samples, {256: (4, 4), 258: (3, 12)}))
-    np.testing.assert_array_equal(found[0, :, 0], [0, 85, 170, 255])
+    decoded = pixels(tiff(samples, {256: (4, 4), 258: (3, 12)}))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 85, 170, 255])
 
 
 def test_numbers_of_a_tiff_with_a_range_are_scaled_by_it():
@@ -144,14 +144,14 @@ def test_numbers_of_a_tiff_with_a_range_are_scaled_by_it():
     known = {339: FLOATS, 340: (11, -1.0), 341: (11, 1.0)}
     np.testing.assert_array_equal(pixels(tiff(values, known))[0, :, 0], [0, 128, 255, 255])
     signed = {339: SIGNED, 340: (11, -100.0), 341: (11, 155.0)}
-    found = pixels(tiff(values.astype("<i2") * 50, signed))
-    np.testing.assert_array_equal(found[0, :, 0], [50, 100, 150, 250])
+    decoded = pixels(tiff(values.astype("<i2") * 50, signed))
+    np.testing.assert_array_equal(decoded[0, :, 0], [50, 100, 150, 250])
 
 
 def test_a_tiff_of_unsigned_numbers_keeps_its_whole_range_whatever_it_shows():
     shown = {340: (3, 1000), 341: (3, 2000)}  # what this image shows; others show other numbers
-    found = pixels(tiff(np.array([[0, 1000, 2000, 65535]], "<u2"), shown))
-    np.testing.assert_array_equal(found[0, :, 0], [0, 4, 8, 255])
+    decoded = pixels(tiff(np.array([[0, 1000, 2000, 65535]], "<u2"), shown))
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 4, 8, 255])
 
 
 UNKNOWN = {
@@ -186,8 +186,8 @@ COLOURS = np.array([[[255, 0, 0], [0, 128, 255], [9, 9, 9], [250, 251, 252]]], n
 def test_a_palette_of_any_depth_gives_its_colours(depth):
     places = np.array([[[0], [1], [2], [3]]])
     palette = [(b"PLTE", COLOURS.tobytes())]
-    found = pixels(png(places, depth=depth, colour=PALETTE, chunks=palette))
-    np.testing.assert_array_equal(found, COLOURS)
+    decoded = pixels(png(places, depth=depth, colour=PALETTE, chunks=palette))
+    np.testing.assert_array_equal(decoded, COLOURS)
 
 
 def test_inks_and_luminance_become_the_colours_they_stand_for():
@@ -198,14 +198,14 @@ def test_inks_and_luminance_become_the_colours_they_stand_for():
     flat = PIL.Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     assert abs(pixels(saved(flat, "JPEG", quality=95)).astype(int) - [255, 0, 0]).max() <= 3
     luminance = PIL.Image.fromarray(COLOURS).convert("YCbCr")
-    found = pixels(saved(luminance, "TIFF")).astype(int)
-    assert abs(found - COLOURS).max() <= 2
+    result = pixels(saved(luminance, "TIFF")).astype(int)
+    assert abs(result - COLOURS).max() <= 2
 
 
 def test_lab_becomes_the_colours_it_stands_for():
     lab = PIL.Image.fromarray(np.array([[[0, 0, 0], [255, 0, 0]]], np.uint8), "LAB")
-    found = pixels(saved(lab, "TIFF")).astype(int)
-    assert abs(found - [[[0, 0, 0], [255, 255, 255]]]).max() <= 2
+    result = pixels(saved(lab, "TIFF")).astype(int)
+    assert abs(result - [[[0, 0, 0], [255, 255, 255]]]).max() <= 2
 
 
 def test_one_bit_is_black_and_white():
@@ -282,8 +282,8 @@ def test_transparent_pixels_lie_on_white(kind):
 def test_a_gif_shows_white_where_it_is_transparent():
     image = PIL.Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     image.putpalette([255, 0, 0, 0, 0, 255])
-    found = pixels(saved(image, "GIF", transparency=0))
-    assert found.tolist() == [[[255, 255, 255], [0, 0, 255]]]
+    decoded = pixels(saved(image, "GIF", transparency=0))
+    assert decoded.tolist() == [[[255, 255, 255], [0, 0, 255]]]
 
 
 def test_colours_that_nobody_sees_do_not_count():
@@ -297,8 +297,8 @@ def test_colours_that_nobody_sees_do_not_count():
 def test_an_opaque_image_keeps_every_colour():
     samples = np.random.default_rng(0).integers(0, 256, (32, 32, 4), dtype=np.uint8)
     samples[..., 3] = 255
-    found = pixels(saved(PIL.Image.fromarray(samples), "PNG"))
-    np.testing.assert_array_equal(found, samples[..., :3])
+    decoded = pixels(saved(PIL.Image.fromarray(samples), "PNG"))
+    np.testing.assert_array_equal(decoded, samples[..., :3])
 
 
 def test_only_rgba_keeps_transparency_as_it_is():
@@ -314,9 +314,9 @@ def test_prepared_sets_are_decoded_by_the_same_rule(tmp_path, monkeypatch, chann
     images = np.zeros((6, 8, 8, channels), np.uint8)
     write_prepared(tmp_path, splits={"train": images, "test": images})
     settings = data.DataConfig(name="tfds:tiny", data_dir=str(tmp_path), validation=0)
-    found = data.load(settings, seed=0)[1].train.images[0]
-    np.testing.assert_array_equal(found[..., 0], np.rint(RAMP.astype(np.uint16) / 257))
-    assert found.shape == (8, 8, channels)
+    dataset = data.load(settings, seed=0)[1].train.images[0]
+    np.testing.assert_array_equal(dataset[..., 0], np.rint(RAMP.astype(np.uint16) / 257))
+    assert dataset.shape == (8, 8, channels)
 
 
 # Orientation
@@ -345,10 +345,10 @@ def test_images_are_turned_as_their_exif_says(form, orientation):
         form, {}
     )
     content = saved(PIL.Image.fromarray(stored), form, exif=exif, **lossless)
-    found = pixels(content).astype(int)
+    result = pixels(content).astype(int)
     seen = UPRIGHT[orientation](stored)
-    assert found.shape == seen.shape
-    assert abs(found - seen).max() <= (3 if form == "JPEG" else 0)
+    assert result.shape == seen.shape
+    assert abs(result - seen).max() <= (3 if form == "JPEG" else 0)
 
 
 def test_an_orientation_that_cannot_be_read_turns_nothing():

@@ -420,6 +420,18 @@ def test_memory_plan_prints_its_table_or_that_it_needs_the_compiler_of_tpus(tmp_
         assert re.search(r"^\| v4-8 \| 4 \| bfloat16 \| .* \| 32768 \|$", printed, re.MULTILINE)
 
 
+@pytest.mark.slow
+def test_tpu_speed_prints_a_row_or_that_it_needs_the_compiler_of_tpus(tmp_path):
+    small = ["--benchmarks", "mnist_lenet_300_100", "--slices", "v5e-8"]
+    if importlib.util.find_spec("libtpu") is None:
+        line = "jaxlth: This needs the TPU's compiler: pip install 'jaxlth[tpu]'."
+        assert refused("tpu_speed.py", *small, cwd=tmp_path) == line
+    else:
+        printed = study("tpu_speed.py", *small, cwd=tmp_path)
+        (row,) = re.findall(r"^\| mnist_lenet_300_100 \| v5e-8 \| 5 \| 1 \| .*$", printed, re.M)
+        assert 20_000 < int(row.split(" | ")[5].replace(",", "")) < 46_406  # cycles, until then
+
+
 def test_every_script_of_the_folder_has_a_test_here():
     tree = ast.parse(pathlib.Path(__file__).read_text())
     named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}

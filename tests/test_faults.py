@@ -72,11 +72,11 @@ def contents(out):
     """Return the arrays and numbers of every network, the time it took aside."""
     (info,) = store.runs(out)
     look = store.open_readonly(info.path)
-    found = {}
+    result = {}
     for name, record in look.records():
         record.pop("seconds")
-        found[name] = json.dumps(record, sort_keys=True), look.load(name, "network")
-    return found
+        result[name] = json.dumps(record, sort_keys=True), look.load(name, "network")
+    return result
 
 
 def assert_same(a, b):

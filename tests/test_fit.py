@@ -153,10 +153,10 @@ def test_finished_networks_are_evaluated_on_evenly_spaced_training_examples(hist
         group = tiny.Group(
             trainer, compiled, [network], [mask], dataset, keys=[keys.stream(0, 0, "order")]
         )
-        _, [found] = group.finish(group.starts)
+        _, [result] = group.finish(group.starts)
         some = jax.tree.map(lambda a, rows=rows: a[rows], dataset.train)
         wanted = trainer.evaluate(network, mask, some, dataset.mean, dataset.std)
-        tiny.assert_close(found, jax.device_get(wanted), rtol=1e-6)
+        tiny.assert_close(result, jax.device_get(wanted), rtol=1e-6)
 
 
 def test_the_network_of_the_stop_is_kept_otherwise():

@@ -88,9 +88,9 @@ def test_the_images_of_a_set_are_those_of_all_its_subfolders(root):
     settings = data.DataConfig(
         name="folder:set", data_dir=str(root.parent), validation=0, stream=CROPPED
     )
-    info, found = data.load(settings, seed=0)
+    info, dataset = data.load(settings, seed=0)
     assert info.train == 7
-    np.testing.assert_allclose(found.mean, [100 / 7] * 3)
+    np.testing.assert_allclose(dataset.mean, [100 / 7] * 3)
 
 
 def test_the_link_of_an_image_or_a_folder_is_what_it_leads_to(root):

@@ -293,7 +293,7 @@ def training_case(draw, share):
 def single_cases(draw, shares):
     """Return a case for each option of a command that trains and each odd value, in any order."""
     kinds = {base[0]: dict(options(COMMANDS[base[0]])) for base in BASES}
-    known = {name: kind for found in kinds.values() for name, kind in found.items()}
+    known = {name: kind for result in kinds.values() for name, kind in result.items()}
     cases = []
     for option, kind in known.items():
         bases = [base for base in BASES if option in kinds[base[0]]]

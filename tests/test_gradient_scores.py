@@ -64,7 +64,7 @@ def x64():
 def test_snip_is_the_change_of_the_loss_by_finite_differences(pruned):
     apply_fn, params = network()
     mask = some(params) if pruned else masks.dense(params)
-    found = scores.snip(apply_fn, params, mask, batch())
+    weight_scores = scores.snip(apply_fn, params, mask, batch())
     for name in ("w0", "w1"):
         for at in np.ndindex(params[name].shape):
             change = []
@@ -73,36 +73,40 @@ def test_snip_is_the_change_of_the_loss_by_finite_differences(pruned):
                 moved[name][at] *= 1 + by  # so that the slope is that by the weight's own factor
                 change.append(cross_entropy(apply_fn, moved, mask))
             slope = (change[0] - change[1]) / 2e-5
-            np.testing.assert_allclose(found[name][at], abs(slope), rtol=1e-6, atol=1e-9)
-    assert all(not np.any(found[name]) for name in ("b0", "b1"))
+            np.testing.assert_allclose(weight_scores[name][at], abs(slope), rtol=1e-6, atol=1e-9)
+    assert all(not np.any(weight_scores[name]) for name in ("b0", "b1"))
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("pruned", [False, True])
-def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(pruned):
+@pytest.mark.parametrize(
+    ("pruned", "options", "temperature"), [(False, {"temperature": 3.0}, 3.0), (True, {}, 200.0)]
+)
+def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(
+    pruned, options, temperature
+):
     apply_fn, params = network()
     mask = some(params) if pruned else masks.dense(params)
-    found = scores.grasp(apply_fn, params, mask, batch(), temperature=3.0)
+    weight_scores = scores.grasp(apply_fn, params, mask, batch(), **options)
     weights = {name: params[name] for name in ("w0", "w1")}
     flat, unravel = flatten_util.ravel_pytree(weights)
     inputs, labels = batch()
 
     def loss(flat):
         masked = masks.apply(params | unravel(flat), mask)
-        logits = apply_fn(masked, inputs) / 3.0
+        logits = apply_fn(masked, inputs) / temperature
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
 
     wanted = unravel(flat * (jax.hessian(loss)(flat) @ jax.grad(loss)(flat)))
     for name, each in wanted.items():
-        np.testing.assert_allclose(found[name], each, rtol=1e-9, atol=1e-14)
-    assert any(np.any(found[name] < 0) for name in wanted)
+        np.testing.assert_allclose(weight_scores[name], each, rtol=1e-9, atol=1e-14 / temperature)
+    assert any(np.any(weight_scores[name] < 0) for name in wanted)
 
 
 @pytest.mark.usefixtures("x64")
 def test_removing_a_little_of_a_weight_changes_the_gradients_norm_as_grasp_says():
     apply_fn, params = network()
     mask, epsilon = masks.dense(params), 1e-5
-    found = scores.grasp(apply_fn, params, mask, batch(), temperature=1.0)
+    weight_scores = scores.grasp(apply_fn, params, mask, batch(), temperature=1.0)
 
     def squared(params):
         gradient = jax.grad(lambda weights: _loss_of(apply_fn, params | weights))(
@@ -111,13 +115,13 @@ def test_removing_a_little_of_a_weight_changes_the_gradients_norm_as_grasp_says(
         return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient))
 
     for at in [(0, 0), (3, 4), (1, 2)]:
-        norms = []
+        squared_norms = []
         for by in (epsilon, -epsilon):
             moved = jax.tree.map(np.array, params)
             moved["w0"][at] *= 1 - by
-            norms.append(squared(moved))
-        lost = (norms[1] - norms[0]) / (2 * epsilon)  # Frankle 2023, equation 5.3
-        np.testing.assert_allclose(2 * found["w0"][at], lost, rtol=1e-5)
+            squared_norms.append(squared(moved))
+        lost = (squared_norms[1] - squared_norms[0]) / (2 * epsilon)  # Frankle 2023, equation 5.3
+        np.testing.assert_allclose(2 * weight_scores["w0"][at], lost, rtol=1e-5)
 
 
 def _loss_of(apply_fn, params):
@@ -133,9 +137,9 @@ def test_chunks_give_the_scores_of_the_whole_batch(score, chunk):
     apply_fn, params = network()
     mask = some(params)
     whole = score(apply_fn, params, mask, batch())
-    found = score(apply_fn, params, mask, batch(), chunk=chunk)
+    weight_scores = score(apply_fn, params, mask, batch(), chunk=chunk)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-15)
-    jax.tree.map(close, found, whole)
+    jax.tree.map(close, weight_scores, whole)
 
 
 @pytest.mark.parametrize("chunk", [0, 4, 7])
@@ -166,7 +170,7 @@ def test_synflow_is_the_sum_over_all_paths_through_a_weight():
     widths = (3, 4, 2, 3)
     apply_fn, params = relu_network(widths)
     mask = some(params)
-    found = scores.synflow(apply_fn, params, mask, jnp.ones((1, 3)))
+    weight_scores = scores.synflow(apply_fn, params, mask, jnp.ones((1, 3)))
     kept = [np.abs(np.asarray(leaf, np.float64)) for leaf in masks.apply(params, mask).values()]
     wanted = [np.zeros_like(leaf) for leaf in kept]
     for path in itertools.product(*map(range, widths)):
@@ -174,7 +178,7 @@ def test_synflow_is_the_sum_over_all_paths_through_a_weight():
         product = np.prod([leaf[edge] for leaf, edge in zip(kept, edges, strict=True)])
         for leaf, edge in zip(wanted, edges, strict=True):
             leaf[edge] += product
-    for leaf, each in zip(found.values(), wanted, strict=True):
+    for leaf, each in zip(weight_scores.values(), wanted, strict=True):
         assert leaf.dtype == jnp.float64
         np.testing.assert_allclose(leaf, each, rtol=1e-12)
 
@@ -305,14 +309,14 @@ def test_counts_that_no_round_can_keep_are_refused_before_the_first(keeps, error
 
 def test_float64_is_refused_on_a_tpu_which_has_none(monkeypatch):
     apply_fn, params = relu_network((5, 7, 4))
-    found = scores.synflow(apply_fn, params, masks.dense(params), jnp.ones((1, 5)))
+    weight_scores = scores.synflow(apply_fn, params, masks.dense(params), jnp.ones((1, 5)))
     monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"platform": "tpu"})()])
     with pytest.raises(ValueError, match="A TPU has no float64"):
         scores.synflow(apply_fn, params, masks.dense(params), jnp.ones((1, 5)))
     with pytest.raises(ValueError, match="A TPU has no float64"):
-        prune.global_topk(found, masks.dense(params), keep=3)
+        prune.global_topk(weight_scores, masks.dense(params), keep=3)
     with jax.default_device(jax.local_devices()[0]):
-        prune.global_topk(found, masks.dense(params), keep=3)
+        prune.global_topk(weight_scores, masks.dense(params), keep=3)
 
 
 @pytest.mark.parametrize(
@@ -347,9 +351,9 @@ def test_logits_of_bfloat16_are_scored_in_float32():
     def rounded(params, inputs):
         return apply_fn(params, inputs).astype(jnp.bfloat16)
 
-    found = scores.grasp(rounded, single, mask, data)
+    weight_scores = scores.grasp(rounded, single, mask, data)
     wanted = scores.grasp(apply_fn, single, mask, data)
-    correlation = np.corrcoef(np.ravel(found["w0"]), np.ravel(wanted["w0"]))[0, 1]
+    correlation = np.corrcoef(np.ravel(weight_scores["w0"]), np.ravel(wanted["w0"]))[0, 1]
     assert correlation > 0.9
 
 
@@ -362,11 +366,11 @@ def test_scores_of_gradients_under_jit_and_vmap_equal_a_loop(score):
     ]
     mask = some(params)
     mapped = jax.jit(jax.vmap(lambda each: score(apply_fn, each, mask, batch())))
-    for found, each in zip(trees.unstack(mapped(trees.stack(both))), both, strict=True):
+    for result, each in zip(trees.unstack(mapped(trees.stack(both))), both, strict=True):
         wanted = score(apply_fn, each, mask, batch())
         close = functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=1e-7)
-        jax.tree.map(close, found, wanted)
-        pruned = jax.tree.map(lambda s, keep: 0 if keep is None else s[~keep], found, mask)
+        jax.tree.map(close, result, wanted)
+        pruned = jax.tree.map(lambda s, keep: 0 if keep is None else s[~keep], result, mask)
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(pruned))
 
 
@@ -387,16 +391,16 @@ def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
 
     inputs = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
     data = inputs, np.arange(4)
-    found = {
+    result = {
         "snip": jax.jit(lambda: scores.snip(train_mode, state.params, mask, data))(),
         "grasp": jax.jit(lambda: scores.grasp(train_mode, state.params, mask, data))(),
         "synflow": jax.jit(
             lambda: scores.synflow(test_mode, state.params, mask, np.ones((1, *shape)))
         )(),
     }
-    pruned = {which: prune.global_topk(each, mask, keep=1000) for which, each in found.items()}
+    pruned = {which: prune.global_topk(each, mask, keep=1000) for which, each in result.items()}
     for which, each in pruned.items():
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found[which]))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result[which]))
         assert int(masks.kept(each)) == 1000
     for a, b in itertools.combinations(pruned.values(), 2):
         assert float(masks.jaccard(a, b)) < 0.9
@@ -411,10 +415,10 @@ def test_synflow_in_rounds_takes_networks_with_max_pooling():
 
     def network(params, images):
         sides = ("NHWC", "HWIO", "NHWC")
-        found = jax.lax.conv_general_dilated(
+        outputs = jax.lax.conv_general_dilated(
             images, params["first"], (1, 1), "SAME", dimension_numbers=sides
         )
-        pooled = nn.max_pool(found, (2, 2), (2, 2))
+        pooled = nn.max_pool(outputs, (2, 2), (2, 2))
         return pooled.reshape(len(images), -1) @ params["last"]
 
     def score(mask):
@@ -483,16 +487,16 @@ def test_scores_of_complex_weights_are_those_of_their_two_parts_together():
 def test_synflow_and_magnitude_of_complex_weights_are_those_of_their_magnitudes():
     one = {"w": jnp.array([[3 + 4j, -2j]])}
     assert scores.magnitude(one)["w"].tolist() == [[5.0, 2.0]]
-    found = scores.synflow(lambda p, x: x @ p["w"], one, masks.dense(one), jnp.ones((1, 1)))
-    assert found["w"].tolist() == [[5.0, 2.0]]
+    weight_scores = scores.synflow(lambda p, x: x @ p["w"], one, masks.dense(one), jnp.ones((1, 1)))
+    assert weight_scores["w"].tolist() == [[5.0, 2.0]]
 
 
 def test_products_of_float16_gradients_and_weights_do_not_vanish():
     params = {"w": jnp.array([[1e-4, -1e-4]], jnp.float16)}
     data = np.full((1, 1), 1e-3, np.float16), np.array([0])
-    found = scores.snip(lambda p, x: x @ p["w"], params, masks.dense(params), data)["w"]
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, 0.5e-3 * 1e-4, rtol=0.01)
+    weight_scores = scores.snip(lambda p, x: x @ p["w"], params, masks.dense(params), data)["w"]
+    assert weight_scores.dtype == jnp.float32
+    np.testing.assert_allclose(weight_scores, 0.5e-3 * 1e-4, rtol=0.01)
 
 
 @pytest.mark.parametrize("labels", [[], [0]])
@@ -505,10 +509,10 @@ def test_scores_of_tensors_without_elements_are_empty_and_change_no_other():
     apply_fn, params = network()
     more = params | {"x": np.ones((0, 3), np.float32)}
     for score in (scores.snip, scores.grasp):
-        found = score(apply_fn, more, masks.dense(more), batch())
+        weight_scores = score(apply_fn, more, masks.dense(more), batch())
         expected = score(apply_fn, params, masks.dense(params), batch())
-        assert found.pop("x").shape == (0, 3)
-        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        assert weight_scores.pop("x").shape == (0, 3)
+        jax.tree.map(np.testing.assert_array_equal, weight_scores, expected)
 
 
 def test_a_mask_in_other_containers_names_the_leaf():

@@ -43,40 +43,42 @@ def outputs(params, mask, inputs):
     return inputs
 
 
-def named(found):
-    return [[CATEGORIES[unit] for unit in layer] for layer in found.units]
+def named(result):
+    return [[CATEGORIES[unit] for unit in layer] for layer in result.units]
 
 
 def test_each_category_in_a_network_of_three_layers():
     """Unit 0 is active, 1 leads nowhere, 2 comes from nowhere; the edges follow."""
     edges = [(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 2, 0), (2, 0, 0)]
-    found = graphs.categories(*net((2, 3, 1, 1), edges))
-    assert named(found) == [
+    categorized = graphs.categories(*net((2, 3, 1, 1), edges))
+    assert named(categorized) == [
         ["active", "inactive"],
         ["active", "inactive", "zombie"],
         ["active"],
         ["active"],
     ]
-    weights = [[CATEGORIES[weight] for weight in layer.ravel()] for layer in found.weights]
+    weights = [[CATEGORIES[weight] for weight in layer.ravel()] for layer in categorized.weights]
     assert weights[0] == ["active", "pruned", "pruned", "pruned", "inactive", "pruned"]
     assert weights[1] == ["active", "pruned", "zombie"]
-    assert graphs.count(found.weights) == graphs.Count(pruned=5, inactive=1, zombie=1, active=3)
+    assert graphs.count(categorized.weights) == graphs.Count(
+        pruned=5, inactive=1, zombie=1, active=3
+    )
 
 
 def test_a_unit_whose_only_way_out_is_cut_two_layers_later_is_inactive():
     edges = [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 1, 1), (2, 0, 0), (3, 0, 0)]
-    found = graphs.categories(*net((1, 2, 2, 1, 1), edges))
-    assert named(found)[1:3] == [["active", "inactive"], ["active", "inactive"]]
+    categorized = graphs.categories(*net((1, 2, 2, 1, 1), edges))
+    assert named(categorized)[1:3] == [["active", "inactive"], ["active", "inactive"]]
 
 
 def test_what_leads_nowhere_is_inactive_even_if_nothing_leads_to_it():
-    found = graphs.categories(*net((1, 2, 1), [(0, 0, 0), (1, 0, 0)]))
-    assert named(found)[1] == ["active", "inactive"]
+    categorized = graphs.categories(*net((1, 2, 1), [(0, 0, 0), (1, 0, 0)]))
+    assert named(categorized)[1] == ["active", "inactive"]
 
 
 def test_an_output_that_no_input_reaches_is_a_zombie():
-    found = graphs.categories(*net((1, 1, 2), [(0, 0, 0), (1, 0, 0)]))
-    assert named(found)[-1] == ["active", "zombie"]
+    categorized = graphs.categories(*net((1, 1, 2), [(0, 0, 0), (1, 0, 0)]))
+    assert named(categorized)[-1] == ["active", "zombie"]
 
 
 def test_a_zombie_changes_the_output_and_inactive_weights_change_no_bit():
@@ -84,12 +86,14 @@ def test_a_zombie_changes_the_output_and_inactive_weights_change_no_bit():
     params, mask = net((2, 3, 1), edges, biases={1: {2: 0.5}})
     inputs = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     before = outputs(params, mask, inputs)
-    found = graphs.categories(params, mask)
+    categorized = graphs.categories(params, mask)
     for category, changes in (("inactive", False), ("zombie", True)):
         without = {
             f"Dense_{place}": {"kernel": layer_mask["kernel"] & (of != CATEGORIES.index(category))}
             | {"bias": None}
-            for place, (layer_mask, of) in enumerate(zip(mask.values(), found.weights, strict=True))
+            for place, (layer_mask, of) in enumerate(
+                zip(mask.values(), categorized.weights, strict=True)
+            )
         }
         assert masks.kept(without) < masks.kept(mask)
         assert (not np.array_equal(outputs(params, without, inputs), before)) == changes
@@ -123,13 +127,13 @@ def test_categories_are_those_of_paths_in_networkx(drawn):
 @given(networks())
 def test_components_are_those_of_networkx(drawn):
     params, mask = drawn
-    found = graphs.components(graphs.categories(params, mask))
+    components = graphs.components(graphs.categories(params, mask))
     parts = graphs.subnetworks(graphs.network(params, mask))
-    assert found.number == len(parts)
+    assert components.number == len(parts)
     for number, part in enumerate(parts):
         units = {
             (layer, int(unit))
-            for layer, of in enumerate(found.units)
+            for layer, of in enumerate(components.units)
             for unit in np.flatnonzero(of == number)
         }
         assert units == set(part.nodes)
@@ -139,12 +143,12 @@ def test_components_are_those_of_networkx(drawn):
 @given(networks())
 def test_removing_inactive_weights_changes_no_output(drawn):
     params, mask = drawn
-    found = graphs.categories(params, mask)
+    categorized = graphs.categories(params, mask)
     less = {
         name: {"kernel": of["kernel"] & (weights != CATEGORIES.index("inactive")), "bias": None}
-        for (name, of), weights in zip(mask.items(), found.weights, strict=True)
+        for (name, of), weights in zip(mask.items(), categorized.weights, strict=True)
     }
-    inputs = np.random.default_rng(1).normal(size=(5, found.units[0].size)).astype(np.float32)
+    inputs = np.random.default_rng(1).normal(size=(5, categorized.units[0].size)).astype(np.float32)
     assert np.array_equal(outputs(params, less, inputs), outputs(params, mask, inputs))
 
 
@@ -192,9 +196,9 @@ def test_a_task_that_falls_apart_itself_is_still_separated():
 
 def test_units_decide_for_a_task_from_either_side():
     edges = [*APART, (0, 0, 1)]  # the second hidden unit hears both tasks
-    found = graphs.categories(*net((4, 2, 2), edges))
-    by_inputs = graphs.degrees_of_separation(found, MOONS_CIRCLES, by="inputs")
-    by_outputs = graphs.degrees_of_separation(found, MOONS_CIRCLES, by="outputs")
+    categorized = graphs.categories(*net((4, 2, 2), edges))
+    by_inputs = graphs.degrees_of_separation(categorized, MOONS_CIRCLES, by="inputs")
+    by_outputs = graphs.degrees_of_separation(categorized, MOONS_CIRCLES, by="outputs")
     assert by_inputs == [1.0, 0.5, 0.5]
     assert by_outputs == [0.75, 1.0, 1.0]
 
@@ -228,8 +232,8 @@ def test_networks_that_are_not_feed_forward_are_refused():
 
 def test_layers_come_in_the_order_of_their_numbers():
     params = {f"Dense_{n}": {"kernel": np.ones((n + 1, n + 2))} for n in range(12)}
-    found = chains.layers(params, masks.dense(params))
-    assert [layer.kernel.shape[0] for layer in found] == list(range(1, 13))
+    layers = chains.layers(params, masks.dense(params))
+    assert [layer.kernel.shape[0] for layer in layers] == list(range(1, 13))
 
 
 # Network extension.
@@ -305,8 +309,8 @@ def test_a_compact_network_gives_the_same_outputs(drawn, fold):
     small = graphs.compact(params, mask, fold=fold)
     inputs = np.random.default_rng(1).normal(size=(5, len(params["Dense_0"]["kernel"])))
     whole = outputs(params, mask, inputs)
-    found = outputs(small.params, small.mask, inputs[:, small.units[0]])
-    np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+    result = outputs(small.params, small.mask, inputs[:, small.units[0]])
+    np.testing.assert_allclose(result, whole, rtol=1e-4, atol=1e-5)
     assert masks.size(small.mask) <= masks.size(mask)
 
 
@@ -324,8 +328,8 @@ def test_what_is_left_after_folding_is_active_and_before_it_reaches_an_output(dr
     params, mask = drawn
     for fold, left in ((True, {"active"}), (False, {"active", "zombie"})):
         small = graphs.compact(params, mask, fold=fold)
-        found = graphs.categories(small.params, small.mask)
-        for units in found.units[:-1]:
+        categorized = graphs.categories(small.params, small.mask)
+        for units in categorized.units[:-1]:
             assert {CATEGORIES[unit] for unit in units} <= left or len(units) == 1
 
 
@@ -351,8 +355,8 @@ def test_training_compact_or_masked_is_the_same():
         }
         for n, shape in enumerate(itertools.pairwise(widths))
     }
-    found = scores.random(params, key=jax.random.key(0))
-    mask = jax.device_get(prune.global_topk(found, masks.dense(params), keep=14))
+    weight_scores = scores.random(params, key=jax.random.key(0))
+    mask = jax.device_get(prune.global_topk(weight_scores, masks.dense(params), keep=14))
     units = graphs.count(graphs.categories(params, mask).units)
     assert units.inactive > 0
     assert units.zombie > 0
@@ -370,8 +374,8 @@ def test_training_compact_or_masked_is_the_same():
 
     def trained(params, mask, inputs):
         def step(_, params):
-            slopes = jax.grad(loss)(params, mask, inputs)
-            return jax.tree.map(lambda w, g: w - 0.1 * g, params, slopes)
+            grads = jax.grad(loss)(params, mask, inputs)
+            return jax.tree.map(lambda w, g: w - 0.1 * g, params, grads)
 
         return jax.device_get(jax.lax.fori_loop(0, 100, step, masks.apply(params, mask)))
 

@@ -43,8 +43,8 @@ class Small:
         """Return a network and a mask with units of each category, by a seed or one after it."""
         for number in itertools.count(100 * seed):
             network, mask = self._draw(np.random.default_rng(number))
-            found = graphs.categories(network.params, mask, self.wiring)
-            if min(graphs.count(found.units)[1:]) > 0:
+            categorized = graphs.categories(network.params, mask, self.wiring)
+            if min(graphs.count(categorized.units)[1:]) > 0:
                 return network, mask
 
     def _draw(self, random):
@@ -59,9 +59,9 @@ class Small:
 
         def kept(like):
             share = random.choice([0.06, 0.3, 0.7])
-            found = random.random(like.shape) < share
-            found &= random.random((*like.shape[-2:-1], 1)) < 0.85
-            return found & (random.random(like.shape[-1]) < 0.75)
+            result = random.random(like.shape) < share
+            result &= random.random((*like.shape[-2:-1], 1)) < 0.85
+            return result & (random.random(like.shape[-1]) < 0.75)
 
         network = jax.tree_util.tree_map_with_path(leaf, self.like)
         return network, jax.tree.map(kept, masks.dense(self.like.params))
@@ -122,10 +122,10 @@ NETWORKS = [
 every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
-def without(params, mask, found, categories):
+def without(params, mask, result, categories):
     """Return the mask without the weights of some categories."""
-    names = graphs.kernels(found.wiring)
-    places = dict(zip(names, found.weights, strict=True))
+    names = graphs.kernels(result.wiring)
+    places = dict(zip(names, result.weights, strict=True))
     assert sorted(names) == sorted(trees.names(mask))
 
     def leaf(path, keep):
@@ -153,9 +153,9 @@ def test_a_wiring_has_the_prunable_kernels_and_all_batch_norm(config):
     like = jax.eval_shape(model.init, jax.random.key(0))
     wiring = models.wiring(config)
     assert sorted(graphs.kernels(wiring)) == sorted(trees.names(masks.dense(like.params)))
-    norms = [Incoming(*each).norm for incoming in wiring for each in incoming]
+    norm_names = [Incoming(*each).norm for incoming in wiring for each in incoming]
     statistics = {name.rpartition("/")[0] for name in trees.names(like.stats)}
-    assert sorted(filter(None, norms)) == sorted(statistics)
+    assert sorted(filter(None, norm_names)) == sorted(statistics)
     widths = wirings.widths(like.params, wiring)
     assert widths[0] == (3 if model.convolutional else 3 * 32 * 32)
     assert widths[-1] == 7
@@ -172,11 +172,11 @@ def test_categories_are_what_gradients_show(small, name):
     mask = jax.tree.map(  # whole edges, so that none reads the padding alone
         lambda keep: np.broadcast_to(keep.any(axis=tuple(range(keep.ndim - 2))), keep.shape), mask
     )
-    found = graphs.categories(network.params, mask, net.wiring)
+    categorized = graphs.categories(network.params, mask, net.wiring)
     positive = jax.tree.map(lambda leaf: np.abs(leaf) + np.float32(0.1), network)
 
     @jax.jit
-    def slopes(network, inputs):
+    def grads(network, inputs):
         def total(params):
             return net.model.apply(Network(params, network.stats), inputs, False)[0].sum()
 
@@ -193,9 +193,9 @@ def test_categories_are_what_gradients_show(small, name):
             lambda path, leaf: leaf * 0 if trees.name(path).endswith("mean") else leaf,
             positive.stats,
         )
-        slope = trees.named(slopes(Network(params, stats), inputs))
+        slope = trees.named(grads(Network(params, stats), inputs))
         kept = trees.named(mask)
-        for kernel, weights in zip(graphs.kernels(net.wiring), found.weights, strict=True):
+        for kernel, weights in zip(graphs.kernels(net.wiring), categorized.weights, strict=True):
             pixels = tuple(range(weights.ndim - 2))
             expected = np.isin(weights, reached).any(axis=pixels)
             measured = ((np.asarray(slope[kernel]) > 0) & kept[kernel]).any(axis=pixels)
@@ -210,8 +210,8 @@ def test_removing_inactive_weights_changes_no_output(small, name):
     net, inputs = small(name), small(name).inputs()
     for seed in range(3):
         network, mask = net.draw(seed)
-        found = graphs.categories(network.params, mask, net.wiring)
-        less = without(network.params, mask, found, [INACTIVE])
+        categorized = graphs.categories(network.params, mask, net.wiring)
+        less = without(network.params, mask, categorized, [INACTIVE])
         assert kept(less) < kept(mask)
         whole, part = (net.whole(network, each, inputs) for each in (mask, less))
         np.testing.assert_array_equal(whole, part)
@@ -224,13 +224,13 @@ def test_categories_and_components_are_those_of_networkx(small, name):
         network, mask = net.draw(seed)
         graph = graphs.network(network.params, mask, net.wiring)
         tiny.assert_categories(graph)
-        found = graphs.components(graphs.categories(network.params, mask, net.wiring))
+        components = graphs.components(graphs.categories(network.params, mask, net.wiring))
         parts = graphs.subnetworks(graph)
-        assert found.number == len(parts)
+        assert components.number == len(parts)
         for number, part in enumerate(parts):
             units = {
                 (layer, int(unit))
-                for layer, of in enumerate(found.units)
+                for layer, of in enumerate(components.units)
                 for unit in np.flatnonzero(of == number)
             }
             assert units == set(part.nodes)
@@ -260,7 +260,7 @@ def test_a_compact_network_has_the_same_slopes_and_statistics_in_training(small,
     network, mask = net.draw(1)
     less = graphs.compact(network.params, mask, fold=False, wiring=net.wiring, stats=network.stats)
 
-    def slopes(model, network, mask, inputs):
+    def grads(model, network, mask, inputs):
         def loss(params):
             masked = Network(masks.apply(params, mask), network.stats)
             logits, stats = model.apply(masked, inputs, True)
@@ -268,9 +268,9 @@ def test_a_compact_network_has_the_same_slopes_and_statistics_in_training(small,
 
         return jax.jit(jax.grad(loss, has_aux=True))(network.params)
 
-    whole, stats = slopes(net.model, network, mask, inputs)
+    whole, stats = grads(net.model, network, mask, inputs)
     small_network = Network(less.params, less.stats)
-    part, part_stats = slopes(net.fits, small_network, less.mask, inputs[..., less.units[0]])
+    part, part_stats = grads(net.fits, small_network, less.mask, inputs[..., less.units[0]])
     full = graphs.expand(part, whole, mask, less.units, wiring=net.wiring)
     for leaf, other in zip(jax.tree.leaves(full), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(leaf, other, rtol=1e-3, atol=1e-5)
@@ -303,10 +303,10 @@ def test_a_network_expanded_again_gives_the_same_outputs(small, name):
     stats = graphs.expand_stats(
         less.stats, wrong, network.params, mask, less.units, wiring=net.wiring
     )
-    found, whole = (
+    result, whole = (
         net.whole(Network(network.params, each), mask, inputs) for each in (stats, network.stats)
     )
-    np.testing.assert_array_equal(found, whole)
+    np.testing.assert_array_equal(result, whole)
 
 
 def test_a_block_without_a_weight_left_passes_on_its_input(small):
@@ -315,8 +315,8 @@ def test_a_block_without_a_weight_left_passes_on_its_input(small):
     mask = jax.tree.map(np.array, masks.dense(network.params))
     for place in range(2):
         mask["Conv2_1"][f"Conv_{place}"]["kernel"][:] = False
-    found = graphs.categories(network.params, mask, net.wiring)
-    assert [set(units) for units in found.units[1:4]] == [{ACTIVE}, {INACTIVE}, {ACTIVE}]
+    categorized = graphs.categories(network.params, mask, net.wiring)
+    assert [set(units) for units in categorized.units[1:4]] == [{ACTIVE}, {INACTIVE}, {ACTIVE}]
     less = graphs.compact(network.params, mask, fold=True, wiring=net.wiring, stats=network.stats)
     assert [len(units) for units in less.units[1:4]] == [4, 1, 4]
     whole = net.whole(network, mask, inputs)
@@ -329,8 +329,8 @@ def test_a_block_without_a_weight_left_passes_on_its_input(small):
 def test_only_the_auxiliary_classifier_is_inactive_in_a_whole_inception(small):
     net = small("inception-v3")
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), net.like.params)
-    found = graphs.categories(zeros, masks.dense(zeros), net.wiring)
-    for name, weights in zip(graphs.kernels(net.wiring), found.weights, strict=True):
+    categorized = graphs.categories(zeros, masks.dense(zeros), net.wiring)
+    for name, weights in zip(graphs.kernels(net.wiring), categorized.weights, strict=True):
         assert set(weights.ravel()) == {INACTIVE if name.startswith("Auxiliary") else ACTIVE}
 
 
@@ -353,12 +353,12 @@ def test_a_projection_is_run_where_as_many_channels_are_left_before_it_as_behind
 def test_the_wiring_of_plain_convolutions_follows_from_shapes(small):
     net = small("conv-2")
     network, mask = net.draw(0)
-    for found, given in zip(
+    for result, given in zip(
         graphs.categories(network.params, mask)[:2],
         graphs.categories(network.params, mask, net.wiring)[:2],
         strict=True,
     ):
-        for layer, other in zip(found, given, strict=True):
+        for layer, other in zip(result, given, strict=True):
             np.testing.assert_array_equal(layer, other)
 
 
@@ -366,9 +366,9 @@ def test_rows_of_a_flattened_layer_belong_to_channels_in_turn():
     params = {"Conv_0": {"kernel": np.ones((1, 1, 1, 3))}, "Dense_0": {"kernel": np.ones((12, 1))}}
     mask = jax.tree.map(np.array, masks.dense(params))
     mask["Dense_0"]["kernel"][:] = np.arange(12)[:, None] == 7  # the third pixel's second channel
-    found = graphs.categories(params, mask)
-    assert found.units[1].tolist() == [INACTIVE, ACTIVE, INACTIVE]
-    assert found.weights[1].shape == (12, 1)
+    categorized = graphs.categories(params, mask)
+    assert categorized.units[1].tolist() == [INACTIVE, ACTIVE, INACTIVE]
+    assert categorized.weights[1].shape == (12, 1)
     less = graphs.compact(params, mask, fold=False)
     assert less.params["Dense_0"]["kernel"].tolist() == [[0.0], [0.0], [1.0], [0.0]]
     mask = masks.without(mask, ["Conv_0/*"])
@@ -466,11 +466,11 @@ def test_units_lead_to_a_sum_without_a_weight():
     assert graph.edges[(2, 1), (3, 1)] == {"weight": None, "category": "zombie"}
     graph = graphs.network(params, mask, RESIDUAL)
     assert graph.edges[(1, 0), (2, 0)]["weight"] == 4.0
-    found = graphs.categories(params, mask, wiring)
-    assert len(found.weights) == 2
+    categorized = graphs.categories(params, mask, wiring)
+    assert len(categorized.weights) == 2
     tasks = [graphs.Task((0,), (0,)), graphs.Task((1,), (1,))]
-    assert graphs.degrees_of_separation(found, tasks, by="inputs")[1:] == [1.0, 1.0, 1.0]
-    assert graphs.degrees_of_separation(found, tasks, by="outputs")[1:] == [1.0, 1.0, 1.0]
+    assert graphs.degrees_of_separation(categorized, tasks, by="inputs")[1:] == [1.0, 1.0, 1.0]
+    assert graphs.degrees_of_separation(categorized, tasks, by="outputs")[1:] == [1.0, 1.0, 1.0]
     assert graphs.coverage(graphs.subnetworks(graph), tasks).tolist() == [[1.0, 0.0]]
 
 

@@ -144,9 +144,9 @@ def test_the_order_of_images_and_the_share_of_splits_count():
     turned = data.Split(images[::-1], labels)
     same = data.Split(np.ascontiguousarray(images[::-1]), labels)
     whole = data.Split(images, labels)
-    found = [identity.of_arrays([each], classes=2) for each in (turned, same, whole)]
-    assert found[0] == found[1] != found[2]
-    assert identity.of_arrays([whole], classes=3) != found[2]
+    result = [identity.of_arrays([each], classes=2) for each in (turned, same, whole)]
+    assert result[0] == result[1] != result[2]
+    assert identity.of_arrays([whole], classes=3) != result[2]
 
 
 @pytest.mark.parametrize("name", ["mnist", "folder:set"])
@@ -158,8 +158,8 @@ def test_published_test_images_count_unless_others_are_held_out(name, tmp_path):
     else:
         PIL.Image.new("RGB", (6, 6)).save(tmp_path / "other/set/val/b/0.bmp")
     for share, same in ((0.0, False), (0.5, True)):
-        found = [digest(name, tmp_path / place, held_out_test=share) for place in ("one", "other")]
-        assert (found[0] == found[1]) == same
+        result = [digest(name, tmp_path / place, held_out_test=share) for place in ("one", "other")]
+        assert (result[0] == result[1]) == same
 
 
 def test_a_file_of_a_stream_beyond_the_sample_counts_by_its_name_and_size(tmp_path, monkeypatch):
@@ -169,8 +169,8 @@ def test_a_file_of_a_stream_beyond_the_sample_counts_by_its_name_and_size(tmp_pa
     path = tmp_path / "longer/set/train/b/1.bmp"
     path.write_bytes(path.read_bytes() + b"0")
     shutil.move(tmp_path / "renamed/set/train/b/2.bmp", tmp_path / "renamed/set/train/b/3.bmp")
-    found = {digest("folder:set", tmp_path / place) for place in ("one", "longer", "renamed")}
-    assert len(found) == 3
+    result = {digest("folder:set", tmp_path / place) for place in ("one", "longer", "renamed")}
+    assert len(result) == 3
 
 
 @pytest.mark.parametrize("change", [{"name": "folder:s\udcff"}, {"data_dir": "s\udcff"}])
@@ -181,9 +181,9 @@ def test_a_directory_that_settings_cannot_name_is_refused(change):
 
 @pytest.mark.parametrize("name", ["digits", "moons", "moons+circles"])
 def test_sets_made_on_the_fly_have_a_digest_and_no_directory(name):
-    found = data.identify(settings(name, None))
+    result = data.identify(settings(name, None))
     info, _ = data.load(settings(name, None), seed=1)
-    assert found == data.Identity(info.digest, None)
+    assert result == data.Identity(info.digest, None)
     assert info.digest != digest("circles", None)
 
 

@@ -50,14 +50,14 @@ def finished(tmp_path_factory):
 def test_stages_ask_for_ever_more_and_for_nothing_else(asked, expected):
     levels, at = asked
     config = ImpConfig(levels=levels, control_levels=at, replicates=1)
-    found = []
+    result = []
     for stage in stages(config):
         units = network_names(stage, levels=levels)
         places = [unit.split("/")[0] for unit in units if "/ticket/" not in unit]
-        found.append({int(place[-2:]): places.count(place) for place in places})
+        result.append({int(place[-2:]): places.count(place) for place in places})
         assert len(units) - len(places) == levels + 1
         assert set(units) <= set(network_names(config, levels=levels))
-    assert found == expected
+    assert result == expected
     assert stages(config)[-1] == config
 
 
@@ -207,14 +207,14 @@ def test_list_shows_state_progress_and_size(finished):
 def test_an_exported_ticket_comes_back(finished, tmp_path):
     out, file = finished[0], tmp_path / "ticket.safetensors"
     printed("export", str(file), "--level", "2", "--replicate", "1", "--out", str(out))
-    found = store.load_ticket(file)
+    loaded = store.load_ticket(file)
     ticket = imp_report.find(only_run(out), 2, "ticket", 1)
-    assert same(found.params, ticket.network.params)
-    assert same(found.mask, ticket.mask)
-    assert found.stats == ticket.network.stats == {}
-    assert found.metadata["level"] == 2
-    assert found.metadata["kept"] == int(masks.kept(ticket.mask))
-    assert found.metadata["density"] == pytest.approx(0.64, abs=0.01)
+    assert same(loaded.params, ticket.network.params)
+    assert same(loaded.mask, ticket.mask)
+    assert loaded.stats == ticket.network.stats == {}
+    assert loaded.metadata["level"] == 2
+    assert loaded.metadata["kept"] == int(masks.kept(ticket.mask))
+    assert loaded.metadata["density"] == pytest.approx(0.64, abs=0.01)
 
 
 def test_a_ticket_is_found_without_its_data(finished, monkeypatch):

@@ -29,6 +29,10 @@ def test_public_functions_import_nothing_heavy():
     assert imported_by("from jaxlth import masks, prune, scores") == []
 
 
+def test_studies_import_nothing_that_only_reports_need():
+    assert {"matplotlib", "pandas"}.isdisjoint(imported_by("import jaxlth.studies"))
+
+
 @pytest.mark.parametrize("heavy", HEAVY)
 def test_every_heavy_package_would_be_noticed(heavy):
     assert heavy in imported_by(f"import types; sys.modules[{heavy!r}] = types.ModuleType('')")

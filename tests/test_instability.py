@@ -87,7 +87,7 @@ def test_it_prints_a_row_for_each_network_and_step(finished):
         for network in ("dense", "ticket", "reinitialised", "synflow-mean", "snip")
         for step in ("0", "10")
     }
-    assert all(len(found) == 1 for found in rows.values()), rows
+    assert all(len(result) == 1 for result in rows.values()), rows
     assert "dense is stable from step" in said
     assert (only_run(out).path / "instability.png").exists()
 
@@ -169,8 +169,8 @@ def test_the_state_of_a_step_is_that_of_a_training_which_ends_there(tmp_path):
     before = times(tmp_path / "long")
     with opened(later, tmp_path / "long") as (experiment, run):
         whole(experiment, run)
-        found = run.load(artifacts.snapshot(10, 0), "network")
-    assert same(found, expected)
+        dataset = run.load(artifacts.snapshot(10, 0), "network")
+    assert same(dataset, expected)
     after = times(tmp_path / "long")
     assert {file: after[file] for file in before} == before
 
@@ -244,9 +244,9 @@ def test_a_pair_agrees_with_a_plain_numpy_evaluation(finished):
     assert record["test_differences"] == differing
 
     def losses(params):
-        found = logits(params)
-        top = np.log(np.exp(found - found.max(1, keepdims=True)).sum(1)) + found.max(1)
-        return top - found[np.arange(len(found)), digits.test.labels]
+        outputs = logits(params)
+        top = np.log(np.exp(outputs - outputs.max(1, keepdims=True)).sum(1)) + outputs.max(1)
+        return top - outputs[np.arange(len(outputs)), digits.test.labels]
 
     apart = np.linalg.norm(losses(a) - losses(b))
     assert record["test_loss_l2"] == pytest.approx(apart, rel=1e-3)
@@ -272,12 +272,12 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     request += ["--levels", "2", "--rewind-steps", "10"]
     printed(*request, "--out", str(own))
     printed(*imp, "--out", str(taken))
-    found = only_run(taken, job="imp")
+    result = only_run(taken, job="imp")
     printed(*request, "--out", str(taken))
     level = artifacts.level(10, 1, 0)
     assert "adopted" in only_run(taken).record(level)
     assert "adopted" not in only_run(own).record(level)
-    ticket = found.load(level_artifacts.network(1, "ticket", 0), "network")
+    ticket = result.load(level_artifacts.network(1, "ticket", 0), "network")
     assert same(only_run(own).load(level, "network"), ticket)
     dense = artifacts.dense(0)
     assert "adopted" in only_run(taken).record(dense)
@@ -408,13 +408,13 @@ def test_interrupted_it_ends_with_the_same_bits(tmp_path):
                 break
             with pytest.raises(KeyboardInterrupt):
                 job.throw(KeyboardInterrupt())
-        found = {unit: run.record(unit) for unit, _ in run.records()}
+        result = {unit: run.record(unit) for unit, _ in run.records()}
         assert done
         assert all(same(run.load(unit, "network"), net) for unit, net in networks.items())
-    assert set(found) == set(expected)
+    assert set(result) == set(expected)
     for unit, record in expected.items():
         if "pair" in unit:
-            assert found[unit] == record
+            assert result[unit] == record
 
 
 def test_a_pair_of_which_a_twin_diverged_is_told_and_left_out(tmp_path):
@@ -455,9 +455,9 @@ def test_a_replicate_whose_dense_network_diverged_has_no_tickets_and_ends_the_ru
 
 def test_a_network_is_stable_only_if_no_pair_was_lost():
     frame = table([("dense", 1.0, 0, (0.0, None), 0.1), ("dense", 1.0, 9, (0.0, 0.01), 0.1)])
-    found = report.summary(frame, threshold=0.02, tolerance=0.002)
-    assert found["stable"].tolist() == [False, True]
-    assert found["n"].tolist() == [1, 2]
+    summary = report.summary(frame, threshold=0.02, tolerance=0.002)
+    assert summary["stable"].tolist() == [False, True]
+    assert summary["n"].tolist() == [1, 2]
 
 
 @pytest.mark.slow
@@ -475,14 +475,14 @@ def test_estimated_statistics_are_those_of_training_examples():
     network = jax.device_get(experiment.prunable.draw(jax.random.key(0)))
     group = line._single
     placed = group.layout.place([network]), group.layout.place([experiment.prunable.dense])
-    (found,) = group.layout.take(group.estimated(*placed).stats, 1)
+    (stats,) = group.layout.take(group.estimated(*placed).stats, 1)
     some = group._splits["train"]
     dataset = experiment.device_data.dataset
     inputs = data.normalize(jnp.asarray(some.images), dataset.mean, dataset.std)
     zeros = jax.tree.map(jnp.zeros_like, network.stats)
     _, after = experiment.prunable.model.apply(network._replace(stats=zeros), inputs, True)
     expected = jax.tree.map(lambda leaf: leaf / 0.1, after)  # a new batch counts a tenth
-    tiny.assert_close(found, jax.device_get(expected), rtol=1e-3, atol=1e-4)
+    tiny.assert_close(stats, jax.device_get(expected), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -521,10 +521,10 @@ def test_mistakes_are_one_line(words, message, tmp_path, capsys):
 
 def table(rows):
     """Return a table of results of a dense network and of (network, density, step, barriers)."""
-    found = [{"kind": "dense", "test_accuracy": 0.9, "nan_step": None, "control": "dense"}]
+    result = [{"kind": "dense", "test_accuracy": 0.9, "nan_step": None, "control": "dense"}]
     for network, density, step, barriers, error in rows:
         for replicate, barrier in enumerate(barriers):
-            found.append(
+            result.append(
                 {
                     "kind": "pair",
                     "control": network,
@@ -544,7 +544,7 @@ def table(rows):
                     "train_error": error,
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(result)
 
 
 BY_HAND = [
@@ -558,28 +558,28 @@ BY_HAND = [
 
 
 def test_the_summary_is_in_order_and_counts_from_the_dense_accuracy():
-    found = report.summary(table(BY_HAND), threshold=0.02, tolerance=0.002)
-    assert found["network"].tolist() == ["dense"] * 3 + ["ticket at 10 %"] * 3
-    assert found["step_k"].tolist() == [0, 10, 50] * 2
-    assert found["test_mean"].tolist() == pytest.approx([0.35, 0.15, 0.015, 0.15, 0.005, 0.0])
-    assert found["stable"].tolist() == [False, False, True, False, True, True]
-    assert found["matches"].tolist() == [True, True, True, False, True, True]
-    assert report.onset(found, "stable") == {"dense": 50, "ticket at 10 %": 10}
-    assert report.onset(found, "matches") == {"dense": 0, "ticket at 10 %": 10}
+    summary = report.summary(table(BY_HAND), threshold=0.02, tolerance=0.002)
+    assert summary["network"].tolist() == ["dense"] * 3 + ["ticket at 10 %"] * 3
+    assert summary["step_k"].tolist() == [0, 10, 50] * 2
+    assert summary["test_mean"].tolist() == pytest.approx([0.35, 0.15, 0.015, 0.15, 0.005, 0.0])
+    assert summary["stable"].tolist() == [False, False, True, False, True, True]
+    assert summary["matches"].tolist() == [True, True, True, False, True, True]
+    assert report.onset(summary, "stable") == {"dense": 50, "ticket at 10 %": 10}
+    assert report.onset(summary, "matches") == {"dense": 0, "ticket at 10 %": 10}
 
 
 def test_a_network_that_becomes_unstable_again_is_stable_only_after_that():
     rows = [("dense", 1.0, step, (value,), 0.1) for step, value in enumerate((0.0, 0.5, 0.0))]
-    found = report.summary(table(rows), threshold=0.02, tolerance=0.002)
-    assert report.onset(found, "stable") == {"dense": 2}
+    summary = report.summary(table(rows), threshold=0.02, tolerance=0.002)
+    assert report.onset(summary, "stable") == {"dense": 2}
 
 
 def test_pairs_at_most_points_count_and_those_with_statistics_anew_are_apart():
     few = table([("dense", 1.0, 0, (0.1,), 0.1)]).assign(points=3)
     anew = table([("dense", 1.0, 0, (0.4,), 0.1)]).iloc[1:].assign(estimated=True)
     many = table([("dense", 1.0, 0, (0.3,), 0.1)]).iloc[1:]
-    found = report.summary(pd.concat([few, many, anew]), threshold=0.02, tolerance=0.0)
-    by = dict(zip(found["network"], found["test_mean"], strict=True))
+    summary = report.summary(pd.concat([few, many, anew]), threshold=0.02, tolerance=0.0)
+    by = dict(zip(summary["network"], summary["test_mean"], strict=True))
     assert by == {"dense": 0.3, "dense, statistics anew": 0.4}
 
 

@@ -165,13 +165,13 @@ def usual():
     return called()
 
 
-def assert_equal(found, wanted, err_msg):
-    np.testing.assert_array_equal(found, wanted, err_msg, strict=True)  # of one type, too
+def assert_equal(result, wanted, err_msg):
+    np.testing.assert_array_equal(result, wanted, err_msg, strict=True)  # of one type, too
 
 
-def assert_same(found, wanted, assert_array=assert_equal):
-    assert jax.tree.structure(found) == jax.tree.structure(wanted)
-    for name, value in trees.named(found).items():
+def assert_same(result, wanted, assert_array=assert_equal):
+    assert jax.tree.structure(result) == jax.tree.structure(wanted)
+    for name, value in trees.named(result).items():
         assert_array(value, trees.named(wanted)[name], err_msg=name)
 
 
@@ -196,8 +196,8 @@ def test_functions_work_under_all_checks_and_x64_at_once(usual):
 
 @pytest.mark.slow
 def test_functions_give_what_they_should_without_jit(usual):
-    def close(found, wanted, err_msg):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, err_msg=err_msg)
+    def close(result, wanted, err_msg):
+        np.testing.assert_allclose(result, wanted, rtol=1e-5, err_msg=err_msg)
 
     with jax.disable_jit():
         assert_same(called(), usual, close)
@@ -344,9 +344,9 @@ def test_no_tracer_outlives_its_trace_in_a_command(name, stored, tmp_path):
 def test_commands_train_the_same_networks_without_jit(name, stored, tmp_path):
     wanted = stored(name)
     with under({"jax_disable_jit": True}):
-        found = ran(name, tmp_path)
-    assert found.keys() == wanted.keys()
-    for unit, content in found.items():
+        result = ran(name, tmp_path)
+    assert result.keys() == wanted.keys()
+    for unit, content in result.items():
         record = content["record"]
         assert record["kept"] == wanted[unit]["record"]["kept"]
         loss = wanted[unit]["record"]["test_loss"]

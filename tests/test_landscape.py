@@ -49,8 +49,8 @@ def test_the_ends_of_a_line_are_its_networks_to_the_bit():
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 0.7])
 def test_a_point_is_the_weighted_mean_and_equal_weights_stay(alpha):
     a, b = trees(0), trees(1)
-    found = landscape.interpolate(a, b, alpha)
-    np.testing.assert_allclose(flat(found), (1 - alpha) * flat(a) + alpha * flat(b), atol=1e-6)
+    point = landscape.interpolate(a, b, alpha)
+    np.testing.assert_allclose(flat(point), (1 - alpha) * flat(a) + alpha * flat(b), atol=1e-6)
     tiny.assert_same(landscape.interpolate(a, a, alpha), jax.tree.map(jnp.asarray, a))
 
 
@@ -65,9 +65,9 @@ def test_what_is_pruned_in_both_stays_pruned():
 
 def test_the_errors_of_a_line_agree_with_numpy(pair):
     model, data, a, b = pair
-    found = landscape.errors_along(error_fn(model, data), a, b, points=7)
+    errors = landscape.errors_along(error_fn(model, data), a, b, points=7)
     images = (data.test.images.reshape(12, -1) - data.mean) / data.std
-    for alpha, error in zip(np.linspace(0, 1, 7), found, strict=True):
+    for alpha, error in zip(np.linspace(0, 1, 7), errors, strict=True):
         weights = [
             (1 - alpha) * np.asarray(x, np.float64) + alpha * np.asarray(y, np.float64)
             for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True)
@@ -81,13 +81,13 @@ def test_the_errors_of_a_line_agree_with_numpy(pair):
 def test_side_by_side_gives_the_same_errors(pair, batch_size):
     model, data, a, b = pair
     along = {"points": 7, "batch_size": batch_size}
-    found = landscape.errors_along(error_fn(model, data), a, b, **along)
+    errors = landscape.errors_along(error_fn(model, data), a, b, **along)
     jitted = jax.jit(lambda a, b: landscape.errors_along(error_fn(model, data), a, b, **along))
     one_by_one = [
         error_fn(model, data)(landscape.interpolate(a, b, alpha)) for alpha in landscape.alphas(7)
     ]
-    np.testing.assert_allclose(found, np.array(one_by_one), atol=1e-6)
-    np.testing.assert_allclose(jitted(a, b), found, atol=1e-6)
+    np.testing.assert_allclose(errors, np.array(one_by_one), atol=1e-6)
+    np.testing.assert_allclose(jitted(a, b), errors, atol=1e-6)
 
 
 def test_a_network_has_no_barrier_with_itself(pair):
@@ -130,8 +130,8 @@ def quadrants(count, *, seed):
 
 def test_a_permuted_copy_is_as_good_and_lies_beyond_a_barrier():
     model = tiny.model(16)
-    norms = np.zeros(1, np.float32), np.ones(1, np.float32)
-    data = Dataset(quadrants(400, seed=0), None, quadrants(400, seed=1), *norms)
+    mean_std = np.zeros(1, np.float32), np.ones(1, np.float32)
+    data = Dataset(quadrants(400, seed=0), None, quadrants(400, seed=1), *mean_std)
     network = trained(model, data, steps=1500)
     order = np.random.default_rng(0).permutation(16)
     first, last = network.params["Dense_0"], network.params["Dense_1"]
@@ -149,8 +149,8 @@ def test_a_permuted_copy_is_as_good_and_lies_beyond_a_barrier():
 
 def test_the_average_is_the_mean_and_that_of_one_is_itself():
     a, b, c = (trees(seed) for seed in range(3))
-    found = flat(landscape.average([a, b, c]))
-    np.testing.assert_allclose(found, (flat(a) + flat(b) + flat(c)) / 3, atol=1e-6)
+    mean = flat(landscape.average([a, b, c]))
+    np.testing.assert_allclose(mean, (flat(a) + flat(b) + flat(c)) / 3, atol=1e-6)
     np.testing.assert_allclose(flat(landscape.average([a])), flat(a), atol=1e-6)
 
 
@@ -173,22 +173,24 @@ def test_distances_under_a_mask_are_those_of_masked_weights():
     a, b = trees(0), trees(1)
     mask = tiny.half(a)
     for distance in (landscape.l2_distance, landscape.cosine_distance):
-        found = distance(a, b, mask=mask)
+        measured = distance(a, b, mask=mask)
         masked = distance(masks.apply(a, mask), masks.apply(b, mask))
-        assert float(found) == float(masked) != float(distance(a, b))
+        assert float(measured) == float(masked) != float(distance(a, b))
 
 
 def test_sums_over_batches_are_the_distances_of_outputs(pair):
     model, data, a, b = pair
-    mask, norms = masks.dense(a.params), (data.mean, data.std)
-    found = evaluation.disagreement(
-        evaluation.Classifier(model, normalize), (a, b), mask, data.test, norms
+    mask, mean_std = masks.dense(a.params), (data.mean, data.std)
+    differences = evaluation.disagreement(
+        evaluation.Classifier(model, normalize), (a, b), mask, data.test, mean_std
     )
     inputs = normalize(jnp.asarray(data.test.images), data.mean, data.std)
     logits = [model.apply(network, inputs, False)[0] for network in (a, b)]
     losses = [-jax.nn.log_softmax(each)[jnp.arange(len(each)), data.test.labels] for each in logits]
-    assert int(found.classes) == int(landscape.classification_differences(*logits)) > 0
-    assert float(found.losses) ** 0.5 == pytest.approx(float(landscape.loss_l2_distance(*losses)))
+    assert int(differences.classes) == int(landscape.classification_differences(*logits)) > 0
+    assert float(differences.losses) ** 0.5 == pytest.approx(
+        float(landscape.loss_l2_distance(*losses))
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,14 +223,14 @@ FLOATS = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
 def test_infinities_in_both_stay_and_ends_are_kept_to_the_bit(kind, alpha):
     a = {"w": jnp.array([0.0, -np.inf, np.inf, -0.0, 1.0, np.nan, -np.inf]).astype(kind)}
     b = {"w": jnp.array([0.0, -np.inf, np.inf, 1.0, np.inf, 2.0, np.inf]).astype(kind)}
-    found = np.asarray(landscape.interpolate(a, b, alpha)["w"])
-    assert found.dtype == kind
+    point = np.asarray(landscape.interpolate(a, b, alpha)["w"])
+    assert point.dtype == kind
     if alpha in (0, 1):
-        assert found.tobytes() == np.asarray((a, b)[int(alpha)]["w"]).tobytes()
-    np.testing.assert_array_equal(found[:3], np.asarray(a["w"][:3]))
+        assert point.tobytes() == np.asarray((a, b)[int(alpha)]["w"]).tobytes()
+    np.testing.assert_array_equal(point[:3], np.asarray(a["w"][:3]))
     if 0 < alpha < 1:
-        assert np.isinf(found[4])
-        assert np.isnan(found[5:]).all()  # no number lies between
+        assert np.isinf(point[4])
+        assert np.isnan(point[5:]).all()  # no number lies between
 
 
 @pytest.mark.parametrize("kind", FLOATS)
@@ -236,8 +238,8 @@ def test_between_finite_ends_all_is_finite(kind):
     most = jnp.finfo(kind).max
     low, high = jnp.array([-most], kind), jnp.array([most], kind)
     expected = [float(most) * part for part in (-1, -0.5, 0, 0.5, 1)]
-    found = [landscape.interpolate(low, high, alpha)[0].real for alpha in (0, 0.25, 0.5, 0.75, 1)]
-    np.testing.assert_allclose(np.array(found, float), expected, rtol=1e-2)
+    result = [landscape.interpolate(low, high, alpha)[0].real for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    np.testing.assert_allclose(np.array(result, float), expected, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kind", [jnp.float16, jnp.bfloat16])
@@ -245,9 +247,11 @@ def test_narrow_types_are_rounded_once(kind):
     x, y = (np.random.default_rng(seed).normal(size=99).astype(kind) for seed in (0, 1))
     at = landscape.alphas(30)[7]
     exact = (1 - float(at)) * x.astype(float) + float(at) * y.astype(float)
-    found = np.asarray(landscape.interpolate(x, y, at)).astype(float)
+    result = np.asarray(landscape.interpolate(x, y, at)).astype(float)
     # Half a unit in the last place, and the rounding of float32.
-    np.testing.assert_allclose(found, exact, rtol=float(jnp.finfo(kind).eps) / 2 * 1.001, atol=1e-7)
+    np.testing.assert_allclose(
+        result, exact, rtol=float(jnp.finfo(kind).eps) / 2 * 1.001, atol=1e-7
+    )
 
 
 def test_lines_of_float32_have_the_bits_that_they_had():
@@ -269,8 +273,8 @@ def test_gradients_along_a_line_are_the_weights_of_its_ends_where_both_are_equal
 
 def test_an_average_of_large_numbers_is_finite():
     most = float(jnp.finfo(jnp.float32).max)
-    found = landscape.average([{"w": np.array([most, np.inf], np.float32)}] * 3)["w"]
-    np.testing.assert_allclose(found, [most, np.inf], rtol=1e-6)
+    mean = landscape.average([{"w": np.array([most, np.inf], np.float32)}] * 3)["w"]
+    np.testing.assert_allclose(mean, [most, np.inf], rtol=1e-6)
 
 
 def test_a_barrier_of_large_float16_errors_is_never_negative():
@@ -316,8 +320,8 @@ def test_distances_do_not_overflow_nor_vanish_and_equal_infinities_are_at_none()
     for scale in (1e-30, 1.0, 1e30):
         losses = np.array([3.0, 0.0]) * scale, np.array([0.0, 4.0]) * scale
         assert float(landscape.loss_l2_distance(*losses)) == pytest.approx(5 * scale, rel=1e-5)
-    wide = jnp.array([300.0, 0.0], jnp.float16), jnp.array([0.0, 400.0], jnp.float16)
-    assert float(landscape.loss_l2_distance(*wide)) == 500
+    losses = jnp.array([300.0, 0.0], jnp.float16), jnp.array([0.0, 400.0], jnp.float16)
+    assert float(landscape.loss_l2_distance(*losses)) == 500
 
 
 def test_leaves_without_elements_change_nothing():

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "jaxlth"
 
 # Each line may import from the lines before it, not from itself. A package counts as one module.
 LAYERS = (
-    ("trees", "keys", "settings", "topk", "distributed"),
+    ("trees", "keys", "settings", "distributed"),
     ("process",),
     ("masks",),
     ("scores", "prune"),
@@ -31,7 +31,7 @@ LAYERS = (
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 
 # Public functions for anybody's parameters, and what they stand on.
-FUNCTIONAL = ("trees", "keys", "topk", "masks", "scores", "prune")
+FUNCTIONAL = ("trees", "keys", "masks", "scores", "prune")
 FUNCTIONAL += ("landscape", "graphs")
 NOT_FUNCTIONAL = {"flax", "orbax", "tyro", "tensorflow_datasets", "pandas", "matplotlib", "rich"}
 NOT_FUNCTIONAL |= {"etils", "safetensors", "os", "pathlib", "shutil", "tempfile"}  # the disk

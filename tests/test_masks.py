@@ -246,8 +246,8 @@ def test_unit_densities_are_those_of_each_output():
     kernel = np.zeros((3, 3, 2, 4), bool)
     kernel[..., 1] = True
     kernel[0, 0, :, 2] = True
-    found = masks.unit_densities({"conv": kernel, "bias": None})
-    assert found["conv"].tolist() == [0, 1, 1 / 9, 0]
+    densities = masks.unit_densities({"conv": kernel, "bias": None})
+    assert densities["conv"].tolist() == [0, 1, 1 / 9, 0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ GB = 10**9
 def needs_of(*, hidden=(8,), optimizer="adam", devices=1, split=1, networks=1, **training):
     """Return what a training of the tiny network needs: {option: bytes}."""
     model = tiny.model(*hidden)
-    found = memory.of_training(
+    memory_needed = memory.of_training(
         "hidden",
         model,
         jax.eval_shape(model.init, keys.stream(0, 0, "")),
@@ -29,7 +29,7 @@ def needs_of(*, hidden=(8,), optimizer="adam", devices=1, split=1, networks=1, *
         example=jax.ShapeDtypeStruct(tiny.SHAPE, jnp.float32),
         arrays=(jnp.zeros(5, jnp.uint8),),
     )
-    return {need.option: need.size for need in found}
+    return {need.option: need.size for need in memory_needed}
 
 
 def test_weights_count_with_their_gradients_their_mask_and_what_the_optimiser_keeps_of_them():
@@ -60,7 +60,7 @@ def test_activations_of_convolutions_count_where_batches_are_large():
         (60, 0),
         (2000, 4 * 2000 * (32 * 32 * (3 + 64) + 16 * 16 * 64 + 2 * 256)),
     ):
-        found = memory.of_training(
+        memory_needed = memory.of_training(
             "model",
             model,
             like,
@@ -70,7 +70,7 @@ def test_activations_of_convolutions_count_where_batches_are_large():
             example=jax.ShapeDtypeStruct((32, 32, 3), jnp.float32),
             arrays=(),
         )
-        assert {need.option: need.size for need in found}["batch_size"] == expected
+        assert {need.option: need.size for need in memory_needed}["batch_size"] == expected
 
 
 def test_what_does_not_fit_names_the_largest_part_and_what_there_is():

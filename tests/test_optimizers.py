@@ -126,19 +126,19 @@ def test_l1_adds_its_slope_to_the_gradients_of_kernels():
     expected = W.astype(np.float64) * [1, 1, 0]
     for gradient, rate in zip(GRADIENTS, RATES, strict=True):
         expected = expected - rate * (gradient + SLOPE * np.sign(expected))
-    found = network_of_two_steps("sgd", SLOPE)["kernel"]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    network = network_of_two_steps("sgd", SLOPE)["kernel"]
+    np.testing.assert_allclose(network, expected, rtol=1e-6)
     without = network_of_two_steps("sgd", 0.0)["kernel"]
-    assert np.all(np.abs(found[:2]) < np.abs(without[:2]))
+    assert np.all(np.abs(network[:2]) < np.abs(without[:2]))
 
 
 @pytest.mark.parametrize("name", optimizers.RULES)
 def test_l1_leaves_biases_norms_and_pruned_weights_alone(name):
-    found, without = (network_of_two_steps(name, l1) for l1 in (SLOPE, 0.0))
-    np.testing.assert_array_equal(found["bias"], without["bias"])
-    np.testing.assert_array_equal(found["scale"], without["scale"])
-    assert found["kernel"][2] == 0.0
-    assert not np.array_equal(found["kernel"][:2], without["kernel"][:2])
+    result, without = (network_of_two_steps(name, l1) for l1 in (SLOPE, 0.0))
+    np.testing.assert_array_equal(result["bias"], without["bias"])
+    np.testing.assert_array_equal(result["scale"], without["scale"])
+    assert result["kernel"][2] == 0.0
+    assert not np.array_equal(result["kernel"][:2], without["kernel"][:2])
 
 
 def test_the_slope_of_l1_is_that_of_the_sum_of_magnitudes():
@@ -258,9 +258,9 @@ SCHEDULES = {  # name -> (settings, arguments, {step: rate})
 @pytest.mark.parametrize(("config", "times", "expected"), SCHEDULES.values(), ids=SCHEDULES)
 def test_schedules_have_their_closed_forms(config, times, expected):
     rate = optimizers.schedule(OptimizerConfig(lr=0.4, **config), **times)
-    found = jax.vmap(rate)(jnp.array(list(expected), jnp.int32))
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, list(expected.values()), rtol=1e-6, atol=1e-8)
+    result = jax.vmap(rate)(jnp.array(list(expected), jnp.int32))
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, list(expected.values()), rtol=1e-6, atol=1e-8)
     step, value = next(iter(expected.items()))
     assert float(rate(np.int32(step))) == pytest.approx(value, rel=1e-6)
 

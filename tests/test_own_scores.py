@@ -10,7 +10,7 @@ import tiny
 from jaxlth import cli, keys, masks, scores, store, studies
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.studies import own_scores, scoring
+from jaxlth.studies import own_scores, score_names, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.studies.loading import load_experiment
@@ -134,7 +134,7 @@ def test_ones_own_score_prunes_what_its_name_prunes(loaded, name, own, inverted)
     pruned = [
         scoring.pruned(
             loaded.score(score),
-            scoring.parts(score),
+            score_names.parts(score),
             dense,
             given,
             keep={"Dense_0/kernel": 100, "Dense_1/kernel": 20},
@@ -252,7 +252,7 @@ def test_a_score_is_given_the_network_its_mask_and_examples_of_each_class(experi
 
 
 def test_scores_know_which_of_their_names_stand_for_examples():
-    assert scoring.batch_readers(["magnitude", "synflow", "snip", "own:f"]) == ["snip", "own:f"]
+    assert score_names.batch_readers(["magnitude", "synflow", "snip", "own:f"]) == ["snip", "own:f"]
     for config in (
         ImpConfig(score="own:f", per_class=3),
         PruneEarlyConfig(scores=("own:f",), per_class=3),
@@ -281,8 +281,8 @@ def test_scores_know_which_of_their_names_stand_for_examples():
     ],
 )
 def test_a_name_may_be_a_stack_of_ones_own_scores(score, parts, label):
-    assert scoring.parts(score) == parts
-    assert scoring.label(score) == scoring.label(label) == label
+    assert score_names.parts(score) == parts
+    assert score_names.label(score) == score_names.label(label) == label
     assert PruneEarlyConfig(scores=(score,)).score_names() == parts
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import masks, prune, topk, trees
+from jaxlth import masks, prune, trees
+from jaxlth.trees import topk
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {
@@ -355,10 +356,10 @@ def test_a_fractional_number_of_levels_is_refused():
     ],
 )
 def test_three_values_give_the_trajectory_of_the_thesis(given, counts):
-    found = prune.trajectory(**given)
-    assert found.counts == counts
-    assert (found.size, found.levels, found.target) == (counts[0], len(counts) - 1, counts[-1])
-    assert found._asdict().items() >= given.items()
+    steps = prune.trajectory(**given)
+    assert steps.counts == counts
+    assert (steps.size, steps.levels, steps.target) == (counts[0], len(counts) - 1, counts[-1])
+    assert steps._asdict().items() >= given.items()
 
 
 def test_the_rate_solves_the_equation_of_the_thesis():
@@ -370,14 +371,14 @@ def test_the_rate_solves_the_equation_of_the_thesis():
 def test_any_three_of_a_trajectory_or_all_four_give_it_back(size, levels, data):
     target = data.draw(st.integers(1, size - 1))
     try:
-        found = prune.trajectory(size=size, levels=levels, target=target)
+        steps = prune.trajectory(size=size, levels=levels, target=target)
     except ValueError:
         hypothesis.reject()
-    assert found.counts[-1] == target
-    values = {"size": size, "levels": levels, "rate": found.rate, "target": target}
-    assert prune.trajectory(**values) == found
+    assert steps.counts[-1] == target
+    values = {"size": size, "levels": levels, "rate": steps.rate, "target": target}
+    assert prune.trajectory(**values) == steps
     assert prune.trajectory(**values | {"levels": None}).levels == levels
-    assert prune.trajectory(**values | {"target": None}) == found
+    assert prune.trajectory(**values | {"target": None}) == steps
     assert prune.trajectory(**values | {"size": None}).target == target
     assert prune.trajectory(**values | {"size": None}).size <= size
 

@@ -20,7 +20,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
 from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
-from jaxlth.studies import STUDIES, method_figures, method_summary, scoring
+from jaxlth.studies import STUDIES, method_figures, method_summary, score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -51,8 +51,8 @@ SCHEDULES = (
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 REPEATED = ("snip", "grasp", "synflow", "synflow+snip")  # other scores once weights are pruned
 BY_SHAPE = ("erdos-renyi", "erdos-renyi-kernel")  # smart-ratio is for convolutions
-NOT_UPFRONT = (*scoring.BEFORE_AND_AFTER, *scoring.AT_RANDOM)
-UPFRONT = [score for score in scoring.SCORES if score not in NOT_UPFRONT]
+NOT_UPFRONT = (*score_names.BEFORE_AND_AFTER, *score_names.AT_RANDOM)
+UPFRONT = [score for score in score_names.SCORES if score not in NOT_UPFRONT]
 
 
 def config(**others):
@@ -157,7 +157,7 @@ def check_contract(made, settings, methods):
                 continue
             if method.schedule in ITERATIVE:
                 assert inside(start.mask, kept_before(made, made.place(keep, method), method))
-            elif method.schedule != "before-rounds" and method.score not in scoring.AT_RANDOM:
+            elif method.schedule != "before-rounds" and method.score not in score_names.AT_RANDOM:
                 assert before is None or inside(start.mask, before), method
             before = start.mask
 
@@ -196,7 +196,7 @@ def test_every_score_schedule_and_control_keeps_what_it_promises(scope, scores):
 
 def test_criteria_of_zhou_score_what_training_changed():
     settings = config(
-        scores=scoring.BEFORE_AND_AFTER,
+        scores=score_names.BEFORE_AND_AFTER,
         schedules=TRAINED,
         controls=CONTROLS,
         densities=(0.3, 0.1),
@@ -204,8 +204,8 @@ def test_criteria_of_zhou_score_what_training_changed():
     made = job(settings)
     check_contract(made, settings, all_methods(settings))
     first, last = Method("large-initial", "after-rewind"), Method("magnitude", "before-once")
-    found = [made.start(made.keep(0.3, m), m, 0).mask for m in (first, last)]
-    assert same(*found)
+    result = [made.start(made.keep(0.3, m), m, 0).mask for m in (first, last)]
+    assert same(*result)
 
 
 def test_layers_by_shape_are_random_within_and_exact():
@@ -229,8 +229,8 @@ def test_every_stack_of_two_scores_keeps_what_it_promises():
     check_contract(made, settings, all_methods(settings))
     for first, second in pairs:
         both, last = Method(f"{first}+{second}", "before-once"), Method(second, "before-once")
-        found = [made.start(made.keep(0.3, method), method, 0).mask for method in (both, last)]
-        assert same(*found) == ((first, second) in alike), both
+        result = [made.start(made.keep(0.3, method), method, 0).mask for method in (both, last)]
+        assert same(*result) == ((first, second) in alike), both
 
 
 def test_tickets_of_all_initial_weights_keep_what_is_promised():
@@ -298,7 +298,7 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
     key = keys.stream(settings.seed, 0, "score")
     last = scoring.pruned(
         watched,
-        scoring.parts(name),
+        score_names.parts(name),
         experiment.prunable.dense,
         scoring.ScoreInputs(network, network.params, batch, key),
         keep=made.keep(0.1, Method(name, "before-rounds")),
@@ -346,7 +346,9 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
         schedules=SCHEDULES,
         controls=CONTROLS,
     )
-    by_shape = dataclasses.replace(settings, scores=scoring.AT_RANDOM, schedules=("before-once",))
+    by_shape = dataclasses.replace(
+        settings, scores=score_names.AT_RANDOM, schedules=("before-once",)
+    )
     methods = [*all_methods(settings), *all_methods(by_shape)]
     check_contract(job(settings), settings, methods)
 
@@ -376,8 +378,8 @@ def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
     for score in ("snip", "synflow"):
         inverted, plain = Method(score, "before-once", "inverted"), Method(score, "before-once")
         keep = made.keep(0.05, inverted)
-        found = [made.start(keep, method, 0).mask for method in (inverted, plain)]
-        assert float(masks.jaccard(*found)) < 0.05
+        result = [made.start(keep, method, 0).mask for method in (inverted, plain)]
+        assert float(masks.jaccard(*result)) < 0.05
 
 
 def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
@@ -406,15 +408,15 @@ def test_batch_norm_is_in_training_mode_for_scores_that_see_data():
 def test_a_stack_scores_the_first_scores_and_ends_on_the_weights():
     settings = config(scores=("grasp+magnitude", "grasp-magnitude", "snip", "snip+magnitude"))
     made = job(settings)
-    found = {
+    result = {
         score: made.start(made.keep(0.1, m), m, 0)
         for score in settings.scores
         for m in [Method(score, "before-once")]
     }
     # The magnitude of what is at least 0 changes nothing; that of GraSP is another score.
-    assert same(found["snip"].mask, found["snip+magnitude"].mask)
-    assert same(found["grasp+magnitude"].mask, found["grasp-magnitude"].mask)
-    assert same(found["grasp+magnitude"].network, found["snip"].network)
+    assert same(result["snip"].mask, result["snip+magnitude"].mask)
+    assert same(result["grasp+magnitude"].mask, result["grasp-magnitude"].mask)
+    assert same(result["grasp+magnitude"].network, result["snip"].network)
 
 
 def test_rounds_change_nothing_where_scores_stay_what_they_are():
@@ -471,12 +473,12 @@ def test_examples_are_of_each_class_and_differ_by_replicate():
 
 
 def test_chunks_give_the_scores_of_the_whole_batch():
-    found = []
+    result = []
     for chunk in (None, 5):
         made = job(config(chunk=chunk, scores=("grasp",)))
         method = Method("grasp", "before-once")
-        found.append(made.start(made.keep(0.3, method), method, 0).mask)
-    assert float(masks.jaccard(*found)) > 0.97
+        result.append(made.start(made.keep(0.3, method), method, 0).mask)
+    assert float(masks.jaccard(*result)) > 0.97
 
 
 EVERYTHING = [
@@ -531,9 +533,9 @@ def test_a_run_has_every_ticket_once_with_its_columns(done):
 def test_iterative_tickets_come_from_the_network_before_and_are_nested(done):
     run = store.open_readonly(done[0])
     method = Method("snip", "iterative-once")
-    wide, narrow = (run.load(artifacts.ticket(d, method, 0), "mask") for d in (0.5, 0.2))
+    larger, narrow = (run.load(artifacts.ticket(d, method, 0), "mask") for d in (0.5, 0.2))
     between = run.load(artifacts.link(2, method, 0), "mask")
-    for outer, inner in ((wide, between), (between, narrow)):
+    for outer, inner in ((larger, between), (between, narrow)):
         assert inside(inner, outer)
     assert not run.has(artifacts.link(1, method, 0))  # at 50 % the ticket is the link
 
@@ -585,11 +587,11 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     run, frame, seen = store.open_readonly(path), store.table([path]), {}
     frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
     for name in ("unit_sparsities", "similarity", "weight_histograms"):
-        monkeypatch.setattr(mask_plots, name, lambda found, name=name: seen.update({name: found}))
+        monkeypatch.setattr(mask_plots, name, lambda result, name=name: seen.update({name: result}))
     for kind in ("units", "overlap", "weights"):
         STUDIES["prune-early"].figures.kinds[kind](frame, path, ())
     sparsest = {row.control: row.unit for row in frame.itertuples() if "density_0.2/" in row.unit}
-    assert all(set(found) == set(sparsest) for found in seen.values())
+    assert all(set(result) == set(sparsest) for result in seen.values())
     for control, unit in sparsest.items():
         mask = trees.named(run.load(unit, "mask"))
         columns = np.concatenate([leaf.mean(axis=0) for leaf in mask.values()])
@@ -692,13 +694,13 @@ def test_an_exported_ticket_has_the_mask_and_the_weights_it_started_from(done, e
     file, run = tmp_path / f"ticket{ending}", store.open_readonly(done[0])
     name = ["--density", "0.2", "--method", "snip-before-rounds-at-5", "--run", str(done[0])]
     assert printed("export", str(file), *name) == f"{file}\n"
-    found = store.load_ticket(file)
+    loaded = store.load_ticket(file)
     unit = artifacts.ticket(0.2, Method("snip", "before-rounds", step=5), 0)
-    assert same(found.mask, run.load(unit, "mask"))
+    assert same(loaded.mask, run.load(unit, "mask"))
     at_five = run.load(artifacts.snapshot(5, "standard", 0), "network")
-    assert same(found.params, at_five["params"])
-    assert found.metadata["method"] == "snip-before-rounds-at-5"
-    assert found.metadata["kept"] == int(masks.kept(found.mask))
+    assert same(loaded.params, at_five["params"])
+    assert loaded.metadata["method"] == "snip-before-rounds-at-5"
+    assert loaded.metadata["kept"] == int(masks.kept(loaded.mask))
 
 
 def test_every_ticket_of_a_run_is_found_as_it_was_trained_without_the_data(done, monkeypatch):
@@ -847,7 +849,7 @@ def test_further_features_are_those_of_the_units_at_both_ends():
     network = tiny.network(tiny.model(3, 2))
     mask = masks.dense(network.params)
     images = np.random.default_rng(0).random((5, *tiny.SHAPE)).astype(np.float32)
-    found = meta.surroundings(network.params, mask, images)
+    features = meta.surroundings(network.params, mask, images)
     first, second = (network.params[f"Dense_{place}"] for place in range(2))
     hidden = np.maximum(images.reshape(5, -1) @ first["kernel"] + first["bias"], 0)
     hidden2 = np.maximum(hidden @ second["kernel"] + second["bias"], 0)
@@ -855,10 +857,10 @@ def test_further_features_are_those_of_the_units_at_both_ends():
     raw = {2: hidden[:, 1].max(), 3: hidden[:, 1].mean(), 4: hidden2[:, 0].max()}
     all_max_in = np.concatenate([images.reshape(5, -1).max(0), hidden.max(0), hidden2.max(0)])
     span = all_max_in.max() - all_max_in.min()
-    assert found.shape == (masks.size(mask), 6)
-    assert found.min() == 0
-    assert found.max() == 1
-    assert found[at, 2] == pytest.approx((raw[2] - all_max_in.min()) / span, abs=1e-5)
+    assert features.shape == (masks.size(mask), 6)
+    assert features.min() == 0
+    assert features.max() == 1
+    assert features[at, 2] == pytest.approx((raw[2] - all_max_in.min()) / span, abs=1e-5)
     with pytest.raises(ValueError, match="need an mlp"):
         meta.surroundings({"Conv_0": {"kernel": np.ones((3, 3, 1, 2))}}, mask, images)
 
@@ -874,11 +876,11 @@ def test_scores_lie_flat_and_back():
 
 def rows(values):
     """Return a table of results from {(method, density): accuracies}."""
-    found = []
+    result = []
     for (control, density), accuracies in values.items():
         for replicate, accuracy in enumerate(accuracies):
             score, _, schedule = control.partition("-")
-            found.append(
+            result.append(
                 {
                     **{"unit": f"density_{density}/{control}/replicate_{replicate}"},
                     **{"replicate": replicate, "control": control, "level": int(density < 1)},
@@ -887,7 +889,7 @@ def rows(values):
                     **{"test_accuracy": accuracy, "nan_step": None, "link": False},
                 }
             )
-    return pd.DataFrame(found)
+    return pd.DataFrame(result)
 
 
 def test_a_summary_has_means_and_welchs_p_against_the_baseline():
@@ -897,19 +899,19 @@ def test_a_summary_has_means_and_welchs_p_against_the_baseline():
         ("grasp-before-rounds", 0.1): [0.93, 0.95, 0.97],
         ("random-before-once", 0.1): [0.98, 0.98, 0.979],
     }
-    found = method_summary.summary(
+    result = method_summary.summary(
         rows(values), tolerance=0.002, baseline="snip-before-rounds"
     ).set_index("control")
-    assert found.loc["snip-before-rounds", "mean"] == pytest.approx(0.91)
+    assert result.loc["snip-before-rounds", "mean"] == pytest.approx(0.91)
     a, b = 0.02**2 / 3, 0.01**2 / 3  # variances of the two means
     t, freedom = 0.04 / (a + b) ** 0.5, (a + b) ** 2 / (a**2 / 2 + b**2 / 2)
     p = special.betainc(freedom / 2, 0.5, freedom / (freedom + t**2))
-    assert found.loc["grasp-before-rounds", "p"] == pytest.approx(p)
-    assert found.loc["snip-before-rounds", "p"] == pytest.approx(1)
-    assert found.loc["random-before-once", "matches"]
-    assert not found.loc["grasp-before-rounds", "matches"]
-    assert np.isnan(found.loc["dense", "p"])
-    assert list(found.index) == [
+    assert result.loc["grasp-before-rounds", "p"] == pytest.approx(p)
+    assert result.loc["snip-before-rounds", "p"] == pytest.approx(1)
+    assert result.loc["random-before-once", "matches"]
+    assert not result.loc["grasp-before-rounds", "matches"]
+    assert np.isnan(result.loc["dense", "p"])
+    assert list(result.index) == [
         "dense",
         "random-before-once",
         "grasp-before-rounds",
@@ -1016,11 +1018,11 @@ def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
     frame = rows(values)
     frame.loc[frame["test_accuracy"].isna(), "nan_step"] = 3
     against = {"snip-before-rounds": "snip-before-once"}
-    found = comparisons.changes(frame, against)
-    assert set(found["control"]) == {"snip-before-rounds"}
-    at_ten = found[found["density"] == 0.1]["change"]
+    changes = comparisons.changes(frame, against)
+    assert set(changes["control"]) == {"snip-before-rounds"}
+    at_ten = changes[changes["density"] == 0.1]["change"]
     assert at_ten.tolist() == pytest.approx([0.03, 0.02, nan], nan_ok=True)
-    assert found[found["density"] == 0.05]["change"].isna().all()
+    assert changes[changes["density"] == 0.05]["change"].isna().all()
     (axes,) = comparisons.change(frame, against, line="schedule").axes
     line = axes.get_lines()[0]
     assert line.get_label() == "before-rounds"
@@ -1034,15 +1036,15 @@ def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
 
 def test_the_overlap_of_schedules_is_drawn_beside_that_by_chance():
     columns = ["schedules", "score", "density", "replicate", "jaccard"]
-    found = [
+    result = [
         ("before-once and iterative-once", "snip", 0.5, 0, 0.7),
         ("before-once and iterative-once", "snip", 0.5, 1, 0.9),
     ]
-    found += [
+    result += [
         ("before-once and iterative-once", "snip", 0.1, 0, 0.2),
         ("before-rounds and iterative-rounds", "grasp", 0.1, 0, 0.3),
     ]
-    first, second = comparisons.overlap(pd.DataFrame(found, columns=columns)).axes
+    first, second = comparisons.overlap(pd.DataFrame(result, columns=columns)).axes
     lines = {line.get_label(): line for line in first.get_lines()}
     heights = dict(zip(*lines["snip"].get_data(), strict=True))
     assert heights == pytest.approx({50: 0.8, 10: 0.2})

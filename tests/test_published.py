@@ -82,9 +82,9 @@ def test_a_link_has_the_name_of_the_folder_that_it_leads_to(tmp_path):
 @pytest.mark.parametrize("folder", ["mnist", "FashionMNIST/raw", "unnamed"])
 def test_files_with_the_labels_of_their_set_are_read_from_any_folder(tmp_path, known, folder):
     files(tmp_path / folder)
-    info, found = load("mnist", tmp_path / folder)
+    info, dataset = load("mnist", tmp_path / folder)
     assert (info.train, info.test) == (20, 5)
-    np.testing.assert_array_equal(found.train.labels, LABELS["mnist"][0])
+    np.testing.assert_array_equal(dataset.train.labels, LABELS["mnist"][0])
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_unknown_labels_as_many_as_published_warn_once(tmp_path, known):
     write(tmp_path / "mnist", TRAIN, idx(labels))
     words = f"{TRAIN}.gz: labels are not those of MNIST as published, so that results are not"
     with pytest.warns(sources.DataWarning, match=words) as caught:
-        _, found = load("mnist", tmp_path)
+        _, dataset = load("mnist", tmp_path)
     assert len(caught) == 1
-    np.testing.assert_array_equal(found.train.labels, labels)
+    np.testing.assert_array_equal(dataset.train.labels, labels)
 
 
 def test_a_set_of_another_size_is_told_in_the_log_once(tmp_path, caplog):

@@ -142,13 +142,13 @@ def test_ends_are_the_first_and_last_level_in_percent_of_what_trained_undilated(
         nan=[("ticket", 2, 1)],
     ).assign(dilation=1.0)
     longer = results.assign(dilation=2.0, test_accuracy=0.0)
-    found = tables.ends(pd.concat([results, longer]))
-    assert found.values.tolist() == [
+    last_rows = tables.ends(pd.concat([results, longer]))
+    assert last_rows.values.tolist() == [
         [0, 1.0, "ticket", 85.0, 80.0, 90.0, 2],
         [2, 0.25, "random", 20.0, 20.0, 20.0, 1],
         [2, 0.25, "ticket", 50.0, 50.0, 50.0, 1],
     ]
-    assert list(found) == ["level", "density", "control", "mean", "min", "max", "n"]
+    assert list(last_rows) == ["level", "density", "control", "mean", "min", "max", "n"]
 
 
 @pytest.mark.parametrize(

@@ -123,10 +123,10 @@ def test_outcome_refuses_what_are_no_states(states):
 
 
 def test_outcomes_tell_the_first_separated_level_of_each_network():
-    found = report.outcomes(table("iiss", "ii", "isd"))
-    assert list(found["outcome"]) == ["separated", "interconnected", "separated-degraded"]
-    assert list(found["levels"]) == [3, 1, 2]
-    first, never, third = found.to_dict("records")
+    outcome_table = report.outcomes(table("iiss", "ii", "isd"))
+    assert list(outcome_table["outcome"]) == ["separated", "interconnected", "separated-degraded"]
+    assert list(outcome_table["levels"]) == [3, 1, 2]
+    first, never, third = outcome_table.to_dict("records")
     assert (first["level"], first["kept"], first["active"]) == (2, 40, 32)
     assert (first["last_kept"], first["last_active"]) == (20, 16)
     assert first["test_accuracy"] == pytest.approx(0.7)
@@ -136,33 +136,35 @@ def test_outcomes_tell_the_first_separated_level_of_each_network():
     assert pd.isna(never["level"])
     assert math.isnan(never["test_accuracy"])
     assert (third["level"], third["test_accuracy"]) == (1, pytest.approx(0.84))
-    assert found["level"].dtype == "Int64"
+    assert outcome_table["level"].dtype == "Int64"
 
 
 def test_outcomes_keep_the_order_of_runs_and_sort_levels():
     results = pd.concat([table(network("is", run="ext-9")), table(network("is", run="ext-10"))])
-    found = report.outcomes(results.iloc[::-1].reset_index(drop=True))
-    assert list(found["run"]) == ["ext-10", "ext-9"]
-    assert list(found["outcome"]) == ["separated", "separated"]
+    outcome_table = report.outcomes(results.iloc[::-1].reset_index(drop=True))
+    assert list(outcome_table["run"]) == ["ext-10", "ext-9"]
+    assert list(outcome_table["outcome"]) == ["separated", "separated"]
 
 
 def test_a_network_that_diverges_first_is_no_interconnected_one():
     results = table(network("ii", nan=(1,)), network("is", replicate=1, nan=(1,)))
-    found = report.outcomes(results)
-    assert list(found["outcome"]) == ["diverged", "separated"]
-    assert found["test_accuracy"].isna().all()
+    outcome_table = report.outcomes(results)
+    assert list(outcome_table["outcome"]) == ["diverged", "separated"]
+    assert outcome_table["test_accuracy"].isna().all()
     assert report.sentence(results).endswith("available; 1 diverged.")
 
 
 def test_summary_counts_states_and_averages_by_level():
-    found = report.summary(table("iis", "id", network("iii", replicate=2, active=0.5, nan=(2,))))
-    assert list(found["kept"]) == [160, 80, 40]
-    assert list(found["density"]) == [1.0, 0.5, 0.25]
-    assert found["active"].tolist() == pytest.approx([(128 + 128 + 80) / 3, (64 + 64 + 40) / 3, 26])
-    assert found[list(report.STATES)].to_numpy().tolist() == [[3, 0, 0], [2, 0, 1], [1, 1, 0]]
-    assert found["test_accuracy"].tolist() == pytest.approx([0.92, 0.82, 0.7])
-    assert found["tasks.circles.test_accuracy"].tolist() == pytest.approx([0.87, 0.77, 0.65])
-    assert list(found["failed"]) == [0, 0, 1]
+    summary = report.summary(table("iis", "id", network("iii", replicate=2, active=0.5, nan=(2,))))
+    assert list(summary["kept"]) == [160, 80, 40]
+    assert list(summary["density"]) == [1.0, 0.5, 0.25]
+    assert summary["active"].tolist() == pytest.approx(
+        [(128 + 128 + 80) / 3, (64 + 64 + 40) / 3, 26]
+    )
+    assert summary[list(report.STATES)].to_numpy().tolist() == [[3, 0, 0], [2, 0, 1], [1, 1, 0]]
+    assert summary["test_accuracy"].tolist() == pytest.approx([0.92, 0.82, 0.7])
+    assert summary["tasks.circles.test_accuracy"].tolist() == pytest.approx([0.87, 0.77, 0.65])
+    assert list(summary["failed"]) == [0, 0, 1]
 
 
 def test_the_table_is_in_percent_and_fits_a_terminal():
@@ -239,16 +241,16 @@ def test_summary_refuses_other_tables(change, message):
 
 
 def test_areas_are_the_shares_of_outcomes():
-    found = outcomes.shares(extended())
-    assert list(found) == ["separated", "separated-degraded", "interconnected"]
-    assert found.index.tolist() == [0, 1, 3]
-    assert found.to_numpy().tolist() == [[0, 0, 1], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    shares = outcomes.shares(extended())
+    assert list(shares) == ["separated", "separated-degraded", "interconnected"]
+    assert shares.index.tolist() == [0, 1, 3]
+    assert shares.to_numpy().tolist() == [[0, 0, 1], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     (axes,) = outcomes.areas(extended()).axes
-    assert [each.get_label() for each in axes.collections] == list(found)
+    assert [each.get_label() for each in axes.collections] == list(shares)
     first = axes.collections[0].get_paths()[0].vertices
     assert first[:, 1].max() == 50
     colors = [to_hex(each.get_facecolor()[0]).upper() for each in axes.collections]
-    assert colors == [outcome_plots.OUTCOME_STYLES[name].color for name in found]
+    assert colors == [outcome_plots.OUTCOME_STYLES[name].color for name in shares]
 
 
 def test_extension_levels_come_from_a_mapping_too():

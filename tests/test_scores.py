@@ -27,8 +27,8 @@ def test_scores_are_trees_of_floats_like_the_parameters(score):
 def test_scores_under_jit_and_vmap_equal_a_loop(score):
     stacked = trees.stack([PARAMS, jax.tree.map(jnp.square, PARAMS)])
     mapped = jax.jit(jax.vmap(score))(stacked)
-    for params, found in zip(trees.unstack(stacked), trees.unstack(mapped), strict=True):
-        jax.tree.map(np.testing.assert_array_equal, score(params), found)
+    for params, result in zip(trees.unstack(stacked), trees.unstack(mapped), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, score(params), result)
 
 
 def test_scores_prune_to_the_exact_count(score):

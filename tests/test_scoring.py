@@ -8,7 +8,7 @@ import pytest
 from jaxlth import masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig, Network
-from jaxlth.studies import scoring
+from jaxlth.studies import score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prune_early import run as prune_early
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
@@ -29,9 +29,9 @@ def config(**others):
     return PruneEarlyConfig(**common | others)
 
 
-def pruned(found, names=("snip",), keep=2):
+def pruned(result, names=("snip",), keep=2):
     def score(mask, given):
-        return {"kernel": jnp.asarray(found, given.network.params["kernel"].dtype)}
+        return {"kernel": jnp.asarray(result, given.network.params["kernel"].dtype)}
 
     options = {"keep": keep, "rounds": 1, "spacing": "exponential"}
     return scoring.pruned(score, names, DENSE, KNOWN, **options)["kernel"].tolist()
@@ -79,7 +79,7 @@ def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
     dense, given = experiment.prunable.dense, known_of(experiment)
     options = {"keep": 100, "rounds": 1, "spacing": "linear"}
     with pytest.raises(ValueError, match="may be too large"):
-        scoring.pruned(experiment.score(stack), scoring.parts(stack), dense, given, **options)
+        scoring.pruned(experiment.score(stack), score_names.parts(stack), dense, given, **options)
 
 
 def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
@@ -95,9 +95,9 @@ def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setattr(jax, "devices", lambda: [type("Device", (), {"platform": "tpu"})()])
     monkeypatch.setattr(jax, "local_devices", local_devices)
-    found = mask_of(experiment, "synflow", given)
+    mask = mask_of(experiment, "synflow", given)
     assert places == ["cpu"]
-    assert jax.tree.all(jax.tree.map(np.array_equal, found, wanted))
+    assert jax.tree.all(jax.tree.map(np.array_equal, mask, wanted))
     places.clear()
     mask_of(experiment, "snip", given)
     assert places == []
@@ -119,8 +119,8 @@ def test_synflow_of_a_network_in_bfloat16_is_that_of_its_weights():
         for dtype in ("bfloat16", "float32")
     ]
     given = known_of(problems[1])
-    found = [mask_of(experiment, "synflow", given) for experiment in problems]
-    assert jax.tree.all(jax.tree.map(np.array_equal, *found))
+    result = [mask_of(experiment, "synflow", given) for experiment in problems]
+    assert jax.tree.all(jax.tree.map(np.array_equal, *result))
     snip = [
         jax.jit(experiment.score("snip"))(experiment.prunable.dense, given)["Dense_0"]["kernel"]
         for experiment in problems

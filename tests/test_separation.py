@@ -75,7 +75,7 @@ def opened(out, config, experiment=None):
     return experiment or separation.prepare(config), run
 
 
-def found(out, config, experiment=None):
+def finished_run(out, config, experiment=None):
     """Return the problem and the run of settings, all of it trained."""
     experiment, run = opened(out, config, experiment)
     with run:
@@ -156,7 +156,7 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory):
     """A problem whose networks are interconnected, separated and degraded by turns, and its run."""
-    return found(tmp_path_factory.mktemp("linear"), change(LINEAR, stop="never"))
+    return finished_run(tmp_path_factory.mktemp("linear"), change(LINEAR, stop="never"))
 
 
 # By command.
@@ -310,7 +310,7 @@ def test_a_network_is_pruned_until_its_state_says_stop(tmp_path, linear):
         ("separated", 2, ["interconnected", "interconnected", "separated"]),
     ):
         config = change(LINEAR, stop=stop, replicates=replicates)
-        _, run = found(tmp_path, config, with_settings(experiment, config))
+        _, run = finished_run(tmp_path, config, with_settings(experiment, config))
         after = times(run)
         assert {file: after[file] for file in known} == known
         assert len(after) > len(known)
@@ -323,7 +323,7 @@ def test_networks_of_both_ways_are_the_same(tmp_path, linear):
     """Whatever was asked for before."""
     experiment, whole = linear
     config = change(LINEAR, stop="separated")
-    _, run = found(tmp_path, config, with_settings(experiment, config))
+    _, run = finished_run(tmp_path, config, with_settings(experiment, config))
     assert all(
         same(run.load(name, "network"), whole.load(name, "network")) for name, _ in run.records()
     )
@@ -331,7 +331,7 @@ def test_networks_of_both_ways_are_the_same(tmp_path, linear):
 
 def test_a_network_that_diverges_is_pruned_no_further(tmp_path):
     sgd = OptimizerConfig(optimizer="sgd", lr=1e30)
-    _, run = found(tmp_path, change(DEEP, optimizer=sgd, replicates=1))
+    _, run = finished_run(tmp_path, change(DEEP, optimizer=sgd, replicates=1))
     ((name, record),) = run.records()
     assert name == unit(0)
     assert record["nan_step"] is not None
@@ -483,7 +483,7 @@ def measured(made, experiment, mask):
     ids=["global", "layerwise"],
 )
 def test_each_score_prunes_by_its_own_measure_to_exact_counts(tmp_path, scores, scoped):
-    found = {}
+    result = {}
     for score in scores:
         with job(tmp_path, change(DEEP, score=score, **scoped)) as (experiment, made):
             trained = drawn(experiment)
@@ -495,9 +495,9 @@ def test_each_score_prunes_by_its_own_measure_to_exact_counts(tmp_path, scores, 
             if isinstance(keep, dict):
                 assert masks.layer_densities(mask) == dict.fromkeys(keep, 0.5**level)
         assert within(second, first)
-        found[score] = second
-    for one, other in itertools.combinations(found, 2):
-        assert not same(found[one], found[other]), (one, other)
+        result[score] = second
+    for one, other in itertools.combinations(result, 2):
+        assert not same(result[one], result[other]), (one, other)
 
 
 def test_random_masks_are_of_their_replicate_and_level(tmp_path):
@@ -563,7 +563,7 @@ def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):
 @pytest.mark.parametrize("score", ["synflow", "magnitude-increase"])
 def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
     config = change(LINEAR, score=score, alive=True, counts=(6, 3), replicates=1, stop="never")
-    _, run = found(tmp_path, config)
+    _, run = finished_run(tmp_path, config)
     assert [record["kept"] for _, record in run.records()] == [8, 6, 3]
     assert same(run.load(unit(0), "network"), linear[1].load(unit(0), "network"))
 
@@ -582,7 +582,7 @@ def test_a_run_by_another_score_keeps_exact_counts(tmp_path, linear, score):
 )
 def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
     asked = change(LINEAR, counts=(6,), replicates=1, **config)
-    _, run = found(tmp_path, asked)
+    _, run = finished_run(tmp_path, asked)
     started = find(run, 1, TICKET, 0)
     assert same(started.network, run.load(source, "network"))
     assert same(started.mask, run.load(unit(1), "mask"))
@@ -597,7 +597,7 @@ def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
 @pytest.mark.slow
 def test_three_tasks_fall_apart(tmp_path):
     config = change(on(LINEAR, "moons+moons+moons"), counts=(6, 5), replicates=1)
-    experiment, run = found(tmp_path, config)
+    experiment, run = finished_run(tmp_path, config)
     assert states(run) == ["interconnected", "separated", "degraded"]
     record = run.record(unit(1))
     assert list(record["tasks"]) == ["moons", "moons_2", "moons_3"]
@@ -635,7 +635,7 @@ def test_tasks_of_other_sizes_have_inputs_and_outputs_of_their_own(tmp_path):
             (folder / f"{name}-{end}-ubyte").write_bytes(header + of.tobytes())
     config = on(LINEAR, "moons+mnist")
     config = change(config, data=change(config.data, data_dir=str(tmp_path)), replicates=1)
-    experiment, run = found(tmp_path / "runs", change(config, counts=(9,)))
+    experiment, run = finished_run(tmp_path / "runs", change(config, counts=(9,)))
     assert (experiment.info.tasks, experiment.info.widths) == ((1, 10), (2, 3))
     assert owners(experiment) == [
         graphs.Task((0, 1), (0,)),
@@ -675,10 +675,10 @@ def state_of(out, config, kernel):
     ],
 )
 def test_coverage_says_what_is_degraded(tmp_path, kernel, expected):
-    found = tuple(
+    result = tuple(
         state_of(tmp_path, change(LINEAR, coverage=by), kernel) for by in get_args(Coverage)
     )
-    assert found == expected
+    assert result == expected
 
 
 @pytest.mark.parametrize("by", get_args(Coverage))
@@ -695,11 +695,11 @@ def test_coverage_is_the_same_in_arrays_and_in_networkx(by):
         }
         params = {name: np.ones(leaf.shape) for name, leaf in mask.items()}
         arrays = graphs.components(graphs.categories(params, mask))
-        found = graphs.coverage(arrays, tasks, by=by)
+        coverage = graphs.coverage(arrays, tasks, by=by)
         parts = graphs.subnetworks(graphs.network(params, mask))
-        np.testing.assert_array_equal(found, graphs.coverage(parts, tasks, by=by))
+        np.testing.assert_array_equal(coverage, graphs.coverage(parts, tasks, by=by))
         assert len(parts) == arrays.number
-        seen.add(graphs.state(found))
+        seen.add(graphs.state(coverage))
     assert "degraded" in seen
 
 
@@ -716,10 +716,10 @@ def test_compact_finds_the_same_masks(tmp_path, monkeypatch):
     )
     momentum = OptimizerConfig(optimizer="momentum", lr=0.05)
     config = change(DEEP, optimizer=momentum, counts=(24, 10), replicates=1)
-    experiment, whole = found(tmp_path, config)
+    experiment, whole = finished_run(tmp_path, config)
     assert sizes == []
     smaller = change(config, compact=True)
-    _, run = found(tmp_path, smaller, with_settings(experiment, smaller))
+    _, run = finished_run(tmp_path, smaller, with_settings(experiment, smaller))
     assert sizes
     names = [name for name, _ in whole.records()]
     assert names == [name for name, _ in run.records()]

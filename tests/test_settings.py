@@ -230,14 +230,14 @@ def test_the_defaults_that_enter_digests_are_frozen():
 
 
 def _in_digest(config, within=""):
-    found = {}
+    result = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            found |= _in_digest(value, f"{within}{field.name}.")
+            result |= _in_digest(value, f"{within}{field.name}.")
         elif not field.metadata.get("not_hashed"):
-            found[f"{within}{field.name}"] = list(value) if isinstance(value, tuple) else value
-    return found
+            result[f"{within}{field.name}"] = list(value) if isinstance(value, tuple) else value
+    return result
 
 
 def test_names_of_files_are_bounded_in_bytes_and_short_ones_stay():

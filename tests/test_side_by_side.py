@@ -58,22 +58,22 @@ def expected(logits, labels, tasks):
 
 @pytest.mark.parametrize("name", ["moons", "circles"])
 def test_points_are_images_of_two_numbers_and_two_classes_of_one_output(name):
-    info, found = load(name, validation=0)
+    info, dataset = load(name, validation=0)
     assert (info.train, info.test, info.classes, info.tasks) == (1000, 1000, 1, (1,))
-    assert found.train.images.shape == (1000, 1, 2, 1)
-    assert found.train.images.dtype == np.float32
-    labels = np.concatenate([found.train.labels, found.test.labels])
+    assert dataset.train.images.shape == (1000, 1, 2, 1)
+    assert dataset.train.images.dtype == np.float32
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
     assert np.bincount(labels).tolist() == [1000, 1000]
-    assert 450 < np.sum(found.train.labels) < 550
-    assert not set(rows(found.train.images)) & set(rows(found.test.images))
+    assert 450 < np.sum(dataset.train.labels) < 550
+    assert not set(rows(dataset.train.images)) & set(rows(dataset.test.images))
 
 
 def test_circles_are_told_apart_by_their_radius():
-    _, found = load("circles", validation=0)
-    radius = np.linalg.norm(found.train.images.reshape(-1, 2), axis=1)
-    means = [radius[found.train.labels == label].mean() for label in (0, 1)]
+    _, dataset = load("circles", validation=0)
+    radius = np.linalg.norm(dataset.train.images.reshape(-1, 2), axis=1)
+    means = [radius[dataset.train.labels == label].mean() for label in (0, 1)]
     np.testing.assert_allclose(means, [1, 0.35], atol=0.03)
-    assert np.mean((radius < 0.67) == found.train.labels) > 0.98
+    assert np.mean((radius < 0.67) == dataset.train.labels) > 0.98
 
 
 def test_points_are_the_same_for_every_seed_of_a_run():
@@ -85,13 +85,13 @@ def test_points_are_the_same_for_every_seed_of_a_run():
 
 
 def test_each_example_is_one_of_each_set():
-    info, found = load("moons+circles", validation=0)
+    info, dataset = load("moons+circles", validation=0)
     assert (info.classes, info.shape, info.tasks, info.widths) == (2, (1, 4, 1), (1, 1), (2, 2))
-    assert found.train.labels.shape == (1000, 2)
-    assert found.train.labels.dtype == np.int32
+    assert dataset.train.labels.shape == (1000, 2)
+    assert dataset.train.labels.dtype == np.int32
     for place, name in enumerate(("moons", "circles")):
         alone = load(name, validation=0)[1]
-        for joined, whole in ((found.train, alone.train), (found.test, alone.test)):
+        for joined, whole in ((dataset.train, alone.train), (dataset.test, alone.test)):
             own = joined.images[:, :, 2 * place : 2 * place + 2]
             labels = dict(zip(rows(whole.images), whole.labels.tolist(), strict=True))
             assert sorted(rows(own)) == sorted(labels)  # each once, none of the other split
@@ -99,8 +99,8 @@ def test_each_example_is_one_of_each_set():
 
 
 def test_pairs_are_drawn_at_random():
-    _, found = load("digits+digits", validation=0)
-    left, right = found.train.labels.T
+    _, dataset = load("digits+digits", validation=0)
+    left, right = dataset.train.labels.T
     assert 0.05 < np.mean(left == right) < 0.15  # as if each were drawn by itself
     _, alone = load("digits", validation=0)
     assert not np.array_equal(left, alone.train.labels)
@@ -123,8 +123,8 @@ def test_there_are_as_many_pairs_as_the_smallest_set_has():
 
 
 def test_three_sets_are_joined_and_tasks_share_out_inputs_and_outputs():
-    info, found = load("digits+digits+digits")
-    assert found.train.images.shape == (info.train, 8, 24, 1)
+    info, dataset = load("digits+digits+digits")
+    assert dataset.train.images.shape == (info.train, 8, 24, 1)
     assert info.tasks == (10, 10, 10)
     shares = [graphs.Task(*each) for each in data.tasks(info)]
     graphs.tasks.check_tasks(shares, inputs=8 * 24, outputs=30)
@@ -180,12 +180,12 @@ def test_a_folder_may_have_a_plus_in_its_name():
 
 @pytest.mark.parametrize("name", ["digits", "moons+circles"])
 def test_statistics_per_pixel_are_those_of_numpy(name):
-    _, found = load(name, normalize="per-pixel")
-    images = found.train.images.astype(np.float64)
-    assert found.mean.shape == found.std.shape == images.shape[1:]
-    np.testing.assert_allclose(found.mean, images.mean(0), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(found.std, images.std(0), rtol=1e-6, atol=1e-6)
-    inputs = data.NORMALIZERS["per-pixel"](*map(jnp.asarray, (images, found.mean, found.std)))
+    _, dataset = load(name, normalize="per-pixel")
+    images = dataset.train.images.astype(np.float64)
+    assert dataset.mean.shape == dataset.std.shape == images.shape[1:]
+    np.testing.assert_allclose(dataset.mean, images.mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(dataset.std, images.std(0), rtol=1e-6, atol=1e-6)
+    inputs = data.NORMALIZERS["per-pixel"](*map(jnp.asarray, (images, dataset.mean, dataset.std)))
     np.testing.assert_allclose(inputs.mean(0), 0, atol=1e-5)
     varies = images.std(0) > 0
     np.testing.assert_allclose(np.asarray(inputs).std(0)[varies], 1, rtol=1e-3)
@@ -220,9 +220,9 @@ def test_the_new_normalisation_leaves_digests_alone():
 def test_the_loss_is_the_sum_of_the_cross_entropies_of_tasks(tasks):
     logits, labels = labelled(tasks, 40)
     entropies, right = expected(logits, labels, tasks)
-    found = cross_entropy.per_label(jnp.asarray(logits), labels, tasks)
-    assert found.shape == labels.shape
-    np.testing.assert_allclose(np.reshape(found, entropies.shape), entropies, rtol=1e-4, atol=1e-6)
+    result = cross_entropy.per_label(jnp.asarray(logits), labels, tasks)
+    assert result.shape == labels.shape
+    np.testing.assert_allclose(np.reshape(result, entropies.shape), entropies, rtol=1e-4, atol=1e-6)
     mean = losses.objective(tasks=tasks).per_example(jnp.asarray(logits), labels).mean()
     np.testing.assert_allclose(mean, entropies.sum(1).mean(), rtol=1e-5)
     predictions = cross_entropy.predictions(jnp.asarray(logits), tasks)
@@ -280,8 +280,8 @@ def test_sums_by_task_are_those_of_numpy_and_add_up(tasks):
     )
     np.testing.assert_allclose(by_task.loss, entropies.sum(0), rtol=1e-5)
     np.testing.assert_array_equal(by_task.correct, right.sum(0))
-    for found in (evaluation.mean, evaluation.mean_numpy):
-        measured = found(whole, 25, labels=len(tasks))
+    for result in (evaluation.mean, evaluation.mean_numpy):
+        measured = result(whole, 25, labels=len(tasks))
         np.testing.assert_allclose(measured.loss, entropies.sum(1).mean(), rtol=1e-5)
         np.testing.assert_allclose(measured.accuracy, right.mean(), rtol=1e-6)
 
@@ -301,12 +301,12 @@ def test_networks_disagree_where_they_differ_in_any_task():
     other = network._replace(params={"bias": jnp.array([5.0, 0.0, 0.0])})
     pair, tasks = (network, other), (1, 2)
     classifier = evaluation.Classifier(model, data.normalize, losses.objective(tasks=tasks))
-    found = evaluation.disagreement(classifier, pair, mask, split, NORMS)
+    differences = evaluation.disagreement(classifier, pair, mask, split, NORMS)
     logits = split.images.reshape(30, -1)
     moved = logits + np.array([5, 0, 0])
     gaps = [expected(each, split.labels, tasks)[0].sum(1) for each in (logits, moved)]
-    assert found.classes == np.sum((logits[:, 0] > 0) != (moved[:, 0] > 0)) > 0
-    np.testing.assert_allclose(found.losses, np.sum((gaps[0] - gaps[1]) ** 2), rtol=1e-4)
+    assert differences.classes == np.sum((logits[:, 0] > 0) != (moved[:, 0] > 0)) > 0
+    np.testing.assert_allclose(differences.losses, np.sum((gaps[0] - gaps[1]) ** 2), rtol=1e-4)
 
 
 @pytest.mark.parametrize("looped", [False, True])
@@ -336,14 +336,14 @@ def test_a_group_sums_by_task_and_measures_means_over_tasks(looped):
     )
     trees = (layout.place([network]), layout.place([mask]))
     mean_std = (shared.mean, shared.std)
-    (found,) = layout.take(sums(trees, shared.test, mean_std), 1)
-    assert found.loss.shape == found.correct.shape == (2,)
+    (stats,) = layout.take(sums(trees, shared.test, mean_std), 1)
+    assert stats.loss.shape == stats.correct.shape == (2,)
     state = layout.place([jax.device_get(trainer.start(network, mask))])
     _, measured = compiled.measure(state, trees[1], shared, np.int32(1), np.int32(0))
     (measured,) = layout.take(measured, 1)
     count = len(dataset.test.labels)
-    np.testing.assert_allclose(measured.test.loss, found.loss.sum() / count, rtol=1e-5)
-    np.testing.assert_allclose(measured.test.accuracy, found.correct.sum() / (2 * count), rtol=1e-6)
+    np.testing.assert_allclose(measured.test.loss, stats.loss.sum() / count, rtol=1e-5)
+    np.testing.assert_allclose(measured.test.accuracy, stats.correct.sum() / (2 * count), rtol=1e-6)
 
 
 def test_one_task_of_classes_trains_as_without_tasks():
@@ -374,10 +374,10 @@ def test_scores_of_examples_and_comparisons_of_twins_are_refused(tmp_path, capsy
 
 
 def test_examples_of_several_tasks_are_those_of_streams():
-    info, found = load("moons+circles")
+    info, dataset = load("moons+circles")
     config = ImpConfig(data=DataConfig(name="moons+circles"))
     subject = types.SimpleNamespace(config=config)
-    experiment = LoadedExperiment(subject, info, types.SimpleNamespace(dataset=found))
+    experiment = LoadedExperiment(subject, info, types.SimpleNamespace(dataset=dataset))
     inputs, labels = experiment.examples(0, per_class=1)
     assert inputs.shape == (1, 1, 4, 1)
     assert labels.tolist() == [0]
@@ -416,17 +416,17 @@ def test_a_single_binary_set_is_learned(tmp_path):
 @pytest.mark.data
 def test_real_mnist_and_fashion_mnist_lie_side_by_side(real_data):
     config = {"data_dir": str(real_data), "validation": 0}
-    info, found = load("mnist+fashion_mnist", normalize="per-pixel", **config)
+    info, dataset = load("mnist+fashion_mnist", normalize="per-pixel", **config)
     assert (info.shape, info.tasks, info.classes) == ((28, 56, 1), (10, 10), 20)
     assert (info.train, info.test) == (60000, 10000)
-    assert found.train.images.dtype == np.uint8
-    assert found.mean.shape == (28, 56, 1)
-    assert np.bincount(found.train.labels[:, 1]).tolist() == [6000] * 10
-    assert np.bincount(found.test.labels[:, 0])[0] == 980
+    assert dataset.train.images.dtype == np.uint8
+    assert dataset.mean.shape == (28, 56, 1)
+    assert np.bincount(dataset.train.labels[:, 1]).tolist() == [6000] * 10
+    assert np.bincount(dataset.test.labels[:, 0])[0] == 980
     alone = load("mnist", **config)[1]
     np.testing.assert_array_equal(
-        np.sort(found.test.images[:, :, :28].sum((1, 2, 3))),
+        np.sort(dataset.test.images[:, :, :28].sum((1, 2, 3))),
         np.sort(alone.test.images.sum((1, 2, 3))),
     )
-    own = found.mean[:, :28, 0]
+    own = dataset.mean[:, :28, 0]
     np.testing.assert_allclose(own, alone.train.images.mean(0)[..., 0], rtol=1e-5)

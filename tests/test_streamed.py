@@ -76,14 +76,14 @@ def load(root, name="folder:set", *, validation=0, stream=CHOSEN, **config):
 
 def stream(source, start_step=0, end=6, *, batch_size=4, config=CHOSEN, **how):
     how = {"order_key": ORDER, "crop_key": CROPS} | how
-    found = streamed.training(
+    batches_read = streamed.training(
         source, config, batch_size=batch_size, start_step=start_step, end=end, **how
     )
-    return list(found)
+    return list(batches_read)
 
 
-def assert_same(found, expected):
-    for one, other in itertools.zip_longest(found, expected):
+def assert_same(result, expected):
+    for one, other in itertools.zip_longest(result, expected):
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.labels, other.labels)
 
@@ -132,8 +132,10 @@ def in_shared_memory():
 
 
 def test_an_epoch_has_whole_batches_of_different_examples_in_its_own_order():
-    found = stream(numbered(11), 0, 4, batch_size=5)  # two epochs of two steps
-    epochs = [np.concatenate([batch.labels for batch in found[at : at + 2]]) for at in (0, 2)]
+    batches_read = stream(numbered(11), 0, 4, batch_size=5)  # two epochs of two steps
+    epochs = [
+        np.concatenate([batch.labels for batch in batches_read[at : at + 2]]) for at in (0, 2)
+    ]
     for epoch in epochs:
         assert len(set(epoch.tolist())) == 10
     assert epochs[0].tolist() != epochs[1].tolist()
@@ -141,8 +143,8 @@ def test_an_epoch_has_whole_batches_of_different_examples_in_its_own_order():
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 1000), st.integers(1, 300))
 def test_an_order_is_a_permutation(seed, epoch, count):
-    found = batches.order((seed, 7), epoch, count)
-    assert sorted(found.tolist()) == list(range(count))
+    order = batches.order((seed, 7), epoch, count)
+    assert sorted(order.tolist()) == list(range(count))
 
 
 def test_every_position_is_equally_likely():
@@ -165,9 +167,9 @@ def test_a_crop_depends_on_epoch_and_example_alone():
     source = numbered(8)
 
     def seen(batch_size):
-        found = stream(source, 0, 16 // batch_size, batch_size=batch_size)
-        labels = np.concatenate([batch.labels for batch in found]).reshape(2, 8)
-        images = np.concatenate([batch.images for batch in found]).reshape(2, 8, -1)
+        batches_read = stream(source, 0, 16 // batch_size, batch_size=batch_size)
+        labels = np.concatenate([batch.labels for batch in batches_read]).reshape(2, 8)
+        images = np.concatenate([batch.images for batch in batches_read]).reshape(2, 8, -1)
         return np.stack([images[at][np.argsort(labels[at])] for at in range(2)])
 
     whole = seen(8)
@@ -207,13 +209,13 @@ def test_too_few_images_for_a_batch_are_an_error(pictures):
 @pytest.mark.parametrize(("batch_size", "hosts"), [(2, 1), (2, 2), (4, 2), (5, 1), (12, 2)])
 def test_evaluation_sees_every_example_once_and_fills_up(pictures, batch_size, hosts):
     shards = [batches.Shard(host, hosts) for host in range(hosts)]
-    found = [
+    result = [
         list(streamed.evaluation(pictures[1], CHOSEN, batch_size=batch_size, shard=shard))
         for shard in shards
     ]
-    assert {len(each) for each in found} == {math.ceil(5 / batch_size)}
-    labels = np.concatenate([batch.labels for each in zip(*found, strict=True) for batch in each])
-    images = np.concatenate([batch.images for each in zip(*found, strict=True) for batch in each])
+    assert {len(each) for each in result} == {math.ceil(5 / batch_size)}
+    labels = np.concatenate([batch.labels for each in zip(*result, strict=True) for batch in each])
+    images = np.concatenate([batch.images for each in zip(*result, strict=True) for batch in each])
     assert labels.tolist() == [0, 0, 1, 2, 2] + [batches.PADDING] * (len(labels) - 5)
     assert (images[5:] == 0).all()
     for number in range(5):
@@ -224,8 +226,8 @@ def test_evaluation_sees_every_example_once_and_fills_up(pictures, batch_size, h
 def test_statistics_are_those_of_the_sample_cropped_for_testing(pictures):
     config = dataclasses.replace(CHOSEN, statistics_images=5)
     mean, std = streamed.statistics(pictures[0], config)
-    found = [crops.decode(pictures[0].read(number)[0]) for number in range(0, 10, 2)]
-    pixels = np.stack([crops.center_crop(image, size=6, shorter=8) for image in found])
+    result = [crops.decode(pictures[0].read(number)[0]) for number in range(0, 10, 2)]
+    pixels = np.stack([crops.center_crop(image, size=6, shorter=8) for image in result])
     np.testing.assert_allclose(mean, pixels.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, pixels.std((0, 1, 2)), rtol=1e-6)
 
@@ -293,8 +295,8 @@ def test_a_crop_that_needs_no_resizing_keeps_the_pixels():
 
 @pytest.mark.parametrize("size", [(20, 12), (12, 20), (3, 200), (1, 1)])
 def test_a_center_crop_of_any_image_has_the_size(size):
-    found = crops.center_crop(gradient(*size), size=7, shorter=8)
-    assert found.shape == (7, 7, 3)
+    cropped = crops.center_crop(gradient(*size), size=7, shorter=8)
+    assert cropped.shape == (7, 7, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "1", "I;16"])
@@ -311,10 +313,10 @@ def test_images_of_any_mode_become_rgb(mode):
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_batches_are_sent_so_many_ahead_and_in_order(depth):
     sent = []
-    found = workers.prefetch(range(5), put=lambda at: sent.append(at) or at, depth=depth)
-    assert next(found) == 0
+    prefetched = workers.prefetch(range(5), put=lambda at: sent.append(at) or at, depth=depth)
+    assert next(prefetched) == 0
     assert len(sent) == 1 + depth
-    assert list(found) == [1, 2, 3, 4]
+    assert list(prefetched) == [1, 2, 3, 4]
 
 
 def test_what_is_sent_keeps_its_values(pictures):
@@ -351,18 +353,18 @@ def test_tiny_imagenet_is_read_as_it_is_published(tmp_path):
 
 
 def test_a_set_is_loaded_with_validation_and_statistics(tmp_path):
-    info, found = load(write_folders(tmp_path / "set").parent, validation=0.3)
+    info, dataset = load(write_folders(tmp_path / "set").parent, validation=0.3)
     assert info == data.Info(
         name="folder:set", classes=3, shape=(6, 6, 3), train=7, validation=3, test=5
     )
     seen = [
         source.where(at)
-        for source in (found.train, found.validation)
+        for source in (dataset.train, dataset.validation)
         for at in range(source.examples)
     ]
     assert len(set(seen)) == 10
-    mean, std = streamed.statistics(found.train, CHOSEN)
-    np.testing.assert_array_equal((found.mean, found.std), (mean, std))
+    mean, std = streamed.statistics(dataset.train, CHOSEN)
+    np.testing.assert_array_equal((dataset.mean, dataset.std), (mean, std))
     with pytest.raises(ValueError, match="`validation` = 0.01 takes 0 of the 10"):
         load(tmp_path, validation=0.01)
 
@@ -452,10 +454,10 @@ def test_a_broken_image_is_named_or_replaced_by_the_next(tmp_path, damage):
     one_line(caught, path)
     skipping = dataclasses.replace(CHOSEN, skip_broken=True)
     with pytest.warns(UserWarning, match=f"{path} is broken; in its place comes .*c1/0.JPEG"):
-        found = next(streamed.evaluation(source, skipping, batch_size=10))
+        result = next(streamed.evaluation(source, skipping, batch_size=10))
     rows = [0, 1, 3, 3, 4, 5, 6, 7, 8, 9]
-    np.testing.assert_array_equal(found.images, good.images[rows])
-    np.testing.assert_array_equal(found.labels, good.labels[rows])
+    np.testing.assert_array_equal(result.images, good.images[rows])
+    np.testing.assert_array_equal(result.labels, good.labels[rows])
     with pytest.warns(UserWarning, match="is broken"):
         resumed, whole = stream(source, 2, config=skipping), stream(source, config=skipping)
     assert_same(resumed, whole[2:])
@@ -487,12 +489,12 @@ def test_labels_outside_the_classes_are_an_error():
 def test_a_prepared_set_is_streamed_as_it_is_read_into_memory(tmp_path):
     write_prepared(tmp_path)
     small = load_settings(image_size=3, resize_to=3)
-    info, found = load(tmp_path, name="stream:tiny", stream=small)
+    info, dataset = load(tmp_path, name="stream:tiny", stream=small)
     assert (info.train, info.test, info.classes, info.shape) == (20, 6, 3, (3, 3, 3))
     whole = data.load(
         data.DataConfig(name="tfds:tiny", data_dir=str(tmp_path), validation=0), seed=0
     )[1]
-    batch = next(streamed.evaluation(found.test, small, batch_size=6))
+    batch = next(streamed.evaluation(dataset.test, small, batch_size=6))
     np.testing.assert_array_equal(batch.labels, whole.test.labels)
     expected = whole.test.images  # (4, 3): the shorter side fits already
     np.testing.assert_array_equal(batch.images, expected[:, :3])
@@ -585,12 +587,12 @@ def test_workers_and_directory_stay_out_of_the_digest():
 def test_examples_and_test_images_are_drawn_as_they_are_in_memory(tmp_path):
     write_prepared(tmp_path)
     shares = {"validation": 0.2, "held_out_test": 0.3, "num_train_examples": 5}
-    _, found = load(
+    _, dataset = load(
         tmp_path, name="stream:tiny", stream=load_settings(image_size=3, resize_to=3), **shares
     )
     config = data.DataConfig(name="tfds:tiny", data_dir=str(tmp_path), **shares)
     _, whole = data.load(config, seed=0)
-    for source, split in zip(found[:3], whole[:3], strict=True):
+    for source, split in zip(dataset[:3], whole[:3], strict=True):
         labels = [source.read(at)[1] for at in range(source.examples)]
         assert labels == split.labels.tolist()
     assert len(labels) == 6
@@ -669,9 +671,9 @@ def test_a_script_without_a_guard_is_told_to_have_one(tmp_path):
     write_folders(tmp_path / "set")
     (tmp_path / "script.py").write_text(UNGUARDED)
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (found.returncode, found.stderr) == (0, "")
-    (line,) = found.stdout.splitlines()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = done.stdout.splitlines()
     assert line.startswith("Workers import the main script, and it began its work anew in them: ")
     assert f"""{tmp_path / "script.py"} behind `if __name__ == "__main__":`""" in line
 
@@ -714,7 +716,7 @@ def test_a_program_that_is_no_file_is_told_to_be_one(monkeypatch):
 
 @pytest.mark.slow
 def test_a_stream_that_is_left_early_ends_its_workers(pictures):
-    found = streamed.training(
+    batches_read = streamed.training(
         pictures[0],
         load_settings(workers=2),
         batch_size=4,
@@ -723,17 +725,17 @@ def test_a_stream_that_is_left_early_ends_its_workers(pictures):
         order_key=ORDER,
         crop_key=CROPS,
     )
-    next(found)
+    next(batches_read)
     assert multiprocessing.active_children()
-    found.close()
+    batches_read.close()
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
 def test_prepared_sets_are_read_by_workers(tmp_path):
     write_prepared(tmp_path)
-    found = load(tmp_path, name="stream:tiny")[1]
-    assert_same(stream(found.train, config=load_settings(workers=2)), stream(found.train))
+    dataset = load(tmp_path, name="stream:tiny")[1]
+    assert_same(stream(dataset.train, config=load_settings(workers=2)), stream(dataset.train))
 
 
 HOST = """
@@ -749,9 +751,9 @@ chosen = data.DataConfig(
     name="folder:set", data_dir=sys.argv[3], validation=0, stream=stream
 )
 try:
-    info, found = data.load(chosen, seed=0)
+    info, images = data.load(chosen, seed=0)
     batch = next(streamed.training(
-        found.train, stream, batch_size=4, start_step=2, end=3,
+        images.train, stream, batch_size=4, start_step=2, end=3,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),
     ))
     print(batch.images.shape[0], *batch.labels.tolist(), batch.images.sum())
@@ -802,13 +804,13 @@ from jaxlth.data import folders, streamed
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
     chosen = data.StreamConfig(image_size=6, resize_to=8, workers=2)
-    found = streamed.training(
+    events = streamed.training(
         folders.read(sys.argv[1], name="set")[0], chosen, batch_size=4, start_step=0, end=10**6,
         order_key=keys.stream(0, 0, "order"), crop_key=keys.stream(0, 0, "augmentation"),
     )
-    next(found)
+    next(events)
     print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-    for batch in found:
+    for batch in events:
         pass
 """
 

@@ -23,7 +23,7 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import keep_by_level
 from jaxlth.studies.prunable import prunable_model
 from jaxlth.training import TrainingConfig, execution, fit, streaming
-from jaxlth.training.execution import AXIS, Layout
+from jaxlth.training.execution import Layout
 
 SIZE, CLASSES, BATCH = 4, 3, 4
 ORDER = keys.stream(0, 0, "order")
@@ -59,7 +59,7 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(root):
+def image_set(root):
     config = DataConfig(name="folder:set", data_dir=str(root), stream=AS_STORED)
     return data.load(config, seed=0)[1]
 
@@ -74,25 +74,24 @@ def in_memory(source):
 class Group(tiny.Group):
     """A network trained on a stream."""
 
-    def __init__(self, found, layout, config=AS_STORED, **model):
-        axis = None if layout.split == 1 else BatchAxis(AXIS, layout.split)
+    def __init__(self, image_set, layout, config=AS_STORED, **model):
         wanted = ModelConfig(**({"name": "mlp", "hidden": (8,)} | model))
-        built = models.build(wanted, shape=(SIZE, SIZE, 3), classes=CLASSES, batch_axis=axis)
-        trainer = tiny.trainer(built, batch_size=BATCH, batch_axis=axis)
+        built = models.build(wanted, shape=(SIZE, SIZE, 3), classes=CLASSES, batch_axis=BatchAxis())
+        trainer = tiny.trainer(built, batch_size=BATCH)
         compiled = fit.compile(trainer, layout, train_examples=5, stream=config)
         network = tiny.network(built)
-        mean, std = layout.share((found.mean, found.std))
+        mean, std = layout.share((image_set.mean, image_set.std))
         # The sources are functions and stay on the host.
         self.compiled, self.layout, self.count, self.trainer = compiled, layout, 1, trainer
-        self.data = found._replace(mean=mean, std=std)
+        self.data = image_set._replace(mean=mean, std=std)
         self.masks = layout.place([tiny.half(network.params)])
         self.keys = layout.place([ORDER])
         self.starts = [jax.device_get(trainer.start(network, tiny.half(network.params)))]
 
 
 @pytest.fixture(scope="module")
-def group(found):
-    return Group(found, ONE)
+def group(image_set):
+    return Group(image_set, ONE)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +113,9 @@ def end(history):
 # Numbers
 
 
-def test_streamed_and_in_memory_training_give_the_same_losses(found, group, history, end):
-    dataset = data.Dataset(*map(in_memory, found[:3]), found.mean, found.std)
-    trainer, norms, train = group.trainer, (found.mean, found.std), dataset.train
+def test_streamed_and_in_memory_training_give_the_same_losses(image_set, group, history, end):
+    dataset = data.Dataset(*map(in_memory, image_set[:3]), image_set.mean, image_set.std)
+    trainer, mean_std, train = group.trainer, (image_set.mean, image_set.std), dataset.train
     state, mask = group.starts[0], tiny.half(group.starts[0].network.params)
     update, measure = jax.jit(trainer.update), jax.jit(trainer.measure)
     order_key = tuple(jax.random.key_data(ORDER).tolist())
@@ -125,7 +124,7 @@ def test_streamed_and_in_memory_training_give_the_same_losses(found, group, hist
         epoch, at = divmod(step, count // BATCH)
         rows = batches.order(order_key, epoch, count)[at * BATCH : (at + 1) * BATCH]
         batch = Split(train.images[rows], train.labels[rows])
-        state = update(state, mask, batch, norms, ORDER, np.int32(step))
+        state = update(state, mask, batch, mean_std, ORDER, np.int32(step))
         if step + 1 in PLAN.evaluations:
             state, measured = measure(state, mask, dataset, step + 1, last_eval_step)
             last_eval_step = step + 1
@@ -139,12 +138,12 @@ def test_streamed_and_in_memory_training_give_the_same_losses(found, group, hist
     tiny.assert_same(kept[0], end[0].network)
     some = np.arange(5) * count // 5
     few = Split(train.images[some], train.labels[some])
-    wanted = trainer.evaluate(state.network, mask, few, *norms)
+    wanted = trainer.evaluate(state.network, mask, few, *mean_std)
     tiny.assert_close(on_train, jax.device_get(wanted), **TOLERANCE)
 
 
-def test_one_and_two_devices_agree(found, group, history, end):
-    two = Group(found, TWO)
+def test_one_and_two_devices_agree(image_set, group, history, end):
+    two = Group(image_set, TWO)
     states, rows = two.train(PLAN)
     tiny.assert_close(states, end, **TOLERANCE)
     tiny.assert_close(rows, history[1], **TOLERANCE)
@@ -152,11 +151,11 @@ def test_one_and_two_devices_agree(found, group, history, end):
 
 
 @pytest.mark.slow
-def test_one_and_two_devices_agree_with_batch_norm(found):
+def test_one_and_two_devices_agree_with_batch_norm(image_set):
     plan = training.Plan(
         steps=1, steps_per_epoch=4, evaluations=(1,), patience=None, milestones=(), warmup=0
     )
-    groups = (Group(found, layout, name="resnet-20", hidden=()) for layout in (ONE, TWO))
+    groups = (Group(image_set, layout, name="resnet-20", hidden=()) for layout in (ONE, TWO))
     (one, rows), (two, others) = (group.train(plan) for group in groups)
     tiny.assert_close(one[0].network.stats, two[0].network.stats, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(rows[0][0]["train_loss"], others[0][0]["train_loss"], rtol=1e-4)
@@ -177,9 +176,9 @@ def test_a_training_resumed_from_any_event_is_the_uninterrupted_one(group, histo
     assert rows == whole
 
 
-def test_chunks_and_how_far_ahead_batches_are_sent_change_nothing(found, history, end):
+def test_chunks_and_how_far_ahead_batches_are_sent_change_nothing(image_set, history, end):
     config = StreamConfig(**(vars(AS_STORED) | {"prefetch": 0}))
-    states, rows = Group(found, ONE, config).train(PLAN)
+    states, rows = Group(image_set, ONE, config).train(PLAN)
     tiny.assert_same(states, end)
     assert rows == history[1]
 
@@ -209,8 +208,8 @@ def test_a_feed_is_opened_once_for_chunks_that_follow_each_other():
     opened = Opened()
     feed = streaming.Feed(opened, put=str, depth=2)
     assert opened.book == []
-    found = [pair for chunk in ((3, 5), (5, 6), (6, 9)) for pair in feed.batches(*chunk)]
-    assert found == [(step, str(step)) for step in range(3, 9)]
+    image_set = [pair for chunk in ((3, 5), (5, 6), (6, 9)) for pair in feed.batches(*chunk)]
+    assert image_set == [(step, str(step)) for step in range(3, 9)]
     assert opened.book == [("open", 3)]
     assert list(feed.batches(4, 5)) == [(4, "4")]
     assert opened.book == [("open", 3), ("close", 3), ("open", 4)]
@@ -235,9 +234,9 @@ def test_a_feed_that_failed_begins_anew():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["to its end", "left"])
-def test_workers_serve_a_training_from_its_beginning_and_end_with_it(found, history, end, how):
+def test_workers_serve_a_training_from_its_beginning_and_end_with_it(image_set, history, end, how):
     config = StreamConfig(**(vars(AS_STORED) | {"workers": 2}))
-    events = Group(found, ONE, config).fit(PLAN)
+    events = Group(image_set, ONE, config).fit(PLAN)
     next(events)
     first = {child.pid for child in multiprocessing.active_children()}
     assert len(first) == 2
@@ -314,9 +313,9 @@ def test_a_run_interrupted_anywhere_ends_with_the_same_bits(root, tmp_path, monk
     assert len(whole) == 3  # the dense network, the state that is rewound to, the ticket
     stops = [at for at, event in enumerate(events, 1) if not event.finished]
     cut, _ = imp(config, tmp_path / "cut", stop_at=stops[round(share * (len(stops) - 1))])
-    rest, found = imp(config, tmp_path / "cut")
+    rest, image_set = imp(config, tmp_path / "cut")
     assert len(cut) + len(rest) == len(events)
-    for one, other in zip(found, whole, strict=True):
+    for one, other in zip(image_set, whole, strict=True):
         tiny.assert_same(one[1], other[1])
         assert one[0] == other[0]
         assert one[2] == other[2]
@@ -428,9 +427,9 @@ def test_benchmarks_in_epochs_are_shortened_with_their_schedule(name, scale):
 @pytest.mark.slow
 def test_enlarged_images_are_large_enough_for_inception():
     config = scaled(BENCHMARKS["imagenet_inceptionv3"], "smoke")
-    info, found = data.load(config.data, seed=0)
+    info, image_set = data.load(config.data, seed=0)
     assert (info.shape, info.train, info.test) == ((320, 320, 3), 180, 20)
-    assert (found.train.images[:, ::10, ::10] == found.train.images[:, 9::10, 3::10]).all()
+    assert (image_set.train.images[:, ::10, ::10] == image_set.train.images[:, 9::10, 3::10]).all()
     dense = prunable_model(config, shape=info.shape, classes=info.classes).dense
     assert len(keep_by_level(config, dense)) == 2
 

@@ -18,6 +18,7 @@ from tiny import printed
 from jaxlth import cli, masks, settings, store, studies
 from jaxlth.cli import commands, options
 from jaxlth.studies import STUDIES, Study
+from jaxlth.studies.lazy import Lazy
 
 WORDS = ["train-twice", "--data", "moons", "--steps", "20"]
 PARTS = [field.name for field in dataclasses.fields(Study) if field.name != "name"]
@@ -63,6 +64,15 @@ def test_the_help_of_figure_names_every_kind_of_a_study(name):
     text = " ".join(study.figures.help for study in STUDIES.values())
     assert all(f"({kind})" in text for kind in kinds)
     assert set(kinds) <= set(studies.figure_kinds())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_part_of_a_study_that_is_imported_late_exists(name):
+    study = STUDIES[name]
+    parts = [*vars(study).values(), *getattr(study.ticket, "keywords", {}).values()]
+    late = [part for part in parts if isinstance(part, Lazy)]
+    assert late
+    assert all(part._value() for part in late)
 
 
 @pytest.mark.parametrize("table", [test_damage.JOBS, kills.JOBS])

@@ -147,8 +147,8 @@ def test_frozen_weights_do_not_change_by_a_bit_while_masks_are_trained(name):
 def test_what_is_found_is_an_ordinary_mask_of_its_density(name):
     config, _ = TRAININGS[name]
     within = MLP
-    *_, found = training(name)
-    for mask in trees.unstack(found):
+    *_, mask_trees = training(name)
+    for mask in trees.unstack(mask_trees):
         masks.check(drawn(within).params, mask)
         if config.method == "edge-popup":
             counts = {leaf: int(np.sum(keep)) for leaf, keep in trees.named(mask).items()}
@@ -261,8 +261,8 @@ def test_the_gradient_of_gem_miner_goes_straight_through_to_all_that_is_not_froz
 @pytest.mark.parametrize("density", [0.01, 0.1, 0.37, 1.0])
 def test_edge_popup_keeps_the_same_share_of_each_layer(density):
     config = SupermaskConfig(method="edge-popup", density=density)
-    found = supermasks.mask_of(drawn(supermask(EDGE_POPUP)), config)
-    counts = {leaf: int(jnp.sum(keep)) for leaf, keep in trees.named(found).items()}
+    mask = supermasks.mask_of(drawn(supermask(EDGE_POPUP)), config)
+    counts = {leaf: int(jnp.sum(keep)) for leaf, keep in trees.named(mask).items()}
     expected = {"Dense_0/kernel": 128, "Dense_1/kernel": 96}
     assert counts == {leaf: round(density * size) for leaf, size in expected.items()}
 
@@ -284,8 +284,8 @@ def test_ties_of_edge_popup_go_to_the_lower_position():
     config = SupermaskConfig(method="edge-popup", density=0.5)
     network = drawn(supermask(config, linear(4, 1)))
     network = network._replace(params={"scores": {"kernel": jnp.array([[1.0], [-1], [2], [1]])}})
-    found = supermasks.mask_of(network, config)["kernel"]
-    assert found.ravel().tolist() == [True, False, True, False]
+    mask = supermasks.mask_of(network, config)["kernel"]
+    assert mask.ravel().tolist() == [True, False, True, False]
 
 
 def test_bernoulli_keeps_as_often_as_the_sigmoid_says():
@@ -577,11 +577,11 @@ def test_leaves_without_elements_change_nothing_in_a_supermask(config):
     model = supermasks.wrap(plain({"w": (3, 2), "x": (3, 0), "y": (0, 2)}), config, steps=10)
     network = model.init(keys.stream(0, 0, "initialization"))
     logits, stats = model.apply(network, jnp.ones((1, 3)), True)
-    found = supermasks.mask_of(network._replace(stats=stats), config)
+    mask = supermasks.mask_of(network._replace(stats=stats), config)
     assert logits.shape == (1, 2)
-    assert found["x"].shape == (3, 0)
+    assert mask["x"].shape == (3, 0)
     if config.method == "edge-popup":
-        assert int(found["w"].sum()) == 3
+        assert int(mask["w"].sum()) == 3
 
 
 @pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
@@ -592,8 +592,8 @@ def test_a_supermask_is_the_same_without_jit(config):
     logits, _ = jax.jit(model.apply, static_argnums=2)(network, jnp.ones((1, 3)), True)
     with jax.disable_jit():
         tiny.assert_same(supermasks.mask_of(network, config), expected)
-        found, _ = model.apply(network, jnp.ones((1, 3)), True)
-    np.testing.assert_allclose(found, logits, rtol=1e-6)
+        outputs, _ = model.apply(network, jnp.ones((1, 3)), True)
+    np.testing.assert_allclose(outputs, logits, rtol=1e-6)
 
 
 def test_frozen_biases_are_0_and_scales_1_by_the_names_of_other_libraries():

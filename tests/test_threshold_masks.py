@@ -107,9 +107,9 @@ def test_a_threshold_keeps_large_weights_that_kept_their_sign():
 def test_what_is_left_out_or_pruned_before_stays_so():
     initial = {"w": np.ones((1, 2), np.float32), "v": np.ones((1, 2), np.float32)}
     mask = {"w": np.array([[True, False]]), "v": None}
-    found = keeping(initial, initial, mask, 0.5)
-    assert found["v"] is None
-    assert np.asarray(found["w"]).tolist() == [[True, False]]
+    result = keeping(initial, initial, mask, 0.5)
+    assert result["v"] is None
+    assert np.asarray(result["w"]).tolist() == [[True, False]]
 
 
 @pytest.mark.parametrize(
@@ -272,11 +272,11 @@ def test_where_every_threshold_empties_a_layer_there_is_no_ticket(tmp_path):
     assert not run.has(artifacts.ticket(0))
     assert threshold_masks.complete(config, run.path)
     frame, curves = store.table([run.path]), store.curves([run.path])
-    found = report.summary(frame, curves, split="validation")
-    assert report.sentence(frame, found) == (
+    summary = report.summary(frame, curves, split="validation")
+    assert report.sentence(frame, summary) == (
         "2 of 2 replicates have no ticket: every threshold empties a layer."
     )
-    report.render(found, curves, split="validation")
+    report.render(summary, curves, split="validation")
     for part in threshold_figures.drawable(frame):
         threshold_figures.figure(frame, curves, part, split="validation")
     with pytest.raises(ValueError, match="has no training_ticket/ticket/replicate_0;"):
@@ -291,9 +291,9 @@ def test_a_network_that_diverges_has_no_ticket_and_ends_the_run(tmp_path):
     assert {name for name, _ in run.records()} == {artifacts.long(0), artifacts.size("8", 0)}
     assert threshold_masks.complete(config, run.path)
     frame, curves = store.table([run.path]), store.curves([run.path])
-    found = report.summary(frame, curves, split="validation")
-    assert report.sentence(frame, found).startswith("No network was masked")
-    report.render(found, curves, split="validation")
+    summary = report.summary(frame, curves, split="validation")
+    assert report.sentence(frame, summary).startswith("No network was masked")
+    report.render(summary, curves, split="validation")
     assert threshold_figures.drawable(frame) == []
 
 
@@ -308,8 +308,8 @@ def test_the_test_set_serves_for_choosing_where_that_is_asked_for(tmp_path):
     assert record["threshold"] == TINY.thresholds[best]
     assert record["validation_accuracy"] is None
     frame, curves = store.table([run.path]), store.curves([run.path])
-    found = report.summary(frame, curves, split="test")
-    assert "chosen on the test set" in str(report.render(found, curves, split="test").caption)
+    summary = report.summary(frame, curves, split="test")
+    assert "chosen on the test set" in str(report.render(summary, curves, split="test").caption)
 
 
 @pytest.mark.parametrize(
@@ -415,18 +415,18 @@ def test_each_kind_of_figure_is_drawn_from_the_stored_run(finished, tmp_path, ki
 def test_the_summary_has_means_and_deviations_over_replicates(finished):
     run, _ = finished
     frame, curves = store.table([run.path]), store.curves([run.path])
-    found = report.summary(frame, curves, split="validation").set_index("network")
+    result = report.summary(frame, curves, split="validation").set_index("network")
     tickets = frame[frame["kind"] == "ticket"]
-    assert found.loc["ticket", "final_loss_mean"] == pytest.approx(
+    assert result.loc["ticket", "final_loss_mean"] == pytest.approx(
         tickets["validation_loss"].mean()
     )
-    assert found.loc["ticket", "final_loss_sd"] == pytest.approx(tickets["validation_loss"].std())
-    assert found.loc["5", "density_mean"] == pytest.approx((64 * 5 + 50) / 900)
-    assert found.loc["untrained", "density_mean"] == found.loc["ticket", "density_mean"]
-    assert (found["n"] == 2).all()
+    assert result.loc["ticket", "final_loss_sd"] == pytest.approx(tickets["validation_loss"].std())
+    assert result.loc["5", "density_mean"] == pytest.approx((64 * 5 + 50) / 900)
+    assert result.loc["untrained", "density_mean"] == result.loc["ticket", "density_mean"]
+    assert (result["n"] == 2).all()
     long = frame[frame["kind"] == "long"]
-    assert found.loc["long", "least_step_mean"] == pytest.approx(long["best_step"].mean())
-    assert found.loc["long", "least_loss_mean"] == pytest.approx(
+    assert result.loc["long", "least_step_mean"] == pytest.approx(long["best_step"].mean())
+    assert result.loc["long", "least_loss_mean"] == pytest.approx(
         long["best_validation_loss"].mean()
     )
 

@@ -200,9 +200,9 @@ def assert_evaluated(run, wanted):
     unit = wanted.artifact(0)
     network = run.load(unit, "network", experiment.prunable.like)
     mask = run.load(unit, "mask", experiment.prunable.dense)
-    record, found = run.record(unit), evaluate(network, mask, digits.test, digits.mean, digits.std)
-    assert record["test_accuracy"] == pytest.approx(float(found.accuracy), abs=1e-6)
-    assert record["test_loss"] == pytest.approx(float(found.loss), rel=1e-5)
+    record, result = run.record(unit), evaluate(network, mask, digits.test, digits.mean, digits.std)
+    assert record["test_accuracy"] == pytest.approx(float(result.accuracy), abs=1e-6)
+    assert record["test_loss"] == pytest.approx(float(result.loss), rel=1e-5)
 
 
 @pytest.mark.parametrize("wanted", [EDGE_POPUP, BERNOULLI, GEM_MINER, tuned(BERNOULLI)], ids=str)
@@ -234,14 +234,14 @@ def test_training_by_hand_finds_the_mask_of_the_job(done):
     trainer = train.make(model, optimizer, batch_size=50)
 
     @jax.jit
-    def found(digits):
+    def result(digits):
         network = model.init(keys.stream(0, 0, "initialization"))
         mask = masks.dense(network.params)
         order = keys.stream(0, 0, "order")
         state = trainer.advance(trainer.start(network, mask), mask, digits, order, 0, 40)
         return supermasks.mask_of(state.network, rule)
 
-    assert differing(trees.named(found(digits)), parts(run, GEM_MINER)[1]) <= 4
+    assert differing(trees.named(result(digits)), parts(run, GEM_MINER)[1]) <= 4
 
 
 def test_what_is_found_is_an_ordinary_mask_of_an_ordinary_network(done):
@@ -249,10 +249,10 @@ def test_what_is_found_is_an_ordinary_mask_of_an_ordinary_network(done):
     before, mask = train_supermasks_report.find(run, BERNOULLI, 0)
     after = run.load(tuned(BERNOULLI).artifact(0), "network", before)
     masks.check(before.params, mask)
-    found = graphs.categories(before.params, mask)
-    counts = graphs.count(found.weights)
+    categorized = graphs.categories(before.params, mask)
+    counts = graphs.count(categorized.weights)
     assert counts.pruned == 888 - int(masks.kept(mask)) == 888 - sum(counts[1:])
-    assert graphs.components(found).number >= 1
+    assert graphs.components(categorized).number >= 1
     middle = trees.named(landscape.interpolate(before, after, 0.5).params)
     one, other = (trees.named(masks.apply(each.params, mask)) for each in (before, after))
     for name, keep in trees.named(mask).items():
@@ -517,13 +517,13 @@ def test_an_exported_ticket_is_what_the_run_says_it_starts_from(done, tmp_path, 
     file = tmp_path / "ticket.npz"
     words = ["--method", wanted, "--density", wanted.density, "--run", run.path]
     assert printed("export", file, *words) == f"{file}\n"
-    found = store.load_ticket(file)
+    loaded = store.load_ticket(file)
     params, _ = parts(run, wanted._replace(schedule="untrained", control="ticket"))
     _, mask = parts(run, wanted)
-    assert same(trees.named(found.mask), mask)
-    assert same(trees.named(found.params), params)
-    assert found.metadata["method"] == str(wanted)
-    assert found.metadata["kept"] == sum(kept(mask).values())
+    assert same(trees.named(loaded.mask), mask)
+    assert same(trees.named(loaded.params), params)
+    assert loaded.metadata["method"] == str(wanted)
+    assert loaded.metadata["kept"] == sum(kept(mask).values())
 
 
 @pytest.mark.parametrize("method", ["bernoulli", "bernoulli-finetuned"])
@@ -533,10 +533,10 @@ def test_a_ticket_of_bernoulli_is_exported_by_the_density_in_the_table(done, tmp
     density = f"{float(header.split()[-2]) / 100:.4g}"
     file = tmp_path / "ticket.safetensors"
     printed("export", file, "--method", method, "--density", density, "--run", run.path)
-    found = store.load_ticket(file)
+    loaded = store.load_ticket(file)
     params, mask = parts(run, BERNOULLI)
-    assert same(trees.named(found.mask), mask)
-    assert same(trees.named(found.params), params)
+    assert same(trees.named(loaded.mask), mask)
+    assert same(trees.named(loaded.params), params)
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,8 @@ def test_training_without_accuracy_draws_the_loss():
 def test_the_least_dilation_without_accuracy_reaches_the_dense_loss():
     frame = losses({"ticket": [[1.0], [1.5]]})
     longer = losses({"ticket": [[0.9], [0.95]]}).assign(dilation=2.0)
-    found = learning.least_dilations(pd.concat([frame, longer], ignore_index=True))
-    assert found["d_star"].tolist() == [1.0, 2.0]
+    dilations = learning.least_dilations(pd.concat([frame, longer], ignore_index=True))
+    assert dilations["d_star"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(("share", "stops"), [(0.09, True), (0.11, False)])

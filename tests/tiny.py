@@ -153,11 +153,11 @@ def assert_close(a, b, **tolerance):
 def assert_categories(graph):
     """Check the categories of a `networkx.DiGraph` of a network against its paths."""
     last = len(graph.graph["widths"]) - 1
-    for node, known in graph.nodes(data=True):
-        leads = any(layer == last for layer, _ in nx.descendants(graph, node) | {node})
-        comes = any(layer == 0 for layer, _ in nx.ancestors(graph, node) | {node})
-        expected = ("active" if comes else "zombie") if leads else "inactive"
-        assert known["category"] == expected
+    for node, attributes in graph.nodes(data=True):
+        reaches_outputs = any(layer == last for layer, _ in nx.descendants(graph, node) | {node})
+        is_reached = any(layer == 0 for layer, _ in nx.ancestors(graph, node) | {node})
+        expected = ("active" if is_reached else "zombie") if reaches_outputs else "inactive"
+        assert attributes["category"] == expected
     for source, target, category in graph.edges(data="category"):
         ends = graph.nodes[source]["category"], graph.nodes[target]["category"]
         assert category == min(ends, key=graphs.CATEGORIES.index)

@@ -21,31 +21,24 @@ from tyro.constructors import (
     StructFieldSpec,
 )
 
-from jaxlth import data, models, settings
+from jaxlth import settings
 from jaxlth.process import paths
 from jaxlth.studies import STUDIES, figure_kinds
+from jaxlth.studies.config import OPTION_VALUES
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.field_docs import field_docs
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
-from jaxlth.training import optimizers
 
 # Names that shared options of text take; the help lists those that its docstring does not name.
 VALUES: dict[str, Iterable[str]] = {
-    "data": data.NAMES,
-    "normalize": data.NORMALIZERS,
-    "augment": data.AUGMENTATIONS,
+    **OPTION_VALUES,
     "benchmark": BENCHMARKS,
-    "model": models.MODELS,
-    "initializer": models.INITIALIZERS,
-    "optimizer": optimizers.RULES,
-    "lr-schedule": optimizers.SCHEDULES,
-    "finetune-optimizer": optimizers.RULES,
     "controls": CONTROLS,
     "control": (TICKET, *CONTROLS),
 }
 KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name
-    **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
+    **dict.fromkeys(("out", "data_dir", "tensorboard", "profile"), "FOLDER"),
     **dict.fromkeys(("file", "settings", "initial", "initial_mask"), "FILE"),
     **dict.fromkeys(("run", "runs"), "RUN"),
     "sizes": "WIDTHS",

@@ -7,13 +7,11 @@ import sys
 from collections.abc import Set
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from jaxlth import distributed, settings, store
 from jaxlth.cli import commands, results
 from jaxlth.cli.commands import Training
-from jaxlth.data import workers
 from jaxlth.plots import figures
 from jaxlth.process import paths
 from jaxlth.store import Run
@@ -34,9 +32,10 @@ def trained(command: Training, *, strict: bool = False) -> int:
     Raises:
       KeyboardInterrupt: it was interrupted; the words it carries say what is stored and where.
     """
-    workers.end_if_unguarded()
     if command.tensorboard is not None:
         _check_tensorboard(command.tensorboard)
+    if command.profile is not None:
+        paths.check_folder("profile", command.profile)
     with running.jax_settings(command.config.training.matmul_precision):
         running.prepare_process(
             command.out, devices=command.devices, keep_programs=command.keep_programs
@@ -51,7 +50,9 @@ def trained(command: Training, *, strict: bool = False) -> int:
             conclude=functools.partial(_conclude, command=command),
             check_effects=strict,
             wait=command.wait,
+            share=command.share,
             checkpoint_seconds=command.checkpoint_seconds,
+            profile=command.profile,
             caller="command",
         )
     return 0
@@ -99,7 +100,7 @@ def _join() -> None:
     )
     count, place = (None if word is None else int(word) for word in named)
     try:
-        jax.distributed.initialize(num_processes=count, process_id=place)
+        distributed.join(count, place)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             "`--distributed` found no other processes: give $JAX_COORDINATOR_ADDRESS, "

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from jaxlth.graphs.categories import ACTIVE, Categories, edges
 
@@ -35,6 +34,8 @@ def components(categories: Categories) -> Components:
     References:
       Burger 2024, section 3.4.3.
     """
+    from scipy import sparse
+
     widths = [len(layer) for layer in categories.units]
     first = np.concatenate([[0], np.cumsum(widths)])
     numbered = [start + np.arange(width) for start, width in zip(first, widths, strict=False)]

@@ -1,14 +1,18 @@
 """A pruned network as a networkx graph, and its subnetworks."""
 
-from typing import Any
+from __future__ import annotations
 
-import networkx as nx
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from jaxlth import masks
 from jaxlth.graphs import chains
 from jaxlth.graphs.categories import CATEGORIES, PRUNED, categories, edges
 from jaxlth.graphs.wiring import Wiring
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.DiGraph:
@@ -38,6 +42,8 @@ def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.D
     References:
       Burger 2024, section 3.4.1.
     """
+    import networkx as nx
+
     categorized = categories(params, mask, wiring)
     layers = chains.layers(params, mask, categorized.wiring)
     biases = _biases(layers)
@@ -99,6 +105,8 @@ def subnetworks(graph: nx.DiGraph) -> list[nx.DiGraph]:
     References:
       Burger 2024, section 3.4.3.
     """
+    import networkx as nx
+
     nodes = [node for node, category in graph.nodes(data="category") if category == "active"]
     active = graph.subgraph(nodes)
     components = nx.weakly_connected_components(active)

@@ -1,13 +1,17 @@
 """Tasks, and how far the subnetworks of a network match them."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from __future__ import annotations
 
-import networkx as nx
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
 import numpy as np
 
 from jaxlth.graphs.categories import ACTIVE, Categories, edges
 from jaxlth.graphs.components import Components
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 By = Literal["total", "input", "output"]
 

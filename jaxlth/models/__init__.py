@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tyro
 from flax import linen as nn
 
-from jaxlth import settings, topk
+from jaxlth import settings
 from jaxlth.models.adapters import from_functions, from_linen, from_nnx
 from jaxlth.models.checks import ModelError, check
 from jaxlth.models.conv import Conv
@@ -27,6 +27,7 @@ from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
 from jaxlth.process import code
 from jaxlth.settings import ranges
+from jaxlth.trees import topk
 
 __all__ = [
     "AUXILIARY_WEIGHT",

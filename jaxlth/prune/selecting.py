@@ -11,7 +11,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, topk, trees
+from jaxlth import masks, trees
+from jaxlth.trees import topk
 
 
 def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:

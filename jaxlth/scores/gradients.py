@@ -24,8 +24,9 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, topk, trees
+from jaxlth import masks, trees
 from jaxlth.scores import labels as label_values
+from jaxlth.trees import topk
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers

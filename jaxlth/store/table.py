@@ -1,13 +1,16 @@
 """The tidy table of results: one row for each network trained, over any number of runs."""
 
+from __future__ import annotations
+
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxlth.store import artifacts, atomic, damage, metadata, remote
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -109,11 +112,15 @@ def _read_run(path: str | os.PathLike[str]) -> _Run:
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in columns})
 
 
 def _column(values: list[Any]) -> pd.Series:
     """Return values as the narrowest kind of column that holds them and what is missing."""
+    import pandas as pd
+
     kinds = {type(value) for value in values if value is not None}
     has_missing = None in values
     if kinds == {int}:

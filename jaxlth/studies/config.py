@@ -5,19 +5,30 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from jaxlth import models, settings
+from jaxlth import data, models, settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
-from jaxlth.studies import scoring
-from jaxlth.training import OptimizerConfig, TrainingConfig
+from jaxlth.studies import score_names
+from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
 Scope = Literal["global", "layerwise"]
 MOST_NETWORKS = 100_000  # each has a folder of its run
 LEVELS = ranges.at_least(0, most=1000, why="each level trains all networks again")
 PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in a row
+
+OPTION_VALUES = {  # option -> names that it takes, in all studies
+    "data": data.NAMES,
+    "normalize": data.NORMALIZERS,
+    "augment": data.AUGMENTATIONS,
+    "model": models.MODELS,
+    "initializer": models.INITIALIZERS,
+    "optimizer": optimizers.RULES,
+    "lr-schedule": optimizers.SCHEDULES,
+    "finetune-optimizer": optimizers.RULES,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +83,7 @@ class StudyConfig:
         for field in self.score_fields:
             value = getattr(self, field)
             for score in (value,) if isinstance(value, str) else value:
-                names += scoring.split(score)
+                names += score_names.split(score)
         return tuple(dict.fromkeys(names))
 
     def check_effects(self) -> None:

@@ -1,4 +1,4 @@
-"""What studies that prune level by level share: their tickets, and figures of one network."""
+"""Figures of one network through the levels of a run."""
 
 import pathlib
 from collections.abc import Callable
@@ -10,13 +10,9 @@ from jaxlth import graphs, masks, store
 from jaxlth.graphs.categories import PRUNED
 from jaxlth.plots import figures, network_drawings, pixel_maps
 from jaxlth.plots.figures import Figure
-from jaxlth.settings import check_choice, require
-from jaxlth.store import Run
-from jaxlth.studies import run_info, ticket_checks
-from jaxlth.studies.controls import TICKET
-from jaxlth.studies.parts import NONE, Parts
-from jaxlth.studies.study import Draw, TicketName
-from jaxlth.studies.train import Ticket
+from jaxlth.settings import require
+from jaxlth.studies import run_info
+from jaxlth.studies.study import Draw
 
 OF_LEVELS = ("training", "network", "pixels")  # kinds of figures that draw chosen levels
 
@@ -33,35 +29,6 @@ class PrunedNetwork(NamedTuple):
 
 
 Load = Callable[[pd.DataFrame, pathlib.Path], PrunedNetwork]  # (table of results, folder)
-
-
-def ticket(
-    name: TicketName,
-    path: pathlib.Path,
-    parts: Parts = NONE,
-    *,
-    find: Callable[[Run, int, str, int, Parts], Ticket],
-) -> tuple[Ticket, dict[str, Any]]:
-    """Return a ticket that is named by level and control, and what its file says of it.
-
-    Args:
-      name: of the ticket.
-      path: folder of the run.
-      parts: of the experiment that no setting says.
-      find: (run, level, control, replicate, parts) -> ticket.
-    """
-    ticket_checks.refuse(name, path, ("density", "method"), instead=("level", "control"))
-    level = 1 if name.level is None else name.level
-    control = TICKET if name.control is None else name.control
-    rows = run_info.undilated(run_info.results(path))
-    check_choice("control", control, sorted(set(rows["control"]), key=_ticket_first))
-    rows = rows[rows["control"] == control]
-    ticket_checks.number("level", level, rows["level"], f"{control} of {path.name}")
-    rows = rows[rows["level"] == level]
-    of = f"{control} of {path.name} at level {level}"
-    ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
-    start = find(store.open_readonly(path), level, control, name.replicate, parts)
-    return start, {"level": level, "control": control}
 
 
 def training(frame: pd.DataFrame, path: pathlib.Path, levels: tuple[int, ...]) -> Figure:
@@ -113,7 +80,3 @@ def _masks(pruned: PrunedNetwork, levels: tuple[int, ...]) -> dict[int, masks.Ma
             f"0..{max(pruned.masks)}; got {level}.",
         )
     return {level: pruned.masks[level] for level in levels or pruned.masks}
-
-
-def _ticket_first(control: str) -> tuple[bool, str]:
-    return control != TICKET, control

@@ -145,14 +145,10 @@ class Levels:
           The tickets that did not diverge, by replicate.
         """
         requests = self.requests(level, starts)
-        waiting = list(self._trainings.groups(level, requests))
-        while waiting:
-            group = waiting.pop(0)
-            names = [request.artifact for each in waiting for request in each.requests]
-            pending = sum(not self.lab.run.has(name) for name in names)
-            pending += self._missing_after(level)
+        expected = {request.artifact for request in requests} | self._names_after(level)
+        for group in list(self._trainings.groups(level, requests)):
             yield from self.lab.train(
-                group.requests, group.compiled_training, group.device_data, pending=pending
+                group.requests, group.compiled_training, group.device_data, pending=expected
             )
         trained = [TrainedNetwork(self.lab, level, replicate) for replicate in starts[TICKET]]
         return {each.replicate: each for each in trained if not self.lab.diverged(each.artifact)}
@@ -211,11 +207,10 @@ class Levels:
         restored = self.config.rewind_optimizer and level > 0 and kind in WITH_ITS_WEIGHTS
         return level_artifacts.rewound(replicate) if restored else ""
 
-    def _missing_after(self, level: int) -> int:
-        """Return how many networks of the later levels the run lacks."""
+    def _names_after(self, level: int) -> set[str]:
+        """Return the networks of the later levels."""
         before = set(network_names(self.config, levels=level))
-        expected = set(network_names(self.config, levels=self.last))
-        return sum(not self.lab.run.has(name) for name in expected - before)
+        return set(network_names(self.config, levels=self.last)) - before
 
 
 def keep_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:

@@ -12,13 +12,12 @@ import optax
 
 from jaxlth import data, keys, models, settings, training
 from jaxlth.data import Dataset, Info, Split, augment, sources, streamed
-from jaxlth.models import Network
-from jaxlth.studies import augment_check, initial, own_scores, scoring
+from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
-from jaxlth.studies.machine import check_devices, check_memory, check_stream
+from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
-from jaxlth.studies.prunable import PrunableModel, batch_axis, prunable_model
+from jaxlth.studies.prunable import PrunableModel, prunable_model
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import (
     cross_entropy,
@@ -27,7 +26,6 @@ from jaxlth.training import (
     train,
     transformations,
 )
-from jaxlth.training import labels as label_values
 from jaxlth.training.evaluation import Classifier
 from jaxlth.training.losses import Objective
 
@@ -91,7 +89,6 @@ class LoadedExperiment:
             keep_best=config.training.checkpoint == "best",
             normalize=data.NORMALIZERS[config.data.normalize],
             augmentation=self.parts.augment or augment.AUGMENTATIONS[config.data.augment],
-            batch_axis=batch_axis(config),
             objective=self.objective,
         )
         return CompiledTraining(
@@ -100,8 +97,12 @@ class LoadedExperiment:
             train_examples=config.training.train_examples,
             split=config.training.data_parallel,
             networks_per_device=config.training.networks_per_device,
+            name=config.model.name,
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
+            shared_batch=shared_batch(
+                config, self.prunable.model, own=self.parts.model is not None
+            ),
         )
 
     def _optimizer(self, rate: optimizers.Schedule) -> Optimizer:
@@ -136,34 +137,14 @@ class LoadedExperiment:
         model, like = self.prunable.model, self.prunable.like
         dataset = self.device_data.dataset
         labels = getattr(dataset.train, "labels", None)
-        if self.parts.data is not None and labels is not None and self._names_classes:
+        # A loss of somebody's own may make anything of labels, the same for all as well.
+        names_classes = self.objective.name and self.objective.class_labels and self.info.classes
+        if names_classes and self.parts.data is not None and labels is not None:
             sources.check_several_classes(labels.reshape(-1), name=self.info.name)
         if self.parts.augment is not None:
             images, batch_size = self.first_examples(1)[0], self.prunable.config.training.batch_size
-            augment_check.check(self.parts.augment, images, batch_size=batch_size)
-        inputs = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), self.info.example
-        )
-
-        def evaluate(network: Network, inputs: Any) -> Any:
-            return model.apply(network, inputs, False)[0]
-
-        outputs = jax.eval_shape(evaluate, like, inputs)
-        for split in (dataset.train, dataset.validation, dataset.test):
-            labels = getattr(split, "labels", None)
-            if labels is not None and len(labels):
-                dtype = data.label_type(labels.dtype)
-                pair = jax.ShapeDtypeStruct((2, *labels.shape[1:]), dtype)
-                losses.check(self.objective, outputs, pair)
-                label_values.check(self.objective, labels, outputs)
-
-    @property
-    def _names_classes(self) -> bool:
-        """Whether the loss is one of the library's, by which labels are classes, and so are they.
-
-        A function may make anything of labels, the same for all as well.
-        """
-        return bool(self.objective.name and self.objective.class_labels and self.info.classes)
+            function_checks.check_augment(self.parts.augment, images, batch_size=batch_size)
+        function_checks.check_objective(self.objective, model, like, self.info.example, dataset)
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -235,26 +216,13 @@ class LoadedExperiment:
         dataset = self.device_data.dataset
         if not self.has_examples or not isinstance(dataset, Dataset):
             return self.mean, np.zeros(1, np.int32)
-        seed = self.prunable.config.seed
-        key = keys.stream(seed, replicate, "examples")
-        if not self.info.classes or dataset.train.labels.ndim > 1:
-            count = len(dataset.train.labels)
-            settings.require(
-                per_class <= count,
-                f"`per_class` must be at most {count}, the training examples; got {per_class}.",
-            )
-            rows = np.sort(np.asarray(jax.random.permutation(key, count))[:per_class])
-            examples = jax.tree.map(lambda array: array[rows], dataset.train)
-            return self._normalized(examples.images), examples.labels
-        sizes = np.bincount(dataset.train.labels, minlength=self.info.classes)
-        # Class numbers of a user's own may have gaps.
-        least = int(sizes.min() if self.parts.data is None else sizes[sizes > 0].min())
-        settings.require(
-            per_class <= least,
-            f"`per_class` must be at most {least}, the training examples of the rarest class; got "
-            f"{per_class}.",
+        examples = score_examples.drawn(
+            dataset.train,
+            per_class,
+            classes=self.info.classes,
+            has_gaps=self.parts.data is not None,  # class numbers of a user's own may have gaps
+            key=keys.stream(self.prunable.config.seed, replicate, "examples"),
         )
-        examples = data.of_each_class(dataset.train, per_class, key=key)
         return self._normalized(examples.images), examples.labels
 
     def first_examples(self, count: int) -> tuple[Any, Any, Any]:

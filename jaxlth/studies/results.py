@@ -1,19 +1,20 @@
 """The results of a study, read from the folder of its run."""
 
+from __future__ import annotations
+
 import dataclasses
 import html
 import io
 import pathlib
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import jax
-import pandas as pd
 from rich.console import Console
 
 from jaxlth import store
 from jaxlth.models import Network
-from jaxlth.plots.figures import Figure
 from jaxlth.process import paths
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
@@ -21,6 +22,11 @@ from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TOLERANCE, Study
 from jaxlth.studies.ticket_rows import find_row, ticket_name
 from jaxlth.studies.train import Ticket
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jaxlth.plots.figures import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Results:
             force_terminal=False,
             force_jupyter=False,
         ).print(text.table)
-        return f"{lines.getvalue()}{text.sentence}"
+        sentences = filter(None, [text.sentence, run_info.unfinished(self.path)])
+        return lines.getvalue() + "\n".join(sentences)
 
     def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure:
         """Return a figure.
@@ -182,6 +189,8 @@ def _show_in_notebooks() -> None:
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     if shell is not None:
+        from matplotlib.figure import Figure
+
         images = shell.display_formatter.formatters["image/png"]
         if Figure not in images.type_printers:
             images.for_type(Figure, _png)

@@ -9,7 +9,6 @@ image, or the mean image of the training set (Bolwerk 2021, section 3.1).
 
 import contextlib
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -17,11 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, prune, scores, settings, topk, trees
+from jaxlth import masks, prune, scores, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores
+from jaxlth.studies.score_names import AT_RANDOM, SYNFLOW, parts
+from jaxlth.trees import topk
 
 
 class ScoreInputs(NamedTuple):
@@ -40,62 +41,6 @@ ROUNDS = ranges.at_least(1, most=100_000, why="each round scores all weights aga
 Score = Callable[
     [masks.Mask, ScoreInputs], Any
 ]  # (mask, given) -> tree of floats like the parameters
-
-SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
-OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
-SEES_DATA = (*OF_EXAMPLES, *SYNFLOW[1:])
-BEFORE_AND_AFTER = tuple(CRITERIA)
-AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
-AT_A_STEP = ("magnitude", "magnitude-unit-variance", "random", "synflow", *SEES_DATA)
-SCORES = (*AT_A_STEP, *AT_RANDOM, *BEFORE_AND_AFTER)
-STACKED = ("magnitude", "synflow", *SEES_DATA)
-
-
-def parts(score: str, *, single: Iterable[str] = SCORES) -> tuple[str, ...]:
-    """Return the one or two scores that a name stands for.
-
-    Args:
-      score: a name, or two of a stack joined by "+"; also FILE.py:NAME, see `own_scores`.
-      single: names of scores that are no stack.
-
-    Raises:
-      ValueError: there is no such score.
-
-    Example:
-      >>> parts("snip"), parts("grasp+magnitude"), parts("snip+nets/a+b.py:mine")
-      (('snip',), ('grasp', 'magnitude'), ('snip', 'nets/a+b.py:mine'))
-    """
-    names = split(score)
-    if len(names) > 1 or own_scores.is_own(score):
-        return names
-    first, plus, second = score.partition("+")
-    if not plus:
-        return (settings.check_choice("score", score, single),)
-    return settings.check_choice("score", first, STACKED), settings.check_choice(
-        "score", second, STACKED
-    )
-
-
-def split(score: str) -> tuple[str, ...]:
-    """Return the two scores of a stack; of what is none, the name alone.
-
-    Names of files may have a "+" in them.
-    """
-    for plus in re.finditer(r"\+", score):
-        pair = score[: plus.start()], score[plus.end() :]
-        if all(part in STACKED or own_scores.is_own(part) for part in pair):
-            return pair
-    return (score,)
-
-
-def label(score: str) -> str:
-    """Return what a score is called in folders and tables.
-
-    Example:
-      >>> label("snip"), label("snip+nets/mine.py:score")
-      ('snip', 'snip+mine-score')
-    """
-    return "+".join(own_scores.label(part) for part in split(score))
 
 
 @contextlib.contextmanager
@@ -198,11 +143,6 @@ def _check_precision(name: str, model: Model, example: Any) -> None:
     )
 
 
-def batch_readers(names: Iterable[str]) -> list[str]:
-    """Return those of some scores, no stacks, that may look at training examples."""
-    return [name for name in names if name in OF_EXAMPLES or own_scores.is_own(name)]
-
-
 def falling(
     mask: masks.Mask, keep: int | dict[str, int], *, rounds: int, spacing: Spacing
 ) -> list[Any]:
@@ -294,13 +234,8 @@ def _too_large(names: tuple[str, ...]) -> str:
     return f" The scores of {names[0]} may be too large, or too small, to be weights here."
 
 
-def published_rounds(name: str) -> int:
-    """Return the number of rounds that a score was published with: 100 of SynFlow, else 1."""
-    return 100 if name in SYNFLOW else 1
-
-
 def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
-    """Return how many weights each tensor keeps by a rule of layers, a name of `AT_RANDOM`."""
+    """Return how many weights each tensor keeps by a rule of layers, one of `AT_RANDOM`."""
     if name == "smart-ratio":
         order = trees.names(dense)  # that of layers, but for one network
         settings.require(

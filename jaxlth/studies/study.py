@@ -1,16 +1,14 @@
 """The shape that all studies have: what the command line and the tests derive the rest from."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import re
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import pandas as pd
-from rich.table import Table
-
-from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
@@ -18,11 +16,17 @@ from jaxlth.studies.parts import Parts
 from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.train import Progress, Ticket
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from jaxlth.plots.figures import Figure
+
 TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
 
 # (table of results, folder of the run, levels to draw or () for the default ones) -> figure
-Draw: TypeAlias = Callable[..., Figure]  # (table of results, folder, levels) -> figure
+Draw: TypeAlias = "Callable[..., Figure]"
 
 
 class Figures(NamedTuple):
@@ -91,8 +95,25 @@ class Study:
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
     values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     """Option of the study alone -> names that it takes, for the help."""
+    across_replicates: Callable[[Any], Sequence[str]] | None = None
+    """Config -> settings by which replicates depend on each other; None where `run` does not keep
+    to `lab.replicates`: then no processes share a run."""
     tolerance: bool = True
     """Whether the summary depends on the tolerance."""
+
+    def check_share(self, config: Any) -> None:
+        """Raise ValueError where processes cannot share a run by its replicates."""
+        require(
+            self.across_replicates is not None,
+            f"`share` is not for the study {self.name}, which does not keep to `lab.replicates`; "
+            "one that does says so by `across_replicates`.",
+        )
+        settings = [] if self.across_replicates is None else self.across_replicates(config)
+        require(
+            not settings,
+            f"`share` does not go with `{'`, `'.join(settings)}`, by which replicates depend on "
+            "each other.",
+        )
 
     def is_complete(self, config: Any, path: pathlib.Path) -> bool:
         """Return whether the run in a folder, which need not exist, lacks nothing."""

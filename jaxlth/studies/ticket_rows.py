@@ -1,15 +1,18 @@
 """From the arguments that name a ticket to its row in the table of results."""
 
+from __future__ import annotations
+
 import pathlib
 from collections.abc import Collection
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.study import TicketName
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLOSE = 0.1  # how far a density may be from that of a level, as a share of it
 

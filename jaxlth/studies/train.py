@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxlth import distributed, masks
-from jaxlth.data import Dataset, StreamConfig, Streamed
+from jaxlth.data import Dataset, StreamConfig, Streamed, packing
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.training import Plan, execution, fit, optimizers
@@ -69,9 +69,16 @@ class CompiledTraining:
       plan: its times.
       train_examples: training examples that finished networks are evaluated on.
       split: devices that share each batch.
-      networks_per_device: networks that an accelerator trains at once, at most.
+      networks_per_device: networks that an accelerator trains at once, at most; None for as many
+        as was measured to be best.
+      name: of the network.
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
+      shared_batch: size of batches that idle devices may share; None where they may not.
+
+    Attributes:
+      layout: networks -> how they are placed to be evaluated.
+      training_layout: networks -> how they are placed to be trained.
     """
 
     def __init__(
@@ -82,8 +89,10 @@ class CompiledTraining:
         train_examples: int,
         split: int = 1,
         networks_per_device: int | None = None,
+        name: str = "",
         convolutional: bool = False,
         stream: StreamConfig | None = None,
+        shared_batch: int | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
@@ -91,9 +100,11 @@ class CompiledTraining:
             execution.layout,
             split=split,
             networks_per_device=networks_per_device,
+            model=name,
             convolutional=convolutional,
             streamed=stream is not None,
         )
+        self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
         self.compiled = functools.cache(
             functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
         )
@@ -112,9 +123,15 @@ class DeviceDataset:
             self._shared[layout.devices] = self._sent(layout)
         return self._shared[layout.devices]
 
+    @property
+    def packed(self) -> Dataset | Streamed:
+        """The data set as it is sent: examples in memory are rows."""
+        dataset = self.dataset
+        return packing.pack_dataset(dataset) if isinstance(dataset, Dataset) else dataset
+
     def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
         if isinstance(self.dataset, Dataset):
-            return layout.share(self.dataset)
+            return layout.share(self.packed)
         mean, std = layout.share((self.dataset.mean, self.dataset.std))
         return self.dataset._replace(mean=mean, std=std)
 
@@ -137,6 +154,7 @@ def train_networks(
     device_data: DeviceDataset,
     *,
     num_pending: int,
+    networks: int | None = None,
     checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     """Train the networks that the run lacks, and store them.
@@ -147,6 +165,8 @@ def train_networks(
       compiled_training: how they are trained.
       device_data: on what.
       num_pending: networks that the study trains after these, at most; for telling progress.
+      networks: how many are laid out together, those of other shares among them; the
+        requested ones by default.
       checkpoint_seconds: time between checkpoints within a network's training.
 
     Yields:
@@ -156,7 +176,7 @@ def train_networks(
     if not missing:
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = compiled_training.layout(len(requests))
+    layout = compiled_training.training_layout(len(requests) if networks is None else networks)
     num_pending += len(missing)
     steps = {
         request.artifact: run.latest_step(request.artifact, _notes(request)) or request.start_step

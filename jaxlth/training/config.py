@@ -41,8 +41,9 @@ class TrainingConfig:
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
     data_parallel: Annotated[int, ranges.at_least(1)] = settings.not_hashed(1)
     """Devices that share each batch, their gradients averaged; networks train on sets of them."""
-    networks_per_device: Annotated[int, ranges.at_least(1)] = settings.not_hashed(32)
-    """Networks that an accelerator trains side by side, at most; a core trains one."""
+    networks_per_device: Annotated[int | None, ranges.at_least(1)] = settings.not_hashed(None)
+    """Networks that an accelerator trains side by side, at most; a core trains one. By default 32,
+    or one after the other where a table of measurements says that this is faster."""
     synchronized_statistics: bool = True
     """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
     matmul_precision: Precision = "default"

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import masks
-from jaxlth.data import Split
-from jaxlth.models import Model, Network
+from jaxlth.data import Split, packing
+from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.training import losses
 from jaxlth.training.losses import Objective, Outcomes
 
@@ -105,7 +105,7 @@ def disagreement(
 ) -> Disagreement:
     """Return the disagreement of two networks on one batch; see `metric_sums`."""
     objective = classifier.objective
-    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+    inputs = classifier.normalize(packing.unpack(batch.images), *mean_std)
     outputs, other_outputs = (_outputs(classifier, network, mask, inputs) for network in pair)
     gaps = (
         objective.outcomes(outputs, batch.labels).losses
@@ -129,7 +129,7 @@ def batch_stats_sums(
     All examples count: batches must not be filled up.
     """
     masked = masks.apply(network.params, mask)
-    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+    inputs = classifier.normalize(packing.unpack(batch.images), *mean_std)
 
     def after(stats: Any) -> Any:
         return classifier.model.apply(Network(masked, stats), inputs, True)[1]
@@ -153,7 +153,7 @@ def _outcomes(
     mean_std: tuple[Any, Any],
 ) -> Outcomes:
     """Return the outcomes of one batch."""
-    inputs = classifier.normalize(jax.tree.map(jnp.asarray, batch.images), *mean_std)
+    inputs = classifier.normalize(packing.unpack(batch.images), *mean_std)
     outputs = _outputs(classifier, network, mask, inputs)
     return classifier.objective.outcomes(outputs, batch.labels)
 
@@ -195,6 +195,22 @@ def mean_numpy(sums: MetricSums, count: int, *, labels: int = 1) -> Evaluation:
     """Return loss and accuracy over `count` examples, in NumPy; see `mean`."""
     accuracy = None if sums.correct is None else np.float32(sums.correct / (count * labels))
     return Evaluation(np.float32(sums.loss / count), accuracy)  # type: ignore[arg-type]
+
+
+def sum_over_devices(sums: Callable[[Split], S], split: Split) -> S:
+    """Return the sums over a split, of which each device that shares batches sums a part."""
+    axis = BatchAxis()
+    devices, count = axis.devices, split.labels.shape[0]
+    if devices == 1:
+        return sum_over_split(sums, split)
+    end = count // devices * devices
+    parts = []
+    if end:
+        own_part = axis.part(jax.tree.map(lambda a: a[:end], split))
+        parts.append(axis.sum(sum_over_split(sums, own_part)))
+    if end < count:
+        parts.append(sums(jax.tree.map(lambda a: a[end:], split)))
+    return jax.tree.map(lambda *a: sum(a), *parts)
 
 
 def sum_over_split(sums: Callable[[Split], S], split: Split, *, size: int = SCANNED_BATCH) -> S:

@@ -18,6 +18,9 @@ from jaxlth.training.train import Trainer
 
 MULTI_EVAL_COUNT = 64  # evaluations that one call of `multi_eval_loop` makes at most
 
+TILE = 8  # rows that a TPU holds together
+LEAST_BATCH = 256  # examples that each of many networks side by side is evaluated on at once
+
 
 def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
     """Return functions that are one program each.
@@ -37,9 +40,10 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
 
     def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
         def sums(trees: Any, split: Split, mean_std: Any) -> Any:
-            size = max(1, evaluation.SCANNED_BATCH // layout.per_device)
             return evaluation.sum_over_split(
-                lambda batch: batch_sums(trees, batch, mean_std), split, size=size
+                lambda batch: batch_sums(trees, batch, mean_std),
+                split,
+                size=_batch_size(layout.per_device),
             )
 
         return layout.map(sums, (0, None, None))
@@ -54,6 +58,20 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
         train_subset=train_subset,
         make_sums=make_sums,
     )
+
+
+def _batch_size(networks: int) -> int:
+    """Return the examples that so many networks side by side are evaluated on at once.
+
+    The weights of all networks are read for each batch: the fewer batches, the faster. A TPU holds
+    rows in tiles of eight, and would move batches of other sizes to tiles of their own.
+
+    Example:
+      >>> _batch_size(1), _batch_size(3), _batch_size(30)
+      (2000, 664, 256)
+    """
+    size = max(LEAST_BATCH, evaluation.SCANNED_BATCH // networks)
+    return size - size % TILE
 
 
 def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:

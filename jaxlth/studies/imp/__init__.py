@@ -6,24 +6,30 @@ again: asking for more levels, replicates or controls extends a run.
 """
 
 import functools
+from typing import Any
 
-from jaxlth.studies import level_figures
-from jaxlth.studies.imp import report
+from jaxlth.studies import level_tickets
 from jaxlth.studies.imp import run as imp
 from jaxlth.studies.imp.config import SCORES, ImpConfig, network_names
+from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
+
+_report: Any = Lazy("jaxlth.studies.imp.report")
 
 STUDY = Study(
     name="imp",
     help=__doc__,
     Config=ImpConfig,
     prepare=imp.prepare,
+    across_replicates=lambda config: [
+        name for name in ("stop_lost_accuracy", "dilations") if getattr(config, name)
+    ],
     run=imp.imp,
     complete=imp.complete,
     artifacts=lambda config: network_names(config, levels=config.levels),
-    summarize=report.summarize,
-    figures=report.FIGURES,
-    ticket=functools.partial(level_figures.ticket, find=report.find),
+    summarize=_report.summarize,
+    figures=_report.FIGURES,
+    ticket=functools.partial(level_tickets.ticket, find=_report.find),
     named_by=("level", "control"),
     values={"score": SCORES},
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from jaxlth import settings
 from jaxlth.process import code
 from jaxlth.settings import ranges
-from jaxlth.studies import level_artifacts, own_scores, scoring
+from jaxlth.studies import level_artifacts, own_scores, score_names
 from jaxlth.studies.config import (
     LEVELS,
     PERCEPTRONS,
@@ -18,7 +18,7 @@ from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.training import optimizers
 
 AfterPruning = Literal["rewind", "learning-rate", "fine-tune"]
-SCORES = tuple(name for name in scoring.SCORES if name not in scoring.AT_RANDOM)
+SCORES = tuple(name for name in score_names.SCORES if name not in score_names.AT_RANDOM)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,8 @@ class ImpConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        own_scores.check_labels("score", scoring.parts(self.score, single=SCORES), SCORES)
-        sees = [name for name in self.score_names() if name in scoring.SEES_DATA]
+        own_scores.check_labels("score", score_names.parts(self.score, single=SCORES), SCORES)
+        sees = [name for name in self.score_names() if name in score_names.SEES_DATA]
         settings.require(
             not (self.data.streamed and sees),
             f"`score` {self.score} sees examples of each class, which streamed data cannot give.",
@@ -146,7 +146,7 @@ class ImpConfig(StudyConfig):
         """Raise ValueError where a setting is given that nothing reads."""
         super().check_effects()
         settings.effective(self, "control_levels", bool(self.controls), "without `controls`")
-        sees = bool(scoring.batch_readers(self.score_names()))
+        sees = bool(score_names.batch_readers(self.score_names()))
         settings.effective(self, "per_class", sees, f"on the score {self.score}")
 
 

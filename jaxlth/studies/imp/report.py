@@ -16,7 +16,7 @@ from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp import learning, sentences
 from jaxlth.studies.imp.config import ImpConfig
-from jaxlth.studies.imp.run import prune_rule
+from jaxlth.studies.imp.pruning import prune_rule
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, TrainedNetwork, keep_by_level
 from jaxlth.studies.loading import for_reading

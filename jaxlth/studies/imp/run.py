@@ -5,20 +5,17 @@ Each trained network is an artifact of the run's folder, "level_03/ticket/replic
 trained only if the folder lacks it.
 """
 
-import functools
 import pathlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
-import jax
-
-from jaxlth import masks, settings
-from jaxlth.studies import scoring
+from jaxlth import settings
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, network_names
 from jaxlth.studies.imp.dilation import dilate, mean_performance, survivors
+from jaxlth.studies.imp.pruning import prune_rule
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.levels import Levels, Prune, Starts, TrainedNetwork, keep_by_level
+from jaxlth.studies.levels import Levels, Starts, keep_by_level
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import has_artifacts
@@ -41,7 +38,7 @@ def imp(
     levels = Levels(lab, config, keep or keep_by_level(config, lab.dense_mask))
     prune = prune_rule(lab)
     lab.begin(expected_artifacts(config, levels=levels.last))
-    dense = {replicate: levels.dense(replicate) for replicate in range(config.replicates)}
+    dense = {replicate: levels.dense(replicate) for replicate in lab.replicates}
     starts: list[Starts] = [{TICKET: dense}]
     trained = unpruned = yield from levels.train(0, starts[0])
     for level in range(1, levels.last + 1):
@@ -53,51 +50,6 @@ def imp(
             break
     yield from dilate(levels, starts)
     lab.expect(())
-
-
-def prune_rule(lab: Lab) -> Prune:
-    """Return the function that prunes a trained network as the config says."""
-    if lab.config.score != ImpConfig.score:
-        return by_score(lab)
-    select = by_magnitude(lab)
-    return lambda trained, keep: select(trained.network.params, trained.mask, keep)
-
-
-def by_score(lab: Lab) -> Prune:
-    """Return the function that prunes a trained network by the score that the config names."""
-    experiment, config = lab.experiment, lab.config
-    names = scoring.parts(config.score)
-    score = functools.cache(lambda: experiment.score(config.score))  # not built by who reads a run
-    examples = functools.cache(functools.partial(experiment.examples, per_class=config.per_class))
-
-    sees = not {*names}.isdisjoint(scoring.SEES_DATA) or bool(scoring.batch_readers(names))
-
-    def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
-        batch: Any = examples(trained.replicate) if sees else None
-        score_inputs = scoring.ScoreInputs(
-            network=trained.network,
-            initial=lab.init(trained.replicate).params,
-            batch=batch,
-            key=lab.key("score", trained.replicate),
-            mean=experiment.mean,
-        )
-        return scoring.pruned(
-            score(),
-            names,
-            trained.mask,
-            score_inputs,
-            keep=keep,
-            rounds=max(map(scoring.published_rounds, names)),
-            spacing="exponential",
-        )
-
-    return pruned
-
-
-def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
-    """Return the function (params, mask, keep) that prunes the weights of least magnitude."""
-    select = jax.jit(lab.experiment.prunable.by_magnitude)  # once for all levels
-    return lambda *arguments: jax.device_get(select(*arguments))
 
 
 def lost_too_much(lab: Lab, config: ImpConfig, level: int) -> bool:

@@ -6,20 +6,25 @@ Errors on the line between them say whether they share a minimum. What is in the
 already is not computed again: asking for more steps, networks or twins extends a run.
 """
 
-from jaxlth.studies.instability import report
+from typing import Any
+
 from jaxlth.studies.instability import run as instability
 from jaxlth.studies.instability.config import NETWORKS, InstabilityConfig
+from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
+
+_report: Any = Lazy("jaxlth.studies.instability.report")
 
 STUDY = Study(
     name="instability",
     help=__doc__,
     Config=InstabilityConfig,
     prepare=instability.prepare,
+    across_replicates=lambda config: [] if config.search == "all" else ["search"],
     run=instability.instability,
     complete=instability.complete,
     artifacts=instability.units,
-    summarize=report.summarize,
-    figures=report.FIGURES,
+    summarize=_report.summarize,
+    figures=_report.FIGURES,
     values={"networks": NETWORKS},
 )

@@ -48,6 +48,7 @@ class Analysis:
         self._networks = InstabilityNetworks(lab)
         self._experiment = lab.experiment
         self._at_start = functools.lru_cache(maxsize=8)(self._metrics_at_start)
+        self._expected = artifacts.units(self.config, self.config.rewind_steps)
         self._left = self._missing()  # networks and comparisons still to be made, at most
         self._every = compared_every(self.config, self._lab.compiled_training.plan.steps_per_epoch)
         self._line = LineEvaluator(
@@ -117,12 +118,18 @@ class Analysis:
     def _adopt(self, artifact: str, step: int, imp_artifact: str, record: dict[str, Any]) -> None:
         """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
 
-        Nothing comes from a run of other data, or of data that it does not identify.
+        Nothing comes from a run of other data, or of data that it does not identify. Only the first
+        of several processes looks: the others need not see its disk.
         """
+        distributed.on_main(lambda: self._copy_from_imp(artifact, step, imp_artifact, record))
+
+    def _copy_from_imp(
+        self, artifact: str, step: int, imp_artifact: str, record: dict[str, Any]
+    ) -> None:
         imp_config = imp(self.config, step)
         label = run_label(self.config)
         folder = store.folder(self.run.path.parent, imp_config, job="imp", label=label)
-        if self.run.has(artifact) or not distributed.on_main(lambda: store.is_run(folder)):
+        if self.run.has(artifact) or not store.is_run(folder):
             return
         try:
             adopted = self._read(folder, imp_config, imp_artifact)
@@ -150,8 +157,8 @@ class Analysis:
         record.pop("dilation", None)
         return trees, record
 
-    def _replicates(self) -> range:
-        return range(self.config.replicates)
+    def _replicates(self) -> tuple[int, ...]:
+        return self._lab.replicates
 
     def _diverged_before(self, spec: NetworkSpec, replicate: int) -> bool:
         return diverged_before(self.run, self.config, spec, replicate)
@@ -171,14 +178,12 @@ class Analysis:
             (again, short),
             ([a for a in requests if a not in again], self._lab.compiled_training),
         ):
-            num_pending = self._left - sum(not self.run.has(request.artifact) for request in some)
-            yield from self._lab.train(some, compiled_training, pending=max(num_pending, 0))
+            yield from self._lab.train(some, compiled_training, pending=self._expected)
         self._left = self._missing()
 
     def _missing(self) -> int:
         """Return how many networks and comparisons the run lacks."""
-        expected = artifacts.units(self.config, self.config.rewind_steps)
-        return sum(not self.run.has(artifact) for artifact in expected)
+        return sum(not self.run.has(artifact) for artifact in self._expected)
 
     def _compared_at(self, start_step: int) -> list[int]:
         """Return the steps of training after which twins are compared, the end aside."""

@@ -9,7 +9,7 @@ import tyro
 
 from jaxlth import settings
 from jaxlth.settings import ranges
-from jaxlth.studies import own_scores, scoring
+from jaxlth.studies import own_scores, score_names, scoring
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp.config import ImpConfig
@@ -19,7 +19,7 @@ Search = Literal["all", "first", "bisection"]
 
 DENSE, REMAINING = "dense", "remaining"
 OF_IMP = (TICKET, *CONTROLS)
-PRUNED_AT_STEP = tuple(name for name in scoring.AT_A_STEP if name not in OF_IMP)
+PRUNED_AT_STEP = tuple(name for name in score_names.AT_A_STEP if name not in OF_IMP)
 NETWORKS = (DENSE, *OF_IMP, *PRUNED_AT_STEP)
 INSTABILITY_LEVELS = dataclasses.replace(LEVELS, least=1)
 TWINS = ranges.at_least(2, most=1000, why="all pairs of them are compared")
@@ -40,7 +40,7 @@ class NetworkSpec(NamedTuple):
     density: float | None = None  # of what is pruned by a score
 
     def __str__(self) -> str:
-        return "/".join([f"step_{self.step}", *self._size(), scoring.label(self.network)])
+        return "/".join([f"step_{self.step}", *self._size(), score_names.label(self.network)])
 
     def _size(self) -> Iterable[str]:
         if self.level is not None:
@@ -132,7 +132,7 @@ class InstabilityConfig(StudyConfig):
             not (self.data.streamed and self.estimate_statistics),
             "`estimate_statistics` needs data in memory; streamed data cannot give the examples.",
         )
-        sees = [name for name in self.networks if name in scoring.SEES_DATA]
+        sees = [name for name in self.networks if name in score_names.SEES_DATA]
         settings.require(
             not (self.data.streamed and sees),
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
@@ -146,7 +146,7 @@ class InstabilityConfig(StudyConfig):
         for names, condition in (
             (("prune_fraction", "one_shot"), of_imp),
             (("scope", "exclude"), of_imp or scored),
-            (("per_class",), bool(scoring.batch_readers(networks))),
+            (("per_class",), bool(score_names.batch_readers(networks))),
         ):
             for name in names:
                 settings.effective(self, name, condition, where)

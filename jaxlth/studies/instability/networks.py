@@ -8,9 +8,9 @@ import jax
 from jaxlth import keys, masks, settings, training
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.studies import controls, scoring
+from jaxlth.studies import controls, score_names, scoring
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.imp.run import by_magnitude
+from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability.config import (
     DENSE,
@@ -128,7 +128,7 @@ class InstabilityNetworks:
         """Return what a score keeps of the state of a step."""
         keep: KeepCount = self._experiment.prunable.keeping(spec.density or 1.0)
         batch: Any = None
-        if spec.network in scoring.SEES_DATA or scoring.batch_readers([spec.network]):
+        if spec.network in score_names.SEES_DATA or score_names.batch_readers([spec.network]):
             batch = self._examples(replicate)
         score_inputs = scoring.ScoreInputs(
             network=state,
@@ -143,7 +143,7 @@ class InstabilityNetworks:
             self._dense,
             score_inputs,
             keep=keep,
-            rounds=self.config.rounds or scoring.published_rounds(spec.network),
+            rounds=self.config.rounds or score_names.published_rounds(spec.network),
             spacing="exponential",
         )
 
@@ -159,9 +159,9 @@ def check(experiment: LoadedExperiment) -> None:
     keep_by_level(imp(config, 0), spec.dense)
     for density in config.densities:
         spec.check_pruned(density)
-    for network in set(config.networks) & set(scoring.AT_A_STEP) - set(OF_IMP):
+    for network in set(config.networks) & set(score_names.AT_A_STEP) - set(OF_IMP):
         experiment.score(network)  # which says what it needs
-    if set(config.networks) & set(scoring.SEES_DATA):
+    if set(config.networks) & set(score_names.SEES_DATA):
         experiment.examples(0, per_class=config.per_class)
     settings.require(
         not config.estimate_statistics or bool(jax.tree.leaves(spec.like.stats)),
@@ -201,7 +201,7 @@ def record_of(kind: str, spec: NetworkSpec, replicate: int) -> dict[str, Any]:
         "kind": kind,
         "replicate": replicate,
         "level": pruned if spec.level is None else spec.level,
-        "control": scoring.label(spec.network),
+        "control": score_names.label(spec.network),
         "step_k": spec.step,
         "asked_density": spec.density,
     }

@@ -4,8 +4,10 @@ Combines each score with each schedule, control, initial weights, step and densi
 the run's folder already is not computed again: asking for more of them extends a run.
 """
 
-from jaxlth.studies import methods
-from jaxlth.studies.prune_early import artifacts, report
+from typing import Any
+
+from jaxlth.studies.lazy import Lazy
+from jaxlth.studies.prune_early import artifacts
 from jaxlth.studies.prune_early import run as prune_early
 from jaxlth.studies.prune_early.config import (
     ALL_SCORES,
@@ -17,18 +19,22 @@ from jaxlth.studies.prune_early.config import (
 )
 from jaxlth.studies.study import Study
 
+_report: Any = Lazy("jaxlth.studies.prune_early.report")
+_methods: Any = Lazy("jaxlth.studies.methods")
+
 STUDY = Study(
     name="prune-early",
     help=__doc__,
     Config=PruneEarlyConfig,
     prepare=prune_early.prepare,
+    across_replicates=prune_early.across_replicates,
     run=prune_early.prune_early,
     artifacts=artifacts.networks,
-    summarize=methods.summarize,
-    figures=report.FIGURES,
-    ticket=report.ticket,
+    summarize=_methods.summarize,
+    figures=_report.FIGURES,
+    ticket=_report.ticket,
     named_by=("density", "method"),
-    baseline=methods.baseline,
+    baseline=_methods.baseline,
     values={
         "score": ALL_SCORES,
         "schedule": SCHEDULES,

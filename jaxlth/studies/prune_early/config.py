@@ -8,13 +8,14 @@ import tyro
 
 from jaxlth import settings
 from jaxlth.settings import ranges
-from jaxlth.studies import own_scores, scoring
+from jaxlth.studies import own_scores, score_names, scoring
 from jaxlth.studies.config import Scope, StudyConfig, check_network_count
 from jaxlth.studies.prune_early.initial import WEIGHTS
 from jaxlth.studies.prune_early.meta import NAMES as LEARNED
-from jaxlth.studies.scoring import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA, Spacing
+from jaxlth.studies.score_names import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA
+from jaxlth.studies.scoring import Spacing
 
-ALL_SCORES = (*scoring.SCORES, *LEARNED)
+ALL_SCORES = (*score_names.SCORES, *LEARNED)
 SCHEDULES = (
     "before-once",
     "before-rounds",
@@ -57,7 +58,7 @@ class Method(NamedTuple):
         changed = "" if self.control == "none" else f"-{self.control}"
         on = "" if self.weights == "standard" else f"-on-{self.weights}"
         at = f"-at-{self.step}" if self.step else ""
-        return f"{scoring.label(self.score)}-{self.schedule}{changed}{on}{at}"
+        return f"{score_names.label(self.score)}-{self.schedule}{changed}{on}{at}"
 
     @property
     def stream(self) -> str:
@@ -210,7 +211,7 @@ class PruneEarlyConfig(StudyConfig):
         schedules = {*self.schedules, *self.references}
         scored = {part for score in self.scores for part in score_parts(score)}
         learned = not scored.isdisjoint(LEARNED)
-        seeing = learned or not {*scored, *self.weights}.isdisjoint(scoring.OF_EXAMPLES)
+        seeing = learned or not {*scored, *self.weights}.isdisjoint(score_names.OF_EXAMPLES)
         at_once = f"on the schedules {settings.in_a_row(sorted(schedules))}"
         unseen = f"on the scores {settings.in_a_row(self.scores)}"
         by_layer = scored <= set(AT_RANDOM) and not self.references
@@ -218,7 +219,7 @@ class PruneEarlyConfig(StudyConfig):
             (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
             (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
             (("rewind_steps",), schedules != {"after"}, at_once),
-            (("per_class",), seeing or bool(scoring.batch_readers(scored)), unseen),
+            (("per_class",), seeing or bool(score_names.batch_readers(scored)), unseen),
             (("chunk",), seeing, unseen),
             (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
             (("scope",), not by_layer, unseen),
@@ -228,8 +229,8 @@ class PruneEarlyConfig(StudyConfig):
 
 
 def score_parts(score: str) -> tuple[str, ...]:
-    """Return the one or two scores that a name stands for; see `scoring.parts`."""
-    return scoring.parts(score, single=ALL_SCORES)
+    """Return the one or two scores that a name stands for; see `score_names.parts`."""
+    return score_names.parts(score, single=ALL_SCORES)
 
 
 def all_methods(config: PruneEarlyConfig) -> list[Method]:

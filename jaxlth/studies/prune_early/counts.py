@@ -1,7 +1,7 @@
 """How many weights the networks of a run keep, and whether what is asked for can be."""
 
 from jaxlth import masks, prune, settings
-from jaxlth.studies import own_scores, scoring
+from jaxlth.studies import own_scores, score_names, scoring
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import meta
@@ -52,7 +52,7 @@ class Kept:
 
     def _seeing(self) -> set[str]:
         """Return the library's scores asked for that see examples of each class."""
-        return (self._scores() | set(self.config.weights)) & {*scoring.SEES_DATA, *LEARNED}
+        return (self._scores() | set(self.config.weights)) & {*score_names.SEES_DATA, *LEARNED}
 
     def _scores(self) -> set[str]:
         return {part for each in all_methods(self.config) for part in score_parts(each.score)}
@@ -60,7 +60,7 @@ class Kept:
     def keep(self, density: float, method: Method) -> KeepCount:
         """Return what a ticket of a density keeps; see `PrunableModel.keeping`."""
         keep = self._experiment.prunable.keeping(density)
-        if method.score in scoring.AT_RANDOM:
+        if method.score in score_names.AT_RANDOM:
             kept = round(density * masks.size(self._dense))
             return scoring.counts(method.score, self._dense, keep=kept)
         return keep

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import scoring
+from jaxlth.studies import score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -34,6 +34,7 @@ class EarlyNetworks:
     def __init__(self, lab: Lab) -> None:
         self.config: PruneEarlyConfig = lab.config
         self.run = lab.run
+        self.replicates = lab.replicates
         self._lab = lab
         self._experiment = lab.experiment
         self._dense = lab.dense_mask
@@ -286,7 +287,7 @@ def _record(replicate: int, level: int, control: str, method: Method) -> dict[st
         "replicate": replicate,
         "level": level,
         "control": control,
-        "score": scoring.label(method.score),
+        "score": score_names.label(method.score),
         "schedule": method.schedule,
         "ablation": method.control,
         "weights": method.weights,

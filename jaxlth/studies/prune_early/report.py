@@ -12,7 +12,7 @@ from jaxlth.plots import mask_plots
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.store import Run, StoreError
-from jaxlth.studies import method_figures, methods, scoring
+from jaxlth.studies import method_figures, methods, score_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, for_reading
 from jaxlth.studies.parts import NONE, Parts
@@ -60,7 +60,7 @@ def _experiment(run: Run, method: Method, parts: Parts) -> LoadedExperiment:
       DataError: the data are needed and missing or damaged.
     """
     config, images = read_config(run, PruneEarlyConfig)
-    if method.weights not in scoring.SEES_DATA:
+    if method.weights not in score_names.SEES_DATA:
         return for_reading(config, parts, **images)
     try:
         experiment = prepare(config, parts)

@@ -6,24 +6,29 @@ run's folder already is not computed again: asking for more replicates extends a
 """
 
 import functools
+from typing import Any
 
-from jaxlth.studies import level_figures
-from jaxlth.studies.separation import config, report
+from jaxlth.studies import level_tickets
+from jaxlth.studies.lazy import Lazy
+from jaxlth.studies.separation import config
 from jaxlth.studies.separation import run as separation
 from jaxlth.studies.separation.config import SCORES, SeparationConfig
-from jaxlth.studies.separation.reading import find
 from jaxlth.studies.study import Study
+
+_report: Any = Lazy("jaxlth.studies.separation.report")
+_reading: Any = Lazy("jaxlth.studies.separation.reading")
 
 STUDY = Study(
     name="separation",
     help=__doc__,
     Config=SeparationConfig,
     prepare=separation.prepare,
+    across_replicates=lambda config: (),
     run=separation.separation,
     artifacts=config.units,
-    summarize=report.summarize,
-    figures=report.FIGURES,
-    ticket=functools.partial(level_figures.ticket, find=find),
+    summarize=_report.summarize,
+    figures=_report.FIGURES,
+    ticket=functools.partial(level_tickets.ticket, find=_reading.find),
     named_by=("level", "control"),
     values={"score": SCORES},
     tolerance=False,

@@ -7,14 +7,14 @@ from jaxlth import settings
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
-from jaxlth.studies import own_scores, scoring
+from jaxlth.studies import own_scores, score_names
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig
 from jaxlth.studies.imp.config import AfterPruning, ImpConfig, network_names
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Coverage = Literal["total", "input", "output"]
 Stop = Literal["degraded", "separated", "never"]
-SCORES = ("magnitude", "random", "synflow", *scoring.BEFORE_AND_AFTER)  # that see no examples
+SCORES = ("magnitude", "random", "synflow", *score_names.BEFORE_AND_AFTER)  # that see no examples
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxlth import masks, prune, settings, trees
-from jaxlth.studies import scoring
-from jaxlth.studies.imp.run import by_magnitude
+from jaxlth.studies import score_names, scoring
+from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork, keep_by_level
 from jaxlth.studies.separation.config import SeparationConfig, imp
@@ -44,7 +44,7 @@ def prune_rule(lab: Lab, config: SeparationConfig, measurement: Measurement) -> 
             mask,
             given,
             keep=keep,
-            rounds=scoring.published_rounds(config.score),
+            rounds=score_names.published_rounds(config.score),
             spacing="exponential",
         )
 

@@ -7,21 +7,27 @@ of others. What is in the run's folder already is not computed again: asking for
 replicates extends a run.
 """
 
+from typing import Any
+
+from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
-from jaxlth.studies.threshold_masks import artifacts, report
+from jaxlth.studies.threshold_masks import artifacts
 from jaxlth.studies.threshold_masks import run as threshold_masks
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
+
+_report: Any = Lazy("jaxlth.studies.threshold_masks.report")
 
 STUDY = Study(
     name="threshold-masks",
     help=__doc__,
     Config=ThresholdMasksConfig,
     prepare=threshold_masks.prepare,
+    across_replicates=lambda config: (),
     run=threshold_masks.threshold_masks,
     complete=threshold_masks.complete,
     artifacts=artifacts.units,
-    summarize=report.summarize,
-    figures=report.FIGURES,
-    ticket=report.ticket,
+    summarize=_report.summarize,
+    figures=_report.FIGURES,
+    ticket=_report.ticket,
     tolerance=False,
 )

@@ -7,23 +7,29 @@ What is in the run's folder already is not computed again: asking for more densi
 or replicates extends a run.
 """
 
-from jaxlth.studies import methods
+from typing import Any
+
+from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
-from jaxlth.studies.train_supermasks import config, report
+from jaxlth.studies.train_supermasks import config
 from jaxlth.studies.train_supermasks import run as train_supermasks
 from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
+
+_report: Any = Lazy("jaxlth.studies.train_supermasks.report")
+_methods: Any = Lazy("jaxlth.studies.methods")
 
 STUDY = Study(
     name="train-supermasks",
     help=__doc__,
     Config=TrainSupermasksConfig,
     prepare=train_supermasks.prepare,
+    across_replicates=lambda config: (),
     run=train_supermasks.train_supermasks,
     complete=train_supermasks.complete,
     artifacts=config.units,
-    summarize=methods.summarize,
-    figures=report.FIGURES,
-    ticket=report.ticket,
+    summarize=_methods.summarize,
+    figures=_report.FIGURES,
+    ticket=_report.ticket,
     named_by=("density", "method"),
-    baseline=methods.baseline,
+    baseline=_methods.baseline,
 )

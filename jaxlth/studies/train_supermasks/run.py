@@ -72,12 +72,12 @@ def _finetuned(experiment: LoadedExperiment) -> LoadedExperiment:
 def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progress, None, None]:
     """Train masks, and the weights that they keep if asked to."""
     lab.begin(units(config))
-    replicates = range(config.replicates)
+    replicates = lab.replicates
     for wanted, rule in rules(config):
         within = _wrapped(lab.experiment, rule)
         requests = [_request_mask(within, wanted, rule, replicate) for replicate in replicates]
         training = within.compile_training(change=functools.partial(supermasks.optimizer, rule))
-        yield from lab.train(requests, training, pending=lambda: units(config))
+        yield from lab.train(requests, training, pending=units(config))
     if config.finetune:
         again = _finetuned(lab.experiment)
         requests = [
@@ -86,7 +86,7 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
             for replicate in replicates
             if not _mask_diverged(lab.run, wanted, replicate)
         ]
-        yield from lab.train(requests, again.compile_training(), pending=lambda: units(config))
+        yield from lab.train(requests, again.compile_training(), pending=units(config))
     lab.expect(())
 
 

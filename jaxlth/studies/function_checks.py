@@ -1,4 +1,4 @@
-"""Whether an augmentation of a user's own can be a part of the training step."""
+"""Checks that functions of a user's own can take what they are given."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,12 +6,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlth import keys, settings, trees
+from jaxlth import data, keys, settings, trees
+from jaxlth.data import Dataset, Streamed
+from jaxlth.models import Model, Network
 from jaxlth.process import code
+from jaxlth.training import labels as label_values
+from jaxlth.training import losses
+from jaxlth.training.losses import Objective
 from jaxlth.trees import programs
 
 
-def check(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
+def check_augment(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
     """Raise ValueError unless a function makes inputs of inputs, by its key alone.
 
     It is traced twice, and nothing is computed.
@@ -35,6 +40,37 @@ def check(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
         "`augment` must keep no state in Python, and draw random numbers from its key alone: two "
         "calls of it differ.",
     )
+
+
+def check_objective(
+    objective: Objective,
+    model: Model,
+    like: Network,
+    example: Any,
+    dataset: Dataset | Streamed,
+) -> None:
+    """Raise ValueError unless loss and error can take the outputs of a network, and the labels.
+
+    Args:
+      objective: the loss and the error.
+      model: the network's.
+      like: shapes of the network.
+      example: shape of an input, a tree.
+      dataset: whose labels they are.
+    """
+    inputs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), example)
+
+    def evaluate(network: Network, inputs: Any) -> Any:
+        return model.apply(network, inputs, False)[0]
+
+    outputs = jax.eval_shape(evaluate, like, inputs)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        labels = getattr(split, "labels", None)
+        if labels is not None and len(labels):
+            dtype = data.label_type(labels.dtype)
+            pair = jax.ShapeDtypeStruct((2, *labels.shape[1:]), dtype)
+            losses.check(objective, outputs, pair)
+            label_values.check(objective, labels, outputs)
 
 
 def _traced(augment: Callable[..., Any], like: Any) -> tuple[Any, Any]:

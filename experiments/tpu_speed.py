@@ -1,0 +1,158 @@
+"""Speed of studies on TPUs, as the TPU's own compiler estimates it, without a TPU.
+
+Claim: a training step of ResNet-20 on CIFAR-10 takes at most 1.5 ms on a chip of a v5e.
+
+    pip install 'jaxlth[tpu]'              # for its compiler: no TPU is needed
+    python experiments/tpu_speed.py        # an hour on two cores; rows are printed one by one
+
+A row is a benchmark on a slice. The program that a job would run there is compiled; the compiler's
+cycles of a step and of an evaluation, times their numbers, give the hours of the benchmark's whole
+study. Nothing runs: ratios between large fusions hold to about 30 %, copies and small loops to a
+factor of 2 to 5, and what has no estimate (sorts, exchange between chips) counts for nothing.
+"""
+
+import dataclasses
+import functools
+import math
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import tpu_programs
+from tpu_programs import SLICES
+
+from jaxlth import cli
+from jaxlth.data import Split
+from jaxlth.studies.imp.benchmarks import BENCHMARKS
+from jaxlth.studies.imp.config import kinds_at
+from jaxlth.training import fit
+
+COLUMNS = ("benchmark", "slice", "networks", "on each device", "compile s", "cycles of a step")
+COLUMNS += ("ms a network", "% of peak", "MiB", "calls a level", "hours", "chip-hours")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one device does in a step and an evaluation of its networks, as the compiler says."""
+
+    seconds: float  # of compilation
+    step: int  # cycles
+    evaluation: int  # cycles
+    memory: int  # bytes
+
+
+def main(
+    benchmarks: tuple[str, ...] = (
+        "mnist_lenet_300_100",
+        "cifar_conv2",
+        "cifar_conv4",
+        "cifar_conv6",
+        "cifar_resnet20",
+        "cifar_vgg16",
+    ),
+    slices: tuple[str, ...] = tuple(SLICES),
+    networks: tuple[int, ...] = (),
+    levels: int | None = None,
+    networks_per_device: int | None = None,
+) -> int:
+    """Compile and print.
+
+    Args:
+      benchmarks: names in `jaxlth.studies.imp.benchmarks`, of data that memory holds.
+      slices: of TPUs.
+      networks: how many train; those of the benchmark by default.
+      levels: of pruning; those of the benchmark by default.
+      networks_per_device: networks side by side on a device, at most; as jobs train by default.
+    """
+    if not tpu_programs.is_installed():
+        raise ValueError("This needs the TPU's compiler: pip install 'jaxlth[tpu]'.")
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for benchmark in benchmarks:
+        for name in slices:
+            for count in networks or (BENCHMARKS[benchmark].replicates,):
+                row = cells(benchmark, name, count, levels, networks_per_device)
+                print(f"| {' | '.join(row)} |", flush=True)
+    return 0
+
+
+def cells(
+    benchmark: str, name: str, count: int, levels: int | None, networks_per_device: int | None
+) -> list[str]:
+    """Return the cells of a row."""
+    config, on = BENCHMARKS[benchmark], tpu_programs.devices(name)
+    levels = config.levels if levels is None else levels
+    loaded = tpu_programs.experiment(side_by_side(config, networks_per_device))
+    layout = loaded.compile_training().layout(count, devices=on)
+    cost = compiled(benchmark, SLICES[name].chip, layout.per_device)
+    plan, hertz = loaded.plan(1.0), SLICES[name].hertz
+    seconds = (plan.steps * cost.step + len(plan.evaluations) * cost.evaluation) / hertz
+    groups = math.ceil(count / layout.size)
+    trainings = sum(len(kinds_at(level, config)) for level in range(levels + 1))
+    hours = seconds * groups * trainings / 3600
+    flops = step_flops(benchmark) * layout.per_device
+    of_peak = flops / (cost.step / hertz) / SLICES[name].flops
+    calls = groups * (seconds / fit.CHUNK_SECONDS + 2 * len(plan.evaluations))
+    return [
+        benchmark,
+        name,
+        f"{count}",
+        f"{layout.per_device}",
+        f"{cost.seconds:.0f}",
+        f"{cost.step:,}",
+        f"{1000 * cost.step / hertz / layout.per_device:.3f}",
+        f"{100 * of_peak:.1f}",
+        f"{cost.memory / 2**20:.0f}",
+        f"{calls:.0f}",
+        f"{hours:.2f}",
+        f"{hours * SLICES[name].devices:.2f}",
+    ]
+
+
+def side_by_side(config: Any, networks_per_device: int | None) -> Any:
+    """Return a config with so many networks on a device, at most; as it is if None."""
+    if networks_per_device is None:
+        return config
+    training = dataclasses.replace(config.training, networks_per_device=networks_per_device)
+    return dataclasses.replace(config, training=training)
+
+
+@functools.cache
+def compiled(benchmark: str, chip: str, per_device: int) -> Cost:
+    """Return the cost of so many networks on one device, which is that on each of several."""
+    name = next(name for name, each in SLICES.items() if each.chip == chip)
+    loaded = tpu_programs.experiment(side_by_side(BENCHMARKS[benchmark], per_device))
+    on = tpu_programs.devices(name)[:1]
+    programs = tpu_programs.Programs(loaded, loaded.compile_training(), per_device, on)
+    clock = time.perf_counter()
+    training = programs.advance()
+    seconds = time.perf_counter() - clock
+    text, memory = tpu_programs.text_of(training), training.memory_analysis()
+    return Cost(
+        seconds=seconds,
+        step=text.cycles(text.steps()),
+        evaluation=tpu_programs.text_of(programs.measure()).cycles(),
+        memory=memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+    )
+
+
+@functools.cache
+def step_flops(benchmark: str) -> float:
+    """Return the floating-point operations of a step of one network, before any compiler."""
+    loaded = tpu_programs.experiment(BENCHMARKS[benchmark])
+    trainer, network = loaded.compile_training().trainer, loaded.prunable.like
+    mask, size = loaded.prunable.dense, trainer.batch_size
+    images = jax.ShapeDtypeStruct((size, *loaded.info.shape), np.uint8)
+    batch = Split(images, jax.ShapeDtypeStruct((size,), np.int32))  # type: ignore[arg-type]
+    state = jax.eval_shape(trainer.start, network, mask)
+    level = jax.ShapeDtypeStruct(loaded.info.shape[-1:], np.float32)
+    key, step = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct((), np.int32)
+    lowered = jax.jit(trainer.update).lower(state, mask, batch, (level, level), key, step)
+    return lowered.cost_analysis()["flops"]
+
+
+if __name__ == "__main__":
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

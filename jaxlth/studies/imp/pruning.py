@@ -1,0 +1,57 @@
+"""How iterative magnitude pruning prunes a trained network: by magnitude, or by another score."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxlth import masks
+from jaxlth.studies import score_names, scoring
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import Prune, TrainedNetwork
+
+
+def prune_rule(lab: Lab) -> Prune:
+    """Return the function that prunes a trained network as the config says."""
+    if lab.config.score != ImpConfig.score:
+        return by_score(lab)
+    select = by_magnitude(lab)
+    return lambda trained, keep: select(trained.network.params, trained.mask, keep)
+
+
+def by_score(lab: Lab) -> Prune:
+    """Return the function that prunes a trained network by the score that the config names."""
+    experiment, config = lab.experiment, lab.config
+    names = score_names.parts(config.score)
+    score = functools.cache(lambda: experiment.score(config.score))  # not built by who reads a run
+    examples = functools.cache(functools.partial(experiment.examples, per_class=config.per_class))
+    sees = not {*names}.isdisjoint(score_names.SEES_DATA) or bool(score_names.batch_readers(names))
+
+    def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
+        batch: Any = examples(trained.replicate) if sees else None
+        score_inputs = scoring.ScoreInputs(
+            network=trained.network,
+            initial=lab.init(trained.replicate).params,
+            batch=batch,
+            key=lab.key("score", trained.replicate),
+            mean=experiment.mean,
+        )
+        return scoring.pruned(
+            score(),
+            names,
+            trained.mask,
+            score_inputs,
+            keep=keep,
+            rounds=max(map(score_names.published_rounds, names)),
+            spacing="exponential",
+        )
+
+    return pruned
+
+
+def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
+    """Return the function (params, mask, keep) that prunes the weights of least magnitude."""
+    select = jax.jit(lab.experiment.prunable.by_magnitude)  # once for all levels
+    return lambda *arguments: jax.device_get(select(*arguments))
