@@ -163,10 +163,11 @@ def _measured(
 
 
 def _without_lines(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Copy runs less what is computed on lines, unless that was done before."""
-    if not target.exists():
-        left_out = shutil.ignore_patterns("pair_*", "mean_of_*", "prune-early-*")
-        shutil.copytree(source, target, ignore=left_out)
+    """Copy runs of twins less what is computed on lines, unless that was done before."""
+    for run in source.glob("instability-*"):
+        if not (target / run.name).exists():
+            left_out = shutil.ignore_patterns("pair_*", "mean_of_*")
+            shutil.copytree(run, target / run.name, ignore=left_out)
 
 
 def _row(network: str, variant: str, runs: dict[str, dict[str, Any]]) -> dict[str, str]:

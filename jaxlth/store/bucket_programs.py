@@ -25,7 +25,7 @@ class BucketPrograms:
         """Look at nothing yet."""
         self._out = out
         self._kept = programs.kept() if bucket.is_remote(out) else None
-        self._known: set[str] = set()  # names that need not be copied
+        self._copied: set[str] = set()  # names that need not be copied
 
     def fetch(self) -> None:
         """Copy the programs that this process lacks, before it compiles any."""
@@ -33,9 +33,9 @@ class BucketPrograms:
             _, folder = self._kept
             with contextlib.suppress(StoreError):
                 place = bucket.below(bucket.connect(self._out), f"{FOLDER}/{programs.kind()}")
-                self._known = set(bucket.listing(place))
+                self._copied = set(bucket.listing(place))
                 # A copy that is cut off stays in the folder of this process: `programs.share`.
-                bucket.get(place, folder, self._known - set(os.listdir(folder)))
+                bucket.get(place, folder, self._copied - set(os.listdir(folder)))
 
     def push(self) -> None:
         """Copy what this process has compiled, as far as there is room."""
@@ -44,8 +44,8 @@ class BucketPrograms:
         store, folder = self._kept
         programs.share(store, folder)
         new = {path.name: path.stat().st_size for path in store.iterdir() if path.is_file()}
-        new = {name: size for name, size in new.items() if name not in self._known}
-        self._known |= new.keys()
+        new = {name: size for name, size in new.items() if name not in self._copied}
+        self._copied |= new.keys()
         if new:
             with contextlib.suppress(StoreError):
                 place = bucket.below(bucket.connect(self._out), FOLDER)
