@@ -98,6 +98,7 @@ def main(
     num_train_examples: int | None = None,
     networks: tuple[str, ...] = ("lenet-300-100", "conv-2", "resnet-20"),
     variants: tuple[str, ...] = tuple(VARIANTS),
+    scores: tuple[str, ...] = SCORES,
     steps: int = 200,
     split_step: int = 20,
     replicates: int = 3,
@@ -111,6 +112,7 @@ def main(
       num_train_examples: examples of it that are trained on; all if not given.
       networks: which networks.
       variants: how products are taken, besides "highest".
+      scores: whose masks are compared.
       steps: length of training.
       split_step: step from which twins differ.
       replicates: of each.
@@ -120,10 +122,10 @@ def main(
     rows = []
     for network in networks:
         runs = {
-            name: _measured(network, name, config, steps, split_step, replicates, out)
+            name: _measured(network, name, config, scores, steps, split_step, replicates, out)
             for name in dict.fromkeys([HIGHEST, *variants])
         }
-        rows += [_row(network, name, runs) for name in runs]
+        rows += [_row(network, name, scores, runs) for name in runs]
     print(f"| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")
     for row in rows:
         print(f"| {' | '.join(row.values())} |")
@@ -134,6 +136,7 @@ def _measured(
     network: str,
     variant: str,
     data: DataConfig,
+    scores: tuple[str, ...],
     steps: int,
     split_step: int,
     replicates: int,
@@ -144,7 +147,7 @@ def _measured(
     model = ModelConfig(name=network, dtype=dtype)
     experiment = studies.Experiment(model=model, data=data, steps=steps, batch_size=50)
     twins = {"rewind_steps": (split_step,), "twins": 2, "replicates": replicates}
-    scores = {"scores": SCORES, "densities": (DENSITY,), "controls": ()}
+    pruned = {"scores": scores, "densities": (DENSITY,), "controls": ()}
     short = studies.Experiment(model=model, data=data, steps=1, batch_size=50)
     folder = pathlib.Path(out, variant)
     with rounded_factors(bits):
@@ -152,7 +155,7 @@ def _measured(
         result: dict[str, Any] = {
             "twins": studies.instability(experiment, out=str(folder), **twins, **kept),
             "scores": studies.prune_early(
-                short, out=str(folder), replicates=replicates, **scores, **kept
+                short, out=str(folder), replicates=replicates, **pruned, **kept
             ),
         }
         if dtype == "float32":
@@ -170,7 +173,9 @@ def _without_lines(source: pathlib.Path, target: pathlib.Path) -> None:
             shutil.copytree(run, target / run.name, ignore=left_out)
 
 
-def _row(network: str, variant: str, runs: dict[str, dict[str, Any]]) -> dict[str, str]:
+def _row(
+    network: str, variant: str, scores: tuple[str, ...], runs: dict[str, dict[str, Any]]
+) -> dict[str, str]:
     """Return a row of the table."""
     run = runs[variant]
     table = run["twins"].table()
@@ -183,7 +188,7 @@ def _row(network: str, variant: str, runs: dict[str, dict[str, Any]]) -> dict[st
         "barrier": _spread(pairs["test_instability"]),
         "on the line alone": _line(run, runs),
     }
-    for score in SCORES:
+    for score in scores:
         same = [_same(run["scores"], runs[HIGHEST]["scores"], score, r) for r in range(len(pairs))]
         row[f"mask by {score}"] = f"{np.mean(same):.3f}"
     return row
