@@ -1,10 +1,7 @@
-"""`experiments/precision.py`: factors are rounded where it says so, and the table is whole."""
+"""`experiments/precision.py`: factors are rounded where it says so."""
 
 import importlib.util
 import pathlib
-import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -59,20 +56,3 @@ def test_factors_of_convolutions_are_rounded(precision):
     with precision.rounded_factors(7):
         assert jax.jit(convolved)(image, np.ones((1, 1, 1, 1), np.float32)).item() == 1.0
     assert jax.jit(convolved)(image, np.ones((1, 1, 1, 1), np.float32)).item() == 1 + 2**-9
-
-
-@pytest.mark.slow
-def test_the_table_has_a_row_for_each_variant(tmp_path):
-    words = "--networks lenet-300-100 --variants highest --scores snip --steps 4 --split-step 1"
-    words = [*words.split(), "--replicates", "1"]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", SCRIPT, *words, "--out", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    header, _, *rows = done.stdout.splitlines()
-    assert [row.split(" | ")[1] for row in rows] == ["highest"]
-    assert all(re.fullmatch(r"\| .* \|", row) for row in [header, *rows])
-    assert rows[0].endswith("| 0.00 | 1.000 |")
