@@ -31,7 +31,7 @@ class BucketPrograms:
         """Copy the programs that this process lacks, before it compiles any."""
         if self._kept is not None:
             _, folder = self._kept
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreError, OSError):
                 place = bucket.below(bucket.connect(self._out), f"{FOLDER}/{programs.kind()}")
                 self._copied = set(bucket.listing(place))
                 # A copy that is cut off stays in the folder of this process: `programs.share`.
@@ -43,11 +43,11 @@ class BucketPrograms:
             return
         store, folder = self._kept
         programs.share(store, folder)
-        new = {path.name: path.stat().st_size for path in store.iterdir() if path.is_file()}
-        new = {name: size for name, size in new.items() if name not in self._copied}
-        self._copied |= new.keys()
-        if new:
-            with contextlib.suppress(StoreError):
+        with contextlib.suppress(StoreError, OSError):
+            sizes = {path.name: path.stat().st_size for path in store.iterdir() if path.is_file()}
+            new = {name: size for name, size in sizes.items() if name not in self._copied}
+            self._copied |= new.keys()
+            if new:
                 place = bucket.below(bucket.connect(self._out), FOLDER)
                 names = _fitting(new, _room(place))
                 bucket.put(bucket.below(place, programs.kind()), store, names)

@@ -256,9 +256,9 @@ def _other_bits(old: Any, new: Mapping[str, Any]) -> list[str]:
       >>> _other_bits(old, {"device": "tpu: TPU v4", "versions": {"jax": "0.10.2"}})
       ['jax 0.10.1, not 0.10.2']
     """
-    if not isinstance(old, Mapping):
+    if not isinstance(old, Mapping) or not isinstance(old.get("versions"), Mapping):
         return []
-    pairs = [(name, old.get("versions", {}).get(name), new["versions"].get(name)) for name in BITS]
+    pairs = [(name, old["versions"].get(name), new["versions"].get(name)) for name in BITS]
     pairs.append(("device", old.get("device"), new.get("device")))
     return [f"{name} {was}, not {now}" for name, was, now in pairs if was and now and was != now]
 
