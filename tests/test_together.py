@@ -15,9 +15,10 @@ import pytest
 from jaxlth import store
 
 PROGRAM = pathlib.Path(__file__).with_name("together.py")
-PATIENCE = 200  # seconds that a busy machine may take
+PATIENCE = 400  # seconds that a busy machine may take
 NUMBERS = ["test_loss", "test_accuracy", "train_loss", "validation_loss", "kept"]
-SHORT = "--batch-size 64 --train-examples 100 --checkpoint-seconds 0.001"
+SHORT = "--batch-size 64 --train-examples 100"
+OFTEN = "--checkpoint-seconds 0.001"  # for those that are killed: each takes a while
 MLP = f"--model mlp --hidden 16 --steps 60 {SHORT} --replicates 3"
 IMP = f"imp {MLP} --levels 1 --controls random"
 RESNET = f"imp --model resnet-20 --steps 3 {SHORT} --replicates 1 --levels 1 --controls random"
@@ -153,7 +154,8 @@ def test_batch_norm_over_eight_devices_is_that_of_one(alone, begin, tmp_path):
 def test_every_study_killed_on_hosts_without_a_common_disk_goes_on_with_other_devices(
     alone, begin, tmp_path
 ):
-    ended(begin(tmp_path, ALL, count=2, devices=2, stop_after=4), code=-signal.SIGKILL)
+    often = [f"{command} {OFTEN}" for command in ALL]
+    ended(begin(tmp_path, often, count=2, devices=2, stop_after=4), code=-signal.SIGKILL)
     assert len(store.runs(tmp_path / "host_0" / "runs")) == len(ALL)
     ended(begin(tmp_path, ALL, count=2, devices=1))
     assert not store.runs(tmp_path / "host_1" / "runs")
@@ -163,7 +165,7 @@ def test_every_study_killed_on_hosts_without_a_common_disk_goes_on_with_other_de
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
 def test_when_a_process_dies_the_run_goes_on_with_other_devices(killed, alone, begin, tmp_path):
-    group, deadline = begin(tmp_path, [IMP], count=2), time.monotonic() + PATIENCE
+    group, deadline = begin(tmp_path, [f"{IMP} {OFTEN}"], count=2), time.monotonic() + PATIENCE
     while not list(tmp_path.glob("host_0/runs/*/level_01")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -180,10 +182,8 @@ def test_when_a_process_dies_the_run_goes_on_with_other_devices(killed, alone, b
 # Where a signal comes, in which process, and which process tells that it is there.
 SIGNALS = [
     ("joining", 0, 0),
-    ("data", 0, 0),
     ("data", 1, 0),
     ("waiting", 0, 0),
-    ("waiting", 1, 0),
     ("compiling", 0, 0),
     ("training", 1, 1),
     ("table", 1, 0),
