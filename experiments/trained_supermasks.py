@@ -173,8 +173,15 @@ def run_folder(config: TrainSupermasksConfig | PruneEarlyConfig, out: str) -> pa
     return store.folder(out, config, job=study_name(config), label=label)
 
 
+def once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return each dense network once: every run has the same ones."""
+    repeated = frame.duplicated(["level", "control", "replicate", "test_accuracy"])
+    return frame[~(repeated & (frame["level"] == 0))]
+
+
 def write(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     """Write accuracies by method and density, of all runs side by side."""
+    frame = once(frame)
     frame = frame[(frame["level"] == 0) | (frame["density"].astype(float) < 1)]
     frame = frame.assign(link=frame["link"].astype(bool))
     summary = method_summary.summary(frame, tolerance=cli.TOLERANCE)

@@ -1,0 +1,262 @@
+"""What experiments/README.md claims of separating networks and of masks on untrained weights."""
+
+import pandas
+from claims import Claim, table
+
+SEPARATION = "network_separation/cpu/extension_2.csv"
+VALIDATION = "network_separation/cpu-validation-0.2/extension_2.csv"
+ROLFS = "supermask_tickets/paper/test-pytorch-unit-range"
+LENET = "trained_supermasks/cpu/lenet/methods.csv"
+CONV2 = "trained_supermasks/smoke/conv-2-cifar/methods.csv"
+
+
+def separated(path: str = SEPARATION, first: int = 0) -> pandas.DataFrame:
+    """Return the networks from an extension level on that fall apart, degraded later or not."""
+    rows = table(path)
+    return rows[rows["outcome"].str.startswith("separated") & (rows["extension"] >= first)]
+
+
+def counts(path: str, levels: range) -> list[int]:
+    found = separated(path)
+    return [int((found["extension"] == level).sum()) for level in levels]
+
+
+def networks(first: int) -> int:
+    return int((table(SEPARATION)["extension"] >= first).sum())
+
+
+def active(level: int) -> list[float]:
+    """Return mean active and available weights where the networks of a level separate."""
+    found = separated()[separated()["extension"] == level]
+    return [found["active"].mean(), found["kept"].mean()]
+
+
+def active_in_the_end(level: int) -> float:
+    rows = table(SEPARATION)
+    return rows[rows["extension"] == level]["last_active"].mean()
+
+
+MNIST_LEVELS = (0, 6, 11, 14, 16, 17, 18, 19, 20)
+
+
+def mnist(label: str, column: str, skip: int = 0) -> Claim:
+    scale = 1 if column in ("kept", "active") else 100
+    cells = ["all"] * skip + ["{}"] * (len(MNIST_LEVELS) - skip)
+    return Claim(
+        f"| {label} | " + " | ".join(cells) + " |",
+        lambda: [
+            scale * table("network_separation/cpu/mnist_levels.csv").set_index("level")[column][n]
+            for n in MNIST_LEVELS[skip:]
+        ],
+        after="MNIST beside Fashion-MNIST, (1568",
+    )
+
+
+def mnist_separated(kept: int, column: str = "test_accuracy") -> float:
+    rows = table("network_separation/cpu/mnist.csv")
+    return 100 * rows[rows["kept"] == kept][column].item()
+
+
+def rolfs(network: str) -> Claim:
+    """Return the claim of a row of the table of losses."""
+
+    def numbers() -> list[float]:
+        row = table(f"{ROLFS}/table_1.csv").set_index("network").loc[network]
+        density = [100 * row["density_mean"]]
+        if network == "ticket":
+            density.append(100 * row["density_sd"])
+        return [
+            *density,
+            row["final_loss_mean"], row["final_loss_sd"],
+            row["least_loss_mean"], row["least_loss_sd"], row["least_step_mean"],
+        ]  # fmt: skip
+
+    density = "{} +- {}" if network == "ticket" else "{}"
+    return Claim(f"| {network} | {density} | {{}} +- {{}} | {{}} +- {{}} | {{}} |", numbers)
+
+
+def number(label: str, name: str, least: bool = False) -> Claim:
+    columns = ["mean", "std"] + (["min", "max"] if least else [])
+    cells = "{} +- {} ({} to {})" if least else "{} +- {}"
+
+    def numbers() -> list[float]:
+        row = table(f"{ROLFS}/numbers.csv").set_index("number").loc[name]
+        return [row[column] for column in columns]
+
+    return Claim(f"| {label} | {cells} |", numbers)
+
+
+def mean(path: str, method: str, density: float = 1.0) -> float:
+    rows = table(path)
+    rows = rows[(rows["control"] == method) & ((rows["density"] - density).abs() < 1e-6)]
+    return 100 * rows["mean"].item()
+
+
+def trained(label: str, column: str, method: str, *densities: float) -> Claim:
+    cells = ["{}"] * len(densities) + [""] * (3 - len(densities))
+    return Claim(
+        f"| {label} | {column} | " + " | ".join(cells),
+        lambda: [mean(LENET, method, density) for density in densities],
+    )
+
+
+TENTH = (0.5, 0.1, 0.02)
+MINED = (0.5, 0.0772, 0.02)
+
+SEPARATING = [
+    Claim(
+        "none to 8, {} of {} from 9 on, {} of {} from 11 on",
+        lambda: [len(separated(first=9)), networks(9), len(separated(first=11)), networks(11)],
+        true=lambda: separated()["extension"].min() == 9,
+    ),
+    Claim(
+        "| 80 to 120 | {} ({} to {}) |",
+        lambda: [
+            separated()["active"].mean(), separated()["active"].min(), separated()["active"].max()
+        ],
+    ),
+    Claim(
+        "Of the {} networks from level 9 on {} separate, of the {} from 11 on {}, at {} to {}"
+        " active weights, {} on average",
+        lambda: [
+            networks(9), len(separated(first=9)), networks(11), len(separated(first=11)),
+            separated()["active"].min(), separated()["active"].max(), separated()["active"].mean(),
+        ],
+    ),
+    Claim(
+        "Accuracy there is 99.8 to 100 %, and 94 % for two",
+        true=lambda: (
+            ((separated()["test_accuracy"] >= 0.9975).sum(), len(separated())) == (13, 15)
+            and set(separated()["test_accuracy"].nsmallest(2).round(2)) == {0.94}
+        ),
+    ),
+    Claim(
+        "| separated, of 4 | {} | {} | {} | {} | {} | {} | {} | {}, one degraded later |",
+        lambda: [max(counts(SEPARATION, range(9))), *counts(SEPARATION, range(9, 16))],
+        true=lambda: (table(SEPARATION)["outcome"] == "separated-degraded").sum() == 1,
+    ),
+    Claim(
+        "of available | | {} of {} | | {} of {} | {} of {} | {} of {} | {} of {} | {} of {} |",
+        lambda: [x for level in (9, 11, 12, 13, 14, 15) for x in active(level)],
+    ),
+    Claim(
+        "(thesis: falls) | {} to {} | {} | {} | {} | {} | {} | {} | {} |",
+        lambda: [active_in_the_end(level) for level in (0, 8, *range(9, 16))],
+    ),
+    Claim(
+        "{}, {}, {}, {}, {}, {}, {}, {} of 4 at levels 6 to 13, none degraded",
+        lambda: counts(VALIDATION, range(6, 14)),
+        true=lambda: not table(VALIDATION)["outcome"].str.contains("degraded").any(),
+    ),
+    Claim(
+        "| {}, {}, {} at {}, {}, {} weights |",
+        lambda: [
+            *(mnist_separated(kept) for kept in (1315, 888, 600)),
+            *sorted(table("network_separation/cpu/mnist.csv")["kept"], reverse=True),
+        ],
+    ),
+    mnist("weights", "kept"),
+    mnist("active", "active", skip=2),
+    mnist("MNIST, test accuracy", "tasks.mnist.test_accuracy"),
+    mnist("Fashion-MNIST", "tasks.fashion_mnist.test_accuracy"),
+    mnist("mean", "test_accuracy"),
+    Claim(
+        "at 1,315 weights (level 18, accuracy {} and {}, mean {}), 888 ({} and {}, mean {}) and 600"
+        " ({} and {}, mean {})",
+        lambda: [
+            mnist_separated(kept, column)
+            for kept in (1315, 888, 600)
+            for column in (
+                "tasks.mnist.test_accuracy", "tasks.fashion_mnist.test_accuracy", "test_accuracy"
+            )
+        ],
+    ),
+]  # fmt: skip
+
+THRESHOLDS = [
+    *(
+        rolfs(network)
+        for network in ("ticket", "200-30")
+        + tuple(f"{first}-{second}" for first in (50, 100, 150) for second in (5, 15, 25))
+    ),
+    Claim(
+        "The ticket ends below all others",
+        true=lambda: (
+            table(f"{ROLFS}/table_1.csv")
+            .query("kind in ['ticket', 'baseline', 'size']")
+            .set_index("network")["final_loss_mean"]
+            .idxmin()
+            == "ticket"
+        ),
+    ),
+    number("weights kept at t = 0, %", "weights kept at t = 0"),
+    number("weights kept at t = 0.2, %", "weights kept at t = 0.2"),
+    number("best t", "best t"),
+    number("weights kept there, %", "weights kept at the best t"),
+    number("untrained accuracy there, %", "untrained accuracy at the best t", least=True),
+    number("accuracy at the least loss, %", "accuracy at the least loss"),
+    Claim(
+        "`--mask-biases --no-search` gives {} +- {}",
+        lambda: list(
+            table(f"{ROLFS}-biases/numbers.csv")
+            .set_index("number")
+            .loc["untrained accuracy at the best t", ["mean", "std"]]
+        ),
+    ),
+]
+
+TRAINED = [
+    Claim("Dense networks have {}.", lambda: [mean(LENET, "dense")]),
+    Claim("| 95.3 | {}; edge-popup {}, Gem-Miner {} at 7.7 %", lambda: [
+        mean(LENET, "bernoulli", 0.505), mean(LENET, "edge-popup", 0.5),
+        mean(LENET, "gem-miner", 0.0772),
+    ]),
+    trained("Bernoulli (50.5 %)", "never", "bernoulli", 0.505),
+    trained("edge-popup", "never", "edge-popup", *TENTH),
+    trained("Gem-Miner (50, 7.7, 2 %)", "never", "gem-miner", *MINED),
+    trained("Bernoulli", "after", "bernoulli-finetuned", 0.505),
+    trained("edge-popup", "after", "edge-popup-finetuned", *TENTH),
+    trained("Gem-Miner (50, 7.7, 2 %)", "after", "gem-miner-finetuned", *MINED),
+    trained("the same, shuffled within layers", "after", "gem-miner-finetuned-shuffled", *MINED),
+    trained("the same, other weights", "after", "gem-miner-finetuned-reinitialized", *MINED),
+    trained("magnitude before training", "after", "magnitude-before-rounds", *TENTH),
+    trained("SNIP, in rounds", "after", "snip-before-rounds", *TENTH),
+    trained("SynFlow, in rounds", "after", "synflow-before-rounds", *TENTH),
+    trained("magnitude between trainings (IMP)", "after", "magnitude-iterative-once", *TENTH),
+    trained("SNIP between trainings", "after", "snip-iterative-once", *TENTH),
+    trained("SynFlow between trainings", "after", "synflow-iterative-once", *TENTH),
+    Claim(
+        "Bernoulli reaches {} %",
+        lambda: [mean(LENET, "bernoulli", 0.505)],
+    ),
+    Claim(
+        "are better than anything that prunes before training, and at 2 % {} points below IMP",
+        lambda: [
+            mean(LENET, "magnitude-iterative-once", 0.02) - mean(LENET, "gem-miner-finetuned", 0.02)
+        ],
+        true=lambda: all(
+            mean(LENET, "gem-miner-finetuned", mined) > mean(LENET, f"{score}-before-rounds", kept)
+            for score in ("magnitude", "snip", "synflow")
+            for mined, kept in ((0.0772, 0.1), (0.02, 0.02))
+        ),
+    ),
+    Claim(
+        "dense {}, Bernoulli {}, edge-popup {} and {} at 50 and 10 %, Gem-Miner {} and {}, no weight"
+        " trained; trained after {}, {} and {}, {} and {}",
+        lambda: [
+            mean(CONV2, "dense"), mean(CONV2, "bernoulli", 0.5), mean(CONV2, "edge-popup", 0.5),
+            mean(CONV2, "edge-popup", 0.1), mean(CONV2, "gem-miner", 0.5),
+            mean(CONV2, "gem-miner", 0.1), mean(CONV2, "bernoulli-finetuned", 0.5),
+            mean(CONV2, "edge-popup-finetuned", 0.5), mean(CONV2, "edge-popup-finetuned", 0.1),
+            mean(CONV2, "gem-miner-finetuned", 0.5), mean(CONV2, "gem-miner-finetuned", 0.1),
+        ],
+    ),
+    Claim(
+        "three replicates, means; `results/trained_supermasks/cpu/lenet/`",
+        true=lambda: set(table(LENET)["n"]) == {3},
+    ),
+    Claim(
+        "one replicate, `results/trained_supermasks/smoke/conv-2-cifar/`",
+        true=lambda: set(table(CONV2)["n"]) == {1},
+    ),
+]  # fmt: skip

@@ -1,0 +1,430 @@
+"""What experiments/README.md claims of pruning early: Lutz & Manai, and Frankle's chapter 5."""
+
+import itertools
+
+import pandas
+from claims import Claim, table
+
+from jaxlth.studies import method_summary
+
+DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
+SCORES = {
+    "magnitude": "magnitude",
+    "SNIP": "snip",
+    "GraSP": "grasp",
+    r"\|GraSP\|": "grasp-magnitude",
+    "SynFlow": "synflow",
+    "random": "random",
+}
+CPU, PAPER, ALL = (f"composite_pruning/{run}/methods.csv" for run in ("cpu", "paper", "cpu-all"))
+EARLY = "pruning_at_init/cpu/lenet/methods.csv"
+DIGITS = "pruning_at_init/cpu/conv-2-digits/methods.csv"
+RESNET = "pruning_at_init/cpu/resnet-20/methods.csv"
+
+
+def row(path: str, method: str, density: float = 1.0) -> pandas.Series:
+    rows = table(path)
+    rows = rows[(rows["control"] == method) & ((rows["density"] - density).abs() < 1e-6)]
+    assert len(rows) == 1, (path, method, density)
+    return rows.iloc[0]
+
+
+def mean(path: str, method: str, density: float = 1.0) -> float:
+    return 100 * row(path, method, density)["mean"]
+
+
+def p(path: str, method: str, density: float) -> float:
+    return row(path, method, density)["p"]
+
+
+def means(path: str, method: str, densities: tuple[float, ...]) -> list[float]:
+    return [mean(path, method, density) for density in densities]
+
+
+def replicates(path: str, method: str, density: float) -> list[float]:
+    """Return the three accuracies of which a table has mean, least and most."""
+    least, most, middle = (row(path, method, density)[name] for name in ("min", "max", "mean"))
+    assert row(path, method, density)["n"] == 3
+    return [least, 3 * middle - least - most, most]
+
+
+def welch(path: str, one: str, other: str, density: float) -> float:
+    """Return p of two methods of three replicates each."""
+    return method_summary.welch(replicates(path, one, density), replicates(path, other, density))
+
+
+def compared(run: str, method: str, against: str, density: float) -> float:
+    rows = table(f"composite_pruning/{run}/comparisons.csv")
+    rows = rows[(rows["method"] == method) & (rows["against"] == against)]
+    return float(rows[(rows["density"] - density).abs() < 1e-6]["p"].item())
+
+
+def schedules(path: str, after: str) -> list[Claim]:
+    """Return a claim for each row of a table of schedules."""
+    names = set(table(path)["control"])
+    pairs = itertools.product(
+        SCORES.items(), ("before-once", "before-rounds", "iterative-once", "iterative-rounds")
+    )
+    return [
+        Claim(
+            f"| {label} | {schedule} | {{}} | {{}} | {{}} | {{}} | {{}} |",
+            lambda method=f"{score}-{schedule}": means(path, method, DENSITIES),
+            after=after,
+        )
+        for (label, score), schedule in pairs
+        if {f"{score}-{schedule}"} <= names
+        and not (score == "random" and schedule != "before-once")
+        and not (score == "magnitude" and schedule.endswith("rounds"))
+    ]
+
+
+def ablations(label: str, method: str) -> Claim:
+    """Return the claim of a row of the table of tickets drawn anew, shuffled and inverted."""
+
+    def numbers() -> list[float]:
+        cells = []
+        for density in (0.1, 0.015):
+            cells.append(mean(EARLY, method, density))
+            for ablation in ("reinitialized", "shuffled", "inverted"):
+                name = f"{method}-{ablation}"
+                cells += [mean(EARLY, name, density), max(p(EARLY, name, density), 0.001)]
+        return cells
+
+    cells = " | ".join(["{} | {} (p {}) | {} (p {}) | {} (p {})"] * 2)
+    return Claim(f"| {label} | {cells} |", numbers)  # "p < 0.001" is written where p is less
+
+
+def beating_snip(density: float) -> set[float]:
+    """Return means of stacks significantly above SNIP in the run of all combinations, by mean."""
+    rows = table(ALL)
+    rows = rows[(rows["density"] == density) & (rows["p"] < 0.05)]
+    rows = rows[rows["control"].str.contains("+", regex=False)]
+    return set(rows[rows["mean"] > row(ALL, "snip-before-rounds", density)["mean"]]["mean"])
+
+
+def trainings(number: int) -> float:
+    rows = table("composite_pruning/paper/trainings.csv").set_index("trainings")
+    return 100 * rows["mean"][number]
+
+
+def trainings_p(one: int, other: int) -> float:
+    rows = table("composite_pruning/paper/trainings.csv").set_index("trainings")
+    values = [
+        [row["min"], 3 * row["mean"] - row["min"] - row["max"], row["max"]]
+        for row in (rows.loc[one], rows.loc[other])
+    ]
+    return method_summary.welch(*values)
+
+
+def meta(name: str, density: float) -> float:
+    return mean("composite_pruning/cpu/meta_methods.csv", name, density)
+
+
+def jaccard(score: str) -> float:
+    rows = table("composite_pruning/cpu/jaccard.csv")
+    rows = rows.set_index(rows.columns[0])
+    return float(rows.loc[f"{score}-before-once", f"{score}-iterative-once"])
+
+
+def r2(name: str) -> float:
+    rows = table("composite_pruning/cpu/meta_models.csv").set_index("model")
+    return rows["r2_test"][f"meta-{name}-before-once"]
+
+
+def table_5_4(weights: str) -> list[float]:
+    rows = table("composite_pruning/paper/table_5-4.csv").set_index("weights")
+    return [100 * rows["test_accuracy"][weights], rows["steps"][weights]]
+
+
+def correlation(score: str) -> float:
+    rows = table("composite_pruning/cpu/meta_correlations.csv")
+    return rows.set_index(rows.columns[0])["target"][score]
+
+
+def anew(path: str, method: str, density: float, ablations: tuple[str, ...]) -> list[float]:
+    """Return the accuracy of a ticket, then accuracy and p of its ablations."""
+    numbers = [mean(path, method, density)]
+    for ablation in ablations:
+        name = f"{method}-{ablation}"
+        numbers += [mean(path, name, density), p(path, name, density)]
+    return numbers
+
+
+def steps(method: str) -> list[float]:
+    return [mean(EARLY, f"{method}{at}", 0.015) for at in ("", "-at-50", "-at-200", "-at-800")]
+
+
+def losses(method: str) -> list[float]:
+    return [
+        mean(EARLY, f"{method}{at}", 0.015) - mean(EARLY, f"{method}-reinitialized{at}", 0.015)
+        for at in ("", "-at-50", "-at-200", "-at-800")
+    ]
+
+
+def tested_on(path: str, images: int) -> bool:
+    """Return whether all accuracies are whole numbers of images."""
+    rows = table(path)
+    counts = images * pandas.concat([rows["min"], rows["max"]])
+    return bool(((counts - counts.round()).abs() <= images * 5e-6 + 1e-9).all())
+
+
+CLAIMS = [
+    *schedules(CPU, after="| score | schedule | 50 % | 10 % | 1.5 % | 1 % | 0.5 % |"),
+    *schedules(PAPER, after="**Length of training** explains"),
+    Claim("in brackets the thesis; dense {}", lambda: [mean(CPU, "dense")]),
+    Claim("dense networks have {}", lambda: [mean(PAPER, "dense")], after="80 minutes of both"),
+    Claim(
+        "GraSP in rounds is not: 7.7 points better at 10 %, and 10.7, 5.5 and 10.3 worse at 1.5, 1"
+        " and 0.5 %",
+        true=lambda: [
+            round(mean(PAPER, "grasp-before-rounds", density) - thesis, 1)
+            for density, thesis in zip(DENSITIES[1:], (88.89, 86.99, 77.30, 76.07), strict=True)
+        ] == [7.7, -10.7, -5.5, -10.3],
+    ),
+    Claim(
+        "| stacks on scores as weights reach IMP | Figure 5.14 | `... --parts weights all` | an hour"
+        " | 91.86 (magnitude+synflow on SNIP) against 89.83 (SNIP), 90.91 (IMP) at 0.5 % | no: {}"
+        " against {}, p {}, and {}; best SynFlow on GraSP, {} |",
+        lambda: [
+            mean(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
+            mean(ALL, "snip-before-rounds", 0.005),
+            p(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
+            mean(ALL, "magnitude-iterative-once", 0.005),
+            mean(ALL, "synflow-before-rounds-on-grasp", 0.005),
+        ],
+    ),
+    Claim(
+        "{} to {}, p {}; at the paper's length {} to {}, p {} |",
+        lambda: [
+            mean(CPU, "grasp-before-rounds", 0.005),
+            mean(CPU, "grasp-magnitude-before-rounds", 0.005),
+            welch(CPU, "grasp-magnitude-before-rounds", "grasp-before-rounds", 0.005),
+            mean(PAPER, "grasp-before-rounds", 0.005),
+            mean(PAPER, "grasp-magnitude-before-rounds", 0.005),
+            compared("paper", "grasp-magnitude-before-rounds", "grasp-before-rounds", 0.005),
+        ],
+    ),
+    Claim(
+        "tickets at 0.5 % have {}, {}, {} and {} for k of 1, 2, 3 and 5",
+        lambda: [trainings(number) for number in (1, 2, 3, 5)],
+    ),
+    Claim(
+        "two and three cuts end 9 and 7 points below one (p {} and {}, so not significantly), five a"
+        " point above it",
+        lambda: [trainings_p(2, 1), trainings_p(3, 1)],
+        true=lambda: [round(trainings(k) - trainings(1)) for k in (2, 3, 5)] == [-9, -7, 1],
+    ),
+    Claim(
+        "at 10 %, {} at once and {} in rounds against {} before training at once (p {}, {})",
+        lambda: [
+            mean(CPU, "grasp-iterative-once", 0.1), mean(CPU, "grasp-iterative-rounds", 0.1),
+            mean(CPU, "grasp-before-once", 0.1),
+            welch(CPU, "grasp-iterative-once", "grasp-before-once", 0.1),
+            welch(CPU, "grasp-iterative-rounds", "grasp-before-once", 0.1),
+        ],
+    ),
+    Claim(
+        "At 0.5 % rounds are better than at once before training for SynFlow and \\|GraSP\\| only",
+        true=lambda: [
+            score
+            for score in ("snip", "grasp", "grasp-magnitude", "synflow")
+            if mean(CPU, f"{score}-before-rounds", 0.005) > mean(CPU, f"{score}-before-once", 0.005)
+        ] == ["grasp-magnitude", "synflow"],
+    ),
+    Claim(
+        "between trainings they are better for no score",
+        true=lambda: not any(
+            mean(CPU, f"{score}-iterative-rounds", 0.005)
+            > mean(CPU, f"{score}-iterative-once", 0.005)
+            for score in ("snip", "grasp", "grasp-magnitude", "synflow")
+        ),
+    ),
+    Claim(
+        "SynFlow between trainings has {} against {} of IMP here, and SNIP {}, below it (p {})",
+        lambda: [
+            mean(PAPER, "synflow-iterative-once", 0.005),
+            mean(PAPER, "magnitude-iterative-once", 0.005),
+            mean(PAPER, "snip-iterative-once", 0.005),
+            welch(PAPER, "snip-iterative-once", "magnitude-iterative-once", 0.005),
+        ],
+    ),
+    Claim(
+        "(at 10 %, p {}; at 0.5 %, p {}) or between trainings; at once it helps at 50 % and 10 % (p"
+        " {}, {})",
+        lambda: [
+            welch(CPU, f"grasp-magnitude-{schedule}", f"grasp-{schedule}", density)
+            for schedule, density in (
+                ("before-rounds", 0.1), ("before-rounds", 0.005), ("before-once", 0.5),
+                ("before-once", 0.1),
+            )
+        ],
+    ),
+    Claim(
+        "the best before training at 0.5 %, {}, above SynFlow in rounds ({}, p {}), GraSP ({}, p"
+        " {}; p {} and {} at 50 and 10 %) and SNIP ({}, p {}",
+        lambda: [
+            mean(PAPER, "grasp-magnitude-before-rounds", 0.005),
+            mean(PAPER, "synflow-before-rounds", 0.005),
+            welch(PAPER, "grasp-magnitude-before-rounds", "synflow-before-rounds", 0.005),
+            mean(PAPER, "grasp-before-rounds", 0.005),
+            *(
+                compared("paper", "grasp-magnitude-before-rounds", "grasp-before-rounds", density)
+                for density in (0.005, 0.5, 0.1)
+            ),
+            mean(PAPER, "snip-before-rounds", 0.005),
+            p(PAPER, "grasp-magnitude-before-rounds", 0.005),
+        ],
+    ),
+    Claim(
+        "the best is grasp+magnitude ({} at 0.5 %, p {} against {}). One of SNIP's three replicates"
+        " stays at {}",
+        lambda: [
+            mean(CPU, "grasp+magnitude-before-rounds", 0.005),
+            p(CPU, "grasp+magnitude-before-rounds", 0.005),
+            mean(CPU, "snip-before-rounds", 0.005),
+            100 * row(CPU, "snip-before-rounds", 0.005)["min"],
+        ],
+    ),
+    Claim(
+        "four are above it at 1.5 % (p 0.015 to 0.031), none at 0.5 %",
+        true=lambda: len(beating_snip(0.015)) == 4 and not beating_snip(0.005),
+    ),
+    Claim(
+        "before-once and iterative-once is {} (GraSP), {} (SNIP), {} (SynFlow) and {} (magnitude)",
+        lambda: [jaccard(score) for score in ("grasp", "snip", "synflow", "magnitude")],
+    ),
+    Claim(
+        "standard {} in {} steps [98.24 in 12,819], SNIP {} in {} [97.86 in 12,038], bi-modal {} in"
+        " {} [97.81 in 12,507], SynFlow {} in {} [96.60 in 10,787], GraSP {} in {}",
+        lambda: [
+            number
+            for weights in ("standard", "snip", "bimodal", "synflow", "grasp")
+            for number in table_5_4(weights)
+        ],
+    ),
+    Claim(
+        "SynFlow on GraSP scores, {} against {} of SNIP (p {}) and {} of SynFlow (p {}); IMP has {}",
+        lambda: [
+            mean(ALL, "synflow-before-rounds-on-grasp", 0.005),
+            mean(ALL, "snip-before-rounds", 0.005),
+            p(ALL, "synflow-before-rounds-on-grasp", 0.005),
+            mean(ALL, "synflow-before-rounds", 0.005),
+            compared("cpu-all", "synflow-before-rounds-on-grasp", "synflow-before-rounds", 0.005),
+            mean(ALL, "magnitude-iterative-once", 0.005),
+        ],
+    ),
+    Claim(
+        "move SNIP at 1.5 % from {} to {} and SynFlow's p against it from {} to {}",
+        lambda: [
+            mean(CPU, "snip-before-rounds", 0.015), mean(ALL, "snip-before-rounds", 0.015),
+            p(CPU, "synflow-before-rounds", 0.015), p(ALL, "synflow-before-rounds", 0.015),
+        ],
+    ),
+    Claim(
+        "at 0.5 % the tree has {}, the forest {}, magnitude {}, all others less; at 1.5 % SGD has"
+        " {}, magnitude {}. R2 on other replicates: linear {}, SGD {}, forest {}, tree {}, MLP {}",
+        lambda: [
+            meta("meta-tree-before-once", 0.005), meta("meta-forest-before-once", 0.005),
+            meta("magnitude-before-once", 0.005), meta("meta-sgd-before-once", 0.015),
+            meta("magnitude-before-once", 0.015),
+            *(r2(name) for name in ("linear", "sgd", "forest", "tree", "mlp")),
+        ],
+    ),
+    Claim(
+        "SynFlow {}, SNIP {}, magnitude {}, GraSP {} (`figure_5-7b.png`)",
+        lambda: [correlation(score) for score in ("synflow", "snip", "magnitude", "grasp")],
+    ),
+    Claim(
+        "help the linear model at 1.5 % ({} against {};",
+        lambda: [
+            meta("meta-linear-10-before-once", 0.015), meta("meta-linear-before-once", 0.015)
+        ],
+    ),
+    Claim(
+        "magnitude rises from {} to {} (p {} at 800); drawn anew its tickets lose {}, {}, {} and {}"
+        " points (p {}, {}, {} and {})",
+        lambda: [
+            steps("magnitude-before-once")[0], steps("magnitude-before-once")[3],
+            welch(EARLY, "magnitude-before-once", "magnitude-before-once-at-800", 0.015),
+            *losses("magnitude-before-once"),
+            *(
+                p(EARLY, f"magnitude-before-once-reinitialized{at}", 0.015)
+                for at in ("", "-at-50", "-at-200", "-at-800")
+            ),
+        ],
+    ),
+    Claim(
+        "GraSP {} to {} (p {}), SynFlow in rounds {} to {} (p {}), SNIP {}, {}, {}, {} (p {} at 50,"
+        " {} at 800)",
+        lambda: [
+            steps("grasp-before-once")[0], steps("grasp-before-once")[3],
+            welch(EARLY, "grasp-before-once", "grasp-before-once-at-800", 0.015),
+            steps("synflow-before-rounds")[0], steps("synflow-before-rounds")[3],
+            welch(EARLY, "synflow-before-rounds", "synflow-before-rounds-at-800", 0.015),
+            *steps("snip-before-once"),
+            welch(EARLY, "snip-before-once", "snip-before-once-at-50", 0.015),
+            welch(EARLY, "snip-before-once", "snip-before-once-at-800", 0.015),
+        ],
+    ),
+    Claim(
+        "for {} points of SNIP's (p {}) and {} of magnitude's (p {}) at 1.5 %",
+        lambda: [
+            losses("snip-before-once")[0], p(EARLY, "snip-before-once-reinitialized", 0.015),
+            losses("magnitude-before-once")[0],
+            p(EARLY, "magnitude-before-once-reinitialized", 0.015),
+        ],
+    ),
+    Claim(
+        "dense {}): at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}); magnitude after"
+        " training {}, drawn anew {} (p {}), shuffled {} (p {})",
+        lambda: [
+            mean(DIGITS, "dense"),
+            *anew(DIGITS, "snip-before-once", 0.1, ("reinitialized", "shuffled")),
+            *anew(DIGITS, "magnitude-after", 0.1, ("reinitialized", "shuffled")),
+        ],
+    ),
+    Claim(
+        "dense {}): SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}); magnitude after training"
+        " {}, drawn anew {} (p {}), shuffled {} (p {})",
+        lambda: [
+            mean(RESNET, "dense"),
+            *anew(RESNET, "snip-before-once", 0.086, ("reinitialized", "shuffled")),
+            *anew(RESNET, "magnitude-after", 0.086, ("reinitialized", "shuffled")),
+        ],
+    ),
+    ablations("magnitude, before-once", "magnitude-before-once"),
+    ablations("SNIP, before-once", "snip-before-once"),
+    ablations("GraSP, before-once", "grasp-before-once"),
+    ablations("SynFlow, before-rounds", "synflow-before-rounds"),
+    ablations("magnitude after training", "magnitude-after"),
+    ablations("its mask, rewound (after-rewind)", "magnitude-after-rewind"),
+    Claim(
+        "at 10 % \\|GraSP\\| has {}, GraSP {} (p {}), its lowest scores {}; SNIP in rounds and at once"
+        " {} and {} (p {}), at 1.5 % {} and {} (p {}); magnitude at unit variance is as random as"
+        " random pruning at 1.5 % ({}, {})",
+        lambda: [
+            mean(EARLY, "grasp-magnitude-before-once", 0.1), mean(EARLY, "grasp-before-once", 0.1),
+            welch(EARLY, "grasp-magnitude-before-once", "grasp-before-once", 0.1),
+            mean(EARLY, "grasp-lowest-before-once", 0.1),
+            mean(EARLY, "snip-before-rounds", 0.1), mean(EARLY, "snip-before-once", 0.1),
+            welch(EARLY, "snip-before-rounds", "snip-before-once", 0.1),
+            mean(EARLY, "snip-before-rounds", 0.015), mean(EARLY, "snip-before-once", 0.015),
+            welch(EARLY, "snip-before-rounds", "snip-before-once", 0.015),
+            mean(EARLY, "magnitude-unit-variance-before-once", 0.015),
+            mean(EARLY, "random-before-once", 0.015),
+        ],
+    ),
+    Claim(
+        "at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}), SynFlow {}, {} (p {}), {} (p"
+        " {}): after training these need what they find, as the thesis says; GraSP does not ({},"
+        " {}, {})",
+        lambda: [
+            *anew(EARLY, "snip-after", 0.1, ("reinitialized", "shuffled")),
+            *anew(EARLY, "synflow-after", 0.1, ("reinitialized", "shuffled")),
+            mean(EARLY, "grasp-after", 0.1), mean(EARLY, "grasp-after-reinitialized", 0.1),
+            mean(EARLY, "grasp-after-shuffled", 0.1),
+        ],
+    ),
+    Claim("tested on 5,000 images held out", true=lambda: tested_on(RESNET, 5000)),
+    Claim("tested on 359 images", true=lambda: tested_on(DIGITS, 359)),
+]  # fmt: skip
