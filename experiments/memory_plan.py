@@ -26,7 +26,6 @@ from jax.experimental import topologies
 
 from jaxlth import cli, masks, models
 from jaxlth.data import Split
-from jaxlth.models import BatchAxis
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.training import execution, optimizers, train
 
@@ -90,7 +89,6 @@ def planned(config: Slice, dtype: Any, batch_size: int) -> list[int]:
         model,
         optimizers.build(benchmark.optimizer, schedule),
         batch_size=batch_size,
-        batch_axis=BatchAxis(execution.AXIS, len(devices)),
     )
     network = jax.eval_shape(model.init, jax.random.key(0))
     mask = masks.dense(network.params)

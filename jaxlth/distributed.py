@@ -2,10 +2,20 @@
 
 Every process calls the same functions in the same order (`jax.distributed`); with one process all
 of this is free. The first process is the one that writes and that decides by the clock.
+
+No signal is lost. What may wait long for the others is done in a thread of its own, as Python runs
+handlers of signals in the main thread between two of its own instructions only. JAX's preemption
+service takes SIGTERM away from Python when processes join, and remembers it: `join` gives Python
+its handler back, and `stop_agreed` asks the service about what came before that.
 """
 
+import contextlib
+import os
 import pickle
-from collections.abc import Callable
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -13,7 +23,64 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 T = TypeVar("T")
+STOP = "jaxlth/stop"  # key at the coordinator, below which each process that stops leaves a word
+LOOK_SECONDS = 0.3  # between looks for it
+LAST_SECONDS = 5.0  # that the coordinator lives on for the others to see it
 _alone: list[None] = []  # not empty while the first process does what only it does
+
+
+def join(processes: int | None, place: int | None) -> None:
+    """Become one of several processes; those that JAX knows itself need no numbers.
+
+    Raises:
+      RuntimeError, ValueError: this process is not told which one it is, or the others do not come.
+    """
+    _in_thread(lambda: jax.distributed.initialize(num_processes=processes, process_id=place))
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if (handler := signal.getsignal(number)) is not None:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interrupted_together() -> Iterator[None]:
+    """Interrupt all processes where one of them is interrupted within.
+
+    It is for phases in which an interruption ends a process at once; a training agrees with the
+    others on where it saves, by `stop_agreed`.
+    """
+    client = _client()
+    if client is None or count() == 1:
+        yield
+        return
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(client, over), daemon=True)
+    watcher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell_stop(client)
+        raise
+    except Exception:
+        if not _is_stopping(client):
+            raise
+        _tell_stop(client)
+        raise KeyboardInterrupt from None  # a collective failed, as the others are gone
+    finally:
+        over.set()
+
+
+def stop_agreed(flag: bool, step: int) -> bool:
+    """Return whether any process is to stop, the same in all of them.
+
+    Args:
+      flag: whether this one is.
+      step: a number that all processes call this with in turn, larger at each call.
+    """
+    if count() == 1:
+        return flag
+    preempted = _preempted(step)  # all processes ask at each step
+    return any_of(flag or preempted)
 
 
 def count() -> int:
@@ -40,10 +107,7 @@ def on_main(function: Callable[[], T]) -> T:
     if count() == 1 or _alone:
         return function()
     pickled = _pickled_result(function) if is_main() else b""
-    length = int(multihost_utils.broadcast_one_to_all(np.int64(len(pickled))))
-    padded = np.zeros(length, np.uint8)
-    padded[: len(pickled)] = np.frombuffer(pickled, np.uint8)
-    result, error = pickle.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+    result, error = pickle.loads(_in_thread(lambda: _broadcast_bytes(pickled)))
     if error is not None:
         raise error
     return result
@@ -58,7 +122,80 @@ def all_gather(array: np.ndarray) -> np.ndarray:
     """Return the arrays of all processes, concatenated along their first axis in their order."""
     if count() == 1:
         return array
-    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return _in_thread(lambda: np.asarray(multihost_utils.process_allgather(array, tiled=True)))
+
+
+def _broadcast_bytes(content: bytes) -> bytes:
+    """Return the bytes of the first process in all of them."""
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    padded = np.zeros(length, np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return multihost_utils.broadcast_one_to_all(padded).tobytes()
+
+
+def _in_thread(function: Callable[[], T]) -> T:
+    """Return the result of a function that may wait for long; signals are answered meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:  # settings of JAX are those of a thread
+            with jax.enable_x64(False), jax.transfer_guard("allow"):
+                results.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK_SECONDS)
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _client() -> Any:
+    """Return the client of JAX's coordinator, None without one."""
+    from jax._src import distributed  # there is no public name for it
+
+    return getattr(distributed.global_state, "client", None)
+
+
+def _preempted(step: int) -> bool:
+    """Return whether JAX's preemption service, if it is there, has all processes save now."""
+    try:
+        return multihost_utils.reached_preemption_sync_point(step)
+    except RuntimeError:  # it is switched off
+        return False
+
+
+def _watch(client: Any, over: threading.Event) -> None:
+    """Interrupt this process once another one has told that it stops."""
+    while not over.wait(LOOK_SECONDS):
+        if _is_stopping(client) and not over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+
+
+def _is_stopping(client: Any) -> bool:
+    """Return whether a process has told that it stops."""
+    try:
+        return bool(client.key_value_dir_get(STOP))
+    except Exception:  # the coordinator is gone: JAX ends this process
+        return False
+
+
+def _tell_stop(client: Any) -> None:
+    """Tell the others to stop; the coordinator, which is in the first process, waits for them."""
+    with contextlib.suppress(Exception):  # the coordinator is gone
+        client.key_value_set(f"{STOP}/{jax.process_index()}", "", True)
+        end = time.monotonic() + LAST_SECONDS
+        while is_main() and time.monotonic() < end:
+            if len(client.key_value_dir_get(STOP)) == count():
+                return
+            time.sleep(LOOK_SECONDS / 3)
 
 
 def _pickled_result(function: Callable[[], Any]) -> bytes:

@@ -14,14 +14,18 @@ fail() { # MESSAGE [CODE]
 
 known_flags() {
   case $1 in
-    "tpu-vm create") echo zone accelerator-type version spot network tags scopes ;;
-    "queued-resources create") echo zone node-id accelerator-type runtime-version spot ;;
+    "tpu-vm create") echo zone accelerator-type version spot network tags scopes internal-ips ;;
+    "queued-resources create")
+      echo zone node-id accelerator-type runtime-version spot internal-ips
+      ! $alpha || echo provisioning-model max-run-duration
+      ;;
     "tpu-vm describe" | "queued-resources describe") echo zone format ;;
     "tpu-vm delete") echo zone ;;
     "queued-resources delete") echo zone force ;;
-    "tpu-vm ssh") echo zone worker command ;;
-    "tpu-vm scp") echo zone worker recurse ;;
+    "tpu-vm ssh") echo zone worker command "${tunnel[@]}" ;;
+    "tpu-vm scp") echo zone worker recurse "${tunnel[@]}" ;;
     "storage rsync") echo recursive exclude ;;
+    "storage cp") echo no-clobber ;;
     "buckets create") echo location ;;
     "auth login" | "services enable") ;;
     *) fail "(gcloud) Invalid choice: '$1'" 2 ;;
@@ -125,6 +129,11 @@ rsync() {
 
 { printf '%s\001' "$@" | tr '\n' '\002'; echo; } >>"$STANDIN/calls"
 fail_if_told "$*"
+alpha=false tunnel=() # what gcloud's alpha commands know besides
+if [ "${1-}" = alpha ]; then
+  shift
+  alpha=true tunnel=(tunnel-through-iap)
+fi
 if [ "${1-} ${2-}" = "compute tpus" ]; then shift 2; fi
 if [ "${1-} ${2-}" = "storage buckets" ]; then shift 1; fi
 verb="${1-} ${2-}"
@@ -139,7 +148,7 @@ for argument in "$@"; do
   fi
   [[ $flag != *=* ]] || value=${flag#*=}
   flag=${flag%%=*}
-  [[ " $flags project quiet " == *" $flag "* ]] || fail "(gcloud) unrecognized arguments: --$flag" 2
+  [[ " ${flags//$'\n'/ } project quiet " == *" $flag "* ]] || fail "(gcloud) unrecognized arguments: --$flag" 2
   case $flag in
     worker) worker=$value ;;
     command) command=$value ;;
@@ -165,5 +174,11 @@ case $verb in
     if [ -e "$STANDIN/nodes/$1" ]; then remove_node "$1"; fi
     ;;
   "storage rsync") rsync "$1" "$2" ;;
+  "storage cp")
+    set -- "${1/#gs:\/\//$STANDIN/buckets/}" "${2/#gs:\/\//$STANDIN/buckets/}"
+    [ -e "$1" ] || fail "(gcloud.storage.cp) The following URLs matched no objects or files: $1"
+    mkdir -p "$(dirname "$2")"
+    cp "$1" "$2"
+    ;;
   "buckets create") mkdir -p "$STANDIN/buckets/${1#gs://}" ;;
 esac

@@ -7,7 +7,6 @@ import pytest
 import tiny
 
 from jaxlth import keys
-from jaxlth.models import BatchAxis
 from jaxlth.training import Plan, execution, fit, side_by_side
 from jaxlth.training.execution import Layout
 
@@ -16,12 +15,12 @@ ONE, TWO = jax.devices()[:1], jax.devices()[:2]
 LAYOUTS = {
     "one": Layout(tuple(ONE), 1),
     "vmapped": Layout(tuple(ONE), 3),
-    "pmapped": Layout(tuple(TWO), 1),
+    "mapped": Layout(tuple(TWO), 1),
     "both": Layout(tuple(TWO), 2),
     "split": Layout(tuple(TWO), 1, split=2),
     "split and vmapped": Layout(tuple(TWO), 3, split=2),
     "looped": Layout(tuple(ONE), 1, looped=True),
-    "looped and pmapped": Layout(tuple(TWO), 1, looped=True),
+    "looped and mapped": Layout(tuple(TWO), 1, looped=True),
 }
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}  # of float32 after some twenty steps
 PLAN = Plan(
@@ -59,6 +58,29 @@ def test_an_accelerator_trains_no_more_side_by_side_than_is_told():
     config = execution.layout(100, devices=devices("tpu", 4), networks_per_device=16)
     assert (config.per_device, config.size) == (16, 64)
     assert execution.layout(5, devices=devices("tpu", 4), networks_per_device=16).per_device == 2
+
+
+@pytest.mark.parametrize(
+    ("networks", "batch_size", "asked", "split", "per_device"),
+    [
+        (1, 128, 1, 8, 1),
+        (5, 128, 1, 8, 5),
+        (5, 60, 1, 4, 3),  # eight have no equal parts of 60
+        (3, 125, 1, 1, 1),
+        (5, 128, 2, 2, 2),  # all eight work already
+        (8, 128, 1, 1, 1),
+        (13, 128, 1, 1, 2),
+    ],
+)
+def test_idle_accelerators_share_batches(networks, batch_size, asked, split, per_device):
+    tpu = devices("tpu", 8)
+    config = execution.layout(networks, devices=tpu, split=asked, batch_size=batch_size)
+    assert (config.split, config.per_device) == (split, per_device)
+    assert config.size >= networks
+    not_shared = execution.layout(networks, devices=tpu, split=asked)
+    assert not_shared.split == asked
+    cores = execution.layout(networks, devices=devices("cpu", 8), batch_size=batch_size)
+    assert cores.split == 1
 
 
 def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():
@@ -136,8 +158,7 @@ def trained():
     built = tiny.model()
 
     def train(layout, groups):
-        shared = BatchAxis(execution.AXIS, layout.split) if layout.split > 1 else None
-        trainer = tiny.trainer(built, keep_best=True, batch_size=4, batch_axis=shared)
+        trainer = tiny.trainer(built, keep_best=True, batch_size=4)
         compiled = fit.compile(trainer, layout, train_examples=1000)
         results = []
         for replicates in groups:
@@ -162,12 +183,12 @@ def alone(trained):
     ("layout", "count"),
     [
         ("vmapped", 3),
-        ("pmapped", 2),
+        ("mapped", 2),
         ("both", 3),
         ("split", 1),
         ("split and vmapped", 3),
         ("looped", 1),
-        ("looped and pmapped", 2),
+        ("looped and mapped", 2),
     ],
     ids=str,
 )

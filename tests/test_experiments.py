@@ -337,6 +337,16 @@ def test_compaction_speed_measures_every_level(tmp_path, real_data):
     assert rows[0].split("|")[3].strip() == "784 x 300 x 100 x 10"
 
 
+@pytest.mark.slow
+def test_precision_has_a_row_for_each_variant(tmp_path):
+    small = "--networks lenet-300-100 --steps 4 --split-step 1 --replicates 1 --scores snip"
+    words = [*small.split(), "--variants", "highest", "--out", str(tmp_path)]
+    header, _, *rows = study("precision.py", *words, cwd=tmp_path).splitlines()
+    assert [row.split(" | ")[1] for row in rows] == ["highest"]
+    assert all(re.fullmatch(r"\| .* \|", row) for row in [header, *rows])
+    assert rows[0].endswith("| 0.00 | 1.000 |")
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_groups_speed_compares_groups_of_networks(tmp_path, real_data):

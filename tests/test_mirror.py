@@ -123,7 +123,7 @@ def test_what_one_machine_saved_and_not_copied_is_copied_when_it_comes_back(on_m
     with open_run() as run:
         run.save("a", {"params": TREE}, RECORD)
     # As if killed before it was copied.
-    artifacts.put(run.path, run.path / "b", {"params": TREE}, RECORD)
+    artifacts.put(run.path / ".unfinished", run.path / "b", {"params": TREE}, RECORD)
     on_machine("another")
     with open_run() as run:
         assert [unit for unit, _ in run.records()] == ["a"]
@@ -222,7 +222,7 @@ def test_a_silent_claim_is_taken_over_with_a_note_and_its_holder_finds_out(
 
 def test_a_dead_process_of_this_machine_is_not_waited_for(caplog):
     run = open_run()
-    os.close(run._descriptor)  # as the kernel does
+    os.close(*run._descriptors)  # as the kernel does
     with open_run():
         assert "which is gone" in caplog.text
 
@@ -517,3 +517,29 @@ def test_a_copy_that_does_not_say_of_which_bucket_it_is_is_refused(on_machine):
             store.open_readonly(info.path)
     origin.write_text(url)
     assert store.open_readonly(info.path).has(UNIT)
+
+
+def test_two_machines_share_a_run_and_a_third_finds_all_of_it(on_machine):
+    on_machine("one")
+    with open_run(replicates=(0, 2)) as even:
+        even.checkpoint("a/replicate_2", 1, TREE, {})
+        on_machine("two")
+        with open_run(replicates=(1,)) as odd:
+            # What the other one is copying now, arrays first, is not taken for left behind.
+            bucket.write(place(odd), "a/replicate_0/arrays/half", b"")
+            odd.save("a/replicate_1", {"params": TREE}, RECORD)
+            on_machine("three")
+            for overlapping in ((1, 3), None):
+                with pytest.raises(StoreError, match="is held by process"):
+                    open_run(replicates=overlapping)
+            with open_run(replicates=(3,)):
+                assert "a/replicate_0/arrays/half" in there(odd)
+        even.save("a/replicate_0", {"params": TREE}, RECORD)
+    on_machine("four")
+    with open_run() as whole:
+        assert [name for name, _ in whole.records()] == ["a/replicate_0", "a/replicate_1"]
+        assert same(whole.load("a/replicate_1", "params"))
+        assert whole.latest_step("a/replicate_2") == 1
+        on_machine("five")
+        with pytest.raises(StoreError, match="is held by process"):
+            open_run(replicates=(0,))

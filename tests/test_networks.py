@@ -14,6 +14,7 @@ from jaxlth import keys, masks, models, trees
 from jaxlth.models import ModelConfig, Network, inception, layers, resnet
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.prunable import prunable_model
+from jaxlth.training import execution
 
 MNIST, CIFAR, IMAGENET, LARGE = (28, 28, 1), (32, 32, 3), (224, 224, 3), (299, 299, 3)
 
@@ -275,7 +276,7 @@ def test_evaluation_gives_logits_and_leaves_statistics_alone(name):
 
 
 # Training in bfloat16, with batch norm over the devices: what one program shows.
-TRAINING = {"train": True, "dtype": "bfloat16", "batch_axis": models.BatchAxis("devices", 1)}
+TRAINING = {"train": True, "dtype": "bfloat16", "batch_axis": models.BatchAxis("devices")}
 
 
 @pytest.mark.parametrize("name", TRACED)
@@ -602,7 +603,7 @@ def test_float64_parameters_are_computed_with_in_float64(name):
 
 
 def test_batch_norm_over_a_named_axis_is_batch_norm_of_the_whole_batch():
-    whole, parts = small(), small(batch_axis=models.BatchAxis("devices", 2))
+    whole, parts = small(), small(batch_axis=models.BatchAxis("devices"))
     network = drawn(jax.eval_shape(parts.init, jax.random.key(0)))
     inputs = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("f4")
     wanted, stats = jax.jit(whole.apply, static_argnums=2)(network, inputs, True)
@@ -612,6 +613,28 @@ def test_batch_norm_over_a_named_axis_is_batch_norm_of_the_whole_batch():
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     close(logits.reshape(wanted.shape), wanted)
     jax.tree.map(lambda both, one: [close(each, one) for each in both], shared, stats)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_statistics_are_of_parts_of_a_batch_however_many_devices_share_it(parts):
+    whole, shared = small(), small(batch_axis=models.BatchAxis(parts=parts))
+    network = drawn(jax.eval_shape(whole.init, jax.random.key(0)))
+    inputs = np.random.default_rng(0).normal(size=(8, 4, 4, 3)).astype("f4")
+    layout = execution.Layout(tuple(jax.devices()[:2]), 1, split=2)
+    apply = layout.map(functools.partial(shared.apply, train=True), (0, 0))
+    logits, _ = apply(layout.place([network]), layout.spread(inputs))
+    alone = jax.jit(functools.partial(whole.apply, train=True))
+    wanted = [alone(network, part)[0] for part in np.split(inputs, parts)]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    close(np.reshape(logits, (8, -1)), np.concatenate(wanted))
+
+
+def test_neighbouring_devices_share_a_part():
+    groups = []
+    jax.vmap(lambda _: groups.append(models.BatchAxis(parts=2).groups()), axis_name="batch")(
+        jnp.zeros(4)
+    )
+    assert groups == [[[0, 1], [2, 3]]]
 
 
 # --- Inception-v3, and what does not fit ---------------------------------------------------------

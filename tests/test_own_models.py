@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxlth import keys, masks, models, supermasks, trees
 from jaxlth.data import Split
-from jaxlth.models import BatchAxis, Model, ModelError, Network
+from jaxlth.models import Model, ModelError, Network
 from jaxlth.models.layers import Layers
 from jaxlth.models.mlp import MLP
 from jaxlth.training import execution, streaming
@@ -416,7 +416,7 @@ def test_streamed_training_has_the_noise_of_training_in_memory():
 
 def test_devices_that_share_a_batch_draw_apart():
     model, devices = recording(), jax.devices()[:2]
-    trainer = tiny.trainer(model, batch_size=4, batch_axis=BatchAxis(execution.AXIS, 2))
+    trainer = tiny.trainer(model, batch_size=4)
     network = tiny.network(model)
     mask = masks.dense(network.params)
     layout = execution.Layout(devices=tuple(devices), per_device=1, split=2)

@@ -71,6 +71,8 @@ def config(**others):
 class Kept:
     """What a run's folder keeps, as far as a job looks at it, in memory: written in no time."""
 
+    replicates = None  # all of them
+
     def __init__(self):
         self.units = {}
 

@@ -216,6 +216,7 @@ DEFAULTS = {
     "training.batch_size": 60,
     "training.epochs": 40.0,
     "training.evaluate_every": None,
+    "training.matmul_precision": "default",
     "training.checkpoint": "last",
     "training.patience": None,
     "training.steps": None,

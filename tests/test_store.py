@@ -1204,3 +1204,22 @@ def test_only_errors_that_orbax_raises_as_well_are_kept_quiet(text, is_told, cap
     checkpointer._orbax()  # puts the filter in place
     logging.getLogger("asyncio").error(text)
     assert (text in caplog.messages) == is_told
+
+
+def test_a_run_says_what_of_its_last_environment_was_other(tmp_path, monkeypatch):
+    with open_run(tmp_path) as run:
+        assert run.other_bits == ()
+        path = run.path
+    with open_run(tmp_path) as run:
+        assert run.other_bits == ()
+    story = metadata.read(path)
+    story["environments"][0] |= {"device": "tpu: TPU v4"}
+    story["environments"][0]["versions"] |= {"jax": "0.9.9", "numpy": "1.0"}
+    metadata.write(path, story)
+    with open_run(tmp_path) as run:
+        assert run.other_bits == (
+            f"jax 0.9.9, not {jax.__version__}",
+            f"device tpu: TPU v4, not cpu: {jax.devices()[0].device_kind}",
+        )
+    with open_run(tmp_path) as run:
+        assert run.other_bits == ()

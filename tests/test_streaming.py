@@ -23,7 +23,7 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import keep_by_level
 from jaxlth.studies.prunable import prunable_model
 from jaxlth.training import TrainingConfig, execution, fit, streaming
-from jaxlth.training.execution import AXIS, Layout
+from jaxlth.training.execution import Layout
 
 SIZE, CLASSES, BATCH = 4, 3, 4
 ORDER = keys.stream(0, 0, "order")
@@ -75,10 +75,9 @@ class Group(tiny.Group):
     """A network trained on a stream."""
 
     def __init__(self, image_set, layout, config=AS_STORED, **model):
-        axis = None if layout.split == 1 else BatchAxis(AXIS, layout.split)
         wanted = ModelConfig(**({"name": "mlp", "hidden": (8,)} | model))
-        built = models.build(wanted, shape=(SIZE, SIZE, 3), classes=CLASSES, batch_axis=axis)
-        trainer = tiny.trainer(built, batch_size=BATCH, batch_axis=axis)
+        built = models.build(wanted, shape=(SIZE, SIZE, 3), classes=CLASSES, batch_axis=BatchAxis())
+        trainer = tiny.trainer(built, batch_size=BATCH)
         compiled = fit.compile(trainer, layout, train_examples=5, stream=config)
         network = tiny.network(built)
         mean, std = layout.share((image_set.mean, image_set.std))

@@ -1,5 +1,6 @@
 """The scripts of tpu/ do what their README says, against a stand-in for gcloud."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -34,6 +35,7 @@ WORKER_PROGRAMS = {
     "uv": """
         last=${@: -1}
         if [ "$1" = venv ]; then mkdir -p "$last/bin"; touch "$last/bin/python"; exit; fi
+        if [ "$1 $2" = "pip freeze" ]; then echo jax==9.9.9; exit; fi
         echo "$*" >>"$HOME/installed"
         cp "$STANDIN/worker-bin/jaxlth-installed" "$HOME/jaxlth/venv/bin/jaxlth"
         """,
@@ -232,7 +234,7 @@ def test_a_life_from_create_to_delete_and_each_step_twice(cloud):
     assert changes == []
     installed = (cloud.home() / "installed").read_text()
     assert installed.count("\n") == 1
-    assert installed.endswith(f"-e {cloud.home()}/jaxlth/source[gcs] jax[tpu]\n")
+    assert installed.endswith(f"-e {cloud.home()}/jaxlth/source[gcs,tensorboard] jax[tpu]\n")
     said, _ = twice("data", "gs://b/data")
     assert "Copying" not in said
     assert (cloud.home() / "jaxlth" / "data" / "mnist" / "images.gz").exists()
@@ -658,7 +660,7 @@ def test_every_command_of_the_readme_runs(cloud):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -682,3 +684,143 @@ def test_shellcheck_finds_nothing():
         [checker, "-x", *files], capture_output=True, text=True, env=os.environ, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_flex_start_is_a_queued_request_of_alpha_that_ends_by_itself(cloud):
+    cloud.run("create", "--flex-start", "8h")
+    (request,) = cloud.changes()
+    assert request[:5] == ["alpha", "compute", "tpus", "queued-resources", "create"]
+    assert {"--provisioning-model=flex-start", "--max-run-duration=8h"} <= set(request)
+    assert cloud.node() == "READY"
+    assert "needs a time such as 8h; got 'long'" in cloud.run(
+        "create", "--flex-start", "long", code=2
+    )
+    assert "two prices; give one" in cloud.run("create", "--spot", "--flex-start", "8h", code=2)
+    printed = cloud.run("watch", "--dry-run", "--flex-start", "8h", *COMMAND)
+    assert "gcloud alpha compute tpus queued-resources create" in printed
+
+
+def test_without_external_addresses_connections_go_through_tunnels(cloud):
+    cloud.environ |= {"INTERNAL_IP": "yes"}
+    cloud.run("create")
+    cloud.run("install")
+    made, *connections = cloud.changes()
+    assert "--internal-ips" in made
+    assert len(connections) > 2
+    for call in connections:
+        assert call[:3] == ["alpha", "compute", "tpus"]
+        assert "--tunnel-through-iap" in call
+
+
+def test_a_vm_that_is_made_anew_gets_the_versions_that_the_commit_had(cloud):
+    cloud.environ |= {"BUCKET": "b"}
+    (cloud.root / "buckets" / "b").mkdir(parents=True)
+    cloud.run("create")
+    cloud.run("install")
+    (kept,) = (cloud.root / "buckets" / "b" / "versions").iterdir()
+    assert re.fullmatch(r"[0-9a-f]{40}\.txt", kept.name)
+    assert kept.read_text() == "jax==9.9.9\n"
+    assert "--constraint" not in (cloud.home() / "installed").read_text()
+    cloud.run("delete", "--yes")
+    cloud.run("create")
+    cloud.run("install")
+    folder = cloud.home() / "jaxlth"
+    assert f" --constraint {folder}/versions -e " in (cloud.home() / "installed").read_text()
+    assert (folder / "versions").read_text() == "jax==9.9.9\n"
+
+
+def test_a_type_that_the_api_does_not_make_is_refused(cloud):
+    said = cloud.run("create", code=1, ACCELERATOR_TYPE="tpu7x-8")
+    assert said.startswith("tpu/create: tpu7x-8 is not made by the Cloud TPU API")
+    assert cloud.calls() == []
+    cloud.run("create", ACCELERATOR_TYPE="tpu7x-8", RUNTIME_VERSION="v2-alpha-tpu7")
+    assert cloud.node() == "READY"
+
+
+@pytest.mark.parametrize("bucket", ["", "b"])
+def test_events_and_traces_on_the_first_worker_come_along(cloud, bucket):
+    cloud.ready()
+    for name in ("runs/a", "tensorboard/a", "profile"):
+        (cloud.home() / "jaxlth" / name).mkdir(parents=True)
+        (cloud.home() / "jaxlth" / name / "file").touch()
+    (cloud.root / "buckets" / "b" / "runs" / ".programs" / "kind").mkdir(parents=True)
+    (cloud.root / "buckets" / "b" / "runs" / ".programs" / "kind" / "program").touch()
+    cloud.run("collect", "out/runs", BUCKET=bucket)
+    files = {str(path.relative_to(cloud.cwd)) for path in cloud.cwd.rglob("*") if path.is_file()}
+    beside = {"out/tensorboard/a/file", "out/profile/file"}
+    assert files == beside | (set() if bucket else {"out/runs/a/file"})
+    if bucket:
+        cloud.end("MISSING")
+        cloud.run("collect", BUCKET=bucket)
+
+
+def test_collecting_from_a_disk_without_results_says_so(cloud):
+    cloud.ready()
+    said = cloud.run("collect", code=1)
+    assert said == "tpu/collect: there are no results on jaxlth\n"
+
+
+# Against the real gcloud, which parses a command line before it asks who calls.
+# fmt: off
+PARSED = {
+    "create": ["create"],
+    "create, spot": ["create", "--queued", "--spot"],
+    "create, flex-start": ["create", "--flex-start", "8h"],
+    "install": ["install"],
+    "data": ["data", "gs://b/data"],
+    "launch": ["launch", *COMMAND],
+    "follow": ["follow"],
+    "stop": ["stop"],
+    "collect": ["collect"],
+    "delete": ["delete"],
+    "watch": ["watch", "--queued", "--spot", *COMMAND],
+}
+# fmt: on
+VERBS = {"tpu-vm", "queued-resources", "create", "describe", "delete", "ssh", "scp", "rsync"}
+STRANGER = re.compile("active account|gcloud auth login")
+
+
+@pytest.mark.slow
+def test_gcloud_parses_every_command_line_of_the_scripts(cloud, tmp_path):
+    gcloud = shutil.which("gcloud") or pytest.skip("gcloud is not installed: nothing parsed")
+    lines = {
+        line
+        for internal in ("", "yes")
+        for name, words in PARSED.items()
+        if not internal or name in ("create", "create, spot", "launch", "collect")
+        for line in cloud.run(
+            words[0], "--dry-run", *words[1:], INTERNAL_IP=internal, BUCKET="b"
+        ).splitlines()
+        if line.startswith("gcloud ")
+    }
+    by_hand = "\n".join(
+        re.findall(r"```bash\n(.*?)```", (TPU / "README.md").read_text(), re.DOTALL)
+    )
+    lines |= {line for line in by_hand.replace("\\\n", "").splitlines() if line}
+    # One line of each verb and set of flags: names and values are all the same to a parser.
+    shapes = {}
+    for line in sorted(lines):
+        words = shlex.split(line)
+        verb = [word for word in words if word.isalpha() or word in VERBS]
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        shapes[(*verb, *sorted(flags))] = line
+    assert {word for shape in shapes for word in shape} >= VERBS
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path)}
+
+    def answer(line):
+        words = [gcloud, *shlex.split(line)[1:]]
+        done = subprocess.run(
+            words,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = dict(zip(shapes.values(), pool.map(answer, shapes.values()), strict=True))
+    assert {line: text for line, (code, text) in answers.items() if code == 2} == {}
+    assert all(STRANGER.search(text) for _, text in answers.values()), answers
+    assert answer("gcloud compute tpus tpu-vm create x --no-such-flag")[0] == 2

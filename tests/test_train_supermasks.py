@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -111,7 +112,8 @@ def made(config, out):
 def initial(replicate, *hidden, name="mlp"):
     """Return the weights that IMP starts from, by name."""
     config = ImpConfig(model=ModelConfig(name=name, hidden=hidden))
-    lab = Lab(for_reading(config, shape=(8, 8, 1), classes=10), None)
+    whole = types.SimpleNamespace(replicates=None)  # of a run without a folder
+    lab = Lab(for_reading(config, shape=(8, 8, 1), classes=10), whole)
     return trees.named(jax.device_get(lab.init(replicate).params))
 
 

@@ -73,7 +73,9 @@ lasting() { missing || denied || unknown_user || unusable; }
 explain() {
   local what="$2 failed" code=1
   cat "$scratch/errors" >&2
-  if said 'RESOURCE_EXHAUSTED|quota|no more capacity|insufficient capacity|UNAVAILABLE|stockout'; then
+  if said 'does not have.* components? installed|gcloud components install'; then
+    what+=": gcloud lacks its alpha commands; run: gcloud components install alpha"
+  elif said 'RESOURCE_EXHAUSTED|quota|no more capacity|insufficient capacity|UNAVAILABLE|stockout'; then
     what+=": no quota or no capacity; check the TPU quota of $PROJECT in $ZONE"
     what+=" (https://console.cloud.google.com/iam-admin/quotas), or try --spot, --queued or another ZONE"
     code=$TEMPORARY
@@ -98,11 +100,18 @@ explain() {
   exit "$code"
 }
 
-# gcloud compute tpus: tpus HOW KIND VERB ARGUMENT..., where HOW is call or retry
+# gcloud compute tpus: tpus HOW KIND VERB ARGUMENT..., where HOW is call or retry. Tunnels and
+# flex-start are in gcloud's alpha commands only.
 tpus() {
-  local how=$1
+  local how=$1 gcloud=(gcloud)
   shift
-  "$how" gcloud compute tpus "$@" --project="$PROJECT" --zone="$ZONE" --quiet
+  case $2 in
+    ssh | scp) if [ "$INTERNAL_IP" = yes ]; then set -- "$@" --tunnel-through-iap; fi ;;
+  esac
+  case " $* " in
+    *" --tunnel-through-iap "* | *" --provisioning-model=flex-start "*) gcloud+=(alpha) ;;
+  esac
+  "$how" "${gcloud[@]}" compute tpus "$@" --project="$PROJECT" --zone="$ZONE" --quiet
 }
 
 # Run a command line on a worker, 0 for instance, or on "all".

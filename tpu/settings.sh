@@ -7,6 +7,7 @@ ZONE=${ZONE:-}                 # required; which zones have which TPU: README.md
 NAME=${NAME:-jaxlth}           # of the TPU VM, and of its queued resource
 ACCELERATOR_TYPE=${ACCELERATOR_TYPE:-v5litepod-8}
 RUNTIME_VERSION=${RUNTIME_VERSION:-} # software of the VM; by accelerator type where empty
+INTERNAL_IP=${INTERNAL_IP:-}   # yes: no external address; connections go through IAP
 CREATE_FLAGS=${CREATE_FLAGS:-} # more flags of gcloud's create, separated by spaces
 
 BUCKET=${BUCKET:-}             # without gs://; results go to gs://BUCKET/runs where it is set

@@ -36,9 +36,9 @@ status() { # a line: commit, state, exit code, who, since when, command
     "$state" "$(known status)" "$(known who)" "$(known since)" "$(known command)"
 }
 
-install() { # COMMIT PACKAGE...
-  local commit=$1
-  shift
+install() { # COMMIT VERSIONS PACKAGE..., with the versions in a file at a bucket, written at first
+  local commit=$1 versions=$2 pinned=()
+  shift 2
   if running; then refuse "a command runs: $(known command)"; fi
   rm -f "$root/commit"
   if [ -e "$root/source.new" ]; then
@@ -48,7 +48,16 @@ install() { # COMMIT PACKAGE...
   # uv brings a Python that is new enough; that of the TPU VM (Ubuntu 22.04) is 3.10.
   command -v uv >/dev/null || PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv
   [ -e "$root/venv/bin/python" ] || uv venv --quiet --python 3.12 "$root/venv"
-  uv pip install --quiet --python "$root/venv/bin/python" -e "$root/source[gcs]" "$@"
+  if [ -n "$versions" ] && gcloud storage cp "$versions" "$root/versions" 2>/dev/null; then
+    pinned=(--constraint "$root/versions")
+  fi
+  uv pip install --quiet --python "$root/venv/bin/python" ${pinned[@]+"${pinned[@]}"} \
+    -e "$root/source[gcs,tensorboard]" "$@"
+  if [ -n "$versions" ] && [ "${#pinned[@]}" -eq 0 ]; then
+    uv pip freeze --exclude-editable --python "$root/venv/bin/python" >"$root/versions"
+    gcloud storage cp --no-clobber "$root/versions" "$versions" ||
+      say "the versions of packages are not kept at $versions: another TPU VM may get newer ones"
+  fi
   printf '%s\n' "$commit" >"$root/commit"
 }
 
@@ -125,10 +134,16 @@ stop() { # [TOKEN]
   kill -TERM "$(known process)"
 }
 
-pack() {
-  [ -d "$root/runs" ] || refuse "there are no results in $root/runs"
-  tar -czf "$root/runs.tar.gz.new" --exclude='checkpoint_[0-9]*' -C "$root" runs
-  mv "$root/runs.tar.gz.new" "$root/runs.tar.gz"
+pack() { # NAME FOLDER...: NAME.tar.gz of those that are there; says so if one is
+  local name=$1 folder folders=()
+  shift
+  for folder in "$@"; do
+    if [ -d "$root/$folder" ]; then folders+=("$folder"); fi
+  done
+  [ "${#folders[@]}" -gt 0 ] || return 0
+  tar -czf "$root/$name.tar.gz.new" --exclude='checkpoint_[0-9]*' -C "$root" "${folders[@]}"
+  mv "$root/$name.tar.gz.new" "$root/$name.tar.gz"
+  echo "packed $name"
 }
 
 "$@"

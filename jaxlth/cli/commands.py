@@ -11,6 +11,7 @@ import tyro
 
 from jaxlth.cli import formats
 from jaxlth.settings import check_choice, effective, ranges, require
+from jaxlth.store import share
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 
@@ -33,6 +34,9 @@ class Training:
     (smoke)."""
     wait: bool = False
     """Wait while another process works on the same run."""
+    share: str | None = None
+    """I/N, such as 2/5: do the I-th of N shares of the replicates, beside processes on this or
+    other machines that do the others, in the same folder or bucket."""
     devices: Annotated[
         int | None, ranges.at_least(1, most=1024, why="each has threads of its own")
     ] = None
@@ -45,6 +49,9 @@ class Training:
     start sooner. $JAX_COMPILATION_CACHE_DIR, where it is set, is used instead."""
     tensorboard: str | None = None
     """Folder for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
+    profile: str | None = None
+    """Folder for a trace of JAX of a part of the training, from its second evaluation or checkpoint
+    to the third: where the time goes, for Perfetto and TensorBoard's profile plugin."""
     distributed: bool = False
     """Work together with the same command on the other hosts of a TPU slice or Slurm job.
     Elsewhere $JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), $JAXLTH_PROCESSES (their
@@ -74,6 +81,8 @@ class Training:
             self.study.tolerance,
             f"on {in_words(without)}, whose sentences have none",
         )
+        if self.share is not None:
+            share.parse(self.share)
         require(
             self.checkpoint_seconds > 0,
             f"`checkpoint_seconds` must be above 0; got {self.checkpoint_seconds:g}.",

@@ -1,6 +1,7 @@
 """`jaxlth figure`: draw stored runs."""
 
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ def figure(command: Figure) -> int:
     file = pathlib.Path(command.file or next(iter(frames)) / f"{command.kind}.png")
     figures.save(_draw(command, frames), file)
     print(file)
+    for path in frames:
+        if lacking := run_info.unfinished(path):
+            print(lacking, file=sys.stderr)
     return 0
 
 

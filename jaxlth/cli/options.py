@@ -38,7 +38,7 @@ VALUES: dict[str, Iterable[str]] = {
 }
 KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name
-    **dict.fromkeys(("out", "data_dir", "tensorboard"), "FOLDER"),
+    **dict.fromkeys(("out", "data_dir", "tensorboard", "profile"), "FOLDER"),
     **dict.fromkeys(("file", "settings", "initial", "initial_mask"), "FILE"),
     **dict.fromkeys(("run", "runs"), "RUN"),
     "sizes": "WIDTHS",

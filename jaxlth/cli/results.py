@@ -62,6 +62,8 @@ def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> 
     table, sentence = summarize(frame, path, tolerance=tolerance, width=console.width)
     console.print(table)
     print(sentence)
+    if lacking := run_info.unfinished(path):
+        print(lacking)
 
 
 def _tests(frame: pd.DataFrame, path: pathlib.Path, baseline: str) -> Table:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Set
 from typing import Any
 
-import jax
 from rich.console import Console
 
 from jaxlth import distributed, settings, store
@@ -35,7 +34,9 @@ def trained(command: Training, *, strict: bool = False) -> int:
     """
     if command.tensorboard is not None:
         _check_tensorboard(command.tensorboard)
-    with running.jax_settings():
+    if command.profile is not None:
+        paths.check_folder("profile", command.profile)
+    with running.jax_settings(command.config.training.matmul_precision):
         running.prepare_process(
             command.out, devices=command.devices, keep_programs=command.keep_programs
         )
@@ -49,7 +50,9 @@ def trained(command: Training, *, strict: bool = False) -> int:
             conclude=functools.partial(_conclude, command=command),
             check_effects=strict,
             wait=command.wait,
+            share=command.share,
             checkpoint_seconds=command.checkpoint_seconds,
+            profile=command.profile,
             caller="command",
         )
     return 0
@@ -97,7 +100,7 @@ def _join() -> None:
     )
     count, place = (None if word is None else int(word) for word in named)
     try:
-        jax.distributed.initialize(num_processes=count, process_id=place)
+        distributed.join(count, place)
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             "`--distributed` found no other processes: give $JAX_COORDINATOR_ADDRESS, "

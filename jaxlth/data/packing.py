@@ -46,6 +46,7 @@ def unpack(inputs: Any) -> Any:
       inputs: a tree of arrays (n, ...) and `Rows`.
 
     Example:
+      >>> import numpy as np
       >>> unpack(pack(np.zeros((5, 8, 8, 3)))).shape
       (5, 8, 8, 3)
     """

@@ -40,52 +40,62 @@ NORM_SCALES = {
 # PyTorch's defaults, with which Frankle trained (its momentum 0.1 is the weight of the new batch),
 # and those of ResNet-50 in Google's reference TPU code (Frankle 2023, Table 4.1).
 MOMENTUM, EPSILON = 0.9, 1e-5
+BATCH = "batch"  # name of the mapped axis whose devices share a batch
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchAxis:
-    """The devices that share a batch: each group of so many neighbours along a mapped axis.
+    """The devices that share a batch: those along a mapped axis.
 
-    With one device nothing is mapped, and what would be shared stays as it is.
+    How many they are says the program that is traced. Where it does not map the axis it is one, and
+    what would be shared stays as it is.
 
     Attributes:
       name: of the mapped axis.
-      devices: how many share one batch.
+      parts: of a batch, each with batch statistics of its own.
     """
 
-    name: str
-    devices: int
+    name: str = BATCH
+    parts: int = 1
+
+    @property
+    def devices(self) -> int:
+        """How many devices share a batch."""
+        try:
+            return jax.lax.axis_size(self.name)
+        except NameError:
+            return 1
 
     def groups(self) -> list[list[int]] | None:
-        """Return the positions along the axis that share a batch; None for all of them."""
-        size = jax.lax.axis_size(self.name)
-        if size == self.devices:
+        """Return the positions along the axis that share a part of a batch; None for all."""
+        if self.parts == 1:
             return None
-        return [list(range(at, at + self.devices)) for at in range(0, size, self.devices)]
+        size = self.devices // self.parts
+        return [list(range(at * size, (at + 1) * size)) for at in range(self.parts)]
 
     def mean(self, tree: Any) -> Any:
         """Return the means over the devices that share a batch."""
         if self.devices == 1:
             return tree
-        return jax.lax.pmean(tree, self.name, axis_index_groups=self.groups())
+        return jax.lax.pmean(tree, self.name)
 
     def sum(self, tree: Any) -> Any:
         """Return the sums over the devices that share a batch."""
         if self.devices == 1:
             return tree
-        return jax.lax.psum(tree, self.name, axis_index_groups=self.groups())
+        return jax.lax.psum(tree, self.name)
 
     def device_key(self, key: jax.Array) -> jax.Array:
         """Return a key that differs between the devices that share a batch."""
         if self.devices == 1:
             return key
-        return keys.fold(key, jax.lax.axis_index(self.name) % self.devices)
+        return keys.fold(key, jax.lax.axis_index(self.name))
 
     def part(self, batch: Any) -> Any:
         """Return this device's part of a batch, a tree of (n, ...) arrays."""
         if self.devices == 1:
             return batch
-        at = jax.lax.axis_index(self.name) % self.devices
+        at = jax.lax.axis_index(self.name)
 
         def cut(array: jax.Array) -> jax.Array:
             count = array.shape[0] // self.devices
@@ -162,7 +172,8 @@ class Layers:
         Running variances average those that normalise; PyTorch averages n / (n - 1) times them,
         n being the batch times the pixels.
         """
-        shared = self.batch_axis if train else None
+        axis = self.batch_axis
+        shared = axis if train and axis is not None and axis.devices > axis.parts else None
         return nn.BatchNorm(
             use_running_average=not train,
             momentum=momentum,

@@ -38,6 +38,8 @@ def home(name: str) -> pathlib.Path:
 def kind() -> str:
     """Return the versions of JAX and the processor that programs are compiled for, as a name."""
     versions = [f"{name}-{metadata.version(name)}" for name in ("jax", "jaxlib")]
+    with contextlib.suppress(metadata.PackageNotFoundError):  # it is there for TPUs only
+        versions.append(f"libtpu-{metadata.version('libtpu')}")
     return f"{'-'.join(versions)}-{_processor():08x}"
 
 
@@ -61,6 +63,14 @@ def keep(home: pathlib.Path) -> None:
     for option, value in OPTIONS.items():
         jax.config.update(option, value)
     atexit.register(end, store, folder)
+
+
+def kept() -> tuple[pathlib.Path, pathlib.Path] | None:
+    """Return where programs are kept and the folder of this process there, None without `keep`."""
+    import jax
+
+    folder = pathlib.Path(jax.config.values.get("jax_compilation_cache_dir") or "")
+    return (folder.parent, folder) if folder.name.startswith(_prefix()) else None
 
 
 def begin(store: pathlib.Path) -> pathlib.Path | None:

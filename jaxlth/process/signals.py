@@ -41,7 +41,7 @@ def noted() -> Iterator[list[int]]:
 
 def ignore() -> None:
     """Be disturbed no more, once the exception has arrived; the context gives handlers back."""
-    _stop_timer()
+    arrived()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -57,8 +57,8 @@ def _stop(_number: int, frame: types.FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _stop_timer() -> None:
-    """Stop the timer of `_stop`; a timer of the program goes on."""
+def arrived() -> None:
+    """Raise the exception no more: it has arrived. A timer of the program goes on."""
     if signal.getsignal(signal.SIGALRM) is _stop:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -86,7 +86,7 @@ def _handled(handler: Callable[[int, types.FrameType | None], None]) -> Iterator
                 signal.signal(number, handler)
         yield
     finally:
-        _stop_timer()
+        arrived()
         sys.unraisablehook = tell
         for number, old in before.items():
             signal.signal(number, old)

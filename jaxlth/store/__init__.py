@@ -26,10 +26,11 @@ The folders live on a local or mounted disk: the lock and the promise to survive
 works in such a folder too, and keeps a mirror of it at the bucket: `jaxlth.store.mirror`.
 """
 
-from jaxlth.store import damage, export, facts, tensorboard
+from jaxlth.store import damage, export, facts, share, tensorboard
 from jaxlth.store.artifacts import Checkpoint
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import connect, is_remote
+from jaxlth.store.bucket_programs import BucketPrograms
 from jaxlth.store.export import export_ticket, load_network, load_ticket
 from jaxlth.store.metadata import check_settings, is_run, understood
 from jaxlth.store.runs import Run, about_run, folder, open_readonly, open_run
@@ -38,6 +39,7 @@ from jaxlth.store.table import curves, export_results, table
 from jaxlth.store.tensorboard import write_events
 
 __all__ = [
+    "BucketPrograms",
     "Checkpoint",
     "Run",
     "RunInfo",
@@ -59,6 +61,7 @@ __all__ = [
     "open_readonly",
     "open_run",
     "runs",
+    "share",
     "table",
     "tensorboard",
     "understood",

@@ -1,7 +1,8 @@
 """Artifacts of a run folder: put there whole, read back with their checksums tested.
 
-New content is written to the folder `.unfinished` of the run and moved into place when it is whole,
-its record last. What a killed process left there is removed by the next one.
+New content is written to a folder of the run, `.unfinished`, and moved into place when it is whole,
+its record last. What a killed process left there is removed by the next one. Processes that share
+a run have such a folder each, see `stage_of`.
 """
 
 import contextlib
@@ -48,23 +49,33 @@ def finished(run: pathlib.Path) -> list[str]:
     artifacts = []
     for root, folders, names in os.walk(run):
         folders[:] = [
-            name for name in folders if name not in (ARRAYS, UNFINISHED) and not is_checkpoint(name)
+            name for name in folders if _may_hold_records(name) and not is_checkpoint(name)
         ]
         if RECORD in names:
             artifacts.append(pathlib.Path(root).relative_to(run).as_posix())
     return sorted(artifacts, key=_natural)
 
 
+def stage_of(run: pathlib.Path, replicates: tuple[int, ...] | None) -> pathlib.Path:
+    """Return the folder in which new content is written by who has these replicates."""
+    return run / (UNFINISHED if replicates is None else f"{UNFINISHED}_{min(replicates)}")
+
+
 def put(
-    run: pathlib.Path, folder: pathlib.Path, trees: Mapping[str, Any], record: Mapping[str, Any]
+    stage: pathlib.Path, folder: pathlib.Path, trees: Mapping[str, Any], record: Mapping[str, Any]
 ) -> None:
     """Store trees and record in a folder, whole or not at all; what it held is replaced.
+
+    Args:
+      stage: where the content is written first; see `stage_of`.
+      folder: its place.
+      trees: trees of arrays by name.
+      record: what JSON can hold.
 
     Raises:
       StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
     """
-    stage = run / UNFINISHED
-    clear(run)
+    atomic.remove(stage)
     try:
         with atomic.writing(stage):
             stage.mkdir(parents=True)
@@ -75,19 +86,18 @@ def put(
             "files": arrays.fingerprint(stage / ARRAYS),
         }
         atomic.write_checked(stage / RECORD, content)
-        settle(run, folder)
+        settle(stage, folder)
     finally:
         with contextlib.suppress(atomic.StoreError):  # a full disk was reported already
-            clear(run)
+            atomic.remove(stage)
 
 
-def settle(run: pathlib.Path, folder: pathlib.Path) -> None:
-    """Move arrays and record from `.unfinished` to a folder; what it held is replaced.
+def settle(stage: pathlib.Path, folder: pathlib.Path) -> None:
+    """Move arrays and record from a stage to a folder; what it held is replaced.
 
     Raises:
       StoreError: the folder cannot be written.
     """
-    stage = run / UNFINISHED
     with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RECORD).unlink(missing_ok=True)
@@ -111,7 +121,7 @@ def raw_records(run: pathlib.Path, under: str = "") -> dict[str, bytes]:
     """
     contents = {}
     for root, folders, names in os.walk(run / under):
-        folders[:] = [name for name in folders if name not in (ARRAYS, UNFINISHED)]
+        folders[:] = [name for name in folders if _may_hold_records(name)]
         if RECORD in names:
             folder = pathlib.Path(root)
             contents[folder.relative_to(run).as_posix()] = (folder / RECORD).read_bytes()
@@ -135,9 +145,18 @@ def superseded(names: Iterable[str]) -> set[str]:
     }
 
 
-def clear(run: pathlib.Path) -> None:
-    """Remove what a killed process left half written."""
-    atomic.remove(run / UNFINISHED)
+def clear(run: pathlib.Path, replicates: tuple[int, ...] | None = None) -> None:
+    """Remove what a killed process left half written, of these replicates or of all."""
+    if replicates is None:
+        stages = list(run.glob(f"{UNFINISHED}*"))
+    else:
+        stages = [stage_of(run, (replicate,)) for replicate in replicates]
+    for stage in stages:
+        atomic.remove(stage)
+
+
+def _may_hold_records(folder: str) -> bool:
+    return folder != ARRAYS and not folder.startswith(UNFINISHED)
 
 
 def record(folder: pathlib.Path, *, remedy: str = RETRAIN) -> dict[str, Any]:
@@ -177,7 +196,7 @@ def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -
 
 
 def put_checkpoint(
-    run: pathlib.Path, folder: pathlib.Path, step: int, state: Any, notes: Mapping[str, Any]
+    stage: pathlib.Path, folder: pathlib.Path, step: int, state: Any, notes: Mapping[str, Any]
 ) -> None:
     """Store the state inside an artifact, then remove older ones.
 
@@ -187,7 +206,7 @@ def put_checkpoint(
     old = _checkpoints(folder)
     number = _number(old[-1]) + 1 if old else 0
     put(
-        run,
+        stage,
         folder / f"checkpoint_{number:06d}",
         {"state": state},
         {"step": step, "notes": dict(notes)},

@@ -4,6 +4,9 @@ A bucket has no locks that end with their process, so the object `lock` says who
 was last heard of: its process renews it every minute. A lease that was silent for ten minutes is
 that of a machine that is gone, and the next one takes it over. A process that was silent so long
 and goes on finds that out before it writes.
+
+Processes that share a run (`jaxlth.store.share`) have an object each, `lock.R` of their first
+replicate R, with all their replicates in it: two that have one in common never write together.
 """
 
 import json
@@ -61,8 +64,8 @@ class Lease:
         """
         self._ended.set()
         with self._guard:
-            if not self._lost and is_of(self._own, holder(self._place)):
-                bucket.remove(self._place, [LOCK])
+            if not self._lost and is_of(self._own, holder(self._place, _name(self._own))):
+                bucket.remove(self._place, [_name(self._own)])
 
     def _keep(self) -> None:
         while not self._ended.wait(RENEW / 2):
@@ -72,7 +75,9 @@ class Lease:
                 continue
 
     def _renew(self) -> None:
-        current = holder(self._place)
+        current = holder(self._place, _name(self._own))
+        if current is None:
+            current = _rival(self._place, self._own)
         if current is not None and not is_of(self._own, current):
             self._lost = (
                 f"{self._place.url} was taken over by {who(current)}, because this process was not "
@@ -83,7 +88,13 @@ class Lease:
         self._renewed = time.monotonic()
 
 
-def acquire(place: Place, folder: pathlib.Path, *, wait: bool) -> Lease:
+def acquire(
+    place: Place,
+    folder: pathlib.Path,
+    *,
+    wait: bool,
+    replicates: tuple[int, ...] | None = None,
+) -> Lease:
     """Return the lease of a run at a bucket, once nobody else has it.
 
     Args:
@@ -91,20 +102,25 @@ def acquire(place: Place, folder: pathlib.Path, *, wait: bool) -> Lease:
       folder: where this machine works on it, held by this process: another lease from there is one
         of a process that died.
       wait: wait for another holder to end or to be silent, instead of raising.
+      replicates: those that this process does, None for all.
 
     Raises:
       StoreError: another process has the lease, or the bucket cannot be used.
     """
-    own = _me(folder)
+    own = _me(folder) | {"replicates": replicates}
     waited = False
     while True:
-        current = holder(place)
+        current = holder(place, _name(own))
         if current is None:
             own["seen"] = time.time()
-            bucket.create(place, LOCK, _text(own))  # whose it became is seen at the next look
-        elif is_of(own, current):
-            return Lease(place, own)
-        elif _is_gone(current, own):
+            bucket.create(place, _name(own), _text(own))  # whose it became is seen at the next look
+            continue
+        if is_of(own, current):
+            current = _rival(place, own)
+            if current is None:
+                return Lease(place, own)
+            bucket.remove(place, [_name(own)])  # of two that come at once, both do so
+        if _is_gone(current, own):
             _take_over(place, current, own)
         elif not wait:
             raise StoreError(
@@ -118,13 +134,18 @@ def acquire(place: Place, folder: pathlib.Path, *, wait: bool) -> Lease:
             time.sleep(POLL)
 
 
-def holder(place: Place) -> dict[str, Any] | None:
-    """Return the entries of the object `lock`, None if there is none.
+def is_lock(name: str) -> bool:
+    """Return whether an object, or a file of a run, is a lock."""
+    return name == LOCK or name.startswith(f"{LOCK}.")
+
+
+def holder(place: Place, name: str = LOCK) -> dict[str, Any] | None:
+    """Return the entries of a lock, by default that of the whole run; None if there is none.
 
     Raises:
       StoreError: the bucket cannot be used.
     """
-    return parse(bucket.read_or_none(place, LOCK))
+    return parse(bucket.read_or_none(place, name))
 
 
 def parse(content: bytes | None) -> dict[str, Any] | None:
@@ -160,14 +181,35 @@ def _is_gone(other: dict[str, Any], own: dict[str, Any]) -> bool:
 def _take_over(place: Place, other: dict[str, Any], own: dict[str, Any]) -> None:
     """Put our lease in the place of one that is gone; of two that do so the later one has it."""
     _log.warning("taking over %s from %s, which is gone", place.url, who(other))
-    _write(place, own)
+    if _name(other) == _name(own):
+        _write(place, own)
+    else:
+        bucket.remove(place, [_name(other)])
     if other.get("folder") != own["folder"]:
         time.sleep(SETTLE)
 
 
 def _write(place: Place, own: dict[str, Any]) -> None:
     own["seen"] = time.time()
-    bucket.write(place, LOCK, _text(own))
+    bucket.write(place, _name(own), _text(own))
+
+
+def _name(entries: dict[str, Any]) -> str:
+    """Return the name of the object of a lease."""
+    replicates = entries.get("replicates")
+    return LOCK if replicates is None else f"{LOCK}.{min(replicates)}"
+
+
+def _rival(place: Place, own: dict[str, Any]) -> dict[str, Any] | None:
+    """Return another lease that has a replicate of ours, None if there is none."""
+    names = [name for name in bucket.listing(place) if is_lock(name) and name != _name(own)]
+    leases = [entries for name in names if (entries := holder(place, name)) is not None]
+    return next((entries for entries in leases if _overlap(entries, own)), None)
+
+
+def _overlap(entries: dict[str, Any], own: dict[str, Any]) -> bool:
+    theirs, ours = entries.get("replicates"), own["replicates"]
+    return theirs is None or ours is None or not set(theirs).isdisjoint(ours)
 
 
 def _text(entries: dict[str, Any]) -> bytes:

@@ -25,6 +25,7 @@ from jaxlth.store import atomic, facts
 from jaxlth.store.atomic import StoreError
 
 PACKAGES = ("jaxlth", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+BITS = ("jaxlth", "jax", "jaxlib", "libtpu")  # packages that decide the last bits of numbers
 SETTINGS, ABOUT = "settings.toml", "run.json"
 LARGEST = 2**24  # bytes of `run.json`, which has some thousand
 MEND = "Delete this file and give the command of the run again: its results are still there."
@@ -128,8 +129,12 @@ def describe(
     job: str,
     label: str,
     new_facts: Mapping[str, Any],
-) -> None:
+) -> list[str]:
     """Write settings and circumstances of a run, or compare them with those that are there.
+
+    Returns:
+      What was other when the run was last worked on, and decides the last bits of numbers, such as
+      "jax 0.10.1, not 0.10.2".
 
     Raises:
       StoreError: the run was made with other defaults or data, or the folder cannot be written.
@@ -149,6 +154,7 @@ def describe(
             "environments": [],
         }
     environments = info["environments"]
+    differences = _other_bits(environments[-1], environment) if environments else []
     if environment not in environments[-1:]:
         environments = [*environments, environment]
     new = info | {
@@ -162,6 +168,7 @@ def describe(
     for name, text in texts.items():  # `run.json` last: a folder with it is a run
         if not _holds(path / name, text):
             atomic.write_text(path / name, text)
+    return differences
 
 
 def write(path: pathlib.Path, info: Mapping[str, Any]) -> None:
@@ -228,14 +235,32 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 def _environment() -> dict[str, Any]:
     device = jax.devices()[0]
+    versions = {package: _version(package) for package in PACKAGES}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions["libtpu"] = importlib.metadata.version("libtpu")
     return {
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": f"{device.platform}: {device.device_kind}",
         "devices": jax.device_count(),
         "host": socket.gethostname(),
     }
+
+
+def _other_bits(old: Any, new: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two environments and decides the last bits of numbers.
+
+    Example:
+      >>> old = {"device": "tpu: TPU v4", "versions": {"jax": "0.10.1", "numpy": "2.0"}}
+      >>> _other_bits(old, {"device": "tpu: TPU v4", "versions": {"jax": "0.10.2"}})
+      ['jax 0.10.1, not 0.10.2']
+    """
+    if not isinstance(old, Mapping) or not isinstance(old.get("versions"), Mapping):
+        return []
+    pairs = [(name, old["versions"].get(name), new["versions"].get(name)) for name in BITS]
+    pairs.append(("device", old.get("device"), new.get("device")))
+    return [f"{name} {was}, not {now}" for name, was, now in pairs if was and now and was != now]
 
 
 def _version(package: str) -> str:

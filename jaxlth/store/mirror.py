@@ -25,7 +25,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from jaxlth.process import paths
-from jaxlth.store import arrays, artifacts, atomic, bucket, lease, lock, metadata
+from jaxlth.store import arrays, artifacts, atomic, bucket, lease, metadata, share
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place
 
@@ -35,9 +35,16 @@ ENTRY = f"/{artifacts.RECORD}"
 class Mirror:
     """The mirror of a working folder that this process holds; see `start`."""
 
-    def __init__(self, path: pathlib.Path, place: Place, own_lease: lease.Lease):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        place: Place,
+        own_lease: lease.Lease,
+        replicates: tuple[int, ...] | None = None,
+    ):
         """Take over a working folder and its mirror, both held by this process."""
         self.place = place
+        self._replicates = replicates
         self._path, self._lease = path, own_lease
         self._record_digests: dict[str, str] = {}  # digest of the record of each folder there
         self._file_digests: dict[str, str] = {}  # likewise of each file of the run itself
@@ -49,20 +56,22 @@ class Mirror:
           StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
         """
         objects = bucket.listing(self.place)
-        bucket.remove(self.place, _orphans(objects))
-        texts = bucket.read(self.place, records(objects))
+        own = {name: size for name, size in objects.items() if self._is_own(name)}
+        bucket.remove(self.place, _orphans(own))
+        texts = bucket.read(self.place, records(own))
         run_files = bucket.read(self.place, own_files(objects))
         self._record_digests = {
             name.removesuffix(ENTRY): _digest(text) for name, text in texts.items()
         }
         self._file_digests = {name: _digest(text) for name, text in run_files.items()}
-        local = {name: _digest(text) for name, text in artifacts.raw_records(self._path).items()}
+        local = self._local("")
         needless = artifacts.superseded({*local, *self._record_digests})
         for name in needless & set(local):
             discard(self._path / name)
         for name, digest in self._record_digests.items():
             if name not in needless and local.get(name) != digest:
-                fetch(self.place, self._path, name, objects)
+                stage = artifacts.stage_of(self._path, self._replicates)
+                fetch(self.place, self._path, name, objects, stage=stage)
         for name in _in_order(run_files):
             write(self._path / name, run_files[name])
 
@@ -77,10 +86,7 @@ class Mirror:
         """
         self._lease.check()
         if under is not None:
-            local = {
-                name: _digest(text)
-                for name, text in artifacts.raw_records(self._path, under).items()
-            }
+            local = self._local(under)
             for name, digest in local.items():
                 if self._record_digests.get(name) != digest:
                     self._put(name, digest)
@@ -100,6 +106,14 @@ class Mirror:
             self.push(None)
         finally:
             self._lease.release()
+
+    def _local(self, under: str) -> dict[str, str]:
+        """Return the digest of each record that is this process's, by its folder."""
+        texts = artifacts.raw_records(self._path, under).items()
+        return {name: _digest(text) for name, text in texts if self._is_own(name)}
+
+    def _is_own(self, name: str) -> bool:
+        return share.is_own(self._replicates, name)
 
     def _put(self, name: str, digest: str) -> None:
         if name in self._record_digests:
@@ -131,13 +145,20 @@ def working_folder(out: str | os.PathLike[str]) -> pathlib.Path:
     return cached("work", out) if bucket.is_remote(out) else pathlib.Path(out).absolute()
 
 
-def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mirror | None:
+def start(
+    out: str | os.PathLike[str],
+    path: pathlib.Path,
+    *,
+    wait: bool,
+    replicates: tuple[int, ...] | None = None,
+) -> Mirror | None:
     """Return the mirror of a working folder, merged into it; None if `out` is no bucket.
 
     Args:
       out: the folder of all runs.
       path: the working folder, held by this process.
       wait: wait for another machine that holds the run, instead of raising.
+      replicates: those that this process does, None for all.
 
     Raises:
       StoreError: another machine holds the run, the bucket cannot be used, or the folder not be
@@ -146,8 +167,8 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     if not bucket.is_remote(out):
         return None
     place = bucket.below(bucket.connect(out), path.name)
-    own_lease = lease.acquire(place, path, wait=wait)
-    mirror = Mirror(path, place, own_lease)
+    own_lease = lease.acquire(place, path, wait=wait, replicates=replicates)
+    mirror = Mirror(path, place, own_lease, replicates)
     try:
         mirror.merge()
     except BaseException:
@@ -157,7 +178,14 @@ def start(out: str | os.PathLike[str], path: pathlib.Path, *, wait: bool) -> Mir
     return mirror
 
 
-def fetch(place: Place, run: pathlib.Path, name: str, objects: Iterable[str]) -> None:
+def fetch(
+    place: Place,
+    run: pathlib.Path,
+    name: str,
+    objects: Iterable[str],
+    *,
+    stage: pathlib.Path | None = None,
+) -> None:
     """Fetch a record folder, test it, and put it in its place in a run folder.
 
     Args:
@@ -165,12 +193,13 @@ def fetch(place: Place, run: pathlib.Path, name: str, objects: Iterable[str]) ->
       run: the run folder.
       name: the record folder, within the run.
       objects: names of the objects of the run.
+      stage: where it is fetched to first; see `artifacts.stage_of`.
 
     Raises:
       StoreError: the bucket cannot be used, what it has is damaged, or the disk is full.
     """
-    stage = run / artifacts.UNFINISHED
-    artifacts.clear(run)
+    stage = stage or artifacts.stage_of(run, None)
+    atomic.remove(stage)
     inside = f"{name}/{artifacts.ARRAYS}/"
     files = [
         object_name[len(name) + 1 :] for object_name in objects if object_name.startswith(inside)
@@ -185,8 +214,8 @@ def fetch(place: Place, run: pathlib.Path, name: str, objects: Iterable[str]) ->
     except StoreError as error:
         message = str(error).replace(str(stage), f"{place.url}/{name}").strip()
         raise StoreError(f"{message} {remedy}") from error
-    artifacts.settle(run, run / name)
-    artifacts.clear(run)
+    artifacts.settle(stage, run / name)
+    atomic.remove(stage)
 
 
 def discard(folder: pathlib.Path) -> None:
@@ -237,7 +266,7 @@ def _orphans(objects: Mapping[str, int]) -> list[str]:
 
 def _in_order(names: Iterable[str]) -> list[str]:
     """Return a run's own files: `run.json`, with which it is a run, last; without locks."""
-    plain = [name for name in names if name not in (lock.LOCK, lease.LOCK) and name[0] != "."]
+    plain = [name for name in names if not lease.is_lock(name) and name[0] != "."]
     return sorted(plain, key=lambda name: (name == metadata.ABOUT, name))
 
 

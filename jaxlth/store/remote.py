@@ -43,8 +43,10 @@ def list_remote(out: str | os.PathLike[str]) -> list[RemoteRunInfo]:
         start = f"{run}/"
         inside = {name[len(start) :]: objects[name] for name in objects if name.startswith(start)}
         finished = _artifact_records(inside)
-        locked = bucket.read_or_none(place, f"{run}/{lease.LOCK}") if lease.LOCK in inside else None
-        is_held = lease.is_fresh(lease.parse(locked))
+        locks = [f"{run}/{name}" for name in inside if lease.is_lock(name)]
+        is_held = any(
+            lease.is_fresh(lease.parse(bucket.read_or_none(place, name))) for name in locks
+        )
         runs.append(RemoteRunInfo(folder, len(finished), sum(inside.values()), is_held))
     return runs
 

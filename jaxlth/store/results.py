@@ -25,6 +25,11 @@ def append(path: pathlib.Path, artifact: str, record: Mapping[str, Any]) -> None
         file.write(_line(artifact, record))
 
 
+def has(path: pathlib.Path, artifact: str) -> bool:
+    """Return whether there is an intact line of an artifact."""
+    return any(name == artifact for name, _ in _lines(path))
+
+
 def repair(path: pathlib.Path, finished: Iterable[str]) -> None:
     """Have one intact line for each finished artifact, as far as possible in the order of the file.
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxlth import distributed
 from jaxlth import settings as settings_lib
-from jaxlth.store import artifacts, atomic, bucket, lock, metadata, mirror, remote, results
+from jaxlth.store import (
+    artifacts,
+    atomic,
+    bucket,
+    lock,
+    metadata,
+    mirror,
+    remote,
+    results,
+    share,
+)
 from jaxlth.store import facts as facts_lib
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.mirror import Mirror
@@ -31,6 +41,7 @@ def open_run(
     wait: bool = False,
     data: "Identity | None" = None,
     fingerprint: Mapping[str, Any] | None = None,
+    replicates: tuple[int, ...] | None = None,
 ) -> "Run":
     """Return the run with these settings, new or existing, and held by this process until closed.
 
@@ -47,6 +58,8 @@ def open_run(
       data: What the run is trained on, from `data.identify`, where that is known already; see
         `jaxlth.store.facts`.
       fingerprint: What tells parts of somebody's own from others: part -> text, or numbers.
+      replicates: Those that this process does, where others may do others at the same time; see
+        `jaxlth.store.share`. None for the whole run.
 
     Returns:
       A context manager that gives the run back when left.
@@ -60,23 +73,34 @@ def open_run(
     workers.end_if_unguarded()
     path = folder(out, settings, job=job, label=label)
     mirrored: list[Mirror | None] = [None]  # stays in the process that has it
+    differences: list[str] = []
 
-    def acquire() -> int:
+    def acquire() -> list[int]:
         with atomic.writing(path):
             path.mkdir(parents=True, exist_ok=True)
-        descriptor = lock.hold(path, wait=wait)
+        if replicates is None:
+            descriptors = [lock.hold(path, wait=wait)]
+        else:
+            descriptors = lock.hold_share(path, replicates, wait=wait)
+        run = Run(path, descriptors, replicates=replicates)
         try:
-            mirrored[0] = mirror.start(out, path, wait=wait)
-            facts = facts_lib.of_data(data) | facts_lib.of_parts(fingerprint)
-            metadata.describe(path, settings, job=job, label=label, new_facts=facts)
-            Run(path, descriptor, mirrored[0]).repair()
+            with run.files():
+                mirrored[0] = mirror.start(out, path, wait=wait, replicates=replicates)
+                run = Run(path, descriptors, mirrored[0], replicates)
+                facts = facts_lib.of_data(data) | facts_lib.of_parts(fingerprint)
+                differences.extend(
+                    metadata.describe(path, settings, job=job, label=label, new_facts=facts)
+                )
+            run.repair()
         except BaseException:
-            Run(path, descriptor, mirrored[0]).abandon()
+            run.abandon()
             raise
-        return descriptor
+        return descriptors
 
-    descriptor = distributed.on_main(acquire)
-    return Run(path, descriptor if distributed.is_main() else -1, mirrored[0])
+    descriptors = distributed.on_main(acquire)
+    run = Run(path, descriptors if distributed.is_main() else [], mirrored[0], replicates)
+    run.other_bits = tuple(differences)
+    return run
 
 
 def folder(out: str | os.PathLike[str], settings: Any, *, job: str, label: str) -> pathlib.Path:
@@ -100,7 +124,7 @@ def open_readonly(path: str | os.PathLike[str]) -> "Run":
     """
     local_folder = remote.local(path)
     metadata.read(local_folder)
-    return Run(local_folder, -1)
+    return Run(local_folder, [])
 
 
 def about_run(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -130,13 +154,25 @@ class Run:
     Attributes:
       path: The folder, absolute.
       url: Address of the mirror, None without one.
+      replicates: Those that this process does, None for all.
+      other_bits: What was other when the run was last worked on, and decides the last bits of
+        numbers, such as "jax 0.10.1, not 0.10.2".
     """
 
-    def __init__(self, path: pathlib.Path, descriptor: int, mirrored: Mirror | None = None):
-        """Take over a folder whose lock file is held through `descriptor`, and its mirror."""
+    other_bits: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        descriptors: list[int],
+        mirrored: Mirror | None = None,
+        replicates: tuple[int, ...] | None = None,
+    ):
+        """Take over a folder whose lock files are held through `descriptors`, and its mirror."""
         self.path = path
+        self.replicates = replicates
         self.url = None if mirrored is None else mirrored.place.url
-        self._descriptor = descriptor
+        self._descriptors = descriptors
         self._mirror = mirrored
 
     def __enter__(self) -> "Run":
@@ -156,13 +192,13 @@ class Run:
         Raises:
           StoreError: the mirror cannot be written.
         """
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptors, self._descriptors = self._descriptors, []
         mirrored, self._mirror = self._mirror, None
         try:
             if mirrored is not None:
                 mirrored.close()
         finally:
-            if descriptor >= 0:
+            for descriptor in descriptors:
                 os.close(descriptor)
 
     def abandon(self) -> None:
@@ -178,10 +214,11 @@ class Run:
           StoreError: the folder cannot be written.
         """
         self._require_held()
-        info = metadata.read(self.path)
-        if info["planned"] != total:
-            metadata.write(self.path, info | {"planned": total})
-            self._copy(None)
+        with self.files():
+            info = metadata.read(self.path)
+            if info["planned"] != total:
+                metadata.write(self.path, info | {"planned": total})
+                self._copy(None)
 
     @_on_main
     def add_facts(self, facts: Mapping[str, Any]) -> None:
@@ -194,12 +231,13 @@ class Run:
           StoreError: the run is of other data, or the folder cannot be written.
         """
         self._require_held()
-        info = metadata.read(self.path)
-        old_facts = info.get("facts", {})
-        new_facts = facts_lib.joined(self.path, old_facts, facts)
-        if new_facts != old_facts:
-            metadata.write(self.path, info | {"facts": new_facts})
-            self._copy(None)
+        with self.files():
+            info = metadata.read(self.path)
+            old_facts = info.get("facts", {})
+            new_facts = facts_lib.joined(self.path, old_facts, facts)
+            if new_facts != old_facts:
+                metadata.write(self.path, info | {"facts": new_facts})
+                self._copy(None)
 
     @_on_main
     def has(self, artifact: str) -> bool:
@@ -218,10 +256,12 @@ class Run:
         Raises:
           StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
         """
-        self._require_held()
+        self._require_held(artifact)
         folder = artifacts.locate(self.path, artifact)
-        artifacts.put(self.path, folder, trees, record)
-        results.append(self.path, artifact, record)
+        artifacts.put(artifacts.stage_of(self.path, self.replicates), folder, trees, record)
+        with self.files():
+            if self.replicates is None or not results.has(self.path, artifact):
+                results.append(self.path, artifact, record)
         artifacts.drop_checkpoints(folder)
         self._copy(artifact)
 
@@ -270,7 +310,7 @@ class Run:
         Raises:
           StoreError: the folder cannot be written.
         """
-        self._require_held()
+        self._require_held(artifact)
         folder = artifacts.locate(self.path, artifact)
         with atomic.writing(folder):
             (folder / artifacts.RECORD).unlink(missing_ok=True)
@@ -291,10 +331,10 @@ class Run:
         Raises:
           StoreError: it cannot be written; the checkpoint before is still there.
         """
-        self._require_held()
-        artifacts.put_checkpoint(
-            self.path, artifacts.locate(self.path, artifact), step, state, notes
-        )
+        self._require_held(artifact)
+        stage = artifacts.stage_of(self.path, self.replicates)
+        folder = artifacts.locate(self.path, artifact)
+        artifacts.put_checkpoint(stage, folder, step, state, notes)
         self._copy(artifact)
 
     @_on_main
@@ -327,18 +367,27 @@ class Run:
           StoreError: the folder cannot be written, or a record is damaged.
         """
         self._require_held()
-        artifacts.clear(self.path)
-        finished = artifacts.finished(self.path)
+        artifacts.clear(self.path, self.replicates)
+        with self.files():
+            finished = artifacts.finished(self.path)
+            results.repair(self.path, finished)
         for artifact in finished:
-            artifacts.drop_checkpoints(artifacts.locate(self.path, artifact))
-        results.repair(self.path, finished)
+            if share.is_own(self.replicates, artifact):
+                artifacts.drop_checkpoints(artifacts.locate(self.path, artifact))
         self._copy("")
+
+    def files(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which no process that shares the run changes its common files."""
+        return contextlib.nullcontext() if self.replicates is None else lock.files(self.path)
 
     def _copy(self, artifact: str | None) -> None:
         """Copy changes to the mirror: of an artifact, all ("") or the run's own files (None)."""
         if self._mirror is not None:
             self._mirror.push(artifact)
 
-    def _require_held(self) -> None:
-        if self._descriptor < 0:
+    def _require_held(self, artifact: str | None = None) -> None:
+        """Raise unless this process may write to the run, or to one of its artifacts."""
+        if not self._descriptors:
             raise StoreError(f"{self.path} is not held by this process: open it with `open_run`.")
+        if artifact is not None and not share.is_own(self.replicates, artifact):
+            raise StoreError(f"{artifact} is of another share of {self.path}: it is not written.")

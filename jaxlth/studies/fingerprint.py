@@ -17,6 +17,7 @@ from jaxlth.models import Network
 from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.training import transformations
+from jaxlth.training.precision import products
 
 EXAMPLES = 8
 NUMBERS = 32  # of each part, at most
@@ -44,6 +45,7 @@ def sampled(values: Any) -> list[float]:
     return numbers[places.astype(int)].tolist()
 
 
+@products("highest")  # so that a run goes on on another kind of device
 def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
 

@@ -36,6 +36,8 @@ OF_EXPERIMENT = (
 EXECUTION = {  # how a study runs, which changes none of its results
     "out": "folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs].",
     "progress": "whether to show progress on stderr, or in the notebook; False is silent.",
+    "share": "I/N, such as 2/5: this process does the replicates r with r % N == I - 1, beside "
+    "others that do the rest, in the same folder or bucket.",
     "wait": "whether to wait while another process works on the same run.",
     "devices": "number of devices on a CPU, one for each core if not given; only before JAX is "
     "used in this process.",
@@ -59,6 +61,7 @@ class StudyFunction(Protocol):
         out: str = "runs",
         progress: bool = True,
         wait: bool = False,
+        share: str | None = None,
         devices: int | None = None,
         checkpoint_seconds: float = 60.0,
         keep_programs: bool = True,
@@ -91,6 +94,7 @@ def function(study: Study) -> StudyFunction:
         out: str = "runs",
         progress: bool = True,
         wait: bool = False,
+        share: str | None = None,
         devices: int | None = None,
         checkpoint_seconds: float = 60.0,
         keep_programs: bool = True,
@@ -105,7 +109,7 @@ def function(study: Study) -> StudyFunction:
             f"`checkpoint_seconds` must be above 0; got {checkpoint_seconds:g}.",
         )
         out = paths.expand(out, setting="out")
-        with running.jax_settings():
+        with running.jax_settings(config.training.matmul_precision):
             running.prepare_process(out, devices=devices, keep_programs=keep_programs)
             running.check_devices(devices)
             path = running.run_study(
@@ -115,6 +119,7 @@ def function(study: Study) -> StudyFunction:
                 out=out,
                 console=Console(stderr=True, quiet=not progress),
                 wait=wait,
+                share=share,
                 checkpoint_seconds=checkpoint_seconds,
             )
         return Results(path, study, parts)

@@ -8,7 +8,7 @@ import jax
 
 from jaxlth import keys, masks, store
 from jaxlth.models import Network
-from jaxlth.store import Run
+from jaxlth.store import Run, share
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.train import (
     CompiledTraining,
@@ -34,7 +34,10 @@ class Lab:
         self.experiment = experiment
         self.run = run
         self.config: Any = experiment.prunable.config
+        # Those that this process does: all, or its share.
+        self.replicates = run.replicates or tuple(range(self.config.replicates))
         self.dense_mask: masks.Mask = experiment.prunable.dense
+        self._expected: set[str] = set()  # of other shares
         self._checkpoint_seconds = checkpoint_seconds
 
     def key(self, purpose: str, replicate: int, *numbers: int) -> jax.Array:
@@ -70,6 +73,13 @@ class Lab:
         """The training as the config says."""
         return self.experiment.compile_training()
 
+    def count_of_all(self, networks: int) -> int:
+        """Return how many networks all shares have together where this one has so many.
+
+        Networks are laid out by that, so that they round alike in a share and in the whole.
+        """
+        return networks * self.config.replicates // len(self.replicates)
+
     def begin(self, expected: Iterable[str]) -> None:
         """Tell the run of the data, for its readers, and what it is to hold; see `expect`.
 
@@ -86,8 +96,15 @@ class Lab:
         self.expect(expected)
 
     def expect(self, artifacts: Iterable[str]) -> None:
-        """Tell the run how many artifacts it is to hold: those expected and those it has."""
-        self.run.set_expected_count(len({*artifacts, *(name for name, _ in self.run.records())}))
+        """Tell the run how many artifacts it is to hold: those expected and those it has.
+
+        A process that does a share goes on to expect those of the others.
+        """
+        self._expected |= {
+            name for name in artifacts if not share.is_own(self.run.replicates, name)
+        }
+        names = {*artifacts, *self._expected, *(name for name, _ in self.run.records())}
+        self.run.set_expected_count(len(names))
 
     def train(
         self,
@@ -112,5 +129,6 @@ class Lab:
             compiled_training or self.compiled_training,
             device_data or self.experiment.device_data,
             num_pending=sum(not self.run.has(name) for name in others),
+            networks=self.count_of_all(len(requests)),
             checkpoint_seconds=self._checkpoint_seconds,
         )

@@ -15,9 +15,9 @@ from jaxlth.data import Dataset, Info, Split, augment, sources, streamed
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig, check_validation
-from jaxlth.studies.machine import check_devices, check_memory, check_stream
+from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
-from jaxlth.studies.prunable import PrunableModel, batch_axis, prunable_model
+from jaxlth.studies.prunable import PrunableModel, prunable_model
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import (
     cross_entropy,
@@ -89,7 +89,6 @@ class LoadedExperiment:
             keep_best=config.training.checkpoint == "best",
             normalize=data.NORMALIZERS[config.data.normalize],
             augmentation=self.parts.augment or augment.AUGMENTATIONS[config.data.augment],
-            batch_axis=batch_axis(config),
             objective=self.objective,
         )
         return CompiledTraining(
@@ -101,6 +100,9 @@ class LoadedExperiment:
             name=config.model.name,
             convolutional=self.prunable.model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
+            shared_batch=shared_batch(
+                config, self.prunable.model, own=self.parts.model is not None
+            ),
         )
 
     def _optimizer(self, rate: optimizers.Schedule) -> Optimizer:

@@ -47,6 +47,7 @@ def check_memory(
       like: the network, of `jax.ShapeDtypeStruct`s, where it is there already.
       option: that the number of weights grows with, where it is not that of the network.
     """
+    own = model is not None
     if model is None:
         model = models.build(config.model, shape=info.shape, classes=info.classes)
     needs = memory.of_training(
@@ -55,14 +56,30 @@ def check_memory(
         like or jax.eval_shape(model.init, keys.stream(0, 0, "")),
         config.training,
         config.optimizer,
-        _layout(config, model),
+        _layout(config, model, own=own),
         example=models.example(config.model.name, info.shape) if example is None else example,
         arrays=dataset if isinstance(dataset, Dataset) else (),
     )
     memory.check(needs, memory.device())
 
 
-def _layout(config: Any, model: Model | None = None) -> execution.Layout:
+def shared_batch(config: Any, model: Model, *, own: bool) -> int | None:
+    """Return the size of batches that idle devices may share, None where they may not.
+
+    Numbers would change by more than rounding where a network draws random numbers, or where batch
+    statistics are those of a model that knows nothing of devices.
+
+    Args:
+      config: of a study.
+      model: the network.
+      own: whether it is none of the library's.
+    """
+    outline = jax.eval_shape(model.init, keys.stream(0, 0, ""))
+    knows_devices = not own or not jax.tree.leaves(outline.stats)
+    return config.training.batch_size if model.noisy is None and knows_devices else None
+
+
+def _layout(config: Any, model: Model | None = None, *, own: bool = False) -> execution.Layout:
     """Return the layout for the replicates of a study.
 
     Raises:
@@ -78,6 +95,7 @@ def _layout(config: Any, model: Model | None = None) -> execution.Layout:
         model=config.model.name,
         convolutional=convolutional,
         streamed=config.data.streamed,
+        batch_size=None if model is None else shared_batch(config, model, own=own),
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from jaxlth import keys, masks, models, prune, scores, settings, trees
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.studies.machine import check_weights
-from jaxlth.training import execution
 
 KeepCount: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each tensor
 
@@ -126,8 +125,8 @@ def prunable_model(
       ValueError: it has no weights that may be pruned, or the images are too small for it.
     """
     if model is None:
-        shared = batch_axis(config) if config.training.synchronized_statistics else None
-        model = models.build(config.model, shape=shape, classes=classes, batch_axis=shared)
+        axis = batch_axis(config)
+        model = models.build(config.model, shape=shape, classes=classes, batch_axis=axis)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     check_weights(config, like)
     dense = excluding(masks.dense(_zeros(like)), config.exclude)
@@ -152,7 +151,9 @@ def _zeros(like: Network) -> masks.Params:
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.params)
 
 
-def batch_axis(config: Any) -> BatchAxis | None:
-    """Return the devices that share each batch; None where each has its own."""
+def batch_axis(config: Any) -> BatchAxis:
+    """Return the devices that share each batch, and over how many of its parts statistics go."""
+    if config.training.synchronized_statistics:
+        return BatchAxis()
     devices = jax.device_count() if config.data.streamed else config.training.data_parallel
-    return None if devices == 1 else BatchAxis(execution.AXIS, devices)
+    return BatchAxis(parts=devices)

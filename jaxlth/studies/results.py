@@ -73,7 +73,8 @@ class Results:
             force_terminal=False,
             force_jupyter=False,
         ).print(text.table)
-        return f"{lines.getvalue()}{text.sentence}"
+        sentences = filter(None, [text.sentence, run_info.unfinished(self.path)])
+        return lines.getvalue() + "\n".join(sentences)
 
     def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure:
         """Return a figure.

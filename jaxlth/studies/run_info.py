@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import operator
 import pathlib
 from collections.abc import Callable
@@ -66,6 +67,28 @@ def results(path: pathlib.Path) -> pd.DataFrame:
         f"The run {path.name} has no finished network yet; the command that made it goes on.",
     )
     return frame
+
+
+def unfinished(path: pathlib.Path) -> str:
+    """Return a sentence that names the replicates that a run still lacks networks of; "" for none.
+
+    So no mean is taken for one over all replicates where a share of them is missing.
+    """
+    about = store.about_run(path)
+    names = [name for name, _ in store.open_readonly(path).records()]
+    replicates = about["settings"].get("replicates", 0)
+    if about["planned"] is None or len(names) >= about["planned"]:
+        return ""
+    owners = collections.Counter(store.share.replicate_of(name) for name in names)
+    counts = {replicate: owners[replicate] for replicate in range(replicates)}
+    most = max(counts.values(), default=0)
+    lacking = [f"{r} ({count} of {most})" for r, count in counts.items() if count < most]
+    if not lacking:
+        return ""
+    return (
+        f"Unfinished, so left out of the means in part: replicates {', '.join(lacking)} have not"
+        " all networks that others have."
+    )
 
 
 def undilated(frame: pd.DataFrame) -> pd.DataFrame:

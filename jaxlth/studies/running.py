@@ -5,9 +5,10 @@ it lacks is trained. A signal ends this with a checkpoint; the next call goes on
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
-from collections.abc import Callable, Generator, Iterator, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from typing import Any
 
 import jax
@@ -17,25 +18,31 @@ from jaxlth import distributed, settings, store
 from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.process import paths, programs, signals
 from jaxlth.store import Run
-from jaxlth.studies import own_scores, progress
+from jaxlth.studies import own_scores, profiling, progress
 from jaxlth.studies.config import run_label
 from jaxlth.studies.fingerprint import of_experiment
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.parts import NONE, Parts, any_of
 from jaxlth.studies.study import Study
 from jaxlth.studies.train import Progress
+from jaxlth.training.precision import Precision, products
 
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
+_event_numbers = itertools.count(1)  # of all studies of this process, for `distributed.stop_agreed`
 
 
 @contextlib.contextmanager
-def jax_settings() -> Iterator[None]:
-    """Have the settings of JAX under which the numbers of a run follow from its config alone."""
+def jax_settings(precision: Precision = "default") -> Iterator[None]:
+    """Have the settings of JAX under which the numbers of a run follow from its config alone.
+
+    Args:
+      precision: of products of matrices.
+    """
     with (
         jax.enable_x64(False),
         jax.threefry_partitionable(True),
-        jax.default_matmul_precision(None),
+        products(precision),
         jax.default_device(None),
         jax.transfer_guard("allow"),
     ):
@@ -74,7 +81,9 @@ def run_study(
     conclude: Conclude = lambda run, diverged: None,
     check_effects: bool = True,
     wait: bool = False,
+    share: str | None = None,
     checkpoint_seconds: float = 60.0,
+    profile: str | None = None,
     caller: str = "call",
 ) -> pathlib.Path:
     """Train what a run lacks, and return its folder.
@@ -88,15 +97,21 @@ def run_study(
       conclude: what is done with the finished run while this process holds it.
       check_effects: whether to refuse settings that nothing reads, unless the run is there.
       wait: whether to wait for another process that works on the run.
+      share: which replicates this process does, as I/N; see `jaxlth.store.share`.
       checkpoint_seconds: time between checkpoints within a network's training.
+      profile: folder for a trace of a part of the training; None for none.
       caller: who goes on after an interruption: the same "call" or "command".
 
     Raises:
       KeyboardInterrupt: it was interrupted; its message says what is stored and where.
     """
+    replicates = None
+    if share is not None:
+        replicates = store.share.parse(share).replicates(config.replicates)
+        study.check_share(config)
     go_on = f"the same {caller} goes on from there."
     name = {"job": study.name, "label": run_label(config)}
-    with _interrupted("interrupted; nothing was computed."):
+    with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
         folder = store.folder(out, config, **name)
         if check_effects and not distributed.on_main(folder.exists):
             config.check_effects()
@@ -109,24 +124,62 @@ def run_study(
         else:
             data = experiment.identity
             fingerprint = of_experiment(experiment) if has_own_parts else {}
-        run = store.open_run(out, config, **name, wait=wait, data=data, fingerprint=fingerprint)
+        run = store.open_run(
+            out,
+            config,
+            **name,
+            wait=wait,
+            data=data,
+            fingerprint=fingerprint,
+            replicates=replicates,
+        )
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
         with _interrupted(f"interrupted; what was stored before is in {place}; {go_on}"):
             if experiment is not None:
+                _tell_other_bits(run, console)
                 lab = Lab(experiment, run, checkpoint_seconds=checkpoint_seconds)
                 saved = f"interrupted and saved in {place}; {go_on}"
-                diverged = _train(study, config, lab, console, saved)
-        with _interrupted(f"interrupted; every network is stored in {place}; {go_on}"):
-            distributed.on_main(lambda: conclude(run, diverged))
+                kept_programs = store.BucketPrograms(out)
+                kept_programs.fetch()
+                with profiling.Trace(profile) as trace:
+                    at_events = (kept_programs.push, trace.advance)
+                    diverged = _train(study, config, lab, console, saved, at_events)
+        words = f"interrupted; every network is stored in {place}; {go_on}"
+        with distributed.interrupted_together(), _interrupted(words):
+            distributed.on_main(lambda: _concluded(run, diverged, conclude))
     return run.path
+
+
+def _tell_other_bits(run: Run, console: Console) -> None:
+    """Tell where a run goes on under other versions, or on another kind of device, than before."""
+    if run.other_bits:
+        console.print(
+            f"{paths.relative(run.path)} was made with {'; '.join(run.other_bits)}. What is "
+            "computed from now on may differ in the last bits from what it would be there.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _concluded(run: Run, diverged: Set[str], conclude: Conclude) -> None:
+    with run.files():
+        conclude(run, diverged)
 
 
 def _has_own_parts(config: Any, parts: Parts) -> bool:
     return any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
 
 
-def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) -> set[str]:
+def _train(
+    study: Study,
+    config: Any,
+    lab: Lab,
+    console: Console,
+    saved: str,
+    at_events: Sequence[Callable[[], None]],
+) -> set[str]:
     """Train what is missing, save and stop at a signal; return the networks that diverged.
 
     Args:
@@ -135,6 +188,7 @@ def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) ->
       lab: where it works.
       console: where progress is told.
       saved: message of an interruption that has saved a checkpoint.
+      at_events: what else is done at each event.
     """
     finished = sum(lab.run.has(artifact) for artifact in study.artifacts(config))
     events = study.run(lab, config)
@@ -143,9 +197,11 @@ def _train(study: Study, config: Any, lab: Lab, console: Console, saved: str) ->
         for event in events:
             show(event)
             diverged |= _tell_failures(event, lab.run, console)
-            if distributed.any_of(bool(received)):
+            for function in at_events:
+                function()
+            if distributed.stop_agreed(bool(received), next(_event_numbers)):
                 _save_and_stop(events, "" if event.finished else saved)
-    if distributed.any_of(bool(received)):  # after the last network
+    if distributed.stop_agreed(bool(received), next(_event_numbers)):  # after the last network
         raise KeyboardInterrupt
     return diverged
 
@@ -201,6 +257,7 @@ def _interrupted(words: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
+        signals.arrived()
         raise KeyboardInterrupt(str(stop) or words) from None
 
 

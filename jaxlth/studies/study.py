@@ -95,8 +95,25 @@ class Study:
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
     values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     """Option of the study alone -> names that it takes, for the help."""
+    across_replicates: Callable[[Any], Sequence[str]] | None = None
+    """Config -> settings by which replicates depend on each other; None where `run` does not keep
+    to `lab.replicates`: then no processes share a run."""
     tolerance: bool = True
     """Whether the summary depends on the tolerance."""
+
+    def check_share(self, config: Any) -> None:
+        """Raise ValueError where processes cannot share a run by its replicates."""
+        require(
+            self.across_replicates is not None,
+            f"`share` is not for the study {self.name}, which does not keep to `lab.replicates`; "
+            "one that does says so by `across_replicates`.",
+        )
+        settings = [] if self.across_replicates is None else self.across_replicates(config)
+        require(
+            not settings,
+            f"`share` does not go with `{'`, `'.join(settings)}`, by which replicates depend on "
+            "each other.",
+        )
 
     def is_complete(self, config: Any, path: pathlib.Path) -> bool:
         """Return whether the run in a folder, which need not exist, lacks nothing."""

@@ -74,6 +74,11 @@ class CompiledTraining:
       name: of the network.
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
+      shared_batch: size of batches that idle devices may share; None where they may not.
+
+    Attributes:
+      layout: networks -> how they are placed to be evaluated.
+      training_layout: networks -> how they are placed to be trained.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class CompiledTraining:
         name: str = "",
         convolutional: bool = False,
         stream: StreamConfig | None = None,
+        shared_batch: int | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
@@ -98,6 +104,7 @@ class CompiledTraining:
             convolutional=convolutional,
             streamed=stream is not None,
         )
+        self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
         self.compiled = functools.cache(
             functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
         )
@@ -147,6 +154,7 @@ def train_networks(
     device_data: DeviceDataset,
     *,
     num_pending: int,
+    networks: int | None = None,
     checkpoint_seconds: float,
 ) -> Iterator[Progress]:
     """Train the networks that the run lacks, and store them.
@@ -157,6 +165,8 @@ def train_networks(
       compiled_training: how they are trained.
       device_data: on what.
       num_pending: networks that the study trains after these, at most; for telling progress.
+      networks: how many are laid out together, those of other shares among them; the
+        requested ones by default.
       checkpoint_seconds: time between checkpoints within a network's training.
 
     Yields:
@@ -166,7 +176,7 @@ def train_networks(
     if not missing:
         return
     # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = compiled_training.layout(len(requests))
+    layout = compiled_training.training_layout(len(requests) if networks is None else networks)
     num_pending += len(missing)
     steps = {
         request.artifact: run.latest_step(request.artifact, _notes(request)) or request.start_step

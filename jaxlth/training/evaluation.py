@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxlth import masks
 from jaxlth.data import Split, packing
-from jaxlth.models import Model, Network
+from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.training import losses
 from jaxlth.training.losses import Objective, Outcomes
 
@@ -195,6 +195,22 @@ def mean_numpy(sums: MetricSums, count: int, *, labels: int = 1) -> Evaluation:
     """Return loss and accuracy over `count` examples, in NumPy; see `mean`."""
     accuracy = None if sums.correct is None else np.float32(sums.correct / (count * labels))
     return Evaluation(np.float32(sums.loss / count), accuracy)  # type: ignore[arg-type]
+
+
+def sum_over_devices(sums: Callable[[Split], S], split: Split) -> S:
+    """Return the sums over a split, of which each device that shares batches sums a part."""
+    axis = BatchAxis()
+    devices, count = axis.devices, split.labels.shape[0]
+    if devices == 1:
+        return sum_over_split(sums, split)
+    end = count // devices * devices
+    parts = []
+    if end:
+        own_part = axis.part(jax.tree.map(lambda a: a[:end], split))
+        parts.append(axis.sum(sum_over_split(sums, own_part)))
+    if end < count:
+        parts.append(sums(jax.tree.map(lambda a: a[end:], split)))
+    return jax.tree.map(lambda *a: sum(a), *parts)
 
 
 def sum_over_split(sums: Callable[[Split], S], split: Split, *, size: int = SCANNED_BATCH) -> S:

@@ -1,11 +1,12 @@
 """How many networks train at once, and on which devices: the one place that knows.
 
 Networks of a group train in lockstep. On accelerators a group is all that is asked for: `vmap` on
-each device, `pmap` over devices; or several devices share the batches of each network. On CPU a
-group is one network per device: more would only push each other out of the caches, and a short
-group is what a checkpoint, a progress bar or Ctrl-C waits for. With convolutions it is one network,
-whose steps use all cores. On streamed data a group is one network, whose batches all devices share:
-decoding images costs more than anything else, and is done once for each batch.
+each device, `shard_map` over devices, each of which runs the program of its own networks; or
+several devices share the batches of each network. On CPU a group is one network per device: more
+would only push each other out of the caches, and a short group is what a checkpoint, a progress bar
+or Ctrl-C waits for. With convolutions it is one network, whose steps use all cores. On streamed
+data a group is one network, whose batches all devices share: decoding images costs more than
+anything else, and is done once for each batch.
 
 With several processes each calls the same functions at the same time, and sees the networks that
 its own devices hold; `Layout.take` gathers those of all.
@@ -21,11 +22,14 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from jaxlth import distributed, settings
+from jaxlth.models.layers import BATCH
 from jaxlth.training import side_by_side
 
 AXIS = "devices"
+_LEADING = P((AXIS, BATCH))  # the leading axis of what each device has its own part of
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
 # (tree, batch, (mean, std)) -> sums over the batch's examples
 BatchSums: TypeAlias = Callable[..., Any]
@@ -141,10 +145,47 @@ class Layout:
         donated = (0,) if donate else ()
         if len(self.devices) == 1:
             mapped = _without_axis(inner, axes)
-            on_cpu = self.looped and self.devices[0].platform == "cpu"
-            options = compiler_options() if on_cpu else None
+            options = compiler_options() if self.looped and _on_cpu(self.devices) else None
             return jax.jit(mapped, donate_argnums=donated, compiler_options=options)
-        return jax.pmap(inner, AXIS, in_axes=axes, devices=self.devices, donate_argnums=donated)
+        specs = tuple(P() if axis is None else _LEADING for axis in axes)
+        sharded = jax.shard_map(
+            _without_axis(inner, axes),
+            mesh=self._mesh,
+            in_specs=specs,
+            out_specs=_LEADING,
+            check_vma=False,
+        )
+        compiled = jax.jit(sharded, donate_argnums=donated)
+        return compiled if distributed.count() == 1 else self._of_all_processes(compiled, specs)
+
+    def _of_all_processes(
+        self, compiled: Callable[..., Any], specs: tuple[P, ...]
+    ) -> Callable[..., Any]:
+        """Return a program over all processes as a function of the arrays of this one."""
+
+        def joined(spec: P, leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array):  # the same number in all processes
+                return leaf
+            rows = len(self.devices) if spec else leaf.shape[0] if leaf.ndim else 0
+            shape = (rows, *leaf.shape[1:]) if leaf.ndim else ()
+            return _reassembled(leaf, shape, jax.sharding.NamedSharding(self._mesh, spec))
+
+        def local(leaf: Any) -> Any:
+            shape = (len(self._local()), *leaf.shape[1:])
+            return _reassembled(leaf, shape, self._sharding(AXIS))
+
+        def call(*arguments: Any) -> Any:
+            whole = [
+                jax.tree.map(functools.partial(joined, spec), argument)
+                for spec, argument in zip(specs, arguments, strict=True)
+            ]
+            return jax.tree.map(local, compiled(*whole))
+
+        return call
+
+    @property
+    def _mesh(self) -> jax.sharding.Mesh:
+        return jax.sharding.Mesh(np.array(self.devices).reshape(-1, self.split), (AXIS, BATCH))
 
     def _local(self) -> tuple[Device, ...]:
         process = jax.process_index()
@@ -154,8 +195,9 @@ class Layout:
         local = self._local()
         if len(local) == 1:
             return jax.sharding.SingleDeviceSharding(local[0])
-        mesh = jax.sharding.Mesh(np.array(local), (AXIS,))
-        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        if len(local) == len(self.devices):
+            return jax.sharding.NamedSharding(self._mesh, _LEADING if axes else P())
+        return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(local), (AXIS,)), P(*axes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +236,7 @@ def layout(
     model: str = "",
     convolutional: bool = False,
     streamed: bool = False,
+    batch_size: int | None = None,
 ) -> Layout:
     """Return the layout for training so many networks.
 
@@ -207,6 +250,8 @@ def layout(
       convolutional: whether the networks have convolutions: on CPU those are 4 to 15 times slower
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
+      batch_size: of batches that more devices may share where accelerators would be idle, as there
+        are fewer networks than devices; None where they may not.
 
     Raises:
       ValueError: there are too few devices, or processes would get different numbers of them.
@@ -226,9 +271,11 @@ def layout(
         f"`data_parallel` must divide the {len(all_devices)} devices of all processes; "
         f"got {split}.",
     )
-    # `pmap` takes no compiler options, without which two replicates on two forced devices take
-    # 1.5 times as long as one after the other on all cores, or twice.
-    on_cpu = all_devices[0].platform == "cpu"
+    on_cpu = _on_cpu(all_devices)
+    if batch_size is not None and not on_cpu:
+        split = _split_for_all(networks, len(all_devices), split, batch_size)
+    # Two replicates on two forced devices take 1.5 times as long as one after the other on all
+    # cores, or twice: there steps are compiled without the options for convolutions.
     most_sets = 1 if on_cpu and convolutional and not several else len(all_devices) // split
     # Several processes all take part, or those without a network would not be waited for.
     sets = most_sets if several else max(1, min(most_sets, networks))
@@ -242,6 +289,35 @@ def layout(
     )
 
 
+def _on_cpu(devices: Sequence[Device]) -> bool:
+    return devices[0].platform == "cpu"
+
+
+def _split_for_all(networks: int, devices: int, split: int, batch_size: int) -> int:
+    """Return how many devices share a batch for the networks to be trained soonest.
+
+    Args:
+      networks: how many are trained.
+      devices: how many there are.
+      split: devices that share each batch at least.
+      batch_size: examples of a batch, whose parts are equal.
+
+    Example:
+      >>> [_split_for_all(networks, 8, 1, 128) for networks in (1, 3, 5, 8, 13)]
+      [8, 8, 8, 1, 1]
+    """
+    if networks * split >= devices:
+        return split
+
+    def work(shared: int) -> float:
+        """Return the batches that a device computes, at most, while each network takes a step."""
+        return -(-networks // (devices // shared)) / shared
+
+    candidates = range(split, devices + 1, split)
+    whole = [each for each in candidates if devices % each == 0 and batch_size % each == 0]
+    return min(whole, key=lambda shared: (work(shared), shared), default=split)
+
+
 @functools.cache
 def compiler_options() -> dict[str, str]:
     """Return the options for convolutions on CPU, none where XLA does not know them."""
@@ -250,6 +326,16 @@ def compiler_options() -> dict[str, str]:
     except jax.errors.JaxRuntimeError:
         return {}
     return CONVOLUTIONS_ON_CPU
+
+
+def _reassembled(leaf: jax.Array, shape: tuple[int, ...], sharding: jax.sharding.Sharding) -> Any:
+    """Return an array whose parts on the devices of this process are those of another one."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        numbers = jax.random.key_data(leaf)
+        numbers = _reassembled(numbers, (*shape, *numbers.shape[leaf.ndim :]), sharding)
+        return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(leaf))
+    parts = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(shape, sharding, parts)
 
 
 def _without_axis(function: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from jaxlth.data import Split, StreamConfig, Streamed, sources, streamed, worker
 from jaxlth.data.batches import Source
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
-from jaxlth.training.execution import AXIS, BatchSums, Compiled, Layout
+from jaxlth.training.execution import BatchSums, Compiled, Layout
 from jaxlth.training.train import Trainer
 
 
@@ -100,7 +100,7 @@ def _make_sums(
     trainer: Trainer, layout: Layout, config: StreamConfig
 ) -> Callable[[BatchSums], Callable[..., Any]]:
     """Return the function `make_sums` of a `Compiled`, for streams that all devices share."""
-    axis = BatchAxis(AXIS, len(layout.devices))
+    axis = BatchAxis()
 
     def make_sums(batch_sums: BatchSums) -> Callable[..., Any]:
         def summed_over_devices(trees: Any, batch: Split, mean_std: Any) -> Any:

@@ -24,6 +24,8 @@ from jaxlth.training.evaluation import Classifier, Evaluation, MetricSums
 from jaxlth.training.losses import Objective
 from jaxlth.training.states import NEVER, Best, Measured, State
 
+_SHARED = BatchAxis()  # the devices that share each batch, if several do
+
 
 class Trainer(NamedTuple):
     """The pure functions of a training, each for one network.
@@ -67,7 +69,6 @@ def make(
     keep_best: bool = False,
     normalize: Callable[..., jax.Array] = data.normalize,
     augmentation: Callable[..., jax.Array] = augment.none,
-    batch_axis: BatchAxis | None = None,
     objective: Objective | None = None,
 ) -> Trainer:
     """Return the training of `model` by `optimizer` as pure functions.
@@ -81,14 +82,12 @@ def make(
       keep_best: whether `finish` gives the network of least validation loss instead of the last.
       normalize: (images, mean, std) -> inputs of the network; one of `data.NORMALIZERS`.
       augmentation: (images, key=) -> images; one of `augment.AUGMENTATIONS`.
-      batch_axis: the devices that share each batch, if several do.
       objective: the loss, and the error; cross-entropy of one task if not given.
     """
     optimizer = optax.with_extra_args_support(optimizer)
-    batch_axis = batch_axis or BatchAxis("", 1)
     classifier = Classifier(model, normalize, objective or losses.objective())
-    train_step = _make_train_step(classifier, optimizer, batch_axis)
-    order, batch_at = _make_batches(batch_size, augmentation, batch_axis)
+    train_step = _make_train_step(classifier, optimizer)
+    order, batch_at = _make_batches(batch_size, augmentation)
     step, update = _make_single_steps(train_step, batch_at)
     update_early_stopping = functools.partial(
         states.update_early_stopping, patience=patience, keep_best=keep_best
@@ -167,7 +166,6 @@ def _make_loss(classifier: Classifier) -> Callable[..., tuple[jax.Array, Any]]:
 def _make_train_step(
     classifier: Classifier,
     optimizer: optax.GradientTransformationExtraArgs,
-    batch_axis: BatchAxis,
 ) -> Callable[..., State]:
     """Return (state, mask, batch, mean_std, key, step) -> the state after one step."""
     value_and_grad = jax.value_and_grad(_make_loss(classifier), has_aux=True)
@@ -175,13 +173,13 @@ def _make_train_step(
     def train_step(state: State, mask: masks.Mask, batch: Split, mean_std: Any, key, step):
         noise_key = None
         if classifier.model.noisy is not None:
-            noise_key = batch_axis.device_key(keys.fold(keys.substream(key, "dropout"), step))
+            noise_key = _SHARED.device_key(keys.fold(keys.substream(key, "dropout"), step))
         (loss, stats), grads = value_and_grad(
             state.network.params, state.network, batch, mean_std, noise_key
         )
-        loss, grads = batch_axis.mean((loss, grads))
+        loss, grads = _SHARED.mean((loss, grads))
         grads = masks.apply(grads, mask)
-        stats = classifier.model.shared(stats, batch_axis.mean)
+        stats = classifier.model.shared(stats, _SHARED.mean)
         with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
             updates, opt = optimizer.update(
                 grads, state.opt, state.network.params, step=step, value=loss
@@ -202,7 +200,7 @@ def _make_train_step(
 
 
 def _make_batches(
-    batch_size: int, augmentation: Callable[..., jax.Array], batch_axis: BatchAxis
+    batch_size: int, augmentation: Callable[..., jax.Array]
 ) -> tuple[Callable[..., jax.Array], Callable[..., Split]]:
     """Return the function `order` of a `Trainer`, and (split, order, key, step) -> the batch."""
 
@@ -217,7 +215,7 @@ def _make_batches(
         images = packing.unpack(jax.tree.map(lambda array: jnp.asarray(array)[at], train.images))
         # Whole batches are augmented, so that the images do not depend on how many devices share.
         images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
-        return batch_axis.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
+        return _SHARED.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
 
     return order, batch_at
 
@@ -273,7 +271,7 @@ def _make_evaluate(
     """Return the function `evaluate` of a `Trainer`."""
 
     def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
-        sums = evaluation.sum_over_split(
+        sums = evaluation.sum_over_devices(
             lambda batch: metric_sums(network, mask, batch, (mean, std)), split
         )
         return evaluation.mean(sums, split.labels.shape[0], labels=labels_per_example)

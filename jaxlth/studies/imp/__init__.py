@@ -21,6 +21,9 @@ STUDY = Study(
     help=__doc__,
     Config=ImpConfig,
     prepare=imp.prepare,
+    across_replicates=lambda config: [
+        name for name in ("stop_lost_accuracy", "dilations") if getattr(config, name)
+    ],
     run=imp.imp,
     complete=imp.complete,
     artifacts=lambda config: network_names(config, levels=config.levels),

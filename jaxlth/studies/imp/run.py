@@ -38,7 +38,7 @@ def imp(
     levels = Levels(lab, config, keep or keep_by_level(config, lab.dense_mask))
     prune = prune_rule(lab)
     lab.begin(expected_artifacts(config, levels=levels.last))
-    dense = {replicate: levels.dense(replicate) for replicate in range(config.replicates)}
+    dense = {replicate: levels.dense(replicate) for replicate in lab.replicates}
     starts: list[Starts] = [{TICKET: dense}]
     trained = unpruned = yield from levels.train(0, starts[0])
     for level in range(1, levels.last + 1):

@@ -118,12 +118,18 @@ class Analysis:
     def _adopt(self, artifact: str, step: int, imp_artifact: str, record: dict[str, Any]) -> None:
         """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
 
-        Nothing comes from a run of other data, or of data that it does not identify.
+        Nothing comes from a run of other data, or of data that it does not identify. Only the first
+        of several processes looks: the others need not see its disk.
         """
+        distributed.on_main(lambda: self._copy_from_imp(artifact, step, imp_artifact, record))
+
+    def _copy_from_imp(
+        self, artifact: str, step: int, imp_artifact: str, record: dict[str, Any]
+    ) -> None:
         imp_config = imp(self.config, step)
         label = run_label(self.config)
         folder = store.folder(self.run.path.parent, imp_config, job="imp", label=label)
-        if self.run.has(artifact) or not distributed.on_main(lambda: store.is_run(folder)):
+        if self.run.has(artifact) or not store.is_run(folder):
             return
         try:
             adopted = self._read(folder, imp_config, imp_artifact)
@@ -151,8 +157,8 @@ class Analysis:
         record.pop("dilation", None)
         return trees, record
 
-    def _replicates(self) -> range:
-        return range(self.config.replicates)
+    def _replicates(self) -> tuple[int, ...]:
+        return self._lab.replicates
 
     def _diverged_before(self, spec: NetworkSpec, replicate: int) -> bool:
         return diverged_before(self.run, self.config, spec, replicate)

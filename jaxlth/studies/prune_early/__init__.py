@@ -27,6 +27,7 @@ STUDY = Study(
     help=__doc__,
     Config=PruneEarlyConfig,
     prepare=prune_early.prepare,
+    across_replicates=prune_early.across_replicates,
     run=prune_early.prune_early,
     artifacts=artifacts.networks,
     summarize=_methods.summarize,

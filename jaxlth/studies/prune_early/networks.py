@@ -34,6 +34,7 @@ class EarlyNetworks:
     def __init__(self, lab: Lab) -> None:
         self.config: PruneEarlyConfig = lab.config
         self.run = lab.run
+        self.replicates = lab.replicates
         self._lab = lab
         self._experiment = lab.experiment
         self._dense = lab.dense_mask

@@ -23,6 +23,7 @@ from jaxlth.studies.prune_early.run import prepare
 from jaxlth.studies.run_info import check_same_data, read_config, require_artifact
 from jaxlth.studies.study import Figures, TicketName
 from jaxlth.studies.train import Ticket
+from jaxlth.training.precision import products
 
 
 def ticket(
@@ -47,7 +48,8 @@ def find(run: Run, density: float, method: Method, replicate: int, parts: Parts 
     require_artifact(run, name)
     lab = Lab(_experiment(run, method, parts), run)
     networks = EarlyNetworks(lab)
-    network = networks.network(networks.keep(density, method), method, replicate)
+    with products(lab.config.training.matmul_precision):
+        network = networks.network(networks.keep(density, method), method, replicate)
     return Ticket(network, lab.load_mask(name))
 
 

@@ -57,7 +57,13 @@ def prune_early(lab: Lab, config: PruneEarlyConfig) -> Generator[Progress, None,
     def train(requests: list[TrainRequest]) -> Iterator[Progress]:
         return lab.train(requests, pending=artifacts.networks(config))
 
-    yield from train([networks.request_dense(*which) for which in artifacts.dense_networks(config)])
+    yield from train(
+        [
+            networks.request_dense(weights, replicate)
+            for weights, replicate in artifacts.dense_networks(config)
+            if replicate in lab.replicates
+        ]
+    )
     methods = all_methods(config)
     learned = [method for method in methods if method.score in LEARNED]
     at_once = [method for method in methods if method.schedule not in ITERATIVE]
@@ -69,13 +75,18 @@ def prune_early(lab: Lab, config: PruneEarlyConfig) -> Generator[Progress, None,
     lab.expect(())
 
 
+def across_replicates(config: PruneEarlyConfig) -> list[str]:
+    """Return the settings by which replicates depend on each other: scores learned from others."""
+    return ["score"] if any(method.score in LEARNED for method in all_methods(config)) else []
+
+
 def _tickets(networks: EarlyNetworks, wanted: list[Method]) -> list[TrainRequest]:
     """Return the requests for the tickets of methods, of all densities and replicates."""
     return [
         networks.request(density, method, replicate)
         for density in networks.config.densities
         for method in wanted
-        for replicate in range(networks.config.replicates)
+        for replicate in networks.replicates
         if networks.trained_before(method, replicate)
     ]
 
@@ -85,7 +96,7 @@ def _of_link(networks: EarlyNetworks, chains: list[Method], number: int) -> list
     config = networks.config
     places = {d: networks.place(networks.keep(d, chains[0]), chains[0]) for d in config.densities}
     requests = []
-    for replicate in range(config.replicates):
+    for replicate in networks.replicates:
         if number < max(places.values()):  # a later ticket is made from it
             requests += [
                 networks.request_link(number, method, replicate)

@@ -23,6 +23,7 @@ STUDY = Study(
     help=__doc__,
     Config=SeparationConfig,
     prepare=separation.prepare,
+    across_replicates=lambda config: (),
     run=separation.separation,
     artifacts=config.units,
     summarize=_report.summarize,

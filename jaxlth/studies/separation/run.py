@@ -41,7 +41,7 @@ def separation(lab: Lab, config: SeparationConfig) -> Generator[Progress, None, 
     levels = Levels(lab, imp(config), keep, study="separation", measure=measurement)
     prune = prune_rule(lab, config, measurement)
     lab.begin(expected_artifacts(levels.config, levels=levels.last))
-    dense = {replicate: levels.dense(replicate) for replicate in range(config.replicates)}
+    dense = {replicate: levels.dense(replicate) for replicate in lab.replicates}
     trained = yield from levels.train(0, {TICKET: dense})
     for level in range(1, levels.last + 1):
         tickets = {

@@ -22,6 +22,7 @@ STUDY = Study(
     help=__doc__,
     Config=ThresholdMasksConfig,
     prepare=threshold_masks.prepare,
+    across_replicates=lambda config: (),
     run=threshold_masks.threshold_masks,
     complete=threshold_masks.complete,
     artifacts=artifacts.units,

@@ -70,7 +70,7 @@ def prepare(config: ThresholdMasksConfig, parts: Parts = NONE) -> LoadedExperime
 def threshold_masks(lab: Lab, config: ThresholdMasksConfig) -> Generator[Progress, None, None]:
     """Train for long, find where to stop, try a mask for each threshold, train the best one."""
     networks, run = ThresholdNetworks(lab), lab.run
-    replicates = range(config.replicates)
+    replicates = lab.replicates
     lab.begin(artifacts.units(config))
 
     def expected() -> set[str]:
@@ -90,7 +90,7 @@ def threshold_masks(lab: Lab, config: ThresholdMasksConfig) -> Generator[Progres
     }
     for step in sorted(set(ends.values())):
         same = [networks.request_short(each) for each in replicates if ends.get(each) == step]
-        yield from train(same, until(whole, step, networks=len(replicates)))
+        yield from train(same, until(whole, step, networks=config.replicates))
     there = [each for each in replicates if artifacts.thresholds(each) in expected()]
     others = expected() - {artifacts.thresholds(each) for each in there}
     pending = sum(not run.has(name) for name in others)
@@ -159,12 +159,12 @@ def until(
     shorter = copy.copy(compiled_training)
     shorter.plan = training.cut(compiled_training.plan, step)
     if networks is not None:
-        shorter.layout = functools.partial(_layout, compiled_training, networks)
+        shorter.training_layout = functools.partial(_layout, compiled_training, networks)
     return shorter
 
 
 def _layout(compiled_training: CompiledTraining, networks: int, _asked: int) -> Layout:
-    return compiled_training.layout(networks)
+    return compiled_training.training_layout(networks)
 
 
 def ticket_steps(experiment: LoadedExperiment) -> int:

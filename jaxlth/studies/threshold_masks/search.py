@@ -44,7 +44,7 @@ def search(
         return
     count, clock = 1 + len(networks.config.thresholds), time.perf_counter()
     # Of all, not of the missing ones: another layout could round differently.
-    untrained = masking.Untrained(experiment, compiled_training, count * len(replicates))
+    untrained = masking.Untrained(experiment, compiled_training, count * networks.config.replicates)
     counts: list[dict[str, Any]] = []
 
     def starts() -> Iterator[Ticket]:

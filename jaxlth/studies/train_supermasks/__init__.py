@@ -23,6 +23,7 @@ STUDY = Study(
     help=__doc__,
     Config=TrainSupermasksConfig,
     prepare=train_supermasks.prepare,
+    across_replicates=lambda config: (),
     run=train_supermasks.train_supermasks,
     complete=train_supermasks.complete,
     artifacts=config.units,

@@ -72,7 +72,7 @@ def _finetuned(experiment: LoadedExperiment) -> LoadedExperiment:
 def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progress, None, None]:
     """Train masks, and the weights that they keep if asked to."""
     lab.begin(units(config))
-    replicates = range(config.replicates)
+    replicates = lab.replicates
     for wanted, rule in rules(config):
         within = _wrapped(lab.experiment, rule)
         requests = [_request_mask(within, wanted, rule, replicate) for replicate in replicates]
