@@ -16,7 +16,7 @@ def separated(path: str = SEPARATION, first: int = 0) -> pandas.DataFrame:
     return rows[rows["outcome"].str.startswith("separated") & (rows["extension"] >= first)]
 
 
-def counts(path: str, levels: range) -> list[int]:
+def counts(path: str, levels: range) -> list[float]:
     found = separated(path)
     return [int((found["extension"] == level).sum()) for level in levels]
 
@@ -176,8 +176,11 @@ SEPARATING = [
 THRESHOLDS = [
     *(
         rolfs(network)
-        for network in ("ticket", "200-30")
-        + tuple(f"{first}-{second}" for first in (50, 100, 150) for second in (5, 15, 25))
+        for network in (
+            "ticket",
+            "200-30",
+            *(f"{first}-{second}" for first in (50, 100, 150) for second in (5, 15, 25)),
+        )
     ),
     Claim(
         "The ticket ends below all others",
@@ -241,8 +244,8 @@ TRAINED = [
         ),
     ),
     Claim(
-        "dense {}, Bernoulli {}, edge-popup {} and {} at 50 and 10 %, Gem-Miner {} and {}, no weight"
-        " trained; trained after {}, {} and {}, {} and {}",
+        "dense {}, Bernoulli {}, edge-popup {} and {} at 50 and 10 %, Gem-Miner {} and {}, no"
+        " weight trained; trained after {}, {} and {}, {} and {}",
         lambda: [
             mean(CONV2, "dense"), mean(CONV2, "bernoulli", 0.5), mean(CONV2, "edge-popup", 0.5),
             mean(CONV2, "edge-popup", 0.1), mean(CONV2, "gem-miner", 0.5),

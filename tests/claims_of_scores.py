@@ -182,9 +182,9 @@ CLAIMS = [
         ] == [7.7, -10.7, -5.5, -10.3],
     ),
     Claim(
-        "| stacks on scores as weights reach IMP | Figure 5.14 | `... --parts weights all` | an hour"
-        " | 91.86 (magnitude+synflow on SNIP) against 89.83 (SNIP), 90.91 (IMP) at 0.5 % | no: {}"
-        " against {}, p {}, and {}; best SynFlow on GraSP, {} |",
+        "| stacks on scores as weights reach IMP | Figure 5.14 | `... --parts weights all` | an"
+        " hour | 91.86 (magnitude+synflow on SNIP) against 89.83 (SNIP), 90.91 (IMP) at 0.5 % | no:"
+        " {} against {}, p {}, and {}; best SynFlow on GraSP, {} |",
         lambda: [
             mean(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
             mean(ALL, "snip-before-rounds", 0.005),
@@ -209,8 +209,8 @@ CLAIMS = [
         lambda: [trainings(number) for number in (1, 2, 3, 5)],
     ),
     Claim(
-        "two and three cuts end 9 and 7 points below one (p {} and {}, so not significantly), five a"
-        " point above it",
+        "two and three cuts end 9 and 7 points below one (p {} and {}, so not significantly), five"
+        " a point above it",
         lambda: [trainings_p(2, 1), trainings_p(3, 1)],
         true=lambda: [round(trainings(k) - trainings(1)) for k in (2, 3, 5)] == [-9, -7, 1],
     ),
@@ -303,7 +303,8 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "SynFlow on GraSP scores, {} against {} of SNIP (p {}) and {} of SynFlow (p {}); IMP has {}",
+        "SynFlow on GraSP scores, {} against {} of SNIP (p {}) and {} of SynFlow (p {}); IMP"
+        " has {}",
         lambda: [
             mean(ALL, "synflow-before-rounds-on-grasp", 0.005),
             mean(ALL, "snip-before-rounds", 0.005),
@@ -399,9 +400,9 @@ CLAIMS = [
     ablations("magnitude after training", "magnitude-after"),
     ablations("its mask, rewound (after-rewind)", "magnitude-after-rewind"),
     Claim(
-        "at 10 % \\|GraSP\\| has {}, GraSP {} (p {}), its lowest scores {}; SNIP in rounds and at once"
-        " {} and {} (p {}), at 1.5 % {} and {} (p {}); magnitude at unit variance is as random as"
-        " random pruning at 1.5 % ({}, {})",
+        "at 10 % \\|GraSP\\| has {}, GraSP {} (p {}), its lowest scores {}; SNIP in rounds and at"
+        " once {} and {} (p {}), at 1.5 % {} and {} (p {}); magnitude at unit variance is as random"
+        " as random pruning at 1.5 % ({}, {})",
         lambda: [
             mean(EARLY, "grasp-magnitude-before-once", 0.1), mean(EARLY, "grasp-before-once", 0.1),
             welch(EARLY, "grasp-magnitude-before-once", "grasp-before-once", 0.1),
@@ -415,8 +416,8 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}), SynFlow {}, {} (p {}), {} (p"
-        " {}): after training these need what they find, as the thesis says; GraSP does not ({},"
+        "at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}), SynFlow {}, {} (p {}), {}"
+        " (p {}): after training these need what they find, as the thesis says; GraSP does not ({},"
         " {}, {})",
         lambda: [
             *anew(EARLY, "snip-after", 0.1, ("reinitialized", "shuffled")),
