@@ -193,7 +193,7 @@ def score(loaded: LoadedExperiment, name: str, device: Any, *, per_class: int = 
         jax.ShapeDtypeStruct((count,), np.int32),
     )
     mean = jax.ShapeDtypeStruct((1, *example.shape), example.dtype)
-    given = scoring.ScoreInputs(network, network.params, batch, _key(), mean)
+    given = scoring.ScoreInputs(network, network.params, batch, _key(), mean, np.False_)
     tree = on_device((loaded.prunable.dense, given), device)
     return _compiled(jax.jit(loaded.score(name)), *tree)
 
