@@ -14,7 +14,7 @@ from tiny import printed, same, times
 
 from jaxlth import cli, data, landscape, masks, store
 from jaxlth import settings as settings_lib
-from jaxlth.data import DataConfig
+from jaxlth.data import DataConfig, packing
 from jaxlth.models import ModelConfig
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.instability import artifacts
@@ -479,7 +479,7 @@ def test_estimated_statistics_are_those_of_training_examples():
     (stats,) = group.layout.take(group.estimated(*placed).stats, 1)
     some = group._splits["train"]
     dataset = experiment.device_data.dataset
-    inputs = data.normalize(jnp.asarray(some.images), dataset.mean, dataset.std)
+    inputs = data.normalize(packing.unpack(some.images), dataset.mean, dataset.std)
     zeros = jax.tree.map(jnp.zeros_like, network.stats)
     _, after = experiment.prunable.model.apply(network._replace(stats=zeros), inputs, True)
     expected = jax.tree.map(lambda leaf: leaf / 0.1, after)  # a new batch counts a tenth
