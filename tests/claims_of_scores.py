@@ -43,9 +43,14 @@ def means(path: str, method: str, densities: tuple[float, ...]) -> list[float]:
 
 def replicates(path: str, method: str, density: float) -> list[float]:
     """Return the three accuracies of which a table has mean, least and most."""
-    least, most, middle = (row(path, method, density)[name] for name in ("min", "max", "mean"))
     assert row(path, method, density)["n"] == 3
-    return [least, 3 * middle - least - most, most]
+    return of_three(row(path, method, density))
+
+
+def of_three(spread: pandas.Series) -> list[float]:
+    """Return the three values of which a row has mean, least and most."""
+    least, most = spread["min"], spread["max"]
+    return [least, 3 * spread["mean"] - least - most, most]
 
 
 def welch(path: str, one: str, other: str, density: float) -> float:
@@ -109,11 +114,7 @@ def trainings(number: int) -> float:
 
 def trainings_p(one: int, other: int) -> float:
     rows = table("composite_pruning/paper/trainings.csv").set_index("trainings")
-    values = [
-        [row["min"], 3 * row["mean"] - row["min"] - row["max"], row["max"]]
-        for row in (rows.loc[one], rows.loc[other])
-    ]
-    return method_summary.welch(*values)
+    return method_summary.welch(of_three(rows.loc[one]), of_three(rows.loc[other]))
 
 
 def meta(name: str, density: float) -> float:

@@ -74,9 +74,11 @@ def shared_batch(config: Any, model: Model, *, own: bool) -> int | None:
       model: the network.
       own: whether it is none of the library's.
     """
-    outline = jax.eval_shape(model.init, keys.stream(0, 0, ""))
-    knows_devices = not own or not jax.tree.leaves(outline.stats)
-    return config.training.batch_size if model.noisy is None and knows_devices else None
+    if model.noisy is not None:
+        return None
+    if own and jax.tree.leaves(jax.eval_shape(model.init, keys.stream(0, 0, "")).stats):
+        return None
+    return config.training.batch_size
 
 
 def _layout(config: Any, model: Model | None = None, *, own: bool = False) -> execution.Layout:

@@ -112,12 +112,14 @@ def build(
         weight_scores = functions[0](mask, given)
         for function in functions[1:]:
             weight_scores = function(mask, _on(weight_scores, mask, given))
-        return jax.tree.map(
-            lambda leaf: jnp.where(given.inverted, -leaf, leaf),
-            weight_scores,
-        )
+        return oriented(weight_scores, given.inverted)
 
     return score
+
+
+def oriented(weight_scores: Any, inverted: Any) -> Any:
+    """Return scores, negated where the least important weights are to be kept."""
+    return jax.tree.map(lambda leaf: jnp.where(inverted, -leaf, leaf), weight_scores)
 
 
 def _check_precision(name: str, model: Model, example: Any) -> None:

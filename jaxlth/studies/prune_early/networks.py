@@ -180,9 +180,8 @@ class EarlyNetworks:
         inverted = method.control == "inverted"
         if method.score in LEARNED:
             weight_scores = self._learned(method, replicate)
-            sign = -1 if inverted else 1
-            keeps, args = self._keeps(before, keep, 1), (weight_scores, sign)
-            return jax.device_get(prune.in_rounds(_signed, before, keeps=keeps, args=args))
+            keeps, args = self._keeps(before, keep, 1), (weight_scores, inverted)
+            return jax.device_get(prune.in_rounds(_oriented, before, keeps=keeps, args=args))
         rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
         return scoring.pruned(
             self._score(method.score),
@@ -277,8 +276,8 @@ class EarlyNetworks:
         return self._experiment.score(name, chunk=self.config.chunk)
 
 
-def _signed(_mask: masks.Mask, weight_scores: Any, sign: Any) -> Any:
-    return jax.tree.map(lambda leaf: sign * leaf, weight_scores)
+def _oriented(_mask: masks.Mask, weight_scores: Any, inverted: Any) -> Any:
+    return scoring.oriented(weight_scores, inverted)
 
 
 def _record(replicate: int, level: int, control: str, method: Method) -> dict[str, Any]:
