@@ -140,6 +140,7 @@ def test_tickets_start_from_the_initial_weights(finished):
 CLAIMS = {  # control -> same weights as the ticket, same mask, same counts per layer
     "reinitialized": (False, True, True),
     "shuffled": (True, False, True),
+    "shuffled-globally": (True, False, False),
     "random": (False, False, False),
     "random-layerwise": (False, False, True),
 }

@@ -17,6 +17,7 @@ from jaxlth import settings as settings_lib
 from jaxlth.data import DataConfig, packing
 from jaxlth.models import ModelConfig
 from jaxlth.studies import level_artifacts
+from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import report as tables_of_twins
@@ -605,12 +606,12 @@ def test_it_says_how_good_dense_networks_are_and_when_steps_are_few():
 
 
 def test_networks_drawn_anew_have_no_distance_from_an_initialisation_that_is_not_theirs():
-    names = ("dense", "ticket", "shuffled", "reinitialized", "random", "random-layerwise")
+    names = ("dense", "ticket", *CONTROLS)
     frame = table([(name, 0.1, 10, (0.0,), 0.1) for name in names])
     frame = frame.assign(l2_from_initialization=1.0)
     rows = report.pairs(frame[frame["kind"] == "pair"])
     measured = set(rows[rows["l2_from_initialization"].notna()]["control"])
-    assert measured == {"dense", "ticket", "shuffled"}
+    assert measured == {"dense", "ticket", "shuffled", "shuffled-globally"}
 
 
 def test_pairs_at_most_points_count_and_those_with_statistics_anew_are_apart():

@@ -87,7 +87,7 @@ def _plot_control(
     values = _common_steps(rows, metric)
     mean = values.mean(axis=1)
     if values.empty:
-        return mean
+        return mean.dropna()
     has_band = control == "ticket" and values.shape[1] > 1
     band = (values.min(axis=1), values.max(axis=1)) if has_band else None
     line: dict[str, Any] = {"color": color, "linestyle": linestyle, "zorder": 3}

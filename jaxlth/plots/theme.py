@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GRAY = "#CC79A7", "#56B4E9", "#000000", "#666666"
+WINE = "#882255"
 
 
 class LineStyle(NamedTuple):

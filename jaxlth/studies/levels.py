@@ -14,7 +14,7 @@ from jaxlth import masks, prune, trees
 from jaxlth.models import Network
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.compaction import Trainings
-from jaxlth.studies.controls import TICKET, WITH_ITS_WEIGHTS, make
+from jaxlth.studies.controls import NEW_WEIGHTS, TICKET, make
 from jaxlth.studies.imp.config import ImpConfig, kinds_at, network_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
@@ -204,7 +204,7 @@ class Levels:
 
     def _opt(self, level: int, kind: str, replicate: int) -> str:
         """Return the artifact whose optimiser's state a network starts with; "" for a fresh one."""
-        restored = self.config.rewind_optimizer and level > 0 and kind in WITH_ITS_WEIGHTS
+        restored = self.config.rewind_optimizer and level > 0 and kind not in NEW_WEIGHTS
         return level_artifacts.rewound(replicate) if restored else ""
 
     def _names_after(self, level: int) -> set[str]:

@@ -19,11 +19,11 @@ import pandas as pd
 
 from jaxlth.plots import control_styles, result_table
 from jaxlth.studies import metrics
+from jaxlth.studies.controls import NEW_WEIGHTS
 
 DENSE = "dense"
 SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
 SAME += ["replicate", "twins"]  # what tells pairs apart
-DRAWN_ANEW = ("reinitialized", "random", "random-layerwise")  # weights of another initialisation
 MEASURED = (  # columns of pairs whose twins did not diverge
     *("test_instability", "train_instability", "test_error", "train_error"),
     *("l2_distance", "cosine_distance", "test_differences", "train_differences"),
@@ -78,7 +78,7 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     most = rows.groupby([*SAME, "estimated"], dropna=False)["points"].transform("max")
     rows = rows[rows["points"] == most]
     rows = _in_order(rows.assign(network=[_network(row) for row in rows.itertuples()]))
-    is_drawn_anew = rows["control"].isin(DRAWN_ANEW)
+    is_drawn_anew = rows["control"].isin(NEW_WEIGHTS)
     rows = rows.assign(l2_from_initialization=rows["l2_from_initialization"].mask(is_drawn_anew))
     if not at_end:
         return rows
