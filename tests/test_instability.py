@@ -614,6 +614,24 @@ def test_networks_drawn_anew_have_no_distance_from_an_initialisation_that_is_not
     assert measured == {"dense", "ticket", "shuffled", "shuffled-globally"}
 
 
+def test_twins_on_a_line_with_statistics_anew_match_by_what_they_were_trained_with():
+    plain = table([("ticket", 0.1, 0, (0.0, 0.0), 0.1)])
+    pairs = plain.iloc[1:].assign(estimated=True, test_error=0.3)  # of the ends, statistics anew
+    trained = [
+        pairs.assign(kind="twin", twins=str(twin), compared_step=None, test_accuracy=accuracy)
+        for twin, accuracy in ((0, 0.88), (1, 0.94))
+    ]
+    frame = pd.concat([plain.iloc[:1], pairs, *trained])
+    (row,) = report.summary(frame, threshold=0.02, tolerance=0.0).to_dict("records")
+    assert row["network"] == "ticket at 10 %, statistics anew"
+    assert row["accuracy"] == pytest.approx(0.91)
+    assert row["matches"]
+    rendered = tables_of_twins.render(pd.DataFrame([row]), threshold=0.02, tolerance=0.0)
+    assert "accuracy of twins, like that of dense networks, is with those of their training" in str(
+        rendered.caption
+    )
+
+
 def test_pairs_at_most_points_count_and_those_with_statistics_anew_are_apart():
     few = table([("dense", 1.0, 0, (0.1,), 0.1)]).assign(points=3)
     anew = table([("dense", 1.0, 0, (0.4,), 0.1)]).iloc[1:].assign(estimated=True)

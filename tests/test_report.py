@@ -530,6 +530,18 @@ def test_training_leaves_out_a_replicate_that_diverged_and_ends_with_the_first()
         figures.training(broken, levels=[9])
 
 
+def test_training_draws_no_dilated_networks_and_no_diverged_ones():
+    plain = curves(levels=(0, 1))
+    longer = plain.assign(step=2 * plain["step"], test_accuracy=0.5, dilation=2.0)
+    both = figures.training(pd.concat([plain.assign(dilation=1.0), longer])).axes[0]
+    for mine, wanted in zip(
+        both.get_lines(), figures.training(plain).axes[0].get_lines(), strict=True
+    ):
+        np.testing.assert_array_equal(mine.get_xydata(), wanted.get_xydata())
+    diverged = figures.training(plain.assign(test_loss=np.nan)).axes[0]
+    assert not diverged.get_lines()[2:]
+
+
 def test_dilation_shows_what_never_matched():
     frame = pd.DataFrame(
         [

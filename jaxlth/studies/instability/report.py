@@ -103,6 +103,11 @@ def _caption(
         f"* stable: {stable}.",
         f"* of {_NAMES[by]}: matches the dense network{metrics.within(tolerance, by.metric)}.",
     ]
+    if summary["network"].str.endswith(instability.ANEW).any():
+        lines.append(
+            "Batch statistics are taken anew for the barriers and for the mean of the weights; the "
+            f"{_NAMES[by]} of twins, like that of dense networks, is with those of their training."
+        )
     return lines + [f"Left out because a twin diverged: {lost} pair{'s' * (lost > 1)}."] * bool(
         lost
     )
