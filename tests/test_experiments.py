@@ -244,15 +244,23 @@ def test_linear_mode_connectivity_draws_its_figures_and_trains_nothing_again(tmp
 @pytest.mark.slow
 def test_adsynflow_and_dynamic_imp_end_in_tables_and_train_nothing_again(tmp_path, real_data):
     shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
-    for name, table, rows in (
-        ("adsynflow.py", "momentum-0.1/adsynflow.csv", 2),
-        ("dynamic_imp.py", "networks.csv", 5),
+    for name, words, table, rows in (
+        ("adsynflow.py", [], "momentum-0.1/adsynflow.csv", 2),
+        ("dynamic_imp.py", ["--ablations", "--levels", "2"], "networks.csv", 11),
     ):
-        study(name, *shared, cwd=tmp_path)
-        assert len(pd.read_csv(tmp_path / "results" / "smoke" / table)) == rows
+        study(name, *words, *shared, cwd=tmp_path)
+        networks = pd.read_csv(tmp_path / "results" / "smoke" / table)
+        assert len(networks) == rows
         stored = records(tmp_path / "runs")
-        study(name, *shared, cwd=tmp_path)
+        study(name, *words, *shared, cwd=tmp_path)
         assert records(tmp_path / "runs") == stored
+    by_name = networks.set_index("network")
+    assert by_name["density"].drop("dense").round(4).eq(0.1).all()
+    shared_masks = by_name["shared_with_last"]
+    assert shared_masks["at least 80 % of the mask shared"] >= 0.8 > shared_masks["dynamic"]
+    assert shared_masks["at least 100 % of the mask shared"] == 1
+    for name in ("regrown weights drawn again", "grown by the gradient", "grown by chance"):
+        assert shared_masks[name] == pytest.approx(shared_masks["dynamic"])
 
 
 @pytest.mark.slow
