@@ -5,8 +5,7 @@ initialisation, and end better; with plain SGD they are stable from the start.
 
     python experiments/adsynflow.py --scale smoke                          # a minute
     python experiments/adsynflow.py --scale cpu --data-dir DIR             # an hour on two cores
-    python experiments/adsynflow.py --scale cpu --network resnet-20-digits \
-        --scores synflow-published synflow                                 # ten minutes
+    python experiments/adsynflow.py --scale cpu --network resnet-20-digits  # the same
     python experiments/adsynflow.py --scale paper --data-dir DIR           # ResNet-20
 
 At steps k of the dense training, all of them unless --search says otherwise, twins are made of the

@@ -6,8 +6,7 @@ masks share little.
 
     python experiments/dynamic_imp.py --scale smoke                        # a minute
     python experiments/dynamic_imp.py --scale cpu --data-dir DIR           # ten minutes, two cores
-    python experiments/dynamic_imp.py --scale cpu --network lenet --density 0.02 --levels 3 \
-        --first imp magnitude random --replicates 3 --ablations --data-dir DIR  # ten minutes
+    python experiments/dynamic_imp.py --scale cpu --network lenet --ablations --data-dir DIR
     python experiments/dynamic_imp.py --scale paper --data-dir DIR         # ResNet-20
 
 Algorithm 5: between two changes a dense network is trained, pruned at once by magnitude, and its
