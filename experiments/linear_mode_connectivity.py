@@ -23,7 +23,7 @@ Table 4.2. At the scales smoke and cpu trainings are shortened: other experiment
 import dataclasses
 import pathlib
 import sys
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 import tasks
@@ -37,11 +37,19 @@ from jaxlth.studies.instability import summary as report
 from jaxlth.studies.instability.config import InstabilityConfig
 
 NAMES = {"lenet": "mnist_lenet_300_100"} | tasks.CIFAR
-Network = Literal["mlp-cifar", "lenet", tasks.Cifar]
-Part = Literal["dense", "start", "tickets", "levels", "whole", "throughout"]
+Network = Literal["mlp-cifar", "mlp-small", "resnet-8", "lenet", tasks.Cifar]
+Part = Literal["dense", "start", "tickets", "levels", "densities", "whole", "throughout"]
 STEPS = (0, 100, 250, 500, 1_000, 2_000, 3_000, 8_000)  # of 63,000
 LENET_STEPS = (0, 25, 50, 100, 250, 500, 1_000, 2_000)  # of 24,000
 SPARSE = ("ticket", "shuffled", "reinitialized")
+SMALL = {"mlp-small": (5, 7), "resnet-8": (3, 5)}  # the level studied, and the last of all
+
+
+class Levels(NamedTuple):
+    """Levels whose tickets are studied."""
+
+    studied: int  # its controls too
+    last: int  # of those of all densities
 
 
 def main(
@@ -78,13 +86,15 @@ def main(
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
         run = store.folder(out, shared, job="instability", label=run_label(shared))
-        report_on(run, folder, last=levels_of(network, scale))
+        report_on(run, folder, studied=levels_of(network, scale).studied)
     print(f"tables and figures: {results / scale}")
     return 0
 
 
 def settings(network: str, scale: str) -> InstabilityConfig:
     """Return what all parts of a network share: dense networks from several steps."""
+    if network in SMALL:
+        return tasks.small(network, scale)
     if network == "mlp-cifar":
         return tasks.mlp_cifar(scale)
     published = BENCHMARKS[NAMES[network]]
@@ -103,16 +113,20 @@ def settings(network: str, scale: str) -> InstabilityConfig:
     )
 
 
-def levels_of(network: str, scale: str) -> int:
-    """Return the level whose tickets are studied, the density of Table 4.1."""
+def levels_of(network: str, scale: str) -> Levels:
+    """Return the level of the density of Table 4.1, or ours, and the last of all."""
+    if network in SMALL:
+        return Levels(1, 2) if scale == "smoke" else Levels(*SMALL[network])
     if network == "mlp-cifar":
-        return 2 if scale == "smoke" else 10
-    return scaled(BENCHMARKS[NAMES[network]], scale).levels
+        level = 2 if scale == "smoke" else 10
+    else:
+        level = scaled(BENCHMARKS[NAMES[network]], scale).levels
+    return Levels(level, level)
 
 
-def of_part(part: Part, shared: InstabilityConfig, *, levels: int) -> InstabilityConfig:
+def of_part(part: Part, shared: InstabilityConfig, *, levels: Levels) -> InstabilityConfig:
     """Return what a part asks for, all in one run."""
-    sparse = {"networks": ("dense", *SPARSE), "levels": (levels,)}
+    sparse = {"networks": ("dense", *SPARSE), "levels": (levels.studied,)}
     length = shared.training.steps or 1
     asked = {
         "dense": {},
@@ -120,19 +134,20 @@ def of_part(part: Part, shared: InstabilityConfig, *, levels: int) -> Instabilit
         "tickets": sparse,
         "levels": {
             "networks": ("dense", "ticket", "shuffled"),
-            "levels": tuple(range(1, levels + 1)),
+            "levels": tuple(range(1, levels.last + 1)),
         },
+        "densities": {"networks": ("dense", "ticket"), "levels": tuple(range(1, levels.last + 1))},
         "whole": {"lengths": ("remaining", "whole")},
         "throughout": {
             "compare_every": round(length / (20 if length > 100 else 3)),
             "networks": ("dense", "ticket"),
-            "levels": (levels,),
+            "levels": (levels.studied,),
         },
     }[part]
     return dataclasses.replace(shared, **asked)
 
 
-def report_on(run: pathlib.Path, folder: pathlib.Path, *, last: int) -> None:
+def report_on(run: pathlib.Path, folder: pathlib.Path, *, studied: int) -> None:
     """Write the tables and figures of a network."""
     frame, lines = store.table([run]), store.curves([run])
     frame = frame[frame["control"].isin(("dense", *SPARSE))]  # AdSynFlow's share the run
@@ -159,17 +174,19 @@ def report_on(run: pathlib.Path, folder: pathlib.Path, *, last: int) -> None:
         drawn["figure_4-4"] = twins.instability(both)
     if (remaining["compared_step"] < remaining["compared_step"].max()).any():
         drawn["figure_4-5"] = twins.throughout(remaining)
-    drawn |= of_sparse(remaining, lines, last=last)
+    drawn |= of_sparse(remaining, lines, studied=studied)
     for name, figure in drawn.items():
         figures.save(figure, folder / f"{name}.png")
 
 
-def of_sparse(frame: pd.DataFrame, lines: pd.DataFrame, *, last: int) -> dict[str, figures.Figure]:
+def of_sparse(
+    frame: pd.DataFrame, lines: pd.DataFrame, *, studied: int
+) -> dict[str, figures.Figure]:
     """Return the figures of tickets and their controls, as far as there are any."""
     sparse = frame[frame["kind"].isin(("twin", "pair")) & frame["control"].isin(SPARSE)]
     if sparse.empty:
         return {}
-    studied = frame[(frame["control"] == "dense") | (frame["level"] == last)]
+    studied = frame[(frame["control"] == "dense") | (frame["level"] == studied)]
     drawn = {"figure_4-14": twins.interpolation(studied[studied["step_k"] == 0], lines)}
     if sparse["step_k"].nunique() > 1:
         drawn |= {
