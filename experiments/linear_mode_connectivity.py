@@ -26,6 +26,7 @@ import sys
 from typing import Literal, NamedTuple
 
 import pandas as pd
+import stable_and_matching as cells
 import tasks
 
 from jaxlth import cli, store
@@ -41,6 +42,7 @@ Network = Literal["mlp-cifar", "mlp-small", "resnet-8", "lenet", tasks.Cifar]
 Part = Literal["dense", "start", "tickets", "levels", "densities", "whole", "throughout"]
 STEPS = (0, 100, 250, 500, 1_000, 2_000, 3_000, 8_000)  # of 63,000
 LENET_STEPS = (0, 25, 50, 100, 250, 500, 1_000, 2_000)  # of 24,000
+THRESHOLD = InstabilityConfig().threshold
 SPARSE = ("ticket", "shuffled", "reinitialized")
 SMALL = {"mlp-small": (5, 7), "resnet-8": (3, 5)}  # the level studied, and the last of all
 
@@ -151,7 +153,8 @@ def report_on(run: pathlib.Path, folder: pathlib.Path, *, studied: int) -> None:
     """Write the tables and figures of a network."""
     frame, lines = store.table([run]), store.curves([run])
     frame = frame[frame["control"].isin(("dense", *SPARSE))]  # AdSynFlow's share the run
-    stability = report.summary(frame, threshold=0.02, tolerance=cli.TOLERANCE)
+    stability = report.summary(frame, threshold=THRESHOLD, tolerance=cli.TOLERANCE)
+    stability["train_images"] = int(frame["training.train_examples"].iloc[0])
     stability.round(5).to_csv(folder / "summary.csv", index=False)
     pairs = frame[frame["kind"].isin(("pair", "average"))]
     kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]
@@ -161,22 +164,49 @@ def report_on(run: pathlib.Path, folder: pathlib.Path, *, studied: int) -> None:
     remaining = frame[(frame["kind"] == "dense") | (frame["length"] == "remaining")]
     dense = remaining[remaining["control"] == "dense"]
     several = dense["step_k"].nunique() > 1
+    lines_of(remaining, lines).to_csv(folder / "lines.csv", index=False)
     drawn = {"figure_4-2": twins.interpolation(dense[dense["step_k"] == 0], lines)}
     if several:
         drawn |= {
-            "figure_4-3": twins.instability(dense),
+            "figure_4-3": twins.instability(dense, threshold=THRESHOLD),
             "figure_4-6": twins.interpolation(dense, lines),
             "figure_4-7": twins.distances(dense),
             "figure_4-31": twins.start(dense),
         }
     if frame["length"].nunique() > 1:
         both = frame[frame["control"] == "dense"]
-        drawn["figure_4-4"] = twins.instability(both)
+        drawn["figure_4-4"] = twins.instability(both, threshold=THRESHOLD)
     if (remaining["compared_step"] < remaining["compared_step"].max()).any():
         drawn["figure_4-5"] = twins.throughout(remaining)
     drawn |= of_sparse(remaining, lines, studied=studied)
+    if several and remaining["replicate"].nunique() > 1:
+        drawn |= of_cells(remaining, folder, studied=studied)
     for name, figure in drawn.items():
         figures.save(figure, folder / f"{name}.png")
+
+
+def lines_of(frame: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean errors on the lines between twins, those of which figures are drawn."""
+    pairs = frame.loc[frame["kind"] == "pair", ["unit", "control", "level", "density", "step_k"]]
+    rows = lines[["unit", "alpha", "test_error", "train_error"]].merge(pairs, on="unit")
+    by = ["control", "level", "density", "step_k", "alpha"]
+    return rows.groupby(by)[["test_error", "train_error"]].mean().round(4).reset_index()
+
+
+def of_cells(
+    frame: pd.DataFrame, folder: pathlib.Path, *, studied: int
+) -> dict[str, figures.Figure]:
+    """Write whether networks match where they are stable, and return the figures of it."""
+    rows = cells.replicates(frame)
+    in_points = {"threshold": 100 * THRESHOLD, "tolerance": 100 * cli.TOLERANCE}
+    cells.cells(rows, **in_points).round(4).to_csv(folder / "matching.csv", index=False)
+    cells.association(rows, **in_points).round(4).to_csv(folder / "association.csv", index=False)
+    if rows["control"].nunique() == 1:
+        return {}
+    return {
+        "stable_and_matching": cells.figure(rows, studied=studied, **in_points),
+        "figure_4-13": cells.best(rows),
+    }
 
 
 def of_sparse(
@@ -186,21 +216,21 @@ def of_sparse(
     sparse = frame[frame["kind"].isin(("twin", "pair")) & frame["control"].isin(SPARSE)]
     if sparse.empty:
         return {}
-    studied = frame[(frame["control"] == "dense") | (frame["level"] == studied)]
-    drawn = {"figure_4-14": twins.interpolation(studied[studied["step_k"] == 0], lines)}
+    of_level = frame[(frame["control"] == "dense") | (frame["level"] == studied)]
+    drawn = {"figure_4-14": twins.interpolation(of_level[of_level["step_k"] == 0], lines)}
     if sparse["step_k"].nunique() > 1:
         drawn |= {
-            "figure_4-15": twins.instability(studied),
-            "figure_4-16": twins.error(studied),
-            "figure_4-22": twins.interpolation(studied[studied["control"] != "dense"], lines),
-            "figure_4-25": twins.distances(studied),
-            "figure_4-33": twins.start(studied),
+            "figure_4-15": twins.instability(of_level, threshold=THRESHOLD),
+            "figure_4-16": twins.error(of_level),
+            "figure_4-22": twins.interpolation(of_level[of_level["control"] == "ticket"], lines),
+            "figure_4-25": twins.distances(of_level),
+            "figure_4-33": twins.start(of_level),
         }
     if sparse["level"].nunique() > 1:
-        both = {"threshold": 0.02, "tolerance": cli.TOLERANCE}
+        both = {"threshold": THRESHOLD, "tolerance": cli.TOLERANCE}
         drawn |= {
             "figure_4-18": twins.onsets(frame, **both),
-            "figure_4-27": twins.instability(frame),
+            "figure_4-27": twins.instability(frame, threshold=THRESHOLD),
             "figure_4-28": twins.error(frame),
         }
     return drawn

@@ -1,7 +1,6 @@
 """Settings that several studies share, so that they share the networks they train."""
 
 import dataclasses
-import os
 import pathlib
 from typing import Literal
 
@@ -70,9 +69,11 @@ def small(network: str, scale: str) -> InstabilityConfig:
     """
     smoke = scale == "smoke"
     steps = 30 if smoke else 1_500
-    # Relative, as the name of a run's folder must not depend on where this lies.
-    file = os.path.relpath(pathlib.Path(__file__).with_name("small_networks.py"))
-    name, batch_size = {"mlp-small": ("mlp", 64), "resnet-8": ("resnet_8", 32)}[network]
+    file = pathlib.Path(__file__).with_name("small_networks.py")
+    name, batch_size, lr = {
+        "mlp-small": ("mlp", 64, 0.1),
+        "resnet-8": ("resnet_8", 32, 0.3),
+    }[network]
     return InstabilityConfig(
         data=DataConfig(
             name="cifar10",
@@ -86,7 +87,7 @@ def small(network: str, scale: str) -> InstabilityConfig:
         ),
         optimizer=OptimizerConfig(
             optimizer="momentum",
-            lr=0.1,
+            lr=lr,
             schedule="milestones",
             milestones=(steps // 2, 3 * steps // 4),
         ),

@@ -38,6 +38,9 @@ def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
         f"an accuracy of {100 * dense:.2f} %" if by == BY_ERROR else f"a test loss of {dense:.4g}"
     )
     lines = [f"Dense networks trained beside the twins reach {value}."]
+    if "training.train_examples" in frame:  # of results that have their settings
+        images = int(frame["training.train_examples"].iloc[0])
+        lines.append(f"Values on the training set are of at most {images:,} of its examples.")
     few = (
         f"Twins train for but {steps:,.0f} steps, which leaves them little time to part: this says"
         " little of longer trainings."
@@ -144,6 +147,11 @@ def _reached(value: float, by: Measure, token: str) -> str:
     )
 
 
+def instability_figure(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
+    """Return the figure of instability by the step that twins start from."""
+    return twins.instability(frame, threshold=setting(path, "threshold"))
+
+
 def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
     """Return the figure of the step from which networks are stable, by density."""
     return twins.onsets(frame, threshold=setting(path, "threshold"), tolerance=TOLERANCE)
@@ -151,7 +159,7 @@ def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> 
 
 FIGURES = Figures(
     kinds={
-        "instability": lambda frame, _path, _levels: twins.instability(frame),
+        "instability": instability_figure,
         "error": lambda frame, _path, _levels: twins.error(frame),
         "interpolation": lambda frame, path, _levels: twins.interpolation(
             frame, store.curves([path])
