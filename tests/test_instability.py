@@ -601,7 +601,12 @@ def test_it_says_how_good_dense_networks_are_and_when_steps_are_few():
         "Twins train for but 100 steps, which leaves them little time to part: this says little of"
         " longer trainings.",
     ]
-    assert len(tables_of_twins.remarks(frame.assign(compared_step=2_000), summary)) == 1
+    frame = frame.assign(compared_step=2_000)
+    assert len(tables_of_twins.remarks(frame, summary)) == 1
+    frame = frame.assign(**{"training.train_examples": 5_000})
+    assert tables_of_twins.remarks(frame, summary)[1:] == [
+        "Values on the training set are of at most 5,000 of its examples."
+    ]
 
 
 def test_networks_drawn_anew_have_no_distance_from_an_initialisation_that_is_not_theirs():
@@ -635,6 +640,28 @@ def test_figures_draw_the_numbers_of_the_table():
     (axes,) = twins.onsets(frame, threshold=0.02, tolerance=0.002).axes
     lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert lines == {"ticket, stable": [10.0], "ticket, matches": [10.0]}
+
+
+def test_figures_of_instability_and_error_show_threshold_and_dense_networks():
+    frame = table(BY_HAND)
+    second = frame.iloc[[0]].assign(test_accuracy=0.8)
+    (axes,) = twins.instability(frame, threshold=0.02).axes
+    assert axes.lines[-1].get_ydata() == [2, 2]
+    (axes,) = twins.error(pd.concat([frame, second])).axes
+    (band,) = axes.patches
+    deviation = 100 * np.std([0.1, 0.2], ddof=1)
+    assert (band.get_y(), band.get_height()) == pytest.approx((15 - deviation, 2 * deviation))
+
+
+def test_all_panels_of_a_figure_of_lines_or_errors_have_one_scale():
+    frame = table([*BY_HAND, ("ticket", 0.01, 0, (0.5, 0.5), 0.4)])
+    frame = frame.assign(unit=range(len(frame)))
+    ends = [frame.assign(alpha=alpha)[["unit", "alpha", "test_error"]] for alpha in (0.0, 1.0)]
+    lines = pd.concat(ends).assign(train_error=0.1)
+    for figure in (twins.error(frame), twins.interpolation(frame, lines)):
+        assert len(figure.axes) > 1
+        assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert twins.error(frame).axes[0].get_ylim()[0] > 0
 
 
 @pytest.mark.parametrize("kind", ["instability", "error", "interpolation", "distances", "start"])

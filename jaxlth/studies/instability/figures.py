@@ -79,12 +79,8 @@ def error(results: pd.DataFrame) -> Figure:
     columns = {f"{split}_{by.value}": dash for split, dash in SPLITS.items()}
     name = "Loss at the end of training" if by == BY_LOSS else "Error at the end of training (%)"
     figure = _by_step(rows, columns, name, scale=by.scale)
-    highest = max(axes.dataLim.y1 for axes in figure.axes)
-    lowest = min(axes.dataLim.y0 for axes in figure.axes)
-    margin = 0.05 * (highest - lowest)
-    for axes in figure.axes:  # differences of a point show in no axis from 0
-        axes.set_ylim(lowest - margin, highest + margin)
-    dense = dense_networks(results, by)
+    _fit_together(figure)
+    dense = dense_networks(results, by).dropna()
     dense = by.scale * (dense if by == BY_LOSS else 1 - dense)
     deviation = dense.std() if len(dense) > 1 else 0
     for axes in figure.axes if len(dense) else ():
@@ -295,6 +291,15 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
             axes.set_ylim(bottom=0)
         _legend_below(figure)
     return figure
+
+
+def _fit_together(figure: Figure) -> None:
+    """Give all panels the heights of the data of all: from 0 no difference of a point is seen."""
+    heights = np.array([axes.dataLim.intervaly for axes in figure.axes])
+    lowest, highest = heights.min(), heights.max()
+    margin = 0.05 * (highest - lowest)
+    for axes in figure.axes if np.isfinite(margin) and margin else ():
+        axes.set_ylim(lowest - margin, highest + margin)
 
 
 def _legend_below(figure: Figure) -> None:
