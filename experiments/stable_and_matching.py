@@ -1,9 +1,10 @@
 """Whether sparse networks match where and only where they are stable: tables and figures.
 
 A *cell* is a network of a density and a step that twins start from. It is stable where the mean
-instability of its pairs is below the threshold. It matches where it loses no more accuracy than the
-tolerance against the dense networks of the same initialisation: the one that is pruned, and its
-twins from step 0. Its p-value is that of a paired t-test over replicates.
+instability of its pairs is below the threshold. It matches where it loses less accuracy than the
+tolerance against the dense twins from step 0 of the same initialisation, which train for all steps.
+Its p-value is that of a paired t-test over replicates; so is that of what it gains over the same
+network from step 0.
 
 References:
   Frankle 2023, section 4.2.
@@ -37,14 +38,13 @@ def replicates(results: pd.DataFrame) -> pd.DataFrame:
     )
     rows = 100 * rows.reset_index().set_index([*CELL, "replicate"])
     rows = rows.assign(accuracy=100 - rows["error"]).drop(columns="error").reset_index()
-    return rows.assign(drop=rows["replicate"].map(_dense(results)) - rows["accuracy"])
-
-
-def _dense(results: pd.DataFrame) -> pd.Series:
-    """Return the mean accuracy of the dense networks of each replicate, in percent."""
-    is_twin = (results["kind"] == "twin") & (results["step_k"] == 0)
-    whole = results[(results["control"] == DENSE) & (is_twin | (results["kind"] == DENSE))]
-    return 100 * whole.groupby("replicate")["test_accuracy"].mean()
+    dense = rows[_is_reference(rows)].set_index("replicate")["accuracy"]
+    first = rows["accuracy"].where(rows["step_k"] == 0)
+    first = first.groupby([rows[name] for name in ("control", "level", "replicate")])
+    return rows.assign(
+        drop=rows["replicate"].map(dense) - rows["accuracy"],
+        gain=rows["accuracy"] - first.transform("max"),
+    )
 
 
 def cells(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataFrame:
@@ -63,15 +63,25 @@ def cells(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataF
         accuracy=("accuracy", "mean"),
         accuracy_sd=("accuracy", "std"),
         drop=("drop", "mean"),
-        p=("drop", lambda drops: stats.ttest_1samp(drops, 0).pvalue),
+        p=("drop", _p),
+        gain=("gain", "mean"),
+        p_gain=("gain", _p),
     )
     return table.reset_index().assign(
         stable=lambda t: t["instability"] < threshold, matches=lambda t: t["drop"] < tolerance
     )
 
 
+def _p(differences: pd.Series) -> float:
+    """Return the p of a paired t-test; NaN where all differences are the same."""
+    same = np.ptp(differences) < 1e-9
+    return float("nan") if same else float(stats.ttest_1samp(differences, 0).pvalue)
+
+
 def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataFrame:
     """Return how stability and matching go together, a row for each control.
+
+    The dense networks from step 0 are left out, as the others are compared with them.
 
     Columns: the counts of cells that are both, either or none; p_fisher, of Fisher's exact test on
     these (which takes cells as independent); rank_correlation, Spearman's of instability and lost
@@ -85,15 +95,16 @@ def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd
     table = cells(rows, threshold=threshold, tolerance=tolerance)
     lines = []
     for control in dict.fromkeys(rows["control"]):
-        of = table[table["control"] == control]
+        of = table[(table["control"] == control) & ~_is_reference(table)]
         counts = [
             int(((of["stable"] == stable) & (of["matches"] == matches)).sum())
             for stable in (True, False)
             for matches in (True, False)
         ]
+        compared = rows[(rows["control"] == control) & ~_is_reference(rows)]
         correlations = [
             stats.spearmanr(part["instability"], part["drop"]).statistic
-            for _, part in rows[rows["control"] == control].groupby("replicate")
+            for _, part in compared.groupby("replicate")
         ]
         lines.append(
             {
@@ -106,6 +117,10 @@ def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd
             }
         )
     return pd.DataFrame(lines)
+
+
+def _is_reference(rows: pd.DataFrame) -> pd.Series:
+    return (rows["control"] == DENSE) & (rows["step_k"] == 0)
 
 
 def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: float) -> Figure:
