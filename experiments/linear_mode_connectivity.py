@@ -87,8 +87,7 @@ def main(
             cli.run_study("instability", job, out=out)
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
-        run = store.folder(out, shared, job="instability", label=run_label(shared))
-        report_on(run, folder, studied=levels_of(network, scale).studied)
+        report_on(shared, out, folder, studied=levels_of(network, scale).studied)
     print(f"tables and figures: {results / scale}")
     return 0
 
@@ -149,12 +148,13 @@ def of_part(part: Part, shared: InstabilityConfig, *, levels: Levels) -> Instabi
     return dataclasses.replace(shared, **asked)
 
 
-def report_on(run: pathlib.Path, folder: pathlib.Path, *, studied: int) -> None:
+def report_on(shared: InstabilityConfig, out: str, folder: pathlib.Path, *, studied: int) -> None:
     """Write the tables and figures of a network."""
+    run = store.folder(out, shared, job="instability", label=run_label(shared))
     frame, lines = store.table([run]), store.curves([run])
     frame = frame[frame["control"].isin(("dense", *SPARSE))]  # AdSynFlow's share the run
     stability = report.summary(frame, threshold=THRESHOLD, tolerance=cli.TOLERANCE)
-    stability["train_images"] = int(frame["training.train_examples"].iloc[0])
+    stability["train_images"] = shared.training.train_examples
     stability.round(5).to_csv(folder / "summary.csv", index=False)
     pairs = frame[frame["kind"].isin(("pair", "average"))]
     kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]

@@ -27,7 +27,10 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     summary = instability.summary(frame, threshold=threshold, tolerance=tolerance)
     unit = {"loss": run_info.loss(path), "token": run_info.token(path)}
     table = render(summary, threshold=threshold, tolerance=tolerance, **unit)
-    return Summary(table, " ".join([instability.sentence(summary), *remarks(frame, summary)]))
+    images = setting(path, "training")["train_examples"]
+    of_train = f"Values on the training set are of at most {images:,} of its examples."
+    sentences = [instability.sentence(summary), *remarks(frame, summary), of_train]
+    return Summary(table, " ".join(sentences))
 
 
 def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
@@ -38,9 +41,6 @@ def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
         f"an accuracy of {100 * dense:.2f} %" if by == BY_ERROR else f"a test loss of {dense:.4g}"
     )
     lines = [f"Dense networks trained beside the twins reach {value}."]
-    if "training.train_examples" in frame:  # of results that have their settings
-        images = int(frame["training.train_examples"].iloc[0])
-        lines.append(f"Values on the training set are of at most {images:,} of its examples.")
     few = (
         f"Twins train for but {steps:,.0f} steps, which leaves them little time to part: this says"
         " little of longer trainings."
