@@ -91,6 +91,7 @@ def test_it_prints_a_row_for_each_network_and_step(finished):
     assert all(len(result) == 1 for result in rows.values()), rows
     assert "dense is stable from step" in said
     assert (only_run(out).path / "instability.png").exists()
+    assert "on the training set are of at most 10,000 of its examples" in " ".join(said.split())
 
 
 def test_called_again_it_computes_nothing_and_asked_for_more_only_that(finished, tmp_path):
