@@ -7,12 +7,14 @@ random masks or new weights are neither.
 
     python experiments/linear_mode_connectivity.py --scale smoke                 # two minutes
     python experiments/linear_mode_connectivity.py --scale cpu --networks mlp-cifar --parts dense
+    python experiments/linear_mode_connectivity.py --scale cpu --networks resnet-8 --parts tickets
     python experiments/linear_mode_connectivity.py --scale paper --networks lenet --parts start
 
 MNIST and CIFAR-10 are looked for in --data-dir or $JAXLTH_DATA. All parts of a network extend one
 run, kept in --out, and go on where they were stopped; levels that the studies `lenet_mnist.py` and
 `lottery_cifar.py` have trained in the same folder at scale paper are taken over. Tables and figures
-are written to --results; `--draw` makes only these, from the runs that are there.
+are written to --results; `--draw` makes only these, from the runs that are there. `matching.csv`
+says of each network whether it is stable and whether it matches, `association.csv` how both agree.
 
 Expected: LeNet is stable at step 0 (its error rises by less than a point), dense and at 3.5 %;
 ResNet-20 from step 2000 on, its tickets at 16.8 % from 500; VGG-16 from 1000, and its tickets at
@@ -68,10 +70,11 @@ def main(
 
     Args:
       scale: how much of the study: smoke, cpu or paper.
-      networks: which networks, with which learning rate; mlp-cifar is ours, for two cores.
+      networks: which networks, with which learning rate; mlp-cifar, mlp-small and resnet-8 are
+        ours, for two cores.
       parts: dense (from each step), start (dense and sparse networks, from step 0), tickets (sparse
-        ones from each step), levels (those of all densities), whole (twins trained for all steps),
-        throughout (compared in training too).
+        ones from each step), levels (tickets and shuffled ones of all densities), densities
+        (tickets alone), whole (twins trained for all steps), throughout (compared in training too).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the data; $JAXLTH_DATA by default.
