@@ -92,6 +92,7 @@ def test_it_prints_a_row_for_each_network_and_step(finished):
     assert all(len(result) == 1 for result in rows.values()), rows
     assert "dense is stable from step" in said
     assert (only_run(out).path / "instability.png").exists()
+    assert "on the training set are of at most 10,000 of its examples" in " ".join(said.split())
 
 
 def test_called_again_it_computes_nothing_and_asked_for_more_only_that(finished, tmp_path):
@@ -654,6 +655,28 @@ def test_figures_draw_the_numbers_of_the_table():
     (axes,) = twins.onsets(frame, threshold=0.02, tolerance=0.002).axes
     lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert lines == {"ticket, stable": [10.0], "ticket, matches": [10.0]}
+
+
+def test_figures_of_instability_and_error_show_threshold_and_dense_networks():
+    frame = table(BY_HAND)
+    second = frame.iloc[[0]].assign(test_accuracy=0.8)
+    (axes,) = twins.instability(frame, threshold=0.02).axes
+    assert axes.lines[-1].get_ydata() == [2, 2]
+    (axes,) = twins.error(pd.concat([frame, second])).axes
+    (band,) = axes.patches
+    deviation = 100 * np.std([0.1, 0.2], ddof=1)
+    assert (band.get_y(), band.get_height()) == pytest.approx((15 - deviation, 2 * deviation))
+
+
+def test_all_panels_of_a_figure_of_lines_or_errors_have_one_scale():
+    frame = table([*BY_HAND, ("ticket", 0.01, 0, (0.5, 0.5), 0.4)])
+    frame = frame.assign(unit=range(len(frame)))
+    ends = [frame.assign(alpha=alpha)[["unit", "alpha", "test_error"]] for alpha in (0.0, 1.0)]
+    lines = pd.concat(ends).assign(train_error=0.1)
+    for figure in (twins.error(frame), twins.interpolation(frame, lines)):
+        assert len(figure.axes) > 1
+        assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert twins.error(frame).axes[0].get_ylim()[0] > 0
 
 
 @pytest.mark.parametrize("kind", ["instability", "error", "interpolation", "distances", "start"])

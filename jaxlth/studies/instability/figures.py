@@ -22,6 +22,7 @@ from jaxlth.studies.instability.summary import (
     BY_LOSS,
     DENSE,
     Measure,
+    dense_networks,
     first_step,
     measure,
     pairs,
@@ -47,29 +48,51 @@ SPLITS = {"test": "-", "train": "--"}
 _OF_SPLITS = (theme.STYLE_CYCLE[3], theme.STYLE_CYCLE[4])  # red and purple, as in the thesis
 
 
-def instability(results: pd.DataFrame) -> Figure:
+def instability(results: pd.DataFrame, *, threshold: float | None = None) -> Figure:
     """Return instability by the step that twins start from, as in Figures 4-3, 4-4 and 4-15.
 
     A panel for each size of sparse networks, with the dense ones in each; solid on the test split,
     dashed on the training split.
+
+    Args:
+      results: the table of results of one run.
+      threshold: instability below which a network is stable, drawn as a gray line if given.
     """
     rows = pairs(results)
     by = measure(rows)
     columns = {f"{split}_{by.barrier}": dash for split, dash in SPLITS.items()}
-    return _by_step(rows, columns, _barrier_label(by), scale=by.scale)
+    figure = _by_step(rows, columns, _barrier_label(by), scale=by.scale)
+    is_level = threshold is not None and by != BY_LOSS  # of losses it is a share of each
+    for axes in figure.axes if is_level else ():
+        axes.axhline(by.scale * threshold, color=theme.GRAY, linewidth=1, zorder=0)
+    return figure
 
 
 def error(results: pd.DataFrame) -> Figure:
-    """Return the error of twins by the step that they start from (Figures 4-16, 4-17, 4-20)."""
+    """Return the error of twins by the step that they start from (Figures 4-16, 4-17, 4-20).
+
+    A gray band shows the dense networks trained beside them on the test split: mean and standard
+    deviation of replicates.
+    """
     rows = pairs(results)
     by = measure(rows)
     columns = {f"{split}_{by.value}": dash for split, dash in SPLITS.items()}
     name = "Loss at the end of training" if by == BY_LOSS else "Error at the end of training (%)"
-    return _by_step(rows, columns, name, scale=by.scale)
+    figure = _by_step(rows, columns, name, scale=by.scale)
+    _fit_together(figure)
+    dense = dense_networks(results, by).dropna()
+    dense = by.scale * (dense if by == BY_LOSS else 1 - dense)
+    deviation = dense.std() if len(dense) > 1 else 0
+    for axes in figure.axes if len(dense) else ():
+        band = (dense.mean() - deviation, dense.mean() + deviation)
+        axes.axhspan(*band, color=theme.GRAY, alpha=0.25, linewidth=1, zorder=0)
+    return figure
 
 
 def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Return the error on the lines between twins: a panel a network and step (Figure 4-2, 4-6).
+
+    All panels have one scale.
 
     Args:
       results: the table of results of one run.
@@ -93,7 +116,10 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Place on the line between twins")
             axes.set_ylabel("Loss" if by == BY_LOSS else "Error (%)")
-            axes.set_ylim(bottom=None if by == BY_LOSS else 0)
+        lowest = min(axes.get_ylim()[0] for axes in panels) if by == BY_LOSS else 0
+        highest = max(axes.get_ylim()[1] for axes in panels)
+        for axes in panels:
+            axes.set_ylim(lowest, highest)
         panels[0].legend()
     return figure
 
@@ -249,6 +275,9 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
             of = pd.concat(
                 [dense, sparse[np.isclose(sparse["density"], size)]] if size else [dense]
             )
+            if len(shown) > 1:  # the panel says how many weights there are
+                of = of.assign(network=of["network"].str.replace(r" at [^ ]+ %", "", regex=True))
+                axes.set_title(f"{result_table.percent(size)} % of weights", loc="left", fontsize=9)
             for length, part in of.groupby("length", sort=False):
                 names = list(dict.fromkeys(part["network"]))
                 for column, dash in columns.items():
@@ -260,10 +289,28 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
             _step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
-            if size and len(shown) > 1:
-                axes.set_title(f"{result_table.percent(size)} % of weights", loc="left", fontsize=9)
-            axes.legend(fontsize=7.5)
+        _legend_below(figure)
     return figure
+
+
+def _fit_together(figure: Figure) -> None:
+    """Give all panels the heights of the data of all: from 0 no difference of a point is seen."""
+    heights = np.array([axes.dataLim.intervaly for axes in figure.axes])
+    lowest, highest = heights.min(), heights.max()
+    margin = 0.05 * (highest - lowest)
+    for axes in figure.axes if np.isfinite(margin) and margin else ():
+        axes.set_ylim(lowest - margin, highest + margin)
+
+
+def _legend_below(figure: Figure) -> None:
+    """Add one legend of all panels below them, where it covers no line."""
+    handles = {
+        str(line.get_label()): line
+        for axes in figure.axes
+        for line in axes.lines
+        if not str(line.get_label()).startswith("_")
+    }
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=7.5)
 
 
 def _both_at_0(rows: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,10 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     summary = instability.summary(frame, threshold=threshold, tolerance=tolerance)
     unit = {"loss": run_info.loss(path), "token": run_info.token(path)}
     table = render(summary, threshold=threshold, tolerance=tolerance, **unit)
-    return Summary(table, " ".join([instability.sentence(summary), *remarks(frame, summary)]))
+    images = setting(path, "training")["train_examples"]
+    of_train = f"Values on the training set are of at most {images:,} of its examples."
+    sentences = [instability.sentence(summary), *remarks(frame, summary), of_train]
+    return Summary(table, " ".join(sentences))
 
 
 def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
@@ -149,6 +152,11 @@ def _reached(value: float, by: Measure, token: str) -> str:
     )
 
 
+def instability_figure(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
+    """Return the figure of instability by the step that twins start from."""
+    return twins.instability(frame, threshold=setting(path, "threshold"))
+
+
 def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
     """Return the figure of the step from which networks are stable, by density."""
     return twins.onsets(frame, threshold=setting(path, "threshold"), tolerance=TOLERANCE)
@@ -156,7 +164,7 @@ def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> 
 
 FIGURES = Figures(
     kinds={
-        "instability": lambda frame, _path, _levels: twins.instability(frame),
+        "instability": instability_figure,
         "error": lambda frame, _path, _levels: twins.error(frame),
         "interpolation": lambda frame, path, _levels: twins.interpolation(
             frame, store.curves([path])

@@ -179,7 +179,12 @@ def _estimated(rows: pd.DataFrame) -> pd.Series:
 
 def reference(results: pd.DataFrame, by: Measure = BY_ERROR) -> float:
     """Return the mean accuracy, or loss, of the dense networks trained beside the twins."""
-    return float(result_table.survived(results[results["kind"] == DENSE], by.metric).mean())
+    return float(dense_networks(results, by).mean())
+
+
+def dense_networks(results: pd.DataFrame, by: Measure = BY_ERROR) -> pd.Series:
+    """Return accuracy, or loss, of each dense network trained beside the twins."""
+    return result_table.survived(results[results["kind"] == DENSE], by.metric)
 
 
 def onset(summary: pd.DataFrame, column: str, *, to_end: bool = True) -> dict[str, int | None]:
