@@ -111,13 +111,19 @@ class LoadedExperiment:
             return transformations.optimizer(self.parts.optimizer, self.prunable.like.params)
         return optimizers.build(self.prunable.config.optimizer, rate)
 
-    def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
-        """Raise ValueError unless all steps of an option lie before the end of training."""
+    def check_steps(self, option: str, steps: tuple[int, ...], *, last: bool = False) -> None:
+        """Raise ValueError unless all steps of an option lie in a training.
+
+        Args:
+          option: which steps these are.
+          steps: the steps.
+          last: whether the end of training is one, where the whole training follows.
+        """
         end = self.plan(1.0).steps
+        most, where = (end, "in training") if last else (end - 1, "before the end of training")
         settings.require(
-            all(step < end for step in steps),
-            f"`{option}` must lie in 0..{end - 1}, before the end of training; "
-            f"got {' '.join(map(str, steps))}.",
+            all(step <= most for step in steps),
+            f"`{option}` must lie in 0..{most}, {where}; got {' '.join(map(str, steps))}.",
         )
 
     def check_classes(self, what: str) -> None:

@@ -11,6 +11,7 @@ SCHEDULE_TITLES = {
     "iterative-once": "between trainings, at once",
     "iterative-rounds": "between trainings, in rounds",
     "after": "after training",
+    "after-rounds": "after training, in rounds",
     "after-rewind": "after training, rewound",
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",

@@ -8,7 +8,9 @@ from jaxlth.scores.criteria import CRITERIA
 from jaxlth.studies import own_scores
 
 SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
-OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
+IN_FLOAT64 = (*SYNFLOW, "snip-float64")
+# Of gradients at examples.
+OF_EXAMPLES = ("snip", "snip-float64", "grasp", "grasp-lowest", "grasp-magnitude")
 SEES_DATA = (*OF_EXAMPLES, *SYNFLOW[1:])
 BEFORE_AND_AFTER = tuple(CRITERIA)
 AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
