@@ -45,12 +45,22 @@ from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig, all_meth
 from jaxlth.studies.prune_early.networks import EarlyNetworks
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
-Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings"]
+Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings", "baseline"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, FOUR))
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
+OTHERS = (0.2, 0.007, 0.004)  # the thesis's further densities, at the scale paper
+LEAST = 0.005  # of what meta-models learn from, and of `trainings`
 FEW = (0.015, 0.005)
-LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
+NEAR_SNIP = ("snip+snip", "magnitude+snip", "grasp-magnitude", "synflow")
+# On two cores; a forest of all points takes an hour of them.
+LEARNED = ("meta-linear", "meta-sgd", "meta-tree", "meta-mlp", "meta-linear-10", "meta-mlp-10")
+BESIDE = {  # what parts are compared with
+    "all": ("magnitude", "iterative-once"),
+    "baseline": ("snip", "before-once"),
+    "meta": ("magnitude", "before-once"),
+}
+OWN_FOLDER = ("all", "baseline")  # so that their tables do not take the place of others
 TRAININGS = (1, 2, 3, 5)
 WEIGHTS = ("standard", "bimodal", "snip", "grasp", "synflow")
 BASELINE = "snip-before-rounds"
@@ -89,8 +99,9 @@ def main(
       scale: how much of the study: smoke, cpu or paper.
       parts: schedules (each score by each schedule), stacks (of two scores), weights (scores as
         initial weights), initial (dense networks on these, Table 5.4), all (stacks on scores as
-        weights, beside IMP), meta (learned scores), trainings (IMP to the lowest density in few
-        trainings, each of which removes as many weights).
+        weights, beside IMP), meta (learned scores), trainings (IMP to 0.5 % in few trainings, each
+        of which removes as many weights), baseline (SNIP at once, in rounds, and in rounds in
+        float64, beside what comes near it, for --replicates 10).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
@@ -107,11 +118,12 @@ def main(
                 imp_in(count, shared, out)
         else:
             cli.run_study("prune-early", of_part(part, shared, scale), out=out)
-        if part == "all":
-            imp = of_part("schedules", shared, scale)
-            imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iterative-once",))
-            cli.run_study("prune-early", imp, out=out)
-    folder = results / scale
+        if part in BESIDE:
+            of_scores = {"scores": BESIDE[part][:1], "schedules": BESIDE[part][1:]}
+            beside = of_part(part, shared, scale)
+            beside = dataclasses.replace(beside, weights=("standard",), **of_scores)
+            cli.run_study("prune-early", beside, out=out)
+    folder = results / "-".join([scale, *(part for part in parts if part in OWN_FOLDER)])
     folder.mkdir(parents=True, exist_ok=True)
     is_drawn = report_on_trainings(shared, out, folder)
     reports = {"schedules": report_on} | ({"meta": report_on_meta} if shared.replicates > 1 else {})
@@ -143,7 +155,7 @@ def lenet(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
         optimizer=OptimizerConfig(optimizer="sgd", lr=0.1),
         rounds=5 if scale == "smoke" else 100,
         prune_fraction=0.5,  # the thesis does not say how many trainings there are (ours)
-        densities=(0.1,) if scale == "smoke" else DENSITIES,
+        densities={"smoke": (0.1,), "cpu": DENSITIES, "paper": DENSITIES + OTHERS}[scale],
         replicates=2 if scale == "smoke" else 3,
     )
 
@@ -168,12 +180,11 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
             "weights": WEIGHTS,
         },
         "all": {"scores": STACKS, "schedules": ("before-rounds",), "weights": WEIGHTS},
-        # In a run of its own where fewer weights are learned from.
+        "baseline": {"scores": ("snip", "snip-float64", *NEAR_SNIP), "schedules": ("before-rounds",)},
         "meta": {
-            "scores": ("synflow", "magnitude", *(meta.NAMES if scale == "paper" else LEARNED)),
+            "scores": ("synflow", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("before-once", "iterative-rounds"),
-            "meta_weights": None if scale == "paper" else 50_000,
-            "meta_density": min(shared.densities),
+            "meta_density": LEAST if LEAST in shared.densities else min(shared.densities),
             "meta_replicates": max(1, min(2, shared.replicates - 1)),
             "weights": WEIGHTS if scale == "paper" else ("standard",),
         },

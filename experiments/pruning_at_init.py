@@ -39,7 +39,7 @@ from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prune_early import run as prune_early
-from jaxlth.studies.prune_early.config import CONTROLS, PruneEarlyConfig
+from jaxlth.studies.prune_early.config import AFTER, CONTROLS, PruneEarlyConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
@@ -183,7 +183,8 @@ def of_part(
             asked.append({"scores": ("random",)} | common | {"controls": ()})
     elif part == "after":
         scores = FOUR[:2] if scale == "smoke" else FOUR
-        asked = [{"scores": scores, "schedules": ("after",), "controls": controls}]
+        rounds = {"scores": scores[1:], "schedules": ("after-rounds",), "controls": controls}
+        asked = [{"scores": scores, "schedules": ("after",), "controls": controls}, rounds]
     else:
         few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
@@ -203,7 +204,7 @@ def of_this_study(frame: pd.DataFrame, shared: PruneEarlyConfig) -> pd.DataFrame
     densities = method_summary.tickets(frame).reindex(frame.index)["density"]
     ours = (
         frame["score"].isin(scores)
-        & frame["schedule"].isin(("none", "before-once", "before-rounds", "after", "after-rewind"))
+        & frame["schedule"].isin(("none", "before-once", "before-rounds", *AFTER, "after-rewind"))
         & (frame["weights"] == "standard")
         & densities.isin((1.0, *shared.densities))
     )
@@ -228,7 +229,7 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
         figure = method_figures.accuracy(changed, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-5.png")
     if trained.any():
-        rows = every[(every["level"] == 0) | (every["schedule"] == "after")]
+        rows = every[(every["level"] == 0) | every["schedule"].isin(AFTER)]
         figure = method_figures.accuracy(rows, panel="method", line="ablation")
         figures.save(figure, folder / "figure_5-13.png")
     if (frame["prune_step"] > 0).any():
@@ -242,7 +243,7 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
 
 def of_trained(frame: pd.DataFrame) -> pd.Series:
     """Return which rows are of scores of trained networks, the benchmark by magnitude aside."""
-    return (frame["schedule"] == "after") & (frame["score"] != "magnitude")
+    return frame["schedule"].isin(AFTER) & (frame["score"] != "magnitude")
 
 
 def draw_variants(results_table: pd.DataFrame, folder: pathlib.Path) -> None:
