@@ -52,7 +52,9 @@ DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
 OTHERS = (0.2, 0.007, 0.004)  # the thesis's further densities, at the scale paper
 LEAST = 0.005  # of what meta-models learn from, and of `trainings`
 FEW = (0.015, 0.005)
-NEAR_SNIP = ("snip+snip", "magnitude+snip", "grasp-magnitude", "synflow")
+NEAR_SNIP = (  # SNIP, and what comes near it in rounds
+    *("snip", "snip-float64", "snip+snip", "magnitude+snip", "grasp-magnitude", "synflow"),
+)
 # On two cores; a forest of all points takes an hour of them.
 LEARNED = ("meta-linear", "meta-sgd", "meta-tree", "meta-mlp", "meta-linear-10", "meta-mlp-10")
 BESIDE = {  # what parts are compared with
@@ -180,7 +182,7 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
             "weights": WEIGHTS,
         },
         "all": {"scores": STACKS, "schedules": ("before-rounds",), "weights": WEIGHTS},
-        "baseline": {"scores": ("snip", "snip-float64", *NEAR_SNIP), "schedules": ("before-rounds",)},
+        "baseline": {"scores": NEAR_SNIP, "schedules": ("before-rounds",)},
         "meta": {
             "scores": ("synflow", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("before-once", "iterative-rounds"),

@@ -3,9 +3,9 @@
 Data-aware scores see batch norm in training mode, with the statistics of their batch, as published;
 SynFlow with the running statistics, as in its authors' code: at initialisation those change
 nothing, and the learned scales and shifts count with their magnitudes. Running means keep their
-signs, where that code takes magnitudes (ours). In many rounds SNIP in float32 is chaotic: on LeNet,
-in 100 rounds to 1 %, rounding decides on half of the mask, so there is snip-float64. Beside its authors' input of ones SynFlow takes one
-image, or the mean image of the training set (Bolwerk 2021, section 3.1).
+signs, where that code takes magnitudes (ours). Beside its authors' input of ones SynFlow takes one
+image, or the mean image of the training set (Bolwerk 2021, section 3.1). In many rounds SNIP in
+float32 may depend on rounding: there is snip-float64, which is SNIP in float64.
 """
 
 import contextlib
@@ -64,8 +64,8 @@ def _host() -> Any:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError as error:
         raise ValueError(
-            "SynFlow and snip-float64 are computed in float64 on the host, which JAX_PLATFORMS hides; set it to "
-            "tpu,cpu or leave it unset."
+            "SynFlow and snip-float64 are computed in float64 on the host, which JAX_PLATFORMS "
+            "hides; set it to tpu,cpu or leave it unset."
         ) from error
 
 

@@ -204,7 +204,7 @@ class PruneEarlyConfig(StudyConfig):
         sees = [name for score in self.scores for name in score_parts(score) if name in SEES_DATA]
         sees += [name for name in self.weights if name in SEES_DATA] + learned
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
 
