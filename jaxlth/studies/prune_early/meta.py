@@ -20,6 +20,9 @@ from flax import linen as nn
 from jaxlth import masks, trees
 
 SCORES = ("magnitude", "snip", "grasp", "synflow")  # the four features
+SURROUNDINGS = (  # the six further ones
+    *("weight", "layer norm", "highest input", "mean input", "highest output", "mean output"),
+)
 TARGET = "synflow"
 BATCH, RATE = 64, 1e-3  # of the MLP; the batch is ours
 # The thesis does not say how long the MLP learns; here until an epoch's loss is hardly less than
