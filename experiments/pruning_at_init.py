@@ -222,15 +222,16 @@ def draw_variants(results_table: pd.DataFrame, folder: pathlib.Path) -> None:
             {"panel": "which", "line": "control"},
         ),
         "figure_5-7": (snip & plain, {"panel": "score", "line": "schedule"}),
-        "figure_5-8": (snip, {"panel": "method", "line": "ablation"}),
         "figure_5-9": (grasp & plain, {"line": "score"}),
         "figure_5-10": (results_table["control"].isin(BEST), {"panel": "which", "line": "control"}),
     }
     asked = {"snip before-rounds", "grasp-magnitude before-once"} <= set(results_table["method"])
     for name, (rows, options) in drawn.items():
-        if asked or (name == "figure_5-4" and (rows & ~dense).any()):
+        if asked or (name == "figure_5-4" and set(AT_INIT[:4]) <= set(results_table["control"])):
             figure = method_figures.accuracy(results_table[dense | rows], **options)
             figures.save(figure, folder / f"{name}.png")
+    if asked:
+        figures.save(ablations(results_table[dense | snip]), folder / "figure_5-8.png")
 
 
 def densities_of_units(

@@ -118,9 +118,9 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
     if after_start.empty:
         raise ValueError("`results` have no ticket pruned after initialisation.")
     lowest = after_start["density"].min()
-    pruned = rows[np.isclose(rows["density"], lowest) & rows["method"].isin(after_start["method"])]
-    if line == "method":
-        pruned = pruned[pruned["ablation"] == "none"]
+    ablations = after_start["ablation"] if line == "ablation" else ["none"]
+    pruned = rows[np.isclose(rows["density"], lowest) & rows["ablation"].isin(ablations)]
+    pruned = pruned[pruned["method"].isin(after_start["method"])]
     panels = [""] if line == "method" else list(dict.fromkeys(pruned["method"]))
     styles = method_styles.line_styles(list(dict.fromkeys(pruned[line])))
     with matplotlib.rc_context(theme.RC_PARAMS):
@@ -133,17 +133,33 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
             axes.set_title(method, loc="left", fontsize=9)
             axes.set_xlabel("Pruned at step")
             axes.set_ylabel(f"{name}, {result_table.percent(lowest)} % of weights")
+            if not result_table.is_loss(metric):
+                _leave_random_below(axes, of_panel)
         shared_legend(figure)
     return figure
 
 
+def _leave_random_below(axes: Axes, rows: pd.DataFrame) -> None:
+    """Let the axis end below all scores but random, and note where that is instead."""
+    is_random = rows["score"] == "random"
+    others, random = rows.loc[~is_random, "value"].dropna(), rows.loc[is_random, "value"].dropna()
+    if others.empty or random.empty:
+        return
+    margin = 0.05 * (others.max() - others.min()) or 1.0
+    axes.set_ylim(bottom=others.min() - margin, top=others.max() + margin)
+    theme.note(axes, f"random: {random.min():.1f} to {random.max():.1f}")
+
+
 def shared_legend(figure: Figure) -> None:
-    """Put one legend for all panels below them."""
+    """Put one legend for all panels below them, in as many columns as the figure is wide."""
     pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
     handles = {title: handle for of_panel in pairs for handle, title in of_panel}
     titles = sorted(handles, key=method_styles.schedule_order)
     shown = [handles[title] for title in titles]
-    figure.legend(shown, titles, loc="outside lower center", ncols=min(len(titles), 6))
+    longest = max(map(len, titles), default=1)
+    fitting = int(10 * figure.get_figwidth()) // (longest + 6)  # ten letters an inch
+    ncols = max(1, min(len(titles), fitting))
+    figure.legend(shown, titles, loc="outside lower center", ncols=ncols)
 
 
 def _plot_by_step(axes: Axes, rows: pd.DataFrame, title: str, style: theme.LineStyle) -> None:

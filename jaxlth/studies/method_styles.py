@@ -61,7 +61,7 @@ def _score(method: str) -> str:
       >>> _score("grasp-magnitude-before-once"), _score("snip after"), _score("snip+grasp-after")
       ('grasp-magnitude', 'snip', '')
     """
-    scores = [name for name in LINE_STYLES if method.startswith((f"{name}-", f"{name} "))]
+    scores = [name for name in LINE_STYLES if method.startswith(tuple(name + end for end in "-, "))]
     return max(scores, key=len, default="")
 
 
