@@ -81,7 +81,7 @@ def plot_mean(
     band_alpha: float = 0.18,
     **line: Any,
 ) -> None:
-    """Plot a mean as a line, and a band around it.
+    """Plot a mean as a line, and a band around it; around a single point, a bar.
 
     Args:
       axes: the panel.
@@ -93,7 +93,11 @@ def plot_mean(
       **line: other properties of the line, as for `Axes.plot`.
     """
     axes.plot(x, mean, color=color, **line)
-    if band is not None:
+    if band is None:
+        return
+    if np.size(x) == 1:
+        axes.vlines(x, *band, color=color, linewidth=1.5, alpha=0.6)
+    else:
         axes.fill_between(x, *band, color=color, alpha=band_alpha, linewidth=0)
 
 
@@ -107,9 +111,9 @@ def legend(
     *,
     missing: float = -math.inf,
     no_points: str = " (all diverged)",
-    location: Literal["lower left", "best"] = "lower left",
+    location: Literal["lower left", "best", "below"] = "lower left",
 ) -> None:
-    """Add the legend at a location, in the order in which the lines end at the right.
+    """Add the legend at a location, or below the panel, in the order in which lines end at right.
 
     A line whose last point is NaN counts as ending at `missing`. The title of an invisible line
     says why nothing is visible: the line lies beyond the axis, or it has no point (`no_points`).
@@ -122,7 +126,10 @@ def legend(
         for title, height in zip(titles, heights, strict=True)
     ]
     order = sorted(range(len(handles)), key=lambda i: -last[i])
-    axes.legend([handles[i] for i in order], [titles[i] for i in order], loc=location)
+    place: dict[str, Any] = {"loc": location}
+    if location == "below":
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7.5}
+    axes.legend([handles[i] for i in order], [titles[i] for i in order], **place)
 
 
 def _invisible_note(heights: np.ndarray, limits: tuple[float, float], no_points: str) -> str:

@@ -11,6 +11,7 @@ SCHEDULE_TITLES = {
     "iterative-once": "between trainings, at once",
     "iterative-rounds": "between trainings, in rounds",
     "after": "after training",
+    "after-rounds": "after training, in rounds",
     "after-rewind": "after training, rewound",
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
@@ -26,18 +27,42 @@ LINE_STYLES = {
     "none": theme.LineStyle(theme.BLUE, "o"),
     **{name: control_styles.line_style(name) for name in ("shuffled", "reinitialized", "inverted")},
 }
-_COLORS = ("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100")
-_MARKERS = "osD^vPX<>"
+_COLORS = (  # as many as a panel has lines
+    *("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100"),
+    *("#CC6677", "#6699CC", "#FFAABB", "#444444"),
+)
+_MARKERS = "osD^vPX<>*hp"
 
 
 def line_styles(names: list[Any]) -> dict[Any, theme.LineStyle]:
-    """Return a style for each line: a score, or an ablation, has the same one everywhere."""
-    unlisted = [name for name in names if name not in LINE_STYLES]
-    cycle = {
-        name: theme.LineStyle(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)])
-        for i, name in enumerate(unlisted)
-    }
-    return {name: LINE_STYLES.get(name) or cycle[name] for name in names}
+    """Return a style for each line: a score, or an ablation, has the same one everywhere.
+
+    The first method of a score, such as snip-before-once, has that of the score.
+    """
+    styles, taken, number = {}, {name for name in names if name in LINE_STYLES}, 0
+    for name in names:
+        score = _score(str(name))
+        if name in LINE_STYLES:
+            styles[name] = LINE_STYLES[name]
+        elif score and score not in taken:
+            styles[name] = LINE_STYLES[score]
+            taken.add(score)
+        else:
+            color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+            styles[name] = theme.LineStyle(color, marker)
+            number += 1
+    return styles
+
+
+def _score(method: str) -> str:
+    """Return the listed score that a method's name begins with, or "".
+
+    Example:
+      >>> _score("grasp-magnitude-before-once"), _score("snip after"), _score("snip+grasp-after")
+      ('grasp-magnitude', 'snip', '')
+    """
+    scores = [name for name in LINE_STYLES if method.startswith(tuple(name + end for end in "-, "))]
+    return max(scores, key=len, default="")
 
 
 def schedule_order(schedule: Any) -> tuple[int, str]:

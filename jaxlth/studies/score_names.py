@@ -10,7 +10,9 @@ from jaxlth.studies import own_scores
 FLOWS = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
 AS_PUBLISHED = tuple(f"{name}-published" for name in FLOWS)  # with running means of magnitudes too
 SYNFLOW = (*FLOWS, *AS_PUBLISHED)
-OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
+IN_FLOAT64 = (*SYNFLOW, "snip-float64")
+# Of gradients at examples.
+OF_EXAMPLES = ("snip", "snip-float64", "grasp", "grasp-lowest", "grasp-magnitude")
 SEES_DATA = (*OF_EXAMPLES, *FLOWS[1:], *AS_PUBLISHED[1:])
 BEFORE_AND_AFTER = tuple(CRITERIA)
 AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random

@@ -78,7 +78,7 @@ class ImpConfig(StudyConfig):
         own_scores.check_labels("score", score_names.parts(self.score, single=SCORES), SCORES)
         sees = [name for name in self.score_names() if name in score_names.SEES_DATA]
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"`score` {self.score} sees examples of each class, which streamed data cannot give.",
         )
         for control in self.controls:

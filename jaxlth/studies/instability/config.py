@@ -135,7 +135,7 @@ class InstabilityConfig(StudyConfig):
         )
         sees = [name for name in self.networks if name in score_names.SEES_DATA]
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
         )
 
