@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jaxlth.plots import theme
-from jaxlth.plots.theme import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, WINE
+from jaxlth.plots.theme import BLACK, BLUE, BROWN, GREEN, ORANGE, PURPLE, RED, SKY
 
 
 class ControlStyle(NamedTuple):
@@ -27,7 +27,7 @@ CONTROL_STYLES = {
         "shuffled globally",
         "shuffled\nglobally",
         "tickets with globally shuffled masks",
-        WINE,
+        BROWN,
         "<",
     ),
     "random-layerwise": ControlStyle(

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
 
-# (table of results, folder of the run, levels to draw or () for the default ones) -> figure
-Draw: TypeAlias = "Callable[..., Figure]"
+# (table of results, folder of the run, levels to draw or () for the default ones) -> figure, or
+# several pages of it
+Draw: TypeAlias = "Callable[..., Figure | list[Figure]]"
 
 
 class Figures(NamedTuple):
