@@ -5,7 +5,7 @@ called when the training begins; so nothing is pruned or read of what the run ha
 """
 
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -208,9 +208,15 @@ class Levels:
         return level_artifacts.rewound(replicate) if restored else ""
 
     def _names_after(self, level: int) -> set[str]:
-        """Return the networks of the later levels."""
+        """Return the networks of the later levels, and all that may be dilated."""
         before = set(network_names(self.config, levels=level))
-        return set(network_names(self.config, levels=self.last)) - before
+        names = set(network_names(self.config, levels=self.last))
+        return (names - before) | self.dilated(names, self.config.dilations)
+
+    def dilated(self, names: Iterable[str], dilations: Iterable[float]) -> set[str]:
+        """Return the names that networks have in trainings of other lengths."""
+        others = [dilation for dilation in dilations if dilation != 1]
+        return {level_artifacts.dilated(name, dilation) for name in names for dilation in others}
 
 
 def keep_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:

@@ -99,6 +99,8 @@ class Study:
     across_replicates: Callable[[Any], Sequence[str]] | None = None
     """Config -> settings by which replicates depend on each other; None where `run` does not keep
     to `lab.replicates`: then no processes share a run."""
+    may_skip: Callable[[Any], bool] = lambda config: False
+    """Config -> whether results decide which networks are left out; progress tells bounds then."""
     tolerance: bool = True
     """Whether the summary depends on the tolerance."""
 

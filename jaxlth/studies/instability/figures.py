@@ -243,6 +243,8 @@ def in_pages(
     draw: Callable[[pd.DataFrame], Figure],
     results: pd.DataFrame,
     panel: Callable[[pd.DataFrame], pd.Series],
+    *,
+    besides: int = 0,
 ) -> Figure | list[Figure]:
     """Return a figure, or several of at most ten panels where it has more.
 
@@ -250,15 +252,17 @@ def in_pages(
       draw: table of results of one run -> figure.
       results: the table of results of one run.
       panel: pairs -> the panel that each is drawn in; NaN for those that are in all.
+      besides: panels that each figure has besides.
     """
     rows = pairs(results, at_end=False)
     panels = panel(rows)
     names = list(dict.fromkeys(panels.dropna()))
-    if len(names) <= theme.MAX_PANELS:
+    most = theme.MAX_PANELS - besides
+    if len(names) <= most:
         return draw(results)
     pages = []
-    for first in range(0, len(names), theme.MAX_PANELS):
-        of_page = panels.isin(names[first : first + theme.MAX_PANELS]) | panels.isna()
+    for first in range(0, len(names), most):
+        of_page = panels.isin(names[first : first + most]) | panels.isna()
         others = results["kind"] != "pair"
         pages.append(draw(results[others | results["unit"].isin(rows.loc[of_page, "unit"])]))
     return pages
@@ -364,13 +368,16 @@ def _lines(
     more: str = "",
     alpha: float = 1.0,
 ) -> None:
-    """Draw a column by step, a line for each network."""
+    """Draw a column by step, a line for each network; of one method sparser ones are paler."""
+    controls = rows.groupby("network", sort=False)["control"].first()
     for name in names:
         of = rows[rows["network"] == name]
+        alike = [other for other in names if controls[other] == controls[name]]
+        paler = 1 - 0.65 * alike.index(name) / len(alike)
         by = scale * of.groupby("step_k")[column].agg(["mean", "std"])
         color, marker = styles[of["control"].iloc[0]]
         label = f"{name}{more}"
-        _band(axes, by, color=color, marker=marker, dash=dash, label=label, alpha=alpha)
+        _band(axes, by, color=color, marker=marker, dash=dash, label=label, alpha=alpha * paler)
 
 
 def _band(

@@ -179,7 +179,9 @@ FIGURES = Figures(
             twins.throughout, frame, twins.by_network
         ),
         "distances": lambda frame, _path, _levels: twins.distances(frame),
-        "start": lambda frame, _path, _levels: twins.in_pages(twins.start, frame, twins.by_network),
+        "start": lambda frame, _path, _levels: twins.in_pages(
+            twins.start, frame, twins.by_network, besides=1
+        ),
         "onset": onset,
     },
     last=lambda _frame: ("instability",),
