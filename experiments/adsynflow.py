@@ -18,7 +18,9 @@ were stopped; at scale cpu the dense twins are those of `linear_mode_connectivit
 mlp-cifar`.
 
 Expected (ResNet-20 on CIFAR-10): dense 90.14 %, SynFlow about 80 %, AdSynFlow at best 85.27 %
-(momentum, at an instability of 11.3 % at epoch 30, the last step tried).
+(momentum, at an instability of 11.3 % at epoch 30, the last step tried). In his published code one
+twin draws its rate and weight decay from N(x, x/10) around the other's x; twins here differ in SGD
+noise only.
 """
 
 import dataclasses
