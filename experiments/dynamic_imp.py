@@ -230,7 +230,7 @@ class Dynamic:
         begin, phase = self.config.changes[-1], len(self.config.changes)
         size = int(masks.kept(last))
         both = jax.tree.map(np.logical_and, first, last)
-        within, outside = first, jax.tree.map(np.logical_not, first)
+        unused = jax.tree.map(np.logical_not, first)
         dense = scores.magnitude(self._load(f"phase_{phase}/dense").params)
         grown_by = {
             "the gradient": scores.magnitude(self._gradient(before, first)),
@@ -239,13 +239,13 @@ class Dynamic:
         tickets = {}
         for share in self.config.overlaps:
             shared = max(int(masks.kept(both)), round(share * size))
-            halves = self._kept(dense, within, shared), self._kept(dense, outside, size - shared)
+            halves = self._kept(dense, first, shared), self._kept(dense, unused, size - shared)
             mask = jax.tree.map(np.logical_or, *halves)
             tickets[f"at least {100 * share:g} % of the mask shared"] = Ticket(start, mask)
         new = self._regrown(before, first, f"regrown {phase - 1} again")
         tickets["regrown weights drawn again"] = Ticket(new, last)
         for name, growth_scores in grown_by.items():
-            grown = self._kept(growth_scores, outside, size - int(masks.kept(both)))
+            grown = self._kept(growth_scores, unused, size - int(masks.kept(both)))
             tickets[f"grown by {name}"] = Ticket(start, jax.tree.map(np.logical_or, both, grown))
         rows = []
         for name, ticket in tickets.items():

@@ -41,7 +41,9 @@ def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, No
         lab.expect(request.artifact for request in requests)
         # How many networks go on to the next dilation shows only then: at most all of them.
         names = [level_artifacts.network(*network) for network in waiting]
-        pending = levels.dilated(names, [later for later in config.dilations if later > dilation])
+        pending = levels.dilated(
+            names, [longer for longer in config.dilations if longer > dilation]
+        )
         pending |= {request.artifact for request in requests}
         for restart_step, group in _by_restart(requests, config):
             yield from lab.train(
