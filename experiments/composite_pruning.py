@@ -188,6 +188,7 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
         "meta": {
             "scores": ("synflow", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("before-once", "iterative-rounds"),
+            "meta_weights": 10_000 if scale == "smoke" else None,
             "meta_density": LEAST if LEAST in shared.densities else min(shared.densities),
             "meta_replicates": max(1, min(2, shared.replicates - 1)),
             "weights": WEIGHTS if scale == "paper" else ("standard",),

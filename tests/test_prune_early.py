@@ -883,7 +883,7 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     assert not store.table([info.path])["unit"].str.startswith("meta/").any()
 
 
-def test_the_mlp_learns_until_its_loss_hardly_falls(monkeypatch):
+def test_the_mlp_learns_until_its_loss_hardly_falls():
     random = np.random.default_rng(0)
     inputs = random.random((640, 4), np.float32)
     targets = random.random(640, np.float32)  # nothing to be learned but their mean
@@ -891,8 +891,6 @@ def test_the_mlp_learns_until_its_loss_hardly_falls(monkeypatch):
     before = losses[-1 - meta.PATIENCE]
     assert meta.PATIENCE < len(losses) < meta.EPOCHS
     assert losses[-1] >= (1 - meta.IMPROVEMENT) * before
-    monkeypatch.setattr(meta, "EPOCHS", 3)
-    assert len(meta.MLP(1).fit(inputs, targets).losses) == 3
 
 
 def test_the_mlp_learns_what_can_be_learned(monkeypatch):
