@@ -168,6 +168,7 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
     """Return what a part asks for, all in one run; on two cores composites at fewer densities."""
     if part != "schedules" and scale == "cpu":
         shared = dataclasses.replace(shared, densities=FEW)
+    least = LEAST if LEAST in shared.densities else min(shared.densities)
     asked = {
         "schedules": {
             "scores": FOUR if scale == "smoke" else (*FOUR, "grasp-magnitude", "random"),
@@ -184,11 +185,16 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
             "weights": WEIGHTS,
         },
         "all": {"scores": STACKS, "schedules": ("before-rounds",), "weights": WEIGHTS},
-        "baseline": {"scores": NEAR_SNIP, "schedules": ("before-rounds",)},
+        "baseline": {
+            "scores": NEAR_SNIP,
+            "schedules": ("before-rounds",),
+            "densities": (least,),
+        },
         "meta": {
             "scores": ("synflow", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("before-once", "iterative-rounds"),
-            "meta_density": LEAST if LEAST in shared.densities else min(shared.densities),
+            "meta_weights": 10_000 if scale == "smoke" else None,
+            "meta_density": least,
             "meta_replicates": max(1, min(2, shared.replicates - 1)),
             "weights": WEIGHTS if scale == "paper" else ("standard",),
         },

@@ -31,8 +31,18 @@ from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
 
 Name = Literal[
-    *("vgg-11", "vgg-16", "vgg2-16", "vgg-19", "wrn-14-8", "wrn-14-10", "wrn-20-8", "wrn-32-2"),
-    *("resnet-18-published", "resnet-18", "tiny-resnet-18-published", "tiny-resnet-18"),
+    "vgg-11",
+    "vgg-16",
+    "vgg2-16",
+    "vgg-19",
+    "wrn-14-8",
+    "wrn-14-10",
+    "wrn-20-8",
+    "wrn-32-2",
+    "resnet-18-published",
+    "resnet-18",
+    "tiny-resnet-18-published",
+    "tiny-resnet-18",
     "resnet-50",
 ]
 Part = Literal["snip", "grasp", "synflow"]

@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from typing import get_args
 from unittest import mock
 
 import pandas as pd
@@ -198,17 +199,18 @@ def test_cifar_speed_prints_its_table(tmp_path):
         (
             "composite_pruning.py",
             ("schedules", "meta"),
-            {f"figure_5-{number}" for number in (1, 2, 3, 4, 5, 6, "7a", "7b", 8, 9)},
+            {f"figure_5-{number}" for number in (1, 2, 3, 4, 5, 6, "7a", "7b", 8, 9)}
+            | {"figure_B-1", "jaccard"},
         ),
         (
             "composite_pruning.py",
             ("stacks", "weights"),
-            {f"figure_5-{number}" for number in (1, 2, 3, 5, 10, 11, 12, 13, 14)},
+            {f"figure_5-{number}" for number in (1, 2, 5, 10, 11, 12, 13, 14)} | {"jaccard"},
         ),
         (
             "pruning_at_init.py",
             ("ablations", "steps", "after"),
-            {"figure_5-5", "figure_5-6", "figure_5-11", "figure_5-13", "figure_5-14"},
+            {f"figure_5-{number}" for number in (5, 6, 11, 12, 13, 14)},
         ),
     ],
 )
@@ -520,3 +522,48 @@ def test_every_command_that_is_named_has_the_options_of_its_script(script, monke
     for _, _, *options in own:
         monkeypatch.setattr(sys, "argv", [script, *options])
         assert cli.call(functools.wraps(main)(lambda *_, **__: 0)) == 0, options
+
+
+def test_networks_of_chapter_5_are_looked_at_where_they_match(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    networks, study_of = (
+        importlib.import_module(name) for name in ("early_networks", "pruning_at_init")
+    )
+    expected = {"resnet-20": 0.262, "vgg-16": 0.069, "resnet-18": 0.035, "resnet-50": 0.328}
+    for network, density in expected.items():
+        shared = networks.settings(network, "paper", data_dir=None)
+        assert max(shared.densities) == 0.8
+        assert min(shared.densities) == 0.018
+        assert networks.matching(network, shared) == density
+        later = study_of.of_part("steps", shared, network, "paper")
+        assert {config.densities for config in later} == {(density,)}
+    shared = networks.settings("resnet-20", "paper", data_dir=None)
+    assert {36_000, 48_000, 63_000} < set(networks.steps(shared, "paper"))
+    after = study_of.of_part("after", shared, "resnet-20", "paper")
+    rounds = [config.scores for config in after if config.schedules == ("after-rounds",)]
+    assert rounds == [("snip", "grasp", "synflow")]
+
+
+def test_replications_ask_for_what_the_tables_of_the_thesis_have(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    replications = importlib.import_module("pruning_replications")
+    asked = {}
+    for network in get_args(replications.Name):
+        shared = replications.settings(network, "paper", data_dir=None)
+        for part in ("snip", "grasp", "synflow"):
+            configs = list(replications.of_part(part, shared, network, "paper"))
+            asked[network, part] = [config.densities for config in configs]
+            rows = [row for row in replications.ROWS if row[:2] == (network, part)]
+            assert bool(configs) == bool(rows) or network in replications.OF_FIGURE
+    assert asked["wrn-32-2", "grasp"] == [(0.1, 0.05, 0.02)]
+    assert asked["vgg2-16", "snip"] == [(0.05,)]
+    assert [len(densities) for densities in asked["vgg-11", "synflow"]] == [10, 10]
+    rows = [("dense", 1.0, 0.93), ("snip-before-once", 0.05, 0.92)]
+    frame = pd.DataFrame(rows, columns=["control", "density", "test_accuracy"]).assign(
+        **dict.fromkeys(["score", "schedule", "ablation"], "none"),
+        **{"weights": "standard", "prune_step": 0, "level": [0, 1], "replicate": 0, "link": False},
+        **{"unit": ["density_1/dense/0", "density_0.05/snip/0"], "nan_step": None},
+    )
+    table = replications.beside(frame, "vgg2-16").set_index("control")
+    assert table["thesis"].tolist() == [93.5, 92.3]
+    assert table["paper"].tolist() == [93.2, 92.9]

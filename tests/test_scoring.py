@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import masks, store
+from jaxlth import masks, store, trees
 from jaxlth.data import DataConfig
 from jaxlth.models import Model, ModelConfig, Network
 from jaxlth.studies import score_names, scoring
@@ -48,6 +48,42 @@ def known_of(experiment):
     network = jax.device_get(experiment.prunable.draw(jax.random.key(1)))
     batch = experiment.examples(0, per_class=2)
     return scoring.ScoreInputs(network, network.params, batch, jax.random.key(0), experiment.mean)
+
+
+def test_snip_in_float64_is_snip_to_the_rounding_of_float32():
+    experiment = prune_early.prepare(config(per_class=2, scores=("snip-float64",)))
+    given, dense = known_of(experiment), experiment.prunable.dense
+    results = {}
+    for name in ("snip", "snip-float64"):
+        with scoring.precision((name,)):
+            results[name] = scoring.evaluated(experiment.score(name), dense, given)
+    single, double = (trees.named(results[name]) for name in ("snip", "snip-float64"))
+    for name, leaf in double.items():
+        assert leaf.dtype == np.float64
+        np.testing.assert_allclose(leaf, single[name], rtol=1e-4, atol=1e-7)
+    kernel = double["Dense_0/kernel"]
+    assert not np.array_equal(kernel, kernel.astype(np.float32))  # computed so, not converted
+    weights = given.network.params["Dense_0"]["kernel"]
+    moved = given.network.params["Dense_0"] | {"kernel": weights.astype(np.float64)}
+    by_hand = _loss_change(experiment, given, moved)
+    np.testing.assert_allclose(kernel[3, 2], by_hand, rtol=1e-6)
+
+
+def _loss_change(experiment, given, layer):
+    """|dL/dw w| of a weight by central differences, in NumPy's float64."""
+    (inputs, labels), params = given.batch, given.network.params
+
+    def loss(step):
+        kernel = layer["kernel"].copy()
+        kernel[3, 2] += step
+        hidden = inputs.reshape(len(inputs), -1).astype(np.float64) @ kernel + layer["bias"]
+        last = params["Dense_1"]
+        logits = np.maximum(hidden, 0) @ last["kernel"].astype(np.float64) + last["bias"]
+        highest = logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
+        return np.mean(total - logits[np.arange(len(labels)), labels])
+
+    return abs((loss(1e-5) - loss(-1e-5)) / 2e-5 * layer["kernel"][3, 2])
 
 
 def test_scores_that_are_not_numbers_are_refused():
