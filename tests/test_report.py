@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from rich.console import Console
 
@@ -347,6 +348,16 @@ def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
 
 
 # ---- figures
+
+
+def test_a_control_of_a_few_levels_is_dotted_with_bars_for_its_range():
+    results = lenet(levels=6, replicates=2)
+    results = results[(results["control"] != "random") | results["level"].isin((1, 5))]
+    (axes,) = figures.accuracy(results).axes
+    styles = {name: line(axes, name).get_linestyle() for name in ("ticket", "random", "shuffled")}
+    assert styles == {"ticket": "-", "random": ":", "shuffled": "-"}
+    bars = [drawn for drawn in axes.collections if isinstance(drawn, LineCollection)]
+    assert [len(drawn.get_segments()) for drawn in bars] == [2]
 
 
 def test_accuracy_draws_means_against_density_from_dense_to_sparse():
