@@ -73,3 +73,13 @@ def test_stable_and_matching_cells_are_counted_and_ranked_in_each_replicate(cell
     ranks = [[9, 2, 1], [8, 0, 0], [7, 1, 0]], [[2, 0, -1], [2, 0, -2], [5, 0, -3]]
     expected = [pd.Series(a).corr(pd.Series(b), "spearman") for a, b in zip(*ranks, strict=True)]
     assert got.loc["ticket", "rank_correlation"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("network", ["resnet-8"])
+def test_the_committed_tables_follow_from_the_pairs_beside_them(cells, network):
+    folder = RESULTS / network
+    table = pd.read_csv(folder / "pairs.csv").assign(asked_density=None)
+    rows = cells.replicates(table)
+    for name, compute in (("matching", cells.cells), ("association", cells.association)):
+        expected, got = pd.read_csv(folder / f"{name}.csv"), compute(rows, **IN_POINTS)
+        pd.testing.assert_frame_equal(got, expected, check_dtype=False, atol=1e-3, rtol=1e-3)

@@ -57,6 +57,7 @@ def accuracy(
             if len(panels) > 1:
                 title = method_styles.SCHEDULE_TITLES.get(str(name), str(name))
                 axes.set_title(title, loc="left", fontsize=9)
+        figure.draw_without_rendering()  # legends below change the panels, and so their ticks
     return figure
 
 
