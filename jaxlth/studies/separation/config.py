@@ -120,6 +120,7 @@ def imp(config: SeparationConfig) -> ImpConfig:
         exclude=config.exclude,
         rewind_step=config.rewind_step,
         after_pruning=config.after_pruning,
+        choose_on=config.choose_on,
         controls=(),
         replicates=config.replicates,
         compact=config.compact,

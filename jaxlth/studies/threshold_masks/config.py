@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -11,12 +11,13 @@ from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
 from jaxlth.studies.config import (
     PERCEPTRONS,
+    Split,
     StudyConfig,
     check_network_count,
+    check_shared_effects,
 )
 from jaxlth.training import TrainingConfig
 
-Split = Literal["validation", "test"]
 LONG, SHORT, THRESHOLDS = "long", "short", "thresholds"  # kinds of artifacts
 BASELINE, SIZE = "baseline", "size"  # kinds likewise, of dense networks to compare tickets with
 UNTRAINED = "untrained"
@@ -45,8 +46,9 @@ class ThresholdMasksConfig(StudyConfig):
     """Widths of hidden layers, such as 100-15, of dense networks to compare tickets with besides
     the network itself."""
     choose_on: Split = "validation"
-    """Split on which the step to stop at and the threshold are chosen: validation, or test, as the
-    paper does, whose results on it are no longer those of unseen examples."""
+    """Split on which the step to stop at and the threshold are chosen, and whose loss --patience
+    and --checkpoint best watch: validation, or test, as the paper does, whose results on it are no
+    longer those of unseen examples."""
     mask_biases: bool = False
     """Mask biases by the same thresholds too, as the paper's "parameters" may mean. They count as
     weights then, but for layers that a threshold empties."""
@@ -73,6 +75,10 @@ class ThresholdMasksConfig(StudyConfig):
             replicates=self.replicates, thresholds=len(self.thresholds), sizes=5 + len(self.sizes)
         )
         self._check_sizes()
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        check_shared_effects(self)
 
     def _check_sizes(self) -> None:
         settings.check_unique("sizes", self.sizes, empty=True)
