@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import pathlib
 import struct
@@ -18,12 +19,13 @@ from tiny import printed, same
 from jaxlth import cli, data, graphs, masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.studies import STUDIES, compaction, level_artifacts
+from jaxlth.studies import STUDIES, all_alive, compaction, level_artifacts
 from jaxlth.studies.compaction import Compaction
 from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import TrainedNetwork
 from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.separation import run as separation
 from jaxlth.studies.separation.config import Coverage, SeparationConfig
@@ -92,7 +94,7 @@ class Made:
     def __init__(self, lab):
         self.keep = keep_counts(lab.config, lab.dense_mask)
         self.measure = Measurement(lab.experiment)
-        self._prune = prune_rule(lab, lab.config, self.measure)
+        self._prune = prune_rule(lab, lab.config)
 
     def pruned(self, network, mask, level, replicate):
         made_up = {"network": network, "mask": mask, "level": level - 1, "replicate": replicate}
@@ -135,13 +137,6 @@ def each(record, name):
 
 def owners(experiment):
     return [graphs.Task(*task) for task in data.tasks(experiment.info)]
-
-
-def inactive(mask):
-    """Return what of a mask is inactive, for a mask of every kernel."""
-    of = graphs.categories(mask, mask).weights
-    place = graphs.CATEGORIES.index("inactive")
-    return jax.tree.unflatten(jax.tree.structure(mask), [each == place for each in of])
 
 
 @pytest.fixture(scope="module")
@@ -509,48 +504,70 @@ def test_random_masks_are_of_their_replicate_and_level(tmp_path):
     assert same(masks_drawn[0], again)
 
 
-@pytest.mark.parametrize("score", ["magnitude", "synflow"])
-def test_inactive_weights_go_first(tmp_path, score):
-    random, met = np.random.default_rng(0), 0
-    with job(tmp_path, change(DEEP, alive=True, score=score)) as (experiment, made):
-        for seed in range(4):
-            share = random.uniform(0.3, 0.8)
-            before = jax.tree.map(
-                lambda leaf, share=share: random.random(leaf.shape) < share,
-                experiment.prunable.dense,
-            )
-            keep = made.keep[2]
-            after = made.pruned(drawn(experiment, seed), before, 2, 0)
-            idle = inactive(before)
-            left = int(masks.kept(before)) - int(masks.kept(idle))
-            assert int(masks.kept(after)) == min(keep, left)
-            assert within(after, before)
-            assert not within(after, idle)
-            assert not any(
-                np.any(a & b)
-                for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(idle), strict=True)
-            )
-            met += int(masks.kept(idle)) > 0
-    assert met >= 2
-
-
 @pytest.mark.parametrize(
     "config",
-    [{"exclude": ("Dense_0/*",)}, {"model": ModelConfig(name="mlp", hidden=(4,) * 11)}],
-    ids=["a layer that is never pruned", "more than ten layers"],
+    [
+        {},
+        {"scope": "layerwise", "counts": (), "levels": 2, "prune_fraction": 0.3},
+        {"exclude": ("Dense_0/*",), "counts": (40, 9)},
+        {"score": "synflow"},
+    ],
+    ids=["global", "layerwise", "a layer that is never pruned", "by synflow"],
 )
-def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
-    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **config)) as (experiment, made):
+def test_all_alive_pruning_keeps_its_count_of_active_weights(tmp_path, config):
+    with job(tmp_path, change(DEEP, **config)) as (experiment, made):
         dense = experiment.prunable.dense
-        last = sorted(dense, key=lambda name: int(name.split("_")[1]))[-1]
-        before = jax.tree.map(np.array, dense)
-        before[last]["kernel"][1:] = False  # units 1, 2 ... lead nowhere
-        after = made.pruned(drawn(experiment), before, 1, 0)
-        previous = f"Dense_{int(last.split('_')[1]) - 1}"
-        assert not np.any(after[previous]["kernel"][:, 1:])
-        assert np.any(after[previous]["kernel"][:, 0])
-        idle = np.sum(before[previous]["kernel"][:, 1:])
-        assert int(masks.kept(after)) == min(50, int(masks.kept(before)) - idle)
+        for seed, level in itertools.product(range(3), (1, 2)):
+            network = drawn(experiment, seed)
+
+            def rule(keep, level=level, network=network):
+                made.keep[level] = keep
+                return made.pruned(network, dense, level, 0)
+
+            keep = made.keep[level]
+            before, after = all_alive.pruned(rule, network.params, dense, keep)
+            made.keep[level] = keep
+            assert same(graphs.without_dead(network.params, after), after)
+            assert within(after, before)
+            assert int(masks.kept(after)) == total_kept(keep)
+
+
+def test_where_no_count_is_alive_fewer_weights_are_left():
+    # Two paths of two weights each: of three none can be alive without the fourth.
+    params = {"w1": np.array([[4.0, 0.0], [0.0, 3.0]]), "w2": np.array([[2.0, 0.0], [0.0, 1.0]])}
+    mask = {name: kernel > 0 for name, kernel in params.items()}
+    least = graphs.without_least(params, mask, {"": 1})
+    assert same(least, {name: kernel == kernel.max() for name, kernel in params.items()})
+
+
+def test_biases_of_all_alive_tickets_have_what_zombies_added(tmp_path):
+    model = ModelConfig(name="mlp", hidden=(8, 8), initializer="pytorch")
+    config = change(DEEP, model=model, counts=(14, 6), alive=True, replicates=1)
+    experiment, run = finished_run(tmp_path, config)
+    lab = Lab(experiment, run)
+    initial, inputs = lab.init(0).params, np.random.default_rng(0).normal(size=(20, 4))
+    for level in (1, 2):
+        ticket, trained = find(run, level, TICKET, 0), TrainedNetwork(lab, level - 1, 0)
+        rule = functools.partial(prune_rule(lab, config), trained)
+        keep = keep_counts(config, lab.dense_mask)[level]
+        before, after = all_alive.pruned(rule, trained.network.params, trained.mask, keep)
+        assert same(after, ticket.mask)
+        alive = graphs.without_dead(initial, before)
+        np.testing.assert_allclose(
+            perceptron(masks.apply(ticket.network.params, alive), inputs),
+            perceptron(masks.apply(initial, before), inputs),
+            atol=1e-6,
+        )
+    assert not same(ticket.network.params, initial)
+
+
+def perceptron(params, outputs):
+    """Return what a perceptron of three layers makes of inputs, in NumPy."""
+    for place in range(3):
+        outputs = outputs if place == 0 else np.maximum(outputs, 0)
+        outputs = outputs @ np.asarray(params[f"Dense_{place}"]["kernel"])
+        outputs = outputs + np.asarray(params[f"Dense_{place}"]["bias"])
+    return outputs
 
 
 def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):

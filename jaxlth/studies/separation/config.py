@@ -46,7 +46,8 @@ class SeparationConfig(StudyConfig):
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     alive: bool = False
-    """Prune inactive weights, on which no output depends, before any other."""
+    """All-alive pruning: prune dead weights, on which no output depends or which depend on no
+    input, in place of others, and pass on what zombies add to biases."""
     rewind_step: Annotated[int, ranges.at_least(0)] = 0
     """Step of the dense training whose state tickets restart from; 0 is initialisation."""
     after_pruning: AfterPruning = "rewind"
@@ -117,6 +118,7 @@ def imp(config: SeparationConfig) -> ImpConfig:
         levels=len(config.counts) or config.levels,
         prune_fraction=config.prune_fraction,
         scope=config.scope,
+        alive=config.alive,
         exclude=config.exclude,
         rewind_step=config.rewind_step,
         after_pruning=config.after_pruning,

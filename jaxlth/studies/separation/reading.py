@@ -15,7 +15,7 @@ from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.prunable import prunable_model
 from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.separation.config import SeparationConfig, imp
-from jaxlth.studies.separation.measurement import Measurement, task_names
+from jaxlth.studies.separation.measurement import task_names
 from jaxlth.studies.separation.pruning import keep_counts, prune_rule
 from jaxlth.studies.train import Ticket
 
@@ -46,7 +46,7 @@ def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE
     require_artifact(run, name)
     lab = Lab(for_reading(config, parts, **images), run)
     levels = Levels(lab, imp(config), keep_counts(config, lab.dense_mask))
-    prune = prune_rule(lab, config, Measurement(lab.experiment))
+    prune = prune_rule(lab, config)
     return levels.start(level, control, replicate, prune)()
 
 
