@@ -511,11 +511,14 @@ def test_random_masks_are_of_their_replicate_and_level(tmp_path):
         {"scope": "layerwise", "counts": (), "levels": 2, "prune_fraction": 0.3},
         {"exclude": ("Dense_0/*",), "counts": (40, 9)},
         {"score": "synflow"},
+        {"score": "random", "counts": (40, 20)},
     ],
-    ids=["global", "layerwise", "a layer that is never pruned", "by synflow"],
+    ids=["global", "layerwise", "a layer that is never pruned", "by synflow", "at random"],
 )
-def test_all_alive_pruning_keeps_its_count_of_active_weights(tmp_path, config):
-    with job(tmp_path, change(DEEP, **config)) as (experiment, made):
+def test_all_alive_pruning_keeps_its_count_of_active_weights_and_what_zombies_add(tmp_path, config):
+    model = ModelConfig(name="mlp", hidden=(8, 8), initializer="pytorch")
+    inputs, added = np.random.default_rng(0).normal(size=(20, 4)), False
+    with job(tmp_path, change(DEEP, model=model, **config)) as (experiment, made):
         dense = experiment.prunable.dense
         for seed, level in itertools.product(range(3), (1, 2)):
             network = drawn(experiment, seed)
@@ -530,6 +533,15 @@ def test_all_alive_pruning_keeps_its_count_of_active_weights(tmp_path, config):
             assert same(graphs.without_dead(network.params, after), after)
             assert within(after, before)
             assert int(masks.kept(after)) == total_kept(keep)
+            alive = graphs.without_dead(network.params, before)
+            passed = all_alive.passed_on(network, before, alive)
+            np.testing.assert_allclose(
+                perceptron(masks.apply(passed.params, alive), inputs),
+                perceptron(masks.apply(network.params, before), inputs),
+                atol=1e-6,
+            )
+            added |= not same(passed.params, network.params)
+    assert added or config.get("score") != "random"
 
 
 def test_where_no_count_is_alive_fewer_weights_are_left():
@@ -540,9 +552,11 @@ def test_where_no_count_is_alive_fewer_weights_are_left():
     assert same(least, {name: kernel == kernel.max() for name, kernel in params.items()})
 
 
+@pytest.mark.slow
 def test_biases_of_all_alive_tickets_have_what_zombies_added(tmp_path):
-    model = ModelConfig(name="mlp", hidden=(8, 8), initializer="pytorch")
-    config = change(DEEP, model=model, counts=(14, 6), alive=True, replicates=1)
+    model = ModelConfig(name="mlp", hidden=(16, 16), initializer="pytorch")
+    config = change(DEEP, model=model, counts=(40, 12), replicates=1)
+    config = change(config, score="random", alive=True)
     experiment, run = finished_run(tmp_path, config)
     lab = Lab(experiment, run)
     initial, inputs = lab.init(0).params, np.random.default_rng(0).normal(size=(20, 4))
