@@ -16,10 +16,11 @@ import pytest
 import tiny
 from tiny import printed, same
 
-from jaxlth import cli, data, graphs, masks, store
+from jaxlth import cli, data, graphs, masks, store, studies
+from jaxlth.cli import parsing
 from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig
-from jaxlth.studies import STUDIES, all_alive, compaction, level_artifacts
+from jaxlth.models import ModelConfig, Network
+from jaxlth.studies import STUDIES, all_alive, compaction, functions, level_artifacts
 from jaxlth.studies.compaction import Compaction
 from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
@@ -504,6 +505,19 @@ def test_random_masks_are_of_their_replicate_and_level(tmp_path):
     assert same(masks_drawn[0], again)
 
 
+def test_defaults_are_those_of_the_data_and_the_model_that_are_named(tmp_path):
+    def config(*arguments):
+        return parsing.parse(["separation", *arguments]).config
+
+    assert config().coverage == config("--data", "moons+moons").coverage == "total"
+    assert config("--data", "mnist+fashion_mnist").coverage == "output"
+    assert config("--data", "mnist+fashion_mnist", "--coverage", "total").coverage == "total"
+    assert config("--model", "lenet-300-100").model == ModelConfig()
+    assert config("--model", "mlp").model.hidden == (57, 57)
+    experiment = studies.Experiment(data="mnist+fashion_mnist", model="lenet-300-100")
+    assert functions.study_config(STUDIES["separation"], experiment, {}).coverage == "output"
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -511,13 +525,12 @@ def test_random_masks_are_of_their_replicate_and_level(tmp_path):
         {"scope": "layerwise", "counts": (), "levels": 2, "prune_fraction": 0.3},
         {"exclude": ("Dense_0/*",), "counts": (40, 9)},
         {"score": "synflow"},
-        {"score": "random", "counts": (40, 20)},
     ],
-    ids=["global", "layerwise", "a layer that is never pruned", "by synflow", "at random"],
+    ids=["global", "layerwise", "a layer that is never pruned", "by synflow"],
 )
 def test_all_alive_pruning_keeps_its_count_of_active_weights_and_what_zombies_add(tmp_path, config):
     model = ModelConfig(name="mlp", hidden=(8, 8), initializer="pytorch")
-    inputs, added = np.random.default_rng(0).normal(size=(20, 4)), False
+    inputs = np.random.default_rng(0).normal(size=(20, 4))
     with job(tmp_path, change(DEEP, model=model, **config)) as (experiment, made):
         dense = experiment.prunable.dense
         for seed, level in itertools.product(range(3), (1, 2)):
@@ -540,8 +553,19 @@ def test_all_alive_pruning_keeps_its_count_of_active_weights_and_what_zombies_ad
                 perceptron(masks.apply(network.params, before), inputs),
                 atol=1e-6,
             )
-            added |= not same(passed.params, network.params)
-    assert added or config.get("score") != "random"
+
+
+def test_biases_take_over_what_zombies_add():
+    # Of three hidden units the second has no input, and the third neither, and a bias below 0.
+    first = {"kernel": np.array([[2.0, 0.0, 0.0]]), "bias": np.array([0.0, 0.5, -1.0])}
+    params = {"Dense_0": first, "Dense_1": {"kernel": np.full((3, 1), 4.0), "bias": np.ones(1)}}
+    mask = {"Dense_0": {"kernel": first["kernel"] > 0, "bias": None}}
+    mask["Dense_1"] = {"kernel": np.ones((3, 1), bool), "bias": None}
+    alive = graphs.without_dead(params, mask)
+    assert alive["Dense_1"]["kernel"].tolist() == [[True], [False], [False]]
+    passed = all_alive.passed_on(Network(params, {}), mask, alive).params
+    assert passed["Dense_1"]["bias"].tolist() == [1 + 0.5 * 4]
+    assert same(passed["Dense_0"], first)
 
 
 def test_where_no_count_is_alive_fewer_weights_are_left():
@@ -623,6 +647,17 @@ def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
 
 
 # Several tasks, and unequal ones.
+
+
+def test_early_stopping_watches_the_split_that_is_chosen(tmp_path):
+    data = change(DEEP.data, validation=0.0)
+    training = change(DEEP.training, epochs=8.0, patience=1.0)
+    optimizer = OptimizerConfig(optimizer="sgd", lr=8.0)  # at which the loss soon rises
+    config = change(DEEP, data=data, training=training, optimizer=optimizer, choose_on="test")
+    _, run = finished_run(tmp_path, change(config, counts=(), levels=0, replicates=1))
+    curve = run.record(unit(0))["curve"]
+    assert curve["validation_loss"] == curve["test_loss"]
+    assert len(curve["step"]) - 2 == int(np.nanargmin(curve["test_loss"])) < 6
 
 
 @pytest.mark.slow

@@ -68,14 +68,33 @@ def without_least(params: Any, mask: masks.Mask, excess: dict[str, int]) -> mask
             kept[name][source, target] = False
             left[group] -= 1
     trimmed = jax.tree.unflatten(structure, kept.values())
-    for _, _, name, place in places:
-        if left[name if name in left else ""] > 0 and trees.named(trimmed)[name][place]:
-            before = {each: int(leaf.sum()) for each, leaf in trees.named(trimmed).items()}
-            trees.named(trimmed)[name][place] = False
-            trimmed = without_dead(params, trimmed)
-            for each, leaf in trees.named(trimmed).items():
-                left[each if each in left else ""] -= before[each] - int(leaf.sum())
+    while any(count > 0 for count in left.values()):
+        trimmed, left = _without_one_more(params, trimmed, left, [place[2:] for place in places])
     return trimmed
+
+
+def _without_one_more(
+    params: Any, mask: masks.Mask, left: dict[str, int], places: list[Any]
+) -> tuple[masks.Mask, dict[str, int]]:
+    """Return a mask without one weight and what dies with it, and how many are still too many.
+
+    It is the first of the places with which not more go than are too many, or the first of all.
+    """
+    smaller, first = mask, None
+    for name, place in places:
+        if left[name if name in left else ""] <= 0 or not trees.named(mask)[name][place]:
+            continue
+        smaller = jax.tree.map(np.array, mask)
+        trees.named(smaller)[name][place] = False
+        smaller = without_dead(params, smaller)
+        after = dict(left)
+        for each, leaf in trees.named(mask).items():
+            gone = int(leaf.sum() - trees.named(smaller)[each].sum())
+            after[each if each in left else ""] -= gone
+        if min(after.values()) >= 0:
+            return smaller, after
+        first = first or (smaller, after)
+    return first or (mask, dict.fromkeys(left, 0))
 
 
 def passed_on(

@@ -1,10 +1,10 @@
 """The settings of separation, and the settings of IMP that they stand for."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from jaxlth import settings
-from jaxlth.data import DataConfig
+from jaxlth.data import DataConfig, points
 from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores, score_names
@@ -54,7 +54,8 @@ class SeparationConfig(StudyConfig):
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
     coverage: Coverage = "total"
     """What of a task must be in the network, and what tells whose a subnetwork is: all inputs and
-    outputs (total), inputs alone or outputs alone."""
+    outputs (total), inputs alone or outputs alone. For images, whose frame has inputs that say
+    nothing, the default is output."""
     stop: Stop = settings.not_hashed("degraded")
     """When a replicate is pruned no further: once it is degraded, already once it is separated, or
     never."""
@@ -102,6 +103,19 @@ class SeparationConfig(StudyConfig):
     def check_effects(self) -> None:
         """Raise ValueError where a setting is given that nothing reads."""
         imp(self).check_effects()
+
+
+def for_data(data: str) -> dict[str, Any]:
+    """Return the fields whose defaults are others for a data set than for points.
+
+    Example:
+      >>> for_data("moons+circles"), for_data("mnist+fashion_mnist")
+      ({}, {'coverage': 'output'})
+
+    References:
+      Burger 2024, section 4.3: networks on images degrade by their outputs.
+    """
+    return {} if set(data.split("+")) <= set(points.NAMES) else {"coverage": "output"}
 
 
 def imp(config: SeparationConfig) -> ImpConfig:
