@@ -317,7 +317,7 @@ def test_the_test_set_serves_for_choosing_where_that_is_asked_for(tmp_path):
     [
         ({"thresholds": (0.1, 0.0)}, "`thresholds` must be finite numbers that increase"),
         ({"thresholds": (0.1, 0.1)}, "`thresholds` must be finite numbers that increase"),
-        ({"thresholds": (-0.1, 0.1)}, "increase from 0 or above; got -0.1 0.1"),
+        ({"thresholds": (-0.1, -0.2)}, "that increase; got -0.1 -0.2"),
         ({"thresholds": (float("inf"),)}, "`thresholds` must be finite"),
         ({"thresholds": ()}, "got nothing"),
         ({"data": DataConfig(validation=0.0)}, "`choose_on` validation needs a validation split"),

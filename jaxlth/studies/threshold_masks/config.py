@@ -38,7 +38,7 @@ class ThresholdMasksConfig(StudyConfig):
         round(0.01 * place, 2) for place in range(21)
     )
     """What sign(initial) * trained of a weight must reach for it to be kept: values to choose from,
-    increasing from 0 or above."""
+    increasing. Below 0, weights that training has turned over by less are kept too."""
     ticket_steps: Annotated[int | None, ranges.at_least(1)] = None
     """Steps that tickets and the networks they are compared with are trained for; a quarter of the
     training if not given, as in the paper."""
@@ -67,8 +67,8 @@ class ThresholdMasksConfig(StudyConfig):
         # As training computes, in 32 bits, where close numbers are the same.
         rising = bool(np.all(np.diff(np.asarray(self.thresholds, np.float32)) > 0))
         settings.require(
-            len(self.thresholds) > 0 and rising and self.thresholds[0] >= 0,
-            "`thresholds` must be finite numbers that increase from 0 or above; got "
+            len(self.thresholds) > 0 and rising,
+            "`thresholds` must be finite numbers that increase; got "
             f"{settings.in_a_row(self.thresholds) or 'nothing'}.",
         )
         check_network_count(
