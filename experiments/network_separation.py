@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
+import separation_data
 import separation_outcomes as outcomes
 
 from jaxlth import cli, data, prune, store
@@ -111,6 +112,7 @@ def main(
     for part in parts:
         if part == "extension":
             table().to_csv(folder / "table_4-1.csv", index=False)
+            save(of_points(asked), folder)
             for depth in depths:
                 extension(asked, folder, depth)
         else:
@@ -214,7 +216,7 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
     if depth == 2:
         drawn |= {
             "figure_4-5": outcomes.active_at_end(frame, by=runs),
-            "figure_4-15": outcomes.losses(frame),
+            "figure_4-15": outcomes.losses(frame, metric=f"{asked.choose_on}_loss"),
             "figure_4-16": outcomes.unused(frame, "inactive", by=runs),
             "figure_4-17": outcomes.unused(frame, "inactive", relative=True, by=runs),
             "figure_4-18": outcomes.unused(frame, "zombie", by=runs),
@@ -228,6 +230,16 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
         path = store.open_readonly(f"{asked.out}/{one['run']}").path
         drawn[f"network_{depth}"] = picture(path, int(one["replicate"]), int(one["level"]))
     save(drawn, folder)
+
+
+def of_points(asked: Asked) -> dict[str, figures.Figure]:
+    """Return the figures of the points."""
+    _, dataset = data.load(points(asked, (8, 8)).data, seed=0)
+    names = ["moons", "circles"]
+    return {
+        "figure_4-1": separation_data.points(dataset.train, names),
+        "figure_4-2": separation_data.points(dataset.train, names, labels_of_others=True),
+    }
 
 
 def grid(asked: Asked, folder: pathlib.Path) -> None:
@@ -283,7 +295,9 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
     report.outcomes(frame).drop(columns="run").to_csv(folder / "mnist.csv", index=False)
     report.summary(frame).round(6).to_csv(folder / "mnist_levels.csv", index=False)
     print(report.sentence(frame))
+    _, dataset = data.load(mnist(asked).data, seed=0)
     drawn = {
+        "figure_4-3": separation_data.pictures(dataset.train),
         "figure_4-20": levels.performance(frame),
         "figure_4-21": levels.performance_of_tasks(frame),
     }
@@ -298,7 +312,7 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
         for level, start in pruned.levels.items()
         if level <= last
     }
-    drawn["figure_4-26"] = pixel_maps.connections(masks, pruned.shape)
+    drawn["figure_4-26"] = pixel_maps.connections(masks, pruned.shape, sets=pruned.columns)
     save(drawn, folder)
 
 

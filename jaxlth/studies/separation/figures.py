@@ -150,7 +150,7 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
             axes.set_ylim(0, 100)
             axes.set_ylabel(f"Units of one task only, by {by} (%)")
             _levels_axis(axes)
-            axes.legend(loc="best")
+            outcome_plots.legend_above(axes)
         figure.suptitle(f"Replicate {replicate}", fontsize=10)
     return figure
 
@@ -160,13 +160,12 @@ def _hidden(count: int) -> list[str]:
 
 
 def _mark_separation(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw a line at the level where a network separates, and say so."""
+    """Draw a line at the level where a network separates, with a name in the legend."""
     separated = rows.loc[rows["state"] == "separated", "level"]
     if len(separated):
-        axes.axvline(
-            separated.iloc[0], color=outcome_plots.STAR["color"], linestyle=":", linewidth=1
-        )
-        theme.note(axes, f"dotted: separated, level {separated.iloc[0]}")
+        style: dict[str, Any] = {"color": outcome_plots.STAR["color"], "linestyle": ":"}
+        label = f"separated, level {separated.iloc[0]}"
+        axes.axvline(separated.iloc[0], label=label, linewidth=1, **style)
 
 
 def _levels_axis(axes: Axes) -> None:

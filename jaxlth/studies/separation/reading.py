@@ -25,6 +25,7 @@ class Pruned(NamedTuple):
 
     tasks: dict[str, graphs.Task]  # by name, in the order of inputs and outputs
     shape: tuple[int, int, int]  # height, width, channels of an image
+    columns: dict[str, int]  # of an image that each task has, in their order
     levels: dict[int, Ticket]  # the trained network of each level with its mask, in NumPy
 
 
@@ -77,4 +78,5 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         level += 1
     settings.require(bool(levels), f"The run {run.path.name} has no replicate {replicate}.")
     height, width, channels = info.shape
-    return Pruned(tasks, (height, width, channels), levels)
+    columns = dict(zip(tasks, info.widths, strict=True))
+    return Pruned(tasks, (height, width, channels), columns, levels)
