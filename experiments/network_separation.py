@@ -5,7 +5,7 @@ it is pruned by IMP, if it is large enough: with two hidden layers from extensio
 from 9 on, at 80 to 120 active weights. So does one on MNIST beside Fashion-MNIST.
 
     python experiments/network_separation.py --scale smoke                        # two minutes
-    python experiments/network_separation.py --scale cpu                          # half an hour
+    python experiments/network_separation.py --scale cpu --choose-on test         # ten minutes
     python experiments/network_separation.py --scale cpu --parts mnist            # two hours
     python experiments/network_separation.py --scale paper --parts extension grid mnist pixels
 
