@@ -100,6 +100,7 @@ def test_a_threshold_keeps_large_weights_that_kept_their_sign():
     at_0 = keeping(initial, trained, mask, 0.0)
     assert at_0["b"] is None
     assert np.asarray(at_0["w"]).tolist() == [[False, True, True, True, True]]
+    assert np.all(keeping(initial, trained, mask, -0.25)["w"])  # of which 0.2 is turned over
     at_a_tenth = keeping(initial, trained, mask, 0.1)
     assert np.asarray(at_a_tenth["w"]).tolist() == [[False, False, True, False, False]]
 
