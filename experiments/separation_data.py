@@ -37,10 +37,11 @@ def points(split: Split, names: list[str], *, labels_of_others: bool = False) ->
 
 def pictures(split: Split) -> Figure:
     """Return some examples, the sets one below the other (4.3)."""
+    halves = np.split(np.asarray(split.images[:SHOWN])[..., 0], 2, axis=2)
+    shown = np.concatenate(np.concatenate(halves, axis=1), axis=1)
     with matplotlib.rc_context(theme.RC_PARAMS):
-        figure, panels = theme.new_figure(panels=SHOWN)
-        for axes, image in zip(panels, split.images, strict=False):
-            halves = np.split(np.asarray(image)[..., 0], 2, axis=1)
-            axes.imshow(np.concatenate(halves), cmap="gray")
-            axes.set_axis_off()
+        figure, (axes,) = theme.new_figure(panels=1)
+        axes.imshow(shown, cmap="gray")
+        axes.set_axis_off()
+        figure.set_size_inches(7, 2.1)
     return figure
