@@ -59,9 +59,8 @@ class StudyConfig:
     """File of `jaxlth export` whose mask is that of level 0; or FILE.py:NAME, a tree of booleans
     as `masks.dense` returns."""
     choose_on: Split = "validation"
-    """Split whose loss --patience and --checkpoint best watch: validation, or test as some papers
-    do, whose results on it are no longer those of unseen examples. With --validation 0 all training
-    examples are trained on."""
+    """Split whose loss early stopping and the best checkpoint watch: validation, or test as some
+    papers do, whose results on it are no longer those of unseen examples."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)
     """Repetitions, each with its own initialisation and data order."""
     seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0

@@ -46,9 +46,9 @@ class ThresholdMasksConfig(StudyConfig):
     """Widths of hidden layers, such as 100-15, of dense networks to compare tickets with besides
     the network itself."""
     choose_on: Split = "validation"
-    """Split on which the step to stop at and the threshold are chosen, and whose loss --patience
-    and --checkpoint best watch: validation, or test, as the paper does, whose results on it are no
-    longer those of unseen examples."""
+    """Split on which the step to stop at and the threshold are chosen, and whose loss early
+    stopping and the best checkpoint watch: validation, or test, as the paper does, whose results on
+    it are no longer those of unseen examples."""
     mask_biases: bool = False
     """Mask biases by the same thresholds too, as the paper's "parameters" may mean. They count as
     weights then, but for layers that a threshold empties."""
