@@ -307,10 +307,11 @@ def test_network_separation_draws_its_figures_and_trains_nothing_again(tmp_path)
     folder = tmp_path / "results" / "smoke"
     table = pd.read_csv(folder / "table_4-1.csv")
     assert table[["hidden-2", "param-2"]].iloc[25].tolist() == [1310, 1_723_960]
+    assert table[["hidden-3", "param-3"]].iloc[0].tolist() == [6, 108]
     assert len(pd.read_csv(folder / "extension_2.csv")) == 3
     assert len(pd.read_csv(folder / "grid.csv")) == 2 * 2
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
-    assert numbers >= {"4", "5", "11", "12", "15", "16", "17", "18", "19"}
+    assert numbers >= {"1", "2", "4", "5", "11", "12", "15", "16", "17", "18", "19"}
     stored = records(tmp_path / "runs")
     again = study("network_separation.py", "--draw", *arguments, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
@@ -324,7 +325,7 @@ def test_network_separation_on_images_ends_in_pictures(tmp_path, real_data):
     study("network_separation.py", "--parts", "mnist", "pixels", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke"
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
-    assert numbers == {"20", "21", "22", "23", "24", "25", "26"}
+    assert numbers == {"3", "20", "21", "22", "23", "24", "25", "26"}
     assert len(pd.read_csv(folder / "mnist_levels.csv")) == 5
 
 
