@@ -525,3 +525,24 @@ def test_replications_ask_for_what_the_tables_of_the_thesis_have(monkeypatch):
     table = replications.beside(frame, "vgg2-16").set_index("control")
     assert table["thesis"].tolist() == [93.5, 92.3]
     assert table["paper"].tolist() == [93.2, 92.9]
+
+
+def test_inverted_tickets_have_a_panel_of_their_own(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    study_of = importlib.import_module("pruning_at_init")
+    tickets = [
+        (f"snip-{ablation}", ablation, density, accuracy)
+        for ablation, accuracy in (("none", 0.95), ("shuffled", 0.94), ("inverted", 0.1))
+        for density in (0.1, 0.01)
+    ]
+    columns = ["control", "ablation", "density", "test_accuracy"]
+    frame = pd.DataFrame([("dense", "none", 1.0, 0.96), *tickets], columns=columns)
+    frame = frame.assign(
+        **{"method": "snip before-once", "weights": "standard", "replicate": 0, "link": False},
+        **{"level": (frame["density"] < 1).astype(int), "nan_step": None},
+        unit="density_" + frame["density"].astype(str) + "/" + frame["control"] + "/0",
+    )
+    inverted, found = study_of.ablations(frame).axes
+    assert {line.get_label() for line in found.get_lines()} == {"as found", "shuffled", "dense"}
+    assert {line.get_label() for line in inverted.get_lines()} == {"snip before-once", "dense"}
+    assert found.get_ylim()[0] > 90
