@@ -19,8 +19,14 @@ from unittest import mock
 
 import pandas as pd
 import pytest
+import tiny
 
-from jaxlth import cli
+from jaxlth import cli, store
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.training import TrainingConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -78,6 +84,34 @@ def test_lottery_cifar_draws_its_figures_and_trains_nothing_again(tmp_path, real
     again = study("lottery_cifar.py", *arguments, cwd=tmp_path)
     assert concluded(again) == concluded(first)
     assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.slow
+def test_parts_of_lottery_cifar_share_their_dense_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
+    script = runpy.run_path(str(EXPERIMENTS / "lottery_cifar.py"))
+    shared = ImpConfig(
+        data=DataConfig(name="digits"),
+        model=ModelConfig(name="mlp", hidden=(8,)),
+        training=TrainingConfig(steps=20, batch_size=50),
+        levels=1,
+        replicates=2,
+    )
+    imp, lrr = (script["PARTS"][part](shared) for part in ("imp", "lrr"))
+    first = cli.staged(imp, str(tmp_path))
+    script["take_dense"](first, lrr, str(tmp_path))
+    run = store.open_readonly(store.folder(tmp_path, lrr, job="imp", label=run_label(lrr)))
+    names = [f"level_00/ticket/replicate_{replicate}" for replicate in (0, 1)]
+    assert [name for name, _ in run.records()] == names
+    before = tiny.times(run.path)
+    cli.staged(lrr, str(tmp_path))
+    after = tiny.times(run.path)
+    assert all(after[file] == time for file, time in before.items())
+    alone = store.open_readonly(cli.staged(lrr, str(tmp_path / "alone")))
+    for name, record in alone.records():
+        assert run.record(name) | {"seconds": 0} == record | {"seconds": 0}
+        for tree in ("network", "mask"):
+            assert tiny.same(run.load(name, tree), alone.load(name, tree))
 
 
 STAND_IN = """
@@ -246,15 +280,23 @@ def test_linear_mode_connectivity_draws_its_figures_and_trains_nothing_again(tmp
 @pytest.mark.slow
 def test_adsynflow_and_dynamic_imp_end_in_tables_and_train_nothing_again(tmp_path, real_data):
     shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
-    for name, table, rows in (
-        ("adsynflow.py", "momentum-0.1/adsynflow.csv", 2),
-        ("dynamic_imp.py", "networks.csv", 5),
+    for name, words, table, rows in (
+        ("adsynflow.py", [], "momentum-0.1/adsynflow.csv", 2),
+        ("dynamic_imp.py", ["--ablations", "--levels", "2"], "networks.csv", 11),
     ):
-        study(name, *shared, cwd=tmp_path)
-        assert len(pd.read_csv(tmp_path / "results" / "smoke" / table)) == rows
+        study(name, *words, *shared, cwd=tmp_path)
+        networks = pd.read_csv(tmp_path / "results" / "smoke" / table)
+        assert len(networks) == rows
         stored = records(tmp_path / "runs")
-        study(name, *shared, cwd=tmp_path)
+        study(name, *words, *shared, cwd=tmp_path)
         assert records(tmp_path / "runs") == stored
+    by_name = networks.set_index("network")
+    assert by_name["density"].drop("dense").round(4).eq(0.1).all()
+    shared_masks = by_name["shared_with_last"]
+    assert shared_masks["at least 80 % of the mask shared"] >= 0.8 > shared_masks["dynamic"]
+    assert shared_masks["at least 100 % of the mask shared"] == 1
+    for name in ("regrown weights drawn again", "grown by the gradient", "grown by chance"):
+        assert shared_masks[name] == pytest.approx(shared_masks["dynamic"])
 
 
 @pytest.mark.slow

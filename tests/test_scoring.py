@@ -7,7 +7,7 @@ import pytest
 
 from jaxlth import masks, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig, Network
+from jaxlth.models import Model, ModelConfig, Network
 from jaxlth.studies import score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prune_early import run as prune_early
@@ -209,3 +209,41 @@ def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(scope)
         ValueError, match="`density` 0.3 is too low for iterative-once and iterative-rounds, which"
     ):
         prune_early.prepare(settings)
+
+
+def test_synflow_as_published_takes_magnitudes_of_running_means_too():
+    def apply(network, inputs, train):
+        hidden = jnp.maximum(inputs.sum((1, 2)) @ network.params["a"] - network.stats["mean"], 0)
+        return hidden @ network.params["b"], network.stats
+
+    rng = np.random.default_rng(0)
+    params = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 2))}
+    stats = {"mean": np.array([-1.0, -0.1, 0.2, 0.4])}
+    network, dense = Network(params, stats), masks.dense(params, prunable=lambda path, leaf: True)
+    model = Model(init=lambda key: network, apply=apply)
+    example = jax.ShapeDtypeStruct((1, 1, 3), jnp.float32)
+
+    def scored(name, stats):
+        given = KNOWN._replace(network=network._replace(stats=stats))
+        with scoring.precision((name,)):
+            score = scoring.build(name, model, example, chunk=None)
+            return scoring.evaluated(score, dense, given)
+
+    a, b = np.abs(params["a"]), np.abs(params["b"])
+    for name, mean in (
+        ("synflow", stats["mean"]),
+        ("synflow-published", np.abs(stats["mean"])),
+    ):
+        hidden = a.sum(0) - mean
+        result = scored(name, stats)
+        np.testing.assert_allclose(result["a"], a * (hidden > 0) * b.sum(1), rtol=1e-12)
+        np.testing.assert_allclose(result["b"], np.maximum(hidden, 0)[:, None] * b, rtol=1e-12)
+    assert not np.allclose(scored("synflow", stats)["b"], result["b"])
+
+
+def test_each_synflow_has_a_published_form_that_looks_at_the_same_data():
+    for name in score_names.FLOWS:
+        published = f"{name}-published"
+        assert published in score_names.SCORES
+        assert (published in score_names.SEES_DATA) is (name in score_names.SEES_DATA)
+        assert score_names.published_rounds(published) == 100

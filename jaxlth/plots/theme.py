@@ -14,6 +14,11 @@ from matplotlib.lines import Line2D
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GRAY = "#CC79A7", "#56B4E9", "#000000", "#666666"
+BROWN = "#8C564B"
+
+
+MAX_PANELS = 10  # of a page
+SHORT_LEGEND = 4  # lines of a legend that leaves room for what a panel shows
 
 
 class LineStyle(NamedTuple):
@@ -26,6 +31,7 @@ class LineStyle(NamedTuple):
 STYLE_CYCLE = [  # of runs laid over each other
     *(LineStyle(BLUE, "o"), LineStyle(ORANGE, "s"), LineStyle(GREEN, "^")),
     *(LineStyle(RED, "D"), LineStyle(PURPLE, "v"), LineStyle(SKY, "P")),
+    *(LineStyle(BROWN, "<"), LineStyle("#332288", ">"), LineStyle("#999933", "h")),
 ]
 AXIS_LABELS = {  # by metric
     "test_accuracy": "Test accuracy (%)",
@@ -68,6 +74,22 @@ def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
     figure.set_layout_engine("constrained", wspace=0.06)
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
+
+
+def legend_below(figure: Figure) -> None:
+    """Add one legend of all panels below them, where it covers no line, unless it is short."""
+    handles = {
+        str(line.get_label()): line
+        for axes in figure.axes
+        for line in axes.lines
+        if not str(line.get_label()).startswith("_")
+    }
+    if len(handles) <= SHORT_LEGEND:
+        figure.axes[0].legend(handles.values(), handles, fontsize=7.5)
+        return
+    longest = max(map(len, handles))
+    ncols = max(1, int(11 * figure.get_figwidth()) // (longest + 6))  # eleven letters an inch
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=ncols, fontsize=7.5)
 
 
 def plot_mean(

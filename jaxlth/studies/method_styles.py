@@ -16,20 +16,24 @@ SCHEDULE_TITLES = {
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
 }
+# No colour is that of another score or control. Colours of scores are Paul Tol's.
 LINE_STYLES = {
-    "magnitude": theme.LineStyle(theme.BLUE, "o"),
-    "snip": theme.LineStyle(theme.ORANGE, "s"),
-    "grasp": theme.LineStyle(theme.GREEN, "^"),
-    "synflow": theme.LineStyle(theme.RED, "D"),
-    "random": theme.LineStyle(theme.BLACK, "X"),
-    "grasp-magnitude": theme.LineStyle(theme.SKY, "v"),
-    "grasp-lowest": theme.LineStyle(theme.PURPLE, "P"),
-    "none": theme.LineStyle(theme.BLUE, "o"),
-    **{name: control_styles.line_style(name) for name in ("shuffled", "reinitialized", "inverted")},
+    "magnitude": theme.LineStyle("#332288", "o"),
+    "magnitude-unit-variance": theme.LineStyle("#88CCEE", "h"),
+    "snip": theme.LineStyle("#999933", "s"),
+    "grasp": theme.LineStyle("#44AA99", "^"),
+    "grasp-magnitude": theme.LineStyle("#117733", "v"),
+    "grasp-lowest": theme.LineStyle("#DDCC77", "P"),
+    "synflow": theme.LineStyle("#882255", "D"),
+    "synflow-published": theme.LineStyle("#CC6677", "X"),
+    "synflow-image": theme.LineStyle("#661100", "<"),
+    "synflow-mean": theme.LineStyle("#AA4499", ">"),
+    "none": control_styles.line_style("ticket"),
+    **{name: control_styles.line_style(name) for name in control_styles.CONTROL_STYLES},
 }
 _COLORS = (  # as many as a panel has lines
-    *("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100"),
-    *("#CC6677", "#6699CC", "#FFAABB", "#444444"),
+    *("#17BECF", "#BCBD22", "#E377C2", "#444444", "#6699CC", "#FFAABB", "#98DF8A", "#C5B0D5"),
+    *("#A6761D", "#AEC7E8", "#7F7FFF", "#B0B0B0"),
 )
 _MARKERS = "osD^vPX<>*hp"
 

@@ -3,9 +3,10 @@
 Data-aware scores see batch norm in training mode, with the statistics of their batch, as published;
 SynFlow with the running statistics, as in its authors' code: at initialisation those change
 nothing, and the learned scales and shifts count with their magnitudes. Running means keep their
-signs, where that code takes magnitudes (ours). Beside its authors' input of ones SynFlow takes one
-image, or the mean image of the training set (Bolwerk 2021, section 3.1). In many rounds SNIP in
-float32 may depend on rounding: there is snip-float64, which is SNIP in float64.
+signs (ours); the authors' code takes magnitudes of them too, as the scores that end in "-published"
+do. Beside its authors' input of ones SynFlow takes one image, or the mean image of the training set
+(Bolwerk 2021, section 3.1). In many rounds SNIP in float32 may depend on rounding: there is
+snip-float64, which is SNIP in float64.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores
-from jaxlth.studies.score_names import AT_RANDOM, IN_FLOAT64, SYNFLOW, parts
+from jaxlth.studies.score_names import AS_PUBLISHED, AT_RANDOM, IN_FLOAT64, SYNFLOW, parts
 from jaxlth.trees import topk
 
 
@@ -302,7 +303,10 @@ def _plain(
             "synflow": lambda: jnp.ones((1, *example.shape)),
             "synflow-image": lambda: given.batch[0][:1],
             "synflow-mean": lambda: given.mean,
-        }[name]()
+        }[name.removesuffix("-published")]()
+        if name in AS_PUBLISHED:
+            stats = jax.tree.map(jnp.abs, given.network.stats)
+            given = given._replace(network=given.network._replace(stats=stats))
         return scores.synflow(apply(given, False), given.network.params, mask, inputs)
 
     functions: dict[str, Score] = {

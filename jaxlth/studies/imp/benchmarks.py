@@ -228,7 +228,8 @@ def scaled(config: ImpConfig, scale: str) -> ImpConfig:
         levels=levels,
         prune_fraction=1 - kept ** (1 / levels),
         rewind_step=math.ceil(config.rewind_step * shorter),  # 0 is another experiment than 1
-        controls=("random",),
+        # Pruned randomly: at a later step the weights are those of the step.
+        controls=("shuffled-globally",) if config.rewind_step else ("random",),
         replicates=share.replicates,
     )
 
