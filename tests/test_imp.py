@@ -217,6 +217,17 @@ def test_an_exported_ticket_comes_back(finished, tmp_path):
     assert loaded.metadata["density"] == pytest.approx(0.64, abs=0.01)
 
 
+def test_a_trained_ticket_is_exported_under_its_mask(finished, tmp_path):
+    out, file = finished[0], tmp_path / "trained.safetensors"
+    printed("export", str(file), "--level", "2", "--weights", "trained", "--out", str(out))
+    loaded, run = store.load_ticket(file), only_run(out)
+    network = run.load(level_artifacts.network(2, "ticket", 0), "network")
+    assert same(loaded.params, network["params"])
+    assert same(loaded.mask, imp_report.find(run, 2, "ticket", 0).mask)
+    assert same(masks.apply(loaded.params, loaded.mask), loaded.params)
+    assert loaded.metadata["weights"] == "trained"
+
+
 def test_a_ticket_is_found_without_its_data(finished, monkeypatch):
     monkeypatch.setattr("jaxlth.data.load", None)
     start = imp_report.find(only_run(finished[0]), 2, "random", 0)

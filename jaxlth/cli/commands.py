@@ -208,6 +208,8 @@ class Export:
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     study: str | None = None
     """Study of your own that the run is of, as FILE.py:NAME."""
+    weights: Literal["start", "trained"] = "start"
+    """The weights that the ticket starts from, or those that it has become in training."""
     replicate: int = 0
     """Repetition, counted from 0."""
     level: int | None = None

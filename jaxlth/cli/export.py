@@ -7,8 +7,9 @@ from jaxlth.cli import commands, results
 from jaxlth.cli.commands import Export
 from jaxlth.settings import require
 from jaxlth.store.export import FORMATS
-from jaxlth.studies import STUDIES, TicketName
+from jaxlth.studies import STUDIES, TicketName, run_info
 from jaxlth.studies.parts import Parts
+from jaxlth.studies.ticket_rows import trained_network
 
 
 def export(command: Export) -> int:
@@ -27,7 +28,10 @@ def export(command: Export) -> int:
             f"{commands.in_words(exporting)} are exported."
         )
     (network, mask), named = study.ticket(name, path, Parts())
-    about = {"run": path.name, **named, "replicate": command.replicate}
+    if command.weights == "trained":
+        name = name._replace(**{key: named[key] for key in named.keys() & set(name._fields)})
+        network = trained_network(study.named_by, run_info.results(path), path, name)
+    about = {"run": path.name, **named, "replicate": command.replicate, "weights": command.weights}
     counts = {"density": float(masks.density(mask)), "kept": int(masks.kept(mask))}
     store.export_ticket(
         command.file, network.params, mask, stats=network.stats, metadata=about | counts
