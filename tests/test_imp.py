@@ -10,8 +10,8 @@ import pytest
 import tiny
 from tiny import only_run, printed, same, times
 
-from jaxlth import cli, keys, masks, prune, settings, store, trees
-from jaxlth.studies import level_artifacts
+from jaxlth import cli, keys, masks, models, prune, settings, store, trees
+from jaxlth.studies import level_artifacts, run_info
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp import learning
 from jaxlth.studies.imp import report as imp_report
@@ -226,6 +226,22 @@ def test_a_trained_ticket_is_exported_under_its_mask(finished, tmp_path):
     assert same(loaded.mask, imp_report.find(run, 2, "ticket", 0).mask)
     assert same(masks.apply(loaded.params, loaded.mask), loaded.params)
     assert loaded.metadata["weights"] == "trained"
+
+
+def test_a_ticket_is_exported_for_pytorch_with_pruned_weights_zero(finished, tmp_path, capsys):
+    out, file = finished[0], tmp_path / "torch.safetensors"
+    words = ["--level", "2", "--layout", "torch", "--out", str(out)]
+    printed("export", str(file), *words)
+    run = only_run(out)
+    config, images = run_info.read_config(run, ImpConfig)
+    loaded = models.load_torch(file, models.build(config.model, **images))
+    ticket = imp_report.find(run, 2, "ticket", 0)
+    assert same(loaded.params, masks.apply(ticket.network.params, ticket.mask))
+    about = store.load_network(file).metadata
+    assert about["names"]["Dense_0.weight"] == "Dense_0/kernel"
+    assert (about["level"], about["weights"]) == (2, "start")
+    assert cli.main(["export", str(tmp_path / "torch.npz"), *words]) == 2
+    assert "A file for PyTorch must end in .safetensors" in capsys.readouterr().err
 
 
 def test_a_ticket_is_found_without_its_data(finished, monkeypatch):

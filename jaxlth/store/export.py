@@ -82,6 +82,18 @@ def export_ticket(
     _write(path, arrays, entries)
 
 
+def export_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], *, metadata: Mapping[str, Any]
+) -> None:
+    """Write arrays under their names to a file, such as those of `models.to_torch`.
+
+    Raises:
+      ValueError: the suffix is unknown.
+      StoreError: the file cannot be written.
+    """
+    _write(pathlib.Path(path), arrays, {METADATA: atomic.to_json(metadata)})
+
+
 def _described(**named_trees: Any) -> dict[str, containers.Description]:
     """Return the containers of trees, or nothing where all follow from the names of leaves.
 

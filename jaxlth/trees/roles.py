@@ -12,6 +12,10 @@ from typing import Literal, TypeAlias
 
 Role: TypeAlias = Literal["kernel", "bias", "scale", "table", "statistic"]
 
+Axes: TypeAlias = tuple[int, int]  # of a kernel's inputs, and of its outputs
+IN_OUT: Axes = (-2, -1)  # Flax and Haiku: (inputs, outputs), (height, width, inputs, outputs)
+OUT_IN: Axes = (1, 0)  # Equinox and PyTorch: (outputs, inputs), (outputs, inputs, height, width)
+
 BOXES = ("value", "raw_value")  # the attribute by which a box has its array
 WEIGHTS = ("w", "weight", "weights", "matrix")  # of anything: the module around says of what
 
@@ -78,6 +82,18 @@ def unboxed(name: str) -> str:
     while len(parts) > 1 and parts[-1] in BOXES:
         parts.pop()
     return "/".join(parts)
+
+
+def axes(name: str) -> Axes:
+    """Return where the inputs and the outputs of a kernel lie, by its name.
+
+    Equinox and PyTorch alone call a kernel "weight".
+
+    Example:
+      >>> axes("Dense_0/kernel"), axes("layers/0/weight"), axes("w")
+      ((-2, -1), (1, 0), (-2, -1))
+    """
+    return OUT_IN if "weight" in words(unboxed(name).rpartition("/")[2]) else IN_OUT
 
 
 def _is_bias(name: str, beside: Collection[str]) -> bool:
