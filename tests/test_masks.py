@@ -281,8 +281,10 @@ def test_unit_densities_are_those_of_each_output():
         ("pos_embed", (1, 10, 4), False),
         ("position_table", (10, 4), False),
         ("cls/weight", (3, 4), True),
-        ("lora_a/value", (3, 2), True),
-        ("lora_b/value", (2, 4), True),
+        ("lora_a/value", (3, 2), False),  # only if asked for by name
+        ("lora_b/value", (2, 4), False),
+        ("query/lora_A/weight", (2, 4), False),
+        ("my_lora/base_module/kernel", (3, 4), True),
         ("embed_w", (10, 4), False),
         ("query_b", (2, 4), False),
         ("norm/mean", (3, 4), False),

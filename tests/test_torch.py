@@ -82,7 +82,7 @@ def test_layers_have_the_names_and_axes_of_pytorch():
     kernel = np.arange(36, dtype=np.float32).reshape(3, 3, 1, 4)
     params = {"Conv1": {"kernel": kernel}, "BatchNorm1": {"scale": ones, "bias": -ones}}
     params |= {"Tokens": {"embedding": np.ones((5, 2))}, "head": {"weight": np.ones((3, 2))}}
-    params |= {"linear": {"w": np.ones((2, 7)), "b": np.zeros(7)}}
+    params |= {"linear": {"w": np.ones((4, 7)), "b": np.zeros(7)}}
     network = Network(params, {"BatchNorm1": {"mean": ones + 1, "var": ones + 2}})
     state, names = models.to_torch(network)
     assert {at: array.shape for at, array in state.items()} == {
@@ -95,7 +95,7 @@ def test_layers_have_the_names_and_axes_of_pytorch():
         "Tokens.weight": (5, 2),
         "head.weight": (3, 2),
         "linear.bias": (7,),
-        "linear.weight": (7, 2),
+        "linear.weight": (7, 4),
     }
     assert state["Conv1.weight"][2, 0, 1, 0] == kernel[1, 0, 0, 2]
     assert (state["BatchNorm1.running_var"] == ones + 2).all()

@@ -133,9 +133,9 @@ def _channels(network: Network, flattened: tuple[tuple[str, int], ...]) -> dict[
       ValueError: shapes tell that a layer does so and `flattened` does not name it.
     """
     kernels = {
-        name: [np.shape(leaf)[axis] for axis in roles.axes(name)]
+        name: [np.shape(leaf)[axis] for axis in roles.IN_OUT]
         for name, leaf in trees.named(network.params).items()
-        if masks.is_kernel(name, leaf)
+        if _is_turned(name, leaf)
     }
     dense = {name for name, leaf in trees.named(network.params).items() if np.ndim(leaf) == 2}
     widths = {outputs for _, outputs in kernels.values()}
@@ -156,7 +156,7 @@ def _is_turned(name: str, array: Any) -> bool:
     Raises:
       ValueError: it is one of attention or of a convolution in one dimension; shapes do not say.
     """
-    if not masks.is_kernel(name, array) or roles.axes(name) == roles.OUT_IN:
+    if not masks.is_kernel(name, array) or roles.axes(name, array) == roles.OUT_IN:
         return False
     if np.ndim(array) not in (2, 4, 5):
         raise ValueError(
