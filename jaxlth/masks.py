@@ -32,8 +32,8 @@ def is_kernel(name: str, leaf: Any) -> bool:
     the scale or offset of a norm, a table of embeddings, tokens or positions or a factor of LoRA is
     not, whatever its dimensions; `roles` has the words, those of Flax, Haiku and Equinox. Any other
     is prunable if it has two or more dimensions, so that {"w1": matrix, "b1": vector} needs no
-    names to be agreed on. The name of a box that holds a single array, such as the "value" of `nnx.Param`, does
-    not count.
+    names to be agreed on. The name of a box that holds a single array, such as the "value" of
+    `nnx.Param`, does not count.
 
     Example:
       >>> is_kernel("Dense_0/kernel", jnp.ones((3, 2))), is_kernel("b1", jnp.ones(2))

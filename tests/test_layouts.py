@@ -172,7 +172,7 @@ def equinox_modules(key):
 
 def of_equinox():
     modules = eqx.filter_eval_shape(equinox_modules, jax.random.key(0))
-    return eqx.partition(modules, eqx.is_inexact_array_like)[0]
+    return eqx.partition(modules, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))[0]
 
 
 ATTENTION = [f"{part}/kernel" for part in ("key", "out", "query", "value")]
@@ -218,26 +218,32 @@ TREES = {  # parameters, or their shapes, and the names of their kernels
 }
 
 
+def halved(params):
+    mask = masks.dense(params)
+    pruned = prune.global_topk(scores.magnitude(params), mask, keep=masks.size(mask) // 2)
+    return pruned, masks.apply(params, pruned)
+
+
 @pytest.mark.parametrize("framework", TREES)
-def test_kernels_of_each_framework_are_pruned_and_nothing_else(framework):
+def test_kernels_of_each_framework_are_prunable_and_nothing_else(framework):
     make, kernels = TREES[framework]
-    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), make())
-
-    @jax.jit  # one compilation for all
-    def prune_some(params):
-        mask = masks.dense(params)
-        keep = masks.size(mask) // 3
-        pruned = prune.global_topk(scores.magnitude(params), mask, keep=keep)
-        return pruned, masks.apply(params, pruned)
-
-    mask, applied = jax.device_get(prune_some(params))
+    params = make()
+    mask, applied = jax.eval_shape(halved, params)
     bare = [name.removesuffix("/value").removesuffix("/raw_value") for name in trees.names(mask)]
     assert sorted(bare) == sorted(kernels)
-    is_none = {"is_leaf": lambda leaf: leaf is None}
-    assert jax.tree.structure(mask, **is_none) == jax.tree.structure(params, **is_none)
-    assert jax.tree.structure(applied) == jax.tree.structure(params)
-    keep = masks.size(mask) // 3
-    assert sum(leaf.sum() for leaf in jax.tree.leaves(mask)) == keep
+    for tree in (mask, applied):
+        trees.check_containers(tree, params)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), mask)
+    assert all((of == 1).all() for of in masks.unit_densities(ones).values())
+
+
+def test_trees_of_all_containers_are_pruned_to_exact_counts():
+    params = [
+        make() for name, (make, _) in TREES.items() if name not in ("linen", "nnx", "equinox")
+    ]
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), params)
+    mask, applied = jax.device_get(jax.jit(halved)(params))
+    size = masks.size(mask)
+    assert sum(leaf.sum() for leaf in jax.tree.leaves(mask)) == size // 2
     zeros = sum(np.sum(leaf == 0) for leaf in jax.tree.leaves(applied))
-    assert zeros == masks.size(mask) - keep
-    assert len(masks.unit_densities(mask)) == len(kernels)
+    assert zeros == size - size // 2
