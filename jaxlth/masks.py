@@ -328,7 +328,7 @@ def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
       section 5.7.1.
     """
     leaves, structure = jax.tree.flatten(mask)
-    draws = keys.uniform(leaves, key=key)
+    draws = keys.uniform(leaves, key=keys.substream(key, "shuffle"))
     shuffled = [_anywhere([draw], [leaf])[0] for draw, leaf in zip(draws, leaves, strict=True)]
     return jax.tree.unflatten(structure, shuffled)
 
@@ -342,7 +342,8 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
       2
     """
     leaves, structure = jax.tree.flatten(mask)
-    return jax.tree.unflatten(structure, _anywhere(keys.uniform(leaves, key=key), leaves))
+    draws = keys.uniform(leaves, key=keys.substream(key, "random mask"))
+    return jax.tree.unflatten(structure, _anywhere(draws, leaves))
 
 
 def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:

@@ -125,7 +125,7 @@ class EarlyNetworks:
         mask = self.mask(_hashable(keep), method.source, replicate)
         if method.control == "shuffled":
             key = self._change(keep, method, replicate)
-            mask = masks.shuffle(mask, key=keys.fold(key, 1))
+            mask = controls.shuffled(mask, keys.fold(key, 1))
         return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:
