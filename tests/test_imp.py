@@ -1,5 +1,6 @@
 """IMP from the command line to stored tickets, on a tiny network."""
 
+import inspect
 import itertools
 import json
 import pathlib
@@ -17,6 +18,9 @@ from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp import learning
 from jaxlth.studies.imp import report as imp_report
 from jaxlth.studies.imp.config import ImpConfig, network_names, stages
+from jaxlth.studies.prune_early import report as early_report
+from jaxlth.studies.threshold_masks import report as masks_report
+from jaxlth.studies.train_supermasks import report as supermask_report
 
 TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY += ["--levels", "2", "--replicates", "2"]
@@ -244,6 +248,13 @@ def test_a_ticket_is_exported_for_pytorch_with_pruned_weights_zero(finished, tmp
     assert (about["level"], about["weights"]) == (2, "start")
     assert cli.main(["export", str(tmp_path / "torch.npz"), *words]) == 2
     assert "A file for PyTorch must end in .safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("report", [imp_report, early_report, supermask_report, masks_report])
+def test_a_name_or_path_where_a_run_is_needed_is_answered_with_open(report):
+    arguments = [0.5] * (len(inspect.signature(report.find).parameters) - 2)
+    with pytest.raises(TypeError, match=r"got 'runs/a'.*studies\.open\(folder\)"):
+        report.find("runs/a", *arguments)
 
 
 def test_a_ticket_is_found_without_its_data(finished, monkeypatch):

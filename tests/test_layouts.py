@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from jaxlth import graphs, masks, prune, scores, trees
+from jaxlth import graphs, landscape, masks, prune, scores, trees
 from jaxlth.supermasks import masking
 
 eqx = pytest.importorskip("equinox")
@@ -247,3 +247,18 @@ def test_trees_of_all_containers_are_pruned_to_exact_counts():
     assert sum(leaf.sum() for leaf in jax.tree.leaves(mask)) == size // 2
     zeros = sum(np.sum(leaf == 0) for leaf in jax.tree.leaves(applied))
     assert zeros == size - size // 2
+
+
+@pytest.mark.parametrize(
+    ("leaf", "kind"), [("relu", "a str"), (jnp.abs, "a "), (jax.random.key(0), "a key of random")]
+)
+def test_leaves_that_are_no_numbers_are_answered_with_partition_and_split(leaf, kind):
+    params = {"kernel": np.ones((2, 2), np.float32), "other": leaf}
+    said = rf"has the leaf 'other', {kind}.*eqx\.partition\(.*nnx\.split\("
+    for name, function in (
+        ("params", scores.magnitude),
+        ("a", lambda params: landscape.l2_distance(params, params)),
+    ):
+        with pytest.raises(TypeError, match=f"`{name}` {said}") as raised:
+            function(params)
+        assert "\n" not in str(raised.value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import controls, score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
