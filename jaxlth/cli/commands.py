@@ -208,6 +208,11 @@ class Export:
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     study: str | None = None
     """Study of your own that the run is of, as FILE.py:NAME."""
+    weights: Literal["start", "trained"] = "start"
+    """The weights that the ticket starts from, or those that it has become in training."""
+    layout: Literal["jaxlth", "torch"] = "jaxlth"
+    """torch: a .safetensors file that `load_state_dict` of a PyTorch module takes, pruned weights
+    zero; `models.load_torch` reads it."""
     replicate: int = 0
     """Repetition, counted from 0."""
     level: int | None = None

@@ -22,6 +22,7 @@ from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormSca
 from jaxlth.models.mlp import MLP
 from jaxlth.models.model import Model, Network, Params
 from jaxlth.models.resnet import ResNet
+from jaxlth.models.torch_layout import flattened, load_torch, to_torch
 from jaxlth.models.transformer import GPT, PATCH, ViT
 from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
@@ -48,6 +49,8 @@ __all__ = [
     "has_batch_norm",
     "is_convolutional",
     "label",
+    "load_torch",
+    "to_torch",
     "wiring",
 ]
 
@@ -173,6 +176,7 @@ def build(
         apply=apply,
         auxiliary=auxiliary if isinstance(module, InceptionV3) else None,
         convolutional=is_convolutional(config.name),
+        flattened=flattened(module, shape),
     )
 
 

@@ -6,9 +6,12 @@ from fractions import Fraction
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, check_share
+from jaxlth.trees import roles
 
 
-def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str, int]:
+def erdos_renyi(
+    mask: masks.Mask, *, keep: int, kernel: bool = True, axes: roles.Axes | None = None
+) -> dict[str, int]:
     """Return the number of weights that each tensor keeps under Erdos-Renyi(-kernel) densities.
 
     Densities are as (inputs + outputs) / (inputs * outputs) of the tensors, so that larger ones are
@@ -16,9 +19,11 @@ def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str
     A few weights over many tensors leave some with none.
 
     Args:
-      mask: A mask; what it has pruned does not matter here. Tensors are (..., inputs, outputs).
+      mask: A mask; what it has pruned does not matter here.
       keep: Weights kept in all, in 1..size(mask). Counts are rounded so that they add up to it.
       kernel: Whether height and width of a convolution count as inputs and outputs do: "ERK".
+      axes: Of the inputs and the outputs of tensors, where `kernel` is False; see
+        `masks.unit_densities`.
 
     Returns:
       The count for each prunable tensor by name, for `layerwise_topk`.
@@ -39,7 +44,10 @@ def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str
     for name, shape in shapes.items():
         if len(shape) < 2:
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
-    used = {name: shape if kernel else shape[-2:] for name, shape in shapes.items()}
+    used = {
+        name: leaf.shape if kernel else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
+        for name, leaf in trees.named(mask).items()
+    }
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     weights = {
         name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items() if sizes[name]
