@@ -6,18 +6,35 @@ pruned. So the masks of successive levels are nested.
 """
 
 from jaxlth.prune.counts import Trajectory, extension, keep_counts, round_counts, trajectory
+from jaxlth.prune.growing import Regrown, drop_and_grow
 from jaxlth.prune.layers import erdos_renyi, smart_ratio
+from jaxlth.prune.masking import masked
+from jaxlth.prune.schedules import Schedule, keep_at
 from jaxlth.prune.selecting import global_topk, in_rounds, layerwise_topk
+from jaxlth.prune.sparsifying import SparsifyState, current_mask, sparsify
+from jaxlth.prune.structure import blocks, n_of_m, per_unit_topk, units
 
 __all__ = [
+    "Regrown",
+    "Schedule",
+    "SparsifyState",
     "Trajectory",
+    "blocks",
+    "current_mask",
+    "drop_and_grow",
     "erdos_renyi",
     "extension",
     "global_topk",
     "in_rounds",
+    "keep_at",
     "keep_counts",
     "layerwise_topk",
+    "masked",
+    "n_of_m",
+    "per_unit_topk",
     "round_counts",
     "smart_ratio",
+    "sparsify",
     "trajectory",
+    "units",
 ]

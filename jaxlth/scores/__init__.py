@@ -12,8 +12,20 @@ import jax.numpy as jnp
 from jaxlth import keys
 from jaxlth.scores import criteria
 from jaxlth.scores.gradients import Loss, grasp, snip, synflow
+from jaxlth.scores.in_training import movement, taylor
 
-__all__ = ["SCORES", "Loss", "criteria", "grasp", "magnitude", "random", "snip", "synflow"]
+__all__ = [
+    "SCORES",
+    "Loss",
+    "criteria",
+    "grasp",
+    "magnitude",
+    "movement",
+    "random",
+    "snip",
+    "synflow",
+    "taylor",
+]
 
 
 def magnitude(params: Any) -> Any:

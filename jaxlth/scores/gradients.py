@@ -70,7 +70,7 @@ def snip(
     batch = _checked(batch, classes=loss is None)
     grad_fn = jax.grad(_mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], 1.0)))
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
-    return jax.tree.map(lambda w, g: jnp.abs(_product(g, w)), params, grads)
+    return jax.tree.map(lambda w, g: jnp.abs(product(g, w)), params, grads)
 
 
 def grasp(
@@ -113,7 +113,7 @@ def grasp(
     def product(chunk_batch: Batch) -> Any:
         return jax.jvp(lambda params_at: grad_fn(params_at, chunk_batch), (params,), (uphill,))[1]
 
-    return jax.tree.map(_product, params, _mean(product, batch, chunk))
+    return jax.tree.map(product, params, _mean(product, batch, chunk))
 
 
 def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
@@ -170,7 +170,7 @@ def _pruned(params: Any, mask: masks.Mask) -> Any:
     )
 
 
-def _product(grad: jax.Array, weight: jax.Array) -> jax.Array:
+def product(grad: jax.Array, weight: jax.Array) -> jax.Array:
     """Return the first-order change by a step along a weight, real if the weight is not."""
     return jnp.real(trees.at_least_float32(grad) * trees.at_least_float32(weight))
 

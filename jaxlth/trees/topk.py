@@ -80,6 +80,31 @@ def largest(
     return jax.device_put(parts, selected.sharding if selected.committed else None)
 
 
+def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array:
+    """Return the mask of the `keep` largest values of each row, the last axis, as `largest` does.
+
+    Args:
+      values: (..., width) floats.
+      among: (..., width) bool.
+      keep: How many to select of each row; all that `among` allows where those are fewer.
+
+    Example:
+      >>> largest_in_rows(jnp.array([[1.0, 3.0, 3.0]]), jnp.ones((1, 3), bool), 1).tolist()
+      [[False, True, False]]
+    """
+    images = _image(values.astype(widest([values])), among)
+
+    def count(condition: jax.Array) -> jax.Array:
+        return jnp.sum(condition, axis=-1, keepdims=True, dtype=jnp.int32)
+
+    places = jnp.minimum(keep, count(images > 0))
+    bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
+    zero = jnp.zeros(places.shape, unsigned)
+    least = _largest_number(bits, zero, lambda number: count(images >= number) >= places)
+    above, ties = images > least, (images == least) & (images > 0)
+    return above | (ties & (jnp.cumsum(ties, axis=-1, dtype=jnp.int32) <= places - count(above)))
+
+
 def _on_one_device(arrays: Sequence[Any]) -> bool:
     """Return whether all arrays have values now, and none is spread over several devices."""
     return not any(
@@ -182,7 +207,7 @@ def _end_of_ties(ties: jax.Array, places: jax.Array) -> jax.Array:
 
 
 def _largest_number(
-    bits: int, zero: np.generic, holds: Callable[[jax.Array], jax.Array]
+    bits: int, zero: np.generic | jax.Array, holds: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
     """Return the largest number of so many bits for which `holds`, as it does for all below."""
 

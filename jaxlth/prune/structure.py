@@ -1,0 +1,323 @@
+"""Structure: masks of whole units, of blocks, of n of every m weights, of so many a unit.
+
+Axes are those of each tensor: in Flax the last one runs over units (outputs) and the one before it
+over inputs; in PyTorch and Equinox kernels are (outputs, inputs, ...), so units lie along axis 0
+and inputs along axis 1.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth import masks, trees
+from jaxlth.prune.counts import check_int, share_of
+from jaxlth.prune.selecting import global_topk, pairs, wide_enough
+from jaxlth.trees import topk
+
+Reduce: TypeAlias = Literal["l2", "l1", "mean"]
+REDUCE = ("l2", "l1", "mean")
+
+
+def n_of_m(scores: Any, mask: masks.Mask, *, n: int = 2, m: int = 4, axis: int = -2) -> masks.Mask:
+    """Return the mask of the n highest scores of every m weights in a row along the input axis.
+
+    Each unit keeps exactly n of its inputs 0..m-1, of m..2m-1, and so on. What remains at the end,
+    fewer than m, keeps n too, or all if it has not more, as if filled up with zeros. Where `mask`
+    keeps fewer than n of a group, all of them stay. Ties go to the lower position. Works under jit
+    and vmap.
+
+    Args:
+      scores: Tree of floats like the parameters, as in `global_topk`.
+      mask: The mask to prune.
+      n: Weights to keep of each group, in 0..m.
+      m: Weights in a group, at least 1.
+      axis: Of the inputs: -2 in Flax, 1 in PyTorch and Equinox.
+
+    Raises:
+      ValueError: the trees do not fit, or a tensor has no such axis.
+      TypeError: `scores` are not floats, or `mask` is not boolean.
+
+    Example:
+      >>> mask = masks.dense({"w": jnp.zeros((6, 1))})
+      >>> n_of_m({"w": jnp.array([[1.0, 4, 3, 2, 6, 5]]).T}, mask)["w"].T.tolist()
+      [[False, True, True, False, True, True]]
+
+    References:
+      Mishra et al. 2021, Accelerating Sparse Deep Neural Networks; 2:4 is what GPUs multiply fast.
+    """
+    m = check_int("m", m, 1)
+    if check_int("n", n, 0) > m:
+        raise ValueError(f"`n` must lie in 0..{m}, the weights of a group; got {n}.")
+
+    def select(value: jax.Array, active: jax.Array) -> jax.Array:
+        rows, row_active = (_groups(jnp.moveaxis(x, axis, -1), m) for x in (value, active))
+        selected = topk.largest_in_rows(rows, row_active, n)
+        flat = selected.reshape(*selected.shape[:-2], -1)[..., : value.shape[axis]]
+        return jnp.moveaxis(flat, -1, axis)
+
+    return _each(select, scores, mask, axis)
+
+
+def _groups(array: jax.Array, m: int) -> jax.Array:
+    """Return (..., groups, m), the last group filled up with zeros, which are no weights."""
+    missing = -array.shape[-1] % m
+    padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+    return padded.reshape(*array.shape[:-1], padded.shape[-1] // m, m)
+
+
+def per_unit_topk(scores: Any, mask: masks.Mask, *, density: float, axis: int = -1) -> masks.Mask:
+    """Return the mask of the highest scores among the weights into each unit.
+
+    Every unit keeps round(density * its weights), or all that `mask` keeps there if those are
+    fewer. Ties go to the lower position. Works under jit and vmap.
+
+    Args:
+      scores: Tree of floats like the parameters, as in `global_topk`.
+      mask: The mask to prune.
+      density: Share of the weights into a unit, in [0, 1].
+      axis: Of the units: -1 in Flax, 0 in PyTorch and Equinox.
+
+    Raises:
+      ValueError: the trees do not fit, `density` lies outside its range, or a tensor has no axis.
+      TypeError: `scores` are not floats, or `mask` is not boolean.
+
+    Example:
+      >>> mask = masks.dense({"w": jnp.zeros((2, 2))})
+      >>> per_unit_topk({"w": jnp.array([[9.0, 8.0], [1.0, 2.0]])}, mask, density=0.5)["w"].tolist()
+      [[True, True], [False, False]]
+
+    References:
+      Sun et al. 2023, A Simple and Effective Pruning Approach for Large Language Models (Wanda),
+      section 3, "comparison group".
+    """
+    if not 0 <= density <= 1:
+        raise ValueError(f"`density` must lie in [0, 1]; got {density}.")
+
+    def select(value: jax.Array, active: jax.Array) -> jax.Array:
+        first, active_first = (jnp.moveaxis(x, axis, 0) for x in (value, active))
+        rows, row_active = (x.reshape(x.shape[0], -1) for x in (first, active_first))
+        selected = topk.largest_in_rows(rows, row_active, share_of(rows.shape[1], density))
+        return jnp.moveaxis(selected.reshape(first.shape), 0, axis)
+
+    return _each(select, scores, mask, axis)
+
+
+def units(
+    scores: Any,
+    mask: masks.Mask,
+    *,
+    keep: int | jax.Array,
+    axis: int = -1,
+    reduce: Reduce = "l2",
+    wiring: Sequence[Any] | None = None,
+) -> masks.Mask:
+    """Return the mask of the `keep` best units of the whole tree, with all their weights.
+
+    A unit is an output channel or neuron: what `mask` keeps of a tensor at one index along `axis`.
+    Exactly `keep` units survive, among those with a weight left; ties go to the lower position. A
+    tensor whose units must all stay, as that of the logits, is left out by `masks.without`. Biases
+    of pruned units stay. Works under jit and vmap; no new `keep` recompiles.
+
+    Args:
+      scores: Tree of floats like the parameters, as in `global_topk`.
+      mask: The mask to prune.
+      keep: How many units survive, as in `global_topk`.
+      axis: Of the units: -1 in Flax, 0 in PyTorch and Equinox.
+      reduce: The score of a unit: "l2", the root of the sum of the squares of the scores of its
+        kept weights; "l1", the sum of their absolute values; "mean", the mean of the scores.
+      wiring: What leads where, as `models.wiring` returns it, for kernels of Flax: inputs that come
+        from pruned units alone are pruned too.
+
+    Raises:
+      ValueError: the trees do not fit, or `keep` lies outside its range.
+      TypeError: `scores` are not floats, or `mask` is not boolean.
+
+    Example:
+      >>> mask = masks.dense({"w": jnp.zeros((2, 3))})
+      >>> kept = units({"w": jnp.array([[1.0, 5.0, 2.0], [1.0, 0.0, 4.0]])}, mask, keep=1)
+      >>> kept["w"].tolist()
+      [[False, True, False], [False, True, False]]
+
+    References:
+      Li et al. 2017, Pruning Filters for Efficient ConvNets.
+    """
+    if reduce not in REDUCE:
+        raise ValueError(f"`reduce` must be one of {', '.join(REDUCE)}; got {reduce!r}.")
+    if wiring is not None and axis != -1:
+        raise ValueError(f"`axis` must be -1 with a `wiring`, which is of Flax; got {axis}.")
+
+    def grouped(array: jax.Array) -> jax.Array:
+        first = jnp.moveaxis(array, axis, 0)
+        return first.reshape(first.shape[0], -1)
+
+    def spread(kept: jax.Array, like: jax.Array) -> jax.Array:
+        shape = [1] * like.ndim
+        shape[axis] = -1
+        return kept.reshape(shape)
+
+    pruned = _best_groups(scores, mask, grouped, spread, keep=keep, reduce=reduce, axis=axis)
+    return pruned if wiring is None else _without_inputs(pruned, scores, wiring)
+
+
+def blocks(
+    scores: Any, mask: masks.Mask, *, keep: int | jax.Array, shape: tuple[int, int] = (128, 128)
+) -> masks.Mask:
+    """Return the mask of the `keep` best blocks of the whole tree, with all their weights.
+
+    Blocks tile the last two axes of each tensor, from the first row and column on; those at the
+    ends may be smaller and count as one as well. Leading axes, as the pixels of a convolution, have
+    blocks of their own. The score of a block is the mean over its kept weights, so that small ones
+    compete on equal terms. Exactly `keep` survive, among those with a weight left; ties go to the
+    lower position. Works under jit and vmap; no new `keep` recompiles.
+
+    Args:
+      scores: Tree of floats like the parameters, as in `global_topk`.
+      mask: The mask to prune.
+      keep: How many blocks survive, as in `global_topk`.
+      shape: Rows and columns of a block.
+
+    Raises:
+      ValueError: the trees do not fit, `keep` lies outside its range, or a tensor has one axis.
+      TypeError: `scores` are not floats, or `mask` is not boolean.
+
+    Example:
+      >>> mask = masks.dense({"w": jnp.zeros((2, 3))})
+      >>> kept = blocks({"w": jnp.array([[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]])}, mask, keep=1,
+      ...               shape=(2, 2))
+      >>> kept["w"].tolist()
+      [[False, False, True], [False, False, True]]
+    """
+    rows, columns = (check_int("shape", size, 1) for size in shape)
+
+    def tiled(array: jax.Array) -> jax.Array:
+        *leading, height, width = array.shape
+        ends = [(0, 0)] * len(leading) + [(0, -height % rows), (0, -width % columns)]
+        padded = jnp.pad(array, ends)
+        high, wide_count = padded.shape[-2] // rows, padded.shape[-1] // columns
+        tiles = padded.reshape(-1, high, rows, wide_count, columns)
+        return jnp.moveaxis(tiles, 2, 3).reshape(-1, rows * columns)
+
+    def spread(kept: jax.Array, like: jax.Array) -> jax.Array:
+        *leading, height, width = like.shape
+        tiles = kept.reshape(*leading, -(-height // rows), -(-width // columns))
+        whole = jnp.repeat(jnp.repeat(tiles, rows, axis=-2), columns, axis=-1)
+        return whole[..., :height, :width]
+
+    return _best_groups(scores, mask, tiled, spread, keep=keep, reduce="mean", axis=-2)
+
+
+def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | None:
+    """Return how many units or blocks a mask has, kept or not; None of other structures.
+
+    Args:
+      structure: `units`, `blocks`, or a `functools.partial` of one of them.
+      mask: Only its shapes matter.
+
+    Example:
+      >>> mask = {"w": jnp.ones((200, 3), bool)}
+      >>> num_groups(units, mask), num_groups(functools.partial(blocks, shape=(64, 2)), mask)
+      (3, 8)
+    """
+    is_partial = isinstance(structure, functools.partial)
+    function, options = (structure.func, structure.keywords) if is_partial else (structure, {})
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(mask)]
+    if function is units:
+        return sum(shape[options.get("axis", -1)] for shape in shapes)
+    if function is blocks:
+        rows, columns = options.get("shape", (128, 128))
+        return sum(
+            math.prod(leading) * -(-height // rows) * -(-width // columns)
+            for *leading, height, width in shapes
+        )
+    return None
+
+
+def _each(
+    select: Callable[[jax.Array, jax.Array], jax.Array], scores: Any, mask: masks.Mask, axis: int
+) -> masks.Mask:
+    """Return the mask of (scores, mask) -> mask of each tensor."""
+    values, among, structure = pairs(scores, mask)
+    _check_axis(mask, axis)
+    with wide_enough(values):
+        selected = [
+            select(jnp.asarray(value), jnp.asarray(active))
+            for value, active in zip(values, among, strict=True)
+        ]
+    return jax.tree.unflatten(structure, selected)
+
+
+def _best_groups(
+    scores: Any,
+    mask: masks.Mask,
+    grouped: Callable[[jax.Array], jax.Array],
+    spread: Callable[[jax.Array, jax.Array], jax.Array],
+    *,
+    keep: int | jax.Array,
+    reduce: Reduce,
+    axis: int,
+) -> masks.Mask:
+    """Return the mask of the best groups: `grouped` gives (groups, weights), `spread` undoes it."""
+    values, among, structure = pairs(scores, mask)
+    _check_axis(mask, axis)
+    with wide_enough(values):
+        rows = [grouped(jnp.asarray(value)) for value in values]
+        active = [grouped(jnp.asarray(leaf)) for leaf in among]
+        group_scores = [_reduced(*pair, reduce) for pair in zip(rows, active, strict=True)]
+        has_weights = [jnp.any(leaf, axis=1) for leaf in active]
+        best = global_topk(group_scores, has_weights, keep=keep)
+        selected = [
+            leaf & spread(kept, jnp.asarray(leaf)) for leaf, kept in zip(among, best, strict=True)
+        ]
+    return jax.tree.unflatten(structure, selected)
+
+
+def _reduced(values: jax.Array, active: jax.Array, reduce: Reduce) -> jax.Array:
+    """Return (groups,) scores of (groups, weights), those of weights pruned left out."""
+    values = jnp.where(active, trees.at_least_float32(values), 0)
+    if reduce == "l2":  # scaled, since squares of small gradients vanish
+        largest = jnp.max(jnp.abs(values), axis=1, initial=0, keepdims=True)
+        scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+        return jnp.sqrt(jnp.sum((values / scale) ** 2, axis=1)) * scale[:, 0]
+    if reduce == "l1":
+        return jnp.sum(jnp.abs(values), axis=1)
+    return jnp.sum(values, axis=1) / jnp.maximum(jnp.sum(active, axis=1), 1)
+
+
+def _without_inputs(mask: masks.Mask, shapes: Any, wiring: Sequence[Any]) -> masks.Mask:
+    """Return a mask without the weights from units to which no weight leads, layer after layer."""
+    leaves = dict(trees.named(mask))
+    sizes = {name: np.shape(leaf) for name, leaf in trees.named(shapes).items()}
+    empty: list[jax.Array] = [jnp.zeros(1, bool)]  # of each layer, its units; inputs never are
+    for incoming in wiring:
+        parts = []
+        for sources, name, *_ in incoming:
+            lost = [empty[source] for source in sources]
+            if name is None:
+                parts.append(jnp.concatenate(lost))
+            elif name in leaves:
+                alive = ~_from_units(lost, sizes[name][-2])[:, None]
+                leaves[name] = leaves[name] & alive
+                parts.append(~jnp.any(leaves[name], axis=tuple(range(leaves[name].ndim - 1))))
+            else:
+                parts.append(jnp.zeros(sizes[name][-1], bool))
+        empty.append(functools.reduce(jnp.logical_and, parts))
+    return jax.tree.unflatten(jax.tree.structure(mask), list(leaves.values()))
+
+
+def _from_units(empty: list[jax.Array], inputs: int) -> jax.Array:
+    """Return (inputs,) flags of the units that inputs come from, in turns where they are pixels."""
+    flags = jnp.concatenate(empty)
+    if inputs % flags.size:
+        raise ValueError(f"`wiring` has {flags.size} units for a kernel of {inputs} inputs.")
+    return jnp.tile(flags, inputs // flags.size)
+
+
+def _check_axis(mask: masks.Mask, axis: int) -> None:
+    for name, leaf in trees.named(mask).items():
+        if not -np.ndim(leaf) <= axis < np.ndim(leaf):
+            raise ValueError(f"`axis` {axis} does not exist in {name!r} of shape {np.shape(leaf)}.")
