@@ -50,7 +50,8 @@ def round_counts(
     """Return the number of weights that each of several rounds of scoring and pruning keeps.
 
     Densities fall by the same factor in each round, by the same amount, or as the cube of the
-    rounds that are left; counts are rounded to the nearest, so neighbouring rounds may keep as many.
+    rounds that are left. Counts are rounded to the nearest, so neighbouring rounds may keep as
+    many.
 
     Args:
       kept: Weights kept before the first round, at least 1.

@@ -54,20 +54,28 @@ def n_of_m(scores: Any, mask: masks.Mask, *, n: int = 2, m: int = 4, axis: int =
     if check_int("n", n, 0) > m:
         raise ValueError(f"`n` must lie in 0..{m}, the weights of a group; got {n}.")
 
+    return _each(functools.partial(_in_groups, n=n, m=m, axis=axis), scores, mask, axis)
+
+
+@functools.partial(jax.jit, static_argnames=("n", "m", "axis"))
+def _in_groups(
+    values: list[jax.Array], among: list[jax.Array], *, n: int, m: int, axis: int
+) -> list[jax.Array]:
+    """Return the masks of n of every m weights in a row."""
+
+    def rows(array: jax.Array) -> jax.Array:
+        last = jnp.moveaxis(array, axis, -1)
+        missing = -last.shape[-1] % m  # filled up with zeros, which are no weights
+        padded = jnp.pad(last, [(0, 0)] * (last.ndim - 1) + [(0, missing)])
+        return padded.reshape(*last.shape[:-1], padded.shape[-1] // m, m)
+
     def select(value: jax.Array, active: jax.Array) -> jax.Array:
-        rows, row_active = (_groups(jnp.moveaxis(x, axis, -1), m) for x in (value, active))
-        selected = topk.largest_in_rows(rows, row_active, n)
-        flat = selected.reshape(*selected.shape[:-2], -1)[..., : value.shape[axis]]
+        selected = topk.largest_in_rows(rows(value), rows(active), n)
+        flat = selected.reshape(*selected.shape[:-2], selected.shape[-2] * m)
+        flat = flat[..., : value.shape[axis]]
         return jnp.moveaxis(flat, -1, axis)
 
-    return _each(select, scores, mask, axis)
-
-
-def _groups(array: jax.Array, m: int) -> jax.Array:
-    """Return (..., groups, m), the last group filled up with zeros, which are no weights."""
-    missing = -array.shape[-1] % m
-    padded = jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
-    return padded.reshape(*array.shape[:-1], padded.shape[-1] // m, m)
+    return [select(*pair) for pair in zip(values, among, strict=True)]
 
 
 def per_unit_topk(scores: Any, mask: masks.Mask, *, density: float, axis: int = -1) -> masks.Mask:
@@ -98,13 +106,21 @@ def per_unit_topk(scores: Any, mask: masks.Mask, *, density: float, axis: int = 
     if not 0 <= density <= 1:
         raise ValueError(f"`density` must lie in [0, 1]; got {density}.")
 
-    def select(value: jax.Array, active: jax.Array) -> jax.Array:
-        first, active_first = (jnp.moveaxis(x, axis, 0) for x in (value, active))
-        rows, row_active = (x.reshape(x.shape[0], -1) for x in (first, active_first))
-        selected = topk.largest_in_rows(rows, row_active, share_of(rows.shape[1], density))
-        return jnp.moveaxis(selected.reshape(first.shape), 0, axis)
+    return _each(functools.partial(_in_units, density=density, axis=axis), scores, mask, axis)
 
-    return _each(select, scores, mask, axis)
+
+@functools.partial(jax.jit, static_argnames=("density", "axis"))
+def _in_units(
+    values: list[jax.Array], among: list[jax.Array], *, density: float, axis: int
+) -> list[jax.Array]:
+    """Return the masks of the highest values of each unit."""
+
+    def select(value: jax.Array, active: jax.Array) -> jax.Array:
+        rows, row_active = (_grouped(array, axis, None) for array in (value, active))
+        selected = topk.largest_in_rows(rows, row_active, share_of(rows.shape[1], density))
+        return jnp.moveaxis(selected.reshape(jnp.moveaxis(value, axis, 0).shape), 0, axis)
+
+    return [select(*pair) for pair in zip(values, among, strict=True)]
 
 
 def units(
@@ -151,16 +167,7 @@ def units(
     if wiring is not None and axis != -1:
         raise ValueError(f"`axis` must be -1 with a `wiring`, which is of Flax; got {axis}.")
 
-    def grouped(array: jax.Array) -> jax.Array:
-        first = jnp.moveaxis(array, axis, 0)
-        return first.reshape(first.shape[0], -1)
-
-    def spread(kept: jax.Array, like: jax.Array) -> jax.Array:
-        shape = [1] * like.ndim
-        shape[axis] = -1
-        return kept.reshape(shape)
-
-    pruned = _best_groups(scores, mask, grouped, spread, keep=keep, reduce=reduce, axis=axis)
+    pruned = _best_groups(scores, mask, keep=keep, reduce=reduce, axis=axis)
     return pruned if wiring is None else _without_inputs(pruned, scores, wiring)
 
 
@@ -194,21 +201,7 @@ def blocks(
     """
     rows, columns = (check_int("shape", size, 1) for size in shape)
 
-    def tiled(array: jax.Array) -> jax.Array:
-        *leading, height, width = array.shape
-        ends = [(0, 0)] * len(leading) + [(0, -height % rows), (0, -width % columns)]
-        padded = jnp.pad(array, ends)
-        high, wide_count = padded.shape[-2] // rows, padded.shape[-1] // columns
-        tiles = padded.reshape(-1, high, rows, wide_count, columns)
-        return jnp.moveaxis(tiles, 2, 3).reshape(-1, rows * columns)
-
-    def spread(kept: jax.Array, like: jax.Array) -> jax.Array:
-        *leading, height, width = like.shape
-        tiles = kept.reshape(*leading, -(-height // rows), -(-width // columns))
-        whole = jnp.repeat(jnp.repeat(tiles, rows, axis=-2), columns, axis=-1)
-        return whole[..., :height, :width]
-
-    return _best_groups(scores, mask, tiled, spread, keep=keep, reduce="mean", axis=-2)
+    return _best_groups(scores, mask, keep=keep, reduce="mean", axis=-2, shape=(rows, columns))
 
 
 def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | None:
@@ -238,42 +231,88 @@ def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | 
 
 
 def _each(
-    select: Callable[[jax.Array, jax.Array], jax.Array], scores: Any, mask: masks.Mask, axis: int
+    select: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]],
+    scores: Any,
+    mask: masks.Mask,
+    axis: int,
 ) -> masks.Mask:
-    """Return the mask of (scores, mask) -> mask of each tensor."""
+    """Return the mask of (scores, masks) -> masks of the prunable tensors."""
     values, among, structure = pairs(scores, mask)
     _check_axis(mask, axis)
     with wide_enough(values):
-        selected = [
-            select(jnp.asarray(value), jnp.asarray(active))
-            for value, active in zip(values, among, strict=True)
-        ]
-    return jax.tree.unflatten(structure, selected)
+        return jax.tree.unflatten(structure, select(values, among))
 
 
 def _best_groups(
     scores: Any,
     mask: masks.Mask,
-    grouped: Callable[[jax.Array], jax.Array],
-    spread: Callable[[jax.Array, jax.Array], jax.Array],
     *,
     keep: int | jax.Array,
     reduce: Reduce,
     axis: int,
+    shape: tuple[int, int] | None = None,
 ) -> masks.Mask:
-    """Return the mask of the best groups: `grouped` gives (groups, weights), `spread` undoes it."""
+    """Return the mask of the best units, or of the best blocks of a shape."""
     values, among, structure = pairs(scores, mask)
     _check_axis(mask, axis)
     with wide_enough(values):
-        rows = [grouped(jnp.asarray(value)) for value in values]
-        active = [grouped(jnp.asarray(leaf)) for leaf in among]
-        group_scores = [_reduced(*pair, reduce) for pair in zip(rows, active, strict=True)]
-        has_weights = [jnp.any(leaf, axis=1) for leaf in active]
+        group_scores, has_weights = _scored(values, among, reduce=reduce, axis=axis, shape=shape)
         best = global_topk(group_scores, has_weights, keep=keep)
-        selected = [
-            leaf & spread(kept, jnp.asarray(leaf)) for leaf, kept in zip(among, best, strict=True)
-        ]
-    return jax.tree.unflatten(structure, selected)
+        return jax.tree.unflatten(structure, _spread(best, among, axis=axis, shape=shape))
+
+
+@functools.partial(jax.jit, static_argnames=("reduce", "axis", "shape"))
+def _scored(
+    values: list[jax.Array],
+    among: list[jax.Array],
+    *,
+    reduce: Reduce,
+    axis: int,
+    shape: tuple[int, int] | None,
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Return the score of each group of each tensor, and whether it has a weight left."""
+    active = [_grouped(leaf, axis, shape) for leaf in among]
+    rows = [_grouped(value, axis, shape) for value in values]
+    group_scores = [_reduced(*pair, reduce) for pair in zip(rows, active, strict=True)]
+    return group_scores, [jnp.any(leaf, axis=1) for leaf in active]
+
+
+def _grouped(array: jax.Array, axis: int, shape: tuple[int, int] | None) -> jax.Array:
+    """Return (groups, weights): units along an axis, or blocks of a shape filled up with zeros."""
+    if shape is None:
+        first = jnp.moveaxis(array, axis, 0)
+        return first.reshape(first.shape[0], first.size // max(first.shape[0], 1))
+    rows, columns = shape
+    *leading, height, width = array.shape
+    ends = [(0, 0)] * len(leading) + [(0, -height % rows), (0, -width % columns)]
+    padded = jnp.pad(array, ends)
+    down, across = padded.shape[-2] // rows, padded.shape[-1] // columns
+    tiles = padded.reshape(math.prod(leading), down, rows, across, columns)
+    return jnp.moveaxis(tiles, 2, 3).reshape(math.prod(leading) * down * across, rows * columns)
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "shape"))
+def _spread(
+    kept: list[jax.Array],
+    among: list[jax.Array],
+    *,
+    axis: int,
+    shape: tuple[int, int] | None,
+) -> list[jax.Array]:
+    """Return the masks of the weights of the groups that are kept; undoes `_grouped`."""
+
+    def spread(groups: jax.Array, leaf: jax.Array) -> jax.Array:
+        if shape is None:
+            along = [1] * leaf.ndim
+            along[axis] = -1
+            return leaf & groups.reshape(along)
+        rows, columns = shape
+        *leading, height, width = leaf.shape
+        tiles = groups.reshape(*leading, -(-height // rows), -(-width // columns))
+        whole = jnp.repeat(jnp.repeat(tiles, rows, axis=-2), columns, axis=-1)
+        return leaf & whole[..., :height, :width]
+
+    return [spread(*pair) for pair in zip(kept, among, strict=True)]
 
 
 def _reduced(values: jax.Array, active: jax.Array, reduce: Reduce) -> jax.Array:

@@ -11,13 +11,15 @@ import jax.numpy as jnp
 
 from jaxlth import keys
 from jaxlth.scores import criteria
-from jaxlth.scores.gradients import Loss, grasp, snip, synflow
+from jaxlth.scores.activations import wanda
+from jaxlth.scores.gradients import Loss, fisher, grasp, snip, synflow
 from jaxlth.scores.in_training import movement, taylor
 
 __all__ = [
     "SCORES",
     "Loss",
     "criteria",
+    "fisher",
     "grasp",
     "magnitude",
     "movement",
@@ -25,6 +27,7 @@ __all__ = [
     "snip",
     "synflow",
     "taylor",
+    "wanda",
 ]
 
 

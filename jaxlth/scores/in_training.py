@@ -31,7 +31,7 @@ def movement(params: Any, grads: Any, before: Any = None) -> Any:
     """Return -w * dL/dw, added to what earlier steps gave: whether training moves w away from 0.
 
     The sum over the steps of a training is the score; `scores.criteria.movement` is another, how
-    far a weight has moved in all. Sanh et al. let pruned weights return, which a mask here does not.
+    far a weight has moved in all. Sanh et al. let pruned weights return; a mask here does not.
 
     Args:
       params: Parameters before the step.
