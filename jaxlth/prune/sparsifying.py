@@ -191,27 +191,26 @@ def _growing(
     def update(grads: Any, state: SparsifyState, params: Any = None, **extra: Any) -> Any:
         _check_given(params)
 
-        def train() -> Any:
-            masked_grads = masks.apply(grads, state.mask)
-            updates, opt = inner.update(masked_grads, state.inner, params, **extra)
-            return to_zero(updates, params, state.mask), state.mask, opt
-
-        def grow() -> Any:
+        def grow() -> masks.Mask:
             if growth == "random":
                 growth_key = keys.fold(keys.substream(key, "growth"), state.step)
                 values = keys.uniform(state.mask, key=growth_key)
             else:
                 values = scores.magnitude(grads)
             fraction = schedules.fraction_at(state.step, schedule)
-            regrown = exchange(params, state.mask, values, fraction=fraction)
-            stays = jax.tree.map(jnp.logical_and, state.mask, regrown.mask)
-            opt = renewed(state.inner, inner.init(regrown.params), params, stays)
-            none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(train)[0])
-            return to_zero(none, params, stays), regrown.mask, opt
+            return exchange(params, state.mask, values, fraction=fraction).mask
 
         due = schedules.is_due(state.step, schedule)
-        updates, mask, opt = jax.lax.cond(due, grow, train)
-        return updates, SparsifyState(state.step + 1, mask, None, opt)
+        mask = jax.lax.cond(due, grow, lambda: state.mask)
+        stays = jax.tree.map(jnp.logical_and, state.mask, mask)
+        # Computed at every step and left out where weights are exchanged: within `cond` it would
+        # cost a third of the step, since nothing is fused with what is in there.
+        updates, opt = inner.update(masks.apply(grads, state.mask), state.inner, params, **extra)
+        updates = jax.tree.map(lambda leaf: jnp.where(due, jnp.zeros_like(leaf), leaf), updates)
+        fresh = inner.init(masks.apply(params, stays))
+        kept = renewed(state.inner, fresh, params, stays)
+        opt = jax.tree.map(functools.partial(jnp.where, due), kept, opt)
+        return to_zero(updates, params, stays), SparsifyState(state.step + 1, mask, None, opt)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
