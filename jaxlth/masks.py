@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.shard_alike import shard_alike
 
 from jaxlth import keys, trees
 from jaxlth.trees import roles, topk
@@ -126,7 +127,8 @@ def apply(params: Params, mask: Mask) -> Params:
     """Return the parameters with exactly 0 where the mask is False.
 
     This is the only place where a mask acts. The gradient through it is exactly zero at pruned
-    weights, whatever their values, NaN included.
+    weights, whatever their values, NaN included. Optimizers that move weights without a gradient
+    need `prune.masked` besides.
 
     Args:
       params: Parameters.
@@ -245,14 +247,25 @@ def size(mask: Mask) -> int:
 
 
 def kept(mask: Mask) -> jax.Array:
-    """Return the number of weights kept, an int32 scalar.
+    """Return the number of weights kept, an int32 scalar; int64 in JAX's x64 mode if need be.
+
+    Raises:
+      ValueError: there are 2**31 prunable weights or more, and no int64.
 
     Example:
       >>> int(kept({"w": jnp.array([[True, False]]), "b": None}))
       1
     """
-    counts = [jnp.sum(leaf, dtype=jnp.int32) for leaf in jax.tree.leaves(mask)]
-    return sum(counts, start=jnp.int32(0))
+    weights, dtype = size(mask), jnp.int32
+    if weights >= 2**31:
+        if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                f"int32 cannot count the kept of {weights} weights; call it within "
+                "`jax.enable_x64(True)`, or use `masks.density`."
+            )
+        dtype = jnp.int64
+    counts = [jnp.sum(leaf, dtype=dtype) for leaf in jax.tree.leaves(mask)]
+    return sum(counts, start=jnp.zeros((), dtype))
 
 
 def density(mask: Mask) -> jax.Array:
@@ -267,7 +280,10 @@ def density(mask: Mask) -> jax.Array:
     """
     if size(mask) == 0:
         raise ValueError("`mask` has no prunable weight, so it has no density.")
-    return kept(mask).astype(jnp.float32) / size(mask)
+    if size(mask) < 2**31:
+        return kept(mask).astype(jnp.float32) / size(mask)
+    count = topk.total(jax.tree.leaves(mask))
+    return (count.high * jnp.float32(2**16) + count.low) / jnp.float32(size(mask))
 
 
 def layer_densities(mask: Mask) -> dict[str, float]:
@@ -344,11 +360,10 @@ def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
       Frankle 2023, The Lottery Ticket Hypothesis: On Sparse, Trainable Neural Networks,
       section 5.7.1.
     """
-
-    def shuffle_leaf(draws: jax.Array, leaf: jax.Array) -> jax.Array:
-        return topk.largest([draws], [jnp.ones_like(leaf)], kept(leaf))[0]
-
-    return jax.tree.map(shuffle_leaf, keys.uniform(mask, key=key), mask)
+    leaves, structure = jax.tree.flatten(mask)
+    draws = keys.uniform(leaves, key=key)
+    shuffled = [_anywhere([draw], [leaf])[0] for draw, leaf in zip(draws, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shuffled)
 
 
 def random(mask: Mask, *, key: jax.Array) -> Mask:
@@ -360,9 +375,21 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
       2
     """
     leaves, structure = jax.tree.flatten(mask)
-    draws = keys.uniform(leaves, key=key)
-    anywhere = [jnp.ones_like(leaf) for leaf in leaves]
-    return jax.tree.unflatten(structure, topk.largest(draws, anywhere, kept(mask)))
+    return jax.tree.unflatten(structure, _anywhere(keys.uniform(leaves, key=key), leaves))
+
+
+def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:
+    """Return where the largest draws are, as many as the leaves keep, on the devices of these."""
+    placed = [_beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
+    return topk.largest(placed, [jnp.ones_like(leaf) for leaf in leaves], topk.total(leaves))
+
+
+def _beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Return `draw` on the devices where `leaf` lies, whoever decides that: the types or XLA."""
+    sharding = jax.typeof(leaf).sharding
+    if sharding.mesh.explicit_axes:
+        return jax.sharding.reshard(draw, sharding)
+    return shard_alike(draw, leaf)[0]
 
 
 def jaccard(a: Mask, b: Mask) -> jax.Array:

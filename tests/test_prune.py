@@ -1,6 +1,7 @@
 import collections
 import itertools
 import math
+import re
 import time
 
 import hypothesis
@@ -10,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxlth import masks, prune, trees
 from jaxlth.trees import topk
@@ -446,7 +449,7 @@ def test_many_tensors_are_selected_alike_under_jit_and_vmap_and_with_a_traced_co
 
 
 def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
-    monkeypatch.setattr(topk, "_parts", None)  # the program with a result for each
+    monkeypatch.setattr(topk, "_separate", None)  # the program with a result for each
     scores, mask = many(topk.MANY)
     with jax.log_compiles():
         pruned = prune.global_topk(scores, mask, keep=100)
@@ -476,6 +479,83 @@ def test_the_first_call_on_many_tensors_compiles_in_seconds(count, seconds):
     finally:
         jax.config.update("jax_enable_compilation_cache", enabled)
     assert time.process_time() - start < seconds
+
+
+def test_large_arrays_are_selected_without_a_copy_beside_small_ones_that_are_joined(monkeypatch):
+    scores, mask = many(12)
+    scores[5], mask[5] = np.tile(scores[5], (9, 1)), np.tile(mask[5], (9, 1))
+    monkeypatch.setattr(topk, "JOINED", 50)
+    monkeypatch.setattr(topk, "SMALL", 20)
+    assert topk._runs([6, 8, 60, 3, 30]) == ((0, 1), (2,), (3,), (4,))
+    for keep in (0, 3, 40, int(flat(mask).sum())):
+        pruned = prune.global_topk(scores, mask, keep=keep)
+        np.testing.assert_array_equal(flat(pruned), reference(flat(scores), flat(mask), keep))
+
+
+# ---------------------------------------------------------- trees over devices, and very large ones
+
+SPREAD = {"a": P("x", None), "b": P(None, None, "x"), "c": P(None, "x")}
+SELECTORS = {
+    "global": lambda scores, mask: prune.global_topk(scores, mask, keep=60),
+    "layerwise": lambda scores, mask: prune.layerwise_topk(scores, mask, keep=0.3),
+    "random": lambda scores, mask: masks.random(mask, key=jax.random.key(0)),
+    "shuffle": lambda scores, mask: masks.shuffle(mask, key=jax.random.key(0)),
+}
+
+
+@pytest.mark.parametrize("axes", ["Explicit", "Auto"])
+@pytest.mark.parametrize("name", SELECTORS)
+def test_trees_over_devices_stay_there_and_only_counts_are_exchanged(name, axes):
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(getattr(AxisType, axes),))
+    generator = np.random.default_rng(0)
+    scores = {"a": generator.normal(size=(8, 12)), "b": generator.integers(0, 3, (3, 4, 8))}
+    scores = {n: leaf.astype("f4") for n, leaf in (scores | {"c": np.ones((5, 4))}).items()}
+    mask = {n: generator.random(leaf.shape) < 0.7 for n, leaf in scores.items()}
+    place = {n: NamedSharding(mesh, spec) for n, spec in SPREAD.items()}
+    with jax.set_mesh(mesh):
+        spread = jax.device_put(scores, place), jax.device_put(mask, place)
+        program = jax.jit(SELECTORS[name]).lower(*spread).compile()
+        pruned = program(*spread)
+    expected = SELECTORS[name](scores, mask)
+    np.testing.assert_array_equal(flat(jax.device_get(pruned)), flat(expected))
+    assert {n: leaf.sharding.spec for n, leaf in pruned.items()} == SPREAD
+    exchanged = re.findall(r"= (.+) (all-\w+|collective-\w+|reduce-scatter)\(", program.as_text())
+    shapes = re.findall(r"\[([\d,]*)\]", " ".join(types for types, _ in exchanged))
+    assert {kind for _, kind in exchanged} == {"all-reduce"}
+    assert max(math.prod(map(int, filter(None, shape.split(",")))) for shape in shapes) <= 3
+
+
+def test_counts_beyond_int32_are_added_and_compared_exactly():
+    numbers = [0, 1, 2**16, 2**31, 2**32 - 1]
+    sums = topk._cumulative([np.uint32(number) for number in numbers * 3])
+    whole = [int(high) * 2**16 + int(low) for high, low in zip(*sums, strict=True)]
+    assert whole == np.cumsum(numbers * 3, dtype=np.int64).tolist()
+    for a, b in itertools.product([*numbers, 2**33 + 5, 2**40], repeat=2):
+        first, second = (topk.Count(*map(jnp.uint32, topk.count(n))) for n in (a, b))
+        assert bool(first.reaches(second)) == (a >= b)
+        assert bool(first.equals(second)) == (a == b)
+        if 0 <= a - b < 2**32:
+            assert int(first.minus(second)) == a - b
+        high, low = topk._difference(first, second)
+        assert int(high) * 2**16 + int(low) == max(a - b, 0)
+
+
+def test_what_int32_cannot_count_is_refused_or_counted_in_int64():
+    half = {"a": jax.ShapeDtypeStruct((2**15, 2**15), bool)}
+    both = half | {"b": half["a"]}
+    assert jax.eval_shape(masks.kept, half).dtype == np.int32
+    with pytest.raises(ValueError, match="int32 cannot count the kept of 2147483648 weights"):
+        jax.eval_shape(masks.kept, both)
+    with jax.enable_x64(True):
+        assert jax.eval_shape(masks.kept, both).dtype == np.int64
+    assert jax.eval_shape(masks.density, both).dtype == np.float32
+    huge = {"w": jax.ShapeDtypeStruct((2**16, 2**16), np.float32)}
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*32 elements; got the shape \(65536, 65"):
+        jax.eval_shape(lambda s: prune.global_topk(s, masks.dense(s), keep=1), huge)
+    # Two trees of 2**30 weights: half of them, a count that no int32 holds, is asked for.
+    scores = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), both)
+    chosen = jax.eval_shape(lambda s, m: prune.global_topk(s, m, keep=2**31 - 1), scores, both)
+    assert {leaf.dtype for leaf in chosen.values()} == {np.dtype(bool)}
 
 
 EMPTY = {"a": np.ones((0, 3)), "b": np.arange(6.0).reshape(3, 2), "c": np.ones((3, 0))}

@@ -2,7 +2,8 @@
 
 Weights are selected by count, never by threshold: exactly as many survive as asked for, ties go to
 the lower position (order of `jax.tree.leaves`, then row-major), and what a mask has pruned stays
-pruned. So the masks of successive levels are nested.
+pruned. So the masks of successive levels are nested. In a training loop of optax `masked` holds
+pruned weights where they are, and `sparsify` prunes by a schedule; only growth brings weights back.
 """
 
 from jaxlth.prune.counts import Trajectory, extension, keep_counts, round_counts, trajectory

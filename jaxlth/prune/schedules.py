@@ -96,12 +96,16 @@ def keep_at(step: int | jax.Array, schedule: Schedule, *, size: int) -> jax.Arra
     Returns:
       An int32 scalar.
 
+    Raises:
+      ValueError: `size` is 2**31 or more, which int32 does not count.
+
     Example:
       >>> schedule = Schedule(density=0.125, kind="cubic", end=40, every=10)
       >>> [int(keep_at(step, schedule, size=64)) for step in (0, 10, 20, 30, 40)]
       [64, 32, 15, 9, 8]
     """
-    size = check_int("size", size, 0)
+    if check_int("size", size, 0) >= 2**31:
+        raise ValueError(f"`size` must be below 2**31, what int32 counts; got {size}.")
     initial, final = (share_of(size, density) for density in (schedule.initial, schedule.density))
     return count_at(step, schedule, schedule.counts(size, initial=initial, final=final))
 

@@ -25,7 +25,7 @@ def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> mask
     Args:
       scores: Tree of floats like the parameters; float64 is compared as such in any mode of JAX,
         and refused on a TPU, which has none.
-      mask: The mask to prune, with fewer than 2**31 prunable weights.
+      mask: The mask to prune, with fewer than 2**32 weights in each tensor.
       keep: How many weights survive, in 0..kept(mask). If it is traced, the nearest end of that
         range stands for a number outside it.
 
@@ -117,8 +117,8 @@ def in_rounds(
             limits = _lowered(limits or {}, keep)
         else:
             limit = _lowered({"": limit}, {"": keep})[""]
-    # JAX keeps what it compiled for a function, so both are compiled once for all calls.
-    score_jit, select = jax.jit(score), _SELECT[layerwise_topk if by_layer else global_topk]
+    score_jit = jax.jit(score)  # JAX keeps what it compiled for a function, for all calls
+    select: Callable[..., masks.Mask] = layerwise_topk if by_layer else global_topk
     with wide_enough(jax.tree.leaves(score_jit.eval_shape(mask, *args))):
         for keep in keeps:
             scores = score_jit(mask, *args)
@@ -138,9 +138,6 @@ def _lowered(limits: Mapping[str, int], keep: Mapping[str, int]) -> Mapping[str,
                 f"rise; got {count}."
             )
     return keep
-
-
-_SELECT = {select: jax.jit(select) for select in (global_topk, layerwise_topk)}
 
 
 def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, share_of
 from jaxlth.prune.selecting import global_topk, pairs, wide_enough
-from jaxlth.trees import topk
+from jaxlth.trees import row_topk
 
 Reduce: TypeAlias = Literal["l2", "l1", "mean"]
 REDUCE = ("l2", "l1", "mean")
@@ -70,7 +70,7 @@ def _in_groups(
         return padded.reshape(*last.shape[:-1], padded.shape[-1] // m, m)
 
     def select(value: jax.Array, active: jax.Array) -> jax.Array:
-        selected = topk.largest_in_rows(rows(value), rows(active), n)
+        selected = row_topk.largest_in_rows(rows(value), rows(active), n)
         flat = selected.reshape(*selected.shape[:-2], selected.shape[-2] * m)
         flat = flat[..., : value.shape[axis]]
         return jnp.moveaxis(flat, -1, axis)
@@ -117,7 +117,7 @@ def _in_units(
 
     def select(value: jax.Array, active: jax.Array) -> jax.Array:
         rows, row_active = (_grouped(array, axis, None) for array in (value, active))
-        selected = topk.largest_in_rows(rows, row_active, share_of(rows.shape[1], density))
+        selected = row_topk.largest_in_rows(rows, row_active, share_of(rows.shape[1], density))
         return jnp.moveaxis(selected.reshape(jnp.moveaxis(value, axis, 0).shape), 0, axis)
 
     return [select(*pair) for pair in zip(values, among, strict=True)]

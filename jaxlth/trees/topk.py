@@ -1,23 +1,29 @@
 """Exact selection of the largest numbers of many arrays, without sorting.
 
 A float is mapped to an unsigned integer that orders as it does, its image. The least image that is
-still selected follows by bisection: its bits are fixed one by one, from the highest, by counting
-how many images reach a candidate. Counting is fast on every device, and works under vmap. Ties for
-the last places go by position, by counts of ties.
+still selected is fixed from its highest bits down, two at a time, by counting how many images reach
+each candidate. Counting is fast on every device, copies no array, and works under vmap. Arrays are
+counted one by one: of arrays spread over devices only counts are exchanged, and masks lie where
+their arrays do. Ties for the last places go by position, by counts of ties.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-WIDTH = 1024  # images lie in rows of this many, so that counts add up in two stages
 MANY = 32  # arrays from which on their parts are cut out on the host
+JOINED = 2**25  # elements in all below which arrays on one device are joined: few programs
+SMALL = 2**16  # elements of an array below which it is joined with small neighbours
+LARGEST = 2**32  # elements of an array from which on positions do not fit in uint32
+FIELD = 10  # bits of one of the three counts that are added up in one uint32
+WIDTH = 512  # length of the rows of joined arrays
 
 
 @contextlib.contextmanager
@@ -48,8 +54,55 @@ def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
         return jnp.result_type(jnp.float32, *arrays)
 
 
+Counter: TypeAlias = Callable[[Sequence[jax.Array]], jax.Array]
+
+
+class Count(NamedTuple):
+    """A whole number below 2**48, or an array of them, as high * 2**16 + low in uint32."""
+
+    high: Any
+    low: Any
+
+    def reaches(self, other: "Count") -> jax.Array:
+        """Return whether this number is at least the other."""
+        return (self.high > other.high) | ((self.high == other.high) & (self.low >= other.low))
+
+    def equals(self, other: "Count") -> jax.Array:
+        """Return whether both numbers are the same."""
+        return (self.high == other.high) & (self.low == other.low)
+
+    def at(self, place: Any) -> "Count":
+        """Return the number at a place of an array of them."""
+        return Count(self.high[place], self.low[place])
+
+    def minus(self, other: "Count") -> jax.Array:
+        """Return the difference in uint32, right if it lies in 0..2**32-1."""
+        return ((self.high - other.high) << 16) + self.low - other.low
+
+
+def count(number: Any) -> Count:
+    """Return a whole number, which may be traced, as a `Count`; 0 for what is negative."""
+    if isinstance(number, Count):
+        return number
+    if isinstance(number, jax.core.Tracer):
+        number = jnp.maximum(number, 0)
+        return Count((number >> 16).astype(jnp.uint32), (number & 0xFFFF).astype(jnp.uint32))
+    number = min(max(int(number), 0), 2**48 - 1)
+    return Count(np.uint32(number >> 16), np.uint32(number & 0xFFFF))
+
+
+def total(arrays: Sequence[jax.Array]) -> Count:
+    """Return how many elements of boolean arrays are True, of which there may be 2**31 and more.
+
+    Example:
+      >>> total([jnp.array([True, False]), jnp.array([True])])
+      Count(high=Array(0, dtype=uint32), low=Array(2, dtype=uint32))
+    """
+    return _cumulative([_counted([array])[0] for array in arrays]).at(-1)
+
+
 def largest(
-    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int | Count
 ) -> list[jax.Array]:
     """Return masks of the `keep` largest values; ties go to the lower position.
 
@@ -57,8 +110,8 @@ def largest(
     the widest of their types, at least float32; float64 needs JAX's x64 mode.
 
     Args:
-      values: Arrays of floats; position runs through the first array in row-major order, then on
-        through the next. Fewer than 2**31 elements in all.
+      values: Arrays of floats, on one device or spread over several; position runs through the
+        first array in row-major order, then on through the next. Fewer than 2**32 elements each.
       among: Boolean arrays of the same shapes; only where they are True can a value be selected.
       keep: How many to select; beyond 0..(number of True) the nearest end counts. It may be
         traced, and no new value of it recompiles.
@@ -66,43 +119,33 @@ def largest(
     Returns:
       Boolean arrays of the same shapes, with exactly `keep` True.
 
+    Raises:
+      ValueError: an array has 2**32 elements or more.
+
     Example:
       >>> selected = largest([jnp.array([1.0, 3.0, 3.0])], [jnp.array([True, True, True])], 1)
       >>> selected[0].tolist()
       [False, True, False]
     """
     shapes = [np.shape(value) for value in values]
-    if not values or len(values) < MANY or not _on_one_device([*values, *among, keep]):
-        return _parts(values, among, keep)
-    selected = _joined(values, among, keep)
-    # XLA compiles a program for each part that is cut out, which for many is most of the time.
-    parts = _cut(np.asarray(selected), shapes)
-    return jax.device_put(parts, selected.sharding if selected.committed else None)
-
-
-def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array:
-    """Return the mask of the `keep` largest values of each row, the last axis, as `largest` does.
-
-    Args:
-      values: (..., width) floats.
-      among: (..., width) bool.
-      keep: How many to select of each row; all that `among` allows where those are fewer.
-
-    Example:
-      >>> largest_in_rows(jnp.array([[1.0, 3.0, 3.0]]), jnp.ones((1, 3), bool), 1).tolist()
-      [[False, True, False]]
-    """
-    images = _image(values.astype(widest([values])), among)
-
-    def count(condition: jax.Array) -> jax.Array:
-        return jnp.sum(condition, axis=-1, keepdims=True, dtype=jnp.int32)
-
-    places = jnp.minimum(keep, count(images > 0))
-    bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
-    zero = jnp.zeros(places.shape, unsigned)
-    least = _largest_number(bits, zero, lambda number: count(images >= number) >= places)
-    above, ties = images > least, (images == least) & (images > 0)
-    return above | (ties & (jnp.cumsum(ties, axis=-1, dtype=jnp.int32) <= places - count(above)))
+    for shape in shapes:
+        if math.prod(shape) >= LARGEST:
+            raise ValueError(
+                f"An array must have fewer than 2**32 elements; got the shape {shape}."
+            )
+    if not values:
+        return []
+    if not _on_one_device([*values, *among, keep]):
+        return _separate(values, among, count(keep))
+    runs = _runs([math.prod(shape) for shape in shapes])
+    masks = []
+    for run, part in zip(runs, _joined(values, among, count(keep), runs), strict=True):
+        if isinstance(part, list):
+            masks += part
+        else:
+            cut = _cut(np.asarray(part), [shapes[place] for place in run])
+            masks += jax.device_put(cut, part.sharding if part.committed else None)
+    return masks
 
 
 def _on_one_device(arrays: Sequence[Any]) -> bool:
@@ -110,24 +153,64 @@ def _on_one_device(arrays: Sequence[Any]) -> bool:
     return not any(
         isinstance(array, jax.core.Tracer)
         or (isinstance(array, jax.Array) and len(array.sharding.device_set) > 1)
-        for array in arrays
+        for array in jax.tree.leaves(arrays)
     )
 
 
+def _runs(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Return the places of arrays in order, those that are joined together."""
+    if sum(sizes) < JOINED:
+        return (tuple(range(len(sizes))),)
+    runs: list[list[int]] = []
+    for place, size in enumerate(sizes):
+        if size < SMALL and runs and sizes[runs[-1][-1]] < SMALL:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return tuple(map(tuple, runs))
+
+
 @jax.jit
-def _parts(
-    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
+def _separate(
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: Count
 ) -> list[jax.Array]:
-    if not values:
-        return []
-    return _cut(_selected(values, among, keep), [np.shape(value) for value in values])
+    return _selected(values, among, keep, _counted)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="runs")
 def _joined(
-    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
-) -> jax.Array:
-    return _selected(values, among, keep)
+    values: Sequence[jax.Array],
+    among: Sequence[jax.Array],
+    keep: Count,
+    runs: tuple[tuple[int, ...], ...],
+) -> list[Any]:
+    """Return `_selected` of arrays of which those of a run are joined: for each run its masks.
+
+    Those of a long run come in one flat array, filled up with False: XLA compiles a program for
+    each part that is cut out, which for many is most of the time.
+    """
+    dtype = widest(values)
+
+    def join(arrays: Sequence[jax.Array], run: tuple[int, ...], dtype: Any) -> jax.Array:
+        if len(run) == 1:
+            return arrays[run[0]]
+        # One operation, where `jnp.concatenate` would make a tree of them.
+        flat = jax.lax.concatenate([jnp.ravel(arrays[place]).astype(dtype) for place in run], 0)
+        rows = max(1, -(-flat.size // WIDTH))
+        return jnp.pad(flat, (0, rows * WIDTH - flat.size)).reshape(rows, WIDTH)
+
+    selected = _selected(
+        [join(values, run, dtype) for run in runs],
+        [join(among, run, jnp.bool_) for run in runs],
+        keep,
+        _counted_in_rows,
+    )
+    return [
+        part.reshape(-1)
+        if len(run) >= MANY
+        else _cut(part.reshape(-1), [np.shape(values[place]) for place in run])
+        for run, part in zip(runs, selected, strict=True)
+    ]
 
 
 def _cut(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
@@ -141,24 +224,26 @@ def _cut(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
 
 
 def _selected(
-    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: jax.Array | int
-) -> jax.Array:
-    """Return `largest` of all arrays one after the other, filled up with False."""
+    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: Count, counted: Counter
+) -> list[jax.Array]:
+    """Return `largest` without checks."""
     dtype = widest(values)
-    images = _rows(_image(_flat(values, dtype), _flat(among, jnp.bool_)))
-    keep = jnp.clip(keep, 0, _count(images > 0)).astype(jnp.int32)
-    least = _least(images, keep)
-    end = _end_of_ties(images == least, keep - _count(images > least))
-    positions = jax.lax.iota(jnp.int32, images.size).reshape(images.shape)
-    return ((images > least) | ((images == least) & (positions < end))).reshape(-1)
+
+    def images(place: int) -> jax.Array:
+        # Computed anew in each pass over the array: as fast as to read it, and without a copy.
+        return image(values[place].astype(dtype), among[place].astype(jnp.bool_))
+
+    places = range(len(values))
+    bound = _bound(places, images, dtype, keep, counted)
+    ends = _ends(places, images, [np.shape(value) for value in values], bound, keep, counted)
+    return [
+        (images(place) > bound.least)
+        | ((images(place) == bound.least) & (_positions(np.shape(values[place])) < ends[place]))
+        for place in places
+    ]
 
 
-def _flat(arrays: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
-    # One operation, where `jnp.concatenate` would make a tree of them.
-    return jax.lax.concatenate([jnp.ravel(array).astype(dtype) for array in arrays], 0)
-
-
-def _image(values: jax.Array, active: jax.Array) -> jax.Array:
+def image(values: jax.Array, active: jax.Array) -> jax.Array:
     """Return unsigned integers that order as `values` do: NaN is 1, what is not live 0."""
     bits = jnp.finfo(values.dtype).bits
     unsigned = jnp.dtype(f"uint{bits}").type
@@ -171,49 +256,149 @@ def _image(values: jax.Array, active: jax.Array) -> jax.Array:
     return jnp.where(active, jnp.where(nan, unsigned(1), image), unsigned(0))
 
 
-def _rows(images: jax.Array) -> jax.Array:
-    """Return (rows, WIDTH), one row at least, filled up with 0, which is never selected."""
-    rows = max(1, -(-images.size // WIDTH))
-    return jnp.pad(images, (0, rows * WIDTH - images.size)).reshape(rows, WIDTH)
+class Bound(NamedTuple):
+    """The least image that is selected, with the counts of images that reach it and that pass it.
+
+    Where exactly as many reach `least` as are selected, it need not be an image, and `above` counts
+    those that reach a larger number.
+    """
+
+    least: jax.Array
+    reaching: Count
+    above: Count
 
 
-def _count_in_rows(condition: jax.Array) -> jax.Array:
-    """Return the number of True in each row; float32 is exact up to 2**24 and fastest on CPU."""
-    return jnp.sum(condition.astype(jnp.float32), axis=1).astype(jnp.int32)
+def _bound(
+    places: Sequence[int],
+    images: Callable[[int], jax.Array],
+    dtype: jax.typing.DTypeLike,
+    keep: Count,
+    counted: Counter,
+) -> Bound:
+    """Return the largest number that at least `keep` images reach, or one that just `keep` reach.
+
+    Args:
+      places: numbers of the arrays.
+      images: the images of an array by its number.
+      dtype: the floats that they are images of.
+      keep: how many are selected, if there are as many.
+      counted: counts what is True.
+    """
+    bits = jnp.finfo(dtype).bits
+    unsigned = jnp.dtype(f"uint{bits}")
+
+    def unfinished(state: tuple[jax.Array, Bound]) -> jax.Array:
+        shift, bound = state
+        return (shift >= 0) & ~bound.reaching.equals(keep)
+
+    def fix_two_bits(state: tuple[jax.Array, Bound]) -> tuple[jax.Array, Bound]:
+        shift, bound = state
+        steps = jnp.arange(1, 4, dtype=unsigned) << shift.astype(unsigned)
+        candidates = bound.least + steps
+        counts = [counted([images(place) >= c for c in candidates]) for place in places]
+        totals = _cumulative(counts).at(-1)
+        reaching = Count(
+            *(
+                jnp.concatenate([low[None], between, high[None]])
+                for low, between, high in zip(bound.reaching, totals, bound.above, strict=True)
+            )
+        )
+        digit = jnp.sum(reaching.reaches(keep)[1:4], dtype=jnp.int32)
+        least = bound.least + (digit.astype(unsigned) << shift.astype(unsigned))
+        return shift - 2, Bound(least, reaching.at(digit), reaching.at(digit + 1))
+
+    nothing = count(0)
+    # How many reach 1 need not be known: if too few do, all are selected. None reaches the number
+    # of which all bits are set.
+    first = Bound(jnp.ones((), unsigned), count(2**48 - 1), nothing)
+    none = Bound(jnp.full((), np.iinfo(unsigned).max, unsigned), nothing, nothing)
+    start = jax.tree.map(functools.partial(jnp.where, keep.equals(nothing)), none, first)
+    return jax.lax.while_loop(unfinished, fix_two_bits, (jnp.int32(bits - 2), start))[1]
 
 
-def _count(condition: jax.Array) -> jax.Array:
-    return jnp.sum(_count_in_rows(condition), dtype=jnp.int32)
-
-
-def _least(images: jax.Array, keep: jax.Array) -> jax.Array:
-    """Return the largest number that at least `keep` images reach."""
-    bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
-    return _largest_number(bits, unsigned(0), lambda number: _count(images >= number) >= keep)
-
-
-def _end_of_ties(ties: jax.Array, places: jax.Array) -> jax.Array:
-    """Return a position before which exactly `places` of the ties lie."""
-    in_rows = _count_in_rows(ties)
-    rows, columns = (jnp.arange(size, dtype=jnp.int32) for size in (ties.shape[0], WIDTH))
-
-    def fits(end: jax.Array) -> jax.Array:
-        row, column = end // WIDTH, end % WIDTH
-        before = jnp.sum(jnp.where(rows < row, in_rows, 0), dtype=jnp.int32)
-        within = jnp.sum(ties[row] & (columns < column), dtype=jnp.int32)
-        return before + within <= places
-
-    return _largest_number(ties.size.bit_length(), np.int32(0), fits)
-
-
-def _largest_number(
-    bits: int, zero: np.generic | jax.Array, holds: Callable[[jax.Array], jax.Array]
+def _ends(
+    places: Sequence[int],
+    images: Callable[[int], jax.Array],
+    shapes: Sequence[tuple[int, ...]],
+    bound: Bound,
+    keep: Count,
+    counted: Counter,
 ) -> jax.Array:
-    """Return the largest number of so many bits for which `holds`, as it does for all below."""
+    """Return for each array a position before which all its ties are selected, (arrays,) uint32."""
+    ties = [_counted([images(place) == bound.least])[0] for place in places]
+    through = _cumulative(ties)
+    before = Count(*(jnp.pad(part, (1, 0))[:-1] for part in through))
+    left = _difference(keep, bound.above)
+    whole = left.reaches(through) | bound.reaching.equals(keep)
+    share = jnp.where(left.reaches(before), left.minus(before), 0)
+    # The first array that is not whole is the only one of which a part may be selected.
+    split = jnp.minimum(jnp.sum(whole, dtype=jnp.int32), len(shapes) - 1)
+    wanted = jnp.where(whole[split], 0, share[split])
 
-    def fix_bit(step: jax.Array, number: jax.Array) -> jax.Array:
-        place = jnp.asarray(bits - 1 - step, number.dtype)  # a Python number under `disable_jit`
-        bit = jnp.left_shift(jnp.ones_like(number), place)
-        return jnp.where(holds(number | bit), number | bit, number)
+    def of_array(place: int, candidates: jax.Array) -> jax.Array:
+        tied, position = images(place) == bound.least, _positions(shapes[place])
+        return counted([tied & (position < end) for end in candidates])
 
-    return jax.lax.fori_loop(0, bits, fix_bit, jnp.asarray(zero))
+    branches = [functools.partial(of_array, place) for place in places]
+
+    def unfinished(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        shift, _, selected = state
+        return (shift >= 0) & (selected != wanted)
+
+    def fix_two_bits(
+        state: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        shift, end, selected = state
+        candidates = end + (jnp.arange(4, dtype=jnp.uint32) << shift.astype(jnp.uint32))
+        numbers = jnp.append(selected, jax.lax.switch(split, branches, candidates[1:]))
+        digit = jnp.sum(numbers[1:] <= wanted, dtype=jnp.int32)
+        return shift - 2, candidates[digit], numbers[digit]
+
+    bits = max(math.prod(shape) for shape in shapes).bit_length()
+    start = jnp.int32(max(bits - 1, 0) // 2 * 2), jnp.uint32(0), jnp.uint32(0)
+    _, end, _ = jax.lax.while_loop(unfinished, fix_two_bits, start)
+    ends = jnp.where(jnp.arange(len(shapes)) == split, end, jnp.uint32(0))
+    return jnp.where(whole, jnp.uint32(LARGEST - 1), ends)
+
+
+def _difference(a: Count, b: Count) -> Count:
+    """Return a - b, where a is at least b; 0 elsewhere."""
+    borrow = (a.low < b.low).astype(jnp.uint32)
+    difference = Count(a.high - b.high - borrow, a.low - b.low + (borrow << 16))
+    return jax.tree.map(functools.partial(jnp.where, a.reaches(b)), difference, count(0))
+
+
+def _positions(shape: tuple[int, ...]) -> jax.Array:
+    """Return the position of each element in row-major order, in uint32."""
+    position, stride = jnp.zeros(shape, jnp.uint32), 1
+    for axis in reversed(range(len(shape))):
+        position += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+        stride *= shape[axis]
+    return position
+
+
+def _counted(conditions: Sequence[jax.Array]) -> jax.Array:
+    """Return how many elements of each of some arrays are True, (arrays,) uint32."""
+    return jnp.stack([jnp.sum(array, dtype=jnp.uint32) for array in conditions])
+
+
+def _counted_in_rows(conditions: Sequence[jax.Array]) -> jax.Array:
+    """Return `_counted` of three arrays of one shape, in one pass where an axis is short enough.
+
+    Of arrays that are spread over devices along that axis, counts of rows would be exchanged.
+    """
+    axes = [axis for axis, length in enumerate(conditions[0].shape) if length < 2**FIELD]
+    if not axes:
+        return _counted(conditions)
+    shifts = FIELD * np.arange(len(conditions), dtype=np.uint32)
+    fields = [array.astype(jnp.uint32) << s for array, s in zip(conditions, shifts, strict=True)]
+    sums = jnp.sum(functools.reduce(jnp.add, fields), axes[-1], dtype=jnp.uint32)
+    counts = (sums[..., None] >> shifts) & np.uint32(2**FIELD - 1)
+    return jnp.sum(counts, range(sums.ndim), dtype=jnp.uint32)
+
+
+def _cumulative(counts: Sequence[jax.Array]) -> Count:
+    """Return the sums of the first one, two and so on of counts in uint32; of none, 0."""
+    stacked = jnp.stack([*counts] or [jnp.uint32(0)])
+    high, low = (jnp.cumsum(part, 0, jnp.uint32) for part in (stacked >> 16, stacked & 0xFFFF))
+    return Count(high + (low >> 16), low & 0xFFFF)
