@@ -67,8 +67,8 @@ def main(
       results: folder for the tables.
     """
     shared = dataclasses.replace(lenet(scale, data_dir=data_dir), densities=DENSITIES)
-    if scale != "smoke":
-        shared = dataclasses.replace(shared, replicates=replicates or 5)
+    count = replicates or (shared.replicates if scale == "smoke" else 5)
+    shared = dataclasses.replace(shared, replicates=count)
     rows = of_the_study(shared, out) + of_dynamic_masks(load_experiment(shared))
     folder = results / scale
     folder.mkdir(parents=True, exist_ok=True)

@@ -94,11 +94,13 @@ def _squared_norms(apply_fn: ApplyFn, params: Any, inputs: Any) -> tuple[Any, se
 
 def _run(jaxpr: Any, values: list[_Value], used: set[int]) -> tuple[list[_Value], jax.Array]:
     """Return the results of a program, and the sum of its products with squared activations."""
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], values, strict=True))
+    numbers = dict(zip([*jaxpr.constvars, *jaxpr.invars], values, strict=True))
     total = jnp.zeros((), jnp.float32)
 
     def read(var: Any) -> _Value:
-        return _Value(var.val, frozenset(), False) if isinstance(var, core.Literal) else known[var]
+        return (
+            _Value(var.val, frozenset(), False) if isinstance(var, core.Literal) else numbers[var]
+        )
 
     for eqn in jaxpr.eqns:
         operands = [read(var) for var in eqn.invars]
@@ -115,7 +117,7 @@ def _run(jaxpr: Any, values: list[_Value], used: set[int]) -> tuple[list[_Value]
             total += more
         else:
             results = _bind(eqn, operands)
-        known.update(zip(eqn.outvars, results, strict=True))
+        numbers.update(zip(eqn.outvars, results, strict=True))
     return [read(var) for var in jaxpr.outvars], total
 
 
