@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from jaxlth import masks, scores, trees

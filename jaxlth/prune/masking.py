@@ -83,12 +83,12 @@ def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> A
         for path, leaf in jax.tree_util.tree_leaves_with_path(keep, is_leaf=lambda x: x is None)
         if leaf is not None
     }
-    known_paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-    longest_first = sorted(known_paths, key=len, reverse=True)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    longest_first = sorted(paths, key=len, reverse=True)
 
     def leaf_state(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
-        owner = next((p for p in longest_first if path[len(path) - len(p) :] == p), None)
-        leaf = masks_by_path.get(owner)
+        owners = (p for p in longest_first if path[len(path) - len(p) :] == p)
+        leaf = next((masks_by_path.get(owner) for owner in owners), None)
         if leaf is None or jnp.shape(leaf) != jnp.shape(old):
             return old
         return jnp.where(leaf, old, new)

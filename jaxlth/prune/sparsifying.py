@@ -98,7 +98,7 @@ def sparsify(
     """
     _check(schedule, score, scope, structure, growth, key)
     inner = optax.with_extra_args_support(optimizer)
-    if growth is not None:
+    if growth is not None and key is not None:
         make = functools.partial(_growing, growth=growth, key=key)
     else:
         make = functools.partial(_pruning, score=score, structure=structure)

@@ -31,12 +31,11 @@ from jaxlth.trees import topk
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
-LossFn: TypeAlias = Callable[[Any], jax.Array]  # params -> ()
 Loss: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, labels) -> (n,) losses
 
 
 def snip(
-    apply_fn: ApplyFn | LossFn,
+    apply_fn: Callable[..., jax.Array],
     params: Any,
     mask: masks.Mask,
     batch: Batch | None = None,
@@ -77,7 +76,7 @@ def snip(
 
 
 def grasp(
-    apply_fn: ApplyFn | LossFn,
+    apply_fn: Callable[..., jax.Array],
     params: Any,
     mask: masks.Mask,
     batch: Batch | None = None,
@@ -157,7 +156,7 @@ def fisher(
       LeCun et al. 1989, Optimal Brain Damage, equation 5; Theis et al. 2018, Faster gaze prediction
       with dense networks and Fisher pruning, equation 8.
     """
-    mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk)
+    mean_loss, examples = _loss_of(apply_fn, mask, batch, loss, chunk)
 
     def squares(params: Any, example: Batch) -> Any:
         grads = jax.grad(mean_loss)(params, jax.tree.map(lambda leaf: leaf[None], example))
@@ -167,7 +166,7 @@ def fisher(
         each_example = jax.vmap(squares, in_axes=(None, 0))(params, chunk_batch)
         return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), each_example)
 
-    return _mean(mean_squares, batch, chunk)
+    return _mean(mean_squares, examples, chunk)
 
 
 def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
@@ -230,29 +229,22 @@ def product(grad: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _loss_of(
-    apply_fn: ApplyFn | LossFn,
+    apply_fn: Callable[..., jax.Array],
     mask: masks.Mask,
     batch: Batch | None,
     loss: Loss | None,
     chunk: int | None,
     temperature: float = 1.0,
-) -> tuple[Callable[[Any, Batch | None], jax.Array], Batch | None]:
+) -> tuple[Callable[[Any, Any], jax.Array], Batch | None]:
     """Return (params, batch) -> mean loss of the masked network, and the batch, checked."""
-    if batch is None:
-        if loss is not None or chunk is not None:
-            raise ValueError(
-                "`loss` and `chunk` need a `batch`; a loss of the parameters has none."
-            )
-        return _masked_loss(apply_fn, mask), None
-    batch = _checked(batch, classes=loss is None)
-    return _mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], temperature)), batch
-
-
-def _masked_loss(loss_fn: LossFn, mask: masks.Mask) -> Callable[[Any, None], jax.Array]:
-    """Return (params, None) -> loss of the masked parameters."""
+    if batch is not None:
+        batch = _checked(batch, classes=loss is None)
+        return _mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], temperature)), batch
+    if loss is not None or chunk is not None:
+        raise ValueError("`loss` and `chunk` need a `batch`; a loss of the parameters has none.")
 
     def masked_loss(params: Any, _batch: None) -> jax.Array:
-        value = loss_fn(_pruned(params, mask))
+        value = apply_fn(_pruned(params, mask))
         if jnp.shape(value) != ():
             raise ValueError(
                 "Without a `batch` the first argument must be a function params -> loss, a scalar; "
@@ -260,7 +252,7 @@ def _masked_loss(loss_fn: LossFn, mask: masks.Mask) -> Callable[[Any, None], jax
             )
         return value
 
-    return masked_loss
+    return masked_loss, None
 
 
 def _mean_loss(
