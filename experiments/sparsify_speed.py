@@ -1,6 +1,6 @@
 """Speed of sparse training in a plain loop of optax: `prune.masked` and `prune.sparsify`.
 
-Claim: a step at which the mask does not change costs at most 1.05 of the plain step; exchanging
+Claim: a step at which the mask does not change costs little more than the plain step; exchanging
 weights on ResNet-20, as RigL does, less than 50 ms beside its gradient.
 
     python experiments/sparsify_speed.py                   # two minutes on two cores
