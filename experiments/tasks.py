@@ -1,6 +1,7 @@
 """Settings that several studies share, so that they share the networks they train."""
 
 import dataclasses
+import pathlib
 from typing import Literal
 
 from jaxlth.data import DataConfig
@@ -52,6 +53,49 @@ def mlp_cifar(scale: str, *, optimizer: str = "momentum") -> InstabilityConfig:
         rewind_steps=(0, 10) if smoke else (0, 50, 100, 200, 500, 1_000),
         replicates=1 if smoke else 2,
         twins=2,
+    )
+
+
+def small(network: str, scale: str) -> InstabilityConfig:
+    """Return an analysis of a network that two cores train hundreds of times (ours).
+
+    Images of CIFAR-10 reduced to 8 x 8 pixels, at a rate at which the dense network is unstable at
+    initialisation; half of the weights that are left are pruned at each level. Tested on images
+    held out of the training set.
+
+    Args:
+      network: mlp-small or resnet-8.
+      scale: smoke, or cpu for more.
+    """
+    smoke = scale == "smoke"
+    steps = 30 if smoke else 1_500
+    file = pathlib.Path(__file__).with_name("small_networks.py")
+    name, batch_size, lr = {
+        "mlp-small": ("mlp", 64, 0.1),
+        "resnet-8": ("resnet_8", 32, 0.3),
+    }[network]
+    return InstabilityConfig(
+        data=DataConfig(
+            name="cifar10",
+            held_out_test=0.1,
+            validation=0.0,
+            num_train_examples=2_000 if smoke else 20_000,
+        ),
+        model=ModelConfig(name=f"{file}:{name}"),
+        training=TrainingConfig(
+            steps=steps, batch_size=batch_size, evaluate_every=steps, train_examples=2_000
+        ),
+        optimizer=OptimizerConfig(
+            optimizer="momentum",
+            lr=lr,
+            schedule="milestones",
+            milestones=(steps // 2, 3 * steps // 4),
+        ),
+        rewind_steps=(0, 10) if smoke else (0, 50, 100, 200, 400),
+        prune_fraction=0.5,
+        replicates=1 if smoke else 3,
+        twins=2 if smoke else 3,
+        points=11,
     )
 
 

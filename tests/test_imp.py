@@ -3,6 +3,7 @@
 import itertools
 import json
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -140,6 +141,7 @@ def test_tickets_start_from_the_initial_weights(finished):
 CLAIMS = {  # control -> same weights as the ticket, same mask, same counts per layer
     "reinitialized": (False, True, True),
     "shuffled": (True, False, True),
+    "shuffled-globally": (True, False, False),
     "random": (False, False, False),
     "random-layerwise": (False, False, True),
 }
@@ -301,11 +303,22 @@ def test_it_stops_at_a_density_and_at_lost_accuracy(tmp_path):
     assert len(times(tmp_path / "lost")) == 2
 
 
-def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_path):
+def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_path, capsys):
     arguments = ["--levels", "1", "--controls", "--dilations", "0.1", "4.0"]
     printed(*TINY, *arguments, "--out", str(tmp_path))
+    told = re.findall(r"(\d+)(?: of at most |/)(\d+) networks", capsys.readouterr().err)
+    totals = [int(total) for _, total in told]
+    assert totals == sorted(totals, reverse=True)  # a total is a bound, and never grows
+    assert totals[0] == 2 * 2 * 3
+    assert totals[-1] == int(told[-1][0])
     (info,) = store.runs(tmp_path)
     table = store.table([info.path])
+    for kind in ("training", "dilation", "accuracy"):
+        file = tmp_path / f"{kind}.png"
+        printed("figure", "--kind", kind, "--file", str(file), "--out", str(tmp_path))
+        assert file.stat().st_size > 10_000
+    drawn = store.curves([info.path])
+    assert set(drawn["dilation"]) == {0.1, 1.0, 4.0}
     least = learning.least_dilations(table)
     assert len(least) == 4
     dense = table[(table["level"] == 0) & (table["dilation"] == 1)]["test_accuracy"].mean()

@@ -14,7 +14,7 @@ import tiny
 from scipy import special
 from tiny import printed, same
 
-from jaxlth import cli, keys, masks, models, prune, store, trees
+from jaxlth import cli, keys, masks, models, prune, scores, store, trees
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
@@ -46,6 +46,7 @@ SCHEDULES = (
     "iterative-once",
     "iterative-rounds",
     "after",
+    "after-rounds",
     "after-rewind",
 )
 FOUR = ("magnitude", "snip", "grasp", "synflow")
@@ -159,7 +160,10 @@ def check_contract(made, settings, methods):
                 continue
             if method.schedule in ITERATIVE:
                 assert inside(start.mask, kept_before(made, made.place(keep, method), method))
-            elif method.schedule != "before-rounds" and method.score not in score_names.AT_RANDOM:
+            elif (
+                not method.schedule.endswith("-rounds")
+                and method.score not in score_names.AT_RANDOM
+            ):
                 assert before is None or inside(start.mask, before), method
             before = start.mask
 
@@ -194,6 +198,52 @@ def test_every_score_schedule_and_control_keeps_what_it_promises(scope, scores):
         scope=scope,
     )
     check_contract(job(settings), settings, all_methods(settings))
+
+
+def test_tickets_pruned_after_training_in_rounds_keep_trained_weights():
+    settings = config(scores=("synflow",), schedules=("after", "after-rounds"), densities=(0.1,))
+    made = job(settings)
+    once, rounds = (Method("synflow", schedule) for schedule in settings.schedules)
+    keep = made.keep(0.1, once)
+    start, trained = (
+        made.start(keep, rounds, 0),
+        made.run.load("density_1/dense/replicate_0", "network"),
+    )
+    assert same(start.network, trained)
+    assert not same(start.mask, made.start(keep, once, 0).mask)
+    # In rounds by the functions of the library, from the trained weights.
+    experiment, dense = prune_early.prepare(settings), masks.dense(trained.params)
+
+    def score(mask, params):
+        def apply_fn(params, inputs):
+            return experiment.prunable.model.apply(trained._replace(params=params), inputs, False)[
+                0
+            ]
+
+        return scores.synflow(apply_fn, params, mask, np.ones((1, 8, 8, 1), np.float32))
+
+    keeps = prune.round_counts(masks.size(dense), keep=keep, rounds=3)
+    pruned = prune.in_rounds(score, dense, keeps=keeps, args=(trained.params,))
+    assert same(start.mask, pruned)
+
+
+@pytest.mark.slow
+def test_the_last_step_of_training_may_be_pruned_at_and_is_after_training(tmp_path):
+    words = ["--score", "magnitude", "--schedule", "before-once", "after", "--density", "0.3"]
+    printed(*TINY, *words, "--rewind-steps", "20", "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    rows = store.table([info.path]).set_index("control")
+    last, after = (rows.loc[f"magnitude-{name}"] for name in ("before-once-at-20", "after"))
+    assert last["test_loss"] == after["test_loss"]
+    assert last["prune_step"] == 20
+
+
+def test_no_step_beyond_the_training_may_be_pruned_at():
+    prune_early.prepare(config(rewind_steps=(20,)))
+    with pytest.raises(
+        ValueError, match=r"`rewind_steps` must lie in 0\.\.20, in training; got 21"
+    ):
+        prune_early.prepare(config(rewind_steps=(21,)))
 
 
 def test_criteria_of_zhou_score_what_training_changed():
@@ -828,12 +878,23 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     assert np.mean((predicted >= least) == meta.flat(mask, mask)) > 0.99
     quality = run.record(artifacts.learned(Method("meta-mlp-10", "before-once"), 0))
     assert quality["mse_test"] > 0
-    assert len(quality["losses"]) == meta.EPOCHS
+    assert 1 < len(quality["losses"]) <= meta.EPOCHS
     assert "losses" not in run.record(artifacts.learned(method, 0))
     assert not store.table([info.path])["unit"].str.startswith("meta/").any()
 
 
-def test_the_mlp_learns_what_can_be_learned():
+def test_the_mlp_learns_until_its_loss_hardly_falls():
+    random = np.random.default_rng(0)
+    inputs = random.random((640, 4), np.float32)
+    targets = random.random(640, np.float32)  # nothing to be learned but their mean
+    losses = meta.MLP(1).fit(inputs, targets).losses
+    before = losses[-1 - meta.PATIENCE]
+    assert meta.PATIENCE < len(losses) < meta.EPOCHS
+    assert losses[-1] >= (1 - meta.IMPROVEMENT) * before
+
+
+def test_the_mlp_learns_what_can_be_learned(monkeypatch):
+    monkeypatch.setattr(meta, "EPOCHS", 10)
     random = np.random.default_rng(0)
     inputs = random.random((20_000, 4), np.float32)
     targets = 0.1 + 0.2 * inputs[:, 0]

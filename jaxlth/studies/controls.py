@@ -1,4 +1,14 @@
-"""Controls: tickets changed on purpose."""
+"""Controls: tickets changed on purpose.
+
+There are two kinds of random pruning. The shuffled controls put the weights of the ticket, those of
+the rewind step, under a random mask; `random` and `random-layerwise` draw new weights too. At
+rewind step 0 both are the same experiment. At a later step k new weights are trained for the steps
+from k to the end only, and have not learnt what the ticket has learnt by step k.
+
+References:
+  Frankle 2023, The Lottery Ticket Hypothesis: chapter 3, notes 7, 10 and 11, for step 0; section
+  4.2.3 for step k, where random pruning is of the weights of step k.
+"""
 
 from collections.abc import Callable
 
@@ -10,19 +20,20 @@ from jaxlth.studies.train import Ticket
 
 TICKET = "ticket"
 
-# ticket, newly drawn network, key -> control. Random masks get new weights (Frankle 2023, notes 7
-# and 10); shuffled keeps those of the ticket, as the random pruning of chapter 4 does.
+# ticket, newly drawn network, key -> control
 CONTROLS: dict[str, Callable[[Ticket, Network, jax.Array], Ticket]] = {
     "reinitialized": lambda ticket, new, key: Ticket(new, ticket.mask),
     "shuffled": lambda ticket, new, key: Ticket(
         ticket.network, masks.shuffle(ticket.mask, key=key)
     ),
+    "shuffled-globally": lambda ticket, new, key: Ticket(
+        ticket.network, masks.random(ticket.mask, key=key)
+    ),
     "random": lambda ticket, new, key: Ticket(new, masks.random(ticket.mask, key=key)),
     "random-layerwise": lambda ticket, new, key: Ticket(new, masks.shuffle(ticket.mask, key=key)),
 }
 
-# What starts from the weights of the ticket, and so with the optimiser's state that goes with them.
-WITH_ITS_WEIGHTS = (TICKET, "shuffled")
+NEW_WEIGHTS = ("reinitialized", "random", "random-layerwise")
 
 
 def make(

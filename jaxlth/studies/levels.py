@@ -5,7 +5,7 @@ called when the training begins; so nothing is pruned or read of what the run ha
 """
 
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxlth import masks, prune, trees
 from jaxlth.models import Network
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.compaction import Trainings
-from jaxlth.studies.controls import TICKET, WITH_ITS_WEIGHTS, make
+from jaxlth.studies.controls import NEW_WEIGHTS, TICKET, make
 from jaxlth.studies.imp.config import ImpConfig, kinds_at, network_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
@@ -204,13 +204,19 @@ class Levels:
 
     def _opt(self, level: int, kind: str, replicate: int) -> str:
         """Return the artifact whose optimiser's state a network starts with; "" for a fresh one."""
-        restored = self.config.rewind_optimizer and level > 0 and kind in WITH_ITS_WEIGHTS
+        restored = self.config.rewind_optimizer and level > 0 and kind not in NEW_WEIGHTS
         return level_artifacts.rewound(replicate) if restored else ""
 
     def _names_after(self, level: int) -> set[str]:
-        """Return the networks of the later levels."""
+        """Return the networks of the later levels, and all that may be dilated."""
         before = set(network_names(self.config, levels=level))
-        return set(network_names(self.config, levels=self.last)) - before
+        names = set(network_names(self.config, levels=self.last))
+        return (names - before) | self.dilated(names, self.config.dilations)
+
+    def dilated(self, names: Iterable[str], dilations: Iterable[float]) -> set[str]:
+        """Return the names that networks have in trainings of other lengths."""
+        others = [dilation for dilation in dilations if dilation != 1]
+        return {level_artifacts.dilated(name, dilation) for name in names for dilation in others}
 
 
 def keep_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:

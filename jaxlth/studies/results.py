@@ -76,8 +76,8 @@ class Results:
         sentences = filter(None, [text.sentence, run_info.unfinished(self.path)])
         return lines.getvalue() + "\n".join(sentences)
 
-    def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure:
-        """Return a figure.
+    def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure | list[Figure]:
+        """Return a figure, or several where it has more than ten panels.
 
         Args:
           kind: what is drawn; accuracy, if not given, or else the first kind of the study.

@@ -55,8 +55,10 @@ class ImpConfig(StudyConfig):
     """Compare the weights of the whole network, or prune each layer alike."""
     controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
     """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
-    shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
-    anywhere), random-layerwise (new weights, as many kept in each layer)."""
+    shuffled (its weights, its mask shuffled within each layer), shuffled-globally (its weights, as
+    many kept anywhere), random (new weights, as many kept anywhere), random-layerwise (new weights,
+    as many kept in each layer). All are trained from --rewind-step on; the random pruning of
+    Frankle 2023 is shuffled and shuffled-globally where that is not 0."""
     control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.not_hashed(())
     """Levels at which controls are trained; all of them if none is given."""
     dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.not_hashed(())
@@ -76,7 +78,7 @@ class ImpConfig(StudyConfig):
         own_scores.check_labels("score", score_names.parts(self.score, single=SCORES), SCORES)
         sees = [name for name in self.score_names() if name in score_names.SEES_DATA]
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"`score` {self.score} sees examples of each class, which streamed data cannot give.",
         )
         for control in self.controls:

@@ -15,6 +15,7 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
 from jaxlth.studies.prune_early.config import (
+    AFTER,
     ITERATIVE,
     LEARNED,
     MULTI_SHOT,
@@ -141,7 +142,7 @@ class EarlyNetworks:
         return keys.fold(key, total_kept(keep))
 
     def _rewound(self, method: Method, replicate: int) -> Network:
-        if method.schedule == "after":
+        if method.schedule in AFTER:
             return self._lab.load(artifacts.dense(method.weights, replicate))
         if method.step:
             return self._lab.load(artifacts.snapshot(method.step, method.weights, replicate))

@@ -23,6 +23,7 @@ STUDY = Study(
     help=__doc__,
     Config=SeparationConfig,
     prepare=separation.prepare,
+    may_skip=lambda config: True,  # it stops where networks separate or degrade
     across_replicates=lambda config: (),
     run=separation.separation,
     artifacts=config.units,
