@@ -46,13 +46,13 @@ def main(steps: int = 10, rounds: int = 101, batch: int = 64) -> int:
     variants = {name: loop(loss, network.params, made[name], steps) for name in made}
     medians = interleaved(variants, rounds)
     plain = medians["plain"]
-    print(f"{'a step of LeNet-300-100':36} {'ms':>8} {'of plain':>9}")
+    print("| a step of LeNet-300-100 | ms | of plain |\n|---|---|---|")
     for name, seconds in medians.items():
-        print(f"{name:36} {1000 * seconds / steps:8.3f} {seconds / plain:9.3f}")
-    print(f"{'exchange of weights':36} {'ms':>8}")
+        print(f"| {name} | {1000 * seconds / steps:.2f} | {seconds / plain:.2f} |")
+    print("\n| an exchange of weights | ms |\n|---|---|")
     exchanges = {name: exchange(build(name)[0].params) for name in SHAPES}
     for name, seconds in interleaved(exchanges, rounds).items():
-        print(f"{name:36} {1000 * seconds:8.2f}")
+        print(f"| {name} | {1000 * seconds:.1f} |")
     return 0
 
 
