@@ -7,13 +7,14 @@ pruned weights where they are, and `sparsify` prunes by a schedule; only growth 
 """
 
 from jaxlth.prune.counts import Trajectory, extension, keep_counts, round_counts, trajectory
+from jaxlth.prune.groups import blocks, units
 from jaxlth.prune.growing import Regrown, drop_and_grow
 from jaxlth.prune.layers import erdos_renyi, smart_ratio
 from jaxlth.prune.masking import masked
 from jaxlth.prune.schedules import Schedule, keep_at
 from jaxlth.prune.selecting import global_topk, in_rounds, layerwise_topk
 from jaxlth.prune.sparsifying import SparsifyState, current_mask, sparsify
-from jaxlth.prune.structure import blocks, n_of_m, per_unit_topk, units
+from jaxlth.prune.structure import n_of_m, per_unit_topk
 
 __all__ = [
     "Regrown",

@@ -201,3 +201,10 @@ def _count(mask: Any) -> int:
     if getattr(mask, "is_fully_addressable", True):
         return int(np.count_nonzero(np.asarray(mask)))
     return int(jnp.sum(mask))
+
+
+def check_axis(mask: masks.Mask, axis: int) -> None:
+    """Raise ValueError unless every prunable tensor has an axis."""
+    for name, leaf in trees.named(mask).items():
+        if not -np.ndim(leaf) <= axis < np.ndim(leaf):
+            raise ValueError(f"`axis` {axis} does not exist in {name!r} of shape {np.shape(leaf)}.")

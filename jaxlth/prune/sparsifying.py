@@ -11,12 +11,12 @@ import optax
 from jaxlth import keys, masks, scores, trees
 from jaxlth.prune import schedules
 from jaxlth.prune.counts import share_of
+from jaxlth.prune.groups import num_groups
 from jaxlth.prune.growing import drop_and_grow
 from jaxlth.prune.layers import erdos_renyi
 from jaxlth.prune.masking import renewed, to_zero
 from jaxlth.prune.schedules import Schedule
 from jaxlth.prune.selecting import global_topk, layerwise_topk
-from jaxlth.prune.structure import num_groups
 
 Score: TypeAlias = Callable[[masks.Params, Any], Any]  # (params, grads) -> scores
 Scope: TypeAlias = Literal["global", "layer", "erdos-renyi-kernel"]
