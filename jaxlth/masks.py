@@ -7,8 +7,10 @@ Everything here works on any pytree of arrays, and under jit and vmap unless it 
 numbers.
 """
 
+import dataclasses
 import difflib
 import fnmatch
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -126,7 +128,8 @@ def apply(params: Params, mask: Mask) -> Params:
     """Return the parameters with exactly 0 where the mask is False.
 
     This is the only place where a mask acts. The gradient through it is exactly zero at pruned
-    weights, whatever their values, NaN included.
+    weights, whatever their values, NaN included. Optimizers that move weights without a gradient
+    need `prune.masked` besides.
 
     Args:
       params: Parameters.
@@ -142,6 +145,46 @@ def apply(params: Params, mask: Mask) -> Params:
     """
     check(params, mask, name="params")
     return jax.tree.map(lambda w, keep: w if keep is None else jnp.where(keep, w, 0), params, mask)
+
+
+def straight_through(params: Params, mask: Mask) -> Params:
+    """Return the parameters with exactly 0 where the mask is False, and a dense gradient.
+
+    The values are those of `apply`; the gradient of each pruned weight is that of the 0 in its
+    place, so it goes on learning, and RigL sees what it would bring. Forward and reverse mode work.
+
+    Args:
+      params: Parameters.
+      mask: A mask for them.
+
+    Raises:
+      ValueError: the trees do not fit; the message names the first leaf that does not.
+      TypeError: a leaf of the mask is not boolean.
+
+    Example:
+      >>> mask = {"w": jnp.array([True, False])}
+      >>> def loss(params):
+      ...     return jnp.sum(3 * straight_through(params, mask)["w"])
+      >>> jax.value_and_grad(loss)({"w": jnp.array([1.0, 2.0])})
+      (Array(3., dtype=float32), {'w': Array([3., 3.], dtype=float32)})
+
+    References:
+      Bengio et al. 2013, Estimating or Propagating Gradients Through Stochastic Neurons.
+    """
+    check(params, mask, name="params")
+    return jax.tree.map(
+        lambda w, keep: w if keep is None else _straight_through(w, keep), params, mask
+    )
+
+
+@jax.custom_jvp
+def _straight_through(weights: jax.Array, keep: jax.Array) -> jax.Array:
+    return jnp.where(keep, weights, 0)
+
+
+@_straight_through.defjvp
+def _straight_through_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return _straight_through(*primals), tangents[0]
 
 
 def prunable(tree: Any, mask: Mask, *, name: str = "tree") -> Any:
@@ -378,3 +421,40 @@ def jaccard(a: Mask, b: Mask) -> jax.Array:
     either = kept(jax.tree.map(jnp.logical_or, a, b))
     share = both.astype(jnp.float32) / jnp.maximum(either, 1).astype(jnp.float32)
     return jnp.where(either == 0, 1.0, share)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PackedLeaf:
+    """A tensor of a mask, eight weights a byte."""
+
+    bits: jax.Array  # (ceil(size / 8),) uint8, in row-major order, the first weight highest
+    shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+
+def pack(mask: Mask) -> Any:
+    """Return a mask with eight weights a byte, to store or send; see `unpack`.
+
+    Each tensor becomes a `PackedLeaf`; `None` stays. Works under jit and vmap.
+
+    Example:
+      >>> packed = pack({"w": jnp.array([[True, False, True]]), "b": None})
+      >>> packed["w"].bits.tolist(), packed["w"].shape
+      ([160], (1, 3))
+    """
+    return jax.tree.map(lambda leaf: PackedLeaf(jnp.packbits(leaf), np.shape(leaf)), mask)
+
+
+def unpack(packed: Any) -> Mask:
+    """Return the mask that `pack` packed, bit by bit.
+
+    Example:
+      >>> unpack(pack({"w": jnp.array([[True, False, True]])}))["w"].tolist()
+      [[True, False, True]]
+    """
+
+    def leaf_mask(leaf: PackedLeaf) -> jax.Array:
+        bits = jnp.unpackbits(leaf.bits, count=math.prod(leaf.shape))
+        return bits.astype(bool).reshape(leaf.shape)
+
+    return jax.tree.map(leaf_mask, packed, is_leaf=lambda node: isinstance(node, PackedLeaf))

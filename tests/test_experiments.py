@@ -299,6 +299,27 @@ def test_adsynflow_and_dynamic_imp_end_in_tables_and_train_nothing_again(tmp_pat
         assert shared_masks[name] == pytest.approx(shared_masks["dynamic"])
 
 
+@pytest.mark.data
+@pytest.mark.slow
+def test_dynamic_sparse_has_a_row_for_each_method_and_density(tmp_path, real_data):
+    shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    study("dynamic_sparse.py", "--replicates", "1", *shared, cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "results" / "smoke" / "methods.csv")
+    sparse = {"IMP", "SynFlow", "random", "static", "SET", "RigL", "RigL 5x"}
+    assert set(zip(table["density"], table["method"], strict=True)) == {
+        (1.0, "dense"),
+        *((density, method) for density in (0.1, 0.02) for method in sparse),
+    }
+    assert (table["flops"] >= table["density"]).all()
+
+
+@pytest.mark.slow
+def test_sparsify_speed_prints_its_tables(tmp_path):
+    printed = study("sparsify_speed.py", "--steps", "1", "--rounds", "1", cwd=tmp_path)
+    assert re.findall(r"^\| (.*) \| \d+\.\d\d \| 1\.00 \|$", printed, re.MULTILINE)[0] == "plain"
+    assert len(re.findall(r"^\| .* \| \d.* \|$", printed, re.MULTILINE)) == 4 + 2
+
+
 @pytest.mark.slow
 def test_network_separation_draws_its_figures_and_trains_nothing_again(tmp_path):
     arguments = ["--replicates", "1", "--parts", "extension", "grid"]

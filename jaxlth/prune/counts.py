@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 _SLACK = Fraction(1, 10**6)  # weights; above what the 16 digits of a rate can miss
 
@@ -40,19 +40,24 @@ def keep_counts(size: int, *, levels: int, fraction: float) -> list[int]:
     return _falling((round(size * kept_share**level) for level in range(levels + 1)), levels)
 
 
+Spacing: TypeAlias = Literal["exponential", "linear", "cubic"]
+SPACINGS = ("exponential", "linear", "cubic")
+
+
 def round_counts(
-    kept: int, *, keep: int, rounds: int, spacing: Literal["exponential", "linear"] = "exponential"
+    kept: int, *, keep: int, rounds: int, spacing: Spacing = "exponential"
 ) -> list[int]:
     """Return the number of weights that each of several rounds of scoring and pruning keeps.
 
-    Densities fall by the same factor in each round, or by the same amount; counts are rounded to
-    the nearest, so neighbouring rounds may keep as many.
+    Densities fall by the same factor in each round, by the same amount, or as the cube of the
+    rounds that are left. Counts are rounded to the nearest, so neighbouring rounds may keep as
+    many.
 
     Args:
       kept: Weights kept before the first round, at least 1.
       keep: Weights kept after the last one, in 1..kept.
       rounds: Number of rounds, at least 1.
-      spacing: "exponential" as SynFlow, or "linear".
+      spacing: "exponential" as SynFlow, "linear", or "cubic" as Zhu & Gupta.
 
     Returns:
       `rounds` counts, never rising, `keep` last.
@@ -66,18 +71,25 @@ def round_counts(
       ([100, 10, 1], [700, 400, 100])
 
     References:
-      Frankle 2023, section 5.2; Tanaka et al. 2020, Algorithm 1.
+      Frankle 2023, section 5.2; Tanaka et al. 2020, Algorithm 1; Zhu & Gupta 2018, equation 1.
     """
     kept, keep = check_int("kept", kept, 1), check_int("keep", keep, 1)
     rounds = check_int("rounds", rounds, 1)
     if keep > kept:
         raise ValueError(f"`keep` must be at most the {kept} weights kept so far; got {keep}.")
-    if spacing not in ("exponential", "linear"):
-        raise ValueError(f'`spacing` must be "exponential" or "linear"; got {spacing!r}.')
-    if spacing == "linear":
-        return [round(kept - Fraction((kept - keep) * n, rounds)) for n in range(1, rounds + 1)]
-    counts = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
-    return [*(min(max(count, keep), kept) for count in counts), keep]
+    if spacing not in SPACINGS:
+        raise ValueError(f"`spacing` must be one of {', '.join(SPACINGS)}; got {spacing!r}.")
+    return spaced(kept, keep, rounds, spacing)
+
+
+def spaced(kept: int, keep: int, rounds: int, spacing: Spacing) -> list[int]:
+    """Return `round_counts` of arguments within their ranges; 0 weights may be kept, too."""
+    if spacing == "exponential" and kept:
+        counts = [round(kept * (keep / kept) ** (n / rounds)) for n in range(1, rounds)]
+        return [*(min(max(count, keep), kept) for count in counts), keep]
+    power = 3 if spacing == "cubic" else 1
+    left = (Fraction(rounds - n, rounds) ** power for n in range(1, rounds + 1))
+    return [round(keep + (kept - keep) * share) for share in left]
 
 
 class Trajectory(NamedTuple):
@@ -172,6 +184,11 @@ def _falling(counts: Iterable[int], levels: int) -> list[int]:
             )
         falling.append(count)
     return falling
+
+
+def share_of(size: int, density: float) -> int:
+    """Return round(density * size), exact in the decimal number that `density` prints as."""
+    return round(Fraction(repr(float(density))) * size)
 
 
 def check_int(argument: str, value: int, least: int) -> int:

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import masks, trees
+from jaxlth.prune.counts import share_of
 from jaxlth.trees import topk
 
 
@@ -38,7 +38,7 @@ def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> mask
       >>> global_topk({"w": jnp.array([[1.0, 3.0, 2.0]])}, mask, keep=2)
       {'w': Array([[False,  True,  True]], dtype=bool)}
     """
-    values, among, structure = _pairs(scores, mask)
+    values, among, structure = pairs(scores, mask)
     _check_keep(keep, among, argument="keep", within="mask")
     return jax.tree.unflatten(structure, _largest(values, among, keep))
 
@@ -67,7 +67,7 @@ def layerwise_topk(
       >>> layerwise_topk(scores, mask, keep=0.5)["w1"].tolist()
       [[False, True]]
     """
-    values, among, structure = _pairs(scores, mask)
+    values, among, structure = pairs(scores, mask)
     names = trees.names(mask)
     counts = _layer_counts(dict(zip(names, among, strict=True)), keep)
     selected = [
@@ -119,7 +119,7 @@ def in_rounds(
             limit = _lowered({"": limit}, {"": keep})[""]
     score_jit = jax.jit(score)  # JAX keeps what it compiled for a function, for all calls
     select: Callable[..., masks.Mask] = layerwise_topk if by_layer else global_topk
-    with _wide_enough(jax.tree.leaves(score_jit.eval_shape(mask, *args))):
+    with wide_enough(jax.tree.leaves(score_jit.eval_shape(mask, *args))):
         for keep in keeps:
             scores = score_jit(mask, *args)
             mask = select(scores, mask, keep=dict(keep) if isinstance(keep, Mapping) else keep)
@@ -141,17 +141,17 @@ def _lowered(limits: Mapping[str, int], keep: Mapping[str, int]) -> Mapping[str,
 
 
 def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
-    with _wide_enough(values):
+    with wide_enough(values):
         return topk.largest(values, among, keep)
 
 
-def _wide_enough(values: list[Any]) -> contextlib.AbstractContextManager[None]:
+def wide_enough(values: list[Any]) -> contextlib.AbstractContextManager[None]:
     """Return a context in which JAX computes in float64, if some of the values are."""
     has_float64 = any(getattr(value, "dtype", None) == np.float64 for value in values)
     return topk.float64() if has_float64 else contextlib.nullcontext()
 
 
-def _pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:
+def pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:
     """Return scores and mask of the prunable tensors, and the structure of the mask."""
     values = jax.tree.leaves(masks.prunable(scores, mask, name="scores"))
     for name, value in zip(trees.names(mask), values, strict=True):
@@ -168,8 +168,7 @@ def _layer_counts(
     if not isinstance(keep, Mapping):
         if not 0 <= keep <= 1:
             raise ValueError(f"`keep` must be a density in [0, 1], or counts by name; got {keep}.")
-        density = Fraction(repr(float(keep)))
-        return {name: round(density * active.size) for name, active in among.items()}
+        return {name: share_of(active.size, keep) for name, active in among.items()}
     for name in keep:
         if name not in among:
             close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.0)
@@ -202,3 +201,10 @@ def _count(mask: Any) -> int:
     if getattr(mask, "is_fully_addressable", True):
         return int(np.count_nonzero(np.asarray(mask)))
     return int(jnp.sum(mask))
+
+
+def check_axis(mask: masks.Mask, axis: int) -> None:
+    """Raise ValueError unless every prunable tensor has an axis."""
+    for name, leaf in trees.named(mask).items():
+        if not -np.ndim(leaf) <= axis < np.ndim(leaf):
+            raise ValueError(f"`axis` {axis} does not exist in {name!r} of shape {np.shape(leaf)}.")

@@ -11,9 +11,24 @@ import jax.numpy as jnp
 
 from jaxlth import keys, trees
 from jaxlth.scores import criteria
-from jaxlth.scores.gradients import Loss, grasp, snip, synflow
+from jaxlth.scores.activations import wanda
+from jaxlth.scores.gradients import Loss, fisher, grasp, snip, synflow
+from jaxlth.scores.in_training import movement, taylor
 
-__all__ = ["SCORES", "Loss", "criteria", "grasp", "magnitude", "random", "snip", "synflow"]
+__all__ = [
+    "SCORES",
+    "Loss",
+    "criteria",
+    "fisher",
+    "grasp",
+    "magnitude",
+    "movement",
+    "random",
+    "snip",
+    "synflow",
+    "taylor",
+    "wanda",
+]
 
 
 def magnitude(params: Any) -> Any:

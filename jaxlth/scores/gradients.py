@@ -1,10 +1,11 @@
-"""Scores from gradients: SNIP, GraSP and SynFlow, each on a network as it is masked now.
+"""Scores from gradients: SNIP, GraSP, Fisher and SynFlow, each on a network as it is masked now.
 
 All take `apply_fn(params, inputs) -> logits (n, classes)`, which may be anybody's, and score what
-the mask allows to be pruned; pruned weights and tensors that are never pruned get 0. SNIP and GraSP
-take any other outputs and labels as well, with a loss of their own for them. Batch norm is
-the business of `apply_fn`: SNIP and GraSP are published with the statistics of the batch (training
-mode), SynFlow's code with running statistics, which change nothing at initialisation.
+the mask allows to be pruned; pruned weights and tensors that are never pruned get 0. All but
+SynFlow take any other outputs and labels as well, with a loss of their own for them; SNIP and GraSP
+also take a function params -> loss, a scalar, in the place of `apply_fn`, and then no batch. Batch
+norm is the business of `apply_fn`: SNIP and GraSP are published with the statistics of the batch
+(training mode), SynFlow's code with running statistics, which change nothing at initialisation.
 
 A complex weight counts as its two real parts together, and its score is real. Types narrower than
 float32 are multiplied in it. Labels outside 0..classes-1 are refused where their values are known:
@@ -34,10 +35,10 @@ Loss: TypeAlias = Callable[[Any, Any], jax.Array]  # (outputs, labels) -> (n,) l
 
 
 def snip(
-    apply_fn: ApplyFn,
+    apply_fn: Callable[..., jax.Array],
     params: Any,
     mask: masks.Mask,
-    batch: Batch,
+    batch: Batch | None = None,
     *,
     chunk: int | None = None,
     loss: Loss | None = None,
@@ -45,7 +46,7 @@ def snip(
     """Return |dL/dw * w|, L the mean loss: to first order, what the weight is to it.
 
     Args:
-      apply_fn: the network.
+      apply_fn: the network; without a batch, params -> loss, a scalar.
       params: its parameters.
       mask: what is kept so far.
       batch: inputs and labels; the papers take ten of each class.
@@ -59,7 +60,8 @@ def snip(
 
     Raises:
       ValueError: `chunk` does not divide the batch, a label is no class, `loss` does not return a
-        number for each example, or shapes or trees do not fit.
+        number for each example, or a loss of the parameters none at all; or shapes or trees do not
+        fit.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0]])}
@@ -67,17 +69,17 @@ def snip(
       >>> snip(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(3).tolist()
       [[0.11900000274181366, 0.11900000274181366]]
     """
-    batch = _checked(batch, classes=loss is None)
-    grad_fn = jax.grad(_mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], 1.0)))
+    mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk)
+    grad_fn = jax.grad(mean_loss)
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
-    return jax.tree.map(lambda w, g: jnp.abs(_product(g, w)), params, grads)
+    return jax.tree.map(lambda w, g: jnp.abs(product(g, w)), params, grads)
 
 
 def grasp(
-    apply_fn: ApplyFn,
+    apply_fn: Callable[..., jax.Array],
     params: Any,
     mask: masks.Mask,
-    batch: Batch,
+    batch: Batch | None = None,
     *,
     temperature: float = 200.0,
     chunk: int | None = None,
@@ -90,11 +92,11 @@ def grasp(
     in magnitude, `magnitude(score)`.
 
     Args:
-      apply_fn: the network.
+      apply_fn: the network; without a batch, params -> loss, a scalar.
       params: its parameters.
       mask: what is kept so far.
       batch: inputs and labels; the papers take ten of each class.
-      temperature: divides the logits, as in the published code; not the outputs that a `loss` of
+      temperature: divides the logits, as in the published code; not the outputs that a loss of
         your own takes.
       chunk: as in `snip`.
       loss: as in `snip`.
@@ -105,15 +107,66 @@ def grasp(
     Raises:
       ValueError: as of `snip`.
     """
-    batch = _checked(batch, classes=loss is None)
-    grad_fn = jax.grad(_mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], temperature)))
+    mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk, temperature)
+    grad_fn = jax.grad(mean_loss)
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
     uphill = jax.tree.map(jnp.conj, grads)  # what JAX calls gradient is its conjugate
 
-    def product(chunk_batch: Batch) -> Any:
+    def hessian_product(chunk_batch: Batch) -> Any:
         return jax.jvp(lambda params_at: grad_fn(params_at, chunk_batch), (params,), (uphill,))[1]
 
-    return jax.tree.map(_product, params, _mean(product, batch, chunk))
+    return jax.tree.map(product, params, _mean(hessian_product, batch, chunk))
+
+
+def fisher(
+    apply_fn: ApplyFn,
+    params: Any,
+    mask: masks.Mask,
+    batch: Batch,
+    *,
+    chunk: int | None = None,
+    loss: Loss | None = None,
+) -> Any:
+    """Return w**2 F / 2, F the mean squared gradient of an example: the saliency of OBD.
+
+    To second order that is what the loss of a trained network gains without the weight, the
+    diagonal of its Hessian being taken for that of the empirical Fisher matrix.
+
+    Args:
+      apply_fn: the network; it sees one example at a time, so batch norm must not be in training.
+      params: its parameters.
+      mask: what is kept so far.
+      batch: inputs and labels.
+      chunk: examples whose gradients are kept at once; all if not given. A divisor of n.
+      loss: as in `snip`.
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      ValueError: as of `snip`.
+
+    Example:
+      >>> params = {"w": jnp.array([[1.0, -1.0]])}
+      >>> batch = jnp.ones((1, 1)), jnp.array([0])
+      >>> fisher(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(4).tolist()
+      [[0.0071000000461936, 0.0071000000461936]]
+
+    References:
+      LeCun et al. 1989, Optimal Brain Damage, equation 5; Theis et al. 2018, Faster gaze prediction
+      with dense networks and Fisher pruning, equation 8.
+    """
+    mean_loss, examples = _loss_of(apply_fn, mask, batch, loss, chunk)
+
+    def squares(params: Any, example: Batch) -> Any:
+        grads = jax.grad(mean_loss)(params, jax.tree.map(lambda leaf: leaf[None], example))
+        return jax.tree.map(lambda w, g: product(g, w) ** 2 / 2, params, grads)
+
+    def mean_squares(chunk_batch: Batch) -> Any:
+        each_example = jax.vmap(squares, in_axes=(None, 0))(params, chunk_batch)
+        return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), each_example)
+
+    return _mean(mean_squares, examples, chunk)
 
 
 def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
@@ -170,9 +223,36 @@ def _pruned(params: Any, mask: masks.Mask) -> Any:
     )
 
 
-def _product(grad: jax.Array, weight: jax.Array) -> jax.Array:
+def product(grad: jax.Array, weight: jax.Array) -> jax.Array:
     """Return the first-order change by a step along a weight, real if the weight is not."""
     return jnp.real(trees.at_least_float32(grad) * trees.at_least_float32(weight))
+
+
+def _loss_of(
+    apply_fn: Callable[..., jax.Array],
+    mask: masks.Mask,
+    batch: Batch | None,
+    loss: Loss | None,
+    chunk: int | None,
+    temperature: float = 1.0,
+) -> tuple[Callable[[Any, Any], jax.Array], Batch | None]:
+    """Return (params, batch) -> mean loss of the masked network, and the batch, checked."""
+    if batch is not None:
+        batch = _checked(batch, classes=loss is None)
+        return _mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], temperature)), batch
+    if loss is not None or chunk is not None:
+        raise ValueError("`loss` and `chunk` need a `batch`; a loss of the parameters has none.")
+
+    def masked_loss(params: Any, _batch: None) -> jax.Array:
+        value = apply_fn(_pruned(params, mask))
+        if jnp.shape(value) != ():
+            raise ValueError(
+                "Without a `batch` the first argument must be a function params -> loss, a scalar; "
+                f"it returned shape {jnp.shape(value)}."
+            )
+        return value
+
+    return masked_loss, None
 
 
 def _mean_loss(
@@ -221,11 +301,11 @@ def _checked(batch: Batch, *, classes: bool) -> Batch:
     return inputs, labels
 
 
-def _mean(function: Callable[[Batch], Any], batch: Batch, chunk: int | None) -> Any:
+def _mean(function: Callable[[Any], Any], batch: Batch | None, chunk: int | None) -> Any:
     """Return the mean over chunks of a batch of what a function returns, chunk after chunk."""
-    count = len(batch[1])
-    if chunk is None or chunk == count:
+    if batch is None or chunk in (None, len(batch[1])):
         return function(batch)
+    count = len(batch[1])
     if chunk < 1 or count % chunk:
         raise ValueError(f"`chunk` must divide the {count} examples of the batch; got {chunk}.")
     chunks = jax.tree.map(lambda a: a.reshape(count // chunk, chunk, *a.shape[1:]), batch)

@@ -231,7 +231,7 @@ def _selected(
     shapes = [np.shape(value) for value in values]
 
     def images(value: jax.Array, active: jax.Array) -> jax.Array:
-        return _image(value.astype(dtype), active.astype(jnp.bool_))
+        return image(value.astype(dtype), active.astype(jnp.bool_))
 
     def counted(place: int, conditions: Conditions) -> jax.Array:
         return count_in(values[place], among[place], images, conditions)
@@ -247,7 +247,7 @@ def _selected(
     return [is_selected(place) for place in range(len(values))]
 
 
-def _image(values: jax.Array, active: jax.Array) -> jax.Array:
+def image(values: jax.Array, active: jax.Array) -> jax.Array:
     """Return unsigned integers that order as `values` do: NaN is 1, what is not live 0."""
     bits = jnp.finfo(values.dtype).bits
     unsigned = jnp.dtype(f"uint{bits}").type

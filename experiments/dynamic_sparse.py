@@ -1,0 +1,191 @@
+"""SET and RigL beside tickets and static masks of the same density: Evci et al. 2020, LeNet, MNIST.
+
+Claim: a network trained sparse throughout is better if its mask moves while it trains than if it
+does not; where gradients say what to grow (RigL) it is better than at random (SET).
+
+    python experiments/dynamic_sparse.py --scale smoke --data-dir DIR   # a minute
+    python experiments/dynamic_sparse.py --scale cpu --data-dir DIR     # five minutes, two cores
+
+IMP, SynFlow and random pruning are those of `composite_pruning.py`; a run in --out goes on where it
+was stopped. SET, RigL and a static mask of the same layer densities (Erdos-Renyi) have the same
+initial weights and batches; `prune.sparsify` makes the library's optimizer one of SET or RigL.
+Masks change every 100 steps of the first three quarters of the training, by 30 % of the weights at
+first. "RigL 5x" trains five times as long.
+
+Expected (Evci et al., Figure 2 and appendix B): static < SET < RigL at equal cost; on LeNet RigL
+has a test error of 1.4 to 1.6 % with a thirtieth of the weights, after 100 and more epochs.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+from typing import Any, Literal
+
+import jax
+import optax
+import pandas as pd
+from composite_pruning import lenet
+
+from jaxlth import cli, keys, masks, prune, store
+from jaxlth.studies import method_summary
+from jaxlth.studies.config import run_label
+from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
+
+Growth = Literal["random", "gradient"] | None
+DENSITIES = (0.1, 0.02)
+DYNAMIC: dict[str, tuple[Growth, float]] = {  # what grows, and the length of the training
+    "static": (None, 1.0),
+    "SET": ("random", 1.0),
+    "RigL": ("gradient", 1.0),
+    "RigL 5x": ("gradient", 5.0),
+}
+STUDY = {  # what the library's study calls the others
+    "dense": "dense",
+    "IMP": "magnitude-iterative-once",
+    "SynFlow": "synflow-before-rounds",
+    "random": "random-before-once",
+}
+EVERY, FRACTION, LAST = 100, 0.3, 0.75  # Evci et al., section 4
+
+
+def main(
+    scale: Literal["smoke", "cpu"] = "smoke",
+    replicates: int | None = None,
+    data_dir: str | None = None,
+    out: str = "runs",
+    results: pathlib.Path = pathlib.Path("experiments/results/dynamic_sparse"),
+) -> int:
+    """Run the study and write its tables.
+
+    Args:
+      scale: how much of the study: smoke or cpu.
+      replicates: repetitions; those of the scale by default.
+      data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
+      out: folder of the runs of the library's study, or gs://BUCKET/FOLDER.
+      results: folder for the tables.
+    """
+    shared = dataclasses.replace(lenet(scale, data_dir=data_dir), densities=DENSITIES)
+    count = replicates or (shared.replicates if scale == "smoke" else 5)
+    shared = dataclasses.replace(shared, replicates=count)
+    rows = of_the_study(shared, out) + of_dynamic_masks(load_experiment(shared))
+    folder = results / scale
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(rows)
+    frame.to_csv(folder / "networks.csv", index=False)
+    summary = compared(frame)
+    summary.to_csv(folder / "methods.csv", index=False)
+    print(summary.to_string(index=False, na_rep=""))
+    print(f"tables: {folder}")
+    return 0
+
+
+def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
+    """Return rows of IMP, SynFlow and random pruning, which are trained if they are not there."""
+    for score, schedule in (
+        ("magnitude", "iterative-once"),
+        ("synflow", "before-rounds"),
+        ("random", "before-once"),
+    ):
+        config = dataclasses.replace(shared, scores=(score,), schedules=(schedule,))
+        cli.run_study("prune-early", config, out=out)
+    run = store.folder(out, shared, job="prune-early", label=run_label(shared))
+    table = method_summary.tickets(store.table([run]))
+    names = {control: method for method, control in STUDY.items()}
+    table = table[table["control"].isin(names) & table["density"].isin((1.0, *DENSITIES))]
+    return [
+        row_of(names[row.control], row.density, row.replicate, row.test_accuracy)
+        for row in table.itertuples()
+    ]
+
+
+def of_dynamic_masks(experiment: LoadedExperiment) -> list[dict[str, Any]]:
+    """Return rows of SET, RigL and a static mask, trained now."""
+    rows = []
+    for density in DENSITIES:
+        for method, (growth, dilation) in DYNAMIC.items():
+            for replicate in range(experiment.prunable.config.replicates):
+                accuracy = trained(experiment, density, growth, dilation, replicate)
+                rows.append(row_of(method, density, replicate, accuracy))
+                print(f"{method}, {density:g}, {replicate}: {100 * accuracy:.2f} %", flush=True)
+    return rows
+
+
+def trained(
+    experiment: LoadedExperiment, density: float, growth: Growth, dilation: float, replicate: int
+) -> float:
+    """Return the test accuracy of a network trained sparse from its initial weights on."""
+    prunable, steps = experiment.prunable, experiment.plan(dilation).steps
+    stream = functools.partial(keys.stream, prunable.config.seed, replicate)
+    network = prunable.draw(stream("initialization"))
+    sparsify = functools.partial(
+        prune.sparsify,
+        schedule=prune.Schedule(
+            density=density, kind="constant", every=EVERY, end=int(LAST * steps), fraction=FRACTION
+        ),
+        scope="erdos-renyi-kernel",
+        key=stream("dynamic mask"),
+    )
+    first = prune.current_mask(sparsify(optax.sgd(0.0), growth="random").init(network.params))
+    change = functools.partial(sparsify, growth=growth) if growth else lambda optimizer: optimizer
+    training = experiment.compile_training(dilation=dilation, change=change)
+    trainer, dataset = training.trainer, experiment.device_data.dataset
+    state = trainer.start(network, first)
+    mask = prunable.dense if growth else first  # what moves is in the optimizer's state
+    state = jax.jit(trainer.advance)(state, mask, dataset, stream("order"), 0, steps)
+    moved = prune.current_mask(state.opt) if growth else first
+    assert int(masks.kept(moved)) == int(masks.kept(first))
+    evaluate = jax.jit(trainer.evaluate)
+    test = evaluate(state.network, moved, dataset.test, dataset.mean, dataset.std)
+    return float(test.accuracy)
+
+
+def row_of(method: str, density: float, replicate: int, accuracy: float) -> dict[str, Any]:
+    """Return a row of the table of networks."""
+    return {
+        "method": method,
+        "density": density,
+        "replicate": replicate,
+        "accuracy": round(accuracy, 4),
+        "flops": round(flops(method, density), 4),
+    }
+
+
+def flops(method: str, density: float) -> float:
+    """Return the operations of a method's trainings, as a share of those of the dense one.
+
+    A perceptron multiplies by every kept weight three times a step: forward, and backward to
+    activations and to weights. RigL needs the gradient of all weights at each change of the mask
+    (Evci et al., appendix H). IMP trains at each of its densities, dense first. Scoring, as that of
+    SynFlow, counts for nothing.
+    """
+    if method == "IMP":
+        levels = [1.0]
+        while levels[-1] / 2 > density:
+            levels.append(levels[-1] / 2)
+        return sum(levels) + density
+    if method.startswith("RigL"):
+        change = (2 * density + 1) / 3
+        a_step = LAST * (density * EVERY + change) / (EVERY + 1) + (1 - LAST) * density
+        return DYNAMIC[method][1] * a_step
+    return density
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies by method and density, and p of Welch's test against SET, RigL and IMP."""
+    groups = {key: group["accuracy"] for key, group in frame.groupby(["density", "method"])}
+    rows = []
+    for (density, method), values in groups.items():
+        row = {"density": density, "method": method, "mean": values.mean(), "min": values.min()}
+        row |= {"max": values.max(), "n": len(values), "flops": flops(method, density)}
+        for other in ("SET", "RigL", "IMP") if density < 1 else ():
+            p = method_summary.welch(values, groups[density, other])
+            row[f"p_{other}"] = p if other != method else float("nan")
+        rows.append(row)
+    table = pd.DataFrame(rows).sort_values(["density", "mean"], ascending=False)
+    return table.round(5)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.unhindered(cli.guarded(lambda: cli.call(main))))

@@ -1,0 +1,96 @@
+"""Optimizers of optax under a mask: pruned weights do not move, whatever the optimizer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlth import masks
+
+
+def masked(
+    optimizer: optax.GradientTransformation, mask: masks.Mask
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer whose updates of pruned weights are exactly zero.
+
+    The optimizer sees the network as masked: gradients and weights are 0 where the mask is False.
+    That alone stops most; Muon, yogi, and whatever adds noise or has momentum from before the
+    pruning move weights without a gradient, so the updates are masked too. A weight that is 0 when
+    training starts, as `masks.apply` makes it, therefore stays 0. `optax.masked` does something
+    else: it leaves whole tensors out.
+
+    Args:
+      optimizer: Any transformation of optax whose updates are like the parameters.
+      mask: A mask for the parameters; it may be traced.
+
+    Returns:
+      A transformation with the state of `optimizer`, which takes the extra arguments it takes.
+
+    Raises:
+      ValueError: when called: the mask does not fit; the message names the first leaf.
+
+    Example:
+      >>> params, mask = {"w": jnp.array([[0.0, 2.0]])}, {"w": jnp.array([[False, True]])}
+      >>> optimizer = masked(optax.yogi(0.5), mask)
+      >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+      >>> updates["w"].round(3).tolist()
+      [[0.0, -0.5]]
+    """
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: masks.Params) -> Any:
+        return inner.init(masks.apply(params, mask))
+
+    def update(grads: Any, state: Any, params: masks.Params | None = None, **extra: Any) -> Any:
+        weights = None if params is None else masks.apply(params, mask)
+        updates, state = inner.update(masks.apply(grads, mask), state, weights, **extra)
+        return masks.apply(updates, mask), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def to_zero(updates: Any, params: masks.Params, keep: masks.Mask) -> Any:
+    """Return updates that take every weight that is not kept to exactly 0.
+
+    Adding minus a weight to itself gives 0 without rounding, if the update has its type or a wider.
+    """
+
+    def leaf_updates(update: jax.Array, weight: jax.Array, keep: jax.Array | None) -> jax.Array:
+        if keep is None:
+            return update
+        with jax.numpy_dtype_promotion("standard"):
+            dtype = jnp.result_type(update, weight)
+        return jnp.where(keep, update.astype(dtype), -weight.astype(dtype))
+
+    return jax.tree.map(leaf_updates, updates, params, keep)
+
+
+def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> Any:
+    """Return an optimizer's state with that of a fresh one for every weight that is not kept.
+
+    An array of the state belongs to a parameter if its path ends like the parameter's and it has
+    its shape: a momentum does; the rows and columns of Adafactor belong to no single weight.
+
+    Args:
+      state: State of an optimizer.
+      fresh: The state that its `init` returns.
+      params: The parameters.
+      keep: Which weights keep their state.
+    """
+    masks_by_path = {
+        path: leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(keep, is_leaf=lambda x: x is None)
+        if leaf is not None
+    }
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    longest_first = sorted(paths, key=len, reverse=True)
+
+    def leaf_state(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
+        owners = (p for p in longest_first if path[len(path) - len(p) :] == p)
+        leaf = next((masks_by_path.get(owner) for owner in owners), None)
+        if leaf is None or jnp.shape(leaf) != jnp.shape(old):
+            return old
+        return jnp.where(leaf, old, new)
+
+    return jax.tree_util.tree_map_with_path(leaf_state, state, fresh)

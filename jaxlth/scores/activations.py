@@ -1,0 +1,191 @@
+"""Wanda: magnitude times the norm of the activations that a weight multiplies.
+
+The network is not changed and may be anybody's: its function is traced to JAX's own operations,
+and products of weights with activations are recognised among them, whatever layers they come from.
+In a product that is linear in the weights, replace the activations by their squares and sum all
+results: the gradient with respect to a weight is the sum of the squares of what it multiplies.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from jaxlth import masks, trees
+from jaxlth.scores.gradients import ApplyFn
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
+CALLS += ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")  # with a program inside
+
+
+class _Value(NamedTuple):
+    """A number of the program, and what it depends on."""
+
+    array: Any
+    leaves: frozenset[int]  # parameters that it is computed from, by position
+    is_activation: bool  # whether it is computed from inputs
+
+
+def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
+    """Return |w| * ||x||, x the activations that the weight is multiplied by.
+
+    The norm is over all examples, and over the tokens or pixels at which the weight is used. It is
+    of the network as masked. Weights that are pruned, or never pruned, get 0. Wanda prunes by them
+    within each unit: `prune.per_unit_topk`. Works under jit and vmap.
+
+    Args:
+      apply_fn: (params, inputs) -> outputs of any kind: of a linen module `lambda p, x:
+        module.apply({"params": p}, x)`, of an nnx one `lambda p, x: nnx.merge(graphdef, p)(x)`.
+      params: its parameters.
+      mask: what is kept so far.
+      inputs: of some examples, as `apply_fn` takes them.
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      ValueError: a prunable tensor multiplies no activations: only products of matrices and
+        convolutions count, not those within `lax.while_loop`, `lax.cond` or kernels of Pallas. Or
+        the trees do not fit.
+
+    Example:
+      >>> params = {"w": jnp.array([[1.0, -1.0], [2.0, 3.0]])}
+      >>> inputs = jnp.array([[3.0, 0.0], [4.0, 1.0]])
+      >>> wanda(lambda p, x: x @ p["w"], params, masks.dense(params), inputs)["w"].tolist()
+      [[5.0, 5.0], [2.0, 3.0]]
+
+    References:
+      Sun et al. 2023, A Simple and Effective Pruning Approach for Large Language Models, equation
+      1.
+    """
+    masked = masks.apply(params, mask)
+    squares, used = _squared_norms(apply_fn, masked, inputs)
+    for place, name in enumerate(trees.names(params)):
+        if name in trees.named(mask) and place not in used:
+            raise ValueError(
+                f"Leaf {name!r} multiplies no activations in a product of matrices or a "
+                "convolution; leave it out with `masks.without`."
+            )
+
+    def score(weight: jax.Array, square: jax.Array, keep: jax.Array | None) -> jax.Array:
+        values = jnp.abs(trees.at_least_float32(weight)) * jnp.sqrt(square)
+        return jnp.zeros_like(values) if keep is None else jnp.where(keep, values, 0)
+
+    return jax.tree.map(score, masked, squares, mask)
+
+
+def _squared_norms(apply_fn: ApplyFn, params: Any, inputs: Any) -> tuple[Any, set[int]]:
+    """Return the sums of squares of what each weight multiplies, and which leaves multiply any."""
+    program = jax.make_jaxpr(apply_fn)(params, inputs)
+    leaves, structure = jax.tree.flatten(params)
+    constants = [_Value(array, frozenset(), False) for array in program.consts]
+    given = [_Value(array, frozenset(), True) for array in jax.tree.leaves(inputs)]
+    used: set[int] = set()
+
+    def total(leaves: Sequence[jax.Array]) -> jax.Array:
+        weights = [_Value(leaf, frozenset([at]), False) for at, leaf in enumerate(leaves)]
+        return _run(program.jaxpr, [*constants, *weights, *given], used)[1]
+
+    return jax.tree.unflatten(structure, jax.grad(total)(leaves)), used
+
+
+def _run(jaxpr: Any, values: list[_Value], used: set[int]) -> tuple[list[_Value], jax.Array]:
+    """Return the results of a program, and the sum of its products with squared activations."""
+    numbers = dict(zip([*jaxpr.constvars, *jaxpr.invars], values, strict=True))
+    total = jnp.zeros((), jnp.float32)
+
+    def read(var: Any) -> _Value:
+        return (
+            _Value(var.val, frozenset(), False) if isinstance(var, core.Literal) else numbers[var]
+        )
+
+    for eqn in jaxpr.eqns:
+        operands = [read(var) for var in eqn.invars]
+        total += _of_product(eqn, operands, used)
+        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        if eqn.primitive.name == "scan":
+            results, more = _scan(eqn.params, operands, used)
+            total += more
+        elif eqn.primitive.name in CALLS and inner is not None:
+            closed = isinstance(inner, core.ClosedJaxpr)
+            constants = [_Value(c, frozenset(), False) for c in inner.consts] if closed else []
+            body = inner.jaxpr if closed else inner
+            results, more = _run(body, [*constants, *operands], used)
+            total += more
+        else:
+            results = _bind(eqn, operands)
+        numbers.update(zip(eqn.outvars, results, strict=True))
+    return [read(var) for var in jaxpr.outvars], total
+
+
+def _bind(eqn: Any, operands: list[_Value]) -> list[_Value]:
+    """Return the results of one operation; activations let no gradient through."""
+    leaves, is_activation = _depends(operands)
+    arrays = [value.array for value in operands]
+    if is_activation:
+        arrays = [jax.lax.stop_gradient(array) for array in arrays]
+    options = eqn.primitive.get_bind_params(eqn.params)
+    functions, options = options if isinstance(options, tuple) else ((), options)  # older JAX
+    results = eqn.primitive.bind(*functions, *arrays, **options)
+    results = results if eqn.primitive.multiple_results else [results]
+    return [_Value(array, leaves, is_activation) for array in results]
+
+
+def _depends(values: Sequence[_Value]) -> tuple[frozenset[int], bool]:
+    leaves = frozenset().union(*(value.leaves for value in values))
+    return leaves, any(value.is_activation for value in values)
+
+
+def _of_product(eqn: Any, operands: list[_Value], used: set[int]) -> jax.Array | float:
+    """Return the sum of a product of weights with the squares of activations; 0 of all else."""
+    if eqn.primitive.name not in PRODUCTS:
+        return 0.0
+    is_weight = [bool(value.leaves) and not value.is_activation for value in operands]
+    if sum(is_weight) != 1 or not any(value.is_activation for value in operands):
+        return 0.0
+    used |= operands[is_weight.index(True)].leaves
+    factors = [
+        trees.at_least_float32(value.array)
+        if weight
+        else jax.lax.stop_gradient(jnp.abs(trees.at_least_float32(value.array)) ** 2)
+        for value, weight in zip(operands, is_weight, strict=True)
+    ]
+    options = eqn.params | {"preferred_element_type": None}
+    return jnp.sum(jnp.real(eqn.primitive.bind(*factors, **options)))
+
+
+def _scan(
+    options: dict[str, Any], operands: list[_Value], used: set[int]
+) -> tuple[list[_Value], jax.Array]:
+    """Return the results of a loop over a leading axis, and the sum of its products."""
+    jaxpr, constants = options["jaxpr"].jaxpr, options["jaxpr"].consts
+    first, last = options["num_consts"], options["num_consts"] + options["num_carry"]
+    # What a step leaves may depend on more than what the first one is given.
+    carried = _depends(operands)
+    states = [_Value(value.array, *carried) for value in operands[first:last]]
+    fixed = [*(_Value(c, frozenset(), False) for c in constants), *operands[:first]]
+    rows = operands[last:]
+
+    def body(carry: Any, row_arrays: Any) -> Any:
+        total, arrays = carry
+        values = [
+            *fixed,
+            *(value._replace(array=array) for value, array in zip(states, arrays, strict=True)),
+            *(value._replace(array=array) for value, array in zip(rows, row_arrays, strict=True)),
+        ]
+        results, more = _run(jaxpr, values, used)
+        arrays = [value.array for value in results]
+        return (total + more, arrays[: len(states)]), arrays[len(states) :]
+
+    start = jnp.zeros((), jnp.float32), [value.array for value in states]
+    (total, ends), stacked = jax.lax.scan(
+        body,
+        start,
+        [value.array for value in rows],
+        length=options["length"],
+        reverse=options["reverse"],
+    )
+    return [_Value(array, *carried) for array in [*ends, *stacked]], total

@@ -1,0 +1,39 @@
+"""Exact selection of the largest numbers of every row of an array, without sorting; see `topk`."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxlth.trees import topk
+
+
+def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array:
+    """Return the mask of the `keep` largest values of each row, the last axis.
+
+    Values are compared, and ties resolved, as in `topk.largest`.
+
+    Args:
+      values: (..., width) floats.
+      among: (..., width) bool; only where it is True can a value be selected.
+      keep: How many to select of each row; all of `among` where those are fewer.
+
+    Example:
+      >>> largest_in_rows(jnp.array([[1.0, 3.0, 3.0]]), jnp.ones((1, 3), bool), 1).tolist()
+      [[False, True, False]]
+    """
+    images = topk.image(values.astype(topk.widest([values])), among)
+    places = jnp.minimum(keep, _count(images > 0))
+    bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
+
+    def fix_bit(step: jax.Array, number: jax.Array) -> jax.Array:
+        bit = jnp.left_shift(jnp.ones_like(number), jnp.asarray(bits - 1 - step, number.dtype))
+        return jnp.where(_count(images >= (number | bit)) >= places, number | bit, number)
+
+    # The largest number that as many images reach, in each row.
+    least = jax.lax.fori_loop(0, bits, fix_bit, jnp.zeros(places.shape, unsigned))
+    above, ties = images > least, (images == least) & (images > 0)
+    before = jnp.cumsum(ties, axis=-1, dtype=jnp.int32)
+    return above | (ties & (before <= places - _count(above)))
+
+
+def _count(condition: jax.Array) -> jax.Array:
+    return jnp.sum(condition, axis=-1, keepdims=True, dtype=jnp.int32)

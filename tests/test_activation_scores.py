@@ -1,0 +1,207 @@
+"""Wanda and Fisher: activations are seen in anybody's network, and gradients example by example."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+from jaxlth import masks, prune, scores, trees
+
+GENERATOR = np.random.default_rng(0)
+INPUTS = GENERATOR.normal(size=(7, 6)).astype(np.float32)
+FIRST, LAST = (GENERATOR.normal(size=size).astype(np.float32) for size in ((6, 5), (5, 3)))
+
+
+class Linen(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(5)(x))
+        return nn.Dense(3)(x)
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.last = nnx.Linear(6, 5, rngs=rngs), nnx.Linear(5, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(nnx.relu(self.first(x)))
+
+
+def linen():
+    params = {
+        "Dense_0": {"kernel": FIRST, "bias": np.zeros(5, "f")},
+        "Dense_1": {"kernel": LAST, "bias": np.zeros(3, "f")},
+    }
+    return (
+        lambda p, x: Linen().apply({"params": p}, x),
+        params,
+        ("Dense_0/kernel", "Dense_1/kernel"),
+    )
+
+
+def of_nnx():
+    graphdef, params = nnx.split(Nnx(nnx.Rngs(0)), nnx.Param)
+    params["first"]["kernel"].set_value(jnp.asarray(FIRST))
+    params["last"]["kernel"].set_value(jnp.asarray(LAST))
+    names = tuple(name for name in trees.names(params) if "kernel" in name)
+    return lambda p, x: nnx.merge(graphdef, p)(x), params, names
+
+
+def equinox():
+    module = eqx.nn.MLP(6, 3, width_size=5, depth=1, use_bias=False, key=jax.random.key(0))
+    where = lambda m: [layer.weight for layer in m.layers]  # noqa: E731
+    module = eqx.tree_at(where, module, [jnp.asarray(FIRST.T), jnp.asarray(LAST.T)])
+    params, static = eqx.partition(module, eqx.is_array)
+    names = ("layers/0/weight", "layers/1/weight")
+    return lambda p, x: jax.vmap(eqx.combine(p, static))(x), params, names
+
+
+def plain():
+    def apply_fn(params, x):
+        hidden = jax.checkpoint(lambda x: jax.nn.relu(jnp.einsum("bi,io->bo", x, params[0])))(x)
+        return jax.jit(lambda x: x @ params[1].T)(hidden)
+
+    return apply_fn, [FIRST, LAST.T], ("0", "1")
+
+
+@pytest.mark.parametrize("make", [linen, of_nnx, equinox, plain])
+def test_wanda_is_the_magnitude_times_the_norm_of_the_inputs_in_any_library(make):
+    apply_fn, params, names = make()
+    mask = masks.dense(params)
+    mask = prune.global_topk(scores.magnitude(params), mask, keep=30)  # of 45
+    before = jax.tree.leaves(params)
+    values = trees.named(scores.wanda(apply_fn, params, mask, INPUTS))
+    weights = [np.abs(np.asarray(leaf)) for leaf in (FIRST, LAST)]
+    kept = [np.asarray(trees.named(mask)[name]) for name in names]
+    kept = [k if k.shape == w.shape else k.T for k, w in zip(kept, weights, strict=True)]
+    hidden = np.maximum(INPUTS @ np.where(kept[0], FIRST, 0), 0)
+    for name, weight, keep, inputs in zip(names, weights, kept, (INPUTS, hidden), strict=True):
+        expected = np.where(keep, weight, 0) * np.linalg.norm(inputs, axis=0)[:, None]
+        result = np.asarray(values[name])
+        result = result if result.shape == expected.shape else result.T
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
+    assert all(a is b for a, b in zip(before, jax.tree.leaves(params), strict=True))
+    assert all(not np.any(leaf) for name, leaf in values.items() if name not in names)
+
+
+def test_wanda_sees_what_a_convolution_multiplies():
+    kernel = GENERATOR.normal(size=(2, 2, 1, 3)).astype(np.float32)
+    images = GENERATOR.normal(size=(2, 4, 4, 1)).astype(np.float32)
+
+    def apply_fn(params, x):
+        dims = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, params["kernel"], (2, 2), "VALID", dimension_numbers=dims
+        )
+
+    params = {"kernel": kernel}
+    values = scores.wanda(apply_fn, params, masks.dense(params), images)["kernel"]
+    squares = (images**2).reshape(2, 2, 2, 2, 2).sum(axis=(0, 1, 3))  # by row and column in a patch
+    expected = np.abs(kernel) * np.sqrt(squares)[:, :, None, None]
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_wanda_sees_the_steps_of_a_scan_and_weights_shared_by_several_products():
+    w = GENERATOR.normal(size=(3, 3)).astype(np.float32)
+    steps = GENERATOR.normal(size=(4, 2, 3)).astype(np.float32)
+
+    def apply_fn(params, xs):
+        return jax.lax.scan(lambda h, x: (jnp.tanh((h + x) @ params["w"]),) * 2, xs[0] * 0, xs)[1]
+
+    values = scores.wanda(apply_fn, {"w": w}, masks.dense({"w": w}), steps)["w"]
+    state, squares = np.zeros((2, 3)), np.zeros(3)
+    for x in steps:
+        squares += ((state + x) ** 2).sum(axis=0)
+        state = np.tanh((state + x) @ w)
+    np.testing.assert_allclose(values, np.abs(w) * np.sqrt(squares)[:, None], rtol=1e-4)
+
+
+def test_wanda_under_jit_is_the_same():
+    apply_fn, params, _ = plain()
+    mask = masks.dense(params)
+    jitted = jax.jit(lambda p, x: scores.wanda(apply_fn, p, mask, x))(params, INPUTS)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+        jitted,
+        scores.wanda(apply_fn, params, mask, INPUTS),
+    )
+
+
+def test_a_kernel_that_multiplies_no_activation_is_refused():
+    params = {"w": FIRST}
+    with pytest.raises(ValueError, match="'w' multiplies no activations"):
+        scores.wanda(lambda p, x: x[:, :5] * p["w"][0], params, masks.dense(params), INPUTS)
+
+
+# ------------------------------------------------------------------------- Fisher, own losses
+
+
+def own_loss(params, inputs, targets):
+    return jnp.sum((inputs @ params["w"] - targets) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_fisher_is_half_the_mean_square_of_weight_times_gradient_by_example(chunk):
+    params, targets = {"w": LAST}, GENERATOR.normal(size=(6, 3)).astype(np.float32)
+    inputs, mask = INPUTS[:6, :5], {"w": np.abs(LAST) > 0.5}
+    values = scores.fisher(
+        lambda p, x: x @ p["w"],
+        params,
+        mask,
+        (inputs, targets),
+        chunk=chunk,
+        loss=lambda outputs, labels: jnp.sum((outputs - labels) ** 2, axis=-1),
+    )["w"]
+    weights = np.where(mask["w"], LAST, 0)
+    grads = 2 * np.einsum("bi,bo->bio", inputs, inputs @ weights - targets)
+    expected = np.mean((weights * grads) ** 2, axis=0) / 2
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("score", [scores.snip, scores.grasp])
+def test_a_loss_of_the_parameters_stands_for_network_and_batch(score):
+    params, targets = {"w": LAST}, GENERATOR.normal(size=(7, 3)).astype(np.float32)
+    mask, inputs = {"w": np.abs(LAST) > 0.5}, INPUTS[:, :5]
+    alone = score(lambda p: jnp.mean(own_loss(p, inputs, targets)), params, mask)
+    of_batch = score(
+        lambda p, x: x @ p["w"],
+        params,
+        mask,
+        (inputs, targets),
+        loss=lambda outputs, labels: jnp.sum((outputs - labels) ** 2, axis=-1),
+    )
+    np.testing.assert_allclose(alone["w"], of_batch["w"], rtol=1e-5)
+    assert np.any(np.asarray(alone["w"]))
+    with pytest.raises(ValueError, match=r"params -> loss, a scalar; it returned shape \(7,\)"):
+        score(lambda p: own_loss(p, inputs, targets), params, mask)
+    with pytest.raises(ValueError, match="`loss` and `chunk` need a `batch`"):
+        score(lambda p: jnp.mean(own_loss(p, inputs, targets)), params, mask, chunk=2)
+
+
+def test_snip_takes_a_label_for_each_token_and_soft_labels():
+    tokens = GENERATOR.integers(0, 3, (4, 6))
+    soft = np.eye(3, dtype=np.float32)[tokens]
+    inputs, params = GENERATOR.normal(size=(4, 6, 5)).astype(np.float32), {"w": LAST}
+
+    def of_tokens(logits, labels):
+        logs = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1)
+        return -jnp.mean(logs[..., 0], axis=1)
+
+    def of_shares(logits, labels):
+        return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * labels, -1), axis=1)
+
+    one, other = (
+        scores.snip(lambda p, x: x @ p["w"], params, masks.dense(params), (inputs, y), loss=loss)
+        for y, loss in ((tokens, of_tokens), (soft, of_shares))
+    )
+    np.testing.assert_allclose(one["w"], other["w"], rtol=1e-5)
+
+
+def test_taylor_is_the_magnitude_of_movement_and_of_snip():
+    params, grads = {"w": FIRST}, {"w": np.cos(FIRST)}
+    moved = scores.movement(params, grads, scores.movement(params, grads))
+    np.testing.assert_allclose(moved["w"], -2 * FIRST * np.cos(FIRST), rtol=1e-6)
+    np.testing.assert_allclose(scores.taylor(params, grads)["w"], np.abs(moved["w"]) / 2, rtol=1e-6)

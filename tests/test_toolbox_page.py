@@ -1,0 +1,33 @@
+"""The page on pruning in any training loop: every block of it runs, in order."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlth import masks
+
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "toolbox.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+SIZES = {"conv": 72, "dense": 128 * 32, "last": 320}
+
+
+@pytest.mark.slow
+def test_every_way_to_prune_works_in_the_same_loop_on_three_libraries(capsys):
+    names = {}
+    for code in BLOCKS:
+        exec(compile(code, str(PAGE), "exec"), names)
+    for table, axis in ((names["linen"], -1), (names["nnx_table"], -1), (names["equinox"], 0)):
+        assert all(accuracy > 0.8 for _, accuracy in table.values())
+        kept = {name: int(masks.kept(mask)) for name, (mask, _) in table.items()}
+        units = [
+            np.moveaxis(np.asarray(leaf), axis, 0).reshape(leaf.shape[axis], -1).any(axis=1)
+            for leaf in jax.tree.leaves(table["channels"][0])
+        ]
+        assert sum(map(np.sum, units)) == (8 + 32) // 2
+        assert kept["2:4"] == SIZES["conv"] + (SIZES["dense"] + SIZES["last"]) // 2
+        assert {kept[name] for name in ("magnitude", "gradual", "RigL")} == {
+            round(sum(SIZES.values()) / 4)
+        }
