@@ -221,7 +221,7 @@ class Export:
     """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
     density: float | None = None
     """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or
-    `train-supermasks`."""
+    `train-supermasks`; not needed where masks were trained without a density."""
     method: str | None = None
     """Score, schedule and control, such as snip-before-rounds or snip-before-rounds-shuffled, of a
     run of `jaxlth prune-early`; such as edge-popup, of `train-supermasks`; `jaxlth results` lists

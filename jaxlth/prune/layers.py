@@ -110,14 +110,27 @@ def smart_ratio(
     part = check_share("linear", linear)
     counts = {name: round(part * sizes[name]) for name in sizes if name not in weights}
     in_matrices = sum(counts.values())
-    largest = in_matrices + sum(sizes[name] for name in weights)
-    if not in_matrices < keep <= largest:
+    least, most = smart_ratio_range(mask, linear=linear)
+    if not least <= keep <= most:
         raise ValueError(
-            f"`keep` must lie in {in_matrices + 1}..{largest}: matrices keep {in_matrices}; "
-            f"got {keep}."
+            f"`keep` must lie in {least}..{most}: matrices keep {in_matrices}; got {keep}."
         )
     counts |= _shared_out({name: sizes[name] for name in weights}, weights, keep - in_matrices)
     return {name: counts[name] for name in shapes}
+
+
+def smart_ratio_range(mask: masks.Mask, *, linear: float = 0.3) -> tuple[int, int]:
+    """Return the least and the most weights that Smart-Ratio can keep of a network.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> mask = {"conv": jnp.ones((3, 3, 1, 2), bool), "dense": jnp.ones((5, 2), bool)}
+      >>> smart_ratio_range(mask)
+      (4, 21)
+    """
+    sizes = [leaf.shape for leaf in trees.named(mask).values()]
+    in_matrices = sum(round(linear * math.prod(shape)) for shape in sizes if len(shape) <= 2)
+    return in_matrices + 1, in_matrices + sum(math.prod(s) for s in sizes if len(s) > 2)
 
 
 def _shared_out(

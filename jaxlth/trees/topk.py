@@ -383,7 +383,21 @@ def _counted(
 ) -> jax.Array:
     """Return how many elements of an array fulfil each condition, (conditions,) uint32."""
     held = conditions(images(values, among), _positions(np.shape(values)))
-    return jnp.stack([jnp.sum(array, dtype=jnp.uint32) for array in held])
+    return _summed(held, _short_axis(values))
+
+
+def _short_axis(array: jax.Array) -> int | None:
+    """Return the longest axis along which packed counts fit, and whose elements lie together.
+
+    XLA may spread arrays without telling: then counts of rows are exchanged, few along a long axis.
+    """
+    spec = jax.typeof(array).sharding.spec
+    axes = [
+        axis
+        for axis, length in enumerate(array.shape)
+        if length < 2**FIELD and not (axis < len(spec) and spec[axis])
+    ]
+    return max(axes, key=lambda axis: array.shape[axis], default=None)
 
 
 def _counted_in_blocks(
@@ -404,22 +418,31 @@ def _counted_in_blocks(
         start = jnp.minimum(first, values.size - size)  # the last block overlaps that before it
         value, active = (jax.lax.dynamic_slice(a, (start,), (size,)) for a in (values, among))
         position = start + offsets
-        held = conditions(images(value, active), position)
-        return counts + _counted_in_rows([array & (position >= first) for array in held])
+        held = [
+            array & (position >= first) for array in conditions(images(value, active), position)
+        ]
+        rows = [jnp.pad(array, (0, -size % WIDTH)).reshape(-1, WIDTH) for array in held]
+        return counts + _summed(rows, 1)
 
     number = len(conditions(*(jnp.zeros(1, jnp.uint32),) * 2))
     nothing = jnp.zeros(number, jnp.uint32)
     return jax.lax.fori_loop(0, -(-values.size // max(size, 1)), add, nothing)
 
 
-def _counted_in_rows(held: Sequence[jax.Array]) -> jax.Array:
-    """Return how many elements are True of each of up to three flat arrays, in one pass."""
+def _summed(held: Sequence[jax.Array], axis: int | None) -> jax.Array:
+    """Return how many elements are True of each of up to three arrays of one shape, in uint32.
+
+    Args:
+      held: the arrays.
+      axis: one of fewer than 2**FIELD elements, along which all are added up in one pass.
+    """
+    if axis is None or len(held) == 1:
+        return jnp.stack([jnp.sum(array, dtype=jnp.uint32) for array in held])
     shifts = FIELD * np.arange(len(held), dtype=np.uint32)
     fields = [array.astype(jnp.uint32) << s for array, s in zip(held, shifts, strict=True)]
-    packed = functools.reduce(jnp.add, fields)
-    rows = jnp.pad(packed, (0, -packed.size % WIDTH)).reshape(-1, WIDTH)
-    sums = jnp.sum(rows, 1, dtype=jnp.uint32)
-    return jnp.sum((sums[:, None] >> shifts) & np.uint32(2**FIELD - 1), 0, dtype=jnp.uint32)
+    rows = jnp.sum(functools.reduce(jnp.add, fields), axis, dtype=jnp.uint32)
+    counts = (rows[..., None] >> shifts) & np.uint32(2**FIELD - 1)
+    return jnp.sum(counts, range(rows.ndim), dtype=jnp.uint32)
 
 
 def _cumulative(counts: Sequence[jax.Array]) -> Count:
