@@ -19,7 +19,7 @@ from scipy import stats
 from jaxlth.plots import axis_scales, control_styles, theme
 from jaxlth.studies.instability import summary
 
-DENSE, TICKET = "dense", "ticket"
+DENSE, TICKET, SPARSE = "dense", "ticket", "all sparse"
 CELL = ["control", "level", "density", "step_k"]
 
 
@@ -79,7 +79,7 @@ def _p(differences: pd.Series) -> float:
 
 
 def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataFrame:
-    """Return how stability and matching go together, a row for each control.
+    """Return how stability and matching agree, a row for each control and all sparse networks.
 
     The dense networks from step 0 are left out, as the others are compared with them.
 
@@ -92,31 +92,32 @@ def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd
       threshold: as in `cells`.
       tolerance: likewise.
     """
-    table = cells(rows, threshold=threshold, tolerance=tolerance)
-    lines = []
-    for control in dict.fromkeys(rows["control"]):
-        of = table[(table["control"] == control) & ~_is_reference(table)]
-        counts = [
-            int(((of["stable"] == stable) & (of["matches"] == matches)).sum())
-            for stable in (True, False)
-            for matches in (True, False)
-        ]
-        compared = rows[(rows["control"] == control) & ~_is_reference(rows)]
-        correlations = [
-            stats.spearmanr(part["instability"], part["drop"]).statistic
-            for _, part in compared.groupby("replicate")
-        ]
-        lines.append(
-            {
-                "control": control,
-                **dict(zip(("both", "only_stable", "only_matching", "none"), counts, strict=True)),
-                "p_fisher": stats.fisher_exact(np.reshape(counts, (2, 2))).pvalue,
-                "rank_correlation": np.mean(correlations),
-                "rank_correlation_sd": np.std(correlations, ddof=1),
-                "p_rank": stats.ttest_1samp(correlations, 0).pvalue,
-            }
-        )
+    rows = rows[~_is_reference(rows)]
+    groups = {control: rows["control"] == control for control in dict.fromkeys(rows["control"])}
+    groups[SPARSE] = rows["control"] != DENSE
+    in_points = {"threshold": threshold, "tolerance": tolerance}
+    lines = [{"networks": name, **_agreement(rows[of], **in_points)} for name, of in groups.items()]
     return pd.DataFrame(lines)
+
+
+def _agreement(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> dict[str, float]:
+    table = cells(rows, threshold=threshold, tolerance=tolerance)
+    counts = [
+        int(((table["stable"] == stable) & (table["matches"] == matches)).sum())
+        for stable in (True, False)
+        for matches in (True, False)
+    ]
+    correlations = [
+        stats.spearmanr(of["instability"], of["drop"]).statistic
+        for _, of in rows.groupby("replicate")
+    ]
+    return {
+        **dict(zip(("both", "only_stable", "only_matching", "none"), counts, strict=True)),
+        "p_fisher": stats.fisher_exact(np.reshape(counts, (2, 2))).pvalue,
+        "rank_correlation": float(np.mean(correlations)),
+        "rank_correlation_sd": float(np.std(correlations, ddof=1)),
+        "p_rank": _p(pd.Series(correlations)),
+    }
 
 
 def _is_reference(rows: pd.DataFrame) -> pd.Series:
@@ -135,14 +136,14 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
     with matplotlib.rc_context(theme.RC_PARAMS):
         drawn, panels = theme.new_figure(panels=3)
         by_step = rows[(rows["level"] == studied) | (rows["control"] == DENSE)]
+        places = {step: place for place, step in enumerate(sorted(by_step["step_k"].unique()))}
         for axes, column in zip(panels[:2], ("instability", "drop"), strict=True):
             for control in dict.fromkeys(by_step["control"]):
                 of = by_step[by_step["control"] == control].groupby("step_k")[column]
                 mean, deviation = of.mean(), of.std()
-                positions = np.arange(len(mean))
-                band = (mean - deviation, mean + deviation)
-                theme.plot_mean(axes, positions, mean, band, band_alpha=0.12, **_style(control))
-            axes.set_xticks(positions, [str(step) for step in mean.index])
+                x, band = mean.index.map(places), (mean - deviation, mean + deviation)
+                theme.plot_mean(axes, x, mean, band, band_alpha=0.12, **_style(control))
+            axes.set_xticks([*places.values()], [str(step) for step in places])
             axes.set_xlabel("Twins start at step")
         for control in dict.fromkeys(rows["control"]):
             of = rows[rows["control"] == control]
@@ -160,7 +161,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         for axes in panels[:2]:
             axes.set_title(f"{100 * density:.3g} % of weights", loc="left", fontsize=9)
         panels[2].set_title("all densities, a point a replicate", loc="left", fontsize=9)
-        panels[0].legend(fontsize=7.5)
+        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return drawn
 
 

@@ -66,10 +66,11 @@ def test_a_cell_is_compared_with_the_dense_twins_of_its_initialisation(cells, ta
 
 
 def test_stable_and_matching_cells_are_counted_and_ranked_in_each_replicate(cells, table):
-    got = cells.association(cells.replicates(table), **IN_POINTS).set_index("control")
+    got = cells.association(cells.replicates(table), **IN_POINTS).set_index("networks")
     counts = ["both", "only_stable", "only_matching", "none"]
     assert got.loc["ticket", counts].tolist() == [2, 0, 0, 1]
     assert got.loc["dense", counts].tolist() == [0, 0, 1, 0]
+    assert got.loc["all sparse", counts].tolist() == [2, 0, 0, 1]
     ranks = [[9, 2, 1], [8, 0, 0], [7, 1, 0]], [[2, 0, -1], [2, 0, -2], [5, 0, -3]]
     expected = [pd.Series(a).corr(pd.Series(b), "spearman") for a, b in zip(*ranks, strict=True)]
     assert got.loc["ticket", "rank_correlation"] == pytest.approx(np.mean(expected))
