@@ -310,7 +310,9 @@ def _legend_below(figure: Figure) -> None:
         for line in axes.lines
         if not str(line.get_label()).startswith("_")
     }
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=7.5)
+    columns = 2 if len(figure.axes) == 1 else 4
+    style: dict[str, Any] = {"ncols": columns, "fontsize": 7.5}
+    figure.legend(handles.values(), handles, loc="outside lower center", **style)
 
 
 def _both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
