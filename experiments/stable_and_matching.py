@@ -42,8 +42,8 @@ def replicates(results: pd.DataFrame) -> pd.DataFrame:
     first = rows["accuracy"].where(rows["step_k"] == 0)
     first = first.groupby([rows[name] for name in ("control", "level", "replicate")])
     return rows.assign(
-        drop=rows["replicate"].map(dense) - rows["accuracy"],
-        gain=rows["accuracy"] - first.transform("max"),
+        lost=rows["replicate"].map(dense) - rows["accuracy"],
+        gained=rows["accuracy"] - first.transform("max"),
     )
 
 
@@ -56,19 +56,19 @@ def cells(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataF
       tolerance: accuracy that a matching cell may lose, in points.
     """
     table = rows.groupby(CELL, sort=False).agg(
-        replicates=("drop", "size"),
+        replicates=("lost", "size"),
         instability=("instability", "mean"),
         instability_sd=("instability", "std"),
         train_instability=("train_instability", "mean"),
         accuracy=("accuracy", "mean"),
         accuracy_sd=("accuracy", "std"),
-        drop=("drop", "mean"),
-        p=("drop", _p),
-        gain=("gain", "mean"),
-        p_gain=("gain", _p),
+        lost=("lost", "mean"),
+        p_lost=("lost", _p),
+        gained=("gained", "mean"),
+        p_gained=("gained", _p),
     )
     return table.reset_index().assign(
-        stable=lambda t: t["instability"] < threshold, matches=lambda t: t["drop"] < tolerance
+        stable=lambda t: t["instability"] < threshold, matches=lambda t: t["lost"] < tolerance
     )
 
 
@@ -108,7 +108,7 @@ def _agreement(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> dic
         for matches in (True, False)
     ]
     correlations = [
-        stats.spearmanr(of["instability"], of["drop"]).statistic
+        stats.spearmanr(of["instability"], of["lost"]).statistic
         for _, of in rows.groupby("replicate")
     ]
     return {
@@ -137,7 +137,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         drawn, panels = theme.new_figure(panels=3)
         by_step = rows[(rows["level"] == studied) | (rows["control"] == DENSE)]
         places = {step: place for place, step in enumerate(sorted(by_step["step_k"].unique()))}
-        for axes, column in zip(panels[:2], ("instability", "drop"), strict=True):
+        for axes, column in zip(panels[:2], ("instability", "lost"), strict=True):
             for control in dict.fromkeys(by_step["control"]):
                 of = by_step[by_step["control"] == control].groupby("step_k")[column]
                 mean, deviation = of.mean(), of.std()
@@ -148,7 +148,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         for control in dict.fromkeys(rows["control"]):
             of = rows[rows["control"] == control]
             style = _style(control) | {"linestyle": "", "alpha": 0.6, "markersize": 4}
-            panels[2].plot(of["instability"], of["drop"], **style)
+            panels[2].plot(of["instability"], of["lost"], **style)
         panels[2].set_xscale("symlog", linthresh=1)
         panels[2].axvline(threshold, color=theme.GRAY, linewidth=1, zorder=0)
         panels[0].axhline(threshold, color=theme.GRAY, linewidth=1, zorder=0)

@@ -56,13 +56,13 @@ def table():
 def test_a_cell_is_compared_with_the_dense_twins_of_its_initialisation(cells, table):
     got = cells.cells(cells.replicates(table), **IN_POINTS)
     got = got.set_index(["control", "step_k"])
-    assert got.loc[("ticket", 0), ["drop", "gain"]].tolist() == pytest.approx([3, 0])
+    assert got.loc[("ticket", 0), ["lost", "gained"]].tolist() == pytest.approx([3, 0])
     assert got["stable"].tolist() == [False, False, False, True, True]
     assert got["matches"].tolist() == [True, True, False, True, True]
     # t = 3 / (sqrt(3) / sqrt(3)) = 3 at two degrees of freedom; p = 1 - t / sqrt(t^2 + 2).
-    assert got.loc[("ticket", 0), "p"] == pytest.approx(1 - 3 / 11**0.5)
+    assert got.loc[("ticket", 0), "p_lost"] == pytest.approx(1 - 3 / 11**0.5)
     assert got.loc[("ticket", 0), "instability"] == pytest.approx(8)
-    assert np.isnan(got.loc[("dense", 0), "p"])
+    assert np.isnan(got.loc[("dense", 0), "p_lost"])
 
 
 def test_stable_and_matching_cells_are_counted_and_ranked_in_each_replicate(cells, table):
