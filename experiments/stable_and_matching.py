@@ -3,8 +3,8 @@
 A *cell* is a network of a density and a step that twins start from. It is stable where the mean
 instability of its pairs is below the threshold. It matches where it loses less accuracy than the
 tolerance against the dense twins from step 0 of the same initialisation, which train for all steps.
-Its p-value is that of a paired t-test over replicates; so is that of what it gains over the same
-network from step 0.
+Its p-value is that of a paired t-test over replicates; so are those of what it gains over the same
+network from step 0, and of how far it is below the ticket of its density and step.
 
 References:
   Frankle 2023, section 4.2.
@@ -41,9 +41,12 @@ def replicates(results: pd.DataFrame) -> pd.DataFrame:
     dense = rows[_is_reference(rows)].set_index("replicate")["accuracy"]
     first = rows["accuracy"].where(rows["step_k"] == 0)
     first = first.groupby([rows[name] for name in ("control", "level", "replicate")])
+    tickets = rows["accuracy"].where(rows["control"] == TICKET)
+    tickets = tickets.groupby([rows[name] for name in ("level", "step_k", "replicate")])
     return rows.assign(
         lost=rows["replicate"].map(dense) - rows["accuracy"],
         gained=rows["accuracy"] - first.transform("max"),
+        below_ticket=tickets.transform("max") - rows["accuracy"],
     )
 
 
@@ -66,6 +69,8 @@ def cells(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataF
         p_lost=("lost", _p),
         gained=("gained", "mean"),
         p_gained=("gained", _p),
+        below_ticket=("below_ticket", "mean"),
+        p_below_ticket=("below_ticket", _p),
     )
     return table.reset_index().assign(
         stable=lambda t: t["instability"] < threshold, matches=lambda t: t["lost"] < tolerance
@@ -74,8 +79,8 @@ def cells(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataF
 
 def _p(differences: pd.Series) -> float:
     """Return the p of a paired t-test; NaN where all differences are the same."""
-    same = np.ptp(differences) < 1e-9
-    return float("nan") if same else float(stats.ttest_1samp(differences, 0).pvalue)
+    differs = np.ptp(differences) > 1e-9  # not so where there is nothing to compare with
+    return float("nan") if not differs else float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataFrame:
@@ -160,7 +165,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         density = by_step.loc[by_step["control"] != DENSE, "density"].iloc[0]
         for axes in panels[:2]:
             axes.set_title(f"{100 * density:.3g} % of weights", loc="left", fontsize=9)
-        panels[2].set_title("all densities, a point a replicate", loc="left", fontsize=9)
+        panels[2].set_title("all networks, a point a replicate", loc="left", fontsize=9)
         drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return drawn
 
