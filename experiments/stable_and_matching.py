@@ -10,6 +10,8 @@ References:
   Frankle 2023, section 4.2.
 """
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -201,7 +203,7 @@ def best(rows: pd.DataFrame) -> Figure:
     return drawn
 
 
-def _style(control: str) -> dict[str, object]:
+def _style(control: str) -> dict[str, Any]:
     color, marker = (theme.BLACK, "o") if control == DENSE else control_styles.line_style(control)
     label = control if control == DENSE else control_styles.control_style(control).label
     return {"color": color, "marker": marker, "label": label}
