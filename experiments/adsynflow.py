@@ -5,20 +5,26 @@ initialisation, and end better; with plain SGD they are stable from the start.
 
     python experiments/adsynflow.py --scale smoke                          # a minute
     python experiments/adsynflow.py --scale cpu --data-dir DIR             # an hour on two cores
+    python experiments/adsynflow.py --scale cpu --network resnet-20-digits  # the same
     python experiments/adsynflow.py --scale paper --data-dir DIR           # ResNet-20
 
 At steps k of the dense training, all of them unless --search says otherwise, twins are made of the
 dense network and of what SynFlow keeps of it; the step chosen is the first at which the instability
 of the network called --judged is below --threshold. Pruned there and trained on, that network is
-AdSynFlow's; pruned at step 0 it is SynFlow's. Runs are kept in --out and go on where they were
-stopped; at scale cpu the dense twins are those of `linear_mode_connectivity.py --networks
+AdSynFlow's; pruned at step 0 it is SynFlow's. Of networks with batch norm SynFlow is as published,
+which takes magnitudes of the running means too; masks.csv says how much its masks share with those
+of other scores. Lines between twins have 20 points. Runs are kept in --out and go on where they
+were stopped; at scale cpu the dense twins are those of `linear_mode_connectivity.py --networks
 mlp-cifar`.
 
 Expected (ResNet-20 on CIFAR-10): dense 90.14 %, SynFlow about 80 %, AdSynFlow at best 85.27 %
-(momentum, at an instability of 11.3 % at epoch 30, the last step tried).
+(momentum, at an instability of 11.3 % at epoch 30, the last step tried). In his published code one
+twin draws its rate and weight decay from N(x, x/10) around the other's x; twins here differ in SGD
+noise only.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import sys
 from typing import Literal
@@ -26,24 +32,26 @@ from typing import Literal
 import pandas as pd
 import tasks
 
-from jaxlth import cli, store
+from jaxlth import cli, masks, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.plots import figures
 from jaxlth.studies.config import run_label
+from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import summary as report
-from jaxlth.studies.instability.config import InstabilityConfig
+from jaxlth.studies.instability.config import REMAINING, InstabilityConfig, NetworkSpec
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
-Input = Literal["synflow", "synflow-image", "synflow-mean"]
+POINTS = 20  # of a line between twins
 Optimizer = Literal["momentum", "sgd"]
 PER_EPOCH = 50_000 // 128
 
 
 def main(
     scale: Literal["smoke", "cpu", "paper"] = "smoke",
-    scores: tuple[str, ...] = ("synflow",),
+    network: Literal["mlp-cifar", "resnet-20-digits"] = "mlp-cifar",
+    scores: tuple[str, ...] = (),
     density: float = 0.1,
     judged: str | None = None,
     search: Literal["all", "first", "bisection"] = "all",
@@ -58,8 +66,11 @@ def main(
 
     Args:
       scale: how much of the study: smoke, cpu or paper.
+      network: mlp-cifar, or resnet-20-digits, which has batch norm; at the scale paper it is
+        ResNet-20 on CIFAR-10.
       scores: what prunes: synflow (an input of ones), synflow-image (one image), synflow-mean (the
-        mean image), or another score of `jaxlth prune-early`.
+        mean image), each with -published for magnitudes of running means too, or another score of
+        `jaxlth prune-early`; by default synflow-published, without batch norm synflow.
       density: share of the weights that are kept.
       judged: the network whose instability chooses the step, dense or a score; the first score by
         default.
@@ -71,17 +82,23 @@ def main(
       out: folder of the runs, or gs://BUCKET/FOLDER.
       results: folder for tables and figures.
     """
+    has_batch_norm = scale == "paper" or network != "mlp-cifar"
+    scores = scores or ("synflow-published" if has_batch_norm else "synflow",)
     judged = judged or scores[0]
     for optimizer in optimizers:
         print(f"== {optimizer}", flush=True)
-        shared = (
-            resnet(optimizer) if scale == "paper" else tasks.mlp_cifar(scale, optimizer=optimizer)
-        )
+        if scale == "paper":
+            shared = resnet(optimizer)
+        elif network == "resnet-20-digits":
+            shared = resnet_digits(scale, optimizer)
+        else:
+            shared = tasks.mlp_cifar(scale, optimizer=optimizer)
         networks = dict.fromkeys((judged, *scores, "dense"))
         job = dataclasses.replace(
             tasks.placed(shared, data_dir=data_dir, replicates=replicates),
             networks=tuple(networks),
             densities=(density,),
+            points=POINTS,
             search=search,
             threshold=threshold,
         )
@@ -89,16 +106,19 @@ def main(
         if search == "bisection":  # which may leave out step 0, with which others are compared
             first = dataclasses.replace(job, search="all", rewind_steps=(0,))
             cli.run_study("instability", first, out=out)
-        folder = results / scale / f"{optimizer}-{density:g}"
+        place = scale if scale == "paper" or network == "mlp-cifar" else f"{scale}-{network}"
+        folder = results / place / f"{optimizer}-{density:g}"
         folder.mkdir(parents=True, exist_ok=True)
         run = store.folder(out, job, job="instability", label=run_label(job))
         report_on(run, folder, job, judged)
-    print(f"tables and figures: {results / scale}")
+        if len(scores) > 1:
+            shared_weights(run, job, scores).to_csv(folder / "masks.csv", index=False)
+        print(f"tables and figures: {folder}")
     return 0
 
 
 def resnet(optimizer: str) -> InstabilityConfig:
-    """Return the setting of Bolwerk 2021, section 3.2: ResNet-20 on CIFAR-10, 20 points a line."""
+    """Return the setting of Bolwerk 2021, section 3.2: ResNet-20 on CIFAR-10."""
     return InstabilityConfig(
         data=DataConfig(name="cifar10", augment="flip-crop", validation=0.0),
         model=ModelConfig(name="resnet-20"),
@@ -118,10 +138,43 @@ def resnet(optimizer: str) -> InstabilityConfig:
             2_000,
             *(epoch * PER_EPOCH for epoch in (10, 20, 30, 60, 120)),
         ),
-        points=20,
         replicates=1,
         twins=2,
     )
+
+
+def resnet_digits(scale: str, optimizer: str) -> InstabilityConfig:
+    """Return the network of the paper on images of digits of 8 x 8 pixels (ours)."""
+    smoke = scale == "smoke"
+    return InstabilityConfig(
+        data=DataConfig(name="digits", validation=0.0),
+        model=ModelConfig(name="resnet-20"),
+        training=TrainingConfig(steps=10 if smoke else 400, batch_size=32),
+        optimizer=OptimizerConfig(optimizer=optimizer, lr=0.01, weight_decay=5e-4),
+        rewind_steps=(0, 5) if smoke else (0, 200),
+        replicates=1 if smoke else 2,
+        twins=2,
+    )
+
+
+def shared_weights(
+    run: pathlib.Path, job: InstabilityConfig, scores: tuple[str, ...]
+) -> pd.DataFrame:
+    """Return the Jaccard similarity of what the first score keeps and each other, by step."""
+    look, rows = store.open_readonly(run), []
+    for step, replicate, score in itertools.product(
+        job.rewind_steps, range(job.replicates), scores[1:]
+    ):
+        names = [
+            artifacts.twin(
+                NetworkSpec(step, name, density=job.densities[0]), 0, REMAINING, replicate
+            )
+            for name in (scores[0], score)
+        ]
+        first, other = (look.load(name, "mask") for name in names)
+        shared = float(masks.jaccard(first, other))
+        rows.append({"step_k": step, "replicate": replicate, "score": score, "jaccard": shared})
+    return pd.DataFrame(rows)
 
 
 def report_on(run: pathlib.Path, folder: pathlib.Path, job: InstabilityConfig, judged: str) -> None:
@@ -131,6 +184,7 @@ def report_on(run: pathlib.Path, folder: pathlib.Path, job: InstabilityConfig, j
     asked = frame["control"].isin(job.networks)
     sized = frame["asked_density"].isna() | (frame["asked_density"] == job.densities[0])
     frame = frame[(frame["kind"] == "dense") | (pairs & asked & sized)]
+    frame = frame[(frame["kind"] != "pair") | (frame["points"].fillna(POINTS) == POINTS)]
     stability = report.summary(frame, threshold=job.threshold, tolerance=cli.TOLERANCE)
     stability.round(5).to_csv(folder / "summary.csv", index=False)
     config, last = step_chosen(stability, judged), int(stability["step_k"].max())

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from jaxlth.plots import axis_scales, density_lines, mask_plots, result_table, theme
-from jaxlth.studies import method_styles, method_summary
+from jaxlth.studies import method_figures, method_styles, method_summary
 
 NEAR = 1  # percentage points around zero that are drawn to scale; beyond is logarithmic
 TICKS = [*(-100, -30, -10, -3, -1), 0, *(1, 3, 10, 30, 100)]  # percentage points
@@ -57,7 +57,8 @@ def change(
       Lutz & Manai 2022, Figures 5.4, 5.5, 5.9 and 5.12.
     """
     rows = changes(results, against)
-    if rows["change"].isna().all():
+    rows = rows[rows.groupby(panel)["change"].transform("count") > 0]  # no panel without a line
+    if rows.empty:
         raise ValueError("`results` have no method of `against` together with its reference.")
     styles = method_styles.line_styles(list(dict.fromkeys(rows[line])))
     panels = sorted(dict.fromkeys(rows[panel]), key=method_styles.schedule_order)
@@ -75,7 +76,7 @@ def change(
             axes.set_title(
                 method_styles.SCHEDULE_TITLES.get(str(name), str(name)), loc="left", fontsize=9
             )
-        _shared_legend(figure)
+        method_figures.shared_legend(figure)
     return figure
 
 
@@ -90,15 +91,6 @@ def _around_zero(axes: Axes, lines: list[density_lines.DensityLine], reference: 
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
     theme.note(axes, f"dashed: {reference}")
-
-
-def _shared_legend(figure: Figure) -> None:
-    """Put one legend for all panels below them."""
-    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
-    handles = {title: handle for of_panel in pairs for handle, title in of_panel}
-    titles = sorted(handles, key=method_styles.schedule_order)
-    shown = [handles[title] for title in titles]
-    figure.legend(shown, titles, loc="outside lower center", ncols=min(len(titles), 6))
 
 
 def overlap(shared: pd.DataFrame) -> Figure:
@@ -132,7 +124,7 @@ def overlap(shared: pd.DataFrame) -> Figure:
             axes.set_ylim(-0.03, 1.03)
             axes.set_ylabel("Jaccard similarity")
             axes.set_title(name, loc="left", fontsize=9)
-        all_axes[0].legend()
+        method_figures.shared_legend(figure)
     return figure
 
 

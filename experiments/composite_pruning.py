@@ -41,19 +41,32 @@ from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prune_early import artifacts, meta
 from jaxlth.studies.prune_early import run as prune_early
-from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig, all_methods
+from jaxlth.studies.prune_early.config import AFTER, Method, PruneEarlyConfig, all_methods
 from jaxlth.studies.prune_early.networks import EarlyNetworks
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
-Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings"]
+Part = Literal["schedules", "stacks", "weights", "initial", "all", "meta", "trainings", "baseline"]
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 STACKS = tuple(f"{first}+{second}" for first, second in itertools.product(FOUR, FOUR))
 DENSITIES = (0.5, 0.1, 0.015, 0.01, 0.005)
+OTHERS = (0.2, 0.007, 0.004)  # the thesis's further densities, at the scale paper
+LEAST = 0.005  # of what meta-models learn from, and of `trainings`
 FEW = (0.015, 0.005)
-LEARNED = (*meta.NAMES[:5], "meta-linear-10", "meta-mlp-10")  # on two cores
+NEAR_SNIP = (  # SNIP, and what comes near it in rounds
+    *("snip", "snip-float64", "snip+snip", "magnitude+snip", "grasp-magnitude", "synflow"),
+)
+# On two cores; a forest of all points takes an hour of them.
+LEARNED = ("meta-linear", "meta-sgd", "meta-tree", "meta-mlp", "meta-linear-10", "meta-mlp-10")
+BESIDE = {  # what parts are compared with
+    "all": ("magnitude", "iterative-once"),
+    "baseline": ("snip", "before-once"),
+    "meta": ("magnitude", "before-once"),
+}
+OWN_FOLDER = ("all", "baseline")  # so that their tables do not take the place of others
 TRAININGS = (1, 2, 3, 5)
 WEIGHTS = ("standard", "bimodal", "snip", "grasp", "synflow")
-BASELINE = "snip-before-rounds"
+BASELINE = "snip-before-rounds"  # as in the thesis
+BASELINES = {"p": BASELINE, "p_once": "snip-before-once", "p_float64": "snip-float64-before-rounds"}
 OWN = {
     "magnitude": "iterative-once",
     "snip": "before-once",
@@ -66,6 +79,7 @@ BEST = {
     "iterative-once": "magnitude-iterative-once",
     "iterative-rounds": "magnitude-iterative-once",
 }
+PUBLISHED = "each as published"
 PAIRS = (
     ("before-once", "iterative-once"),
     ("before-rounds", "iterative-rounds"),
@@ -89,8 +103,9 @@ def main(
       scale: how much of the study: smoke, cpu or paper.
       parts: schedules (each score by each schedule), stacks (of two scores), weights (scores as
         initial weights), initial (dense networks on these, Table 5.4), all (stacks on scores as
-        weights, beside IMP), meta (learned scores), trainings (IMP to the lowest density in few
-        trainings, each of which removes as many weights).
+        weights, beside IMP), meta (learned scores), trainings (IMP to 0.5 % in few trainings, each
+        of which removes as many weights), baseline (SNIP at once, in rounds, and in rounds in
+        float64, beside what comes near it, for --replicates 10).
       replicates: repetitions; those of the scale by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
@@ -107,11 +122,12 @@ def main(
                 imp_in(count, shared, out)
         else:
             cli.run_study("prune-early", of_part(part, shared, scale), out=out)
-        if part == "all":
-            imp = of_part("schedules", shared, scale)
-            imp = dataclasses.replace(imp, scores=("magnitude",), schedules=("iterative-once",))
-            cli.run_study("prune-early", imp, out=out)
-    folder = results / scale
+        if part in BESIDE:
+            of_scores = {"scores": BESIDE[part][:1], "schedules": BESIDE[part][1:]}
+            beside = of_part(part, shared, scale)
+            beside = dataclasses.replace(beside, weights=("standard",), **of_scores)
+            cli.run_study("prune-early", beside, out=out)
+    folder = results / "-".join([scale, *(part for part in parts if part in OWN_FOLDER)])
     folder.mkdir(parents=True, exist_ok=True)
     is_drawn = report_on_trainings(shared, out, folder)
     reports = {"schedules": report_on} | ({"meta": report_on_meta} if shared.replicates > 1 else {})
@@ -143,7 +159,7 @@ def lenet(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
         optimizer=OptimizerConfig(optimizer="sgd", lr=0.1),
         rounds=5 if scale == "smoke" else 100,
         prune_fraction=0.5,  # the thesis does not say how many trainings there are (ours)
-        densities=(0.1,) if scale == "smoke" else DENSITIES,
+        densities={"smoke": (0.1,), "cpu": DENSITIES, "paper": DENSITIES + OTHERS}[scale],
         replicates=2 if scale == "smoke" else 3,
     )
 
@@ -152,6 +168,7 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
     """Return what a part asks for, all in one run; on two cores composites at fewer densities."""
     if part != "schedules" and scale == "cpu":
         shared = dataclasses.replace(shared, densities=FEW)
+    least = LEAST if LEAST in shared.densities else min(shared.densities)
     asked = {
         "schedules": {
             "scores": FOUR if scale == "smoke" else (*FOUR, "grasp-magnitude", "random"),
@@ -168,12 +185,16 @@ def of_part(part: Part, shared: PruneEarlyConfig, scale: str) -> PruneEarlyConfi
             "weights": WEIGHTS,
         },
         "all": {"scores": STACKS, "schedules": ("before-rounds",), "weights": WEIGHTS},
-        # In a run of its own where fewer weights are learned from.
+        "baseline": {
+            "scores": NEAR_SNIP,
+            "schedules": ("before-rounds",),
+            "densities": (least,),
+        },
         "meta": {
-            "scores": ("synflow", "magnitude", *(meta.NAMES if scale == "paper" else LEARNED)),
+            "scores": ("synflow", *(meta.NAMES if scale == "paper" else LEARNED)),
             "schedules": ("before-once", "iterative-rounds"),
-            "meta_weights": None if scale == "paper" else 50_000,
-            "meta_density": min(shared.densities),
+            "meta_weights": 10_000 if scale == "smoke" else None,
+            "meta_density": least,
             "meta_replicates": max(1, min(2, shared.replicates - 1)),
             "weights": WEIGHTS if scale == "paper" else ("standard",),
         },
@@ -235,12 +256,13 @@ def report_on_trainings(shared: PruneEarlyConfig, out: str, folder: pathlib.Path
 def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path) -> None:
     """Write the tables and figures of schedules, stacks and scores as weights."""
     frame = store.table([run]).query("ablation == 'none' and prune_step == 0")
+    frame = frame[~frame["score"].isin(meta.NAMES)]
     frame = frame[
-        ~frame["schedule"].isin(("after", "after-rewind"))
+        ~frame["schedule"].isin((*AFTER, "after-rewind"))
     ]  # of the study that shares the run
     baseline = BASELINE if BASELINE in set(frame["control"]) else None
-    summary = method_summary.summary(frame, tolerance=cli.TOLERANCE, baseline=baseline)
-    summary.drop(columns="matches").round(5).to_csv(folder / "methods.csv", index=False)
+    summary = against_snip(frame)
+    summary.round(5).to_csv(folder / "methods.csv", index=False)
     print(method_summary.mean_table(summary).to_string(na_rep=""))
     standard = frame["weights"] == "standard"
     single = frame["score"].isin((*FOUR, "grasp-magnitude", "random", "none"))
@@ -266,6 +288,20 @@ def report_on(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path)
     compare(frame, folder)
     rank(frame, folder, baseline)
     look_at(store.open_readonly(run), config, folder)
+
+
+def against_snip(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies by method, and p against SNIP in rounds, at once, and in float64.
+
+    In many rounds SNIP's mask depends on rounding; at once it does not.
+    """
+    summary = method_summary.summary(frame, tolerance=cli.TOLERANCE).drop(columns="matches")
+    names = set(frame["control"])
+    for column, baseline in BASELINES.items():
+        if baseline in names:
+            against = method_summary.summary(frame, tolerance=0, baseline=baseline)
+            summary[column] = against["p"]
+    return summary
 
 
 def compare(frame: pd.DataFrame, folder: pathlib.Path) -> None:
@@ -361,34 +397,43 @@ def look_at(run: store.Run, config: PruneEarlyConfig, folder: pathlib.Path) -> N
         return
     shared = mask_plots.jaccard(kept)
     shared.round(4).to_csv(folder / "jaccard.csv")
-    figures.save(mask_plots.similarity(shared), folder / "figure_5-3.png")
+    figures.save(mask_plots.similarity(shared), folder / "jaccard.png")
     figures.save(mask_plots.weight_histograms(weights), folder / "figure_5-2.png")
-    by_schedule = shared_by_schedule(run, config)
-    if len(by_schedule):
-        figures.save(comparisons.overlap(by_schedule), folder / "figure_5-6.png")
+    by_score = {
+        (PUBLISHED, f"{a} and {b}"): (Method(a, OWN[a]), Method(b, OWN[b]))
+        for a, b in itertools.combinations(OWN, 2)
+    }
+    by_schedule = {
+        (f"{a} and {b}", score): (Method(score, a), Method(score, b))
+        for score, (a, b) in itertools.product(OWN, PAIRS)
+    }
+    tables = [shared_by(pairs, run, config) for pairs in (by_score, by_schedule)]
+    for table, name in zip(tables, ("figure_5-3", "figure_5-6"), strict=True):
+        if len(table):
+            figures.save(comparisons.overlap(table), folder / f"{name}.png")
+    by_density = pd.concat(tables).groupby(["schedules", "score", "density"])["jaccard"]
+    by_density.mean().round(4).to_csv(folder / "jaccard_by_density.csv")
 
 
-def shared_by_schedule(run: store.Run, config: PruneEarlyConfig) -> pd.DataFrame:
-    """Return the Jaccard similarity of tickets of one score by two schedules."""
+def shared_by(
+    pairs: dict[tuple[str, str], tuple[Method, Method]], run: store.Run, config: PruneEarlyConfig
+) -> pd.DataFrame:
+    """Return the Jaccard similarity of tickets of two methods, by density and replicate.
+
+    Args:
+      pairs: {(schedules, score): methods}, by what the table calls them.
+      run: where their masks are.
+      config: of the run.
+    """
     rows = []
-    for score, density, replicate in itertools.product(
-        OWN, config.densities, range(config.replicates)
-    ):
-        units = {s: artifacts.ticket(density, Method(score, s), replicate) for s in BEST}
-        masks_by_schedule = {
-            s: run.load(unit, "mask") for s, unit in units.items() if run.has(unit)
-        }
-        which = {"score": score, "density": density, "replicate": replicate}
-        rows += [
-            which
-            | {
-                "schedules": f"{a} and {b}",
-                "jaccard": float(masks.jaccard(masks_by_schedule[a], masks_by_schedule[b])),
-            }
-            for a, b in PAIRS
-            if a in masks_by_schedule and b in masks_by_schedule
-        ]
-    return pd.DataFrame(rows)
+    for (schedules, score), methods in pairs.items():
+        for density, replicate in itertools.product(config.densities, range(config.replicates)):
+            units = [artifacts.ticket(density, method, replicate) for method in methods]
+            if all(run.has(unit) for unit in units):
+                shared = float(masks.jaccard(*(run.load(unit, "mask") for unit in units)))
+                which = {"schedules": schedules, "score": score}
+                rows.append(which | {"density": density, "replicate": replicate, "jaccard": shared})
+    return pd.DataFrame(rows, columns=["schedules", "score", "density", "replicate", "jaccard"])
 
 
 def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.Path) -> None:
@@ -405,12 +450,16 @@ def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.
     quality = learned.groupby("model", sort=False)[columns].mean()
     quality.to_csv(folder / "meta_models.csv")
     print(quality.to_string())
+    frame = store.table([run])
+    kinds = ("none", "magnitude", "synflow", *meta.NAMES)
+    frame = frame[frame["score"].isin(kinds) & (frame["weights"] == "standard")]
+    frame = frame[frame["schedule"].isin(("none", "before-once", "iterative-rounds"))]
     summary = method_summary.summary(
-        store.table([run]), tolerance=cli.TOLERANCE, baseline="magnitude-before-once"
+        frame, tolerance=cli.TOLERANCE, baseline="magnitude-before-once"
     )
     summary.drop(columns="matches").round(5).to_csv(folder / "meta_methods.csv", index=False)
     print(method_summary.mean_table(summary).to_string(na_rep=""))
-    upfront = store.table([run]).query("schedule == 'before-once' and weights == 'standard'")
+    upfront = frame[frame["schedule"] == "before-once"]
     against = dict.fromkeys(upfront["control"], "magnitude-before-once")
     del against["magnitude-before-once"]
     figure = comparisons.change(upfront, against, panel="schedule", line="score")
@@ -425,16 +474,22 @@ def report_on_meta(run: pathlib.Path, config: PruneEarlyConfig, folder: pathlib.
 def draw_examples(
     run: store.Run, config: PruneEarlyConfig, replicates: int, folder: pathlib.Path
 ) -> None:
-    """Draw what meta-models of four features learn from, of all replicates."""
+    """Draw what meta-models learn from, of all replicates: four features, and ten (B.1)."""
     job = EarlyNetworks(Lab(prune_early.prepare(config), run))
-    method = Method("meta-linear", "before-once")
-    pairs = [job.learned_from(replicate, method, False) for replicate in range(replicates)]
+    method = Method("meta-linear-10", "before-once")
+    pairs = [job.learned_from(replicate, method, True) for replicate in range(replicates)]
     inputs, target = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    columns = dict(zip(meta.SCORES, inputs.T, strict=True)) | {meta_report.TARGET: target}
+    names = (*meta.SCORES, *meta.SURROUNDINGS)
+    columns = dict(zip(names, inputs.T, strict=True)) | {meta_report.TARGET: target}
     correlations = pd.DataFrame(columns).corr()
     correlations.round(4).to_csv(folder / "meta_correlations.csv")
-    figures.save(meta_report.examples(columns), folder / "figure_5-7a.png")
-    figures.save(mask_plots.similarity(correlations, darkest=-1), folder / "figure_5-7b.png")
+    four = [*meta.SCORES, meta_report.TARGET]
+    figures.save(meta_report.examples({n: columns[n] for n in four}), folder / "figure_5-7a.png")
+    for name, shown in (
+        ("figure_5-7b", correlations.loc[four, four]),
+        ("figure_B-1", correlations),
+    ):
+        figures.save(mask_plots.similarity(shown, darkest=-1), folder / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ nothing of ImageNet. Runs are kept in --out, which may be a bucket, and go on
 where they were stopped; the tables and figures made of them are written to --results.
 
 Expected at 30 % (Table 4.2, rewound to step 0): dense 76.1, IMP 73.7, placed at random 73.1, drawn
-anew 73.4. Rewound to epoch 5 IMP matches, that is, it loses less than 0.2.
+anew 73.4. Rewound to epoch 5 IMP matches, that is, it loses less than 0.2. As there, what is placed
+at random are the weights of the step, under a mask shuffled within each layer or globally.
 
 Each part trains its dense network itself: a run is made for one rewinding step.
 """
@@ -32,7 +33,7 @@ from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 
 BENCHMARK = "imagenet_resnet50"
-CONTROLS = ("reinitialized", "random-layerwise", "random")
+CONTROLS = ("reinitialized", "shuffled", "shuffled-globally")
 
 Scale = Literal["smoke", "cpu", "paper"]
 Part = Literal["epoch-5", "step-0"]

@@ -30,6 +30,7 @@ from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.studies.imp.config import ImpConfig
 
 CONTROLS = ("reinitialized", "random-layerwise", "random")
+CURVE = ["level", "control", "replicate", "step"]  # whose the points of a curve are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,13 @@ SCALES = {
 
 
 def imp(scale: Scale, data_dir: str | None) -> ImpConfig:
+    """Return IMP with its controls, evaluated often enough to see how fast networks learn."""
+    config = shared(scale, data_dir)
+    training = dataclasses.replace(config.training, evaluate_every=max(1, scale.steps // 80))
+    return dataclasses.replace(config, training=training)
+
+
+def shared(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return the settings that all parts share: Table 4.1, row LeNet."""
     config = BENCHMARKS["mnist_lenet_300_100"]
     return dataclasses.replace(
@@ -83,13 +91,15 @@ def imp(scale: Scale, data_dir: str | None) -> ImpConfig:
 
 def one_shot(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return IMP that prunes the dense network to each density at once."""
-    return dataclasses.replace(imp(scale, data_dir), one_shot=True, controls=(), control_levels=())
+    return dataclasses.replace(
+        shared(scale, data_dir), one_shot=True, controls=(), control_levels=()
+    )
 
 
 def lrr(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return learning-rate rewinding, Algorithm 2."""
     return dataclasses.replace(
-        imp(scale, data_dir), after_pruning="learning-rate", controls=(), control_levels=()
+        shared(scale, data_dir), after_pruning="learning-rate", controls=(), control_levels=()
     )
 
 
@@ -117,7 +127,7 @@ def dilation(scale: Scale, data_dir: str | None) -> ImpConfig:
 def every_third_level(scale: Scale, data_dir: str | None) -> ImpConfig:
     """Return IMP that prunes as much at once as the paper in three levels: a third of the cost."""
     return dataclasses.replace(
-        imp(scale, data_dir),
+        shared(scale, data_dir),
         prune_fraction=1 - 0.8**3,
         levels=max(1, scale.levels // 3),
         control_levels=(),
@@ -171,8 +181,10 @@ def write_results(part: str, run: pathlib.Path, folder: pathlib.Path) -> None:
         densities = table.groupby("level")["density"].first().to_dict()
         last = int(table["level"].max())
         levels = sorted({0, 1, last // 4, last // 2, 3 * last // 4, last})
-        curves = curves[curves["control"].isin(["ticket", "reinitialized"])]
-        own = curves[curves["control"] == "ticket"]
+        own = curves[(curves["control"] == "ticket") & curves["level"].isin(levels)]
+        anew = curves[(curves["control"] == "reinitialized") & (curves["level"] == last)]
+        curves = pd.concat([own, anew])[[*CURVE, "test_accuracy", "test_loss"]]
+        curves.round(5).to_csv(folder / "imp_curves.csv", index=False)
         drawn["figure_3-1"] = figures.training(own, levels=levels, densities=densities)
         drawn["figure_3-2"] = figures.training(curves, levels=[0, last], densities=densities)
         drawn["figure_3-7"] = figures.accuracy(undilated)

@@ -29,9 +29,12 @@ import tasks
 
 from jaxlth import cli, store
 from jaxlth.plots import figures
-from jaxlth.studies import tables
+from jaxlth.studies import level_artifacts, tables
+from jaxlth.studies.config import run_label
+from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.loading import load_experiment
 
 NETWORKS = {f"conv-{depth}": f"cifar_conv{depth}" for depth in (2, 4, 6, 8)} | tasks.CIFAR
 Network = Literal["conv-2", "conv-4", "conv-6", "conv-8", tasks.Cifar]
@@ -84,9 +87,14 @@ def main(
         shared = settings(network, scale, replicates, held_out_test, data_dir)
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
+        first: pathlib.Path | None = None  # the run that trains the dense networks of all parts
         for part in parts:
             print(f"== {network}, {part}", flush=True)
-            run = cli.staged(PARTS[part](shared), out)
+            config = PARTS[part](shared)
+            if first is not None:
+                take_dense(first, config, out)
+            run = cli.staged(config, out)
+            first = first or run
             store.table([run]).drop(columns=["run"]).to_csv(folder / f"{part}.csv", index=False)
         draw(folder)
     rows = summary(results / scale)
@@ -108,6 +116,17 @@ def settings(
     share = config.data.held_out_test if held_out_test is None else held_out_test
     data = dataclasses.replace(config.data, held_out_test=share, data_dir=data_dir)
     return dataclasses.replace(config, data=data, replicates=replicates or config.replicates)
+
+
+def take_dense(source: pathlib.Path, config: ImpConfig, out: str) -> None:
+    """Store the dense networks of a run in that of another part, which would train the same."""
+    look, data = store.open_readonly(source), load_experiment(config).identity
+    with store.open_run(out, config, job="imp", label=run_label(config), data=data) as run:
+        for replicate in range(config.replicates):
+            name = level_artifacts.network(0, TICKET, replicate)
+            if look.has(name) and not run.has(name):
+                trees = {tree: look.load(name, tree) for tree in ("network", "mask")}
+                run.save(name, trees, look.record(name))
 
 
 def draw(folder: pathlib.Path) -> None:

@@ -71,5 +71,5 @@ def learning(
         axes.set_yscale("log")
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Mean squared error in training")
-        theme.legend(axes, location="best")
+        theme.legend(axes, location="below")
     return figure

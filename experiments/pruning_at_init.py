@@ -11,8 +11,8 @@ scores find better tickets, which depend on both more.
 Runs are kept in --out and go on where they were stopped; the tables and figures made of them are
 written to --results. `--draw` makes only these, from the runs that are there. LeNet is trained as
 in `composite_pruning.py`, whose runs it shares. At the scale cpu networks for CIFAR-10 see a part
-of it in short trainings (`SHORT`), two replicates: ResNet-20 takes half an hour, VGG-16 two hours.
-conv-2-digits is Conv-2 on the digits of scikit-learn, in minutes.
+of it in short trainings, two replicates: ResNet-20 takes half an hour, VGG-16 two hours. How each
+network is trained is in `early_networks.py`; conv-2-digits takes minutes.
 
 Expected (section 5.7): on ResNet-20, VGG-16 and ResNet-18 shuffling and drawing anew change nothing
 for SNIP, GraSP, SynFlow and magnitude at initialisation; inverting hurts all but GraSP; after
@@ -20,31 +20,26 @@ training all of these hurt magnitude. The thesis has figures only, and no LeNet.
 """
 
 import dataclasses
-import math
 import pathlib
 import sys
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from composite_pruning import lenet
+from early_networks import matching, settings, steps
 
 from jaxlth import cli, masks, store, trees
 from jaxlth import settings as checks
-from jaxlth.models import ModelConfig
 from jaxlth.plots import figures, mask_plots
+from jaxlth.plots.figures import Figure
 from jaxlth.studies import method_figures, method_summary
 from jaxlth.studies.config import run_label
-from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
-from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prune_early import run as prune_early
-from jaxlth.studies.prune_early.config import CONTROLS, PruneEarlyConfig
-from jaxlth.training import OptimizerConfig, TrainingConfig
+from jaxlth.studies.prune_early.config import AFTER, CONTROLS, PruneEarlyConfig
 
-Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16"]
+Name = Literal["lenet", "conv-2-digits", "conv-2", "resnet-20", "vgg-16", "resnet-18", "resnet-50"]
 Part = Literal["ablations", "variants", "steps", "after"]
-NAMES = {"conv-2": "cifar_conv2", "resnet-20": "cifar_resnet20", "vgg-16": "cifar_vgg16"}
 FOUR = ("magnitude", "snip", "grasp", "synflow")
 BEST = (  # as in Figure 5-10, beside what all are short of
     "magnitude-before-once",
@@ -54,14 +49,10 @@ BEST = (  # as in Figure 5-10, beside what all are short of
     "random-before-once",
     "magnitude-after",
 )
-DENSITIES = {"lenet": (0.1, 0.015), "conv-2-digits": (0.1, 0.02)}
-SHORT = {  # at the scale cpu: steps, images, batch, densities
-    "conv-2": (250, 5_000, 60, (0.05,)),
-    "resnet-20": (1_000, 10_000, 32, (0.086,)),
-    "vgg-16": (250, 10_000, 32, (0.055,)),
-}
-OTHERS = (0.8, 0.512, 0.328, 0.21, 0.134, 0.086, 0.055)
-STEPS = {"smoke": (0, 20), "cpu": (0, 50, 200, 800), "paper": (0, 250, 1000, 4000, 16000, 32000)}
+AT_INIT = (  # as in Figure 5-4
+    *("magnitude-before-once", "snip-before-once", "grasp-before-once", "synflow-before-rounds"),
+    *("random-before-once", "magnitude-after"),
+)
 
 
 def main(
@@ -100,63 +91,17 @@ def main(
         checks.require(run.exists(), f"There is no run of {network} in {out} to draw.")
         folder = results / scale / network
         folder.mkdir(parents=True, exist_ok=True)
-        frame = of_this_study(store.table([run]), shared)
-        report_on(frame, folder)
-        figures.save(
-            mask_plots.unit_sparsities(sparsest(store.open_readonly(run), frame)),
-            folder / "figure_5-6.png",
-        )
+        frame, density = of_this_study(store.table([run]), shared), matching(network, shared)
+        report_on(frame, folder, density)
+        units = densities_of_units(store.open_readonly(run), frame, density)
+        if units:
+            figures.save(mask_plots.unit_sparsities(units), folder / "figure_5-6.png")
         if network == "lenet":
             used = inputs_used(store.open_readonly(run), frame, prune_early.prepare(shared))
             used.round(4).to_csv(folder / "first_layer.csv")
             print(used.round(4).to_string())
         print(f"tables and figures: {folder}")
     return 0
-
-
-def settings(network: str, scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
-    """Return what all parts of a network share."""
-    if network == "lenet":
-        shared = lenet(scale, data_dir=data_dir)
-    elif network == "conv-2-digits":  # on images of 8x8 pixels, so that two cores do it in minutes
-        shared = PruneEarlyConfig(
-            model=ModelConfig(name="conv-2"),
-            training=TrainingConfig(epochs=20, batch_size=60, evaluate_every=5.0),
-            optimizer=OptimizerConfig(optimizer="adam", lr=2e-4),
-            replicates=5,
-        )
-    else:
-        config = scaled(BENCHMARKS[NAMES[network]], scale)
-        if scale == "cpu":
-            config = shortened(config, network)
-        shared = PruneEarlyConfig(
-            data=dataclasses.replace(config.data, data_dir=data_dir),
-            model=config.model,
-            training=config.training,
-            optimizer=config.optimizer,
-            replicates=config.replicates,
-        )
-    densities = DENSITIES.get(network, OTHERS)
-    if scale == "smoke":
-        densities = (0.1,)
-    elif scale == "cpu" and network in SHORT:
-        densities = SHORT[network][-1]
-    return dataclasses.replace(shared, densities=densities)
-
-
-def shortened(config: ImpConfig, network: str) -> ImpConfig:
-    """Return a benchmark on a part of CIFAR-10, with its rate lowered at the same shares."""
-    steps, examples, batch_size, _ = SHORT[network]
-    training, optimizer = config.training, config.optimizer
-    milestones = tuple(round(at * steps / training.steps) for at in optimizer.milestones)
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, num_train_examples=examples),
-        training=dataclasses.replace(
-            training, steps=steps, batch_size=batch_size, evaluate_every=steps / 2
-        ),
-        optimizer=dataclasses.replace(optimizer, milestones=milestones),
-    )
 
 
 def of_part(
@@ -172,10 +117,8 @@ def of_part(
             {"scores": ("snip",), "schedules": ("before-rounds",), "controls": controls[:2]},
         ]
     elif part == "steps":
-        length = shared.training.steps or math.inf  # Conv-2 at the scale cpu is short
-        steps = tuple(step for step in STEPS[scale] if step < length)
-        common = {"rewind_steps": steps, "densities": shared.densities[-1:]}
-        common["controls"] = controls[:2]
+        common = {"rewind_steps": steps(shared, scale), "controls": controls[:2]}
+        common["densities"] = (matching(network, shared),)
         scores = ("snip",) if scale == "smoke" else FOUR[:3]
         asked = [{"scores": scores, "references": ("after-rewind",)} | common]
         if scale != "smoke":
@@ -183,7 +126,8 @@ def of_part(
             asked.append({"scores": ("random",)} | common | {"controls": ()})
     elif part == "after":
         scores = FOUR[:2] if scale == "smoke" else FOUR
-        asked = [{"scores": scores, "schedules": ("after",), "controls": controls}]
+        rounds = {"scores": scores[1:], "schedules": ("after-rounds",), "controls": controls}
+        asked = [{"scores": scores, "schedules": ("after",), "controls": controls}, rounds]
     else:
         few = scale != "paper" and network != "lenet"  # as far as two cores go
         scores = ("snip",) if few else FOUR[:3]
@@ -194,6 +138,8 @@ def of_part(
             asked.append(
                 {"scores": ("synflow",), "schedules": ("before-rounds",), "controls": controls}
             )
+        if scale == "paper":
+            asked.append({"scores": ("random",)})
     return [dataclasses.replace(shared, **each) for each in asked]
 
 
@@ -203,7 +149,7 @@ def of_this_study(frame: pd.DataFrame, shared: PruneEarlyConfig) -> pd.DataFrame
     densities = method_summary.tickets(frame).reindex(frame.index)["density"]
     ours = (
         frame["score"].isin(scores)
-        & frame["schedule"].isin(("none", "before-once", "before-rounds", "after", "after-rewind"))
+        & frame["schedule"].isin(("none", "before-once", "before-rounds", *AFTER, "after-rewind"))
         & (frame["weights"] == "standard")
         & densities.isin((1.0, *shared.densities))
     )
@@ -213,8 +159,8 @@ def of_this_study(frame: pd.DataFrame, shared: PruneEarlyConfig) -> pd.DataFrame
     ]
 
 
-def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
-    """Write the tables and figures of what has been trained."""
+def report_on(frame: pd.DataFrame, folder: pathlib.Path, density: float) -> None:
+    """Write the tables and figures of what has been trained; layers at a density."""
     summary = compared(frame)
     summary.round(5).to_csv(folder / "methods.csv", index=False)
     print(summary.round(4).to_string(index=False, na_rep=""))
@@ -225,50 +171,76 @@ def report_on(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     ablated = set(changed.loc[changed["ablation"] != "none", "method"]) | {"none none"}
     changed = changed[changed["method"].isin(ablated)]
     if (changed["level"] > 0).any():
-        figure = method_figures.accuracy(changed, panel="method", line="ablation")
-        figures.save(figure, folder / "figure_5-5.png")
+        figures.save(ablations(changed), folder / "figure_5-5.png")
     if trained.any():
-        rows = every[(every["level"] == 0) | (every["schedule"] == "after")]
-        figure = method_figures.accuracy(rows, panel="method", line="ablation")
-        figures.save(figure, folder / "figure_5-13.png")
+        rows = every[(every["level"] == 0) | every["schedule"].isin(AFTER)]
+        figures.save(ablations(rows), folder / "figure_5-13.png")
     if (frame["prune_step"] > 0).any():
-        figures.save(method_figures.steps(results_table), folder / "figure_5-14.png")
+        figure = method_figures.steps(results_table, line="method")
+        figures.save(figure, folder / "figure_5-12.png")
+        ablated_rows = results_table[results_table["score"] != "random"]
+        figures.save(method_figures.steps(ablated_rows), folder / "figure_5-14.png")
     plain = results_table[
         (results_table["ablation"] == "none") & (results_table["prune_step"] == 0)
     ]
-    figures.save(method_figures.layers(plain), folder / "figure_5-11.png")
-    draw_variants(results_table[results_table["prune_step"] == 0], folder)
+    if np.isclose(method_summary.tickets(plain)["density"], density).any():
+        figure = method_figures.layers(plain, density=density)
+        figures.save(figure, folder / "figure_5-11.png")
+    draw_variants(every[(every["prune_step"] == 0) & ~trained], folder)
+
+
+def ablations(rows: pd.DataFrame) -> Figure:
+    """Return the figure of ablations, a panel a method; inverted ones have a panel of their own.
+
+    They are so much worse that the others' differences would not be seen beside them.
+    """
+    inverted = rows["ablation"] == "inverted"
+    return method_figures.accuracy(
+        rows.assign(
+            panel=rows["method"].mask(inverted, "inverted: the least important weights kept"),
+            ablation=rows["ablation"].mask(inverted, rows["method"]),
+        ),
+        panel="panel",
+        line="ablation",
+    )
 
 
 def of_trained(frame: pd.DataFrame) -> pd.Series:
     """Return which rows are of scores of trained networks, the benchmark by magnitude aside."""
-    return (frame["schedule"] == "after") & (frame["score"] != "magnitude")
+    return frame["schedule"].isin(AFTER) & (frame["score"] != "magnitude")
 
 
 def draw_variants(results_table: pd.DataFrame, folder: pathlib.Path) -> None:
-    """Draw SNIP in rounds, the readings of GraSP and the best variants, if they are there."""
-    results_table = results_table.assign(which="the best variants")
+    """Draw scores at initialisation, SNIP in rounds, readings of GraSP and the best variants."""
+    results_table = results_table.assign(which="one panel")
     dense, plain = results_table["level"] == 0, results_table["ablation"] == "none"
     snip = results_table["score"] == "snip"
     grasp = results_table["score"].isin(("grasp", "grasp-lowest", "grasp-magnitude"))
     drawn = {
+        "figure_5-4": (
+            results_table["control"].isin(AT_INIT),
+            {"panel": "which", "line": "control"},
+        ),
         "figure_5-7": (snip & plain, {"panel": "score", "line": "schedule"}),
-        "figure_5-8": (snip, {"panel": "method", "line": "ablation"}),
         "figure_5-9": (grasp & plain, {"line": "score"}),
         "figure_5-10": (results_table["control"].isin(BEST), {"panel": "which", "line": "control"}),
     }
     asked = {"snip before-rounds", "grasp-magnitude before-once"} <= set(results_table["method"])
-    for name, (rows, options) in drawn.items() if asked else ():
-        figures.save(
-            method_figures.accuracy(results_table[dense | rows], **options), folder / f"{name}.png"
-        )
+    for name, (rows, options) in drawn.items():
+        if asked or (name == "figure_5-4" and set(AT_INIT[:4]) <= set(results_table["control"])):
+            figure = method_figures.accuracy(results_table[dense | rows], **options)
+            figures.save(figure, folder / f"{name}.png")
+    if asked:
+        figures.save(ablations(results_table[dense | snip]), folder / "figure_5-8.png")
 
 
-def sparsest(run: store.Run, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the densities of units of the first replicate's sparsest tickets, pruned at step 0."""
+def densities_of_units(
+    run: store.Run, frame: pd.DataFrame, density: float
+) -> dict[str, np.ndarray]:
+    """Return the densities of units of the first replicate's tickets of a density, from step 0."""
     rows = method_summary.tickets(frame)
     rows = rows[(rows["replicate"] == 0) & (rows["prune_step"] == 0) & (rows["level"] > 0)]
-    rows = rows[(rows["density"] == rows["density"].min()) & ~of_trained(rows)]
+    rows = rows[np.isclose(rows["density"], density) & ~of_trained(rows)]
     shuffled_synflow = (rows["score"] == "synflow") & (rows["ablation"] == "shuffled")
     rows = rows[(rows["ablation"] == "none") | shuffled_synflow]
     return {

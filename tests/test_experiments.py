@@ -14,12 +14,19 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from typing import get_args
 from unittest import mock
 
 import pandas as pd
 import pytest
+import tiny
 
-from jaxlth import cli
+from jaxlth import cli, store
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
+from jaxlth.studies.config import run_label
+from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.training import TrainingConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -77,6 +84,34 @@ def test_lottery_cifar_draws_its_figures_and_trains_nothing_again(tmp_path, real
     again = study("lottery_cifar.py", *arguments, cwd=tmp_path)
     assert concluded(again) == concluded(first)
     assert records(tmp_path / "runs") == stored
+
+
+@pytest.mark.slow
+def test_parts_of_lottery_cifar_share_their_dense_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(EXPERIMENTS), *sys.path])
+    script = runpy.run_path(str(EXPERIMENTS / "lottery_cifar.py"))
+    shared = ImpConfig(
+        data=DataConfig(name="digits"),
+        model=ModelConfig(name="mlp", hidden=(8,)),
+        training=TrainingConfig(steps=20, batch_size=50),
+        levels=1,
+        replicates=2,
+    )
+    imp, lrr = (script["PARTS"][part](shared) for part in ("imp", "lrr"))
+    first = cli.staged(imp, str(tmp_path))
+    script["take_dense"](first, lrr, str(tmp_path))
+    run = store.open_readonly(store.folder(tmp_path, lrr, job="imp", label=run_label(lrr)))
+    names = [f"level_00/ticket/replicate_{replicate}" for replicate in (0, 1)]
+    assert [name for name, _ in run.records()] == names
+    before = tiny.times(run.path)
+    cli.staged(lrr, str(tmp_path))
+    after = tiny.times(run.path)
+    assert all(after[file] == time for file, time in before.items())
+    alone = store.open_readonly(cli.staged(lrr, str(tmp_path / "alone")))
+    for name, record in alone.records():
+        assert run.record(name) | {"seconds": 0} == record | {"seconds": 0}
+        for tree in ("network", "mask"):
+            assert tiny.same(run.load(name, tree), alone.load(name, tree))
 
 
 STAND_IN = """
@@ -164,17 +199,18 @@ def test_cifar_speed_prints_its_table(tmp_path):
         (
             "composite_pruning.py",
             ("schedules", "meta"),
-            {f"figure_5-{number}" for number in (1, 2, 3, 4, 5, 6, "7a", "7b", 8, 9)},
+            {f"figure_5-{number}" for number in (1, 2, 3, 4, 5, 6, "7a", "7b", 8, 9)}
+            | {"figure_B-1", "jaccard"},
         ),
         (
             "composite_pruning.py",
             ("stacks", "weights"),
-            {f"figure_5-{number}" for number in (1, 2, 3, 5, 10, 11, 12, 13, 14)},
+            {f"figure_5-{number}" for number in (1, 2, 5, 10, 11, 12, 13, 14)} | {"jaccard"},
         ),
         (
             "pruning_at_init.py",
             ("ablations", "steps", "after"),
-            {"figure_5-5", "figure_5-6", "figure_5-11", "figure_5-13", "figure_5-14"},
+            {f"figure_5-{number}" for number in (5, 6, 11, 12, 13, 14)},
         ),
     ],
 )
@@ -244,15 +280,23 @@ def test_linear_mode_connectivity_draws_its_figures_and_trains_nothing_again(tmp
 @pytest.mark.slow
 def test_adsynflow_and_dynamic_imp_end_in_tables_and_train_nothing_again(tmp_path, real_data):
     shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
-    for name, table, rows in (
-        ("adsynflow.py", "momentum-0.1/adsynflow.csv", 2),
-        ("dynamic_imp.py", "networks.csv", 5),
+    for name, words, table, rows in (
+        ("adsynflow.py", [], "momentum-0.1/adsynflow.csv", 2),
+        ("dynamic_imp.py", ["--ablations", "--levels", "2"], "networks.csv", 11),
     ):
-        study(name, *shared, cwd=tmp_path)
-        assert len(pd.read_csv(tmp_path / "results" / "smoke" / table)) == rows
+        study(name, *words, *shared, cwd=tmp_path)
+        networks = pd.read_csv(tmp_path / "results" / "smoke" / table)
+        assert len(networks) == rows
         stored = records(tmp_path / "runs")
-        study(name, *shared, cwd=tmp_path)
+        study(name, *words, *shared, cwd=tmp_path)
         assert records(tmp_path / "runs") == stored
+    by_name = networks.set_index("network")
+    assert by_name["density"].drop("dense").round(4).eq(0.1).all()
+    shared_masks = by_name["shared_with_last"]
+    assert shared_masks["at least 80 % of the mask shared"] >= 0.8 > shared_masks["dynamic"]
+    assert shared_masks["at least 100 % of the mask shared"] == 1
+    for name in ("regrown weights drawn again", "grown by the gradient", "grown by chance"):
+        assert shared_masks[name] == pytest.approx(shared_masks["dynamic"])
 
 
 @pytest.mark.slow
@@ -263,10 +307,11 @@ def test_network_separation_draws_its_figures_and_trains_nothing_again(tmp_path)
     folder = tmp_path / "results" / "smoke"
     table = pd.read_csv(folder / "table_4-1.csv")
     assert table[["hidden-2", "param-2"]].iloc[25].tolist() == [1310, 1_723_960]
+    assert table[["hidden-3", "param-3"]].iloc[0].tolist() == [6, 108]
     assert len(pd.read_csv(folder / "extension_2.csv")) == 3
     assert len(pd.read_csv(folder / "grid.csv")) == 2 * 2
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
-    assert numbers >= {"4", "5", "11", "12", "15", "16", "17", "18", "19"}
+    assert numbers >= {"1", "2", "4", "5", "11", "12", "15", "16", "17", "18", "19"}
     stored = records(tmp_path / "runs")
     again = study("network_separation.py", "--draw", *arguments, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
@@ -280,7 +325,7 @@ def test_network_separation_on_images_ends_in_pictures(tmp_path, real_data):
     study("network_separation.py", "--parts", "mnist", "pixels", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke"
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
-    assert numbers == {"20", "21", "22", "23", "24", "25", "26"}
+    assert numbers == {"3", "20", "21", "22", "23", "24", "25", "26"}
     assert len(pd.read_csv(folder / "mnist_levels.csv")) == 5
 
 
@@ -478,3 +523,90 @@ def test_every_command_that_is_named_has_the_options_of_its_script(script, monke
     for _, _, *options in own:
         monkeypatch.setattr(sys, "argv", [script, *options])
         assert cli.call(functools.wraps(main)(lambda *_, **__: 0)) == 0, options
+
+
+def test_networks_of_chapter_5_are_looked_at_where_they_match(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    networks, study_of = (
+        importlib.import_module(name) for name in ("early_networks", "pruning_at_init")
+    )
+    expected = {"resnet-20": 0.262, "vgg-16": 0.069, "resnet-18": 0.035, "resnet-50": 0.328}
+    for network, density in expected.items():
+        shared = networks.settings(network, "paper", data_dir=None)
+        assert max(shared.densities) == 0.8
+        assert min(shared.densities) == 0.018
+        assert networks.matching(network, shared) == density
+        later = study_of.of_part("steps", shared, network, "paper")
+        assert {config.densities for config in later} == {(density,)}
+    shared = networks.settings("resnet-20", "paper", data_dir=None)
+    assert {36_000, 48_000, 63_000} < set(networks.steps(shared, "paper"))
+    after = study_of.of_part("after", shared, "resnet-20", "paper")
+    rounds = [config.scores for config in after if config.schedules == ("after-rounds",)]
+    assert rounds == [("snip", "grasp", "synflow")]
+
+
+def test_replications_ask_for_what_the_tables_of_the_thesis_have(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    replications = importlib.import_module("pruning_replications")
+    asked = {}
+    for network in get_args(replications.Name):
+        shared = replications.settings(network, "paper", data_dir=None)
+        for part in ("snip", "grasp", "synflow"):
+            configs = list(replications.of_part(part, shared, network, "paper"))
+            asked[network, part] = [config.densities for config in configs]
+            rows = [row for row in replications.ROWS if row[:2] == (network, part)]
+            assert bool(configs) == bool(rows) or network in replications.OF_FIGURE
+    assert asked["wrn-32-2", "grasp"] == [(0.1, 0.05, 0.02)]
+    assert asked["vgg2-16", "snip"] == [(0.05,)]
+    assert [len(densities) for densities in asked["vgg-11", "synflow"]] == [10, 10]
+    rows = [("dense", 1.0, 0.93), ("snip-before-once", 0.05, 0.92)]
+    frame = pd.DataFrame(rows, columns=["control", "density", "test_accuracy"]).assign(
+        **dict.fromkeys(["score", "schedule", "ablation"], "none"),
+        **{"weights": "standard", "prune_step": 0, "level": [0, 1], "replicate": 0, "link": False},
+        **{"unit": ["density_1/dense/0", "density_0.05/snip/0"], "nan_step": None},
+    )
+    table = replications.beside(frame, "vgg2-16").set_index("control")
+    assert table["thesis"].tolist() == [93.5, 92.3]
+    assert table["paper"].tolist() == [93.2, 92.9]
+
+
+def test_inverted_tickets_have_a_panel_of_their_own(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    study_of = importlib.import_module("pruning_at_init")
+    tickets = [
+        (f"snip-{ablation}", ablation, density, accuracy)
+        for ablation, accuracy in (("none", 0.95), ("shuffled", 0.94), ("inverted", 0.1))
+        for density in (0.1, 0.01)
+    ]
+    columns = ["control", "ablation", "density", "test_accuracy"]
+    frame = pd.DataFrame([("dense", "none", 1.0, 0.96), *tickets], columns=columns)
+    frame = frame.assign(
+        **{"method": "snip before-once", "weights": "standard", "replicate": 0, "link": False},
+        **{"level": (frame["density"] < 1).astype(int), "nan_step": None},
+        unit="density_" + frame["density"].astype(str) + "/" + frame["control"] + "/0",
+    )
+    inverted, found = study_of.ablations(frame).axes
+    assert {line.get_label() for line in found.get_lines()} == {"as found", "shuffled", "dense"}
+    assert {line.get_label() for line in inverted.get_lines()} == {"snip before-once", "dense"}
+    assert found.get_ylim()[0] > 90
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_replications_end_in_a_table_beside_the_numbers_of_the_thesis(tmp_path, real_data):
+    place = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    study("pruning_replications.py", "--parts", "synflow", *place, cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "results" / "smoke" / "replications.csv")
+    assert table["control"].tolist() == ["dense", "synflow-before-rounds"]
+    assert table["thesis"][0] == 92.0
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_at_once_snip_does_not_depend_on_rounding(tmp_path, real_data):
+    few = ["--densities", "0.1", "--replicates", "1", "--rounds", "2"]
+    place = ["--data-dir", str(real_data), "--results", str(tmp_path)]
+    study("snip_rounding.py", *few, *place, cwd=tmp_path)
+    (row,) = pd.read_csv(tmp_path / "rounding.csv").to_dict("records")
+    assert row["once"] == 1
+    assert 0.5 < row["rounds"] <= 1

@@ -1,5 +1,6 @@
 """Folders of images: every image is read in a fixed order, and what is left out is told."""
 
+import dataclasses
 import itertools
 import os
 import unicodedata
@@ -11,6 +12,10 @@ import pytest
 
 from jaxlth import cli, data
 from jaxlth.data import folders, image_files, sources
+from jaxlth.models import ModelConfig
+from jaxlth.studies.prune_early import run as prune_early
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
+from jaxlth.training import TrainingConfig
 
 CROPPED = data.StreamConfig(image_size=4, resize_to=4)
 
@@ -80,6 +85,32 @@ def test_images_in_subfolders_and_beside_them_are_read_in_a_fixed_order(root):
     pair, words = told(root)
     assert pair[0] == [*expected, ("train/b/0.png", 1)]
     assert words == ""
+
+
+def test_scores_see_images_of_each_class_as_they_are_shown_in_evaluation(root):
+    for number in range(1, 5):
+        image(root / f"train/b/{number}.png", level=50 * number)
+    settings = data.DataConfig(
+        name="folder:set", data_dir=str(root.parent), validation=0, stream=CROPPED
+    )
+    config = PruneEarlyConfig(
+        data=settings,
+        model=ModelConfig(name="mlp", hidden=(2,)),
+        training=TrainingConfig(steps=2, batch_size=2),
+        per_class=1,
+    )
+    experiment = prune_early.prepare(config)
+    mean, std = experiment.device_data.dataset.mean, experiment.device_data.dataset.std
+    levels = set()
+    for replicate in range(6):
+        inputs, labels = experiment.examples(replicate, per_class=1)
+        assert labels.tolist() == [0, 1]
+        levels |= set(np.round(inputs[1] * std + mean).ravel().tolist())
+        np.testing.assert_allclose(inputs[0] * std + mean, 0, atol=1e-4)
+    assert levels <= {0, 50, 100, 150, 200}
+    assert len(levels) > 1
+    with pytest.raises(ValueError, match="`per_class` must be at most 1, the training examples"):
+        prune_early.prepare(dataclasses.replace(config, per_class=2))
 
 
 def test_the_images_of_a_set_are_those_of_all_its_subfolders(root):

@@ -16,7 +16,8 @@ from jaxlth import cli, data, landscape, masks, store
 from jaxlth import settings as settings_lib
 from jaxlth.data import DataConfig, packing
 from jaxlth.models import ModelConfig
-from jaxlth.studies import level_artifacts
+from jaxlth.studies import level_artifacts, method_styles
+from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import report as tables_of_twins
@@ -606,12 +607,76 @@ def test_it_says_how_good_dense_networks_are_and_when_steps_are_few():
 
 
 def test_networks_drawn_anew_have_no_distance_from_an_initialisation_that_is_not_theirs():
-    names = ("dense", "ticket", "shuffled", "reinitialized", "random", "random-layerwise")
+    names = ("dense", "ticket", *CONTROLS)
     frame = table([(name, 0.1, 10, (0.0,), 0.1) for name in names])
     frame = frame.assign(l2_from_initialization=1.0)
     rows = report.pairs(frame[frame["kind"] == "pair"])
     measured = set(rows[rows["l2_from_initialization"].notna()]["control"])
-    assert measured == {"dense", "ticket", "shuffled"}
+    assert measured == {"dense", "ticket", "shuffled", "shuffled-globally"}
+
+
+def test_twins_on_a_line_with_statistics_anew_match_by_what_they_were_trained_with():
+    plain = table([("ticket", 0.1, 0, (0.0, 0.0), 0.1)])
+    pairs = plain.iloc[1:].assign(estimated=True, test_error=0.3)  # of the ends, statistics anew
+    trained = [
+        pairs.assign(kind="twin", twins=str(twin), compared_step=None, test_accuracy=accuracy)
+        for twin, accuracy in ((0, 0.88), (1, 0.94))
+    ]
+    frame = pd.concat([plain.iloc[:1], pairs, *trained])
+    (row,) = report.summary(frame, threshold=0.02, tolerance=0.0).to_dict("records")
+    assert row["network"] == "ticket at 10 %, statistics anew"
+    assert row["accuracy"] == pytest.approx(0.91)
+    assert row["matches"]
+    rendered = tables_of_twins.render(pd.DataFrame([row]), threshold=0.02, tolerance=0.0)
+    assert "accuracy of twins, like that of dense networks, is with those of their training" in str(
+        rendered.caption
+    )
+
+
+SIZES = [0.9 * 0.8**n for n in range(12)]
+MANY = {"dense": [1.0], "ticket": SIZES, "synflow": SIZES, "magnitude": SIZES, "snip": SIZES}
+
+
+def test_figures_of_many_networks_drop_no_panel_and_give_each_method_a_colour_of_its_own():
+    rows = [
+        (network, density, step, (0.01 * step,), 0.1)
+        for network, densities in MANY.items()
+        for density in densities
+        for step in (0, 10)
+    ]
+    frame = table(rows).assign(unit=lambda rows: rows.index.astype(str))
+    frame["level"] = frame.groupby("control")["density"].rank(method="dense")
+    pages = twins.in_pages(twins.instability, frame, twins.by_size)
+    assert [len(page.axes) for page in pages] == [10, 2]
+    titles = [axes.get_title(loc="left") for page in pages for axes in page.axes]
+    assert len(set(titles)) == len(SIZES)
+    colors = {}
+    for page in pages:
+        assert not any(axes.get_legend() for axes in page.axes)  # it would cover the lines
+        for axes in page.axes:
+            for drawn in axes.get_lines():
+                colors.setdefault(str(drawn.get_label()).split(",")[0], set()).add(
+                    drawn.get_color()
+                )
+    assert set(colors) == set(MANY)
+    assert all(len(of_method) == 1 for of_method in colors.values())
+    assert len(set.union(*colors.values())) == len(MANY)
+    (alone,) = [twins.in_pages(twins.instability, frame[frame["density"] > 0.5], twins.by_size)]
+    assert len(alone.axes) == 3
+
+
+def test_no_score_has_the_colour_of_another_or_of_a_control():
+    styles = method_styles.line_styles([*method_styles.LINE_STYLES, *"abcdefgh"])
+    del styles["none"]  # the ticket itself
+    assert len({style.color for style in styles.values()}) == len(styles)
+
+
+def test_the_step_from_which_networks_are_stable_shows_at_step_0():
+    frame = table([("ticket", 0.1, step, (0.0,), 0.1) for step in (0, 10, 100)])
+    (axes,) = twins.onsets(frame, threshold=0.02, tolerance=0.002).axes
+    assert axes.get_lines()[0].get_ydata().tolist() == [0]
+    assert axes.get_ylim()[0] < 0
+    assert axes.get_yscale() == "symlog"
 
 
 def test_pairs_at_most_points_count_and_those_with_statistics_anew_are_apart():

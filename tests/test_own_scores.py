@@ -320,8 +320,9 @@ def test_functions_need_names_of_their_own(experiment, tmp_path):
 
 
 def test_streamed_data_have_no_examples_for_scores_of_the_library():
-    data = DataConfig(name="folder:images")
-    assert data.streamed
+    data = DataConfig(name="stream:images")
+    assert not data.gives_classes
+    ImpConfig(data=DataConfig(name="folder:images"), score="snip")
     with pytest.raises(ValueError, match="`score` snip sees examples of each class, which streame"):
         ImpConfig(data=data, score="snip")
     assert ImpConfig(data=data, score="own:f").data == data

@@ -14,9 +14,9 @@ import tiny
 from scipy import special
 from tiny import printed, same
 
-from jaxlth import cli, keys, masks, models, prune, store, trees
+from jaxlth import cli, keys, masks, models, prune, scores, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig
+from jaxlth.models import ModelConfig, conv, vgg
 from jaxlth.models.resnet import ResNet
 from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
@@ -46,6 +46,7 @@ SCHEDULES = (
     "iterative-once",
     "iterative-rounds",
     "after",
+    "after-rounds",
     "after-rewind",
 )
 FOUR = ("magnitude", "snip", "grasp", "synflow")
@@ -159,7 +160,10 @@ def check_contract(made, settings, methods):
                 continue
             if method.schedule in ITERATIVE:
                 assert inside(start.mask, kept_before(made, made.place(keep, method), method))
-            elif method.schedule != "before-rounds" and method.score not in score_names.AT_RANDOM:
+            elif (
+                not method.schedule.endswith("-rounds")
+                and method.score not in score_names.AT_RANDOM
+            ):
                 assert before is None or inside(start.mask, before), method
             before = start.mask
 
@@ -196,9 +200,57 @@ def test_every_score_schedule_and_control_keeps_what_it_promises(scope, scores):
     check_contract(job(settings), settings, all_methods(settings))
 
 
+def test_tickets_pruned_after_training_in_rounds_keep_trained_weights():
+    settings = config(scores=("synflow",), schedules=("after", "after-rounds"), densities=(0.1,))
+    made = job(settings)
+    once, rounds = (Method("synflow", schedule) for schedule in settings.schedules)
+    keep = made.keep(0.1, once)
+    start, trained = (
+        made.start(keep, rounds, 0),
+        made.run.load("density_1/dense/replicate_0", "network"),
+    )
+    assert same(start.network, trained)
+    assert not same(start.mask, made.start(keep, once, 0).mask)
+    # In rounds by the functions of the library, from the trained weights.
+    experiment, dense = prune_early.prepare(settings), masks.dense(trained.params)
+
+    def score(mask, params):
+        def apply_fn(params, inputs):
+            return experiment.prunable.model.apply(trained._replace(params=params), inputs, False)[
+                0
+            ]
+
+        return scores.synflow(apply_fn, params, mask, np.ones((1, 8, 8, 1), np.float32))
+
+    keeps = prune.round_counts(masks.size(dense), keep=keep, rounds=3)
+    pruned = prune.in_rounds(score, dense, keeps=keeps, args=(trained.params,))
+    assert same(start.mask, pruned)
+
+
+@pytest.mark.slow
+def test_the_last_step_of_training_may_be_pruned_at_and_is_after_training(tmp_path):
+    words = ["--score", "magnitude", "--schedule", "before-once", "after", "--density", "0.3"]
+    printed(*TINY, *words, "--rewind-steps", "20", "--out", str(tmp_path))
+    (info,) = store.runs(tmp_path)
+    rows = store.table([info.path]).set_index("control")
+    last, after = (rows.loc[f"magnitude-{name}"] for name in ("before-once-at-20", "after"))
+    assert last["test_loss"] == after["test_loss"]
+    assert last["prune_step"] == 20
+
+
+def test_no_step_beyond_the_training_may_be_pruned_at():
+    prune_early.prepare(config(rewind_steps=(20,)))
+    with pytest.raises(
+        ValueError, match=r"`rewind_steps` must lie in 0\.\.20, in training; got 21"
+    ):
+        prune_early.prepare(config(rewind_steps=(21,)))
+
+
 def test_criteria_of_zhou_score_what_training_changed():
+    # Where fewer weights change their sign than are kept, the first are kept too, inverted or not.
+    names = [name for name in score_names.BEFORE_AND_AFTER if not name.endswith("diff-sign")]
     settings = config(
-        scores=score_names.BEFORE_AND_AFTER,
+        scores=tuple(names),
         schedules=TRAINED,
         controls=CONTROLS,
         densities=(0.3, 0.1),
@@ -355,6 +407,23 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
     check_contract(job(settings), settings, methods)
 
 
+def resnet_8(config, classes, layers):
+    """Return a ResNet of three stages with a block each, of half the channels."""
+    return ResNet((1, 1, 1), 8, classes, layers)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Give networks with convolutions a quarter of their channels or less, and ResNet-20 8 layers.
+
+    What a score promises does not depend on widths; these are pruned a hundred times.
+    """
+    monkeypatch.setattr(conv, "CHANNELS", 16)
+    monkeypatch.setattr(conv, "DENSE", (64, 64))
+    monkeypatch.setattr(vgg, "CHANNELS", (8, 16, 32, 64, 64))
+    monkeypatch.setitem(models.MODELS, "resnet-20", resnet_8)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "by_shape"),
@@ -364,7 +433,7 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
         ("vgg-11", "erdos-renyi-kernel"),
     ],
 )
-def test_networks_with_convolutions_keep_what_is_promised(model, by_shape):
+def test_networks_with_convolutions_keep_what_is_promised(model, by_shape, narrow):
     settings = config(
         model=ModelConfig(name=model),
         data=DataConfig(name="synthetic", num_train_examples=500),
@@ -673,7 +742,7 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
         (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
         (["--rounds", "0"], "`rounds` must be at least 1"),
         (["--per-class", "1000"], "`per_class` must be at most"),
-        (["--rewind-steps", "20"], "0..19"),
+        (["--rewind-steps", "21"], "0..20"),
         (["--chunk", "7"], "`chunk` must divide the 100 examples"),
         (["--levels", "3"], "`jaxlth imp` has."),
     ],
@@ -828,12 +897,23 @@ def test_meta_models_learn_from_other_replicates_and_prune_by_what_they_predict(
     assert np.mean((predicted >= least) == meta.flat(mask, mask)) > 0.99
     quality = run.record(artifacts.learned(Method("meta-mlp-10", "before-once"), 0))
     assert quality["mse_test"] > 0
-    assert len(quality["losses"]) == meta.EPOCHS
+    assert 1 < len(quality["losses"]) <= meta.EPOCHS
     assert "losses" not in run.record(artifacts.learned(method, 0))
     assert not store.table([info.path])["unit"].str.startswith("meta/").any()
 
 
-def test_the_mlp_learns_what_can_be_learned():
+def test_the_mlp_learns_until_its_loss_hardly_falls():
+    random = np.random.default_rng(0)
+    inputs = random.random((640, 4), np.float32)
+    targets = random.random(640, np.float32)  # nothing to be learned but their mean
+    losses = meta.MLP(1).fit(inputs, targets).losses
+    before = losses[-1 - meta.PATIENCE]
+    assert meta.PATIENCE < len(losses) < meta.EPOCHS
+    assert losses[-1] >= (1 - meta.IMPROVEMENT) * before
+
+
+def test_the_mlp_learns_what_can_be_learned(monkeypatch):
+    monkeypatch.setattr(meta, "EPOCHS", 10)
     random = np.random.default_rng(0)
     inputs = random.random((20_000, 4), np.float32)
     targets = 0.1 + 0.2 * inputs[:, 0]
@@ -1000,13 +1080,19 @@ def test_steps_and_layers_are_drawn_of_what_was_pruned():
     }
     frame = rows(values).assign(**{"layer_densities.Dense_0/kernel": 0.05})
     figure = method_figures.layers(frame)
-    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["snip-before-once", "grasp-before-once"]
     with pytest.raises(ValueError, match="no ticket pruned after initialisation"):
         method_figures.steps(frame)
     later = frame[frame["control"] == "snip-before-once"].assign(prune_step=50, test_accuracy=0.95)
     (axes,) = method_figures.steps(pd.concat([frame, later])).axes
     assert axes.get_lines()[0].get_ydata().tolist() == [90, 95]
+    random = frame.assign(control="random-before-once", score="random", test_accuracy=0.5)
+    of_random = [random[random["level"] > 0].assign(prune_step=step) for step in (0, 50)]
+    (axes,) = method_figures.steps(pd.concat([frame, later, *of_random]), line="method").axes
+    assert axes.get_title(loc="right") == "random: 50.0 to 50.0"
+    assert 80 < axes.get_ylim()[0] < 90  # of the scores that are compared
+    assert len(axes.get_lines()) == 2
 
 
 def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
@@ -1030,6 +1116,9 @@ def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
     assert line.get_label() == "before-rounds"
     assert line.get_ydata().tolist() == pytest.approx([2.5, nan], nan_ok=True)
     assert axes.get_title(loc="right") == "dashed: snip-before-once"
+    both = against | {"magnitude-before-rounds": "magnitude-iterative-once"}
+    lacking = rows({("magnitude-before-rounds", 0.1): [0.9]})  # and no panel without a line
+    assert len(comparisons.change(pd.concat([frame, lacking]), both, line="schedule").axes) == 1
     with pytest.raises(ValueError, match="together with its reference"):
         comparisons.change(
             frame, {"snip-before-rounds": "magnitude-iterative-once"}, line="schedule"

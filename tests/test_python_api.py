@@ -375,6 +375,21 @@ def test_a_notebook_shows_a_bar_without_ipywidgets(monkeypatch):
     assert "<progress" not in shown[-1]._repr_html_()
 
 
+def test_progress_of_a_study_that_may_skip_networks_tells_bounds(monkeypatch):
+    seconds = iter((1.0, 61.0))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(seconds))
+    pace = progress._Pace(0, may_skip=True)
+    pace.see(progress.Event(("step_9/twin_0/dense/replicate_0",), 0, 100, 0, (), 4))
+    pace.see(progress.Event(("step_9/twin_0/dense/replicate_0",), 100, 100, 100, ({},), 3))
+    assert pace.text() == "1 of at most 4 networks, 2 steps/s, at most 3 min left"
+    skips = {name: study.may_skip(study.Config()) for name, study in STUDIES.items()}
+    assert [name for name, may_skip in skips.items() if may_skip] == ["separation"]
+    imp_config = STUDIES["imp"].Config
+    assert STUDIES["imp"].may_skip(imp_config(dilations=(0.5,)))
+    assert STUDIES["imp"].may_skip(imp_config(stop_lost_accuracy=0.1))
+    assert STUDIES["instability"].may_skip(STUDIES["instability"].Config(search="first"))
+
+
 def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
     updates = []
     monkeypatch.setattr(jax.config, "update", lambda *change: updates.append(change))

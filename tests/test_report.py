@@ -18,6 +18,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from rich.console import Console
 
@@ -349,6 +350,16 @@ def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
 # ---- figures
 
 
+def test_a_control_of_a_few_levels_is_dotted_with_bars_for_its_range():
+    results = lenet(levels=6, replicates=2)
+    results = results[(results["control"] != "random") | results["level"].isin((1, 5))]
+    (axes,) = figures.accuracy(results).axes
+    styles = {name: line(axes, name).get_linestyle() for name in ("ticket", "random", "shuffled")}
+    assert styles == {"ticket": "-", "random": ":", "shuffled": "-"}
+    bars = [drawn for drawn in axes.collections if isinstance(drawn, LineCollection)]
+    assert [len(drawn.get_segments()) for drawn in bars] == [2]
+
+
 def test_accuracy_draws_means_against_density_from_dense_to_sparse():
     figure = figures.accuracy(table({"ticket": [[0.9, 0.92], [0.88, 0.94]]}))
     (axes,) = figure.axes
@@ -528,6 +539,18 @@ def test_training_leaves_out_a_replicate_that_diverged_and_ends_with_the_first()
     assert axes.get_lines()[0].get_xdata().max() == 700
     with pytest.raises(ValueError, match=r"not among them: \[9\]"):
         figures.training(broken, levels=[9])
+
+
+def test_training_draws_no_dilated_networks_and_no_diverged_ones():
+    plain = curves(levels=(0, 1))
+    longer = plain.assign(step=2 * plain["step"], test_accuracy=0.5, dilation=2.0)
+    both = figures.training(pd.concat([plain.assign(dilation=1.0), longer])).axes[0]
+    for mine, wanted in zip(
+        both.get_lines(), figures.training(plain).axes[0].get_lines(), strict=True
+    ):
+        np.testing.assert_array_equal(mine.get_xydata(), wanted.get_xydata())
+    diverged = figures.training(plain.assign(test_loss=np.nan)).axes[0]
+    assert not diverged.get_lines()[2:]
 
 
 def test_dilation_shows_what_never_matched():

@@ -13,9 +13,9 @@ from tiny import only_run, printed, same
 
 from jaxlth import cli, masks, store, trees
 from jaxlth.studies import level_artifacts
-from jaxlth.studies.controls import CONTROLS, TICKET, WITH_ITS_WEIGHTS, make
+from jaxlth.studies.controls import CONTROLS, NEW_WEIGHTS, TICKET, make
 from jaxlth.studies.imp.config import ImpConfig
-from jaxlth.studies.imp.run import prepare
+from jaxlth.studies.imp.run import ControlWarning, prepare, warn_of_controls
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Ticket, TrainRequest
 from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers, transformations
@@ -163,23 +163,23 @@ def test_tickets_and_controls_with_their_weights_get_their_optimizer_back(plain,
     assert run.path.name != plain.path.name
     assert same(trained(run, TICKET, level=0), trained(plain, TICKET, level=0))
     for kind in (TICKET, *CONTROLS):
-        assert same(trained(run, kind), trained(plain, kind)) is (kind not in WITH_ITS_WEIGHTS)
+        assert same(trained(run, kind), trained(plain, kind)) is (kind in NEW_WEIGHTS)
     assert store.about_run(run.path)["settings"]["rewind_optimizer"] is True
     printed(*words, "--controls", *CONTROLS)
     assert tiny.times(tmp_path) == before
 
 
-def test_controls_with_the_weights_of_the_ticket_are_known(experiment):
+def test_controls_with_new_weights_are_known(experiment):
     ticket = jax.device_get(
         Ticket(experiment.prunable.model.init(jax.random.key(0)), experiment.prunable.dense)
     )
     init = experiment.prunable.model.init
-    kept = [
+    new = [
         kind
         for kind in (TICKET, *CONTROLS)
-        if same(make(ticket, kind, init, seed=0, replicate=0, level=1).network, ticket.network)
+        if not same(make(ticket, kind, init, seed=0, replicate=0, level=1).network, ticket.network)
     ]
-    assert kept == list(WITH_ITS_WEIGHTS)
+    assert set(new) == set(NEW_WEIGHTS)
 
 
 @pytest.mark.slow
@@ -283,3 +283,24 @@ def test_a_masked_state_keeps_what_has_another_shape():
     changed = {name for name in masked if not np.array_equal(masked[name], whole[name])}
     assert {name.split("/", 1)[1] for name in changed} == {"v/kernel"}
     assert all(int(masks.kept(mask)) == 0 for mask in [mask])
+
+
+@pytest.mark.parametrize(
+    ("controls", "after", "schedule", "warned"),
+    [
+        (("reinitialized", "shuffled"), "fine-tune", COSINE["optimizer"], "reinitialized"),
+        (("random", "random-layerwise"), "fine-tune", COSINE["optimizer"], "random random-layer"),
+        (("shuffled", "shuffled-globally"), "fine-tune", COSINE["optimizer"], None),
+        (("reinitialized",), "fine-tune", OptimizerConfig(), None),
+        (("reinitialized",), "learning-rate", COSINE["optimizer"], None),
+    ],
+)
+def test_fine_tuning_of_new_weights_at_the_last_rate_is_warned_of(
+    controls, after, schedule, warned
+):
+    config = ImpConfig(controls=controls, after_pruning=after, optimizer=schedule)
+    if warned is None:
+        warn_of_controls(config)  # warnings are errors here
+    else:
+        with pytest.warns(ControlWarning, match=f"`controls` {warned}"):
+            warn_of_controls(config)

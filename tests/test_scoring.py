@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlth import masks, store
+from jaxlth import masks, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig, Network
+from jaxlth.models import Model, ModelConfig, Network
 from jaxlth.studies import score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prune_early import run as prune_early
@@ -48,6 +48,42 @@ def known_of(experiment):
     network = jax.device_get(experiment.prunable.draw(jax.random.key(1)))
     batch = experiment.examples(0, per_class=2)
     return scoring.ScoreInputs(network, network.params, batch, jax.random.key(0), experiment.mean)
+
+
+def test_snip_in_float64_is_snip_to_the_rounding_of_float32():
+    experiment = prune_early.prepare(config(per_class=2, scores=("snip-float64",)))
+    given, dense = known_of(experiment), experiment.prunable.dense
+    results = {}
+    for name in ("snip", "snip-float64"):
+        with scoring.precision((name,)):
+            results[name] = scoring.evaluated(experiment.score(name), dense, given)
+    single, double = (trees.named(results[name]) for name in ("snip", "snip-float64"))
+    for name, leaf in double.items():
+        assert leaf.dtype == np.float64
+        np.testing.assert_allclose(leaf, single[name], rtol=1e-4, atol=1e-7)
+    kernel = double["Dense_0/kernel"]
+    assert not np.array_equal(kernel, kernel.astype(np.float32))  # computed so, not converted
+    weights = given.network.params["Dense_0"]["kernel"]
+    moved = given.network.params["Dense_0"] | {"kernel": weights.astype(np.float64)}
+    by_hand = _loss_change(experiment, given, moved)
+    np.testing.assert_allclose(kernel[3, 2], by_hand, rtol=1e-6)
+
+
+def _loss_change(experiment, given, layer):
+    """|dL/dw w| of a weight by central differences, in NumPy's float64."""
+    (inputs, labels), params = given.batch, given.network.params
+
+    def loss(step):
+        kernel = layer["kernel"].copy()
+        kernel[3, 2] += step
+        hidden = inputs.reshape(len(inputs), -1).astype(np.float64) @ kernel + layer["bias"]
+        last = params["Dense_1"]
+        logits = np.maximum(hidden, 0) @ last["kernel"].astype(np.float64) + last["bias"]
+        highest = logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(logits - highest).sum(axis=1)) + highest[:, 0]
+        return np.mean(total - logits[np.arange(len(labels)), labels])
+
+    return abs((loss(1e-5) - loss(-1e-5)) / 2e-5 * layer["kernel"][3, 2])
 
 
 def test_scores_that_are_not_numbers_are_refused():
@@ -173,3 +209,41 @@ def test_densities_too_low_for_the_trainings_before_them_are_told_as_such(scope)
         ValueError, match="`density` 0.3 is too low for iterative-once and iterative-rounds, which"
     ):
         prune_early.prepare(settings)
+
+
+def test_synflow_as_published_takes_magnitudes_of_running_means_too():
+    def apply(network, inputs, train):
+        hidden = jnp.maximum(inputs.sum((1, 2)) @ network.params["a"] - network.stats["mean"], 0)
+        return hidden @ network.params["b"], network.stats
+
+    rng = np.random.default_rng(0)
+    params = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=(4, 2))}
+    stats = {"mean": np.array([-1.0, -0.1, 0.2, 0.4])}
+    network, dense = Network(params, stats), masks.dense(params, prunable=lambda path, leaf: True)
+    model = Model(init=lambda key: network, apply=apply)
+    example = jax.ShapeDtypeStruct((1, 1, 3), jnp.float32)
+
+    def scored(name, stats):
+        given = KNOWN._replace(network=network._replace(stats=stats))
+        with scoring.precision((name,)):
+            score = scoring.build(name, model, example, chunk=None)
+            return scoring.evaluated(score, dense, given)
+
+    a, b = np.abs(params["a"]), np.abs(params["b"])
+    for name, mean in (
+        ("synflow", stats["mean"]),
+        ("synflow-published", np.abs(stats["mean"])),
+    ):
+        hidden = a.sum(0) - mean
+        result = scored(name, stats)
+        np.testing.assert_allclose(result["a"], a * (hidden > 0) * b.sum(1), rtol=1e-12)
+        np.testing.assert_allclose(result["b"], np.maximum(hidden, 0)[:, None] * b, rtol=1e-12)
+    assert not np.allclose(scored("synflow", stats)["b"], result["b"])
+
+
+def test_each_synflow_has_a_published_form_that_looks_at_the_same_data():
+    for name in score_names.FLOWS:
+        published = f"{name}-published"
+        assert published in score_names.SCORES
+        assert (published in score_names.SEES_DATA) is (name in score_names.SEES_DATA)
+        assert score_names.published_rounds(published) == 100

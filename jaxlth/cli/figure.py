@@ -23,8 +23,8 @@ def figure(command: Figure) -> int:
     _check_kind(command, paths)
     frames = dict(store.damage.skip_damaged(paths, _with_table, errors=(ValueError,)))
     file = pathlib.Path(command.file or next(iter(frames)) / f"{command.kind}.png")
-    figures.save(_draw(command, frames), file)
-    print(file)
+    for page in figures.save_pages(_draw(command, frames), file):
+        print(page)
     for path in frames:
         if lacking := run_info.unfinished(path):
             print(lacking, file=sys.stderr)

@@ -128,9 +128,8 @@ def last_figures(study: Study, frame: Any, path: pathlib.Path) -> list[pathlib.P
     """Draw the figures that a run ends with, and return their files."""
     files = []
     for kind in study.figures.last(frame):
-        file = path / f"{kind}.png"
-        figures.save(study.figures.kinds[kind](frame, path, ()), file)
-        files.append(file)
+        drawn = study.figures.kinds[kind](frame, path, ())
+        files += figures.save_pages(drawn, path / f"{kind}.png")
     return files
 
 

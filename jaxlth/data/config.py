@@ -208,6 +208,11 @@ class DataConfig:
         return self.name.startswith(STREAMED) or self.name == OWN_MAPPED
 
     @property
+    def gives_classes(self) -> bool:
+        """Whether examples of each class can be found without reading all of them."""
+        return not self.streamed or self.name.startswith("folder:")
+
+    @property
     def is_own(self) -> bool:
         """Whether the set is none of the library's: given in Python, or FILE.py:NAME."""
         return self.name == OWN_MAPPED or code.is_own(self.name)

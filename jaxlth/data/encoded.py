@@ -25,6 +25,7 @@ class Source(NamedTuple):
     read: Callable[[int], tuple[bytes, int]]  # number -> (an image's file, label)
     where: Callable[[int], str]  # number -> what a message calls the example
     listing: Callable[[], bytes] = bytes  # what is known of all examples and files, parts aside
+    labels: np.ndarray | None = None  # (examples,), where they are known before any is read
 
 
 def part(source: Source, rows: np.ndarray) -> Source:
@@ -39,6 +40,7 @@ def part(source: Source, rows: np.ndarray) -> Source:
         examples=len(rows),
         read=functools.partial(_at, source.read, rows),
         where=functools.partial(_at, source.where, rows),
+        labels=None if source.labels is None else source.labels[rows],
     )
 
 

@@ -193,6 +193,7 @@ def _source(folder: pathlib.Path, listed: Listed, classes: int) -> encoded.Sourc
         read=functools.partial(_read, str(folder), files, labels),
         where=functools.partial(_where, str(folder), files),
         listing=functools.partial(_listing, str(folder), files, labels),
+        labels=labels,
     )
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jaxlth.plots import theme
-from jaxlth.plots.theme import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from jaxlth.plots.theme import BLACK, BLUE, BROWN, GREEN, ORANGE, PURPLE, RED, SKY
 
 
 class ControlStyle(NamedTuple):
@@ -23,6 +23,13 @@ CONTROL_STYLES = {
         "reinitialised", "re-\ninitialised", "reinitialised tickets", ORANGE, "s"
     ),
     "shuffled": ControlStyle("shuffled", "shuffled", "tickets with shuffled masks", PURPLE, "v"),
+    "shuffled-globally": ControlStyle(
+        "shuffled globally",
+        "shuffled\nglobally",
+        "tickets with globally shuffled masks",
+        BROWN,
+        "<",
+    ),
     "random-layerwise": ControlStyle(
         "layerwise random", "layerwise\nrandom", "networks pruned randomly layer by layer", RED, "D"
     ),

@@ -23,7 +23,8 @@ def training(
 ) -> Figure:
     """Return accuracy through training, one line per level, as in Figures 3-1 and 3-2.
 
-    Of curves without accuracy it is the loss.
+    Of curves without accuracy it is the loss. Trainings that a dilation makes longer or shorter are
+    left out.
 
     Tickets are solid; controls in `curves` are dashed, dotted or dash-dotted in the colour of their
     level. A replicate that diverged is left out (its accuracy is missing somewhere, or its test
@@ -37,6 +38,8 @@ def training(
       densities: {level: density} for the legend, which otherwise has the levels.
       metric: the accuracy to draw, a column of `curves`.
     """
+    if "dilation" in curves:
+        curves = curves[curves["dilation"] == 1]
     levels, metric = _selected_levels(curves, levels), result_table.metric(curves, metric)
     if metric not in theme.AXIS_LABELS or metric not in curves or curves[metric].isna().all():
         raise ValueError(f"`metric` must be an accuracy that the curves hold; got {metric!r}.")
@@ -87,7 +90,7 @@ def _plot_control(
     values = _common_steps(rows, metric)
     mean = values.mean(axis=1)
     if values.empty:
-        return mean
+        return mean.dropna()
     has_band = control == "ticket" and values.shape[1] > 1
     band = (values.min(axis=1), values.max(axis=1)) if has_band else None
     line: dict[str, Any] = {"color": color, "linestyle": linestyle, "zorder": 3}

@@ -17,6 +17,7 @@ class DensityLine(NamedTuple):
     style: theme.LineStyle
     points: pd.DataFrame  # index density, dense first; mean, min, max, median over replicates
     is_ticket: bool
+    has_gaps: bool = False  # whether others have points between its own
 
 
 def statistics(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -30,11 +31,16 @@ def control_lines(
 ) -> list[DensityLine]:
     """Return one line for each control of a run."""
     lines = []
+    densities = set(results["density"])
     for name in result_table.controls(results):
         points = statistics(results[results["control"] == name], column)
         title = labels.get(name, control_styles.control_style(name).label)
         style = control_styles.line_style(name)
-        lines.append(DensityLine(title, style, points, name == "ticket"))
+        has_gaps = any(
+            points.index.min() < density < points.index.max()
+            for density in densities.difference(points.index)
+        )
+        lines.append(DensityLine(title, style, points, name == "ticket", has_gaps))
     return lines
 
 
@@ -70,17 +76,20 @@ def plot_lines(
 
 
 def plot_line(axes: Axes, line: DensityLine) -> None:
-    """Plot a line with its band; tickets on top."""
-    theme.plot_mean(
-        axes,
-        100 * line.points.index.to_numpy(dtype=float),
-        line.points["mean"],
-        (line.points["min"], line.points["max"]),
-        color=line.style.color,
-        marker=line.style.marker,
-        label=line.title,
-        zorder=4 if line.is_ticket else 3,
-    )
+    """Plot a line with its band; tickets on top.
+
+    A line of a few of the densities that others have is dotted, and has bars in place of a band: it
+    says nothing of what lies between its points.
+    """
+    percents = 100 * line.points.index.to_numpy(dtype=float)
+    low, mean, high = (line.points[name] for name in ("min", "mean", "max"))
+    shared: dict[str, Any] = {"color": line.style.color, "zorder": 4 if line.is_ticket else 3}
+    more: dict[str, Any] = {"marker": line.style.marker, "label": line.title}
+    if line.has_gaps:
+        theme.plot_mean(axes, percents, mean, linestyle=":", **more, **shared)
+        axes.vlines(percents, low, high, linewidth=1.5, alpha=0.6, **shared)
+    else:
+        theme.plot_mean(axes, percents, mean, (low, high), **more, **shared)
 
 
 def _plot_dense(axes: Axes, statistics: pd.Series) -> None:

@@ -24,7 +24,16 @@ from matplotlib.ticker import FixedLocator
 from jaxlth.plots import axis_scales, control_styles, density_lines, result_table, theme
 from jaxlth.plots.curves import training
 
-__all__ = ["accuracy", "accuracy_of", "check", "dilation", "early_stopping", "save", "training"]
+__all__ = [
+    "accuracy",
+    "accuracy_of",
+    "check",
+    "dilation",
+    "early_stopping",
+    "save",
+    "save_pages",
+    "training",
+]
 
 # Metadata that would make two files of one figure differ, by format.
 _METADATA: dict[str, dict[str, None]] = {
@@ -101,7 +110,9 @@ def accuracy_of(
             dense = density_lines.dense_values(first, metric)
             diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
             density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
-        theme.legend(panels[0])
+        theme.legend(
+            panels[0], location="below" if len(runs) > theme.SHORT_LEGEND else "lower left"
+        )
     return figure
 
 
@@ -167,6 +178,23 @@ def check(path: str | pathlib.Path) -> None:
     """Raise ValueError unless `save` knows the format that the suffix of `path` names."""
     if pathlib.Path(path).suffix not in _METADATA:
         raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
+
+
+def save_pages(pages: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
+    """Write one figure, or several to files of their own, "name.png", "name-2.png"; see `save`.
+
+    Returns:
+      The files.
+    """
+    path = pathlib.Path(path)
+    figures = [pages] if isinstance(pages, Figure) else pages
+    files = [
+        path.with_stem(f"{path.stem}-{number}") if number > 1 else path
+        for number in range(1, len(figures) + 1)
+    ]
+    for figure, file in zip(figures, files, strict=True):
+        save(figure, file)
+    return files
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> None:

@@ -38,7 +38,7 @@ def unit_sparsities(densities: Mapping[str, np.ndarray]) -> Figure:
         axes.set_xlabel("Sparsity of a unit (%)")
         axes.set_ylabel("Units at least as sparse (%)")
         axes.set_xlim(0, 100)
-        axes.legend(loc="lower left")
+        figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
     return figure
 
 
@@ -63,6 +63,7 @@ def weight_histograms(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> F
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Weight kept")
             axes.set_ylabel("Number")
+            theme.note(axes, "the end bins hold all beyond")
         panels[0].legend()
     return figure
 

@@ -14,6 +14,9 @@ from matplotlib.lines import Line2D
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GRAY = "#CC79A7", "#56B4E9", "#000000", "#666666"
+BROWN = "#8C564B"
+MAX_PANELS = 10  # of a page
+SHORT_LEGEND = 4  # lines of a legend that leaves room for what a panel shows
 
 
 class LineStyle(NamedTuple):
@@ -26,6 +29,7 @@ class LineStyle(NamedTuple):
 STYLE_CYCLE = [  # of runs laid over each other
     *(LineStyle(BLUE, "o"), LineStyle(ORANGE, "s"), LineStyle(GREEN, "^")),
     *(LineStyle(RED, "D"), LineStyle(PURPLE, "v"), LineStyle(SKY, "P")),
+    *(LineStyle(BROWN, "<"), LineStyle("#332288", ">"), LineStyle("#999933", "h")),
 ]
 AXIS_LABELS = {  # by metric
     "test_accuracy": "Test accuracy (%)",
@@ -70,6 +74,22 @@ def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
 
 
+def legend_below(figure: Figure) -> None:
+    """Add one legend of all panels below them, where it covers no line, unless it is short."""
+    handles = {
+        str(line.get_label()): line
+        for axes in figure.axes
+        for line in axes.lines
+        if not str(line.get_label()).startswith("_")
+    }
+    if len(handles) <= SHORT_LEGEND:
+        figure.axes[0].legend(handles.values(), handles, fontsize=7.5)
+        return
+    longest = max(map(len, handles))
+    ncols = max(1, int(11 * figure.get_figwidth()) // (longest + 6))  # eleven letters an inch
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=ncols, fontsize=7.5)
+
+
 def plot_mean(
     axes: Axes,
     x: Any,
@@ -80,7 +100,7 @@ def plot_mean(
     band_alpha: float = 0.18,
     **line: Any,
 ) -> None:
-    """Plot a mean as a line, and a band around it.
+    """Plot a mean as a line, and a band around it; around a single point, a bar.
 
     Args:
       axes: the panel.
@@ -92,7 +112,11 @@ def plot_mean(
       **line: other properties of the line, as for `Axes.plot`.
     """
     axes.plot(x, mean, color=color, **line)
-    if band is not None:
+    if band is None:
+        return
+    if np.size(x) == 1:
+        axes.vlines(x, *band, color=color, linewidth=1.5, alpha=0.6)
+    else:
         axes.fill_between(x, *band, color=color, alpha=band_alpha, linewidth=0)
 
 
@@ -106,9 +130,9 @@ def legend(
     *,
     missing: float = -math.inf,
     no_points: str = " (all diverged)",
-    location: Literal["lower left", "best"] = "lower left",
+    location: Literal["lower left", "best", "below"] = "lower left",
 ) -> None:
-    """Add the legend at a location, in the order in which the lines end at the right.
+    """Add the legend at a location, or below the panel, in the order in which lines end at right.
 
     A line whose last point is NaN counts as ending at `missing`. The title of an invisible line
     says why nothing is visible: the line lies beyond the axis, or it has no point (`no_points`).
@@ -121,7 +145,10 @@ def legend(
         for title, height in zip(titles, heights, strict=True)
     ]
     order = sorted(range(len(handles)), key=lambda i: -last[i])
-    axes.legend([handles[i] for i in order], [titles[i] for i in order], loc=location)
+    place: dict[str, Any] = {"loc": location}
+    if location == "below":
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7.5}
+    axes.legend([handles[i] for i in order], [titles[i] for i in order], **place)
 
 
 def _invisible_note(heights: np.ndarray, limits: tuple[float, float], no_points: str) -> str:

@@ -6,7 +6,7 @@ pruned. So the masks of successive levels are nested.
 """
 
 from jaxlth.prune.counts import Trajectory, extension, keep_counts, round_counts, trajectory
-from jaxlth.prune.layers import erdos_renyi, smart_ratio
+from jaxlth.prune.layers import erdos_renyi, smart_ratio, smart_ratio_range
 from jaxlth.prune.selecting import global_topk, in_rounds, layerwise_topk
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "layerwise_topk",
     "round_counts",
     "smart_ratio",
+    "smart_ratio_range",
     "trajectory",
 ]

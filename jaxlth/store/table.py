@@ -53,7 +53,8 @@ def table(paths: Paths) -> pd.DataFrame:
 def curves(paths: Paths) -> pd.DataFrame:
     """Return one row for each evaluation during training of each finished artifact of the runs.
 
-    Columns are `run`, `unit`, `replicate`, `level`, `control`, `step`, and then the metrics.
+    Columns are `run`, `unit`, `replicate`, `level`, `control`, `dilation` where a record has one,
+    `step`, and then the metrics.
 
     Args:
       paths: One run folder or several; see `table`.
@@ -61,9 +62,12 @@ def curves(paths: Paths) -> pd.DataFrame:
     Raises:
       StoreError: every folder is no run, or something in it is damaged.
     """
+    runs = _read(paths)
     keys = ["replicate", "level", "control"]
+    if any("dilation" in record for run in runs for _, record in run.records):
+        keys.append("dilation")
     rows, columns = [], dict.fromkeys(["run", "unit", *keys, "step"])
-    for folder, _, records in _read(paths):
+    for folder, _, records in runs:
         for artifact, record in records:
             curve = record.get("curve") or {}
             columns |= dict.fromkeys(curve)

@@ -1,28 +1,52 @@
-"""Controls: tickets changed on purpose."""
+"""Controls: tickets changed on purpose.
+
+There are two kinds of random pruning. The shuffled controls put the weights of the ticket, those of
+the rewind step, under a random mask; `random` and `random-layerwise` draw new weights too. At
+rewind step 0 both are the same experiment. At a later step k new weights are trained for the steps
+from k to the end only, and have not learnt what the ticket has learnt by step k.
+
+References:
+  Frankle 2023, The Lottery Ticket Hypothesis: chapter 3, notes 7, 10 and 11, for step 0; section
+  4.2.3 for step k, where random pruning is of the weights of step k.
+"""
 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
-from jaxlth import keys, masks
+from jaxlth import keys, masks, prune, scores, trees
 from jaxlth.models import Network
 from jaxlth.studies.train import Ticket
 
 TICKET = "ticket"
 
-# ticket, newly drawn network, key -> control. Random masks get new weights (Frankle 2023, notes 7
-# and 10); shuffled keeps those of the ticket, as the random pruning of chapter 4 does.
+
+def shuffled(mask: masks.Mask, key: jax.Array) -> masks.Mask:
+    """Return the mask that random scores leave of all weights, as many of each tensor."""
+    keep = {name: int(jnp.sum(leaf)) for name, leaf in trees.named(mask).items()}
+    return prune.layerwise_topk(scores.random(mask, key=key), _full(mask), keep=keep)
+
+
+def random(mask: masks.Mask, key: jax.Array) -> masks.Mask:
+    """Return the mask that random scores leave of all weights, as many in all."""
+    return prune.global_topk(scores.random(mask, key=key), _full(mask), keep=masks.kept(mask))
+
+
+def _full(mask: masks.Mask) -> masks.Mask:
+    return jax.tree.map(jnp.ones_like, mask)
+
+
+# ticket, newly drawn network, key -> control
 CONTROLS: dict[str, Callable[[Ticket, Network, jax.Array], Ticket]] = {
     "reinitialized": lambda ticket, new, key: Ticket(new, ticket.mask),
-    "shuffled": lambda ticket, new, key: Ticket(
-        ticket.network, masks.shuffle(ticket.mask, key=key)
-    ),
-    "random": lambda ticket, new, key: Ticket(new, masks.random(ticket.mask, key=key)),
-    "random-layerwise": lambda ticket, new, key: Ticket(new, masks.shuffle(ticket.mask, key=key)),
+    "shuffled": lambda ticket, new, key: Ticket(ticket.network, shuffled(ticket.mask, key)),
+    "shuffled-globally": lambda ticket, new, key: Ticket(ticket.network, random(ticket.mask, key)),
+    "random": lambda ticket, new, key: Ticket(new, random(ticket.mask, key)),
+    "random-layerwise": lambda ticket, new, key: Ticket(new, shuffled(ticket.mask, key)),
 }
 
-# What starts from the weights of the ticket, and so with the optimiser's state that goes with them.
-WITH_ITS_WEIGHTS = (TICKET, "shuffled")
+NEW_WEIGHTS = ("reinitialized", "random", "random-layerwise")
 
 
 def make(

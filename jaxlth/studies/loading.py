@@ -14,7 +14,7 @@ from jaxlth import data, keys, models, settings, training
 from jaxlth.data import Dataset, Info, Split, augment, sources, streamed
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
-from jaxlth.studies.config import StudyConfig, check_validation
+from jaxlth.studies.config import StudyConfig, check_validation, watches_loss
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.prunable import PrunableModel, prunable_model
@@ -111,13 +111,19 @@ class LoadedExperiment:
             return transformations.optimizer(self.parts.optimizer, self.prunable.like.params)
         return optimizers.build(self.prunable.config.optimizer, rate)
 
-    def check_steps(self, option: str, steps: tuple[int, ...]) -> None:
-        """Raise ValueError unless all steps of an option lie before the end of training."""
+    def check_steps(self, option: str, steps: tuple[int, ...], *, last: bool = False) -> None:
+        """Raise ValueError unless all steps of an option lie in a training.
+
+        Args:
+          option: which steps these are.
+          steps: the steps.
+          last: whether the end of training is one, where the whole training follows.
+        """
         end = self.plan(1.0).steps
+        most, where = (end, "in training") if last else (end - 1, "before the end of training")
         settings.require(
-            all(step < end for step in steps),
-            f"`{option}` must lie in 0..{end - 1}, before the end of training; "
-            f"got {' '.join(map(str, steps))}.",
+            all(step <= most for step in steps),
+            f"`{option}` must lie in 0..{most}, {where}; got {' '.join(map(str, steps))}.",
         )
 
     def check_classes(self, what: str) -> None:
@@ -187,7 +193,8 @@ class LoadedExperiment:
         """Whether there are training examples, each of one task, for scores to see."""
         dataset, tasks = self.device_data.dataset, self.info.tasks
         several = len(tasks) > 1 or tasks == (1,)
-        return not several and isinstance(dataset, Dataset) and len(dataset.train.labels) > 0
+        gives, labels = self.prunable.config.data.gives_classes, dataset.train.labels
+        return not several and gives and labels is not None and len(labels) > 0
 
     @functools.cached_property
     def mean(self) -> Any:
@@ -207,22 +214,26 @@ class LoadedExperiment:
         """Return inputs and labels of training examples of each class, examples by the replicate.
 
         Where an example has no class, such as a text or a regression, as many of all examples. Of
-        streamed data and of tasks that `check_classes` refuses, which scores cannot see, and of no
-        data a single one of zeros.
+        folders of images, as they are shown in evaluation. Of other streamed data and of tasks that
+        `check_classes` refuses, which scores cannot see, and of no data a single one of zeros.
 
         Raises:
           ValueError: a class has fewer examples, or there are fewer in all.
         """
-        dataset = self.device_data.dataset
-        if not self.has_examples or not isinstance(dataset, Dataset):
+        if not self.has_examples:
             return self.mean, np.zeros(1, np.int32)
+        train = self.device_data.dataset.train
+        is_split = isinstance(train, Split)
         examples = score_examples.drawn(
-            dataset.train,
+            train if is_split else Split(np.arange(train.examples), np.asarray(train.labels)),
             per_class,
             classes=self.info.classes,
             has_gaps=self.parts.data is not None,  # class numbers of a user's own may have gaps
             key=keys.stream(self.prunable.config.seed, replicate, "examples"),
         )
+        if not is_split:
+            source, stream = streamed.part(train, examples.images), self.prunable.config.data.stream
+            examples = streamed.first(source, source.examples, stream)
         return self._normalized(examples.images), examples.labels
 
     def first_examples(self, count: int) -> tuple[Any, Any, Any]:
@@ -288,6 +299,8 @@ def load_experiment(
         config = dataclasses.replace(config, data=parts.data.config(config.data))
     info, dataset = data.load(config.data, seed=config.seed, source=parts.data)
     check_validation(config, has_split=info.validation > 0)
+    if config.choose_on == "test" and watches_loss(config):
+        dataset = dataset._replace(validation=dataset.test)
     training.plan(config.training, config.optimizer, examples=info.train)
     any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice

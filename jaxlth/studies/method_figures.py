@@ -57,6 +57,7 @@ def accuracy(
             if len(panels) > 1:
                 title = method_styles.SCHEDULE_TITLES.get(str(name), str(name))
                 axes.set_title(title, loc="left", fontsize=9)
+        figure.draw_without_rendering()  # legends below change the panels, and so their ticks
     return figure
 
 
@@ -89,19 +90,20 @@ def _plot_panel(
     """Plot lines and the dense network, at most as many lines as remain readable."""
     best = _best(lines, is_loss=result_table.is_loss(metric))
     density_lines.plot_metric(axes, best, reference, metric, diverged=diverged)
-    theme.legend(axes, location="best")
+    theme.legend(axes, location="below")
     if len(lines) > len(best):
         hidden = len(lines) - len(best)
         theme.note(axes, f"{hidden} methods, worse at the last point, are not drawn")
 
 
-def steps(results: pd.DataFrame) -> Figure:
+def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
     """Return accuracy by the step that is pruned at, a panel for each score, a line an ablation.
 
     Of the sparsest tickets that were pruned at several steps.
 
     Args:
       results: the table of results of one run.
+      line: "ablation", or "method" for one panel of all scores as found.
 
     References:
       Frankle 2023, Figures 5-12 and 5-14.
@@ -117,28 +119,56 @@ def steps(results: pd.DataFrame) -> Figure:
     if after_start.empty:
         raise ValueError("`results` have no ticket pruned after initialisation.")
     lowest = after_start["density"].min()
-    pruned = rows[np.isclose(rows["density"], lowest)]
-    panels = list(dict.fromkeys(after_start["method"]))
+    ablations = after_start["ablation"] if line == "ablation" else ["none"]
+    pruned = rows[np.isclose(rows["density"], lowest) & rows["ablation"].isin(ablations)]
+    pruned = pruned[pruned["method"].isin(after_start["method"])]
+    panels = [""] if line == "method" else list(dict.fromkeys(pruned["method"]))
+    styles = method_styles.line_styles(list(dict.fromkeys(pruned[line])))
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, method in zip(all_axes, panels, strict=True):
-            for ablation in dict.fromkeys(after_start["ablation"]):
-                of_ablation = (pruned["method"] == method) & (pruned["ablation"] == ablation)
-                _plot_by_step(axes, pruned[of_ablation], ablation)
+            of_panel = pruned[pruned["method"] == method] if method else pruned
+            for title, of_line in of_panel.groupby(line, sort=False):
+                _plot_by_step(axes, of_line, _ablation_title(title), styles[title])
             axes.set_xscale("symlog", linthresh=max(after_start["prune_step"].min(), 1))
             axes.set_title(method, loc="left", fontsize=9)
             axes.set_xlabel("Pruned at step")
             axes.set_ylabel(f"{name}, {result_table.percent(lowest)} % of weights")
-        all_axes[0].legend()
+            if not result_table.is_loss(metric):
+                _leave_random_below(axes, of_panel)
+        shared_legend(figure)
     return figure
 
 
-def _plot_by_step(axes: Axes, rows: pd.DataFrame, ablation: Any) -> None:
-    """Plot the column `value` by the step at which an ablation prunes."""
+def _leave_random_below(axes: Axes, rows: pd.DataFrame) -> None:
+    """Let the axis end below all scores but random, and note where that is instead."""
+    is_random = rows["score"] == "random"
+    others, random = rows.loc[~is_random, "value"].dropna(), rows.loc[is_random, "value"].dropna()
+    if others.empty or random.empty:
+        return
+    margin = 0.05 * (others.max() - others.min()) or 1.0
+    axes.set_ylim(bottom=others.min() - margin, top=others.max() + margin)
+    theme.note(axes, f"random: {random.min():.1f} to {random.max():.1f}")
+
+
+def shared_legend(figure: Figure) -> None:
+    """Put one legend for all panels below them, in as many columns as the figure is wide."""
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+    handles = {title: handle for of_panel in pairs for handle, title in of_panel}
+    titles = sorted(handles, key=method_styles.schedule_order)
+    shown = [handles[title] for title in titles]
+    longest = max(map(len, titles), default=1)
+    fitting = int(10 * figure.get_figwidth()) // (longest + 6)  # ten letters an inch
+    ncols = max(1, min(len(titles), fitting))
+    figure.legend(shown, titles, loc="outside lower center", ncols=ncols)
+
+
+def _plot_by_step(axes: Axes, rows: pd.DataFrame, title: str, style: theme.LineStyle) -> None:
+    """Plot the column `value` by the step that is pruned at."""
     points = rows["value"].groupby(rows["prune_step"]).agg(["mean", "min", "max"])
-    color, marker = method_styles.LINE_STYLES[ablation]
+    color, marker = style
     band = (points["min"], points["max"])
-    line: dict[str, Any] = {"marker": marker, "label": _ablation_title(ablation)}
+    line: dict[str, Any] = {"marker": marker, "label": title}
     theme.plot_mean(axes, points.index, points["mean"], band, color=color, **line)
 
 
@@ -178,7 +208,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
         axes.set_ylabel("Weights remaining of the layer (%)")
         theme.note(axes, f"{result_table.percent(share)} % of all weights, the dashed line")
-        axes.legend(fontsize=7.5)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
     return figure
 
 

@@ -11,33 +11,62 @@ SCHEDULE_TITLES = {
     "iterative-once": "between trainings, at once",
     "iterative-rounds": "between trainings, in rounds",
     "after": "after training",
+    "after-rounds": "after training, in rounds",
     "after-rewind": "after training, rewound",
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
 }
+# No colour is that of another score or control. Colours of scores are Paul Tol's.
 LINE_STYLES = {
-    "magnitude": theme.LineStyle(theme.BLUE, "o"),
-    "snip": theme.LineStyle(theme.ORANGE, "s"),
-    "grasp": theme.LineStyle(theme.GREEN, "^"),
-    "synflow": theme.LineStyle(theme.RED, "D"),
-    "random": theme.LineStyle(theme.BLACK, "X"),
-    "grasp-magnitude": theme.LineStyle(theme.SKY, "v"),
-    "grasp-lowest": theme.LineStyle(theme.PURPLE, "P"),
-    "none": theme.LineStyle(theme.BLUE, "o"),
-    **{name: control_styles.line_style(name) for name in ("shuffled", "reinitialized", "inverted")},
+    "magnitude": theme.LineStyle("#332288", "o"),
+    "magnitude-unit-variance": theme.LineStyle("#88CCEE", "h"),
+    "snip": theme.LineStyle("#999933", "s"),
+    "grasp": theme.LineStyle("#44AA99", "^"),
+    "grasp-magnitude": theme.LineStyle("#117733", "v"),
+    "grasp-lowest": theme.LineStyle("#DDCC77", "P"),
+    "synflow": theme.LineStyle("#882255", "D"),
+    "synflow-published": theme.LineStyle("#CC6677", "X"),
+    "synflow-image": theme.LineStyle("#661100", "<"),
+    "synflow-mean": theme.LineStyle("#AA4499", ">"),
+    "none": control_styles.line_style("ticket"),
+    **{name: control_styles.line_style(name) for name in control_styles.CONTROL_STYLES},
 }
-_COLORS = ("#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#332288", "#117733", "#661100")
-_MARKERS = "osD^vPX<>"
+_COLORS = (  # as many as a panel has lines
+    *("#17BECF", "#BCBD22", "#E377C2", "#444444", "#6699CC", "#FFAABB", "#98DF8A", "#C5B0D5"),
+    *("#A6761D", "#AEC7E8", "#7F7FFF", "#B0B0B0"),
+)
+_MARKERS = "osD^vPX<>*hp"
 
 
 def line_styles(names: list[Any]) -> dict[Any, theme.LineStyle]:
-    """Return a style for each line: a score, or an ablation, has the same one everywhere."""
-    unlisted = [name for name in names if name not in LINE_STYLES]
-    cycle = {
-        name: theme.LineStyle(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)])
-        for i, name in enumerate(unlisted)
-    }
-    return {name: LINE_STYLES.get(name) or cycle[name] for name in names}
+    """Return a style for each line: a score, or an ablation, has the same one everywhere.
+
+    The first method of a score, such as snip-before-once, has that of the score.
+    """
+    styles, taken, number = {}, {name for name in names if name in LINE_STYLES}, 0
+    for name in names:
+        score = _score(str(name))
+        if name in LINE_STYLES:
+            styles[name] = LINE_STYLES[name]
+        elif score and score not in taken:
+            styles[name] = LINE_STYLES[score]
+            taken.add(score)
+        else:
+            color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+            styles[name] = theme.LineStyle(color, marker)
+            number += 1
+    return styles
+
+
+def _score(method: str) -> str:
+    """Return the listed score that a method's name begins with, or "".
+
+    Example:
+      >>> _score("grasp-magnitude-before-once"), _score("snip after"), _score("snip+grasp-after")
+      ('grasp-magnitude', 'snip', '')
+    """
+    scores = [name for name in LINE_STYLES if method.startswith(tuple(name + end for end in "-, "))]
+    return max(scores, key=len, default="")
 
 
 def schedule_order(schedule: Any) -> tuple[int, str]:

@@ -7,7 +7,7 @@ A score is a function (apply_fn, params, mask, batch, key) that returns a tree o
     params    of the network that is scored, pruned weights being 0
     mask      what is left before the pruning; None where nothing may be pruned
     batch     (inputs, labels) of examples of each class; None where a study has no such examples,
-              as with streamed data and with several tasks
+              as with stream:NAME, arrays on the disk and several tasks
     key       of the replicate, the same at each pruning
 
 A config names it FILE.py:NAME, or own:NAME where the function is given in Python. Folders and

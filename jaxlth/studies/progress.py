@@ -24,15 +24,18 @@ _WITHIN_STAGE = (
 See = Callable[[Event], None]
 
 
-def shown(console: Console, *, finished: int) -> contextlib.AbstractContextManager[See]:
+def shown(
+    console: Console, *, finished: int, may_skip: bool = False
+) -> contextlib.AbstractContextManager[See]:
     """Return a context that gives a function which shows each event it is called with.
 
     Args:
       console: where it is shown; a bar on a terminal and in a notebook, else a line for each level
         finished.
       finished: networks that were there before.
+      may_skip: whether some networks may be left out; totals and times are told as bounds then.
     """
-    pace = _Pace(finished)
+    pace = _Pace(finished, may_skip)
     if console.is_jupyter and not console.quiet:
         return _notebook(pace)
     return (_bar if console.is_terminal else _lines)(console, pace)
@@ -41,8 +44,8 @@ def shown(console: Console, *, finished: int) -> contextlib.AbstractContextManag
 class _Pace:
     """Networks and steps trained so far, and how many are to come."""
 
-    def __init__(self, finished: int) -> None:
-        self.finished = finished
+    def __init__(self, finished: int, may_skip: bool = False) -> None:
+        self.finished, self.may_skip = finished, may_skip
         self.event: Event | None = None
         self.trained = 0  # steps since the clock was started
         self.clock: float | None = None
@@ -69,14 +72,16 @@ class _Pace:
         return self.finished + len(event.artifacts) * event.step / event.steps
 
     def text(self) -> str:
-        count = f"{self.finished}/{self.expected} networks"
+        at_most = "at most " if self.may_skip and self.finished < self.expected else ""
+        between = f" of {at_most}" if at_most else "/"
+        count = f"{self.finished}{between}{self.expected} networks"
         seconds = time.perf_counter() - self.clock if self.clock else 0.0
         if self.event is None or seconds < SHORTEST or not self.trained:
             return count
         rate, done = self.trained / seconds, self.networks - self.first
         text = f"{count}, {rate:,.0f} steps/s"
         left = (self.expected - self.networks) * seconds / done if done > 0 else None
-        return text if left is None else f"{text}, {_duration(left)} left"
+        return text if left is None else f"{text}, {at_most}{_duration(left)} left"
 
 
 @contextlib.contextmanager

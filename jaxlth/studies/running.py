@@ -191,9 +191,10 @@ def _train(
       at_events: what else is done at each event.
     """
     finished = sum(lab.run.has(artifact) for artifact in study.artifacts(config))
+    shown = progress.shown(console, finished=finished, may_skip=study.may_skip(config))
     events = study.run(lab, config)
     diverged: set[str] = set()
-    with signals.noted() as received, progress.shown(console, finished=finished) as show:
+    with signals.noted() as received, shown as show:
         for event in events:
             show(event)
             diverged |= _tell_failures(event, lab.run, console)

@@ -7,14 +7,21 @@ from jaxlth import settings
 from jaxlth.scores.criteria import CRITERIA
 from jaxlth.studies import own_scores
 
-SYNFLOW = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
-OF_EXAMPLES = ("snip", "grasp", "grasp-lowest", "grasp-magnitude")  # of gradients at examples
-SEES_DATA = (*OF_EXAMPLES, *SYNFLOW[1:])
+FLOWS = ("synflow", "synflow-image", "synflow-mean")  # by what flows in: ones, an image, the mean
+AS_PUBLISHED = tuple(f"{name}-published" for name in FLOWS)  # with running means of magnitudes too
+SYNFLOW = (*FLOWS, *AS_PUBLISHED)
+IN_FLOAT64 = (*SYNFLOW, "snip-float64")
+# Of gradients at examples.
+OF_EXAMPLES = ("snip", "snip-float64", "grasp", "grasp-lowest", "grasp-magnitude")
+SEES_DATA = (*OF_EXAMPLES, *FLOWS[1:], *AS_PUBLISHED[1:])
 BEFORE_AND_AFTER = tuple(CRITERIA)
 AT_RANDOM = ("erdos-renyi", "erdos-renyi-kernel", "smart-ratio")  # counts by layer, else random
-AT_A_STEP = ("magnitude", "magnitude-unit-variance", "random", "synflow", *SEES_DATA)
+AT_A_STEP = (
+    *("magnitude", "magnitude-unit-variance", "random"),
+    *("synflow", "synflow-published", *SEES_DATA),
+)
 SCORES = (*AT_A_STEP, *AT_RANDOM, *BEFORE_AND_AFTER)
-STACKED = ("magnitude", "synflow", *SEES_DATA)
+STACKED = ("magnitude", *OF_EXAMPLES, *FLOWS)
 
 
 def parts(score: str, *, single: Iterable[str] = SCORES) -> tuple[str, ...]:

@@ -3,8 +3,10 @@
 Data-aware scores see batch norm in training mode, with the statistics of their batch, as published;
 SynFlow with the running statistics, as in its authors' code: at initialisation those change
 nothing, and the learned scales and shifts count with their magnitudes. Running means keep their
-signs, where that code takes magnitudes (ours). Beside its authors' input of ones SynFlow takes one
-image, or the mean image of the training set (Bolwerk 2021, section 3.1).
+signs (ours); the authors' code takes magnitudes of them too, as the scores that end in "-published"
+do. Beside its authors' input of ones SynFlow takes one image, or the mean image of the training set
+(Bolwerk 2021, section 3.1). In many rounds SNIP in float32 may depend on rounding: there is
+snip-float64, which is SNIP in float64.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ from jaxlth.models import Model, Network
 from jaxlth.scores.criteria import CRITERIA
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores
-from jaxlth.studies.score_names import AT_RANDOM, SYNFLOW, parts
+from jaxlth.studies.score_names import AS_PUBLISHED, AT_RANDOM, IN_FLOAT64, SYNFLOW, parts
 from jaxlth.trees import topk
 
 
@@ -45,13 +47,13 @@ Score = Callable[
 
 @contextlib.contextmanager
 def precision(names: Iterable[str]) -> Iterator[None]:
-    """Compile scores as they need it within this context: SynFlow in float64, on the host of a TPU.
+    """Compile scores as they need it within this context: some in float64, on the host of a TPU.
 
     Raises:
       ValueError: the host of a TPU is hidden from JAX.
     """
     with contextlib.ExitStack() as stack:
-        if any(name in SYNFLOW for name in names):
+        if any(name in IN_FLOAT64 for name in names):
             if jax.default_backend() == "tpu":  # it has no float64
                 stack.enter_context(jax.default_device(_host()))
             stack.enter_context(topk.float64())
@@ -63,8 +65,8 @@ def _host() -> Any:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError as error:
         raise ValueError(
-            "SynFlow is computed in float64 on the host, which JAX_PLATFORMS hides; set it to "
-            "tpu,cpu or leave it unset."
+            "SynFlow and snip-float64 are computed in float64 on the host, which JAX_PLATFORMS "
+            "hides; set it to tpu,cpu or leave it unset."
         ) from error
 
 
@@ -86,8 +88,8 @@ def build(
       model: of the networks that will be scored.
       example: the input of one, a tree of `jax.ShapeDtypeStruct`s.
       loss: (outputs, labels) -> (n,) losses that SNIP and GraSP see; cross-entropy if None.
-      full_precision: the same, computing in the types of parameters and inputs, for SynFlow;
-        `model` if None.
+      full_precision: the same, computing in the types of parameters and inputs, for scores in
+        float64; `model` if None.
       chunk: examples whose gradient is taken at once.
       own: scores that are none of the library's, by name.
       has_examples: whether the batch that scores are given holds training examples; scores of
@@ -97,13 +99,13 @@ def build(
         set(SYNFLOW).isdisjoint(parts(name)) or is_real_array(example),
         f"The score {name} needs inputs that are one array of real numbers.",
     )
-    if not set(SYNFLOW).isdisjoint(parts(name)) and full_precision in (None, model):
+    if not set(IN_FLOAT64).isdisjoint(parts(name)) and full_precision in (None, model):
         _check_precision(name, model, example)
     functions = [
         _own(part, own[part], model, has_examples)
         if part in own
         else _plain(
-            part, (full_precision or model) if part in SYNFLOW else model, example, chunk, loss
+            part, (full_precision or model) if part in IN_FLOAT64 else model, example, chunk, loss
         )
         for part in parts(name)
     ]
@@ -123,7 +125,7 @@ def oriented(weight_scores: Any, inverted: Any) -> Any:
 
 
 def _check_precision(name: str, model: Model, example: Any) -> None:
-    """Raise ValueError unless a network computes in the type of its parameters, as SynFlow needs.
+    """Raise ValueError unless a network computes in the type of its parameters.
 
     A module with a `dtype` of its own does not; what it computes in no argument can change.
     """
@@ -133,10 +135,10 @@ def _check_precision(name: str, model: Model, example: Any) -> None:
 
     with topk.float64():
         network = jax.eval_shape(model.init, jax.random.key(0))
-        params, inputs = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float64),
-            (network.params, jax.ShapeDtypeStruct((1, *example.shape), example.dtype)),
+        inputs = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), example
         )
+        params, inputs = jax.eval_shape(_in_float64, (network.params, inputs))
         dtype = jax.eval_shape(outputs, network._replace(params=params), inputs).dtype
     settings.require(
         dtype == jnp.float64,
@@ -245,6 +247,12 @@ def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
             "The score smart-ratio needs layers in a row; inception-v3 has an auxiliary classifier "
             "beside them.",
         )
+        size, (least, most) = masks.size(dense), prune.smart_ratio_range(dense)
+        settings.require(
+            most < least or least <= keep <= most,
+            f"`density` must lie in [{least / size:.6g}, {most / size:.6g}] for the score "
+            f"smart-ratio, which keeps 30 % of each dense layer; got {keep / size:.4g}.",
+        )
         return prune.smart_ratio(dense, keep=keep, order=order)
     return prune.erdos_renyi(dense, keep=keep, kernel=name == "erdos-renyi-kernel")
 
@@ -301,7 +309,10 @@ def _plain(
             "synflow": lambda: jnp.ones((1, *example.shape)),
             "synflow-image": lambda: given.batch[0][:1],
             "synflow-mean": lambda: given.mean,
-        }[name]()
+        }[name.removesuffix("-published")]()
+        if name in AS_PUBLISHED:
+            stats = jax.tree.map(jnp.abs, given.network.stats)
+            given = given._replace(network=given.network._replace(stats=stats))
         return scores.synflow(apply(given, False), given.network.params, mask, inputs)
 
     functions: dict[str, Score] = {
@@ -309,6 +320,7 @@ def _plain(
         "magnitude-unit-variance": lambda mask, given: _in_deviations(given.network.params),
         "random": lambda mask, given: scores.random(given.network.params, key=given.key),
         "snip": snip,
+        "snip-float64": lambda mask, given: snip(mask, _in_float64(given)),
         "grasp": grasp,
         "grasp-lowest": lambda mask, given: jax.tree.map(jnp.negative, grasp(mask, given)),
         "grasp-magnitude": lambda mask, given: scores.magnitude(grasp(mask, given)),
@@ -319,6 +331,14 @@ def _plain(
         each: functools.partial(_before_and_after, rule) for each, rule in CRITERIA.items()
     }
     return functions[name]
+
+
+def _in_float64(tree: Any) -> Any:
+    """Return a tree with its floats in float64."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        tree,
+    )
 
 
 def _before_and_after(rule: Callable[[Any, Any], Any], mask: masks.Mask, given: ScoreInputs) -> Any:

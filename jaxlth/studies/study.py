@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 TOLERANCE = 0.002  # the one default of `tolerance`
 _MISSING: Any = object()  # stands for a part that a study must have
 
-# (table of results, folder of the run, levels to draw or () for the default ones) -> figure
-Draw: TypeAlias = "Callable[..., Figure]"
+# (table of results, folder of the run, levels to draw or () for the default ones) -> figure, or
+# several pages of it
+Draw: TypeAlias = "Callable[..., Figure | list[Figure]]"
 
 
 class Figures(NamedTuple):
@@ -93,11 +94,15 @@ class Study:
     """What names a ticket besides its replicate: level and control, or density and method."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
+    for_data: Callable[[str], Mapping[str, Any]] = lambda data: {}
+    """Name of the data -> fields of the config whose defaults are others for it."""
     values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     """Option of the study alone -> names that it takes, for the help."""
     across_replicates: Callable[[Any], Sequence[str]] | None = None
     """Config -> settings by which replicates depend on each other; None where `run` does not keep
     to `lab.replicates`: then no processes share a run."""
+    may_skip: Callable[[Any], bool] = lambda config: False
+    """Config -> whether results decide which networks are left out; progress tells bounds then."""
     tolerance: bool = True
     """Whether the summary depends on the tolerance."""
 

@@ -22,8 +22,9 @@ MANY = 32  # arrays from which on their parts are cut out on the host
 JOINED = 2**25  # elements in all below which arrays on one device are joined: few programs
 SMALL = 2**16  # elements of an array below which it is joined with small neighbours
 LARGEST = 2**32  # elements of an array from which on positions do not fit in uint32
-FIELD = 10  # bits of one of the three counts that are added up in one uint32
-WIDTH = 512  # length of the rows of joined arrays
+BLOCK = 2**17  # elements of an array on one device that are counted together, which caches hold
+FIELD = 10  # bits of one of the three counts of a row that are added up in one uint32
+WIDTH = 512  # length of such a row
 
 
 @contextlib.contextmanager
@@ -54,7 +55,10 @@ def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
         return jnp.result_type(jnp.float32, *arrays)
 
 
-Counter: TypeAlias = Callable[[Sequence[jax.Array]], jax.Array]
+# (images, positions) of elements of an array -> up to three conditions on them
+Conditions: TypeAlias = Callable[[jax.Array, jax.Array], Sequence[jax.Array]]
+# (number of an array, conditions) -> how many of its elements fulfil each, in uint32
+Counter: TypeAlias = Callable[[int, Conditions], jax.Array]
 
 
 class Count(NamedTuple):
@@ -98,7 +102,7 @@ def total(arrays: Sequence[jax.Array]) -> Count:
       >>> total([jnp.array([True, False]), jnp.array([True])])
       Count(high=Array(0, dtype=uint32), low=Array(2, dtype=uint32))
     """
-    return _cumulative([_counted([array])[0] for array in arrays]).at(-1)
+    return _cumulative([jnp.sum(array, dtype=jnp.uint32) for array in arrays]).at(-1)
 
 
 def largest(
@@ -184,31 +188,24 @@ def _joined(
     keep: Count,
     runs: tuple[tuple[int, ...], ...],
 ) -> list[Any]:
-    """Return `_selected` of arrays of which those of a run are joined: for each run its masks.
+    """Return `_selected` of flat arrays, those of a run joined: for each run its masks.
 
-    Those of a long run come in one flat array, filled up with False: XLA compiles a program for
-    each part that is cut out, which for many is most of the time.
+    Those of a long run come in one flat array: XLA compiles a program for each part that is cut
+    out, which for many is most of the time.
     """
     dtype = widest(values)
 
     def join(arrays: Sequence[jax.Array], run: tuple[int, ...], dtype: Any) -> jax.Array:
-        if len(run) == 1:
-            return arrays[run[0]]
         # One operation, where `jnp.concatenate` would make a tree of them.
-        flat = jax.lax.concatenate([jnp.ravel(arrays[place]).astype(dtype) for place in run], 0)
-        rows = max(1, -(-flat.size // WIDTH))
-        return jnp.pad(flat, (0, rows * WIDTH - flat.size)).reshape(rows, WIDTH)
+        flat = [jnp.ravel(arrays[place]) for place in run]
+        return (
+            jax.lax.concatenate([part.astype(dtype) for part in flat], 0) if flat[1:] else flat[0]
+        )
 
-    selected = _selected(
-        [join(values, run, dtype) for run in runs],
-        [join(among, run, jnp.bool_) for run in runs],
-        keep,
-        _counted_in_rows,
-    )
+    joined = [join(values, run, dtype) for run in runs], [join(among, run, bool) for run in runs]
+    selected = _selected(*joined, keep, _counted_in_blocks)
     return [
-        part.reshape(-1)
-        if len(run) >= MANY
-        else _cut(part.reshape(-1), [np.shape(values[place]) for place in run])
+        part if len(run) >= MANY else _cut(part, [np.shape(values[place]) for place in run])
         for run, part in zip(runs, selected, strict=True)
     ]
 
@@ -224,23 +221,30 @@ def _cut(flat: Any, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
 
 
 def _selected(
-    values: Sequence[jax.Array], among: Sequence[jax.Array], keep: Count, counted: Counter
+    values: Sequence[jax.Array],
+    among: Sequence[jax.Array],
+    keep: Count,
+    count_in: Callable[..., jax.Array],
 ) -> list[jax.Array]:
-    """Return `largest` without checks."""
+    """Return `largest` without checks; `count_in` is `_counted`, or gives the same."""
     dtype = widest(values)
+    shapes = [np.shape(value) for value in values]
 
-    def images(place: int) -> jax.Array:
-        # Computed anew in each pass over the array: as fast as to read it, and without a copy.
-        return _image(values[place].astype(dtype), among[place].astype(jnp.bool_))
+    def images(value: jax.Array, active: jax.Array) -> jax.Array:
+        return _image(value.astype(dtype), active.astype(jnp.bool_))
 
-    places = range(len(values))
-    bound = _bound(places, images, dtype, keep, counted)
-    ends = _ends(places, images, [np.shape(value) for value in values], bound, keep, counted)
-    return [
-        (images(place) > bound.least)
-        | ((images(place) == bound.least) & (_positions(np.shape(values[place])) < ends[place]))
-        for place in places
-    ]
+    def counted(place: int, conditions: Conditions) -> jax.Array:
+        return count_in(values[place], among[place], images, conditions)
+
+    bound = _bound(len(values), counted, dtype, keep)
+    ends = _ends(shapes, counted, bound, keep)
+
+    def is_selected(place: int) -> jax.Array:
+        image = images(values[place], among[place])
+        early = _positions(shapes[place]) < ends[place]
+        return (image > bound.least) | ((image == bound.least) & early)
+
+    return [is_selected(place) for place in range(len(values))]
 
 
 def _image(values: jax.Array, active: jax.Array) -> jax.Array:
@@ -268,21 +272,14 @@ class Bound(NamedTuple):
     above: Count
 
 
-def _bound(
-    places: Sequence[int],
-    images: Callable[[int], jax.Array],
-    dtype: jax.typing.DTypeLike,
-    keep: Count,
-    counted: Counter,
-) -> Bound:
+def _bound(arrays: int, counted: Counter, dtype: jax.typing.DTypeLike, keep: Count) -> Bound:
     """Return the largest number that at least `keep` images reach, or one that just `keep` reach.
 
     Args:
-      places: numbers of the arrays.
-      images: the images of an array by its number.
+      arrays: how many arrays there are.
+      counted: counts in one of them.
       dtype: the floats that they are images of.
       keep: how many are selected, if there are as many.
-      counted: counts what is True.
     """
     bits = jnp.finfo(dtype).bits
     unsigned = jnp.dtype(f"uint{bits}")
@@ -295,8 +292,11 @@ def _bound(
         shift, bound = state
         steps = jnp.arange(1, 4, dtype=unsigned) << shift.astype(unsigned)
         candidates = bound.least + steps
-        counts = [counted([images(place) >= c for c in candidates]) for place in places]
-        totals = _cumulative(counts).at(-1)
+
+        def reach(image: jax.Array, _: jax.Array) -> Sequence[jax.Array]:
+            return [image >= candidate for candidate in candidates]
+
+        totals = _cumulative([counted(place, reach) for place in range(arrays)]).at(-1)
         reaching = Count(
             *(
                 jnp.concatenate([low[None], between, high[None]])
@@ -317,15 +317,11 @@ def _bound(
 
 
 def _ends(
-    places: Sequence[int],
-    images: Callable[[int], jax.Array],
-    shapes: Sequence[tuple[int, ...]],
-    bound: Bound,
-    keep: Count,
-    counted: Counter,
+    shapes: Sequence[tuple[int, ...]], counted: Counter, bound: Bound, keep: Count
 ) -> jax.Array:
     """Return for each array a position before which all its ties are selected, (arrays,) uint32."""
-    ties = [_counted([images(place) == bound.least])[0] for place in places]
+    places = range(len(shapes))
+    ties = [counted(place, lambda image, _: [image == bound.least])[0] for place in places]
     through = _cumulative(ties)
     before = Count(*(jnp.pad(part, (1, 0))[:-1] for part in through))
     left = _difference(keep, bound.above)
@@ -336,8 +332,10 @@ def _ends(
     wanted = jnp.where(whole[split], 0, share[split])
 
     def of_array(place: int, candidates: jax.Array) -> jax.Array:
-        tied, position = images(place) == bound.least, _positions(shapes[place])
-        return counted([tied & (position < end) for end in candidates])
+        return counted(
+            place,
+            lambda image, position: [(image == bound.least) & (position < c) for c in candidates],
+        )
 
     branches = [functools.partial(of_array, place) for place in places]
 
@@ -377,24 +375,74 @@ def _positions(shape: tuple[int, ...]) -> jax.Array:
     return position
 
 
-def _counted(conditions: Sequence[jax.Array]) -> jax.Array:
-    """Return how many elements of each of some arrays are True, (arrays,) uint32."""
-    return jnp.stack([jnp.sum(array, dtype=jnp.uint32) for array in conditions])
+def _counted(
+    values: jax.Array,
+    among: jax.Array,
+    images: Callable[[jax.Array, jax.Array], jax.Array],
+    conditions: Conditions,
+) -> jax.Array:
+    """Return how many elements of an array fulfil each condition, (conditions,) uint32."""
+    held = conditions(images(values, among), _positions(np.shape(values)))
+    return _summed(held, _short_axis(values))
 
 
-def _counted_in_rows(conditions: Sequence[jax.Array]) -> jax.Array:
-    """Return `_counted` of three arrays of one shape, in one pass where an axis is short enough.
+def _short_axis(array: jax.Array) -> int | None:
+    """Return the longest axis along which packed counts fit, and whose elements lie together.
 
-    Of arrays that are spread over devices along that axis, counts of rows would be exchanged.
+    XLA may spread arrays without telling: then counts of rows are exchanged, few along a long axis.
     """
-    axes = [axis for axis, length in enumerate(conditions[0].shape) if length < 2**FIELD]
-    if not axes:
-        return _counted(conditions)
-    shifts = FIELD * np.arange(len(conditions), dtype=np.uint32)
-    fields = [array.astype(jnp.uint32) << s for array, s in zip(conditions, shifts, strict=True)]
-    sums = jnp.sum(functools.reduce(jnp.add, fields), axes[-1], dtype=jnp.uint32)
-    counts = (sums[..., None] >> shifts) & np.uint32(2**FIELD - 1)
-    return jnp.sum(counts, range(sums.ndim), dtype=jnp.uint32)
+    spec = jax.typeof(array).sharding.spec
+    axes = [
+        axis
+        for axis, length in enumerate(array.shape)
+        if length < 2**FIELD and not (axis < len(spec) and spec[axis])
+    ]
+    return max(axes, key=lambda axis: array.shape[axis], default=None)
+
+
+def _counted_in_blocks(
+    values: jax.Array,
+    among: jax.Array,
+    images: Callable[[jax.Array, jax.Array], jax.Array],
+    conditions: Conditions,
+) -> jax.Array:
+    """Return `_counted` of a flat array, block by block: nothing of its size is stored on the way.
+
+    XLA for CPUs stores what is summed.
+    """
+    size = min(values.size, BLOCK)
+    offsets = jnp.arange(size, dtype=jnp.uint32)
+
+    def add(block: jax.Array, counts: jax.Array) -> jax.Array:
+        first = jnp.asarray(block, jnp.uint32) * jnp.uint32(size)
+        start = jnp.minimum(first, values.size - size)  # the last block overlaps that before it
+        value, active = (jax.lax.dynamic_slice(a, (start,), (size,)) for a in (values, among))
+        position = start + offsets
+        held = [
+            array & (position >= first) for array in conditions(images(value, active), position)
+        ]
+        rows = [jnp.pad(array, (0, -size % WIDTH)).reshape(-1, WIDTH) for array in held]
+        return counts + _summed(rows, 1)
+
+    number = len(conditions(*(jnp.zeros(1, jnp.uint32),) * 2))
+    nothing = jnp.zeros(number, jnp.uint32)
+    return jax.lax.fori_loop(0, -(-values.size // max(size, 1)), add, nothing)
+
+
+def _summed(held: Sequence[jax.Array], axis: int | None) -> jax.Array:
+    """Return how many elements are True of each of up to three arrays of one shape, in uint32.
+
+    Args:
+      held: the arrays.
+      axis: one of fewer than 2**FIELD elements, along which all are added up in one pass.
+    """
+    if axis is None or len(held) == 1:
+        return jnp.stack([jnp.sum(array, dtype=jnp.uint32) for array in held])
+    shifts = FIELD * np.arange(len(held), dtype=np.uint32)
+    fields = [array.astype(jnp.uint32) << s for array, s in zip(held, shifts, strict=True)]
+    rows = jnp.sum(functools.reduce(jnp.add, fields), axis, dtype=jnp.uint32)
+    counts = (rows[..., None] >> shifts) & np.uint32(2**FIELD - 1)
+    return jnp.sum(counts, range(rows.ndim), dtype=jnp.uint32)
 
 
 def _cumulative(counts: Sequence[jax.Array]) -> Count:

@@ -24,6 +24,7 @@ STUDY = Study(
     across_replicates=lambda config: [
         name for name in ("stop_lost_accuracy", "dilations") if getattr(config, name)
     ],
+    may_skip=lambda config: bool(config.dilations) or config.stop_lost_accuracy is not None,
     run=imp.imp,
     complete=imp.complete,
     artifacts=lambda config: network_names(config, levels=config.levels),

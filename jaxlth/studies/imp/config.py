@@ -53,10 +53,15 @@ class ImpConfig(StudyConfig):
     """Training examples of each class that scores such as snip see, as one batch."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
+    alive: bool = False
+    """All-alive pruning: prune dead weights, on which no output depends or which depend on no
+    input, in place of others, and pass on what zombies add to biases. For lenet-300-100 and mlp."""
     controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
     """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
-    shuffled (its weights, its mask shuffled within each layer), random (new weights, as many kept
-    anywhere), random-layerwise (new weights, as many kept in each layer)."""
+    shuffled (its weights, its mask shuffled within each layer), shuffled-globally (its weights, as
+    many kept anywhere), random (new weights, as many kept anywhere), random-layerwise (new weights,
+    as many kept in each layer). All are trained from --rewind-step on; the random pruning of
+    Frankle 2023 is shuffled and shuffled-globally where that is not 0."""
     control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.not_hashed(())
     """Levels at which controls are trained; all of them if none is given."""
     dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.not_hashed(())
@@ -76,7 +81,7 @@ class ImpConfig(StudyConfig):
         own_scores.check_labels("score", score_names.parts(self.score, single=SCORES), SCORES)
         sees = [name for name in self.score_names() if name in score_names.SEES_DATA]
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"`score` {self.score} sees examples of each class, which streamed data cannot give.",
         )
         for control in self.controls:
@@ -99,6 +104,10 @@ class ImpConfig(StudyConfig):
             levels=self.levels + 1,
             controls=1 + len(self.controls),
             dilations=1 + len(self.dilations),
+        )
+        settings.require(
+            not self.alive or self.model.name in PERCEPTRONS,
+            f"`alive` is for {' and '.join(PERCEPTRONS)}; got {self.model.name}.",
         )
         if self.compact:
             check_compact(self)

@@ -39,11 +39,17 @@ def dilate(levels: Levels, starts: list[Starts]) -> Generator[Progress, None, No
             )
         ]
         lab.expect(request.artifact for request in requests)
-        # How many networks go on to the next dilation shows only then, so none are pending.
+        # How many networks go on to the next dilation shows only then: at most all of them.
+        names = [level_artifacts.network(*network) for network in waiting]
+        pending = levels.dilated(
+            names, [longer for longer in config.dilations if longer > dilation]
+        )
+        pending |= {request.artifact for request in requests}
         for restart_step, group in _by_restart(requests, config):
             yield from lab.train(
                 group,
                 lab.experiment.compile_training(dilation=dilation, restart_step=restart_step),
+                pending=pending,
             )
         reached = [performance(lab.run.record(request.artifact), "test") for request in requests]
         pairs = zip(waiting, reached, strict=True)

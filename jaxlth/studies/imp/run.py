@@ -6,11 +6,12 @@ trained only if the folder lacks it.
 """
 
 import pathlib
+import warnings
 from collections.abc import Generator
 from typing import Any
 
 from jaxlth import settings
-from jaxlth.studies.controls import TICKET
+from jaxlth.studies.controls import NEW_WEIGHTS, TICKET
 from jaxlth.studies.imp.config import ImpConfig, expected_artifacts, network_names
 from jaxlth.studies.imp.dilation import dilate, mean_performance, survivors
 from jaxlth.studies.imp.pruning import prune_rule
@@ -81,6 +82,23 @@ def complete(config: ImpConfig, path: pathlib.Path) -> bool:
     return has_artifacts(path, lambda run: all(map(run.has, names)))
 
 
+class ControlWarning(UserWarning):
+    """A control is trained in a way that says little."""
+
+
+def warn_of_controls(config: ImpConfig) -> None:
+    """Warn of new weights that are trained at the last, usually low, learning rate only."""
+    new = [control for control in config.controls if control in NEW_WEIGHTS]
+    if config.after_pruning == "fine-tune" and config.optimizer.varies and new:
+        warnings.warn(
+            f"`controls` {settings.in_a_row(new)}: `after_pruning` fine-tune trains new weights at "
+            "the last learning rate only, at which they may hardly learn. `after_pruning` "
+            "learning-rate trains them at all rates, and shuffled controls keep trained weights.",
+            ControlWarning,
+            stacklevel=3,
+        )
+
+
 def prepare(config: ImpConfig, parts: Parts = NONE) -> LoadedExperiment:
     """Return the experiment that a config describes, its data read.
 
@@ -88,6 +106,7 @@ def prepare(config: ImpConfig, parts: Parts = NONE) -> LoadedExperiment:
       DataError: the data are missing or damaged.
       ValueError: the config does not fit the data or the network.
     """
+    warn_of_controls(config)
     experiment = load_experiment(config, parts)
     keep_by_level(config, experiment.prunable.dense)
     lengths: dict[int, float] = {}

@@ -20,6 +20,7 @@ STUDY = Study(
     help=__doc__,
     Config=InstabilityConfig,
     prepare=instability.prepare,
+    may_skip=lambda config: config.search != "all",
     across_replicates=lambda config: [] if config.search == "all" else ["search"],
     run=instability.instability,
     complete=instability.complete,

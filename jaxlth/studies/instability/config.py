@@ -69,9 +69,10 @@ class InstabilityConfig(StudyConfig):
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
     networks: tuple[str, ...] = settings.not_hashed((DENSE,))
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
-    step (ticket), their controls (reinitialized, shuffled, random, random-layerwise), or what a
-    score prunes there, at once or in --rounds; a score of your own is FILE.py:NAME, a function
-    (apply_fn, params, mask, batch, key) -> tree of floats like params."""
+    step (ticket), their controls (reinitialized, shuffled, shuffled-globally, random,
+    random-layerwise; the shuffled ones have the weights of the step), or what a score prunes there,
+    at once or in --rounds; a score of your own is FILE.py:NAME, a function (apply_fn, params, mask,
+    batch, key) -> tree of floats like params."""
     levels: Annotated[tuple[int, ...], INSTABILITY_LEVELS] = settings.not_hashed(())
     """Levels of IMP whose tickets and controls are asked for."""
     densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
@@ -134,7 +135,7 @@ class InstabilityConfig(StudyConfig):
         )
         sees = [name for name in self.networks if name in score_names.SEES_DATA]
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"{' '.join(sees[:1])} sees examples, which streamed data cannot give.",
         )
 
@@ -193,7 +194,7 @@ def imp(config: InstabilityConfig, step: int) -> ImpConfig:
         name: getattr(config, name)
         for name in (
             *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
-            *("exclude", "replicates", "seed"),
+            *("exclude", "choose_on", "replicates", "seed"),
         )
     }
     levels = max(config.levels, default=0)

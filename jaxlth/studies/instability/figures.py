@@ -7,8 +7,8 @@ References:
   Frankle 2023, chapter 4.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxlth.plots import axis_scales, control_styles, result_table, theme
-from jaxlth.studies import metrics
+from jaxlth.studies import method_styles, metrics
 from jaxlth.studies.instability.summary import (
     BY_LOSS,
     DENSE,
@@ -100,12 +100,12 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """
     rows = pairs(results)
     by = measure(rows)
-    rows = rows.assign(panel=rows["network"] + _from_step(rows))
+    rows = rows.assign(panel=by_network_and_step(rows))
     rows = rows[rows[f"test_{by.value}"].notna()]
     if rows.empty:
         raise ValueError("`results` have no pair of twins that did not diverge.")
     lines = curves.merge(rows[["unit", "panel"]], on="unit")
-    shown = axis_scales.evenly_spaced(list(dict.fromkeys(rows["panel"])), 12)
+    shown = list(dict.fromkeys(rows["panel"]))
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=len(shown))
         for axes, name in zip(panels, shown, strict=True):
@@ -147,7 +147,7 @@ def throughout(results: pd.DataFrame) -> Figure:
             axes.set_title(name, loc="left", fontsize=9)
             axes.set_xlabel("Training step")
             axes.set_ylabel(_barrier_label(by))
-        panels[0].legend()
+        theme.legend_below(figure)
     return figure
 
 
@@ -164,11 +164,11 @@ def distances(results: pd.DataFrame) -> Figure:
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=len(shown))
         for axes, (column, title) in zip(panels, shown.items(), strict=True):
-            _lines(axes, rows, names, column, scale=1)
+            _lines(axes, rows, names, column, scale=1, styles=_styles(rows))
             _step_axis(axes, rows)
             axes.set_title(title, loc="left", fontsize=9)
             axes.set_ylim(bottom=0)
-        panels[0].legend(fontsize=7.5)
+        theme.legend_below(figure)
     return figure
 
 
@@ -183,9 +183,9 @@ def start(results: pd.DataFrame) -> Figure:
     title = "Test loss at step k" if by == BY_LOSS else "Test error at step k (%)"
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=1 + len(names))
-        _lines(panels[0], rows, names, f"test_{by.value}_at_start", scale=by.scale)
+        column, styles = f"test_{by.value}_at_start", _styles(rows)
+        _lines(panels[0], rows, names, column, scale=by.scale, styles=styles)
         panels[0].set_title(title, loc="left", fontsize=9)
-        panels[0].legend(fontsize=7.5)
         for axes, name in zip(panels[1:], names, strict=True):
             of = rows[rows["network"] == name]
             for (column, label), (color, marker) in zip(
@@ -197,7 +197,7 @@ def start(results: pd.DataFrame) -> Figure:
             axes.set_ylim(bottom=0)
         for axes in panels:
             _step_axis(axes, rows)
-        panels[1].legend(fontsize=7.5)
+        theme.legend_below(figure)
     return figure
 
 
@@ -224,9 +224,8 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
         raise ValueError("`results` have no sparse network; ask for --networks ticket --levels N.")
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
-        for place, control in enumerate(dict.fromkeys(sparse["control"])):
+        for control, (color, marker) in _styles(sparse).items():
             of = sparse[sparse["control"] == control]
-            color, marker = _style(control, place)
             for column, dash in (("stable", "-"), ("matches", ":")):
                 points = _medians(of, column)
                 label = f"{control_styles.control_style(control).label}, {column}"
@@ -234,10 +233,54 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
                 weights = [100 * density for density in points]
                 axes.plot(weights, list(points.values()), linestyle=dash, **style)
         axis_scales.density_axis(axes, sparse["density"], max_ticks=11)
+        _ticks_of_steps(axes, "y", rows)
         axes.set_ylabel("From step")
-        axes.set_ylim(0, 1.05 * max(rows["step_k"].max(), 1))
-        axes.legend()
+        theme.legend_below(figure)
     return figure
+
+
+def in_pages(
+    draw: Callable[[pd.DataFrame], Figure],
+    results: pd.DataFrame,
+    panel: Callable[[pd.DataFrame], pd.Series],
+    *,
+    besides: int = 0,
+) -> Figure | list[Figure]:
+    """Return a figure, or several of at most ten panels where it has more.
+
+    Args:
+      draw: table of results of one run -> figure.
+      results: the table of results of one run.
+      panel: pairs -> the panel that each is drawn in; NaN for those that are in all.
+      besides: panels that each figure has besides.
+    """
+    rows = pairs(results, at_end=False)
+    panels = panel(rows)
+    names = list(dict.fromkeys(panels.dropna()))
+    most = theme.MAX_PANELS - besides
+    if len(names) <= most:
+        return draw(results)
+    pages = []
+    for first in range(0, len(names), most):
+        of_page = panels.isin(names[first : first + most]) | panels.isna()
+        others = results["kind"] != "pair"
+        pages.append(draw(results[others | results["unit"].isin(rows.loc[of_page, "unit"])]))
+    return pages
+
+
+def by_size(rows: pd.DataFrame) -> pd.Series:
+    """Return the density of sparse networks, NaN for dense ones."""
+    return rows["density"].mask(rows["control"] == DENSE)
+
+
+def by_network(rows: pd.DataFrame) -> pd.Series:
+    """Return the name of each network."""
+    return rows["network"]
+
+
+def by_network_and_step(rows: pd.DataFrame) -> pd.Series:
+    """Return the name of each network, with the step that its twins start from."""
+    return rows["network"] + _from_step(rows)
 
 
 def _barrier_label(by: Measure) -> str:
@@ -267,15 +310,14 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
     rows = _both_at_0(rows)
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
-    shown = axis_scales.evenly_spaced(sizes, 12)
-    several = rows["length"].nunique() > 1
+    several, styles = rows["length"].nunique() > 1, _styles(rows)
     with matplotlib.rc_context(theme.RC_PARAMS):
-        figure, panels = theme.new_figure(panels=len(shown))
-        for axes, size in zip(panels, shown, strict=True):
+        figure, panels = theme.new_figure(panels=len(sizes))
+        for axes, size in zip(panels, sizes, strict=True):
             of = pd.concat(
                 [dense, sparse[np.isclose(sparse["density"], size)]] if size else [dense]
             )
-            if len(shown) > 1:  # the panel says how many weights there are
+            if len(sizes) > 1:  # the panel says how many weights there are
                 of = of.assign(network=of["network"].str.replace(r" at [^ ]+ %", "", regex=True))
                 axes.set_title(f"{result_table.percent(size)} % of weights", loc="left", fontsize=9)
             for length, part in of.groupby("length", sort=False):
@@ -285,11 +327,11 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
                     label = f"{more}, {column.partition('_')[0]}"
                     alpha = 1.0 if length == "remaining" else 0.5
                     style: dict[str, Any] = {"dash": dash, "more": label, "alpha": alpha}
-                    _lines(axes, part, names, column, scale=scale, **style)
+                    _lines(axes, part, names, column, scale=scale, styles=styles, **style)
             _step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
-        _legend_below(figure)
+        theme.legend_below(figure)
     return figure
 
 
@@ -300,19 +342,6 @@ def _fit_together(figure: Figure) -> None:
     margin = 0.05 * (highest - lowest)
     for axes in figure.axes if np.isfinite(margin) and margin else ():
         axes.set_ylim(lowest - margin, highest + margin)
-
-
-def _legend_below(figure: Figure) -> None:
-    """Add one legend of all panels below them, where it covers no line."""
-    handles = {
-        str(line.get_label()): line
-        for axes in figure.axes
-        for line in axes.lines
-        if not str(line.get_label()).startswith("_")
-    }
-    columns = 2 if len(figure.axes) == 1 else 4
-    style: dict[str, Any] = {"ncols": columns, "fontsize": 7.5}
-    figure.legend(handles.values(), handles, loc="outside lower center", **style)
 
 
 def _both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
@@ -334,17 +363,21 @@ def _lines(
     column: str,
     *,
     scale: float,
+    styles: Mapping[Any, theme.LineStyle],
     dash: str = "-",
     more: str = "",
     alpha: float = 1.0,
 ) -> None:
-    """Draw a column by step, a line for each network."""
-    for place, name in enumerate(names):
+    """Draw a column by step, a line for each network; of one method sparser ones are paler."""
+    controls = rows.groupby("network", sort=False)["control"].first()
+    for name in names:
         of = rows[rows["network"] == name]
+        alike = [other for other in names if controls[other] == controls[name]]
+        paler = 1 - 0.65 * alike.index(name) / len(alike)
         by = scale * of.groupby("step_k")[column].agg(["mean", "std"])
-        color, marker = _style(of["control"].iloc[0], place)
+        color, marker = styles[of["control"].iloc[0]]
         label = f"{name}{more}"
-        _band(axes, by, color=color, marker=marker, dash=dash, label=label, alpha=alpha)
+        _band(axes, by, color=color, marker=marker, dash=dash, label=label, alpha=alpha * paler)
 
 
 def _band(
@@ -366,20 +399,25 @@ def _band(
 
 def _step_axis(axes: Axes, rows: pd.DataFrame) -> None:
     """Make the horizontal axis: steps, logarithmic beyond the least above 0."""
-    steps = sorted(rows["step_k"].unique())
-    above = [step for step in steps if step > 0]
-    if len(above) > 1:
-        axes.set_xscale("symlog", linthresh=above[0])
-        axes.set_xlim(steps[0] - 0.1 * above[0], 1.15 * above[-1])
-    ticks = axis_scales.evenly_spaced(steps, 7)
-    axes.set_xticks(ticks, [f"{step:g}" for step in ticks])
-    axes.minorticks_off()
+    _ticks_of_steps(axes, "x", rows)
     axes.set_xlabel("Twins start at step")
 
 
-def _style(control: str, place: int = 0) -> theme.LineStyle:
-    if control == DENSE:
-        return theme.LineStyle(theme.BLACK, "o")
-    if control in control_styles.CONTROL_STYLES:
-        return control_styles.line_style(control)
-    return theme.STYLE_CYCLE[(place + 3) % len(theme.STYLE_CYCLE)]
+def _ticks_of_steps(axes: Axes, which: Literal["x", "y"], rows: pd.DataFrame) -> None:
+    """Make an axis of steps: logarithmic beyond the least above 0, with room around 0."""
+    steps = sorted(rows["step_k"].unique())
+    above = [step for step in steps if step > 0]
+    if len(above) > 1:
+        scale = axes.set_xscale if which == "x" else axes.set_yscale
+        scale("symlog", linthresh=above[0])
+        axes.set(**{f"{which}lim": (steps[0] - 0.1 * above[0], 1.15 * above[-1])})
+    ticks = axis_scales.evenly_spaced(steps, 7)
+    axes.set(**{f"{which}ticks": ticks, f"{which}ticklabels": [f"{step:g}" for step in ticks]})
+    axes.minorticks_off()
+
+
+def _styles(rows: pd.DataFrame) -> dict[Any, theme.LineStyle]:
+    """Return a style for each kind of network: a method has the same one in all figures."""
+    names = list(dict.fromkeys(rows["control"]))
+    styles = method_styles.line_styles([name for name in names if name != DENSE])
+    return {DENSE: theme.LineStyle(theme.BLACK, "o")} | styles if DENSE in names else styles

@@ -1,5 +1,6 @@
 """Summary and figures of instability."""
 
+import functools
 import pathlib
 
 import pandas as pd
@@ -106,6 +107,11 @@ def _caption(
         f"* stable: {stable}.",
         f"* of {_NAMES[by]}: matches the dense network{metrics.within(tolerance, by.metric)}.",
     ]
+    if summary["network"].str.endswith(instability.ANEW).any():
+        lines.append(
+            "Batch statistics are taken anew for the barriers and for the mean of the weights; the "
+            f"{_NAMES[by]} of twins, like that of dense networks, is with those of their training."
+        )
     return lines + [f"Left out because a twin diverged: {lost} pair{'s' * (lost > 1)}."] * bool(
         lost
     )
@@ -147,9 +153,12 @@ def _reached(value: float, by: Measure, token: str) -> str:
     )
 
 
-def instability_figure(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
-    """Return the figure of instability by the step that twins start from."""
-    return twins.instability(frame, threshold=setting(path, "threshold"))
+def instability_figure(
+    frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]
+) -> Figure | list[Figure]:
+    """Return the figure of instability by the step that twins start from, or its pages."""
+    draw = functools.partial(twins.instability, threshold=setting(path, "threshold"))
+    return twins.in_pages(draw, frame, twins.by_size)
 
 
 def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
@@ -160,13 +169,19 @@ def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> 
 FIGURES = Figures(
     kinds={
         "instability": instability_figure,
-        "error": lambda frame, _path, _levels: twins.error(frame),
-        "interpolation": lambda frame, path, _levels: twins.interpolation(
-            frame, store.curves([path])
+        "error": lambda frame, _path, _levels: twins.in_pages(twins.error, frame, twins.by_size),
+        "interpolation": lambda frame, path, _levels: twins.in_pages(
+            functools.partial(twins.interpolation, curves=store.curves([path])),
+            frame,
+            twins.by_network_and_step,
         ),
-        "throughout": lambda frame, _path, _levels: twins.throughout(frame),
+        "throughout": lambda frame, _path, _levels: twins.in_pages(
+            twins.throughout, frame, twins.by_network
+        ),
         "distances": lambda frame, _path, _levels: twins.distances(frame),
-        "start": lambda frame, _path, _levels: twins.start(frame),
+        "start": lambda frame, _path, _levels: twins.in_pages(
+            twins.start, frame, twins.by_network, besides=1
+        ),
         "onset": onset,
     },
     last=lambda _frame: ("instability",),

@@ -19,11 +19,12 @@ import pandas as pd
 
 from jaxlth.plots import control_styles, result_table
 from jaxlth.studies import metrics
+from jaxlth.studies.controls import NEW_WEIGHTS
 
 DENSE = "dense"
+ANEW = ", statistics anew"  # of the name of a network whose batch statistics are taken so
 SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
 SAME += ["replicate", "twins"]  # what tells pairs apart
-DRAWN_ANEW = ("reinitialized", "random", "random-layerwise")  # weights of another initialisation
 MEASURED = (  # columns of pairs whose twins did not diverge
     *("test_instability", "train_instability", "test_error", "train_error"),
     *("l2_distance", "cosine_distance", "test_differences", "train_differences"),
@@ -61,8 +62,10 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     """Return the rows of compared pairs, with a column `network`, "ticket at 3.5 %" for instance.
 
     Of pairs compared at several numbers of points those at most points are taken; those with
-    batch statistics taken anew are networks of their own. Networks with other weights than those of
-    the dense network's initialisation have no distance from it.
+    batch statistics taken anew are networks of their own. Their errors and losses, unlike their
+    barriers, are those of the twins as they were trained, which are compared with dense networks.
+    Networks with other weights than those of the dense network's initialisation have no distance
+    from it.
 
     Args:
       results: the table of results of one run.
@@ -74,11 +77,11 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     rows = results[results["kind"] == "pair"]
     if rows.empty:
         raise ValueError("`results` have no pair of twins, or what these start from diverged.")
-    rows = _filled(rows)
+    rows = _as_trained(_filled(rows), results)
     most = rows.groupby([*SAME, "estimated"], dropna=False)["points"].transform("max")
     rows = rows[rows["points"] == most]
     rows = _in_order(rows.assign(network=[_network(row) for row in rows.itertuples()]))
-    is_drawn_anew = rows["control"].isin(DRAWN_ANEW)
+    is_drawn_anew = rows["control"].isin(NEW_WEIGHTS)
     rows = rows.assign(l2_from_initialization=rows["l2_from_initialization"].mask(is_drawn_anew))
     if not at_end:
         return rows
@@ -259,8 +262,31 @@ def _filled(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _as_trained(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return pairs; of those with statistics anew, errors and losses are the twins' as trained."""
+    anew = rows["estimated"] & rows["at_end"]
+    if not anew.any():
+        return rows
+    same = [name for name in SAME if name != "compared_step"]  # twins are numbered by the last
+    numbers = ["test_accuracy", "train_accuracy", "test_loss", "train_loss"]
+    trained = results[results["kind"] == "twin"].reindex(columns=[*same, *numbers])
+    trained = trained.astype(dict.fromkeys(numbers, float))
+    pairs_anew = rows.loc[anew, same]
+    first, second = (
+        pairs_anew.assign(twins=pairs_anew["twins"].str.split("-").str[end])
+        .merge(trained, how="left", on=same)[numbers]
+        .to_numpy()
+        for end in (0, 1)
+    )
+    means = pd.DataFrame((first + second) / 2, index=pairs_anew.index, columns=numbers)
+    for split in ("test", "train"):
+        rows.loc[anew, f"{split}_error"] = 1 - means[f"{split}_accuracy"]
+        rows.loc[anew, f"{split}_loss"] = means[f"{split}_loss"]
+    return rows
+
+
 def _network(row: Any) -> str:
-    more = ", statistics anew" if row.estimated else ""
+    more = ANEW if row.estimated else ""
     if row.control == DENSE:
         return f"{row.control}{more}"
     label = control_styles.control_style(row.control).label

@@ -22,11 +22,13 @@ SCHEDULES = (
     "iterative-once",
     "iterative-rounds",
     "after",
+    "after-rounds",
     "after-rewind",
 )
 ITERATIVE = ("iterative-once", "iterative-rounds")  # train between prunings
-TRAINED = (*ITERATIVE, "after", "after-rewind")  # score trained networks
-MULTI_SHOT = ("before-rounds", "iterative-rounds")  # several rounds at once
+AFTER = ("after", "after-rounds")  # train trained weights again
+TRAINED = (*ITERATIVE, *AFTER, "after-rewind")  # score trained networks
+MULTI_SHOT = ("before-rounds", "iterative-rounds", "after-rounds")  # several rounds at once
 REFERENCES = ("after", "after-rewind")
 CONTROLS = ("shuffled", "reinitialized", "inverted")
 DENSE = "dense"
@@ -90,7 +92,8 @@ class PruneEarlyConfig(StudyConfig):
     )
     """When is pruned: before training, at once (before-once) or in --rounds (before-rounds); after
     each of several trainings, rewinding, at once (iterative-once) or in rounds (iterative-rounds);
-    after training, the trained weights trained again (after) or rewound (after-rewind)."""
+    after training, the trained weights trained again, at once (after) or in rounds (after-rounds),
+    or rewound (after-rewind)."""
     densities: Annotated[tuple[float, ...], tyro.conf.arg(name="density"), ranges.between(0, 1)] = (
         settings.not_hashed((0.1,))
     )
@@ -104,12 +107,12 @@ class PruneEarlyConfig(StudyConfig):
     scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
-    initialisation. The whole training follows."""
+    initialisation, and the last one may be asked for. The whole training follows."""
     references: tuple[str, ...] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (after-rewind). They have the controls too."""
     rounds: Annotated[int, scoring.ROUNDS] = 100
-    """Rounds of scoring and pruning of the schedules before-rounds and iterative-rounds."""
+    """Rounds of scoring and pruning of the schedules whose names end in rounds."""
     spacing: Spacing = "exponential"
     """How densities fall from round to round: by a factor, or by an amount."""
     per_class: Annotated[int, ranges.at_least(1)] = 10
@@ -201,7 +204,7 @@ class PruneEarlyConfig(StudyConfig):
         sees = [name for score in self.scores for name in score_parts(score) if name in SEES_DATA]
         sees += [name for name in self.weights if name in SEES_DATA] + learned
         settings.require(
-            not (self.data.streamed and sees),
+            self.data.gives_classes or not sees,
             f"{' '.join(sees[:1])} scores examples of each class, which streamed data cannot give.",
         )
 
@@ -218,7 +221,7 @@ class PruneEarlyConfig(StudyConfig):
         for names, condition, where in (
             (("rounds", "spacing"), not schedules.isdisjoint(MULTI_SHOT), at_once),
             (("prune_fraction",), not schedules.isdisjoint(ITERATIVE), at_once),
-            (("rewind_steps",), schedules != {"after"}, at_once),
+            (("rewind_steps",), not schedules <= set(AFTER), at_once),
             (("per_class",), seeing or bool(score_names.batch_readers(scored)), unseen),
             (("chunk",), seeing, unseen),
             (("meta_density", "meta_replicates", "meta_weights"), learned, unseen),
@@ -246,5 +249,5 @@ def all_methods(config: PruneEarlyConfig) -> list[Method]:
         for rest in itertools.product(controls, config.weights, config.rewind_steps)
     ]
     # Pruning after training does not depend on the step, unless weights are rewound to it.
-    same = [method._replace(step=0) if method.schedule == "after" else method for method in methods]
+    same = [method._replace(step=0) if method.schedule in AFTER else method for method in methods]
     return list(dict.fromkeys(same))

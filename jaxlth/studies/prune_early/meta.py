@@ -20,8 +20,14 @@ from flax import linen as nn
 from jaxlth import masks, trees
 
 SCORES = ("magnitude", "snip", "grasp", "synflow")  # the four features
+SURROUNDINGS = (  # the six further ones
+    *("weight", "layer norm", "highest input", "mean input", "highest output", "mean output"),
+)
 TARGET = "synflow"
-EPOCHS, BATCH, RATE = 10, 64, 1e-3  # of the MLP; epochs and batch are ours
+BATCH, RATE = 64, 1e-3  # of the MLP; the batch is ours
+# The thesis does not say how long the MLP learns; here until an epoch's loss is hardly less than
+# that of `PATIENCE` epochs before, or for `EPOCHS`.
+EPOCHS, PATIENCE, IMPROVEMENT = 300, 10, 0.01
 
 
 class Model(Protocol):
@@ -40,7 +46,7 @@ class Fitted(NamedTuple):
 
     model: Model
     quality: Mapping[str, float]  # r2_train, mse_train, r2_test, mse_test
-    losses: list[float]  # (epoch,), mean over the steps of an epoch of the MLP; else none
+    losses: list[float]  # (epochs,), mean over the steps of an epoch of the MLP; else none
 
 
 class MLP:
@@ -52,19 +58,21 @@ class MLP:
         self.losses: list[float] = []
 
     def fit(self, inputs: np.ndarray, targets: np.ndarray) -> "MLP":
-        """Learn from (n, features) and (n,); what is left of an epoch is dropped."""
+        """Learn from (n, features) and (n,) until it has converged.
+
+        What is left of an epoch's examples after whole batches is dropped.
+        """
         start, order = jax.random.split(self._key)
         params = _Net().init(start, jnp.zeros((1, inputs.shape[1])))
         batch = min(BATCH, len(targets))
-        epochs = jax.random.split(order, EPOCHS)
-        self._params, losses = _trained(
+        self._params, losses, epochs = _trained(
             params,
             jnp.asarray(inputs, jnp.float32),
             jnp.asarray(targets, jnp.float32),
-            epochs,
+            jax.random.split(order, EPOCHS),
             batch,
         )
-        self.losses = np.asarray(losses, float).tolist()
+        self.losses = np.asarray(losses, float)[: int(epochs)].tolist()
         return self
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
@@ -82,8 +90,8 @@ class _Net(nn.Module):
 
 def _trained(
     params: Any, inputs: jax.Array, targets: jax.Array, epochs: jax.Array, batch: int
-) -> tuple[Any, jax.Array]:
-    """Return the parameters and the mean loss of each epoch."""
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Return the parameters, the mean loss of each epoch, and how many epochs there were."""
     optimizer = optax.sgd(RATE)
 
     def step(carry: Any, at: jax.Array) -> Any:
@@ -97,15 +105,23 @@ def _trained(
             updates, opt = optimizer.update(grad, opt)
             return (optax.apply_updates(params, updates), opt), value
 
-    def epoch(carry: Any, key: jax.Array) -> Any:
+    def epoch(state: Any) -> Any:
+        carry, losses, at = state
         count = len(targets) // batch
-        rows = jax.random.permutation(key, len(targets))[: count * batch].reshape(count, batch)
-        carry, losses = jax.lax.scan(step, carry, rows)
-        return carry, jnp.mean(losses)
+        rows = jax.random.permutation(epochs[at], len(targets))
+        carry, values = jax.lax.scan(step, carry, rows[: count * batch].reshape(count, batch))
+        return carry, losses.at[at].set(jnp.mean(values)), at + 1
 
-    run = jax.jit(lambda params: jax.lax.scan(epoch, (params, optimizer.init(params)), epochs))
-    (params, _), losses = run(params)
-    return params, losses
+    def goes_on(state: Any) -> jax.Array:
+        _, losses, at = state
+        improves = losses[at - 1] < (1 - IMPROVEMENT) * losses[at - 1 - PATIENCE]
+        return (at < len(epochs)) & ((at <= PATIENCE) | improves)
+
+    start = (params, optimizer.init(params)), jnp.zeros(len(epochs)), jnp.int32(0)
+    (params, _), losses, at = jax.jit(lambda state: jax.lax.while_loop(goes_on, epoch, state))(
+        start
+    )
+    return params, losses, at
 
 
 MODELS = ("linear", "sgd", "tree", "forest", "mlp")

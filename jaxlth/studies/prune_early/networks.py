@@ -10,11 +10,12 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import controls, score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
 from jaxlth.studies.prune_early.config import (
+    AFTER,
     ITERATIVE,
     LEARNED,
     MULTI_SHOT,
@@ -124,7 +125,7 @@ class EarlyNetworks:
         mask = self.mask(_hashable(keep), method.source, replicate)
         if method.control == "shuffled":
             key = self._change(keep, method, replicate)
-            mask = masks.shuffle(mask, key=keys.fold(key, 1))
+            mask = controls.shuffled(mask, keys.fold(key, 1))
         return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:
@@ -141,7 +142,7 @@ class EarlyNetworks:
         return keys.fold(key, total_kept(keep))
 
     def _rewound(self, method: Method, replicate: int) -> Network:
-        if method.schedule == "after":
+        if method.schedule in AFTER:
             return self._lab.load(artifacts.dense(method.weights, replicate))
         if method.step:
             return self._lab.load(artifacts.snapshot(method.step, method.weights, replicate))

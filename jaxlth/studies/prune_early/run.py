@@ -12,7 +12,8 @@ Schedules (USS, UMS, ISS, IMS in Lutz & Manai 2022, section 5.1.1; LTR in Frankl
     iterative-once    after each of several trainings, once, and weights rewound; by magnitude: IMP
     iterative-rounds  the same, in rounds each time
     after             after the dense training, once; the trained weights are trained again
-    after-rewind      the same mask, on the weights of initialisation or of an early step
+    after-rounds      the same, in rounds of scoring and pruning
+    after-rewind      the mask of `after`, on the weights of initialisation or of an early step
 
 iterative-once and iterative-rounds train a chain of networks, each with `prune_fraction` less of
 the weights. A ticket is pruned from the last network of the chain that has more weights.
@@ -44,7 +45,7 @@ def prepare(config: PruneEarlyConfig, parts: Parts = NONE) -> LoadedExperiment:
       ValueError: the settings do not fit the data or the network.
     """
     experiment = load_experiment(config, parts)
-    experiment.check_steps("rewind_steps", config.rewind_steps)
+    experiment.check_steps("rewind_steps", config.rewind_steps, last=True)
     Kept(experiment).check()
     return experiment
 

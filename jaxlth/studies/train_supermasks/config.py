@@ -82,7 +82,8 @@ class TrainSupermasksConfig(StudyConfig):
     finetune_lr: Annotated[float, ranges.above(0, single=True)] = OptimizerConfig().lr
     """Its learning rate, which stays constant."""
     controls: tuple[str, ...] = settings.not_hashed(())
-    """Controls to train as long: reinitialized, shuffled, random, random-layerwise."""
+    """Controls to train as long: reinitialized, shuffled, shuffled-globally, random,
+    random-layerwise."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
