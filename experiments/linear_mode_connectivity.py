@@ -204,12 +204,12 @@ def of_cells(
     in_points = {"threshold": 100 * THRESHOLD, "tolerance": 100 * cli.TOLERANCE}
     cells.cells(rows, **in_points).round(4).to_csv(folder / "matching.csv", index=False)
     cells.association(rows, **in_points).round(4).to_csv(folder / "association.csv", index=False)
-    if rows["control"].nunique() == 1:
-        return {}
-    return {
-        "stable_and_matching": cells.figure(rows, studied=studied, **in_points),
-        "figure_4-13": cells.best(rows),
-    }
+    drawn, sparse = {}, rows[rows["control"] != "dense"]
+    if len(sparse):
+        drawn["stable_and_matching"] = cells.figure(rows, studied=studied, **in_points)
+    if sparse["level"].nunique() > 1:
+        drawn["figure_4-13"] = cells.best(rows)
+    return drawn
 
 
 def of_sparse(

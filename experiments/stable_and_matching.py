@@ -3,12 +3,14 @@
 A *cell* is a network of a density and a step that twins start from. It is stable where the mean
 instability of its pairs is below the threshold. It matches where it loses less accuracy than the
 tolerance against the dense twins from step 0 of the same initialisation, which train for all steps.
-Its p-value is that of a paired t-test over replicates; so is that of what it gains over the same
-network from step 0.
+Its p-value is that of a paired t-test over replicates; so are those of what it gains over the same
+network from step 0, and of how far it is below the ticket of its density and step.
 
 References:
   Frankle 2023, section 4.2.
 """
+
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +21,7 @@ from scipy import stats
 from jaxlth.plots import axis_scales, control_styles, theme
 from jaxlth.studies.instability import summary
 
-DENSE, TICKET = "dense", "ticket"
+DENSE, TICKET, SPARSE = "dense", "ticket", "all sparse"
 CELL = ["control", "level", "density", "step_k"]
 
 
@@ -41,9 +43,12 @@ def replicates(results: pd.DataFrame) -> pd.DataFrame:
     dense = rows[_is_reference(rows)].set_index("replicate")["accuracy"]
     first = rows["accuracy"].where(rows["step_k"] == 0)
     first = first.groupby([rows[name] for name in ("control", "level", "replicate")])
+    tickets = rows["accuracy"].where(rows["control"] == TICKET)
+    tickets = tickets.groupby([rows[name] for name in ("level", "step_k", "replicate")])
     return rows.assign(
-        drop=rows["replicate"].map(dense) - rows["accuracy"],
-        gain=rows["accuracy"] - first.transform("max"),
+        lost=rows["replicate"].map(dense) - rows["accuracy"],
+        gained=rows["accuracy"] - first.transform("max"),
+        below_ticket=tickets.transform("max") - rows["accuracy"],
     )
 
 
@@ -56,30 +61,32 @@ def cells(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataF
       tolerance: accuracy that a matching cell may lose, in points.
     """
     table = rows.groupby(CELL, sort=False).agg(
-        replicates=("drop", "size"),
+        replicates=("lost", "size"),
         instability=("instability", "mean"),
         instability_sd=("instability", "std"),
         train_instability=("train_instability", "mean"),
         accuracy=("accuracy", "mean"),
         accuracy_sd=("accuracy", "std"),
-        drop=("drop", "mean"),
-        p=("drop", _p),
-        gain=("gain", "mean"),
-        p_gain=("gain", _p),
+        lost=("lost", "mean"),
+        p_lost=("lost", _p),
+        gained=("gained", "mean"),
+        p_gained=("gained", _p),
+        below_ticket=("below_ticket", "mean"),
+        p_below_ticket=("below_ticket", _p),
     )
     return table.reset_index().assign(
-        stable=lambda t: t["instability"] < threshold, matches=lambda t: t["drop"] < tolerance
+        stable=lambda t: t["instability"] < threshold, matches=lambda t: t["lost"] < tolerance
     )
 
 
 def _p(differences: pd.Series) -> float:
     """Return the p of a paired t-test; NaN where all differences are the same."""
-    same = np.ptp(differences) < 1e-9
-    return float("nan") if same else float(stats.ttest_1samp(differences, 0).pvalue)
+    differs = np.ptp(differences) > 1e-9  # not so where there is nothing to compare with
+    return float("nan") if not differs else float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd.DataFrame:
-    """Return how stability and matching go together, a row for each control.
+    """Return how stability and matching agree, a row for each control and all sparse networks.
 
     The dense networks from step 0 are left out, as the others are compared with them.
 
@@ -92,31 +99,32 @@ def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd
       threshold: as in `cells`.
       tolerance: likewise.
     """
-    table = cells(rows, threshold=threshold, tolerance=tolerance)
-    lines = []
-    for control in dict.fromkeys(rows["control"]):
-        of = table[(table["control"] == control) & ~_is_reference(table)]
-        counts = [
-            int(((of["stable"] == stable) & (of["matches"] == matches)).sum())
-            for stable in (True, False)
-            for matches in (True, False)
-        ]
-        compared = rows[(rows["control"] == control) & ~_is_reference(rows)]
-        correlations = [
-            stats.spearmanr(part["instability"], part["drop"]).statistic
-            for _, part in compared.groupby("replicate")
-        ]
-        lines.append(
-            {
-                "control": control,
-                **dict(zip(("both", "only_stable", "only_matching", "none"), counts, strict=True)),
-                "p_fisher": stats.fisher_exact(np.reshape(counts, (2, 2))).pvalue,
-                "rank_correlation": np.mean(correlations),
-                "rank_correlation_sd": np.std(correlations, ddof=1),
-                "p_rank": stats.ttest_1samp(correlations, 0).pvalue,
-            }
-        )
+    rows = rows[~_is_reference(rows)]
+    groups = {control: rows["control"] == control for control in dict.fromkeys(rows["control"])}
+    groups[SPARSE] = rows["control"] != DENSE
+    in_points = {"threshold": threshold, "tolerance": tolerance}
+    lines = [{"networks": name, **_agreement(rows[of], **in_points)} for name, of in groups.items()]
     return pd.DataFrame(lines)
+
+
+def _agreement(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> dict[str, float]:
+    table = cells(rows, threshold=threshold, tolerance=tolerance)
+    counts = [
+        int(((table["stable"] == stable) & (table["matches"] == matches)).sum())
+        for stable in (True, False)
+        for matches in (True, False)
+    ]
+    correlations = [
+        stats.spearmanr(of["instability"], of["lost"]).statistic
+        for _, of in rows.groupby("replicate")
+    ]
+    return {
+        **dict(zip(("both", "only_stable", "only_matching", "none"), counts, strict=True)),
+        "p_fisher": stats.fisher_exact(np.reshape(counts, (2, 2))).pvalue,
+        "rank_correlation": float(np.mean(correlations)),
+        "rank_correlation_sd": float(np.std(correlations, ddof=1)),
+        "p_rank": _p(pd.Series(correlations)),
+    }
 
 
 def _is_reference(rows: pd.DataFrame) -> pd.Series:
@@ -135,19 +143,19 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
     with matplotlib.rc_context(theme.RC_PARAMS):
         drawn, panels = theme.new_figure(panels=3)
         by_step = rows[(rows["level"] == studied) | (rows["control"] == DENSE)]
-        for axes, column in zip(panels[:2], ("instability", "drop"), strict=True):
+        places = {step: place for place, step in enumerate(sorted(by_step["step_k"].unique()))}
+        for axes, column in zip(panels[:2], ("instability", "lost"), strict=True):
             for control in dict.fromkeys(by_step["control"]):
                 of = by_step[by_step["control"] == control].groupby("step_k")[column]
                 mean, deviation = of.mean(), of.std()
-                positions = np.arange(len(mean))
-                band = (mean - deviation, mean + deviation)
-                theme.plot_mean(axes, positions, mean, band, band_alpha=0.12, **_style(control))
-            axes.set_xticks(positions, [str(step) for step in mean.index])
+                x, band = mean.index.map(places), (mean - deviation, mean + deviation)
+                theme.plot_mean(axes, x, mean, band, band_alpha=0.12, **_style(control))
+            axes.set_xticks([*places.values()], [str(step) for step in places])
             axes.set_xlabel("Twins start at step")
         for control in dict.fromkeys(rows["control"]):
             of = rows[rows["control"] == control]
             style = _style(control) | {"linestyle": "", "alpha": 0.6, "markersize": 4}
-            panels[2].plot(of["instability"], of["drop"], **style)
+            panels[2].plot(of["instability"], of["lost"], **style)
         panels[2].set_xscale("symlog", linthresh=1)
         panels[2].axvline(threshold, color=theme.GRAY, linewidth=1, zorder=0)
         panels[0].axhline(threshold, color=theme.GRAY, linewidth=1, zorder=0)
@@ -159,8 +167,8 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         density = by_step.loc[by_step["control"] != DENSE, "density"].iloc[0]
         for axes in panels[:2]:
             axes.set_title(f"{100 * density:.3g} % of weights", loc="left", fontsize=9)
-        panels[2].set_title("all densities, a point a replicate", loc="left", fontsize=9)
-        panels[0].legend(fontsize=7.5)
+        panels[2].set_title("all networks, a point a replicate", loc="left", fontsize=9)
+        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return drawn
 
 
@@ -195,7 +203,7 @@ def best(rows: pd.DataFrame) -> Figure:
     return drawn
 
 
-def _style(control: str) -> dict[str, object]:
+def _style(control: str) -> dict[str, Any]:
     color, marker = (theme.BLACK, "o") if control == DENSE else control_styles.line_style(control)
     label = control if control == DENSE else control_styles.control_style(control).label
     return {"color": color, "marker": marker, "label": label}

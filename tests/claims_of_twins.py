@@ -5,7 +5,9 @@ from claims import Claim, table
 
 LENET = "linear_mode_connectivity/paper/lenet"
 MLP = "linear_mode_connectivity/cpu/mlp-cifar"
+RESNET = "linear_mode_connectivity/cpu/resnet-8"
 STEPS = (0, 50, 100, 200, 500, 1000)
+CELL_STEPS = (0, 50, 100, 200, 400)
 
 
 def at(path: str, network: str, step: int = 0) -> pandas.Series:
@@ -55,6 +57,129 @@ def of_the_way_to_guessing() -> float:
     """Return how far the worst point between twins is from their error to that of guessing."""
     found = at(f"{MLP}/summary.csv", "dense")
     return 100 * found["test_mean"] / (found["accuracy"] - 0.1)
+
+
+def cell(control: str, step: int) -> pandas.Series:
+    rows = table(f"{RESNET}/matching.csv")
+    return rows[(rows["control"] == control) & (rows["step_k"] == step)].iloc[0]
+
+
+def of_cells(control: str, *columns: str, steps: tuple[int, ...] = CELL_STEPS) -> list[float]:
+    return [cell(control, step)[column] for step in steps for column in columns]
+
+
+def cells(label: str, text: str, control: str, *columns: str, after: str = "") -> Claim:
+    """Return the claim of a row of the table of cells, whose entries have a text each."""
+    no_loss = control == "dense" and "lost" in columns  # from step 0 it is what others lose against
+    row = " | ".join(["0", *[text] * 4] if no_loss else [text] * 5)
+    steps = CELL_STEPS[1:] if no_loss else CELL_STEPS
+    return Claim(
+        f"| {label} | {row} |", lambda: of_cells(control, *columns, steps=steps), after=after
+    )
+
+
+def agreement(networks: str) -> pandas.Series:
+    rows = table(f"{RESNET}/association.csv")
+    return rows[rows["networks"] == networks].iloc[0]
+
+
+def twins_at(column: str, control: str, *steps: int) -> list[float]:
+    rows = table(f"{RESNET}/pairs.csv")
+    rows = rows[(rows["kind"] == "pair") & (rows["control"] == control)]
+    return [rows[rows["step_k"] == step][column].mean() for step in steps]
+
+
+def only_tickets_from_50_on(column: str) -> bool:
+    rows = table(f"{RESNET}/matching.csv")
+    rows = rows[rows["control"] != "dense"]
+    expected = (rows["control"] == "ticket") & (rows["step_k"] >= 50)
+    return (rows[column] == expected).all()
+
+
+CELLS = [
+    claim
+    for name, label, control in (
+        ("dense", "dense", "dense"),
+        ("IMP at 12.5 %", "IMP", "ticket"),
+        ("shuffled at 12.5 %", "shuffled", "shuffled"),
+        ("reinitialised at 12.5 %", "reinitialised", "reinitialized"),
+    )
+    for claim in (
+        cells(f"{name}, barrier", "{} +- {}", control, "instability", "instability_sd"),
+        cells(f"{label}, accuracy", "{}", control, "accuracy", after=f"| {name}, barrier"),
+        cells(f"{label}, lost (p)", "{} ({})", control, "lost", "p_lost"),
+    )
+]
+CELLS += [
+    Claim(
+        "tickets are stable and match from step 50 on (3 % of training), and are neither from step"
+        " 0. Of the 15 sparse networks four are stable and match, eleven are and do neither, none"
+        " is only one of the two (Fisher's exact test, networks taken as independent: p {})",
+        lambda: [agreement("all sparse")["p_fisher"]],
+        true=lambda: (
+            only_tickets_from_50_on("stable")
+            and only_tickets_from_50_on("matches")
+            and agreement("all sparse")[["both", "none"]].tolist() == [4, 11]
+        ),
+    ),
+    Claim(
+        "becomes stable later (400) than tickets (50)",
+        true=lambda: [cell("dense", step)["stable"] for step in CELL_STEPS] == [False] * 4 + [True],
+    ),
+    Claim(
+        "From step 0 the ticket is no better than its mask shuffled ({} points, p {}); from step 50"
+        " on it is better by {}, {}, {} and {} (p {}, {}, {}, {})",
+        lambda: [
+            *of_cells("shuffled", "below_ticket", "p_below_ticket", steps=(0,)),
+            *of_cells("shuffled", "below_ticket", steps=CELL_STEPS[1:]),
+            *of_cells("shuffled", "p_below_ticket", steps=CELL_STEPS[1:]),
+        ],
+    ),
+    Claim(
+        "the barrier of tickets is {} at step 0 and {} at 50, where it is above the threshold of"
+        " two points; from 100 on it is below one",
+        lambda: of_cells("ticket", "train_instability", steps=(0, 50)),
+        true=lambda: max(of_cells("ticket", "train_instability", steps=(100, 200, 400))) < 1,
+    ),
+    Claim(
+        "falls from {} at step 0 to {} at 50 and {} at 400, below that of shuffled ones ({}, {},"
+        " {}), and stays far from zero",
+        lambda: [
+            *twins_at("l2_distance", "ticket", 0, 50, 400),
+            *twins_at("l2_distance", "shuffled", 0, 50, 400),
+        ],
+    ),
+    Claim(
+        "fall from {} to {} when the ticket becomes stable, those of shuffled ones do not ({}, {})",
+        lambda: [
+            *twins_at("test_differences", "ticket", 0, 50),
+            *twins_at("test_differences", "shuffled", 0, 50),
+        ],
+    ),
+    Claim(
+        "At step 50 the ticket is nearer to its initialisation ({}) than to its end ({})",
+        lambda: [
+            *twins_at("l2_from_initialization", "ticket", 50),
+            *twins_at("l2_to_end", "ticket", 50),
+        ],
+    ),
+    Claim(
+        "({} points lost from step 0, p {}; {} gained from step 50, p {}), nor its gain by"
+        " rewinding ({} points from step 50, p {})",
+        lambda: [
+            *of_cells("ticket", "lost", "p_lost", steps=(0,)),
+            -cell("ticket", 50)["lost"], cell("ticket", 50)["p_lost"],
+            *of_cells("ticket", "gained", "p_gained", steps=(50,)),
+        ],
+    ),
+    Claim(
+        "(rank correlation {} for shuffled, {} for reinitialised)",
+        lambda: [
+            agreement("shuffled")["rank_correlation"],
+            agreement("reinitialized")["rank_correlation"],
+        ],
+    ),
+]  # fmt: skip
 
 
 def dynamic(network: str, column: str = "accuracy") -> float:
@@ -175,6 +300,7 @@ CLAIMS = [
             pairs("l2_distance", 500),
         ],
     ),
+    *CELLS,
     Claim(
         "Pruning there and training on gives {} and {} %: no better than SynFlow at initialisation"
         " ({}, {})",

@@ -49,6 +49,7 @@ def table():
             pairs(("ticket", 0.5, 0), [[9, 9], [8, 8], [7, 7]], [[12, 12], [21, 23], [35, 35]]),
             pairs(("ticket", 0.5, 5), [[1, 3], [0, 0], [0, 2]], [[10, 10], [20, 20], [30, 30]]),
             pairs(("ticket", 0.5, 7), [[1, 1], [0, 0], [0, 0]], [[9, 9], [18, 18], [27, 27]]),
+            pairs(("shuffled", 0.5, 5), [[9, 9], [9, 9], [9, 9]], [[11, 11], [22, 22], [33, 33]]),
         ]
     )
 
@@ -56,20 +57,24 @@ def table():
 def test_a_cell_is_compared_with_the_dense_twins_of_its_initialisation(cells, table):
     got = cells.cells(cells.replicates(table), **IN_POINTS)
     got = got.set_index(["control", "step_k"])
-    assert got.loc[("ticket", 0), ["drop", "gain"]].tolist() == pytest.approx([3, 0])
-    assert got["stable"].tolist() == [False, False, False, True, True]
-    assert got["matches"].tolist() == [True, True, False, True, True]
+    assert got.loc[("ticket", 0), ["lost", "gained"]].tolist() == pytest.approx([3, 0])
+    assert got["stable"].tolist() == [False, False, False, True, True, False]
+    assert got["matches"].tolist() == [True, True, False, True, True, False]
+    shuffled = got.loc[("shuffled", 5)]
+    assert shuffled["below_ticket"] == pytest.approx(2)  # 1, 2 and 3: t = 2 / (1 / sqrt(3))
+    assert shuffled["p_below_ticket"] == pytest.approx(1 - 12**0.5 / 14**0.5)
     # t = 3 / (sqrt(3) / sqrt(3)) = 3 at two degrees of freedom; p = 1 - t / sqrt(t^2 + 2).
-    assert got.loc[("ticket", 0), "p"] == pytest.approx(1 - 3 / 11**0.5)
+    assert got.loc[("ticket", 0), "p_lost"] == pytest.approx(1 - 3 / 11**0.5)
     assert got.loc[("ticket", 0), "instability"] == pytest.approx(8)
-    assert np.isnan(got.loc[("dense", 0), "p"])
+    assert np.isnan(got.loc[("dense", 0), "p_lost"])
 
 
 def test_stable_and_matching_cells_are_counted_and_ranked_in_each_replicate(cells, table):
-    got = cells.association(cells.replicates(table), **IN_POINTS).set_index("control")
+    got = cells.association(cells.replicates(table), **IN_POINTS).set_index("networks")
     counts = ["both", "only_stable", "only_matching", "none"]
     assert got.loc["ticket", counts].tolist() == [2, 0, 0, 1]
     assert got.loc["dense", counts].tolist() == [0, 0, 1, 0]
+    assert got.loc["all sparse", counts].tolist() == [2, 0, 0, 2]
     ranks = [[9, 2, 1], [8, 0, 0], [7, 1, 0]], [[2, 0, -1], [2, 0, -2], [5, 0, -3]]
     expected = [pd.Series(a).corr(pd.Series(b), "spearman") for a, b in zip(*ranks, strict=True)]
     assert got.loc["ticket", "rank_correlation"] == pytest.approx(np.mean(expected))

@@ -9,7 +9,7 @@ of `torch.flatten` and `torch.nn.functional.unfold`.
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -26,11 +26,12 @@ from jaxlth.trees import roles
 WORDS = {"kernel": "weight", "w": "weight", "b": "bias", "scale": "weight", "offset": "bias"}
 WORDS |= {"embedding": "weight", "embeddings": "weight"}
 STATISTICS = {"mean": "running_mean", "var": "running_var"}
+Flattened: TypeAlias = tuple[tuple[str, int], ...]
 COUNTER = "num_batches_tracked"  # of a batch norm of PyTorch; it plays no part here
 
 
 def to_torch(
-    network: Network, *, flattened: tuple[tuple[str, int], ...] = ()
+    network: Network, *, flattened: Flattened | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return a network as the `state_dict` of a PyTorch module, and our name of each of its arrays.
 
@@ -96,7 +97,7 @@ def load_torch(
     return Network(params, stats)
 
 
-def flattened(module: nn.Module, shape: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+def flattened(module: nn.Module, shape: tuple[int, ...]) -> Flattened:
     """Return kernel and channels of each dense layer of a library's network that reads pixels."""
     match module:
         case MLP() if len(shape) == 3:
@@ -126,28 +127,25 @@ def _names(network: Network) -> dict[str, str]:
     return names
 
 
-def _channels(network: Network, flattened: tuple[tuple[str, int], ...]) -> dict[str, int]:
-    """Return the channels of what each dense layer behind a convolution reads flattened.
+def _channels(network: Network, flattened: Flattened | None) -> dict[str, int]:
+    """Return the channels of what each dense layer that reads flattened pixels reads.
 
     Raises:
-      ValueError: shapes tell that a layer does so and `flattened` does not name it.
+      ValueError: it is unknown, in a network that has convolutions and dense layers.
     """
     kernels = {
-        name: [np.shape(leaf)[axis] for axis in roles.IN_OUT]
+        name: np.ndim(leaf)
         for name, leaf in trees.named(network.params).items()
         if _is_turned(name, leaf)
     }
-    dense = {name for name, leaf in trees.named(network.params).items() if np.ndim(leaf) == 2}
-    widths = {outputs for _, outputs in kernels.values()}
-    for name, (inputs, _) in kernels.items():
-        known = inputs in widths or name in dict(flattened) or dense.issuperset(kernels)
-        if name in dense and not known:
-            raise ValueError(
-                f"{name!r} reads {inputs} inputs, which no layer has as outputs: flattened pixels, "
-                "whose order differs in PyTorch. Name its channels: "
-                f"dataclasses.replace(model, flattened=(({name!r}, CHANNELS),))."
-            )
-    return dict(flattened)
+    if flattened is None and len(set(kernels.values())) > 1:
+        dense = next(name for name, dimensions in kernels.items() if dimensions == 2)
+        raise ValueError(
+            f"Whether {dense!r} reads flattened pixels, whose order differs in PyTorch, does not "
+            f"follow from shapes. Say so by `flattened=(({dense!r}, CHANNELS),)`, or `()` if no "
+            "layer does; of a model by dataclasses.replace(model, flattened=...)."
+        )
+    return dict(flattened or ())
 
 
 def _is_turned(name: str, array: Any) -> bool:
