@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from jaxlth.plots import axis_scales, density_lines, mask_plots, result_table, theme
-from jaxlth.studies import method_figures, method_styles, method_summary
+from jaxlth.studies import method_styles, method_summary
 
 NEAR = 1  # percentage points around zero that are drawn to scale; beyond is logarithmic
 TICKS = [*(-100, -30, -10, -3, -1), 0, *(1, 3, 10, 30, 100)]  # percentage points
@@ -76,7 +76,7 @@ def change(
             axes.set_title(
                 method_styles.SCHEDULE_TITLES.get(str(name), str(name)), loc="left", fontsize=9
             )
-        method_figures.shared_legend(figure)
+        theme.legend_below(figure, key=method_styles.schedule_order)
     return figure
 
 
@@ -124,7 +124,7 @@ def overlap(shared: pd.DataFrame) -> Figure:
             axes.set_ylim(-0.03, 1.03)
             axes.set_ylabel("Jaccard similarity")
             axes.set_title(name, loc="left", fontsize=9)
-        method_figures.shared_legend(figure)
+        theme.legend_below(figure, key=method_styles.schedule_order)
     return figure
 
 

@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which remain distinct to colour-blind readers.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -74,20 +75,25 @@ def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
 
 
-def legend_below(figure: Figure) -> None:
-    """Add one legend of all panels below them, where it covers no line, unless it is short."""
-    handles = {
-        str(line.get_label()): line
-        for axes in figure.axes
-        for line in axes.lines
-        if not str(line.get_label()).startswith("_")
-    }
-    if len(handles) <= SHORT_LEGEND:
-        figure.axes[0].legend(handles.values(), handles, fontsize=7.5)
-        return
-    longest = max(map(len, handles))
-    ncols = max(1, int(11 * figure.get_figwidth()) // (longest + 6))  # eleven letters an inch
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=ncols, fontsize=7.5)
+def legend_below(figure: Figure, *, key: Callable[[str], Any] | None = None) -> None:
+    """Add one legend of all panels below them, where it covers no line, as wide as the figure.
+
+    Args:
+      figure: its panels.
+      key: titles are sorted by it; without one they come as they were drawn.
+    """
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+    handles = {title: handle for of_panel in pairs for handle, title in of_panel}
+    titles = sorted(handles, key=key) if key else list(handles)
+    longest = max(map(len, titles), default=1)
+    fitting = int(11 * figure.get_figwidth()) // (longest + 6)  # eleven letters an inch
+    figure.legend(
+        [handles[title] for title in titles],
+        titles,
+        loc="outside lower center",
+        ncols=max(1, min(len(titles), fitting)),
+        fontsize=7.5,
+    )
 
 
 def plot_mean(

@@ -136,7 +136,7 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
             axes.set_ylabel(f"{name}, {result_table.percent(lowest)} % of weights")
             if not result_table.is_loss(metric):
                 _leave_random_below(axes, of_panel)
-        shared_legend(figure)
+        theme.legend_below(figure, key=method_styles.schedule_order)
     return figure
 
 
@@ -149,18 +149,6 @@ def _leave_random_below(axes: Axes, rows: pd.DataFrame) -> None:
     margin = 0.05 * (others.max() - others.min()) or 1.0
     axes.set_ylim(bottom=others.min() - margin, top=others.max() + margin)
     theme.note(axes, f"random: {random.min():.1f} to {random.max():.1f}")
-
-
-def shared_legend(figure: Figure) -> None:
-    """Put one legend for all panels below them, in as many columns as the figure is wide."""
-    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
-    handles = {title: handle for of_panel in pairs for handle, title in of_panel}
-    titles = sorted(handles, key=method_styles.schedule_order)
-    shown = [handles[title] for title in titles]
-    longest = max(map(len, titles), default=1)
-    fitting = int(10 * figure.get_figwidth()) // (longest + 6)  # ten letters an inch
-    ncols = max(1, min(len(titles), fitting))
-    figure.legend(shown, titles, loc="outside lower center", ncols=ncols)
 
 
 def _plot_by_step(axes: Axes, rows: pd.DataFrame, title: str, style: theme.LineStyle) -> None:
