@@ -17,6 +17,7 @@ SCORES = {
     "random": "random",
 }
 CPU, PAPER, ALL = (f"composite_pruning/{run}/methods.csv" for run in ("cpu", "paper", "cpu-all"))
+TEN, LEAST = "composite_pruning/cpu-baseline/methods.csv", 0.005
 EARLY = "pruning_at_init/cpu/lenet/methods.csv"
 DIGITS = "pruning_at_init/cpu/conv-2-digits/methods.csv"
 RESNET = "pruning_at_init/cpu/resnet-20/methods.csv"
@@ -315,6 +316,22 @@ CLAIMS = [
             row(CPU, "grasp+magnitude-before-rounds", 0.005)["p_once"],
         ],
         true=lambda: len(above_snip_at_once(0.005)) == 6,
+    ),
+    Claim(
+        "SNIP in rounds has {}, in float64 {} (p {}); grasp+magnitude, which is \\|GraSP\\|, has {}"
+        " (p {}) and magnitude+snip {} (p {}), so two stacks beat SNIP; SynFlow has {} (p {}),"
+        " snip+snip {}.",
+        lambda: [
+            mean(TEN, "snip-before-rounds", LEAST), mean(TEN, "snip-float64-before-rounds", LEAST),
+            p(TEN, "snip-float64-before-rounds", LEAST),
+            mean(TEN, "grasp-magnitude-before-rounds", LEAST),
+            p(TEN, "grasp-magnitude-before-rounds", LEAST),
+            mean(TEN, "magnitude+snip-before-rounds", LEAST),
+            p(TEN, "magnitude+snip-before-rounds", LEAST),
+            mean(TEN, "synflow-before-rounds", LEAST), p(TEN, "synflow-before-rounds", LEAST),
+            mean(TEN, "snip+snip-before-rounds", LEAST),
+        ],
+        true=lambda: row(TEN, "snip-before-rounds", LEAST)["n"] == 10,
     ),
     Claim(
         "best {} against SNIP in rounds {}, p {}, and at once {}, p {}: below |",
