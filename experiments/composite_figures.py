@@ -56,7 +56,8 @@ def change(
     References:
       Lutz & Manai 2022, Figures 5.4, 5.5, 5.9 and 5.12.
     """
-    rows = changes(results, against).dropna(subset="change")  # no panel without a line
+    rows = changes(results, against)
+    rows = rows[rows.groupby(panel)["change"].transform("count") > 0]  # no panel without a line
     if rows.empty:
         raise ValueError("`results` have no method of `against` together with its reference.")
     styles = method_styles.line_styles(list(dict.fromkeys(rows[line])))

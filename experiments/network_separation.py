@@ -5,7 +5,7 @@ it is pruned by IMP, if it is large enough: with two hidden layers from extensio
 from 9 on, at 80 to 120 active weights. So does one on MNIST beside Fashion-MNIST.
 
     python experiments/network_separation.py --scale smoke                        # two minutes
-    python experiments/network_separation.py --scale cpu                          # half an hour
+    python experiments/network_separation.py --scale cpu --choose-on test         # ten minutes
     python experiments/network_separation.py --scale cpu --parts mnist            # two hours
     python experiments/network_separation.py --scale paper --parts extension grid mnist pixels
 
@@ -27,6 +27,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
+import separation_data
 import separation_outcomes as outcomes
 
 from jaxlth import cli, data, prune, store
@@ -34,7 +35,7 @@ from jaxlth.data import DataConfig
 from jaxlth.masks import kept
 from jaxlth.models import ModelConfig
 from jaxlth.plots import figures, network_drawings, pixel_maps
-from jaxlth.studies.config import run_label
+from jaxlth.studies.config import Split, run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp import report as imp_report
 from jaxlth.studies.imp.config import ImpConfig
@@ -46,7 +47,8 @@ from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Part = Literal["extension", "grid", "variants", "mnist", "pixels"]
 BASES = {1: (4, 20, 2), 2: (4, 8, 8, 2), 3: (4, 4, 4, 4, 2)}  # by number of hidden layers
-LAST = {1: 16, 2: 25, 3: 18}  # extension levels of Table 4.1
+FIRST = {1: 0, 2: 0, 3: 2}  # extensions of the base that Table 4.1 calls level 0
+LAST = {1: 16, 2: 25, 3: 16}  # levels of Table 4.1
 RATE = 0.32
 VALIDATION = 0.5  # share of the training points
 READABLE = 600  # weights of a network that is drawn
@@ -72,6 +74,7 @@ def main(
     depths: tuple[int, ...] = (2,),
     last: int | None = None,
     replicates: int | None = None,
+    choose_on: Split = "validation",
     validation: float = VALIDATION,
     draw: bool = False,
     data_dir: str | None = None,
@@ -87,14 +90,18 @@ def main(
       depths: numbers of hidden layers of the part extension: 1, 2, 3.
       last: extension level to end at; that of the scale by default.
       replicates: repetitions; those of the scale by default.
-      validation: share of the training points that early stopping watches.
+      choose_on: points that early stopping watches: validation, some of the training points, or
+        test, as the thesis does, which trains on all 1000 training points.
+      validation: share of the training points that early stopping watches, if they are some.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the data; $JAXLTH_DATA by default.
       out: folder of the runs, or gs://BUCKET/FOLDER.
       results: folder for tables and figures.
     """
-    asked = Asked(scale, last, replicates, validation, data_dir, out, draw)
-    folder = results / (scale if validation == VALIDATION else f"{scale}-validation-{validation:g}")
+    held = 0.0 if choose_on == "test" else validation
+    asked = Asked(scale, last, replicates, choose_on, held, data_dir, out, draw)
+    label = {0.0: "-test", VALIDATION: ""}.get(held, f"-validation-{held:g}")
+    folder = results / f"{scale}{label}"
     folder.mkdir(parents=True, exist_ok=True)
     of_part = {
         "grid": lambda: grid(asked, folder),
@@ -105,6 +112,7 @@ def main(
     for part in parts:
         if part == "extension":
             table().to_csv(folder / "table_4-1.csv", index=False)
+            save(of_points(asked), folder)
             for depth in depths:
                 extension(asked, folder, depth)
         else:
@@ -120,10 +128,16 @@ class Asked:
     scale: str
     last: int | None
     replicates: int | None
+    choose_on: Split
     validation: float
     data_dir: str | None
     out: str
     draw: bool
+
+    @property
+    def held_of_images(self) -> float:
+        """Share of the training images that early stopping watches."""
+        return 0.0 if self.choose_on == "test" else DataConfig().validation
 
     def done(self, config: SeparationConfig) -> pathlib.Path:
         """Return the folder of a run, trained unless figures alone are asked for."""
@@ -135,9 +149,8 @@ class Asked:
 def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationConfig:
     """Return the settings for the thesis's points, section 3.2.2.
 
-    The thesis stops early by the loss on its 1000 test points, a few of which lie on the wrong
-    side. A tenth or a fifth of the training points has none of these: its loss falls on and on, and
-    training is long. Half of them has some.
+    The thesis trains on all 1000 training points and stops early by the loss on its 1000 test
+    points. So does `--choose-on test`.
     """
     epochs, patience, replicates = (60.0, 5, 2) if asked.scale == "smoke" else (3000.0, 30, 4)
     return SeparationConfig(
@@ -149,6 +162,7 @@ def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationConf
         model=ModelConfig(name="mlp", hidden=hidden),
         training=TrainingConfig(epochs=epochs, batch_size=64, evaluate_every=1, patience=patience),
         optimizer=more.pop("optimizer", OptimizerConfig(lr=1e-3)),
+        choose_on=asked.choose_on,
         replicates=asked.replicates or replicates,
         compact=more.pop("compact", True),
         **more,
@@ -158,11 +172,16 @@ def points(asked: Asked, hidden: tuple[int, ...], **more: Any) -> SeparationConf
 def table() -> pd.DataFrame:
     """Return Table 4.1: widths and weights by extension level."""
     columns = {}
-    for depth, base in BASES.items():
-        shapes = prune.extension(base, levels=LAST[depth], rate=RATE)
+    for depth in BASES:
+        shapes = extended(depth, LAST[depth])
         columns[f"hidden-{depth}"] = pd.Series([shape[1] for shape in shapes], dtype="Int64")
         columns[f"param-{depth}"] = pd.Series(list(map(weights, shapes)), dtype="Int64")
     return pd.DataFrame(columns).rename_axis("level").reset_index()
+
+
+def extended(depth: int, last: int) -> list[tuple[int, ...]]:
+    """Return the shapes of Table 4.1 with so many hidden layers, up to an extension level."""
+    return prune.extension(BASES[depth], levels=FIRST[depth] + last, rate=RATE)[FIRST[depth] :]
 
 
 def weights(shape: Iterable[int]) -> int:
@@ -174,7 +193,7 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
     """Prune ever larger networks to one number of weights, through the sizes between them."""
     last = {"smoke": 2, "cpu": 15, "paper": LAST[depth]}[asked.scale]
     last = last if asked.last is None else asked.last
-    shapes = prune.extension(BASES[depth], levels=last, rate=RATE)
+    shapes = extended(depth, last)
     runs: dict[str, float] = {}
     for level, shape in enumerate(shapes):
         print(f"== {depth} hidden layers, extension level {level}: {shape}", flush=True)
@@ -197,7 +216,7 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
     if depth == 2:
         drawn |= {
             "figure_4-5": outcomes.active_at_end(frame, by=runs),
-            "figure_4-15": outcomes.losses(frame),
+            "figure_4-15": outcomes.losses(frame, metric=f"{asked.choose_on}_loss"),
             "figure_4-16": outcomes.unused(frame, "inactive", by=runs),
             "figure_4-17": outcomes.unused(frame, "inactive", relative=True, by=runs),
             "figure_4-18": outcomes.unused(frame, "zombie", by=runs),
@@ -211,6 +230,16 @@ def extension(asked: Asked, folder: pathlib.Path, depth: int) -> None:
         path = store.open_readonly(f"{asked.out}/{one['run']}").path
         drawn[f"network_{depth}"] = picture(path, int(one["replicate"]), int(one["level"]))
     save(drawn, folder)
+
+
+def of_points(asked: Asked) -> dict[str, figures.Figure]:
+    """Return the figures of the points."""
+    _, dataset = data.load(points(asked, (8, 8)).data, seed=0)
+    names = ["moons", "circles"]
+    return {
+        "figure_4-1": separation_data.points(dataset.train, names),
+        "figure_4-2": separation_data.points(dataset.train, names, labels_of_others=True),
+    }
 
 
 def grid(asked: Asked, folder: pathlib.Path) -> None:
@@ -237,7 +266,7 @@ def grid(asked: Asked, folder: pathlib.Path) -> None:
 def variants(asked: Asked, folder: pathlib.Path) -> None:
     """Try what the thesis names as future work, on one extended network and on other tasks."""
     level = 2 if asked.scale == "smoke" else 12
-    shapes = prune.extension(BASES[2], levels=level, rate=RATE)
+    shapes = extended(2, level)
     counts = tuple(weights(smaller) for smaller in reversed(shapes[:level]))
     runs: dict[str, str] = {}
     for name, changed in VARIANTS.items():
@@ -266,7 +295,9 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
     report.outcomes(frame).drop(columns="run").to_csv(folder / "mnist.csv", index=False)
     report.summary(frame).round(6).to_csv(folder / "mnist_levels.csv", index=False)
     print(report.sentence(frame))
+    _, dataset = data.load(mnist(asked).data, seed=0)
     drawn = {
+        "figure_4-3": separation_data.pictures(dataset.train),
         "figure_4-20": levels.performance(frame),
         "figure_4-21": levels.performance_of_tasks(frame),
     }
@@ -281,7 +312,7 @@ def side_by_side(asked: Asked, folder: pathlib.Path) -> None:
         for level, start in pruned.levels.items()
         if level <= last
     }
-    drawn["figure_4-26"] = pixel_maps.connections(masks, pruned.shape)
+    drawn["figure_4-26"] = pixel_maps.connections(masks, pruned.shape, sets=pruned.columns)
     save(drawn, folder)
 
 
@@ -293,6 +324,7 @@ def mnist(asked: Asked) -> SeparationConfig:
         data=DataConfig(
             name="mnist+fashion_mnist",
             normalize="per-pixel",
+            validation=asked.held_of_images,
             data_dir=asked.data_dir,
             num_train_examples=2_000 if smoke else None,
         ),
@@ -303,6 +335,7 @@ def mnist(asked: Asked) -> SeparationConfig:
         target=TARGET_OF_IMAGES,
         coverage="output",
         stop="separated",
+        choose_on=asked.choose_on,
         replicates=asked.replicates or (1 if smoke else 3),
         compact=True,
     )
@@ -338,6 +371,7 @@ def alone(asked: Asked, name: str) -> ImpConfig:
         data=DataConfig(
             name=name,
             normalize="per-pixel",
+            validation=asked.held_of_images,
             data_dir=asked.data_dir,
             num_train_examples=2_000 if smoke else None,
         ),
@@ -346,6 +380,7 @@ def alone(asked: Asked, name: str) -> ImpConfig:
         levels=3 if smoke else 18,
         prune_fraction=round(rate, 4),
         controls=(),
+        choose_on=asked.choose_on,
         replicates=1,
         compact=True,
     )

@@ -198,7 +198,7 @@ def of_part(
         densities = HALVED if of_figure else HALVED[:1]  # a run asks for some ticket
         of_all = dataclasses.replace(shared, densities=densities)
         yield dataclasses.replace(of_all, scores=("synflow",), schedules=("before-rounds",))
-        if network in OF_FIGURE:
+        if of_figure:
             yield dataclasses.replace(of_all, scores=("random", "magnitude", "snip", "grasp"))
 
 

@@ -12,7 +12,8 @@ loss than the dense network, and than dense networks of other widths of its size
 The paper chooses the step to stop at and the threshold on its test examples: `--choose-on test`
 does that, on all 60,000 training examples; otherwise a tenth of these is held out to choose on.
 How the paper draws its initial weights and scales its images it does not say, and shares of
-weights by threshold depend on both; `--initializer` and `--normalize` try others. Runs are kept in
+weights by threshold depend on both; with `--initializer pytorch --normalize unit-range` they are
+its shares. Whether it masks biases it does not say either; `--mask-biases` does. Runs are kept in
 --out and go on where they were stopped. Tables and figures are written to --results; `--draw` makes
 only these, from the runs that are there.
 

@@ -24,17 +24,18 @@ from jaxlth.trees import roles, topk
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any
+IN_OUT, OUT_IN = roles.IN_OUT, roles.OUT_IN
 
 
 def is_kernel(name: str, leaf: Any) -> bool:
     """Return whether a leaf holds weights of connections, by its name and number of dimensions.
 
     A leaf whose last name is "kernel", as Flax says, is prunable. One that is by its name a bias,
-    the scale or offset of a norm, or a table of embeddings, tokens or positions is not, whatever
-    its dimensions; `roles` has the words, those of Flax, Haiku and Equinox. Any other is prunable
-    if it has two or more dimensions, so that {"w1": matrix, "b1": vector} needs no names to be
-    agreed on. The name of a box that holds a single array, such as the "value" of `nnx.Param`, does
-    not count.
+    the scale or offset of a norm, a table of embeddings, tokens or positions or a factor of LoRA is
+    not, whatever its dimensions; `roles` has the words, those of Flax, Haiku and Equinox. Any other
+    is prunable if it has two or more dimensions, so that {"w1": matrix, "b1": vector} needs no
+    names to be agreed on. The name of a box that holds a single array, such as the "value" of
+    `nnx.Param`, does not count.
 
     Example:
       >>> is_kernel("Dense_0/kernel", jnp.ones((3, 2))), is_kernel("b1", jnp.ones(2))
@@ -299,11 +300,18 @@ def layer_densities(mask: Mask) -> dict[str, float]:
     return {name: int(np.sum(leaf)) / np.size(leaf) for name, leaf in named if np.size(leaf)}
 
 
-def unit_densities(mask: Mask) -> dict[str, np.ndarray]:
+def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, np.ndarray]:
     """Return kept / prunable of the weights into each unit, by tensor; needs concrete arrays.
 
-    Units lie along the last axis: neurons of a dense layer, channels of a convolution. A tensor
-    without elements is left out.
+    Units are the neurons of a dense layer, the channels of a convolution. A tensor without elements
+    is left out.
+
+    Args:
+      mask: a mask.
+      axes: of the inputs and the outputs of each tensor: `masks.IN_OUT`, Flax's and Haiku's
+        (..., inputs, outputs), or `masks.OUT_IN`, Equinox's and PyTorch's (outputs, inputs, ...).
+        If not given, those of a tensor called "weight", as in Equinox and PyTorch, are OUT_IN, of
+        any other IN_OUT.
 
     Returns:
       {name of tensor: (units,) float64}.
@@ -315,11 +323,13 @@ def unit_densities(mask: Mask) -> dict[str, np.ndarray]:
     References:
       Frankle 2023, Figure 5-6.
     """
-    return {
-        name: np.asarray(leaf, np.float64).reshape(-1, np.shape(leaf)[-1]).mean(axis=0)
-        for name, leaf in trees.named(mask).items()
-        if np.size(leaf)
-    }
+    densities = {}
+    for name, leaf in trees.named(mask).items():
+        _, outputs = roles.axes(name, leaf, axes)
+        if np.size(leaf):
+            by_unit = np.moveaxis(np.asarray(leaf, np.float64), outputs, -1)
+            densities[name] = by_unit.reshape(-1, by_unit.shape[-1]).mean(axis=0)
+    return densities
 
 
 def kept_values(tree: Any, mask: Mask) -> np.ndarray:
@@ -361,7 +371,7 @@ def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
       section 5.7.1.
     """
     leaves, structure = jax.tree.flatten(mask)
-    draws = keys.uniform(leaves, key=key)
+    draws = keys.uniform(leaves, key=keys.substream(key, "shuffle"))
     shuffled = [_anywhere([draw], [leaf])[0] for draw, leaf in zip(draws, leaves, strict=True)]
     return jax.tree.unflatten(structure, shuffled)
 
@@ -375,7 +385,8 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
       2
     """
     leaves, structure = jax.tree.flatten(mask)
-    return jax.tree.unflatten(structure, _anywhere(keys.uniform(leaves, key=key), leaves))
+    draws = keys.uniform(leaves, key=keys.substream(key, "random mask"))
+    return jax.tree.unflatten(structure, _anywhere(draws, leaves))
 
 
 def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:

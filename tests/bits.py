@@ -77,7 +77,7 @@ CASES = {
     " --finetune 4 --controls shuffled",
     "train-supermasks-gem-miner": "train-supermasks --model mlp --hidden 8 --steps 60"
     " --batch-size 50 --evaluate-every 3 --train-examples 100 --replicates 1"
-    " --method gem-miner --density 0.3",
+    " --method gem-miner --density 0.3 --score-l2 0",
 }
 # Names that studies had when the digests were made.
 OLD_SCHEDULES = {

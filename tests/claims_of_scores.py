@@ -467,6 +467,18 @@ CLAIMS = [
         ],
     ),
     Claim(
+        "at 1.5 % SynFlow has {}, above magnitude after training ({}, p {}), drawn anew {} (p {}),"
+        " shuffled {} (p {}); SNIP {}, {} (p {}), {} (p {}). GraSP in rounds falls to {}. At once"
+        " SynFlow empties the first layer at 1.5 % here too, and is chance ({})",
+        lambda: [
+            mean(EARLY, "synflow-after-rounds", 0.015), mean(EARLY, "magnitude-after", 0.015),
+            welch(EARLY, "synflow-after-rounds", "magnitude-after", 0.015),
+            *anew(EARLY, "synflow-after-rounds", 0.015, ("reinitialized", "shuffled"))[1:],
+            *anew(EARLY, "snip-after-rounds", 0.015, ("reinitialized", "shuffled")),
+            mean(EARLY, "grasp-after-rounds", 0.015), mean(EARLY, "synflow-after", 0.015),
+        ],
+    ),
+    Claim(
         "at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}), SynFlow {}, {} (p {}), {}"
         " (p {}): after training these need what they find, as the thesis says; GraSP does not ({},"
         " {}, {})",

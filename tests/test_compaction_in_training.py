@@ -142,6 +142,7 @@ def test_a_checkpoint_of_other_units_is_of_no_use_but_does_no_harm(tmp_path, wor
     ("changed", "says"),
     [
         ({"model": ModelConfig(name="conv-2")}, "`compact` has no effect on conv-2"),
+        ({"model": ModelConfig(name="conv-2"), "alive": True}, "`alive` is for lenet-300-100 and"),
         ({"optimizer": OptimizerConfig(weight_decay=1e-4)}, "which `weight_decay` changes too"),
         ({"optimizer": OptimizerConfig(l1=1e-4)}, "which `l1` changes too"),
         (

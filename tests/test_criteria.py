@@ -11,6 +11,7 @@ import pytest
 from jaxlth import keys, masks, models, prune, scores, trees
 from jaxlth.models import ModelConfig
 from jaxlth.scores import criteria
+from jaxlth.studies import scoring
 
 INITIAL, FINAL = {"w": jnp.array([1.0, -2.0, 0.5])}, {"w": jnp.array([-3.0, -1.0, 0.75])}
 WANTED = {
@@ -23,6 +24,9 @@ WANTED = {
     "magnitude-increase": [2.0, -1.0, 0.25],
     "movement": [4.0, 1.0, 0.25],
     "large-final-same-sign": [-math.inf, 1.0, 0.75],
+    "large-final-diff-sign": [3.0, -math.inf, -math.inf],
+    "magnitude-increase-same-sign": [-math.inf, -1.0, 0.25],
+    "magnitude-increase-diff-sign": [2.0, -math.inf, -math.inf],
 }
 
 
@@ -92,9 +96,11 @@ def test_counts_that_cannot_be_are_refused():
         prune.erdos_renyi(flat, keep=2)
 
 
+SMART = {"a": (3, 3, 8, 8), "b": (3, 3, 8, 8), "c": (3, 3, 8, 8), "d": (64, 10)}
+
+
 def smart(keep, **how):
-    shapes = {"a": (3, 3, 8, 8), "b": (3, 3, 8, 8), "c": (3, 3, 8, 8), "d": (64, 10)}
-    mask = masks.dense({name: jnp.ones(shape) for name, shape in shapes.items()})
+    mask = masks.dense({name: jnp.ones(shape) for name, shape in SMART.items()})
     return prune.smart_ratio(mask, keep=keep, **({"order": "abcd"} | how))
 
 
@@ -121,6 +127,12 @@ def test_smart_ratio_refuses_what_it_cannot_share_out():
     matrices = masks.dense({"a": jnp.ones((4, 4))})
     with pytest.raises(ValueError, match="networks with convolutions"):
         prune.smart_ratio(matrices, keep=9, order="a")
+    mask = masks.dense({name: jnp.ones(shape) for name, shape in SMART.items()})
+    said = (
+        r"`density` must lie in \[0\.0815034, 0\.810811\] for the score smart-ratio, .*; got 0\.08"
+    )
+    with pytest.raises(ValueError, match=said):
+        scoring.counts("smart-ratio", mask, keep=192)
 
 
 def test_criteria_of_complex_weights_take_magnitudes_and_signs_refuse_them():

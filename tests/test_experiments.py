@@ -328,10 +328,11 @@ def test_network_separation_draws_its_figures_and_trains_nothing_again(tmp_path)
     folder = tmp_path / "results" / "smoke"
     table = pd.read_csv(folder / "table_4-1.csv")
     assert table[["hidden-2", "param-2"]].iloc[25].tolist() == [1310, 1_723_960]
+    assert table[["hidden-3", "param-3"]].iloc[0].tolist() == [6, 108]
     assert len(pd.read_csv(folder / "extension_2.csv")) == 3
     assert len(pd.read_csv(folder / "grid.csv")) == 2 * 2
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
-    assert numbers >= {"4", "5", "11", "12", "15", "16", "17", "18", "19"}
+    assert numbers >= {"1", "2", "4", "5", "11", "12", "15", "16", "17", "18", "19"}
     stored = records(tmp_path / "runs")
     again = study("network_separation.py", "--draw", *arguments, cwd=tmp_path)
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
@@ -345,7 +346,7 @@ def test_network_separation_on_images_ends_in_pictures(tmp_path, real_data):
     study("network_separation.py", "--parts", "mnist", "pixels", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke"
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
-    assert numbers == {"20", "21", "22", "23", "24", "25", "26"}
+    assert numbers == {"3", "20", "21", "22", "23", "24", "25", "26"}
     assert len(pd.read_csv(folder / "mnist_levels.csv")) == 5
 
 
@@ -588,3 +589,45 @@ def test_replications_ask_for_what_the_tables_of_the_thesis_have(monkeypatch):
     table = replications.beside(frame, "vgg2-16").set_index("control")
     assert table["thesis"].tolist() == [93.5, 92.3]
     assert table["paper"].tolist() == [93.2, 92.9]
+
+
+def test_inverted_tickets_have_a_panel_of_their_own(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    study_of = importlib.import_module("pruning_at_init")
+    tickets = [
+        (f"snip-{ablation}", ablation, density, accuracy)
+        for ablation, accuracy in (("none", 0.95), ("shuffled", 0.94), ("inverted", 0.1))
+        for density in (0.1, 0.01)
+    ]
+    columns = ["control", "ablation", "density", "test_accuracy"]
+    frame = pd.DataFrame([("dense", "none", 1.0, 0.96), *tickets], columns=columns)
+    frame = frame.assign(
+        **{"method": "snip before-once", "weights": "standard", "replicate": 0, "link": False},
+        **{"level": (frame["density"] < 1).astype(int), "nan_step": None},
+        unit="density_" + frame["density"].astype(str) + "/" + frame["control"] + "/0",
+    )
+    inverted, found = study_of.ablations(frame).axes
+    assert {line.get_label() for line in found.get_lines()} == {"as found", "shuffled", "dense"}
+    assert {line.get_label() for line in inverted.get_lines()} == {"snip before-once", "dense"}
+    assert found.get_ylim()[0] > 90
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_replications_end_in_a_table_beside_the_numbers_of_the_thesis(tmp_path, real_data):
+    place = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
+    study("pruning_replications.py", "--parts", "synflow", *place, cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "results" / "smoke" / "replications.csv")
+    assert table["control"].tolist() == ["dense", "synflow-before-rounds"]
+    assert table["thesis"][0] == 92.0
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_at_once_snip_does_not_depend_on_rounding(tmp_path, real_data):
+    few = ["--densities", "0.1", "--replicates", "1", "--rounds", "2"]
+    place = ["--data-dir", str(real_data), "--results", str(tmp_path)]
+    study("snip_rounding.py", *few, *place, cwd=tmp_path)
+    (row,) = pd.read_csv(tmp_path / "rounding.csv").to_dict("records")
+    assert row["once"] == 1
+    assert 0.5 < row["rounds"] <= 1

@@ -1,5 +1,6 @@
 """IMP from the command line to stored tickets, on a tiny network."""
 
+import inspect
 import itertools
 import json
 import pathlib
@@ -11,12 +12,15 @@ import pytest
 import tiny
 from tiny import only_run, printed, same, times
 
-from jaxlth import cli, keys, masks, prune, settings, store, trees
-from jaxlth.studies import level_artifacts
+from jaxlth import cli, keys, masks, models, prune, settings, store, trees
+from jaxlth.studies import level_artifacts, run_info
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp import learning
 from jaxlth.studies.imp import report as imp_report
 from jaxlth.studies.imp.config import ImpConfig, network_names, stages
+from jaxlth.studies.prune_early import report as early_report
+from jaxlth.studies.threshold_masks import report as masks_report
+from jaxlth.studies.train_supermasks import report as supermask_report
 
 TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY += ["--levels", "2", "--replicates", "2"]
@@ -217,6 +221,40 @@ def test_an_exported_ticket_comes_back(finished, tmp_path):
     assert loaded.metadata["level"] == 2
     assert loaded.metadata["kept"] == int(masks.kept(ticket.mask))
     assert loaded.metadata["density"] == pytest.approx(0.64, abs=0.01)
+
+
+def test_a_trained_ticket_is_exported_under_its_mask(finished, tmp_path):
+    out, file = finished[0], tmp_path / "trained.safetensors"
+    printed("export", str(file), "--level", "2", "--weights", "trained", "--out", str(out))
+    loaded, run = store.load_ticket(file), only_run(out)
+    network = run.load(level_artifacts.network(2, "ticket", 0), "network")
+    assert same(loaded.params, network["params"])
+    assert same(loaded.mask, imp_report.find(run, 2, "ticket", 0).mask)
+    assert same(masks.apply(loaded.params, loaded.mask), loaded.params)
+    assert loaded.metadata["weights"] == "trained"
+
+
+def test_a_ticket_is_exported_for_pytorch_with_pruned_weights_zero(finished, tmp_path, capsys):
+    out, file = finished[0], tmp_path / "torch.safetensors"
+    words = ["--level", "2", "--layout", "torch", "--out", str(out)]
+    printed("export", str(file), *words)
+    run = only_run(out)
+    config, images = run_info.read_config(run, ImpConfig)
+    loaded = models.load_torch(file, models.build(config.model, **images))
+    ticket = imp_report.find(run, 2, "ticket", 0)
+    assert same(loaded.params, masks.apply(ticket.network.params, ticket.mask))
+    about = store.load_network(file).metadata
+    assert about["names"]["Dense_0.weight"] == "Dense_0/kernel"
+    assert (about["level"], about["weights"]) == (2, "start")
+    assert cli.main(["export", str(tmp_path / "torch.npz"), *words]) == 2
+    assert "A file for PyTorch must end in .safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("report", [imp_report, early_report, supermask_report, masks_report])
+def test_a_name_or_path_where_a_run_is_needed_is_answered_with_open(report):
+    arguments = [0.5] * (len(inspect.signature(report.find).parameters) - 2)
+    with pytest.raises(TypeError, match=r"got 'runs/a'.*studies\.open\(folder\)"):
+        report.find("runs/a", *arguments)
 
 
 def test_a_ticket_is_found_without_its_data(finished, monkeypatch):

@@ -1,5 +1,6 @@
 import collections
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import linen as nn
 from flax import nnx
 from flax.core import freeze
 
-from jaxlth import keys, masks, trees
+from jaxlth import keys, masks, prune, scores, trees
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {
@@ -281,8 +282,10 @@ def test_unit_densities_are_those_of_each_output():
         ("pos_embed", (1, 10, 4), False),
         ("position_table", (10, 4), False),
         ("cls/weight", (3, 4), True),
-        ("lora_a/value", (3, 2), True),
-        ("lora_b/value", (2, 4), True),
+        ("lora_a/value", (3, 2), False),  # only if asked for by name
+        ("lora_b/value", (2, 4), False),
+        ("query/lora_A/weight", (2, 4), False),
+        ("my_lora/base_module/kernel", (3, 4), True),
         ("embed_w", (10, 4), False),
         ("query_b", (2, 4), False),
         ("norm/mean", (3, 4), False),
@@ -290,6 +293,15 @@ def test_unit_densities_are_those_of_each_output():
 )
 def test_names_of_every_library_tell_kernels_from_biases_scales_and_tables(name, shape, expected):
     assert masks.is_kernel(name, np.ones(shape)) is expected
+
+
+def test_random_masks_of_one_key_differ_from_each_other_and_from_random_scores():
+    mask, key = {"w": np.arange(400).reshape(20, 20) % 2 == 0}, jax.random.key(0)
+    full = {"w": np.ones((20, 20), bool)}
+    drawn = [masks.random(mask, key=key), masks.shuffle(mask, key=key)]
+    drawn.append(prune.global_topk(scores.random(full, key=key), full, keep=200))
+    for a, b in itertools.combinations(drawn, 2):
+        assert float(masks.jaccard(a, b)) == pytest.approx(1 / 3, abs=0.1)  # as by chance
 
 
 @jax.tree_util.register_dataclass

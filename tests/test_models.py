@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import jax
@@ -111,6 +112,26 @@ def test_biases_start_at_zero_and_every_layer_and_key_has_its_own_weights():
             assert not np.any(layer["bias"])
             kernels.append(np.asarray(layer["kernel"]).tobytes())
     assert len(set(kernels)) == 6
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "layers"),
+    [
+        (ModelConfig(name="mlp", hidden=(900,), initializer="pytorch"), (4, 5, 1), (20, 900)),
+        (ModelConfig(name="conv-2", initializer="pytorch"), (4, 4, 3), (27, 576, 256, 256, 256)),
+    ],
+)
+def test_biases_are_drawn_as_pytorch_does_within_the_fan_in_of_their_kernel(config, shape, layers):
+    params = init(config, shape, 900).params
+    for fan_in, layer in zip(layers, params.values(), strict=True):
+        scaled = np.asarray(layer["bias"]) * fan_in**0.5
+        assert abs(scaled).max() <= 1
+        assert abs(scaled).max() > 0.9
+        if len(scaled) == 900:
+            assert scaled.std() == pytest.approx(3**-0.5, rel=0.05)
+    plain = init(dataclasses.replace(config, initializer="kaiming-uniform"), shape, 900).params
+    for layer, other in zip(params.values(), plain.values(), strict=True):  # kernels stay
+        np.testing.assert_allclose(layer["kernel"] * 6**0.5, other["kernel"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

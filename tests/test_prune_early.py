@@ -247,8 +247,10 @@ def test_no_step_beyond_the_training_may_be_pruned_at():
 
 
 def test_criteria_of_zhou_score_what_training_changed():
+    # Where fewer weights change their sign than are kept, the first are kept too, inverted or not.
+    names = [name for name in score_names.BEFORE_AND_AFTER if not name.endswith("diff-sign")]
     settings = config(
-        scores=score_names.BEFORE_AND_AFTER,
+        scores=tuple(names),
         schedules=TRAINED,
         controls=CONTROLS,
         densities=(0.3, 0.1),
@@ -740,7 +742,7 @@ def test_steps_are_not_drawn_of_tickets_of_initialisation_only(tmp_path, capsys)
         (["--density", "0.003", "--scope", "layerwise"], "no weight of the layer Dense_1"),
         (["--rounds", "0"], "`rounds` must be at least 1"),
         (["--per-class", "1000"], "`per_class` must be at most"),
-        (["--rewind-steps", "20"], "0..19"),
+        (["--rewind-steps", "21"], "0..20"),
         (["--chunk", "7"], "`chunk` must divide the 100 examples"),
         (["--levels", "3"], "`jaxlth imp` has."),
     ],
@@ -1078,13 +1080,19 @@ def test_steps_and_layers_are_drawn_of_what_was_pruned():
     }
     frame = rows(values).assign(**{"layer_densities.Dense_0/kernel": 0.05})
     figure = method_figures.layers(frame)
-    names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["snip-before-once", "grasp-before-once"]
     with pytest.raises(ValueError, match="no ticket pruned after initialisation"):
         method_figures.steps(frame)
     later = frame[frame["control"] == "snip-before-once"].assign(prune_step=50, test_accuracy=0.95)
     (axes,) = method_figures.steps(pd.concat([frame, later])).axes
     assert axes.get_lines()[0].get_ydata().tolist() == [90, 95]
+    random = frame.assign(control="random-before-once", score="random", test_accuracy=0.5)
+    of_random = [random[random["level"] > 0].assign(prune_step=step) for step in (0, 50)]
+    (axes,) = method_figures.steps(pd.concat([frame, later, *of_random]), line="method").axes
+    assert axes.get_title(loc="right") == "random: 50.0 to 50.0"
+    assert 80 < axes.get_ylim()[0] < 90  # of the scores that are compared
+    assert len(axes.get_lines()) == 2
 
 
 def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
@@ -1108,6 +1116,9 @@ def test_changes_compare_with_the_network_of_the_same_replicate_and_density():
     assert line.get_label() == "before-rounds"
     assert line.get_ydata().tolist() == pytest.approx([2.5, nan], nan_ok=True)
     assert axes.get_title(loc="right") == "dashed: snip-before-once"
+    both = against | {"magnitude-before-rounds": "magnitude-iterative-once"}
+    lacking = rows({("magnitude-before-rounds", 0.1): [0.9]})  # and no panel without a line
+    assert len(comparisons.change(pd.concat([frame, lacking]), both, line="schedule").axes) == 1
     with pytest.raises(ValueError, match="together with its reference"):
         comparisons.change(
             frame, {"snip-before-rounds": "magnitude-iterative-once"}, line="schedule"

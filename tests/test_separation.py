@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import pathlib
 import struct
@@ -15,15 +16,17 @@ import pytest
 import tiny
 from tiny import printed, same
 
-from jaxlth import cli, data, graphs, masks, store
+from jaxlth import cli, data, graphs, masks, store, studies
+from jaxlth.cli import parsing
 from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig
-from jaxlth.studies import STUDIES, compaction, level_artifacts
+from jaxlth.models import ModelConfig, Network
+from jaxlth.studies import STUDIES, all_alive, compaction, functions, level_artifacts
 from jaxlth.studies.compaction import Compaction
 from jaxlth.studies.config import run_label
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
+from jaxlth.studies.levels import TrainedNetwork
 from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.separation import run as separation
 from jaxlth.studies.separation.config import Coverage, SeparationConfig
@@ -92,7 +95,7 @@ class Made:
     def __init__(self, lab):
         self.keep = keep_counts(lab.config, lab.dense_mask)
         self.measure = Measurement(lab.experiment)
-        self._prune = prune_rule(lab, lab.config, self.measure)
+        self._prune = prune_rule(lab, lab.config)
 
     def pruned(self, network, mask, level, replicate):
         made_up = {"network": network, "mask": mask, "level": level - 1, "replicate": replicate}
@@ -135,13 +138,6 @@ def each(record, name):
 
 def owners(experiment):
     return [graphs.Task(*task) for task in data.tasks(experiment.info)]
-
-
-def inactive(mask):
-    """Return what of a mask is inactive, for a mask of every kernel."""
-    of = graphs.categories(mask, mask).weights
-    place = graphs.CATEGORIES.index("inactive")
-    return jax.tree.unflatten(jax.tree.structure(mask), [each == place for each in of])
 
 
 @pytest.fixture(scope="module")
@@ -509,48 +505,107 @@ def test_random_masks_are_of_their_replicate_and_level(tmp_path):
     assert same(masks_drawn[0], again)
 
 
-@pytest.mark.parametrize("score", ["magnitude", "synflow"])
-def test_inactive_weights_go_first(tmp_path, score):
-    random, met = np.random.default_rng(0), 0
-    with job(tmp_path, change(DEEP, alive=True, score=score)) as (experiment, made):
-        for seed in range(4):
-            share = random.uniform(0.3, 0.8)
-            before = jax.tree.map(
-                lambda leaf, share=share: random.random(leaf.shape) < share,
-                experiment.prunable.dense,
-            )
-            keep = made.keep[2]
-            after = made.pruned(drawn(experiment, seed), before, 2, 0)
-            idle = inactive(before)
-            left = int(masks.kept(before)) - int(masks.kept(idle))
-            assert int(masks.kept(after)) == min(keep, left)
-            assert within(after, before)
-            assert not within(after, idle)
-            assert not any(
-                np.any(a & b)
-                for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(idle), strict=True)
-            )
-            met += int(masks.kept(idle)) > 0
-    assert met >= 2
+def test_defaults_are_those_of_the_data_and_the_model_that_are_named(tmp_path):
+    def config(*arguments):
+        return parsing.parse(["separation", *arguments]).config
+
+    assert config().coverage == config("--data", "moons+moons").coverage == "total"
+    assert config("--data", "mnist+fashion_mnist").coverage == "output"
+    assert config("--data", "mnist+fashion_mnist", "--coverage", "total").coverage == "total"
+    assert config("--model", "lenet-300-100").model == ModelConfig()
+    assert config("--model", "mlp").model.hidden == (57, 57)
+    experiment = studies.Experiment(data="mnist+fashion_mnist", model="lenet-300-100")
+    assert functions.study_config(STUDIES["separation"], experiment, {}).coverage == "output"
 
 
 @pytest.mark.parametrize(
     "config",
-    [{"exclude": ("Dense_0/*",)}, {"model": ModelConfig(name="mlp", hidden=(4,) * 11)}],
-    ids=["a layer that is never pruned", "more than ten layers"],
+    [
+        {},
+        {"scope": "layerwise", "counts": (), "levels": 2, "prune_fraction": 0.3},
+        {"exclude": ("Dense_0/*",), "counts": (40, 9)},
+        {"score": "synflow"},
+    ],
+    ids=["global", "layerwise", "a layer that is never pruned", "by synflow"],
 )
-def test_inactive_weights_are_those_of_their_own_layer(tmp_path, config):
-    with job(tmp_path, change(DEEP, alive=True, counts=(50,), **config)) as (experiment, made):
+def test_all_alive_pruning_keeps_its_count_of_active_weights_and_what_zombies_add(tmp_path, config):
+    model = ModelConfig(name="mlp", hidden=(8, 8), initializer="pytorch")
+    inputs = np.random.default_rng(0).normal(size=(20, 4))
+    with job(tmp_path, change(DEEP, model=model, **config)) as (experiment, made):
         dense = experiment.prunable.dense
-        last = sorted(dense, key=lambda name: int(name.split("_")[1]))[-1]
-        before = jax.tree.map(np.array, dense)
-        before[last]["kernel"][1:] = False  # units 1, 2 ... lead nowhere
-        after = made.pruned(drawn(experiment), before, 1, 0)
-        previous = f"Dense_{int(last.split('_')[1]) - 1}"
-        assert not np.any(after[previous]["kernel"][:, 1:])
-        assert np.any(after[previous]["kernel"][:, 0])
-        idle = np.sum(before[previous]["kernel"][:, 1:])
-        assert int(masks.kept(after)) == min(50, int(masks.kept(before)) - idle)
+        for seed, level in itertools.product(range(3), (1, 2)):
+            network = drawn(experiment, seed)
+
+            def rule(keep, level=level, network=network):
+                made.keep[level] = keep
+                return made.pruned(network, dense, level, 0)
+
+            keep = made.keep[level]
+            before, after = all_alive.pruned(rule, network.params, dense, keep)
+            made.keep[level] = keep
+            assert same(graphs.without_dead(network.params, after), after)
+            assert within(after, before)
+            assert int(masks.kept(after)) == total_kept(keep)
+            alive = graphs.without_dead(network.params, before)
+            passed = all_alive.passed_on(network, before, alive)
+            np.testing.assert_allclose(
+                perceptron(masks.apply(passed.params, alive), inputs),
+                perceptron(masks.apply(network.params, before), inputs),
+                atol=1e-6,
+            )
+
+
+def test_biases_take_over_what_zombies_add():
+    # Of three hidden units the second has no input, and the third neither, and a bias below 0.
+    first = {"kernel": np.array([[2.0, 0.0, 0.0]]), "bias": np.array([0.0, 0.5, -1.0])}
+    params = {"Dense_0": first, "Dense_1": {"kernel": np.full((3, 1), 4.0), "bias": np.ones(1)}}
+    mask = {"Dense_0": {"kernel": first["kernel"] > 0, "bias": None}}
+    mask["Dense_1"] = {"kernel": np.ones((3, 1), bool), "bias": None}
+    alive = graphs.without_dead(params, mask)
+    assert alive["Dense_1"]["kernel"].tolist() == [[True], [False], [False]]
+    passed = all_alive.passed_on(Network(params, {}), mask, alive).params
+    assert passed["Dense_1"]["bias"].tolist() == [1 + 0.5 * 4]
+    assert same(passed["Dense_0"], first)
+
+
+def test_where_no_count_is_alive_fewer_weights_are_left():
+    # Two paths of two weights each: of three none can be alive without the fourth.
+    params = {"w1": np.array([[4.0, 0.0], [0.0, 3.0]]), "w2": np.array([[2.0, 0.0], [0.0, 1.0]])}
+    mask = {name: kernel > 0 for name, kernel in params.items()}
+    least = graphs.without_least(params, mask, {"": 1})
+    assert same(least, {name: kernel == kernel.max() for name, kernel in params.items()})
+
+
+@pytest.mark.slow
+def test_biases_of_all_alive_tickets_have_what_zombies_added(tmp_path):
+    model = ModelConfig(name="mlp", hidden=(16, 16), initializer="pytorch")
+    config = change(DEEP, model=model, counts=(40, 12), replicates=1)
+    config = change(config, score="random", alive=True)
+    experiment, run = finished_run(tmp_path, config)
+    lab = Lab(experiment, run)
+    initial, inputs = lab.init(0).params, np.random.default_rng(0).normal(size=(20, 4))
+    for level in (1, 2):
+        ticket, trained = find(run, level, TICKET, 0), TrainedNetwork(lab, level - 1, 0)
+        rule = functools.partial(prune_rule(lab, config), trained)
+        keep = keep_counts(config, lab.dense_mask)[level]
+        before, after = all_alive.pruned(rule, trained.network.params, trained.mask, keep)
+        assert same(after, ticket.mask)
+        alive = graphs.without_dead(initial, before)
+        np.testing.assert_allclose(
+            perceptron(masks.apply(ticket.network.params, alive), inputs),
+            perceptron(masks.apply(initial, before), inputs),
+            atol=1e-6,
+        )
+    assert not same(ticket.network.params, initial)
+
+
+def perceptron(params, outputs):
+    """Return what a perceptron of three layers makes of inputs, in NumPy."""
+    for place in range(3):
+        outputs = outputs if place == 0 else np.maximum(outputs, 0)
+        outputs = outputs @ np.asarray(params[f"Dense_{place}"]["kernel"])
+        outputs = outputs + np.asarray(params[f"Dense_{place}"]["bias"])
+    return outputs
 
 
 def test_counts_add_up_to_what_is_kept_where_a_layer_is_left_out(tmp_path):
@@ -592,6 +647,17 @@ def test_tickets_start_where_the_settings_say(tmp_path, linear, config, source):
 
 
 # Several tasks, and unequal ones.
+
+
+def test_early_stopping_watches_the_split_that_is_chosen(tmp_path):
+    data = change(DEEP.data, validation=0.0)
+    training = change(DEEP.training, epochs=8.0, patience=1.0)
+    optimizer = OptimizerConfig(optimizer="sgd", lr=8.0)  # at which the loss soon rises
+    config = change(DEEP, data=data, training=training, optimizer=optimizer, choose_on="test")
+    _, run = finished_run(tmp_path, change(config, counts=(), levels=0, replicates=1))
+    curve = run.record(unit(0))["curve"]
+    assert curve["validation_loss"] == curve["test_loss"]
+    assert len(curve["step"]) - 2 == int(np.nanargmin(curve["test_loss"])) < 6
 
 
 @pytest.mark.slow

@@ -164,6 +164,8 @@ def test_a_float_that_is_not_a_number_does_not_break_the_text():
 # setting gets a line here, with the default that does what was done before it was there.
 DEFAULTS = {
     "after_pruning": "rewind",
+    "alive": False,
+    "choose_on": "validation",
     "compact": False,
     "data.augment": "none",
     "data.context": 64,

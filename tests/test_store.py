@@ -17,6 +17,7 @@ import textwrap
 import threading
 import time
 import zlib
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
+from flax.core import FrozenDict
 
 import jaxlth
 from jaxlth import settings as settings_lib
@@ -755,6 +757,22 @@ def test_tables_of_nothing_are_empty_and_strangers_are_refused(run, tmp_path):
 
 # Exchange
 
+ODD_TREES = {
+    "slashes": {"a/b": np.arange(3.0), "a": {"c": np.ones((1, 2))}, "/": np.ones(1)},
+    "a name within another": {"a": np.arange(3.0), "a/b": np.ones(1)},
+    "a list": [{"w": np.arange(3.0)}, {"w": np.ones(1)}],
+    "tuples": {"layers": ((np.ones(1), np.arange(3.0)), (), [np.ones(2)])},
+    "whole-numbered keys": {0: np.arange(3.0), 10: np.ones(1), 9: {"w": np.zeros(2)}},
+    "a key without text": {"": np.arange(3.0)},
+    "None": {"w": np.arange(3.0), "b": None, "c": {"d": None}},
+    "a single array": np.arange(3.0),
+}
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 def test_tickets_come_back_from_files(tmp_path, suffix):
@@ -768,6 +786,52 @@ def test_tickets_come_back_from_files(tmp_path, suffix):
     assert_same(found.stats, stats)
     assert found.metadata == metadata
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+@pytest.mark.parametrize("case", ODD_TREES)
+def test_trees_of_all_containers_come_back_from_files(tmp_path, case, suffix):
+    params = ODD_TREES[case]
+    mask = jax.tree.map(lambda leaf: leaf > 1, params)
+    store.export_ticket(tmp_path / f"t{suffix}", params, mask, stats=params, metadata={"a": 1})
+    loaded = store.load_ticket(tmp_path / f"t{suffix}")
+    for tree, wanted in ((loaded.params, params), (loaded.mask, mask), (loaded.stats, params)):
+        assert jax.tree.structure(tree) == jax.tree.structure(wanted)
+        assert_same(tree, wanted)
+    assert loaded.metadata == {"a": 1}
+
+
+def test_named_tuples_and_modules_come_back_from_files_like_parameters(tmp_path):
+    params = {"a": Point(np.ones(2, np.float32), None), "b": [FrozenDict(x=np.zeros((1, 2)))]}
+    mask = {"a": Point(None, None), "b": [FrozenDict(x=np.array([[True, False]]))]}
+    store.export_ticket(tmp_path / "t.npz", params, mask, metadata={})
+    loaded = store.load_ticket(tmp_path / "t.npz", like=params)
+    for tree, wanted in ((loaded.params, params), (loaded.mask, mask)):
+        assert jax.tree.structure(tree) == jax.tree.structure(wanted)
+        assert_same(tree, wanted)
+    plain = store.load_ticket(tmp_path / "t.npz").params
+    assert_same(plain, {"a": {"x": params["a"].x, "y": None}, "b": [{"x": params["b"][0]["x"]}]})
+    with pytest.raises(ValueError, match="no leaf 'c'"):
+        store.load_ticket(tmp_path / "t.npz", like={"a": {"x": np.ones(2)}, "c": np.ones(1)})
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"a/b": np.ones(1), "a": {"b": np.ones(1)}}, "two leaves of one name"),
+        ({(1, 2): np.ones(1)}, r"`params` has the key \(1, 2\); a file holds keys of text"),
+    ],
+)
+def test_trees_that_no_file_can_hold_are_refused_at_export(tmp_path, params, said):
+    with pytest.raises(ValueError, match=said):
+        store.export_ticket(tmp_path / "t.npz", params, {}, metadata={})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("case", ODD_TREES)
+def test_a_run_gives_lists_and_keys_back_as_they_were(run, case):
+    run.save(UNIT, {"network": ODD_TREES[case]}, RECORD)
+    assert_same(run.load(UNIT, "network"), ODD_TREES[case])
 
 
 def test_names_in_a_ticket_are_those_of_the_tree(tmp_path):

@@ -406,6 +406,18 @@ def test_weights_are_scaled_and_of_one_magnitude_as_asked():
     np.testing.assert_allclose(weights("scaled"), plain / math.sqrt(0.4), 1e-6)
     np.testing.assert_allclose(weights("signed-constant"), constant, 1e-6)
     np.testing.assert_allclose(weights("scaled-signed-constant"), constant / math.sqrt(0.4), 1e-6)
+    kaiming = np.sign(constant) * math.sqrt(2 / math.prod(constant.shape[:-1]))
+    np.testing.assert_allclose(weights("kaiming-constant"), kaiming, 1e-6)
+    np.testing.assert_allclose(weights("scaled-kaiming-constant"), kaiming / math.sqrt(0.4), 1e-6)
+
+
+def test_gem_miner_has_a_penalty_at_low_densities_unless_it_is_told():
+    def factor(density, **l2):
+        return SupermaskConfig(method="gem-miner", density=density, **l2).l2_factor
+
+    assert [factor(density) for density in (1.0, 0.5, 0.49, 0.01)] == [0, 0, 1e-5, 1e-5]
+    assert [factor(density, l2=0.0) for density in (0.5, 0.1)] == [0, 0]
+    assert factor(0.5, l2=1e-3) == 1e-3
 
 
 def test_a_layer_left_out_has_no_scores_and_stays_whole():

@@ -100,6 +100,7 @@ def test_a_threshold_keeps_large_weights_that_kept_their_sign():
     at_0 = keeping(initial, trained, mask, 0.0)
     assert at_0["b"] is None
     assert np.asarray(at_0["w"]).tolist() == [[False, True, True, True, True]]
+    assert np.all(keeping(initial, trained, mask, -0.25)["w"])  # of which 0.2 is turned over
     at_a_tenth = keeping(initial, trained, mask, 0.1)
     assert np.asarray(at_a_tenth["w"]).tolist() == [[False, False, True, False, False]]
 
@@ -317,7 +318,7 @@ def test_the_test_set_serves_for_choosing_where_that_is_asked_for(tmp_path):
     [
         ({"thresholds": (0.1, 0.0)}, "`thresholds` must be finite numbers that increase"),
         ({"thresholds": (0.1, 0.1)}, "`thresholds` must be finite numbers that increase"),
-        ({"thresholds": (-0.1, 0.1)}, "increase from 0 or above; got -0.1 0.1"),
+        ({"thresholds": (-0.1, -0.2)}, "that increase; got -0.1 -0.2"),
         ({"thresholds": (float("inf"),)}, "`thresholds` must be finite"),
         ({"thresholds": ()}, "got nothing"),
         ({"data": DataConfig(validation=0.0)}, "`choose_on` validation needs a validation split"),

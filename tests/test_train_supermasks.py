@@ -539,6 +539,8 @@ def test_a_ticket_of_bernoulli_is_exported_by_the_density_in_the_table(done, tmp
     params, mask = parts(run, BERNOULLI)
     assert same(trees.named(loaded.mask), mask)
     assert same(trees.named(loaded.params), params)
+    printed("export", file, "--method", method, "--run", run.path)  # no density was asked of it
+    assert same(trees.named(store.load_ticket(file).mask), mask)
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,11 @@ class Export:
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     study: str | None = None
     """Study of your own that the run is of, as FILE.py:NAME."""
+    weights: Literal["start", "trained"] = "start"
+    """The weights that the ticket starts from, or those that it has become in training."""
+    layout: Literal["jaxlth", "torch"] = "jaxlth"
+    """torch: a .safetensors file that `load_state_dict` of a PyTorch module takes, pruned weights
+    zero; `models.load_torch` reads it."""
     replicate: int = 0
     """Repetition, counted from 0."""
     level: int | None = None
@@ -216,7 +221,7 @@ class Export:
     """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
     density: float | None = None
     """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or
-    `train-supermasks`."""
+    `train-supermasks`; not needed where masks were trained without a density."""
     method: str | None = None
     """Score, schedule and control, such as snip-before-rounds or snip-before-rounds-shuffled, of a
     run of `jaxlth prune-early`; such as edge-popup, of `train-supermasks`; `jaxlth results` lists

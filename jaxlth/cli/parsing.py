@@ -212,7 +212,17 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
         scale = words.value("--scale", arguments) or "paper"
         shortened = scaled(benchmark, settings.check_choice("scale", scale, get_args(Scale)))
         return kind(config=_of_kind(cls, shortened), benchmark=name)
-    return kind(config=cls())
+    return kind(config=_for_names(kind.study, cls(), arguments))
+
+
+def _for_names(study: Study, config: Any, arguments: list[str]) -> Any:
+    """Return defaults for the data and the model that are named: of its own, not of another."""
+    data, model = words.value("--data", arguments), words.value("--model", arguments)
+    if data is not None:
+        config = dataclasses.replace(config, **study.for_data(data))
+    if model in (None, config.model.name):
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, hidden=()))
 
 
 def _of_kind(kind: type, config: ImpConfig) -> Any:

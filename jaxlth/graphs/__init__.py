@@ -23,8 +23,9 @@ References:
 """
 
 from jaxlth.graphs.categories import CATEGORIES, Categories, Count, categories, count
-from jaxlth.graphs.compaction import Compact, compact, expand, expand_stats
+from jaxlth.graphs.compaction import Compact, compact, expand, expand_stats, relu
 from jaxlth.graphs.components import Components, components
+from jaxlth.graphs.dead_weights import passed_on, without_dead, without_least
 from jaxlth.graphs.network import network, subnetworks
 from jaxlth.graphs.tasks import Task, check_tasks, coverage, degrees_of_separation, state
 from jaxlth.graphs.wiring import Incoming, Wiring, kernels
@@ -49,6 +50,10 @@ __all__ = [
     "expand_stats",
     "kernels",
     "network",
+    "passed_on",
+    "relu",
     "state",
     "subnetworks",
+    "without_dead",
+    "without_least",
 ]

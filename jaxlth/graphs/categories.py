@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxlth import masks
-from jaxlth.graphs import chains
+from jaxlth.graphs import chains, layouts
 from jaxlth.graphs.wiring import Checked, Wiring, checked, widths
+from jaxlth.trees import roles
 
 CATEGORIES = ("pruned", "inactive", "zombie", "active")
 PRUNED, INACTIVE, ZOMBIE, ACTIVE = range(4)  # places in CATEGORIES
@@ -16,7 +17,7 @@ PRUNED, INACTIVE, ZOMBIE, ACTIVE = range(4)  # places in CATEGORIES
 class Categories(NamedTuple):
     """The category of each weight and unit, as its place in `CATEGORIES`."""
 
-    weights: tuple[np.ndarray, ...]  # a kernel each, of its shape: (inputs, units) int8 if dense
+    weights: tuple[np.ndarray, ...]  # a kernel each: (inputs, units) or (h, w, inputs, units) int8
     units: tuple[np.ndarray, ...]  # layer 0 = inputs first: (units,) int8, never pruned
     wiring: Checked  # of the network; `graphs.kernels` names the kernels
 
@@ -30,7 +31,13 @@ class Count(NamedTuple):
     active: int
 
 
-def categories(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> Categories:
+def categories(
+    params: Any,
+    mask: masks.Mask,
+    wiring: Wiring | None = None,
+    *,
+    axes: roles.Axes | None = None,
+) -> Categories:
     """Return the category of every weight and unit of a feed-forward network.
 
     Inactive comes first: what no output depends on is inactive, whether it depends on an input or
@@ -43,6 +50,7 @@ def categories(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> C
         of four one of a convolution, in the order of names. Their values do not matter.
       mask: a mask for them.
       wiring: what leads where, such as `models.wiring` returns; None for a chain.
+      axes: of the inputs and the outputs of kernels; see `masks.unit_densities`.
 
     Raises:
       ValueError: the network is not feed-forward, or the wiring does not fit.
@@ -57,6 +65,7 @@ def categories(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> C
     References:
       Burger 2024, section 3.4.2.
     """
+    params, mask = layouts.turned(params, mask, wiring, axes=axes)
     wiring = checked(params, mask, wiring)
     layers = chains.layers(params, mask, wiring)
     layer_edges = [layer.edges for layer in layers]

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 
 from jaxlth import masks, trees
-from jaxlth.graphs import chains, folding
+from jaxlth.graphs import chains, folding, layouts
 from jaxlth.graphs.categories import INACTIVE, ZOMBIE, categories
 from jaxlth.graphs.wiring import Wiring
+from jaxlth.trees import roles
 
 
 class Compact(NamedTuple):
@@ -33,6 +34,7 @@ def compact(
     activation: folding.Activation = relu,
     wiring: Wiring | None = None,
     stats: Any = None,
+    axes: roles.Axes | None = None,
 ) -> Compact:
     """Return a feed-forward network without the inputs and units that do not matter.
 
@@ -60,6 +62,7 @@ def compact(
       wiring: what leads where, such as `models.wiring` returns; None for a chain.
       stats: batch statistics, with leaves mean and var under the names of batch norms; None for a
         network without, or to fold nothing.
+      axes: of the inputs and the outputs of kernels; see `masks.unit_densities`.
 
     Returns:
       Masked parameters: the network's outputs for inputs[..., units[0]] are those of the whole for
@@ -80,7 +83,8 @@ def compact(
     References:
       Burger 2024, section 3.4.2, for what does not matter.
     """
-    categorized = categories(params, mask, wiring)
+    params, mask = layouts.turned(params, mask, wiring, axes=axes)
+    categorized = categories(params, mask, wiring, axes=roles.IN_OUT)
     layers = chains.layers(params, mask, categorized.wiring)
     leaves = {name: np.asarray(leaf) for name, leaf in _leaves(params, stats).items()}
     removed = [units == INACTIVE for units in categorized.units]
@@ -117,8 +121,8 @@ def compact(
         )
         smaller_mask[layer.name] = small_mask
     return Compact(
-        _replaced(params, smaller),
-        _replaced(mask, smaller_mask),
+        layouts.turned_back(_replaced(params, smaller), axes),
+        layouts.turned_back(_replaced(mask, smaller_mask), axes),
         units,
         _replaced(stats, smaller),
     )
@@ -131,6 +135,7 @@ def expand(
     units: tuple[np.ndarray, ...],
     *,
     wiring: Wiring | None = None,
+    axes: roles.Axes | None = None,
 ) -> Any:
     """Return parameters of full size in which those of a compact network have their places.
 
@@ -140,6 +145,7 @@ def expand(
       mask: the mask for them.
       units: which units of each layer the compact network has; see `Compact`.
       wiring: of the whole network; None for a chain.
+      axes: of the inputs and the outputs of kernels; see `masks.unit_densities`.
 
     Example:
       >>> params = {"w": np.ones((2, 1))}
@@ -148,13 +154,15 @@ def expand(
       >>> expand({"w": np.array([[7.0]])}, params, mask, compacted.units)["w"].tolist()
       [[7.0], [0.0]]
     """
+    params, mask = layouts.turned(params, mask, wiring, axes=axes)
     layers = chains.layers(params, mask, wiring)
     masked = {
         layer.name: np.where(layer.mask, layer.kernel, 0).astype(layer.kernel.dtype)
         for layer in layers
         if layer.name is not None
     }
-    return _grown(small, _replaced(params, masked), _places(layers, units))
+    grown = _grown(layouts.moved(small, axes), _replaced(params, masked), _places(layers, units))
+    return layouts.turned_back(grown, axes)
 
 
 def expand_stats(
@@ -165,6 +173,7 @@ def expand_stats(
     units: tuple[np.ndarray, ...],
     *,
     wiring: Wiring,
+    axes: roles.Axes | None = None,
 ) -> Any:
     """Return batch statistics of full size in which those of a compact network have their places.
 
@@ -175,7 +184,9 @@ def expand_stats(
       mask: the mask for them.
       units: which units of each layer the compact network has; see `Compact`.
       wiring: of the whole network.
+      axes: of the inputs and the outputs of kernels; see `masks.unit_densities`.
     """
+    params, mask = layouts.turned(params, mask, wiring, axes=axes)
     return _grown(small, stats, _places(chains.layers(params, mask, wiring), units))
 
 

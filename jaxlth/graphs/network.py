@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlth import masks
-from jaxlth.graphs import chains
+from jaxlth.graphs import chains, layouts
 from jaxlth.graphs.categories import CATEGORIES, PRUNED, categories, edges
 from jaxlth.graphs.wiring import Wiring
+from jaxlth.trees import roles
 
 if TYPE_CHECKING:
     import networkx as nx
 
 
-def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.DiGraph:
+def network(
+    params: Any,
+    mask: masks.Mask,
+    wiring: Wiring | None = None,
+    *,
+    axes: roles.Axes | None = None,
+) -> nx.DiGraph:
     """Return a feed-forward network as a directed graph.
 
     Nodes are (layer, unit), layer 0 the inputs, with the attributes `layer`, `category` and, beyond
@@ -30,6 +37,7 @@ def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.D
         of four one of a convolution, in the order of names.
       mask: a mask for them.
       wiring: what leads where, such as `models.wiring` returns; None for a chain.
+      axes: of the inputs and the outputs of kernels; see `masks.unit_densities`.
 
     Raises:
       ValueError: the network is not feed-forward, or the wiring does not fit.
@@ -44,7 +52,8 @@ def network(params: Any, mask: masks.Mask, wiring: Wiring | None = None) -> nx.D
     """
     import networkx as nx
 
-    categorized = categories(params, mask, wiring)
+    params, mask = layouts.turned(params, mask, wiring, axes=axes)
+    categorized = categories(params, mask, wiring, axes=roles.IN_OUT)
     layers = chains.layers(params, mask, categorized.wiring)
     biases = _biases(layers)
     graph = nx.DiGraph(widths=tuple(len(units) for units in categorized.units))

@@ -168,7 +168,8 @@ def _chain(leaves: dict[str, Any], prunable: list[str]) -> Checked:
         if (units != inputs or dimensions[before] < dimensions[after]) and not flat:
             raise ValueError(
                 f"The network is not feed-forward: {before!r} has {units} units but {after!r} has "
-                f"{inputs} inputs. `wiring` can say what leads where."
+                f"{inputs} inputs. `wiring` can say what leads where, `axes` where the inputs and "
+                "the outputs of kernels lie."
             )
     return tuple((Incoming((place,), name),) for place, name in enumerate(names))
 

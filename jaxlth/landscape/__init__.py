@@ -59,6 +59,7 @@ def interpolate(a: Any, b: Any, alpha: float | jax.Array) -> Any:
       {'w': Array([0.25, 4.  ], dtype=float32)}
     """
     trees.check_same(a, b)
+    trees.check_numbers(a, name="a", keys=True)
     return jax.tree.map(lambda x, y: _point(x, y, jnp.asarray(alpha)), a, b)
 
 

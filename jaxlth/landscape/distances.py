@@ -137,6 +137,7 @@ def _masked(
 ) -> tuple[list[jax.Array], list[jax.Array], jax.typing.DTypeLike]:
     """Return the leaves of two trees, under a mask if there is one, and the type to compute in."""
     trees.check_same(a, b)
+    trees.check_numbers(a, name="a")
     if mask is not None:
         a, b = masks.apply(a, mask), masks.apply(b, mask)
     a, b = ([jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (a, b))

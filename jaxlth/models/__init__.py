@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import tyro
 from flax import linen as nn
 
-from jaxlth import settings
+from jaxlth import keys, settings
 from jaxlth.models.adapters import from_functions, from_linen, from_nnx
 from jaxlth.models.checks import ModelError, check
 from jaxlth.models.conv import Conv
 from jaxlth.models.inception import AUXILIARY_WEIGHT, LEAST_SIDE, InceptionV3
-from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale
+from jaxlth.models.layers import INITIALIZERS, BatchAxis, Dtype, Layers, NormScale, draw_biases
 from jaxlth.models.mlp import MLP
 from jaxlth.models.model import Model, Network, Params
 from jaxlth.models.resnet import ResNet
+from jaxlth.models.torch_layout import flattened, load_torch, to_torch
 from jaxlth.models.transformer import GPT, PATCH, ViT
 from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
@@ -48,6 +49,8 @@ __all__ = [
     "has_batch_norm",
     "is_convolutional",
     "label",
+    "load_torch",
+    "to_torch",
     "wiring",
 ]
 
@@ -67,7 +70,8 @@ class ModelConfig:
     fc_layers: Annotated[int, ranges.at_least(1)] = 1
     """Dense layers of a VGG, the classifier among them: 1 or 2."""
     initializer: str = "kaiming-normal"
-    """Distribution of the initial weights; biases start at zero."""
+    """Distribution of the initial weights. Biases start at zero; pytorch draws them as PyTorch
+    does, from U(-b, b) with b = 1 / sqrt(fan-in), the distribution of the weights."""
     norm_scale: NormScale = "uniform"
     """Initial scales of batch norm: drawn from U[0, 1) as in the paper, or ones."""
     dtype: Dtype = "float32"
@@ -146,7 +150,10 @@ def build(
     def init(key: jax.Array) -> Network:
         with jax.numpy_dtype_promotion("standard"):  # Flax's batch norm takes it for granted
             variables = module.init(key, inputs_like, train=False)
-        return Network(variables["params"], variables.get("batch_stats", {}))
+        params = variables["params"]
+        if config.initializer == "pytorch":
+            params = draw_biases(params, key=keys.substream(key, "biases"))
+        return Network(params, variables.get("batch_stats", {}))
 
     def run(network: Network, inputs: jax.Array, train: bool) -> tuple[jax.Array, Any]:
         variables = {"params": network.params, "batch_stats": network.stats}
@@ -169,6 +176,7 @@ def build(
         apply=apply,
         auxiliary=auxiliary if isinstance(module, InceptionV3) else None,
         convolutional=is_convolutional(config.name),
+        flattened=flattened(module, shape),
     )
 
 

@@ -5,13 +5,14 @@ settings choose, and a `Layers` carries it to where a layer is made.
 """
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxlth import keys
+from jaxlth import keys, trees
 from jaxlth.models import convolution
 
 NormScale = Literal["ones", "uniform"]
@@ -27,7 +28,7 @@ INITIALIZERS = {
     "xavier-normal": _scaling(1.0, "fan_avg", "normal"),
     "xavier-uniform": _scaling(1.0, "fan_avg", "uniform"),
     "scaled-normal": _scaling(1.0, "fan_in", "normal"),
-    "pytorch": _scaling(1 / 3, "fan_in", "uniform"),  # U(-b, b), b = 1 / sqrt(fan-in): its default
+    "pytorch": _scaling(1 / 3, "fan_in", "uniform"),  # U(-b, b), b = 1 / sqrt(fan-in); biases too
     "unit-normal": jax.nn.initializers.normal(1.0),
     "orthogonal": jax.nn.initializers.orthogonal(2.0**0.5),
 }
@@ -107,6 +108,8 @@ class BatchAxis:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layers:
     """How the layers of one network are made; all parameters are float32, biases start at zero.
+
+    Biases that `initializer` "pytorch" draws come after; see `draw_biases`.
 
     Attributes:
       initializer: a name in `INITIALIZERS`, for kernels of convolutions and of dense layers.
@@ -192,6 +195,23 @@ class Layers:
     def _computed(self) -> jnp.dtype | None:
         # None is what parameters and inputs have, so that float64 stays float64.
         return None if self.dtype == "float32" else jnp.dtype(self.dtype)
+
+
+def draw_biases(params: Any, *, key: jax.Array) -> Any:
+    """Return parameters whose biases are drawn as PyTorch does: from U(-b, b), b = 1/sqrt(fan-in).
+
+    Biases of norms, which have no kernel beside them, stay.
+    """
+    leaves = trees.named(params)
+    for place, name in enumerate(leaves):
+        layer, _, last = name.rpartition("/")
+        kernel = leaves.get(f"{layer}/kernel")
+        if last == "bias" and kernel is not None:
+            bound = math.prod(kernel.shape[:-1]) ** -0.5
+            leaves[name] = jax.random.uniform(
+                keys.fold(key, place), leaves[name].shape, jnp.float32, -bound, bound
+            )
+    return jax.tree.unflatten(jax.tree.structure(params), leaves.values())
 
 
 def _scaled(initializer: Any, scale: float) -> Any:

@@ -7,7 +7,7 @@ from jaxlth.models.layers import Layers
 
 
 class MLP(nn.Module):
-    """Dense layers of the given widths, the last without ReLU; biases start at zero.
+    """Dense layers of the given widths, the last without ReLU.
 
     Attributes:
       widths: outputs of each layer, the classes last.

@@ -36,6 +36,8 @@ class Model:
         `apply` with `train`; None for a network without such a classifier. The loss of these
         logits counts `AUXILIARY_WEIGHT` times in training: without it their layers stay as drawn.
       convolutional: whether it has convolutions.
+      flattened: (name of its kernel, number of channels) of each dense layer that reads flattened
+        pixels; PyTorch flattens them channel by channel, see `load_torch`.
       shared: (stats after a step, mean over the devices that share the batch) -> what all of them
         go on with; the mean, where a network carries nothing but statistics.
     """
@@ -45,4 +47,5 @@ class Model:
     noisy: Callable[[Network, Any, jax.Array], tuple[jax.Array, Params]] | None = None
     auxiliary: Callable[[Network, jax.Array], tuple[jax.Array, jax.Array, Params]] | None = None
     convolutional: bool = False
+    flattened: tuple[tuple[str, int], ...] = ()
     shared: Callable[[Any, Callable[[Any], Any]], Any] = lambda stats, mean: mean(stats)

@@ -13,8 +13,8 @@ there is no dropout.
 
 Initialisation: the configured initializer draws kernels; that of queries, keys and values, which is
 one, as a whole. Kernels that end a residual branch are divided by the square root of the number of
-branches, as in GPT-2. Tables are normal with a standard deviation of 0.02, biases are zero, and
-scales of layer norm are one.
+branches, as in GPT-2. Tables are normal with a standard deviation of 0.02, biases are zero (but
+drawn by the initializer "pytorch"), and scales of layer norm are one.
 
 References:
   Dosovitskiy et al. 2021, An Image is Worth 16x16 Words; Touvron et al. 2021, Training

@@ -1,8 +1,8 @@
 """Drawings of pruned networks: units layer by layer, active weights in the colour of their task.
 
 The inputs are at the left. A subnetwork with inputs and outputs of one task only has the colour of
-that task, one that joins several is gray, save for the inputs and outputs themselves. Weights and
-units that are not active are faint. Subnetworks lie together.
+that task, one that joins several is gray, save for the inputs and outputs themselves. Inactive
+weights and units are faint, zombies pink. Subnetworks lie together.
 
 References:
   Burger 2024, sections 3.4 and 3.5.
@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jaxlth import graphs, masks
-from jaxlth.graphs.categories import ACTIVE, PRUNED
+from jaxlth.graphs.categories import ACTIVE, INACTIVE, PRUNED, ZOMBIE
 from jaxlth.plots import axis_scales, outcome_plots, theme
 from jaxlth.plots.network_layout import NetworkLayout, network_layout
 
 MAX_ACTIVE_WEIGHTS = 20_000  # active weights of a drawing; more would overlap
-_FAINT = "#C8C8C8"
+_DEAD = {INACTIVE: ("inactive", "#C8C8C8"), ZOMBIE: ("zombie", "#E79AC4")}  # name and colour
 _MAX_NUMBERED = 20  # inputs or outputs; more are not numbered
 
 
@@ -140,6 +140,7 @@ def _draw(axes: Axes, layout: NetworkLayout, title: str) -> None:
     tallest = max(len(units) for units in layout.units)
     active, faint = [], []
     colors: list[Any] = []
+    faint_colors: list[str] = []
     for layer, weights in enumerate(categories.weights):
         sources, targets = np.nonzero(weights != PRUNED)
         ends = np.stack([layout.heights[layer][sources], layout.heights[layer + 1][targets]], 1)
@@ -149,12 +150,14 @@ def _draw(axes: Axes, layout: NetworkLayout, title: str) -> None:
         is_visible = ~np.isnan(ends).any(axis=1)
         active.append(segments[is_active_weight])
         colors += [_color(task) for task in layout.tasks[layer][sources[is_active_weight]]]
-        faint.append(segments[~is_active_weight & is_visible])
+        is_faint = ~is_active_weight & is_visible
+        faint.append(segments[is_faint])
+        faint_colors += [_DEAD[each][1] for each in weights[sources, targets][is_faint]]
     lines, faint_lines = np.concatenate(active), np.concatenate(faint)
     width = float(np.clip(160 / max(len(lines), 1), 0.35, 1.1))
     alpha = float(np.clip(600 / max(len(lines), 1), 0.15, 0.85))
     axes.add_collection(
-        LineCollection(list(faint_lines), colors=_FAINT, linewidths=0.4, label="_faint")
+        LineCollection(list(faint_lines), colors=faint_colors, linewidths=0.6, label="_faint")
     )
     shades = [to_rgba(color, alpha) for color in colors]
     axes.add_collection(
@@ -168,9 +171,10 @@ def _draw(axes: Axes, layout: NetworkLayout, title: str) -> None:
 def _draw_units(axes: Axes, layout: NetworkLayout, layer: int, *, size: float) -> None:
     units, heights = layout.units[layer], layout.heights[layer]
     is_active = layout.categories.units[layer][units] == ACTIVE
-    inactive = units[~is_active]
-    small: dict[str, Any] = {"s": (0.5 * size) ** 2, "color": _FAINT, "linewidths": 0}
-    axes.scatter(np.full(len(inactive), layer), heights[inactive], zorder=3, **small)
+    dead = units[~is_active]
+    dead_colors = [_DEAD[each][1] for each in layout.categories.units[layer][dead]]
+    small: dict[str, Any] = {"s": (0.5 * size) ** 2, "color": dead_colors, "linewidths": 0}
+    axes.scatter(np.full(len(dead), layer), heights[dead], zorder=3, **small)
     active = units[is_active]
     last = len(layout.units) - 1
     tasks = {0: layout.ends[0], last: layout.ends[1]}.get(layer, layout.tasks[layer])
@@ -216,7 +220,7 @@ def _label_axes(axes: Axes, layout: NetworkLayout, title: str) -> None:
 def _legend(figure: Figure, names: list[str]) -> None:
     entries = [(name, _color(index)) for index, name in enumerate(names)]
     entries += [("not of one task", theme.GRAY)] if len(names) > 1 else []
-    entries += [("inactive or zombie", _FAINT)]
+    entries += _DEAD.values()
     lines = [Line2D([], [], color=color, linewidth=2, label=name) for name, color in entries]
     figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 6))
 

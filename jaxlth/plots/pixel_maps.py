@@ -47,6 +47,7 @@ def connections(
     *,
     max_panels: int = 12,
     title: str = "",
+    sets: Mapping[str, int] | None = None,
 ) -> Figure:
     """Return how many weights leave each pixel: a panel a level (Figures 4.24 to 4.26).
 
@@ -58,6 +59,7 @@ def connections(
         other; the weights of a pixel's channels are added.
       max_panels: the largest number of levels to draw, evenly spaced up to the last one.
       title: text above all panels.
+      sets: {name: columns} of the sets that lie side by side in an image.
 
     Raises:
       ValueError: there is no mask, or its inputs are not those of such an image.
@@ -73,6 +75,7 @@ def connections(
             axes.set_title(f"Level {level}", loc="left", fontsize=9)
             unconnected = int(np.sum(counts[level] == 0))
             theme.note(axes, f"{unconnected:,} of {counts[level].size:,} without a weight")
+            _label_sets(axes, sets or {})
         figure.suptitle(title, fontsize=10)
         width, height = _size(shape, panels=len(shown_levels))
         figure.set_size_inches(width, height + 0.3 * bool(title))
@@ -121,6 +124,22 @@ def _heatmap(axes: Axes, values: np.ndarray, *, low: float | None) -> None:
     colorbar.outline.set_visible(False)
     if low is not None:
         colorbar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+
+
+def _label_sets(axes: Axes, sets: Mapping[str, int]) -> None:
+    """Name the sets below their columns, with a line between them."""
+    start = 0
+    for name, columns in sets.items():
+        axes.text(
+            *(start + (columns - 1) / 2, -0.02, name),
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            fontsize=8,
+        )
+        start += columns
+        if start < sum(sets.values()):
+            axes.axvline(start - 0.5, color="white", linewidth=1)
 
 
 def _size(shape: tuple[int, ...], *, panels: int) -> tuple[float, float]:

@@ -15,8 +15,6 @@ from matplotlib.lines import Line2D
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GRAY = "#CC79A7", "#56B4E9", "#000000", "#666666"
 BROWN = "#8C564B"
-
-
 MAX_PANELS = 10  # of a page
 SHORT_LEGEND = 4  # lines of a legend that leaves room for what a panel shows
 

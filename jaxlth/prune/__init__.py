@@ -9,7 +9,7 @@ pruned weights where they are, and `sparsify` prunes by a schedule; only growth 
 from jaxlth.prune.counts import Trajectory, extension, keep_counts, round_counts, trajectory
 from jaxlth.prune.groups import blocks, units
 from jaxlth.prune.growing import Regrown, drop_and_grow
-from jaxlth.prune.layers import erdos_renyi, smart_ratio
+from jaxlth.prune.layers import erdos_renyi, smart_ratio, smart_ratio_range
 from jaxlth.prune.masking import masked
 from jaxlth.prune.schedules import Schedule, keep_at
 from jaxlth.prune.selecting import global_topk, in_rounds, layerwise_topk
@@ -36,6 +36,7 @@ __all__ = [
     "per_unit_topk",
     "round_counts",
     "smart_ratio",
+    "smart_ratio_range",
     "sparsify",
     "trajectory",
     "units",

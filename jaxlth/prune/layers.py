@@ -6,9 +6,12 @@ from fractions import Fraction
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, check_share
+from jaxlth.trees import roles
 
 
-def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str, int]:
+def erdos_renyi(
+    mask: masks.Mask, *, keep: int, kernel: bool = True, axes: roles.Axes | None = None
+) -> dict[str, int]:
     """Return the number of weights that each tensor keeps under Erdos-Renyi(-kernel) densities.
 
     Densities are as (inputs + outputs) / (inputs * outputs) of the tensors, so that larger ones are
@@ -16,9 +19,11 @@ def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str
     A few weights over many tensors leave some with none.
 
     Args:
-      mask: A mask; what it has pruned does not matter here. Tensors are (..., inputs, outputs).
+      mask: A mask; what it has pruned does not matter here.
       keep: Weights kept in all, in 1..size(mask). Counts are rounded so that they add up to it.
       kernel: Whether height and width of a convolution count as inputs and outputs do: "ERK".
+      axes: Of the inputs and the outputs of tensors, where `kernel` is False; see
+        `masks.unit_densities`.
 
     Returns:
       The count for each prunable tensor by name, for `layerwise_topk`.
@@ -39,7 +44,10 @@ def erdos_renyi(mask: masks.Mask, *, keep: int, kernel: bool = True) -> dict[str
     for name, shape in shapes.items():
         if len(shape) < 2:
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
-    used = {name: shape if kernel else shape[-2:] for name, shape in shapes.items()}
+    used = {
+        name: leaf.shape if kernel else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
+        for name, leaf in trees.named(mask).items()
+    }
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     weights = {
         name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items() if sizes[name]
@@ -102,14 +110,27 @@ def smart_ratio(
     part = check_share("linear", linear)
     counts = {name: round(part * sizes[name]) for name in sizes if name not in weights}
     in_matrices = sum(counts.values())
-    largest = in_matrices + sum(sizes[name] for name in weights)
-    if not in_matrices < keep <= largest:
+    least, most = smart_ratio_range(mask, linear=linear)
+    if not least <= keep <= most:
         raise ValueError(
-            f"`keep` must lie in {in_matrices + 1}..{largest}: matrices keep {in_matrices}; "
-            f"got {keep}."
+            f"`keep` must lie in {least}..{most}: matrices keep {in_matrices}; got {keep}."
         )
     counts |= _shared_out({name: sizes[name] for name in weights}, weights, keep - in_matrices)
     return {name: counts[name] for name in shapes}
+
+
+def smart_ratio_range(mask: masks.Mask, *, linear: float = 0.3) -> tuple[int, int]:
+    """Return the least and the most weights that Smart-Ratio can keep of a network.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> mask = {"conv": jnp.ones((3, 3, 1, 2), bool), "dense": jnp.ones((5, 2), bool)}
+      >>> smart_ratio_range(mask)
+      (4, 21)
+    """
+    sizes = [leaf.shape for leaf in trees.named(mask).values()]
+    in_matrices = sum(round(linear * math.prod(shape)) for shape in sizes if len(shape) <= 2)
+    return in_matrices + 1, in_matrices + sum(math.prod(s) for s in sizes if len(s) > 2)
 
 
 def _shared_out(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlth import keys
+from jaxlth import keys, trees
 from jaxlth.scores import criteria
 from jaxlth.scores.activations import wanda
 from jaxlth.scores.gradients import Loss, fisher, grasp, snip, synflow
@@ -42,6 +42,7 @@ def magnitude(params: Any) -> Any:
       Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks,
       section 3.
     """
+    trees.check_numbers(params, name="params")
     return jax.tree.map(jnp.abs, params)
 
 

@@ -78,13 +78,30 @@ def same_sign(score: Any, initial: Any, final: Any) -> Any:
       >>> same_sign(large_final(initial, final), initial, final)["w"].tolist()
       [2.0, -inf]
     """
+    return _where(lambda i, f: jnp.sign(i) == jnp.sign(f), score, initial, final)
+
+
+def different_sign(score: Any, initial: Any, final: Any) -> Any:
+    """Return a score with minus infinity where training kept a weight's sign, as `same_sign`.
+
+    Example:
+      >>> initial, final = {"w": jnp.array([1.0, -1.0])}, {"w": jnp.array([2.0, 3.0])}
+      >>> different_sign(large_final(initial, final), initial, final)["w"].tolist()
+      [-inf, 3.0]
+    """
+    return _where(lambda i, f: jnp.sign(i) != jnp.sign(f), score, initial, final)
+
+
+def _where(signs: Callable[[jax.Array, jax.Array], jax.Array], score: Any, *params: Any) -> Any:
+    """Return a score with minus infinity where signs before and after training are others."""
+    initial, final = params
     for name, leaf in [*trees.named(initial).items(), *trees.named(final).items()]:
         if jnp.iscomplexobj(leaf):
             raise TypeError(f"Signs need real weights; leaf {name!r} is {jnp.result_type(leaf)}.")
-    unchanged = _map(lambda i, f: jnp.sign(i) == jnp.sign(f), initial, final)
+    wanted = _map(signs, initial, final)
     trees.check_same(score, initial, a_name="score", b_name="initial")
     with jax.debug_infs(False):  # these are meant
-        return jax.tree.map(lambda s, same: jnp.where(same, s, -jnp.inf), score, unchanged)
+        return jax.tree.map(lambda s, keep: jnp.where(keep, s, -jnp.inf), score, wanted)
 
 
 def _map(criterion: Callable[[jax.Array, jax.Array], jax.Array], initial: Any, final: Any) -> Any:
@@ -106,6 +123,21 @@ def large_final_same_sign(initial: Any, final: Any) -> Any:
     return same_sign(large_final(initial, final), initial, final)
 
 
+def large_final_diff_sign(initial: Any, final: Any) -> Any:
+    """Return |final|, and minus infinity where training kept the sign."""
+    return different_sign(large_final(initial, final), initial, final)
+
+
+def magnitude_increase_same_sign(initial: Any, final: Any) -> Any:
+    """Return |final| - |initial|, and minus infinity where training changed the sign."""
+    return same_sign(magnitude_increase(initial, final), initial, final)
+
+
+def magnitude_increase_diff_sign(initial: Any, final: Any) -> Any:
+    """Return |final| - |initial|, and minus infinity where training kept the sign."""
+    return different_sign(magnitude_increase(initial, final), initial, final)
+
+
 CRITERIA = {
     "large-final": large_final,
     "small-final": small_final,
@@ -116,4 +148,7 @@ CRITERIA = {
     "magnitude-increase": magnitude_increase,
     "movement": movement,
     "large-final-same-sign": large_final_same_sign,
+    "large-final-diff-sign": large_final_diff_sign,
+    "magnitude-increase-same-sign": magnitude_increase_same_sign,
+    "magnitude-increase-diff-sign": magnitude_increase_diff_sign,
 }

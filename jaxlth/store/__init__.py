@@ -31,7 +31,7 @@ from jaxlth.store.artifacts import Checkpoint
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import connect, is_remote
 from jaxlth.store.bucket_programs import BucketPrograms
-from jaxlth.store.export import export_ticket, load_network, load_ticket
+from jaxlth.store.export import export_arrays, export_ticket, load_network, load_ticket
 from jaxlth.store.metadata import check_settings, is_run, understood
 from jaxlth.store.runs import Run, about_run, folder, open_readonly, open_run
 from jaxlth.store.summaries import RunInfo, runs
@@ -50,6 +50,7 @@ __all__ = [
     "curves",
     "damage",
     "export",
+    "export_arrays",
     "export_results",
     "export_ticket",
     "facts",

@@ -16,10 +16,12 @@ import jax
 import numpy as np
 
 from jaxlth import trees
-from jaxlth.store import atomic, checkpointer
+from jaxlth.store import atomic, checkpointer, containers
 from jaxlth.store.atomic import StoreError
 
-Description = dict[str, Any]  # {"crc32": int, "leaves": {name: [kind, shape] | None}}
+# {"crc32": int, "leaves": {name: [kind, shape] | None}}; also "containers" where the names of the
+# leaves do not say them.
+Description = dict[str, Any]
 
 
 def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Description]:
@@ -36,6 +38,9 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Descrip
             "crc32": _checksum(packed),
             "leaves": {leaf: _kind(value) for leaf, value in leaves.items()},
         }
+        described = containers.describe(tree)
+        if not containers.follows_from_names(described, empty=True):
+            descriptions[name]["containers"] = described
         # Orbax takes neither arrays without elements nor trees without arrays.
         if non_empty := {leaf: value for leaf, value in packed.items() if value.size}:
             arrays[name] = non_empty
@@ -83,16 +88,27 @@ def check_files(folder: pathlib.Path, expected: Mapping[str, int], *, remedy: st
             raise StoreError(f"{folder / name} is damaged (its checksum is wrong). {remedy}")
 
 
-def rebuild(leaves: Mapping[str, Any], like: Any, *, name: str) -> Any:
-    """Return leaves in the structure of `like`, or in nested dictionaries where `like` is None.
+def rebuild(leaves: Mapping[str, Any], like: Any, *, description: Description, name: str) -> Any:
+    """Return leaves in the structure of `like`, or in that of their description.
 
     What is stored as None comes back as None, whatever `like` has there.
 
     Raises:
       ValueError: names, shapes or kinds of the leaves differ; the message names the first.
     """
-    if like is None:
-        return nested(leaves)
+    if like is not None:
+        return fill(leaves, like, name=name)
+    if "containers" in description:
+        return containers.build(description["containers"], leaves)
+    return nested(leaves)
+
+
+def fill(leaves: Mapping[str, Any], like: Any, *, name: str) -> Any:
+    """Return leaves in the structure of `like`; see `rebuild`.
+
+    Raises:
+      ValueError: names, shapes or kinds of the leaves differ; the message names the first.
+    """
     expected = _named(like)
     for leaf in expected | dict(leaves):
         if leaf not in leaves:

@@ -192,7 +192,7 @@ def load(folder: pathlib.Path, name: str, like: Any, *, remedy: str = RETRAIN) -
         )
     arrays.check_files(folder / ARRAYS, content["files"], remedy=remedy)
     leaves = arrays.read(folder / ARRAYS, name, descriptions[name], remedy=remedy)
-    return arrays.rebuild(leaves, like, name=name)
+    return arrays.rebuild(leaves, like, description=descriptions[name], name=name)
 
 
 def put_checkpoint(

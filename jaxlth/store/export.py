@@ -1,7 +1,8 @@
 """Tickets as single files that other programs read: safetensors and npz.
 
 Parameters are named "params/Dense_0/kernel", masks "mask/Dense_0/kernel" (bool), batch statistics
-"stats/BatchNorm_0/mean". A leaf that is never pruned has no mask in the file.
+"stats/BatchNorm_0/mean". A leaf that is never pruned has no mask in the file. Containers that do
+not follow from these names, such as lists, are described beside the metadata.
 """
 
 import json
@@ -10,18 +11,21 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from jaxlth import trees
-from jaxlth.store import atomic
-from jaxlth.store.arrays import nested
+from jaxlth.store import arrays as arrays_lib
+from jaxlth.store import atomic, containers
 from jaxlth.store.atomic import StoreError
 
 METADATA = "jaxlth"  # name of the entry that holds the metadata as JSON text
+CONTAINERS = "jaxlth-containers"  # likewise, of what `containers.describe` says of params and stats
+ENTRIES = (METADATA, CONTAINERS)
+Entries: TypeAlias = dict[str, dict[str, Any]]
 DAMAGE = (  # what readers of broken files raise
     EOFError,
     KeyError,
@@ -34,7 +38,7 @@ DAMAGE = (  # what readers of broken files raise
 
 
 class Exported(NamedTuple):
-    """A ticket read from a file, in nested dictionaries of NumPy arrays."""
+    """A ticket read from a file, in NumPy arrays."""
 
     params: Any
     mask: Any  # None where never pruned
@@ -54,27 +58,65 @@ def export_ticket(
 
     Args:
       path: The file; one that exists is replaced.
-      params: Nested dictionaries of arrays: what the ticket starts from, or has become.
+      params: Tree of arrays: what the ticket starts from, or has become.
       mask: Tree like `params` with bool leaves, None where never pruned.
-      stats: Nested dictionaries of arrays: the batch statistics that go with the parameters.
+      stats: Tree of arrays: the batch statistics that go with the parameters.
       metadata: Anything JSON can hold: level, density, run.
 
     Raises:
-      ValueError: the suffix is unknown, `mask` does not fit `params`, or .npz cannot hold a kind.
+      ValueError: the suffix is unknown, `mask` does not fit `params`, .npz cannot hold a kind, two
+        leaves have one name, or a key is neither text nor a whole number.
       StoreError: the file cannot be written.
     """
     path = pathlib.Path(path)
-    write, _ = _format(path)
+    _format(path)
     weights = {name: np.asarray(leaf) for name, leaf in trees.named(params).items()}
     mask_leaves = {name: np.asarray(leaf) for name, leaf in trees.named(mask).items()}
     _check_fit(weights, mask_leaves)
     arrays = {f"params/{name}": leaf for name, leaf in weights.items()}
     arrays |= {f"mask/{name}": leaf.astype(bool) for name, leaf in mask_leaves.items()}
     arrays |= {f"stats/{name}": np.asarray(leaf) for name, leaf in trees.named(stats).items()}
+    entries = {METADATA: atomic.to_json(metadata)}
+    if described := _described(params=params, stats={} if stats is None else stats):
+        entries[CONTAINERS] = atomic.to_json(described)
+    _write(path, arrays, entries)
+
+
+def export_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], *, metadata: Mapping[str, Any]
+) -> None:
+    """Write arrays under their names to a file, such as those of `models.to_torch`.
+
+    Raises:
+      ValueError: the suffix is unknown.
+      StoreError: the file cannot be written.
+    """
+    _write(pathlib.Path(path), arrays, {METADATA: atomic.to_json(metadata)})
+
+
+def _described(**named_trees: Any) -> dict[str, containers.Description]:
+    """Return the containers of trees, or nothing where all follow from the names of leaves.
+
+    Raises:
+      ValueError: a key is neither text nor a whole number.
+    """
+    for name, tree in named_trees.items():
+        containers.check_keys(tree, name=name)
+    described = {name: containers.describe(tree) for name, tree in named_trees.items()}
+    empty = ["dict", [], []]
+    plain = (tree == empty or containers.follows_from_names(tree) for tree in described.values())
+    return {} if all(plain) else described
+
+
+def _write(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray], entries: Mapping[str, str]
+) -> None:
+    """Write arrays and texts to a file, whole or not at all."""
+    write, _ = _format(path)
     part = path.with_name(f".{path.name}.part")
     with atomic.writing(path):
         try:
-            write(part, arrays, atomic.to_json(metadata))
+            write(part, arrays, entries)
             atomic.sync_one(part)
             os.replace(part, path)
         except safetensors.SafetensorError as error:
@@ -83,19 +125,43 @@ def export_ticket(
             part.unlink(missing_ok=True)
 
 
-def load_ticket(path: str | os.PathLike[str]) -> Exported:
+def load_ticket(path: str | os.PathLike[str], *, like: Any = None) -> Exported:
     """Return the ticket in a file of `export_ticket`.
 
+    Args:
+      path: The file.
+      like: Parameters, or their shapes, whose containers those of the ticket are to have, such as
+        named tuples and modules. Without it these come back as dictionaries of their parts;
+        dictionaries, lists and tuples come back as they were.
+
     Raises:
-      ValueError: the suffix is unknown.
+      ValueError: the suffix is unknown, or the parameters differ from `like`.
       StoreError: the file is missing, damaged or holds no ticket.
     """
-    arrays, metadata = _read(path)
+    arrays, entries = _read(path)
     params, mask, stats = (_below(folder, arrays) for folder in ("params", "mask", "stats"))
     if not params:
         raise StoreError(f'{path} holds no ticket: no array is named "params/...".')
-    mask_of_all = {name: mask.get(name) for name in params}
-    return Exported(nested(params), nested(mask_of_all), nested(stats), metadata)
+    metadata, mask = entries[METADATA], {name: mask.get(name) for name in params}
+    if like is not None:
+        empty = dict.fromkeys(set(trees.names_with_none(like)) - set(trees.names(like)))
+        params, mask = (
+            arrays_lib.fill(leaves | empty, like, name="params") for leaves in (params, mask)
+        )
+        return Exported(params, mask, arrays_lib.nested(stats), metadata)
+    described = entries[CONTAINERS]
+    try:
+        params, mask = (_rebuilt("params", leaves, described) for leaves in (params, mask))
+        return Exported(params, mask, _rebuilt("stats", stats, described), metadata)
+    except (*DAMAGE, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({error}). Export it again.") from error
+
+
+def _rebuilt(name: str, leaves: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
+    """Return a tree of a file: of its description, or of the names of its leaves."""
+    if name in described:
+        return containers.build(described[name], leaves)
+    return arrays_lib.nested(leaves)
 
 
 def load_network(path: str | os.PathLike[str]) -> Exported:
@@ -105,14 +171,14 @@ def load_network(path: str | os.PathLike[str]) -> Exported:
       ValueError: the suffix is unknown.
       StoreError: the file is missing or damaged.
     """
-    arrays, metadata = _read(path)
+    arrays, entries = _read(path)
     if _below("params", arrays):
         return load_ticket(path)
-    return Exported(nested(arrays), None, {}, metadata)
+    return Exported(arrays_lib.nested(arrays), None, {}, entries[METADATA])
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return arrays and metadata of a file.
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Entries]:
+    """Return arrays and entries of a file.
 
     Raises:
       ValueError: the suffix is unknown.
@@ -132,27 +198,32 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
         ) from error
 
 
-def _write_safetensors(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: str) -> None:
+def _write_safetensors(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray], entries: Mapping[str, str]
+) -> None:
     contiguous = {name: np.ascontiguousarray(leaf) for name, leaf in arrays.items()}
-    safetensors.numpy.save_file(contiguous, path, metadata={METADATA: metadata})
+    safetensors.numpy.save_file(contiguous, path, metadata=dict(entries))
 
 
-def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Entries]:
     with safetensors.safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         entries = file.metadata() or {}
-    return arrays, json.loads(entries.get(METADATA, "{}"))
+    return arrays, {name: json.loads(entries.get(name, "{}")) for name in ENTRIES}
 
 
-def _write_npz(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: str) -> None:
+def _write_npz(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray], entries: Mapping[str, str]
+) -> None:
     for name, leaf in arrays.items():
         if leaf.dtype.kind == "V":  # bfloat16 and the like are not NumPy's own
             raise ValueError(f".npz cannot hold {leaf.dtype.name} of {name!r}; use .safetensors.")
+    texts = {name: np.array(text) for name, text in entries.items()}
     with open(path, "wb") as file:  # a name without the suffix would get one
-        np.savez_compressed(file, allow_pickle=False, **{METADATA: np.array(metadata)}, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **texts, **arrays)
 
 
-def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Entries]:
     # NumPy leaves a broken file open if it is given the path.
     with (
         open(path, "rb") as file,
@@ -160,7 +231,7 @@ def _read_npz(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
         np.load(file, allow_pickle=False) as archive,
     ):
         arrays = dict(archive)
-    return arrays, json.loads(str(arrays.pop(METADATA, "{}")))
+    return arrays, {name: json.loads(str(arrays.pop(name, "{}"))) for name in ENTRIES}
 
 
 FORMATS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {

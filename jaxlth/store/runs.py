@@ -273,8 +273,8 @@ class Run:
           artifact: A finished artifact.
           name: Which of its trees.
           like: A tree of arrays or `jax.ShapeDtypeStruct`s that gives structure, shapes and kinds;
-            without it nested dictionaries come back. What is stored as None comes back as None in
-            both cases.
+            without it dictionaries, lists and tuples come back as they were, other containers as
+            dictionaries. What is stored as None comes back as None in both cases.
 
         Raises:
           StoreError: something is missing or damaged; the message says what to delete.

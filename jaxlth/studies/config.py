@@ -15,6 +15,7 @@ from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
 Scope = Literal["global", "layerwise"]
+Split = Literal["validation", "test"]
 MOST_NETWORKS = 100_000  # each has a folder of its run
 LEVELS = ranges.at_least(0, most=1000, why="each level trains all networks again")
 PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in a row
@@ -57,6 +58,9 @@ class StudyConfig:
     initial_mask: str = ""
     """File of `jaxlth export` whose mask is that of level 0; or FILE.py:NAME, a tree of booleans
     as `masks.dense` returns."""
+    choose_on: Split = "validation"
+    """Split whose loss early stopping and the best checkpoint watch: validation, or test as some
+    papers do, whose results on it are no longer those of unseen examples."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)
     """Repetitions, each with its own initialisation and data order."""
     seed: Annotated[int, ranges.between(0, 2**32 - 1, ends="[]")] = 0
@@ -89,6 +93,9 @@ class StudyConfig:
     def check_effects(self) -> None:
         """Raise ValueError where a setting is given that nothing reads."""
         check_shared_effects(self)
+        settings.effective(
+            self, "choose_on", watches_loss(self), "without `patience` or `checkpoint` best"
+        )
 
 
 def check_network_count(**factors: int) -> None:
@@ -126,11 +133,17 @@ def check_training(config: Any) -> None:
         check_validation(config, has_split=config.data.validation > 0)
 
 
+def watches_loss(config: Any) -> bool:
+    """Return whether training watches the loss of a split, to stop or to keep the best network."""
+    return config.training.patience is not None or config.training.checkpoint == "best"
+
+
 def check_validation(config: Any, *, has_split: bool) -> None:
     """Raise ValueError where training looks at a validation split that there is not."""
     settings.require(
-        has_split or (config.training.patience is None and config.training.checkpoint == "last"),
-        "`patience` and `checkpoint` best need a validation split; `validation` is 0.",
+        has_split or config.choose_on == "test" or not watches_loss(config),
+        "`patience` and `checkpoint` best need a validation split, or `choose_on` test; "
+        "`validation` is 0.",
     )
 
 

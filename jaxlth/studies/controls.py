@@ -13,24 +13,37 @@ References:
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
-from jaxlth import keys, masks
+from jaxlth import keys, masks, prune, scores, trees
 from jaxlth.models import Network
 from jaxlth.studies.train import Ticket
 
 TICKET = "ticket"
 
+
+def shuffled(mask: masks.Mask, key: jax.Array) -> masks.Mask:
+    """Return the mask that random scores leave of all weights, as many of each tensor."""
+    keep = {name: int(jnp.sum(leaf)) for name, leaf in trees.named(mask).items()}
+    return prune.layerwise_topk(scores.random(mask, key=key), _full(mask), keep=keep)
+
+
+def random(mask: masks.Mask, key: jax.Array) -> masks.Mask:
+    """Return the mask that random scores leave of all weights, as many in all."""
+    return prune.global_topk(scores.random(mask, key=key), _full(mask), keep=masks.kept(mask))
+
+
+def _full(mask: masks.Mask) -> masks.Mask:
+    return jax.tree.map(jnp.ones_like, mask)
+
+
 # ticket, newly drawn network, key -> control
 CONTROLS: dict[str, Callable[[Ticket, Network, jax.Array], Ticket]] = {
     "reinitialized": lambda ticket, new, key: Ticket(new, ticket.mask),
-    "shuffled": lambda ticket, new, key: Ticket(
-        ticket.network, masks.shuffle(ticket.mask, key=key)
-    ),
-    "shuffled-globally": lambda ticket, new, key: Ticket(
-        ticket.network, masks.random(ticket.mask, key=key)
-    ),
-    "random": lambda ticket, new, key: Ticket(new, masks.random(ticket.mask, key=key)),
-    "random-layerwise": lambda ticket, new, key: Ticket(new, masks.shuffle(ticket.mask, key=key)),
+    "shuffled": lambda ticket, new, key: Ticket(ticket.network, shuffled(ticket.mask, key)),
+    "shuffled-globally": lambda ticket, new, key: Ticket(ticket.network, random(ticket.mask, key)),
+    "random": lambda ticket, new, key: Ticket(new, random(ticket.mask, key)),
+    "random-layerwise": lambda ticket, new, key: Ticket(new, shuffled(ticket.mask, key)),
 }
 
 NEW_WEIGHTS = ("reinitialized", "random", "random-layerwise")

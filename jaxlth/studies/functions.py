@@ -151,7 +151,8 @@ def study_config(study: Study, experiment: Experiment, fields: dict[str, Any]) -
     for name in fields:
         _check_field(study, name, names)
     shared = settings.to_dict(experiment.config)
-    config = {name: shared[name] for name in OF_EXPERIMENT} | plain(fields)
+    defaults = study.for_data(experiment.config.data.name)
+    config = {name: shared[name] for name in OF_EXPERIMENT} | {**defaults} | plain(fields)
     return settings.from_dict(study.Config, config)
 
 

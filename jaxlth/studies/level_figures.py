@@ -1,7 +1,7 @@
 """Figures of one network through the levels of a run."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -26,6 +26,7 @@ class PrunedNetwork(NamedTuple):
     masks: dict[int, masks.Mask]  # by level
     tasks: dict[str, graphs.Task]
     shape: tuple[int, int, int]  # of an image
+    columns: Mapping[str, int] | None = None  # of an image that each task has, in their order
 
 
 Load = Callable[[pd.DataFrame, pathlib.Path], PrunedNetwork]  # (table of results, folder)
@@ -66,7 +67,8 @@ def input_pixels(load: Load) -> Draw:
             level: graphs.categories(pruned.params, mask).weights[0] != PRUNED
             for level, mask in _masks(pruned, levels).items()
         }
-        return pixel_maps.connections(kept, pruned.shape, title=f"Replicate {pruned.replicate}")
+        title = f"Replicate {pruned.replicate}"
+        return pixel_maps.connections(kept, pruned.shape, title=title, sets=pruned.columns)
 
     return draw
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from jaxlth import masks, prune, trees
 from jaxlth.models import Network
-from jaxlth.studies import level_artifacts
+from jaxlth.studies import all_alive, level_artifacts
 from jaxlth.studies.compaction import Trainings
 from jaxlth.studies.controls import NEW_WEIGHTS, TICKET, make
 from jaxlth.studies.imp.config import ImpConfig, kinds_at, network_names
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
+from jaxlth.trees import roles
 
 MakeTicket: TypeAlias = Callable[[], Ticket]  # what a training starts from, made when it begins
 Starts: TypeAlias = Mapping[str, Mapping[int, MakeTicket]]  # kind -> replicate -> start
@@ -72,7 +73,8 @@ class Levels:
         self.lab, self.config, self.keep = lab, config, keep
         self._study, self._measure = study, measure
         # Controls share the mask of their ticket.
-        self._mask = functools.lru_cache(maxsize=2 * config.replicates)(self._pruned)
+        cache = functools.lru_cache(maxsize=2 * config.replicates)
+        self._mask, self._all_alive = cache(self._pruned), cache(self._pruned_alive)
 
     @property
     def last(self) -> int:
@@ -93,8 +95,12 @@ class Levels:
         """
 
         def start() -> Ticket:
-            mask = self._mask(level, trained, prune)
-            return Ticket(self._rewound(trained), mask)
+            mask, network = self._mask(level, trained, prune), self._rewound(trained)
+            # Of biases that are zero, as at initialisation, nothing is passed on.
+            if self.config.alive and _has_bias(network):
+                before, _ = self._all_alive(level, trained, prune)
+                network = all_alive.passed_on(network, before, mask)
+            return Ticket(network, mask)
 
         return start
 
@@ -192,7 +198,16 @@ class Levels:
         name = level_artifacts.network(level, TICKET, trained.replicate)
         if self.lab.run.has(name):
             return self.lab.load_mask(name)
+        if self.config.alive:
+            return self._all_alive(level, trained, prune)[1]
         return prune(trained, self.keep[level])
+
+    def _pruned_alive(
+        self, level: int, trained: TrainedNetwork, prune: Prune
+    ) -> tuple[masks.Mask, masks.Mask]:
+        """Return what all-alive pruning leaves, with dead weights and without them."""
+        params, mask = trained.network.params, trained.mask
+        return all_alive.pruned(lambda keep: prune(trained, keep), params, mask, self.keep[level])
 
     def _rewound(self, trained: TrainedNetwork) -> Network:
         """Return the network that a ticket starts from, given the one that it is pruned from."""
@@ -217,6 +232,14 @@ class Levels:
         """Return the names that networks have in trainings of other lengths."""
         others = [dilation for dilation in dilations if dilation != 1]
         return {level_artifacts.dilated(name, dilation) for name in names for dilation in others}
+
+
+def _has_bias(network: Network) -> bool:
+    return any(
+        np.any(leaf)
+        for name, leaf in trees.named(network.params).items()
+        if roles.role(name) == "bias"
+    )
 
 
 def keep_by_level(config: ImpConfig, dense: masks.Mask) -> list[Any]:

@@ -14,7 +14,7 @@ from jaxlth import data, keys, models, settings, training
 from jaxlth.data import Dataset, Info, Split, augment, sources, streamed
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
-from jaxlth.studies.config import StudyConfig, check_validation
+from jaxlth.studies.config import StudyConfig, check_validation, watches_loss
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.prunable import PrunableModel, prunable_model
@@ -299,6 +299,8 @@ def load_experiment(
         config = dataclasses.replace(config, data=parts.data.config(config.data))
     info, dataset = data.load(config.data, seed=config.seed, source=parts.data)
     check_validation(config, has_split=info.validation > 0)
+    if config.choose_on == "test" and watches_loss(config):
+        dataset = dataset._replace(validation=dataset.test)
     training.plan(config.training, config.optimizer, examples=info.train)
     any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice

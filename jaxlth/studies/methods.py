@@ -54,22 +54,25 @@ def pruned(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
 def ticket_row(name: TicketName, path: pathlib.Path) -> pd.Series:
     """Return the row of a ticket that is named by density and method.
 
+    Masks that no density is asked of, as those of bernoulli, need none to be named.
+
     Raises:
       ValueError: the run has no such ticket.
     """
     density, method, replicate = name.density, name.method, name.replicate
     ticket_checks.refuse(name, path, ("level", "control"), instead=("density", "method"))
-    if density is None or method is None:
+    has_densities = bool(run_info.setting(path, "densities"))
+    if method is None or (density is None and has_densities):
         raise ValueError(
             f"A ticket of {path.name}, a run of `jaxlth {run_info.study_name(path)}`, is named by "
             "`density` and `method`; `jaxlth results` lists them."
         )
     rows = pruned(run_info.results(path), path)
     check_choice("method", method, dict.fromkeys(rows["control"]))
-    rows = rows[rows["control"] == method]
-    ticket_checks.density(density, rows["density"], f"{method} of {path.name}")
-    rows = rows[rows["density"] == density]
-    of = f"{method} of {path.name} at density {density:g}"
+    rows, of = rows[rows["control"] == method], f"{method} of {path.name}"
+    if density is not None:
+        ticket_checks.density(density, rows["density"], of)
+        rows, of = rows[rows["density"] == density], f"{of} at density {density:g}"
     ticket_checks.number("replicate", replicate, rows["replicate"], of)
     return rows.iloc[0]
 

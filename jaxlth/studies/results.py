@@ -20,7 +20,7 @@ from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TOLERANCE, Study
-from jaxlth.studies.ticket_rows import find_row, ticket_name
+from jaxlth.studies.ticket_rows import ticket_name, trained_network
 from jaxlth.studies.train import Ticket
 
 if TYPE_CHECKING:
@@ -154,9 +154,7 @@ class Results:
         study, frame = self._with_tickets()
         given = (level, density, control, method, replicate)
         name = ticket_name(study.named_by, frame, self.path, *given)
-        row = find_row(study.named_by, frame, self.path, name)
-        network = store.open_readonly(self.path).load(row["unit"], "network")
-        return Network(network["params"], network.get("stats", {}))
+        return trained_network(study.named_by, frame, self.path, name)
 
     def _with_tickets(self) -> tuple[Study, pd.DataFrame]:
         """Return the study and the table of results.

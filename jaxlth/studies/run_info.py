@@ -111,9 +111,19 @@ def require_artifact(run: Run, artifact: str) -> None:
 
     Raises:
       ValueError: the run has no such artifact.
+      TypeError: `run` is a name or a path.
     """
+    _check_run(run)
     message = f"The run {run.path.name} has no {artifact}; `jaxlth results` shows what it has."
     settings.require(run.has(artifact), message)
+
+
+def _check_run(run: Run) -> None:
+    if not isinstance(run, Run):
+        raise TypeError(
+            f"`run` must be an opened run; got {run!r}. For the tickets of a folder, call "
+            "`jaxlth.studies.open(folder).ticket(...)`."
+        )
 
 
 def check_same_data(run: Run, data: Identity) -> None:
@@ -136,6 +146,7 @@ def read_config(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
     Raises:
       StoreError: the run does not say so, or has settings that this version does not know.
     """
+    _check_run(run)
     with store.understood(run.path) as about:
         facts = about["facts"]
         shape = tuple(map(operator.index, facts["shape"]))

@@ -247,6 +247,12 @@ def counts(name: str, dense: masks.Mask, *, keep: int) -> dict[str, int]:
             "The score smart-ratio needs layers in a row; inception-v3 has an auxiliary classifier "
             "beside them.",
         )
+        size, (least, most) = masks.size(dense), prune.smart_ratio_range(dense)
+        settings.require(
+            most < least or least <= keep <= most,
+            f"`density` must lie in [{least / size:.6g}, {most / size:.6g}] for the score "
+            f"smart-ratio, which keeps 30 % of each dense layer; got {keep / size:.4g}.",
+        )
         return prune.smart_ratio(dense, keep=keep, order=order)
     return prune.erdos_renyi(dense, keep=keep, kernel=name == "erdos-renyi-kernel")
 

@@ -94,6 +94,8 @@ class Study:
     """What names a ticket besides its replicate: level and control, or density and method."""
     baseline: Callable[[pd.DataFrame, str], Table] | None = None
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
+    for_data: Callable[[str], Mapping[str, Any]] = lambda data: {}
+    """Name of the data -> fields of the config whose defaults are others for it."""
     values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     """Option of the study alone -> names that it takes, for the help."""
     across_replicates: Callable[[Any], Sequence[str]] | None = None

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from jaxlth import store
+from jaxlth.models import Network
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, ticket_checks
 from jaxlth.studies.controls import TICKET
@@ -84,6 +86,19 @@ def find_row(
         rows, of = rows[rows["density"] == name.density], f"{of} at density {name.density:g}"
     ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
     return rows[rows["replicate"] == name.replicate].iloc[0]
+
+
+def trained_network(
+    named_by: Collection[str], frame: pd.DataFrame, path: pathlib.Path, name: TicketName
+) -> Network:
+    """Return the network that a ticket has become in training, in NumPy.
+
+    Raises:
+      ValueError: the run has no such network.
+    """
+    row = find_row(named_by, frame, path, name)
+    network = store.open_readonly(path).load(row["unit"], "network")
+    return Network(network["params"], network.get("stats", {}))
 
 
 def _of_control(frame: pd.DataFrame, control: str) -> pd.DataFrame:

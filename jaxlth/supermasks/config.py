@@ -9,7 +9,14 @@ from jaxlth import settings
 from jaxlth.settings import ranges
 
 Method = Literal["bernoulli", "edge-popup", "gem-miner"]
-Weights = Literal["as-drawn", "scaled", "signed-constant", "scaled-signed-constant"]
+Weights = Literal[
+    "as-drawn",
+    "scaled",
+    "signed-constant",
+    "scaled-signed-constant",
+    "kaiming-constant",
+    "scaled-kaiming-constant",
+]
 AtTest = Literal["sampled", "expected"]
 METHODS, WEIGHTS = get_args(Method), get_args(Weights)
 
@@ -42,8 +49,9 @@ class SupermaskRule:
     probability, edge-popup keeps the scores of largest magnitude in each layer, gem-miner rounds
     scores in [0, 1] and freezes the lowest of the network out."""
     weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights")] = "as-drawn"
-    """The frozen weights: as drawn; scaled by 1 / sqrt(density); one magnitude in each layer, that
-    of their mean square, with the signs as drawn (signed-constant); or both."""
+    """The frozen weights: as drawn; scaled by 1 / sqrt(density); one magnitude in each layer with
+    the signs as drawn, that of their mean square (signed-constant) or Kaiming's sqrt(2 / fan-in)
+    (kaiming-constant); or scaled and of one magnitude."""
     rescale: bool = False
     """Scale each layer by its weights / weights kept, in each forward pass, for bernoulli."""
     at_test: AtTest = "sampled"
@@ -52,8 +60,11 @@ class SupermaskRule:
     """Score that bernoulli starts from: 0 keeps half of the weights, 1 keeps 73 %."""
     l1: Annotated[float, tyro.conf.arg(name="score-l1"), ranges.at_least(0, single=True)] = 0.0
     """Factor of the sum of all scores in the loss of gem-miner."""
-    l2: Annotated[float, tyro.conf.arg(name="score-l2"), ranges.at_least(0, single=True)] = 0.0
-    """Factor of the sum of all squared scores in the loss of gem-miner."""
+    l2: Annotated[float | None, tyro.conf.arg(name="score-l2"), ranges.at_least(0, single=True)] = (
+        None
+    )
+    """Factor of the sum of all squared scores in the loss of gem-miner. By default 1e-5, and 0 at a
+    density of 0.5 and more; the published settings have 0 there and 3e-6 to 8.5e-6 at 0.05."""
     prunings: Annotated[int, PRUNINGS] = 29
     """Times that gem-miner freezes weights out, evenly over training, down to its density."""
     restore: bool = False
@@ -87,6 +98,13 @@ class SupermaskConfig(SupermaskRule):
 
     density: Annotated[float | None, ranges.between(0, 1, ends="(]")] = None
     """Share of the weights that edge-popup and gem-miner keep, in (0, 1]; bernoulli has none."""
+
+    @property
+    def l2_factor(self) -> float:
+        """The factor of the sum of all squared scores."""
+        if self.l2 is not None:
+            return self.l2
+        return 0.0 if self.density is None or self.density >= 0.5 else 1e-5
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,12 +6,14 @@ which is not. The forward pass takes the second, the gradient is that of the fir
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.supermasks.config import SupermaskConfig
+from jaxlth.trees import roles
 
 
 def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:
@@ -26,7 +28,16 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
         return jax.tree.map(lambda u: jnp.full_like(u, config.initial_score), draws)
     if config.method == "gem-miner":
         return draws
-    return jax.tree.map(lambda u: (2 * u - 1) / math.sqrt(max(1, math.prod(u.shape[:-1]))), draws)
+    return jax.tree_util.tree_map_with_path(centered, draws)
+
+
+def centered(path: tuple[Any, ...], draws: jax.Array) -> jax.Array:
+    """Return draws from U[0, 1) as edge-popup's scores of a tensor, uniform around 0."""
+    _, outputs = roles.axes(trees.name(path), draws)
+    inputs = math.prod(
+        size for axis, size in enumerate(draws.shape) if axis != outputs % draws.ndim
+    )
+    return (2 * draws - 1) / math.sqrt(max(1, inputs))
 
 
 def soft(config: SupermaskConfig, scores: masks.Params, active: masks.Mask | None) -> masks.Params:

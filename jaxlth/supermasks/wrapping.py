@@ -201,7 +201,7 @@ def optimizer(
     """Return the optimiser of a supermask's scores: for gem-miner they are kept within [0, 1].
 
     Args:
-      config: settings of the supermask; `l1` and `l2` enter the gradient before the rule.
+      config: settings of the supermask; its penalties enter the gradient before the rule.
       rule: any optimiser, such as `optimizers.build` gives.
     """
     rule = optax.with_extra_args_support(rule)
@@ -209,7 +209,7 @@ def optimizer(
         return rule
 
     def with_penalty(grad: jax.Array, score: jax.Array) -> jax.Array:
-        return grad + config.l1 * jnp.sign(score) + 2 * config.l2 * score
+        return grad + config.l1 * jnp.sign(score) + 2 * config.l2_factor * score
 
     def update(grads, state, params=None, **extra):
         updates, state = rule.update(
@@ -229,9 +229,11 @@ def _freeze(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> 
             constants = {"bias": jnp.zeros_like, "scale": jnp.ones_like}
             return constants.get(roles.role(name) or "", jnp.asarray)(w)
         if config.weights.endswith("signed-constant"):
-            # As Zhou et al. 2019. Ramanujan et al. 2020 have Kaiming's sqrt(2 / inputs of a unit),
-            # which is this up to what a sample deviates where a Kaiming initialiser draws.
+            # As Zhou et al. 2019.
             w = jnp.where(w < 0, -1, 1) * jnp.sqrt(jnp.mean(jnp.square(w)))
+        if config.weights.endswith("kaiming-constant"):
+            # As Ramanujan et al. 2020: what deviates of a sample is not in it.
+            w = jnp.where(w < 0, -1, 1) * math.sqrt(2 / math.prod(w.shape[:-1]))
         if keep is not None and config.density and config.weights.startswith("scaled"):
             w = w / math.sqrt(config.density)
         return w

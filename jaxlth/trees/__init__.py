@@ -47,6 +47,9 @@ def name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+_name = name  # where an argument is called `name`
+
+
 def nodes(tree: Any, path: tuple[Any, ...]) -> list[Any]:
     """Return the containers on a JAX key path, from the tree itself down to that of the leaf.
 
@@ -76,6 +79,36 @@ def size(tree: Any) -> int:
       8
     """
     return sum(np.size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def check_numbers(tree: Any, *, name: str, keys: bool = False) -> None:
+    """Raise unless all leaves are arrays of numbers, as the parts of a module's parameters are.
+
+    Args:
+      tree: any.
+      name: what the message calls it.
+      keys: whether keys of random numbers do as well.
+
+    Raises:
+      TypeError: a leaf is none; the message names the first.
+
+    Example:
+      >>> check_numbers({"w": 1.0, "activation": "relu"}, name="params")  # doctest: +ELLIPSIS
+      Traceback (most recent call last):
+      TypeError: `params` has the leaf 'activation', a str, where arrays of numbers are needed: ...
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        dtype = getattr(leaf, "dtype", np.result_type(type(leaf)))
+        is_key = jnp.issubdtype(dtype, jax.dtypes.prng_key)
+        is_number = jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
+        if is_number or (keys and is_key):
+            continue
+        kind = "a key of random numbers" if is_key else f"a {type(leaf).__name__}"
+        raise TypeError(
+            f"`{name}` has the leaf {_name(path)!r}, {kind}, where arrays of numbers are "
+            "needed: take them out of a module by `eqx.partition(module, eqx.is_inexact_array)` or "
+            "`nnx.split(module, nnx.Param, ...)`."
+        )
 
 
 def check_same(a: Any, b: Any, *, a_name: str = "a", b_name: str = "b") -> None:

@@ -8,9 +8,15 @@ that of an embedding its table. Boxes that hold a single array, as `nnx.Param` a
 
 import re
 from collections.abc import Collection
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-Role: TypeAlias = Literal["kernel", "bias", "scale", "table", "statistic"]
+import numpy as np
+
+Role: TypeAlias = Literal["kernel", "bias", "scale", "table", "statistic", "factor"]
+
+Axes: TypeAlias = tuple[int, int]  # of a kernel's inputs, and of its outputs
+IN_OUT: Axes = (-2, -1)  # Flax and Haiku: (inputs, outputs), (height, width, inputs, outputs)
+OUT_IN: Axes = (1, 0)  # Equinox and PyTorch: (outputs, inputs), (outputs, inputs, height, width)
 
 BOXES = ("value", "raw_value")  # the attribute by which a box has its array
 WEIGHTS = ("w", "weight", "weights", "matrix")  # of anything: the module around says of what
@@ -53,7 +59,10 @@ def role(name: str, *, module: str = "", beside: Collection[str] = ()) -> Role |
       ('kernel', 'scale', None)
     """
     name = unboxed(name)
-    *modules, last = [part for part in name.split("/") if words(part)] or [""]
+    parts = [part for part in name.split("/") if words(part)]
+    *modules, last = parts or [""]
+    if any(words(part)[0] == "lora" and words(part)[1:] for part in parts):
+        return "factor"  # "lora_a" and "lora_B", of an update of low rank
     *before, end = words(last) or [""]
     if last == "kernel":
         return "kernel"
@@ -80,11 +89,37 @@ def unboxed(name: str) -> str:
     return "/".join(parts)
 
 
+def axes(name: str, array: Any, given: Axes | None = None) -> Axes:
+    """Return where the inputs and the outputs of a kernel lie: as given, or by its name.
+
+    Equinox and PyTorch alone call a kernel "weight".
+
+    Raises:
+      ValueError: the kernel has not these two axes.
+
+    Example:
+      >>> kernel = np.ones((3, 2))
+      >>> axes("Dense_0/kernel", kernel), axes("layers/0/weight", kernel), axes("w", kernel)
+      ((-2, -1), (1, 0), (-2, -1))
+    """
+    if given is None:
+        is_weight = "weight" in words(unboxed(name).rpartition("/")[2])
+        return OUT_IN if is_weight else IN_OUT
+    dimensions = np.ndim(array)
+    inside = [axis % dimensions for axis in given if -dimensions <= axis < dimensions]
+    if len(given) != 2 or len(set(inside)) != 2:
+        raise ValueError(
+            f"`axes` must be two axes of a kernel, (inputs, outputs); got {given} for {name!r} of "
+            f"shape {np.shape(array)}."
+        )
+    return given
+
+
 def _is_bias(name: str, beside: Collection[str]) -> bool:
     """Return whether "b" is short for bias, which it is beside a "w" and in modules."""
     place = max(name.rfind("b"), name.rfind("B"))
     before, after = name[:place], name[place + 1 :]
-    if before.endswith("lora_") or f"{before}a{after}" in beside:
+    if f"{before}a{after}" in beside:
         return False
     return bool(before) or after[:1].isdigit() or f"w{after}" in beside
 

@@ -53,6 +53,9 @@ class ImpConfig(StudyConfig):
     """Training examples of each class that scores such as snip see, as one batch."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
+    alive: bool = False
+    """All-alive pruning: prune dead weights, on which no output depends or which depend on no
+    input, in place of others, and pass on what zombies add to biases. For lenet-300-100 and mlp."""
     controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
     """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
     shuffled (its weights, its mask shuffled within each layer), shuffled-globally (its weights, as
@@ -101,6 +104,10 @@ class ImpConfig(StudyConfig):
             levels=self.levels + 1,
             controls=1 + len(self.controls),
             dilations=1 + len(self.dilations),
+        )
+        settings.require(
+            not self.alive or self.model.name in PERCEPTRONS,
+            f"`alive` is for {' and '.join(PERCEPTRONS)}; got {self.model.name}.",
         )
         if self.compact:
             check_compact(self)

@@ -194,7 +194,7 @@ def imp(config: InstabilityConfig, step: int) -> ImpConfig:
         name: getattr(config, name)
         for name in (
             *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
-            *("exclude", "replicates", "seed"),
+            *("exclude", "choose_on", "replicates", "seed"),
         )
     }
     levels = max(config.levels, default=0)

@@ -62,9 +62,9 @@ def instability(results: pd.DataFrame, *, threshold: float | None = None) -> Fig
     by = measure(rows)
     columns = {f"{split}_{by.barrier}": dash for split, dash in SPLITS.items()}
     figure = _by_step(rows, columns, _barrier_label(by), scale=by.scale)
-    is_level = threshold is not None and by != BY_LOSS  # of losses it is a share of each
-    for axes in figure.axes if is_level else ():
-        axes.axhline(by.scale * threshold, color=theme.GRAY, linewidth=1, zorder=0)
+    if threshold is not None and by != BY_LOSS:  # of losses it is a share of each
+        for axes in figure.axes:
+            axes.axhline(by.scale * threshold, color=theme.GRAY, linewidth=1, zorder=0)
     return figure
 
 

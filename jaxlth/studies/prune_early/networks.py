@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import controls, score_names, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -125,7 +125,7 @@ class EarlyNetworks:
         mask = self.mask(_hashable(keep), method.source, replicate)
         if method.control == "shuffled":
             key = self._change(keep, method, replicate)
-            mask = masks.shuffle(mask, key=keys.fold(key, 1))
+            mask = controls.shuffled(mask, keys.fold(key, 1))
         return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:

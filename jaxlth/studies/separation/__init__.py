@@ -30,6 +30,7 @@ STUDY = Study(
     summarize=_report.summarize,
     figures=_report.FIGURES,
     ticket=functools.partial(level_tickets.ticket, find=_reading.find),
+    for_data=config.for_data,
     named_by=("level", "control"),
     values={"score": SCORES},
     tolerance=False,

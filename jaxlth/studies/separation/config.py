@@ -1,10 +1,10 @@
 """The settings of separation, and the settings of IMP that they stand for."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from jaxlth import settings
-from jaxlth.data import DataConfig
+from jaxlth.data import DataConfig, points
 from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores, score_names
@@ -46,14 +46,16 @@ class SeparationConfig(StudyConfig):
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     alive: bool = False
-    """Prune inactive weights, on which no output depends, before any other."""
+    """All-alive pruning: prune dead weights, on which no output depends or which depend on no
+    input, in place of others, and pass on what zombies add to biases."""
     rewind_step: Annotated[int, ranges.at_least(0)] = 0
     """Step of the dense training whose state tickets restart from; 0 is initialisation."""
     after_pruning: AfterPruning = "rewind"
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
     coverage: Coverage = "total"
     """What of a task must be in the network, and what tells whose a subnetwork is: all inputs and
-    outputs (total), inputs alone or outputs alone."""
+    outputs (total), inputs alone or outputs alone. For images, whose frame has inputs that say
+    nothing, the default is output."""
     stop: Stop = settings.not_hashed("degraded")
     """When a replicate is pruned no further: once it is degraded, already once it is separated, or
     never."""
@@ -103,6 +105,19 @@ class SeparationConfig(StudyConfig):
         imp(self).check_effects()
 
 
+def for_data(data: str) -> dict[str, Any]:
+    """Return the fields whose defaults are others for a data set than for points.
+
+    Example:
+      >>> for_data("moons+circles"), for_data("mnist+fashion_mnist")
+      ({}, {'coverage': 'output'})
+
+    References:
+      Burger 2024, section 4.3: networks on images degrade by their outputs.
+    """
+    return {} if set(data.split("+")) <= set(points.NAMES) else {"coverage": "output"}
+
+
 def imp(config: SeparationConfig) -> ImpConfig:
     """Return the settings of IMP that find the same tickets where weights are pruned by magnitude.
 
@@ -117,9 +132,11 @@ def imp(config: SeparationConfig) -> ImpConfig:
         levels=len(config.counts) or config.levels,
         prune_fraction=config.prune_fraction,
         scope=config.scope,
+        alive=config.alive,
         exclude=config.exclude,
         rewind_step=config.rewind_step,
         after_pruning=config.after_pruning,
+        choose_on=config.choose_on,
         controls=(),
         replicates=config.replicates,
         compact=config.compact,

@@ -137,6 +137,7 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
     if rows.empty:
         replicates = ", ".join(map(str, sorted(set(results["replicate"]))))
         raise ValueError(f"`replicate` must be one of {replicates}; got {replicate}.")
+    separated = rows.loc[rows["state"] == "separated", "level"].head(1)
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, panels = theme.new_figure(panels=2)
         for axes, (by, layers) in zip(panels, ends.items(), strict=True):
@@ -146,27 +147,19 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
                 color, marker = outcome_plots.task_style(layer)
                 style: dict[str, Any] = {"color": color, "marker": marker, "clip_on": False}
                 axes.plot(rows["level"], decided[:, layer], label=names[layer], **style)
-            _mark_separation(axes, rows)
+            for level in separated:
+                axes.axvline(level, color=outcome_plots.STAR["color"], linestyle=":", linewidth=1)
             axes.set_ylim(0, 100)
             axes.set_ylabel(f"Units of one task only, by {by} (%)")
             _levels_axis(axes)
-            axes.legend(loc="best")
-        figure.suptitle(f"Replicate {replicate}", fontsize=10)
+            outcome_plots.legend_above(axes)
+        said = "".join(f", separated at level {level} (dotted)" for level in separated)
+        figure.suptitle(f"Replicate {replicate}{said}", fontsize=10)
     return figure
 
 
 def _hidden(count: int) -> list[str]:
     return [f"hidden {place}" for place in range(1, count + 1)]
-
-
-def _mark_separation(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw a line at the level where a network separates, and say so."""
-    separated = rows.loc[rows["state"] == "separated", "level"]
-    if len(separated):
-        axes.axvline(
-            separated.iloc[0], color=outcome_plots.STAR["color"], linestyle=":", linewidth=1
-        )
-        theme.note(axes, f"dotted: separated, level {separated.iloc[0]}")
 
 
 def _levels_axis(axes: Axes) -> None:

@@ -25,13 +25,6 @@ class Measurement:
         self._names = task_names(experiment.info.name)
         self._by_task = jax.jit(self._summed)
 
-    def without_inactive(self, mask: masks.Mask) -> masks.Mask:
-        """Return a mask without its inactive weights, on which no output depends."""
-        inactive = graphs.CATEGORIES.index("inactive")
-        categories = self._prunable(self._categories(mask))
-        kept = [keep & (categories[name] != inactive) for name, keep in trees.named(mask).items()]
-        return jax.tree.unflatten(jax.tree.structure(mask), kept)
-
     def __call__(self, ticket: Ticket) -> Mapping[str, Any]:
         """Return what a network's graph says, and its errors on the test split task by task."""
         categories = self._categories(ticket.mask)

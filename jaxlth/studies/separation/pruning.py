@@ -5,29 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from jaxlth import masks, prune, settings, trees
+from jaxlth import masks, prune, settings
 from jaxlth.studies import score_names, scoring
 from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork, keep_by_level
 from jaxlth.studies.separation.config import SeparationConfig, imp
-from jaxlth.studies.separation.measurement import Measurement
 
 
-def prune_rule(lab: Lab, config: SeparationConfig, measurement: Measurement) -> Prune:
+def prune_rule(lab: Lab, config: SeparationConfig) -> Prune:
     """Return the function that prunes a trained network as the config says."""
     score = functools.cache(lab.experiment.score)
     magnitude = by_magnitude(lab)
 
     def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
         mask = trained.mask
-        if config.alive:
-            mask = measurement.without_inactive(mask)
-            if not isinstance(keep, int):
-                left = trees.named(mask)
-                keep = {name: min(count, int(np.sum(left[name]))) for name, count in keep.items()}
-            elif int(masks.kept(mask)) <= keep:
-                return mask
         if config.score == "magnitude":
             return magnitude(trained.network.params, mask, keep)
         mean, replicate = lab.experiment.mean, trained.replicate

@@ -15,7 +15,7 @@ from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.prunable import prunable_model
 from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.separation.config import SeparationConfig, imp
-from jaxlth.studies.separation.measurement import Measurement, task_names
+from jaxlth.studies.separation.measurement import task_names
 from jaxlth.studies.separation.pruning import keep_counts, prune_rule
 from jaxlth.studies.train import Ticket
 
@@ -25,6 +25,7 @@ class Pruned(NamedTuple):
 
     tasks: dict[str, graphs.Task]  # by name, in the order of inputs and outputs
     shape: tuple[int, int, int]  # height, width, channels of an image
+    columns: dict[str, int]  # of an image that each task has, in their order
     levels: dict[int, Ticket]  # the trained network of each level with its mask, in NumPy
 
 
@@ -46,7 +47,7 @@ def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE
     require_artifact(run, name)
     lab = Lab(for_reading(config, parts, **images), run)
     levels = Levels(lab, imp(config), keep_counts(config, lab.dense_mask))
-    prune = prune_rule(lab, config, Measurement(lab.experiment))
+    prune = prune_rule(lab, config)
     return levels.start(level, control, replicate, prune)()
 
 
@@ -77,4 +78,5 @@ def look(path: str | os.PathLike[str], replicate: int) -> Pruned:
         level += 1
     settings.require(bool(levels), f"The run {run.path.name} has no replicate {replicate}.")
     height, width, channels = info.shape
-    return Pruned(tasks, (height, width, channels), levels)
+    columns = dict(zip(tasks, info.widths, strict=True))
+    return Pruned(tasks, (height, width, channels), columns, levels)

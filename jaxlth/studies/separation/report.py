@@ -20,12 +20,12 @@ def summarize(frame: pd.DataFrame, _path: pathlib.Path, *, tolerance: float, wid
 def example(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.PrunedNetwork:
     """Return the network that is shown as an example, with the level at which it separated."""
     replicate = outcomes.example(frame)
-    tasks, shape, networks = look(path, replicate)
+    tasks, shape, columns, networks = look(path, replicate)
     row = outcomes.outcomes(frame).set_index("replicate").loc[replicate]
     last = int(max(networks) if pd.isna(row["level"]) else row["level"])
     masks = {level: start.mask for level, start in networks.items()}
     return level_figures.PrunedNetwork(
-        replicate, last, networks[0].network.params, masks, tasks, shape
+        replicate, last, networks[0].network.params, masks, tasks, shape, columns
     )
 
 

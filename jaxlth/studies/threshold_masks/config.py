@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -11,12 +11,13 @@ from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
 from jaxlth.studies.config import (
     PERCEPTRONS,
+    Split,
     StudyConfig,
     check_network_count,
+    check_shared_effects,
 )
 from jaxlth.training import TrainingConfig
 
-Split = Literal["validation", "test"]
 LONG, SHORT, THRESHOLDS = "long", "short", "thresholds"  # kinds of artifacts
 BASELINE, SIZE = "baseline", "size"  # kinds likewise, of dense networks to compare tickets with
 UNTRAINED = "untrained"
@@ -37,7 +38,7 @@ class ThresholdMasksConfig(StudyConfig):
         round(0.01 * place, 2) for place in range(21)
     )
     """What sign(initial) * trained of a weight must reach for it to be kept: values to choose from,
-    increasing from 0 or above."""
+    increasing. Below 0, weights that training has turned over by less are kept too."""
     ticket_steps: Annotated[int | None, ranges.at_least(1)] = None
     """Steps that tickets and the networks they are compared with are trained for; a quarter of the
     training if not given, as in the paper."""
@@ -45,8 +46,9 @@ class ThresholdMasksConfig(StudyConfig):
     """Widths of hidden layers, such as 100-15, of dense networks to compare tickets with besides
     the network itself."""
     choose_on: Split = "validation"
-    """Split on which the step to stop at and the threshold are chosen: validation, or test, as the
-    paper does, whose results on it are no longer those of unseen examples."""
+    """Split on which the step to stop at and the threshold are chosen, and whose loss early
+    stopping and the best checkpoint watch: validation, or test, as the paper does, whose results on
+    it are no longer those of unseen examples."""
     mask_biases: bool = False
     """Mask biases by the same thresholds too, as the paper's "parameters" may mean. They count as
     weights then, but for layers that a threshold empties."""
@@ -65,14 +67,18 @@ class ThresholdMasksConfig(StudyConfig):
         # As training computes, in 32 bits, where close numbers are the same.
         rising = bool(np.all(np.diff(np.asarray(self.thresholds, np.float32)) > 0))
         settings.require(
-            len(self.thresholds) > 0 and rising and self.thresholds[0] >= 0,
-            "`thresholds` must be finite numbers that increase from 0 or above; got "
+            len(self.thresholds) > 0 and rising,
+            "`thresholds` must be finite numbers that increase; got "
             f"{settings.in_a_row(self.thresholds) or 'nothing'}.",
         )
         check_network_count(
             replicates=self.replicates, thresholds=len(self.thresholds), sizes=5 + len(self.sizes)
         )
         self._check_sizes()
+
+    def check_effects(self) -> None:
+        """Raise ValueError where a setting is given that nothing reads."""
+        check_shared_effects(self)
 
     def _check_sizes(self) -> None:
         settings.check_unique("sizes", self.sizes, empty=True)

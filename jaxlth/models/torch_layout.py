@@ -1,0 +1,206 @@
+"""Networks in the layout of PyTorch: names and arrays of a `state_dict`.
+
+"Conv2_1/Conv_0/kernel" is "Conv2_1.Conv_0.weight" there. Kernels are (outputs, inputs) and
+(outputs, inputs, height, width), images (n, channels, height, width). The scale of a norm and a
+table of embeddings are a "weight", the statistics of batch norm "running_mean" and "running_var". A
+dense layer that reads flattened pixels, or those of a patch, has them channel by channel, the order
+of `torch.flatten` and `torch.nn.functional.unfold`.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+from flax import linen as nn
+
+from jaxlth import keys, masks, trees
+from jaxlth.models.conv import CHANNELS, Conv
+from jaxlth.models.mlp import MLP
+from jaxlth.models.model import Model, Network
+from jaxlth.models.transformer import ViT
+from jaxlth.trees import roles
+
+WORDS = {"kernel": "weight", "w": "weight", "b": "bias", "scale": "weight", "offset": "bias"}
+WORDS |= {"embedding": "weight", "embeddings": "weight"}
+STATISTICS = {"mean": "running_mean", "var": "running_var"}
+COUNTER = "num_batches_tracked"  # of a batch norm of PyTorch; it plays no part here
+
+
+def to_torch(
+    network: Network, *, flattened: tuple[tuple[str, int], ...] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return a network as the `state_dict` of a PyTorch module, and our name of each of its arrays.
+
+    Args:
+      network: of the library, or of Flax, Equinox or Haiku modules.
+      flattened: see `Model`.
+
+    Raises:
+      ValueError: an array has no counterpart in PyTorch, or its counterpart is unknown.
+
+    Example:
+      >>> state, names = to_torch(Network({"Dense_0": {"kernel": np.zeros((3, 2))}}, {}))
+      >>> {name: array.shape for name, array in state.items()}, names
+      ({'Dense_0.weight': (2, 3)}, {'Dense_0.weight': 'Dense_0/kernel'})
+    """
+    names, channels = _names(network), _channels(network, flattened)
+    leaves = trees.named(network.params) | trees.named(network.stats)
+    state = {
+        name: _to_torch(ours, np.asarray(leaves[ours]), channels.get(ours))
+        for name, ours in names.items()
+    }
+    for name in [*state]:
+        module, _, last = name.rpartition(".")
+        if last == STATISTICS["mean"]:
+            state[f"{module}.{COUNTER}"] = np.zeros((), np.int64)
+    return state, names
+
+
+def load_torch(
+    path: str | os.PathLike[str], model: Model, *, names: Mapping[str, str] | None = None
+) -> Network:
+    """Return the network in a file of `safetensors.torch.save_file(module.state_dict(), path)`.
+
+    Args:
+      path: the file, of `jaxlth export --layout torch` or of anybody's PyTorch module.
+      model: of the same network.
+      names: {name in PyTorch: name of ours}, such as {"fc1.weight": "Dense_0/kernel"}, for a module
+        whose names are not those of `jaxlth export`.
+
+    Raises:
+      ValueError: the file is damaged, or its arrays are not those of the network; the message names
+        the first that differs.
+      OSError: it cannot be read.
+    """
+    like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
+    try:
+        arrays = safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is no file of safetensors, or is damaged ({error}).") from error
+    state = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
+    names = _names(like) if names is None else names
+    channels = _channels(like, model.flattened)
+    leaves = trees.named(like.params) | trees.named(like.stats)
+    _check_names(path, set(state), set(names), set(leaves) - set(names.values()))
+    ours = {
+        name: _from_torch(at, state[at], leaves[name], channels.get(name), name)
+        for at, name in names.items()
+    }
+    params, stats = (
+        jax.tree.unflatten(jax.tree.structure(tree), [ours[name] for name in trees.names(tree)])
+        for tree in like
+    )
+    return Network(params, stats)
+
+
+def flattened(module: nn.Module, shape: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Return kernel and channels of each dense layer of a library's network that reads pixels."""
+    match module:
+        case MLP() if len(shape) == 3:
+            return (("Dense_0/kernel", shape[-1]),)
+        case Conv():
+            return (("Dense_0/kernel", CHANNELS * 2 ** (module.pairs - 1)),)
+        case ViT():
+            return (("PatchEmbedding/kernel", shape[-1]),)
+        case _:
+            return ()
+
+
+def _names(network: Network) -> dict[str, str]:
+    """Return our name of each array by its name in PyTorch."""
+    words = dict.fromkeys(trees.names(network.params), WORDS)
+    words |= dict.fromkeys(trees.names(network.stats), STATISTICS)
+    names = {}
+    for name, table in words.items():
+        *modules, last = roles.unboxed(name).split("/")
+        if table is STATISTICS and last not in table:
+            raise ValueError(
+                f"{name!r} has no place in PyTorch, where statistics are mean and var."
+            )
+        names[".".join([*modules, table.get(last, last)])] = name
+    if len(names) < len(words):
+        raise ValueError("`network` has two arrays of one name in PyTorch; rename its modules.")
+    return names
+
+
+def _channels(network: Network, flattened: tuple[tuple[str, int], ...]) -> dict[str, int]:
+    """Return the channels of what each dense layer behind a convolution reads flattened.
+
+    Raises:
+      ValueError: shapes tell that a layer does so and `flattened` does not name it.
+    """
+    kernels = {
+        name: [np.shape(leaf)[axis] for axis in roles.IN_OUT]
+        for name, leaf in trees.named(network.params).items()
+        if _is_turned(name, leaf)
+    }
+    dense = {name for name, leaf in trees.named(network.params).items() if np.ndim(leaf) == 2}
+    widths = {outputs for _, outputs in kernels.values()}
+    for name, (inputs, _) in kernels.items():
+        known = inputs in widths or name in dict(flattened) or dense.issuperset(kernels)
+        if name in dense and not known:
+            raise ValueError(
+                f"{name!r} reads {inputs} inputs, which no layer has as outputs: flattened pixels, "
+                "whose order differs in PyTorch. Name its channels: "
+                f"dataclasses.replace(model, flattened=(({name!r}, CHANNELS),))."
+            )
+    return dict(flattened)
+
+
+def _is_turned(name: str, array: Any) -> bool:
+    """Return whether an array is a kernel whose axes are others in PyTorch.
+
+    Raises:
+      ValueError: it is one of attention or of a convolution in one dimension; shapes do not say.
+    """
+    if not masks.is_kernel(name, array) or roles.axes(name, array) == roles.OUT_IN:
+        return False
+    if np.ndim(array) not in (2, 4, 5):
+        raise ValueError(
+            f"{name!r} has {np.ndim(array)} dimensions; PyTorch's layout is known for kernels of "
+            "2, 4 and 5, those of dense layers and convolutions of images and volumes."
+        )
+    return True
+
+
+def _to_torch(name: str, array: np.ndarray, channels: int | None) -> np.ndarray:
+    if not _is_turned(name, array):
+        return array
+    if channels:
+        inputs, outputs = array.shape
+        array = array.reshape(-1, channels, outputs).swapaxes(0, 1).reshape(inputs, outputs)
+    return np.moveaxis(array, roles.IN_OUT, roles.OUT_IN)
+
+
+def _from_torch(at: str, array: np.ndarray, like: Any, channels: int | None, name: str) -> Any:
+    """Return an array of PyTorch in our layout.
+
+    Raises:
+      ValueError: shape or type differ from those of the network.
+    """
+    turned = _is_turned(name, like)
+    if turned and array.ndim == like.ndim:
+        array = np.moveaxis(array, roles.OUT_IN, roles.IN_OUT)
+    if array.shape != like.shape or np.result_type(array.dtype, like.dtype) != like.dtype:
+        raise ValueError(
+            f"{at!r} must become {name!r} of shape {tuple(like.shape)} and type {like.dtype}; got "
+            f"{array.shape} and {array.dtype}, with the axes of ours."
+        )
+    if turned and channels:
+        inputs, outputs = array.shape
+        array = array.reshape(channels, -1, outputs).swapaxes(0, 1).reshape(inputs, outputs)
+    return array.astype(like.dtype)
+
+
+def _check_names(path: Any, has: set[str], wanted: set[str], unnamed: set[str]) -> None:
+    """Raise ValueError unless a file has the arrays of the network and no others."""
+    hint = "`names` says which array is which."
+    if lacking := sorted(wanted - has):
+        raise ValueError(f"{path} lacks {lacking[0]!r} of the network. {hint}")
+    if more := sorted(has - wanted):
+        raise ValueError(f"{path} has {more[0]!r}, which is none of the network's. {hint}")
+    if unnamed:
+        raise ValueError(f"`names` must name all arrays of the network; it lacks {min(unnamed)!r}.")

@@ -1,0 +1,264 @@
+"""Parameters of other frameworks: where inputs and outputs lie, and what is a kernel."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.core import FrozenDict
+
+from jaxlth import graphs, landscape, masks, prune, scores, trees
+from jaxlth.supermasks import masking
+
+eqx = pytest.importorskip("equinox")
+
+RANDOM = np.random.default_rng(0)
+CHAIN = {  # square layers and others, so that shapes alone do not tell the axes
+    f"Dense_{place}": {
+        "kernel": RANDOM.standard_normal(shape, np.float32),
+        "bias": RANDOM.standard_normal(shape[-1], np.float32),
+    }
+    for place, shape in enumerate([(6, 6), (6, 6), (6, 3)])
+}
+KEEP = jax.tree.map(lambda leaf: RANDOM.random(leaf.shape) < 0.25, CHAIN)
+MASK = {name: {"kernel": layer["kernel"], "bias": None} for name, layer in KEEP.items()}
+KERNEL = (3, 2, 4, 5)  # of a convolution, (height, width, inputs, outputs)
+
+
+def out_in(tree, word="kernel"):
+    """Return a tree whose kernels have their outputs first, under another word."""
+    return {
+        name: {word: None if layer["kernel"] is None else layer["kernel"].T, "bias": layer["bias"]}
+        for name, layer in tree.items()
+    }
+
+
+LAYOUTS = {  # word for a kernel, axes given
+    "by name": ("weight", None),
+    "by axes": ("kernel", masks.OUT_IN),
+    "by axes against the name": ("weight", masks.OUT_IN),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_graphs_are_the_same_with_outputs_first(case):
+    word, axes = LAYOUTS[case]
+    params, mask = out_in(CHAIN, word), out_in(MASK, word)
+    here = graphs.network(CHAIN, MASK)
+    there = graphs.network(params, mask, axes=axes)
+    assert dict(here.nodes(data=True)) == dict(there.nodes(data=True))
+    assert sorted(here.edges(data="weight")) == sorted(there.edges(data="weight"))
+    plain, other = graphs.categories(CHAIN, MASK), graphs.categories(params, mask, axes=axes)
+    assert graphs.count(plain.weights) == graphs.count(other.weights)
+    assert all(map(np.array_equal, plain.units, other.units))
+    small = graphs.compact(CHAIN, MASK, fold=True)
+    small_there = graphs.compact(params, mask, fold=True, axes=axes)
+    assert same(small_there.params, out_in(small.params, word))
+    assert same(small_there.mask, out_in(small.mask, word))
+    whole = graphs.expand(small.params, CHAIN, MASK, small.units)
+    whole_there = graphs.expand(small_there.params, params, mask, small.units, axes=axes)
+    assert same(whole_there, out_in(whole, word))
+
+
+def same(a, b):
+    assert trees.names(a) == trees.names(b)
+    return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def test_graphs_of_convolutions_with_outputs_first_are_the_same_and_flattening_is_refused():
+    image = {"a": RANDOM.random(KERNEL) < 0.1, "b": RANDOM.random((3, 3, 5, 2)) < 0.1}
+    turned = {name: np.moveaxis(leaf, (-2, -1), (1, 0)) for name, leaf in image.items()}
+    there = graphs.categories(turned, turned, axes=masks.OUT_IN)
+    assert graphs.count(graphs.categories(image, image).weights) == graphs.count(there.weights)
+    flat = turned | {"c": np.ones((7, 2 * 6), bool)}
+    with pytest.raises(ValueError, match="'c' reads 12 flattened pixels of 2 channels"):
+        graphs.categories(flat, flat, axes=masks.OUT_IN)
+
+
+def test_a_network_read_with_the_wrong_axes_is_refused_where_shapes_tell():
+    with pytest.raises(ValueError, match="`axes` where the inputs and the outputs of kernels lie"):
+        graphs.categories(out_in(CHAIN, "weight"), out_in(MASK, "weight"), axes=masks.IN_OUT)
+    with pytest.raises(
+        ValueError, match=r"two axes of a kernel, \(inputs, outputs\); got \(0, 3\)"
+    ):
+        masks.unit_densities(MASK, axes=(0, 3))
+    with pytest.raises(ValueError, match=r"got \(0, -2\) for 'Dense_0/kernel' of shape \(6, 6\)"):
+        masks.unit_densities(MASK, axes=(0, -2))
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_units_and_erdos_renyi_are_the_same_with_outputs_first(case):
+    word, axes = LAYOUTS[case]
+    here = {
+        "a": {"kernel": KEEP["Dense_0"]["kernel"]},
+        "c": {"kernel": RANDOM.random(KERNEL) < 0.5},
+    }
+    there = {name: {word: np.moveaxis(m["kernel"], (-2, -1), (1, 0))} for name, m in here.items()}
+    densities = masks.unit_densities(here)
+    assert densities["c/kernel"].tolist() == here["c"]["kernel"].mean((0, 1, 2)).tolist()
+    turned = masks.unit_densities(there, axes=axes)
+    assert [v.tolist() for v in turned.values()] == [v.tolist() for v in densities.values()]
+    counts = prune.erdos_renyi(here, keep=60, kernel=False)
+    turned_counts = prune.erdos_renyi(there, keep=60, kernel=False, axes=axes)
+    assert list(turned_counts.values()) == list(counts.values())
+
+
+def test_edge_popup_scales_its_scores_by_the_inputs_of_a_unit():
+    for name, shape in (("weight", (5, 4, 3, 2)), ("kernel", (3, 2, 4, 5)), ("w", (24, 2))):
+        scores = masking.centered((jax.tree_util.DictKey(name),), np.ones(shape))
+        assert np.all(scores == 1 / np.sqrt(24))
+
+
+class Layer(NamedTuple):
+    w: Any
+    b: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    kernel: Any
+    bias: Any
+
+
+def shapes_of(module, *inputs):
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda: module.init(key, *map(jnp.zeros, inputs)))["params"]
+
+
+class Block(nn.Module):
+    """Attention, norms and tables of Flax linen."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        x = nn.Embed(7, 6)(tokens.astype(int))
+        x = x + self.param("pos_embedding", nn.initializers.zeros, (1, 5, 6))
+        x = nn.MultiHeadDotProductAttention(num_heads=2)(nn.LayerNorm()(x))
+        return nn.Dense(3)(nn.RMSNorm()(nn.Conv(4, (3,))(x)))
+
+
+def of_nnx(make):
+    from flax import nnx
+
+    return nnx.split(nnx.eval_shape(lambda: make(nnx, nnx.Rngs(0))), nnx.Param, ...)[1]
+
+
+class ForNnx:
+    """Modules of Flax nnx, made where nnx is imported."""
+
+    @staticmethod
+    def block(nnx, rngs):
+        module = nnx.Sequential(nnx.Linear(4, 4, rngs=rngs), nnx.LayerNorm(4, rngs=rngs))
+        module.attention = nnx.MultiHeadAttention(2, 4, decode=False, rngs=rngs)
+        module.embed = nnx.Embed(7, 4, rngs=rngs)
+        module.lora = nnx.LoRA(4, 2, 4, rngs=rngs)
+        return module
+
+
+def equinox_modules(key):
+    return [
+        eqx.nn.Linear(4, 3, key=key),
+        eqx.nn.LayerNorm((4, 3)),
+        eqx.nn.RMSNorm(4),
+        eqx.nn.Embedding(7, 4, key=key),
+        eqx.nn.MultiheadAttention(2, 4, key=key),
+        eqx.nn.Conv2d(3, 5, 2, key=key),
+        eqx.nn.BatchNorm(5, "batch", mode="batch"),
+    ]
+
+
+def of_equinox():
+    modules = eqx.filter_eval_shape(equinox_modules, jax.random.key(0))
+    return eqx.partition(modules, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))[0]
+
+
+ATTENTION = [f"{part}/kernel" for part in ("key", "out", "query", "value")]
+PROJECTIONS = ("query", "key", "value", "output")
+TREES = {  # parameters, or their shapes, and the names of their kernels
+    "linen": (
+        lambda: shapes_of(Block(), (2, 5)),
+        ["Conv_0/kernel", "Dense_0/kernel"]
+        + [f"MultiHeadDotProductAttention_0/{name}" for name in ATTENTION],
+    ),
+    "linen, frozen": (
+        lambda: FrozenDict(shapes_of(nn.Dense(3), (2, 5))),
+        ["kernel"],
+    ),
+    "nnx": (
+        lambda: of_nnx(ForNnx.block),
+        [*(f"attention/{name}" for name in ATTENTION), "layers/0/kernel"],
+    ),
+    "equinox": (
+        of_equinox,
+        ["0/weight", *(f"4/{part}_proj/weight" for part in PROJECTIONS), "5/weight"],
+    ),
+    "haiku": (
+        lambda: {
+            "mlp/~/linear_0": {"w": np.ones((4, 3)), "b": np.ones(3)},
+            "layer_norm": {"scale": np.ones((1, 4)), "offset": np.ones((1, 4))},
+            "embed": {"embeddings": np.ones((7, 4))},
+        },
+        ["mlp/~/linear_0/w"],
+    ),
+    "lists of named tuples": (
+        lambda: [Layer(np.ones((4, 3)), np.ones((1, 3))), Layer(np.ones((3, 2)), np.ones(2))],
+        ["0/w", "1/w"],
+    ),
+    "dataclasses in tuples": (
+        lambda: (Cell(np.ones((4, 3)), np.ones((2, 3))), {7: Cell(np.ones(3), None)}),
+        ["0/kernel", "1/7/kernel"],
+    ),
+    "low rank": (
+        lambda: {"kernel": np.ones((4, 3)), "lora_a": np.ones((4, 2)), "lora_b": np.ones((2, 3))},
+        ["kernel"],
+    ),
+}
+
+
+def halved(params):
+    mask = masks.dense(params)
+    pruned = prune.global_topk(scores.magnitude(params), mask, keep=masks.size(mask) // 2)
+    return pruned, masks.apply(params, pruned)
+
+
+@pytest.mark.parametrize("framework", TREES)
+def test_kernels_of_each_framework_are_prunable_and_nothing_else(framework):
+    make, kernels = TREES[framework]
+    params = make()
+    mask, applied = jax.eval_shape(halved, params)
+    bare = [name.removesuffix("/value").removesuffix("/raw_value") for name in trees.names(mask)]
+    assert sorted(bare) == sorted(kernels)
+    for tree in (mask, applied):
+        trees.check_containers(tree, params)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, bool), mask)
+    assert all((of == 1).all() for of in masks.unit_densities(ones).values())
+
+
+def test_trees_of_all_containers_are_pruned_to_exact_counts():
+    params = [
+        make() for name, (make, _) in TREES.items() if name not in ("linen", "nnx", "equinox")
+    ]
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), params)
+    mask, applied = jax.device_get(jax.jit(halved)(params))
+    size = masks.size(mask)
+    assert sum(leaf.sum() for leaf in jax.tree.leaves(mask)) == size // 2
+    zeros = sum(np.sum(leaf == 0) for leaf in jax.tree.leaves(applied))
+    assert zeros == size - size // 2
+
+
+@pytest.mark.parametrize(
+    ("leaf", "kind"), [("relu", "a str"), (jnp.abs, "a "), (jax.random.key(0), "a key of random")]
+)
+def test_leaves_that_are_no_numbers_are_answered_with_partition_and_split(leaf, kind):
+    params = {"kernel": np.ones((2, 2), np.float32), "other": leaf}
+    said = rf"has the leaf 'other', {kind}.*eqx\.partition\(.*nnx\.split\("
+    for name, function in (
+        ("params", scores.magnitude),
+        ("a", lambda params: landscape.l2_distance(params, params)),
+    ):
+        with pytest.raises(TypeError, match=f"`{name}` {said}") as raised:
+            function(params)
+        assert "\n" not in str(raised.value)

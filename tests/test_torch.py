@@ -1,0 +1,119 @@
+"""Networks of PyTorch in the library and back; torch_networks.py has the reference."""
+
+import importlib.util
+import json
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch_networks
+from torch_networks import NETWORKS, QUICK
+
+from jaxlth import models, trees
+from jaxlth.models import ModelConfig, Network
+
+REFERENCE = json.loads(torch_networks.FILE.read_text())
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def build(name):
+    shape, fields = NETWORKS[name]
+    config = ModelConfig(name=name, **fields)
+    return models.build(config, shape=shape, classes=torch_networks.classes(name))
+
+
+def saved(path, state):
+    safetensors.numpy.save_file({at: np.ascontiguousarray(a) for at, a in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in NETWORKS],
+)
+def test_a_network_of_pytorch_has_the_same_logits_here_and_goes_back(tmp_path, name):
+    model, wanted = build(name), np.array(REFERENCE[name]["logits"])
+    state = torch_networks.draw(REFERENCE[name]["shapes"])
+    network = models.load_torch(saved(tmp_path / "t.safetensors", state), model)
+    apply = jax.jit(lambda network, inputs: model.apply(network, inputs, False)[0])
+    logits = apply(network, torch_networks.inputs(name))
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5 * max(1, np.abs(wanted).max()))
+    back, names = models.to_torch(network, flattened=model.flattened)
+    assert back.keys() == state.keys()
+    for at, array in state.items():
+        np.testing.assert_array_equal(back[at], array, strict=True)
+    assert sorted(names.values()) == sorted(
+        [*trees.names(network.params), *trees.names(network.stats)]
+    )
+    if HAS_TORCH:
+        assert {at: list(array.shape) for at, array in back.items()} == torch_networks.shapes(name)
+        np.testing.assert_allclose(torch_networks.logits(name, back), wanted, rtol=0, atol=1e-6)
+
+
+def test_a_module_with_names_of_its_own_is_read_by_a_map_of_names(tmp_path):
+    model = build("mlp")
+    state = torch_networks.draw(REFERENCE["mlp"]["shapes"])
+    own = {"fc1.weight": "Dense_0/kernel", "fc1.bias": "Dense_0/bias"}
+    own |= {"fc2.weight": "Dense_1/kernel", "fc2.bias": "Dense_1/bias"}
+    renamed = {
+        at: state[ours.replace("/kernel", "/weight").replace("/", ".")] for at, ours in own.items()
+    }
+    plain = models.load_torch(saved(tmp_path / "a.safetensors", state), model)
+    loaded = models.load_torch(saved(tmp_path / "b.safetensors", renamed), model, names=own)
+    assert all(map(np.array_equal, jax.tree.leaves(loaded), jax.tree.leaves(plain)))
+    file = tmp_path / "b.safetensors"
+    with pytest.raises(ValueError, match=r"lacks 'Dense_0\.bias' of the network. `names` says"):
+        models.load_torch(file, model)
+    with pytest.raises(ValueError, match=r"has 'fc2\.bias', which is none of the network's"):
+        models.load_torch(file, model, names=dict(list(own.items())[:3]))
+    wrong = saved(tmp_path / "c.safetensors", renamed | {"fc1.weight": np.zeros((90, 20), "f4")})
+    with pytest.raises(
+        ValueError, match=r"'fc1.weight' must become 'Dense_0/kernel' of shape \(90"
+    ):
+        models.load_torch(wrong, model, names=own)
+    (tmp_path / "d.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="no file of safetensors, or is damaged"):
+        models.load_torch(tmp_path / "d.safetensors", model)
+
+
+def test_layers_have_the_names_and_axes_of_pytorch():
+    ones = np.arange(4, dtype=np.float32)
+    kernel = np.arange(36, dtype=np.float32).reshape(3, 3, 1, 4)
+    params = {"Conv1": {"kernel": kernel}, "BatchNorm1": {"scale": ones, "bias": -ones}}
+    params |= {"Tokens": {"embedding": np.ones((5, 2))}, "head": {"weight": np.ones((3, 2))}}
+    params |= {"linear": {"w": np.ones((4, 7)), "b": np.zeros(7)}}
+    network = Network(params, {"BatchNorm1": {"mean": ones + 1, "var": ones + 2}})
+    state, names = models.to_torch(network)
+    assert {at: array.shape for at, array in state.items()} == {
+        "BatchNorm1.bias": (4,),
+        "BatchNorm1.num_batches_tracked": (),
+        "BatchNorm1.running_mean": (4,),
+        "BatchNorm1.running_var": (4,),
+        "BatchNorm1.weight": (4,),
+        "Conv1.weight": (4, 1, 3, 3),
+        "Tokens.weight": (5, 2),
+        "head.weight": (3, 2),
+        "linear.bias": (7,),
+        "linear.weight": (7, 4),
+    }
+    assert state["Conv1.weight"][2, 0, 1, 0] == kernel[1, 0, 0, 2]
+    assert (state["BatchNorm1.running_var"] == ones + 2).all()
+    assert names["BatchNorm1.running_mean"] == "BatchNorm1/mean"
+    assert names["linear.weight"] == "linear/w"
+
+
+def test_what_has_no_counterpart_in_pytorch_is_refused_by_name():
+    attention = Network({"query": {"kernel": np.zeros((4, 2, 3))}}, {})
+    with pytest.raises(ValueError, match="'query/kernel' has 3 dimensions"):
+        models.to_torch(attention)
+    params = {"Conv_0": {"kernel": np.zeros((3, 3, 1, 2))}, "Dense_0": {"kernel": np.zeros((8, 5))}}
+    with pytest.raises(ValueError, match="'Dense_0/kernel' reads 8 inputs, which no layer has as"):
+        models.to_torch(Network(params, {}))
+    models.to_torch(Network(params, {}), flattened=(("Dense_0/kernel", 2),))
+    with pytest.raises(ValueError, match="'norm/count' has no place in PyTorch"):
+        models.to_torch(Network({}, {"norm": {"count": np.zeros(1)}}))
+    with pytest.raises(ValueError, match="two arrays of one name in PyTorch"):
+        models.to_torch(
+            Network({"a": {"kernel": np.zeros((1, 1)), "weight": np.zeros((1, 1))}}, {})
+        )
