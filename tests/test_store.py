@@ -29,7 +29,7 @@ from flax.core import FrozenDict
 
 import jaxlth
 from jaxlth import settings as settings_lib
-from jaxlth import store
+from jaxlth import store, trees
 from jaxlth.store import StoreError, checkpointer, metadata
 
 SOURCE = str(pathlib.Path(jaxlth.__file__).parents[1])
@@ -832,6 +832,13 @@ def test_trees_that_no_file_can_hold_are_refused_at_export(tmp_path, params, sai
 def test_a_run_gives_lists_and_keys_back_as_they_were(run, case):
     run.save(UNIT, {"network": ODD_TREES[case]}, RECORD)
     assert_same(run.load(UNIT, "network"), ODD_TREES[case])
+
+
+def test_anybodys_arrays_are_read_by_their_names_even_one_within_another(tmp_path):
+    arrays = {"a": np.ones(1), "a/b": np.zeros(2), "c/d": np.ones(3)}
+    store.export_arrays(tmp_path / "t.npz", arrays, metadata={})
+    params = store.load_network(tmp_path / "t.npz").params
+    assert trees.named(params).keys() == arrays.keys()
 
 
 def test_names_in_a_ticket_are_those_of_the_tree(tmp_path):

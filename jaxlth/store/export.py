@@ -174,7 +174,11 @@ def load_network(path: str | os.PathLike[str]) -> Exported:
     arrays, entries = _read(path)
     if _below("params", arrays):
         return load_ticket(path)
-    return Exported(arrays_lib.nested(arrays), None, {}, entries[METADATA])
+    try:
+        params = arrays_lib.nested(arrays)
+    except (AttributeError, IndexError, TypeError):  # "a" and "a/b"
+        params = arrays  # names tell the leaves all the same
+    return Exported(params, None, {}, entries[METADATA])
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Entries]:
