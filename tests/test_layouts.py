@@ -254,9 +254,13 @@ def test_trees_of_all_containers_are_pruned_to_exact_counts():
 )
 def test_leaves_that_are_no_numbers_are_answered_with_partition_and_split(leaf, kind):
     params = {"kernel": np.ones((2, 2), np.float32), "other": leaf}
+    mask = {"kernel": np.ones((2, 2), bool), "other": None}
+    apply = lambda params, inputs: inputs @ params["kernel"]  # noqa: E731
     said = rf"has the leaf 'other', {kind}.*eqx\.partition\(.*nnx\.split\("
     for name, function in (
         ("params", scores.magnitude),
+        ("params", lambda params: scores.snip(apply, params, mask, (np.ones((2, 2)), [0, 1]))),
+        ("params", lambda params: scores.synflow(apply, params, mask, np.ones((2, 2)))),
         ("a", lambda params: landscape.l2_distance(params, params)),
     ):
         with pytest.raises(TypeError, match=f"`{name}` {said}") as raised:

@@ -69,6 +69,7 @@ def snip(
       >>> snip(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(3).tolist()
       [[0.11900000274181366, 0.11900000274181366]]
     """
+    trees.check_numbers(params, name="params")
     mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk)
     grad_fn = jax.grad(mean_loss)
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
@@ -107,6 +108,7 @@ def grasp(
     Raises:
       ValueError: as of `snip`.
     """
+    trees.check_numbers(params, name="params")
     mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk, temperature)
     grad_fn = jax.grad(mean_loss)
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
@@ -156,6 +158,7 @@ def fisher(
       LeCun et al. 1989, Optimal Brain Damage, equation 5; Theis et al. 2018, Faster gaze prediction
       with dense networks and Fisher pruning, equation 8.
     """
+    trees.check_numbers(params, name="params")
     mean_loss, examples = _loss_of(apply_fn, mask, batch, loss, chunk)
 
     def squares(params: Any, example: Batch) -> Any:
@@ -199,6 +202,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
       >>> synflow(lambda p, x: x @ p["w"], params, mask, jnp.ones((1, 1)))["w"].tolist()
       [[2.0, 3.0]]
     """
+    trees.check_numbers(params, name="params")
     with topk.float64():
         params64 = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w)).astype(jnp.float64), params)
         ones = jnp.asarray(inputs).astype(jnp.float64)
