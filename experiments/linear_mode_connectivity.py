@@ -160,6 +160,8 @@ def report_on(shared: InstabilityConfig, out: str, folder: pathlib.Path, *, stud
     stability["train_images"] = shared.training.train_examples
     stability.round(5).to_csv(folder / "summary.csv", index=False)
     pairs = frame[frame["kind"].isin(("pair", "average"))]
+    if "model.name" in pairs:  # a file of ours, wherever it lies
+        pairs = pairs.assign(**{"model.name": pairs["model.name"].str.rpartition("/")[2]})
     kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]
     pairs[kept].drop(columns=["run", "unit"]).round(6).to_csv(folder / "pairs.csv", index=False)
     print(stability.round(4).to_string(index=False))

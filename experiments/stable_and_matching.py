@@ -168,7 +168,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         for axes in panels[:2]:
             axes.set_title(f"{100 * density:.3g} % of weights", loc="left", fontsize=9)
         panels[2].set_title("all networks, a point a replicate", loc="left", fontsize=9)
-        drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        theme.legend_below(drawn)
     return drawn
 
 
@@ -199,7 +199,7 @@ def best(rows: pd.DataFrame) -> Figure:
         axes.axhspan(mean - deviation, mean + deviation, color=theme.GRAY, alpha=0.2, zorder=0)
         axis_scales.density_axis(axes, tickets["density"], max_ticks=11)
         axes.set_ylabel("Test accuracy (%)")
-        axes.legend(fontsize=7.5)
+        theme.legend_below(drawn)
     return drawn
 
 

@@ -80,7 +80,7 @@ def test_stable_and_matching_cells_are_counted_and_ranked_in_each_replicate(cell
     assert got.loc["ticket", "rank_correlation"] == pytest.approx(np.mean(expected))
 
 
-@pytest.mark.parametrize("network", ["resnet-8"])
+@pytest.mark.parametrize("network", ["resnet-8", "mlp-small"])
 def test_the_committed_tables_follow_from_the_pairs_beside_them(cells, network):
     folder = RESULTS / network
     table = pd.read_csv(folder / "pairs.csv").assign(asked_density=None)

@@ -86,7 +86,7 @@ def legend_below(figure: Figure, *, key: Callable[[str], Any] | None = None) -> 
     handles = {title: handle for of_panel in pairs for handle, title in of_panel}
     titles = sorted(handles, key=key) if key else list(handles)
     longest = max(map(len, titles), default=1)
-    fitting = int(11 * figure.get_figwidth()) // (longest + 6)  # eleven letters an inch
+    fitting = int(16 * figure.get_figwidth()) // (longest + 6)  # sixteen letters an inch
     figure.legend(
         [handles[title] for title in titles],
         titles,
