@@ -206,7 +206,8 @@ def test_every_kind_of_figure_is_drawn(finished, kind, tmp_path):
 def test_list_shows_state_progress_and_size(finished):
     output = printed("list", "--out", str(finished[0]))
     assert "finished" in output
-    assert "22/22" in output
+    networks = 2 * (1 + 2 * (1 + len(CONTROLS)))
+    assert f"{networks}/{networks}" in output
     assert "B" in output
 
 
