@@ -197,7 +197,8 @@ CLAIMS = [
         ] == [7.7, -10.7, -5.5, -10.3],
     ),
     Claim(
-        "| stacks on scores as weights reach IMP | Figure 5.14 | `... --parts weights all` | an"
+        "| stacks on scores as weights reach IMP | Figure 5.14 | `python experiments/"
+        "composite_pruning.py --scale cpu --parts weights all` | an"
         " hour | 91.86 (magnitude+synflow on SNIP) against 89.83 (SNIP), 90.91 (IMP) at 0.5 % | no:"
         " {} against {}, p {}, and {}; best SynFlow on GraSP, {} |",
         lambda: [
