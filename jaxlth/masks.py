@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.shard_alike import shard_alike
 
 from jaxlth import keys, trees
 from jaxlth.trees import roles, topk
@@ -400,7 +399,7 @@ def _beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
     sharding = jax.typeof(leaf).sharding
     if sharding.mesh.explicit_axes:
         return jax.sharding.reshard(draw, sharding)
-    return shard_alike(draw, leaf)[0]
+    return jnp.where(leaf, draw, draw)  # XLA spreads both alike
 
 
 def jaccard(a: Mask, b: Mask) -> jax.Array:
