@@ -107,7 +107,7 @@ def _run(jaxpr: Any, values: list[_Value], used: set[int]) -> tuple[list[_Value]
         total += _of_product(eqn, operands, used)
         inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
         if eqn.primitive.name == "scan":
-            results, more = _scan(eqn.params, operands, used)
+            results, more = _scan(eqn, operands, used)
             total += more
         elif eqn.primitive.name in CALLS and inner is not None:
             closed = isinstance(inner, core.ClosedJaxpr)
@@ -157,12 +157,18 @@ def _of_product(eqn: Any, operands: list[_Value], used: set[int]) -> jax.Array |
     return jnp.sum(jnp.real(eqn.primitive.bind(*factors, **options)))
 
 
-def _scan(
-    options: dict[str, Any], operands: list[_Value], used: set[int]
-) -> tuple[list[_Value], jax.Array]:
+def _rank(var: Any) -> int:
+    return len(var.aval.shape)
+
+
+def _scan(eqn: Any, operands: list[_Value], used: set[int]) -> tuple[list[_Value], jax.Array]:
     """Return the results of a loop over a leading axis, and the sum of its products."""
-    jaxpr, constants = options["jaxpr"].jaxpr, options["jaxpr"].consts
-    first, last = options["num_consts"], options["num_consts"] + options["num_carry"]
+    options, jaxpr, constants = eqn.params, eqn.params["jaxpr"].jaxpr, eqn.params["jaxpr"].consts
+    # Only rows have an axis more outside than in a step. JAX's own counts change their names.
+    last = sum(_rank(a) == _rank(b) for a, b in zip(eqn.invars, jaxpr.invars, strict=True))
+    first = last - sum(
+        _rank(a) == _rank(b) for a, b in zip(eqn.outvars, jaxpr.outvars, strict=True)
+    )
     # What a step leaves may depend on more than what the first one is given.
     carried = _depends(operands)
     states = [_Value(value.array, *carried) for value in operands[first:last]]
