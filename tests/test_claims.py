@@ -3,6 +3,7 @@
 import claims_of_lenet
 import claims_of_masks
 import claims_of_scores
+import claims_of_sparse
 import claims_of_twins
 import pytest
 from claims import Claim, differing
@@ -14,6 +15,7 @@ SECTIONS = {
     "Network separation": claims_of_masks.SEPARATING,
     "Supermasks by threshold": claims_of_masks.THRESHOLDS,
     "Trained supermasks": claims_of_masks.TRAINED,
+    "SET and RigL": claims_of_sparse.CLAIMS,
 }
 
 
