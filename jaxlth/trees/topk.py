@@ -355,7 +355,7 @@ def _ends(
     bits = max(math.prod(shape) for shape in shapes).bit_length()
     start = jnp.int32(max(bits - 1, 0) // 2 * 2), jnp.uint32(0), jnp.uint32(0)
     _, end, _ = jax.lax.while_loop(unfinished, fix_two_bits, start)
-    ends = jnp.where(jnp.arange(len(shapes)) == split, end, jnp.uint32(0))
+    ends = jnp.where(jnp.arange(len(shapes), dtype=jnp.int32) == split, end, jnp.uint32(0))
     return jnp.where(whole, jnp.uint32(LARGEST - 1), ends)
 
 
@@ -424,8 +424,8 @@ def _counted_in_blocks(
         rows = [jnp.pad(array, (0, -size % WIDTH)).reshape(-1, WIDTH) for array in held]
         return counts + _summed(rows, 1)
 
-    number = len(conditions(*(jnp.zeros(1, jnp.uint32),) * 2))
-    nothing = jnp.zeros(number, jnp.uint32)
+    shapes = jax.eval_shape(images, values, among), jax.ShapeDtypeStruct(values.shape, jnp.uint32)
+    nothing = jnp.zeros(len(jax.eval_shape(conditions, *shapes)), jnp.uint32)
     return jax.lax.fori_loop(0, -(-values.size // max(size, 1)), add, nothing)
 
 
@@ -441,7 +441,7 @@ def _summed(held: Sequence[jax.Array], axis: int | None) -> jax.Array:
     shifts = FIELD * np.arange(len(held), dtype=np.uint32)
     fields = [array.astype(jnp.uint32) << s for array, s in zip(held, shifts, strict=True)]
     rows = jnp.sum(functools.reduce(jnp.add, fields), axis, dtype=jnp.uint32)
-    counts = (rows[..., None] >> shifts) & np.uint32(2**FIELD - 1)
+    counts = (rows[..., None] >> shifts.reshape((1,) * rows.ndim + (-1,))) & np.uint32(2**FIELD - 1)
     return jnp.sum(counts, range(rows.ndim), dtype=jnp.uint32)
 
 
