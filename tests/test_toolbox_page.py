@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlth import masks
+from jaxlth import graphs, masks, prune, scores
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "toolbox.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -31,3 +31,10 @@ def test_every_way_to_prune_works_in_the_same_loop_on_three_libraries(capsys):
         assert {kept[name] for name in ("magnitude", "gradual", "RigL")} == {
             round(sum(SIZES.values()) / 4)
         }
+
+
+def test_every_name_of_the_page_exists():
+    names = set(re.findall(r"`(masks|prune|scores|graphs)\.(\w+)`", PAGE.read_text()))
+    assert len(names) > 20
+    modules = {"masks": masks, "prune": prune, "scores": scores, "graphs": graphs}
+    assert [name for name in names if not hasattr(modules[name[0]], name[1])] == []
