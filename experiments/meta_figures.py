@@ -48,8 +48,8 @@ def learning(
     """Return the training loss of meta-models by epoch, beside the last one of others.
 
     Args:
-      losses: {model: the losses by epoch of each replicate}; bands reach from the least to the
-        most, lines are means.
+      losses: {model: the losses by epoch of each replicate}, of which one that has converged before
+        others keeps its last; bands reach from the least to the most, lines are means.
       others: {model: mean squared error on what it learned from}; one that is 0 is left out.
 
     References:
@@ -59,8 +59,9 @@ def learning(
     with matplotlib.rc_context(theme.RC_PARAMS):
         figure, (axes,) = theme.new_figure(panels=1)
         for (name, of), (color, marker) in zip(losses.items(), theme.STYLE_CYCLE, strict=False):
-            values = np.array(of)
-            epochs = range(1, values.shape[1] + 1)
+            length = max(map(len, of))
+            values = np.array([[*curve, *[curve[-1]] * (length - len(curve))] for curve in of])
+            epochs = range(1, length + 1)
             axes.plot(epochs, values.mean(0), color=color, marker=marker, label=name)
             low, high = values.min(0), values.max(0)
             axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
