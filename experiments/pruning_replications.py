@@ -212,6 +212,7 @@ def beside(frame: pd.DataFrame, network: str) -> pd.DataFrame:
     given = pd.DataFrame([row for row in ROWS if row.network == network], columns=list(Row._fields))
     given["control"] = (given["score"] + "-before-once").where(given["density"] < 1, "dense")
     given = given[["control", "density", "thesis", "paper"]].drop_duplicates()
+    given = given.astype({"density": float})  # those of dense networks alone are whole numbers
     table = summary.merge(given, how="left", on=["control", "density"])
     return table.assign(network=network)[["network", *table.columns]]
 
