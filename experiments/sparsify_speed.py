@@ -62,11 +62,16 @@ def build(name: str):
     return model.init(jax.random.key(0)), model
 
 
+def random_tenth(params: masks.Params) -> masks.Mask:
+    """Return a random mask that keeps a tenth of the weights."""
+    dense = masks.dense(params)
+    random_scores = scores.random(params, key=jax.random.key(0))
+    return prune.global_topk(random_scores, dense, keep=masks.size(dense) // 10)
+
+
 def optimizers(params: masks.Params) -> dict[str, optax.GradientTransformation]:
     """Return the optimizers that are compared."""
-    drawn = scores.random(params, key=jax.random.key(0))
-    size = masks.size(masks.dense(params))
-    mask = prune.global_topk(drawn, masks.dense(params), keep=size // 10)
+    mask = random_tenth(params)
     growing = functools.partial(
         prune.sparsify, ADAM, scope="erdos-renyi-kernel", growth="gradient", key=jax.random.key(0)
     )
@@ -101,9 +106,7 @@ def loop(loss, params: masks.Params, optimizer: optax.GradientTransformation, st
 
 def exchange(params: masks.Params):
     """Return a function that exchanges a third of the weights of a sparse network."""
-    dense = masks.dense(params)
-    drawn = scores.random(params, key=jax.random.key(0))
-    mask = prune.global_topk(drawn, dense, keep=masks.size(dense) // 10)
+    mask = random_tenth(params)
     params, growth = masks.apply(params, mask), scores.random(params, key=jax.random.key(1))
     return functools.partial(
         jax.jit(prune.drop_and_grow), params, mask, growth, fraction=jnp.float32(0.3)

@@ -141,7 +141,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
       tolerance: likewise.
     """
     with matplotlib.rc_context(theme.RC_PARAMS):
-        drawn, panels = theme.new_figure(panels=3)
+        plot, panels = theme.new_figure(panels=3)
         by_step = rows[(rows["level"] == studied) | (rows["control"] == DENSE)]
         places = {step: place for place, step in enumerate(sorted(by_step["step_k"].unique()))}
         for axes, column in zip(panels[:2], ("instability", "lost"), strict=True):
@@ -168,8 +168,8 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         for axes in panels[:2]:
             axes.set_title(f"{100 * density:.3g} % of weights", loc="left", fontsize=9)
         panels[2].set_title("all networks, a point a replicate", loc="left", fontsize=9)
-        theme.legend_below(drawn)
-    return drawn
+        theme.legend_below(plot)
+    return plot
 
 
 def best(rows: pd.DataFrame) -> Figure:
@@ -185,7 +185,7 @@ def best(rows: pd.DataFrame) -> Figure:
             color = control_styles.line_style(control).color
             lines[name] = (first[first["control"] == control], color)
     with matplotlib.rc_context(theme.RC_PARAMS):
-        drawn, (axes,) = theme.new_figure(panels=1)
+        plot, (axes,) = theme.new_figure(panels=1)
         for place, (name, (of, color)) in enumerate(lines.items()):
             of = of.sort_values("density")
             band = (of["mean"] - of["std"], of["mean"] + of["std"])
@@ -199,8 +199,8 @@ def best(rows: pd.DataFrame) -> Figure:
         axes.axhspan(mean - deviation, mean + deviation, color=theme.GRAY, alpha=0.2, zorder=0)
         axis_scales.density_axis(axes, tickets["density"], max_ticks=11)
         axes.set_ylabel("Test accuracy (%)")
-        theme.legend_below(drawn)
-    return drawn
+        theme.legend_below(plot)
+    return plot
 
 
 def _style(control: str) -> dict[str, Any]:

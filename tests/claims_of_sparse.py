@@ -18,6 +18,11 @@ def of(method: str) -> list[float]:
     return [100 * r["mean"] for r in rows] + [r["flops"] for r in rows]
 
 
+def means(density: float, *methods: str) -> list[float]:
+    """Return the mean accuracies of methods, in percent."""
+    return [100 * row(method, density)["mean"] for method in methods]
+
+
 def p(first: str, density: float, second: str) -> float:
     """Return the p-value of one method against another."""
     return row(first, density)[f"p_{second}"]
@@ -30,21 +35,13 @@ CLAIMS = [
     ),
     Claim(
         "(SET {} against {} at 10 %, p {})",
-        lambda: [
-            100 * row("SET", 0.1)["mean"],
-            100 * row("static", 0.1)["mean"],
-            p("static", 0.1, "SET"),
-        ],
+        lambda: [*means(0.1, "SET", "static"), p("static", 0.1, "SET")],
     ),
     Claim("better than by chance at 2 % (p {})", lambda: [p("SET", 0.02, "RigL")]),
     Claim("RigL over SET at 10 % (p {})", lambda: [p("SET", 0.1, "RigL")]),
     Claim(
         "(at 2 % {} against {}, p {})",
-        lambda: [
-            100 * row("SynFlow", 0.02)["mean"],
-            100 * row("RigL", 0.02)["mean"],
-            p("SynFlow", 0.02, "RigL"),
-        ],
+        lambda: [*means(0.02, "SynFlow", "RigL"), p("SynFlow", 0.02, "RigL")],
     ),
     Claim("(p {} against RigL at 2 %)", lambda: [p("IMP", 0.02, "RigL")]),
 ]

@@ -606,10 +606,10 @@ def test_inverted_tickets_have_a_panel_of_their_own(monkeypatch):
         **{"level": (frame["density"] < 1).astype(int), "nan_step": None},
         unit="density_" + frame["density"].astype(str) + "/" + frame["control"] + "/0",
     )
-    inverted, found = study_of.ablations(frame).axes
-    assert {line.get_label() for line in found.get_lines()} == {"as found", "shuffled", "dense"}
+    inverted, others = study_of.ablations(frame).axes
+    assert {line.get_label() for line in others.get_lines()} == {"as found", "shuffled", "dense"}
     assert {line.get_label() for line in inverted.get_lines()} == {"snip before-once", "dense"}
-    assert found.get_ylim()[0] > 90
+    assert others.get_ylim()[0] > 90
 
 
 @pytest.mark.data

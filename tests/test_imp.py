@@ -356,8 +356,8 @@ def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_pat
         file = tmp_path / f"{kind}.png"
         printed("figure", "--kind", kind, "--file", str(file), "--out", str(tmp_path))
         assert file.stat().st_size > 10_000
-    drawn = store.curves([info.path])
-    assert set(drawn["dilation"]) == {0.1, 1.0, 4.0}
+    curves = store.curves([info.path])
+    assert set(curves["dilation"]) == {0.1, 1.0, 4.0}
     least = learning.least_dilations(table)
     assert len(least) == 4
     dense = table[(table["level"] == 0) & (table["dilation"] == 1)]["test_accuracy"].mean()

@@ -654,10 +654,8 @@ def test_figures_of_many_networks_drop_no_panel_and_give_each_method_a_colour_of
     for page in pages:
         assert not any(axes.get_legend() for axes in page.axes)  # it would cover the lines
         for axes in page.axes:
-            for drawn in axes.get_lines():
-                colors.setdefault(str(drawn.get_label()).split(",")[0], set()).add(
-                    drawn.get_color()
-                )
+            for line in axes.get_lines():
+                colors.setdefault(str(line.get_label()).split(",")[0], set()).add(line.get_color())
     assert set(colors) == set(MANY)
     assert all(len(of_method) == 1 for of_method in colors.values())
     assert len(set.union(*colors.values())) == len(MANY)

@@ -298,9 +298,9 @@ def test_names_of_every_library_tell_kernels_from_biases_scales_and_tables(name,
 def test_random_masks_of_one_key_differ_from_each_other_and_from_random_scores():
     mask, key = {"w": np.arange(400).reshape(20, 20) % 2 == 0}, jax.random.key(0)
     full = {"w": np.ones((20, 20), bool)}
-    drawn = [masks.random(mask, key=key), masks.shuffle(mask, key=key)]
-    drawn.append(prune.global_topk(scores.random(full, key=key), full, keep=200))
-    for a, b in itertools.combinations(drawn, 2):
+    random_masks = [masks.random(mask, key=key), masks.shuffle(mask, key=key)]
+    random_masks.append(prune.global_topk(scores.random(full, key=key), full, keep=200))
+    for a, b in itertools.combinations(random_masks, 2):
         assert float(masks.jaccard(a, b)) == pytest.approx(1 / 3, abs=0.1)  # as by chance
 
 

@@ -556,8 +556,8 @@ def test_what_int32_cannot_count_is_refused_or_counted_in_int64():
         jax.eval_shape(lambda s: prune.global_topk(s, masks.dense(s), keep=1), huge)
     # Two trees of 2**30 weights: half of them, a count that no int32 holds, is asked for.
     scores = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), both)
-    chosen = jax.eval_shape(lambda s, m: prune.global_topk(s, m, keep=2**31 - 1), scores, both)
-    assert {leaf.dtype for leaf in chosen.values()} == {np.dtype(bool)}
+    selected = jax.eval_shape(lambda s, m: prune.global_topk(s, m, keep=2**31 - 1), scores, both)
+    assert {leaf.dtype for leaf in selected.values()} == {np.dtype(bool)}
 
 
 EMPTY = {"a": np.ones((0, 3)), "b": np.arange(6.0).reshape(3, 2), "c": np.ones((3, 0))}

@@ -356,8 +356,8 @@ def test_a_control_of_a_few_levels_is_dotted_with_bars_for_its_range():
     (axes,) = figures.accuracy(results).axes
     styles = {name: line(axes, name).get_linestyle() for name in ("ticket", "random", "shuffled")}
     assert styles == {"ticket": "-", "random": ":", "shuffled": "-"}
-    bars = [drawn for drawn in axes.collections if isinstance(drawn, LineCollection)]
-    assert [len(drawn.get_segments()) for drawn in bars] == [2]
+    bars = [lines for lines in axes.collections if isinstance(lines, LineCollection)]
+    assert [len(lines.get_segments()) for lines in bars] == [2]
 
 
 def test_accuracy_draws_means_against_density_from_dense_to_sparse():

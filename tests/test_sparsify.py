@@ -109,8 +109,8 @@ SUITE = [
 
 
 def half(params=PARAMS):
-    drawn = scores.random(params, key=jax.random.key(1))
-    return prune.global_topk(drawn, masks.dense(params), keep=SIZE // 2)
+    random_scores = scores.random(params, key=jax.random.key(1))
+    return prune.global_topk(random_scores, masks.dense(params), keep=SIZE // 2)
 
 
 @pytest.mark.parametrize("make", SUITE)

@@ -128,8 +128,8 @@ def last_figures(study: Study, frame: Any, path: pathlib.Path) -> list[pathlib.P
     """Draw the figures that a run ends with, and return their files."""
     files = []
     for kind in study.figures.last(frame):
-        drawn = study.figures.kinds[kind](frame, path, ())
-        files += figures.save_pages(drawn, path / f"{kind}.png")
+        pages = study.figures.kinds[kind](frame, path, ())
+        files += figures.save_pages(pages, path / f"{kind}.png")
     return files
 
 

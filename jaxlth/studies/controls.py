@@ -23,13 +23,16 @@ TICKET = "ticket"
 
 
 def shuffled(mask: masks.Mask, key: jax.Array) -> masks.Mask:
-    """Return the mask that random scores leave of all weights, as many of each tensor."""
+    """Return the mask that random scores leave of all weights, as many of each tensor.
+
+    `masks.shuffle` does the same from another stream; stored runs keep the masks of this one.
+    """
     keep = {name: int(jnp.sum(leaf)) for name, leaf in trees.named(mask).items()}
     return prune.layerwise_topk(scores.random(mask, key=key), _full(mask), keep=keep)
 
 
 def random(mask: masks.Mask, key: jax.Array) -> masks.Mask:
-    """Return the mask that random scores leave of all weights, as many in all."""
+    """Return the mask that random scores leave of all weights, as many in all; see `shuffled`."""
     return prune.global_topk(scores.random(mask, key=key), _full(mask), keep=masks.kept(mask))
 
 
