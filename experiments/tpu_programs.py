@@ -30,7 +30,7 @@ from jaxlth.studies import scoring
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import prunable_model
 from jaxlth.studies.train import CompiledTraining, DeviceDataset
-from jaxlth.training import evaluation
+from jaxlth.training import evaluation, execution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,19 +118,18 @@ def with_supermask(loaded: LoadedExperiment, rule: supermasks.SupermaskConfig) -
 
 
 class Programs:
-    """The programs of a training, for so many networks on some devices.
+    """The programs of a training.
 
     Args:
       loaded: the experiment, of shapes.
       training: how its networks are trained.
-      networks: how many train together.
-      on: devices, such as those of a slice.
+      layout: where they train, on devices such as those of a slice.
     """
 
     def __init__(
-        self, loaded: LoadedExperiment, training: CompiledTraining, networks: int, on: Any
+        self, loaded: LoadedExperiment, training: CompiledTraining, layout: execution.Layout
     ) -> None:
-        self.experiment, self.layout = loaded, training.layout(networks, devices=on)
+        self.experiment, self.layout = loaded, layout
         self._compiled = training.compiled(self.layout)
         network = loaded.prunable.like
         mask = loaded.prunable.dense

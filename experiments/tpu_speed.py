@@ -29,7 +29,8 @@ from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.studies.imp.config import kinds_at
 from jaxlth.training import fit
 
-COLUMNS = ("benchmark", "slice", "networks", "on each device", "compile s", "cycles of a step")
+COLUMNS = ("benchmark", "slice", "networks", "on each device", "devices a batch")
+COLUMNS += ("compile s", "cycles of a step")
 COLUMNS += ("ms a network", "% of peak", "MiB", "calls a level", "hours", "chip-hours")
 
 
@@ -84,21 +85,23 @@ def cells(
     config, on = BENCHMARKS[benchmark], tpu_programs.devices(name)
     levels = config.levels if levels is None else levels
     loaded = tpu_programs.experiment(side_by_side(config, networks_per_device))
-    layout = loaded.compile_training().layout(count, devices=on)
-    cost = compiled(benchmark, SLICES[name].chip, layout.per_device)
+    layout = loaded.compile_training().training_layout(count, devices=on)
+    chip = name if layout.split > 1 else first_slice(SLICES[name].chip)
+    cost = compiled(benchmark, chip, layout.per_device, layout.split)
     plan, hertz = loaded.plan(1.0), SLICES[name].hertz
     seconds = (plan.steps * cost.step + len(plan.evaluations) * cost.evaluation) / hertz
     groups = math.ceil(count / layout.size)
     trainings = sum(len(kinds_at(level, config)) for level in range(levels + 1))
     hours = seconds * groups * trainings / 3600
     flops = step_flops(benchmark) * layout.per_device
-    of_peak = flops / (cost.step / hertz) / SLICES[name].flops
+    of_peak = flops / layout.split / (cost.step / hertz) / SLICES[name].flops
     calls = groups * (seconds / fit.CHUNK_SECONDS + 2 * len(plan.evaluations))
     return [
         benchmark,
         name,
         f"{count}",
         f"{layout.per_device}",
+        f"{layout.split}",
         f"{cost.seconds:.0f}",
         f"{cost.step:,}",
         f"{1000 * cost.step / hertz / layout.per_device:.3f}",
@@ -118,13 +121,18 @@ def side_by_side(config: Any, networks_per_device: int | None) -> Any:
     return dataclasses.replace(config, training=training)
 
 
+def first_slice(chip: str) -> str:
+    """Return the name of the first slice of a kind of chip."""
+    return next(name for name, each in SLICES.items() if each.chip == chip)
+
+
 @functools.cache
-def compiled(benchmark: str, chip: str, per_device: int) -> Cost:
-    """Return the cost of so many networks on one device, which is that on each of several."""
-    name = next(name for name, each in SLICES.items() if each.chip == chip)
+def compiled(benchmark: str, name: str, per_device: int, split: int) -> Cost:
+    """Return the cost of a device, which is that of each: of so many networks, sharing batches."""
     loaded = tpu_programs.experiment(side_by_side(BENCHMARKS[benchmark], per_device))
-    on = tpu_programs.devices(name)[:1]
-    programs = tpu_programs.Programs(loaded, loaded.compile_training(), per_device, on)
+    on, training = tpu_programs.devices(name)[:split], loaded.compile_training()
+    layout = training.layout(per_device, devices=on, split=split)
+    programs = tpu_programs.Programs(loaded, training, layout)
     clock = time.perf_counter()
     training = programs.advance()
     seconds = time.perf_counter() - clock

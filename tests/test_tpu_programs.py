@@ -82,7 +82,8 @@ def programs(kind):
         loaded = tpu_programs.with_supermask(loaded, rule)
         change = functools.partial(supermasks.optimizer, rule)
     training = loaded.compile_training(change=change)
-    return tpu_programs.Programs(loaded, training, networks, devices)
+    layout = training.layout(networks, devices=devices)
+    return tpu_programs.Programs(loaded, training, layout)
 
 
 @functools.cache
