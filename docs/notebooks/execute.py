@@ -1,4 +1,6 @@
-"""Run the notebooks and store their outputs: python docs/notebooks/execute.py [NOTEBOOK ...]
+"""Run the notebooks and store their outputs.
+
+    python docs/notebooks/execute.py [NOTEBOOK ...]
 
 Each runs in a fresh kernel and an empty folder, where warnings are errors. What depends on the
 machine or the minute is left out: versions, times, and how often a cell was run.
