@@ -20,11 +20,11 @@ PICTURES = ("accuracy.png", "instability.png")
 NUMBER = r"\d+\.?\d*"
 # Pages that are written on branches of their own.
 EXPECTED = {f"docs/{name}.md" for name in ("concepts", "comparison", "command_line", "figures")}
-EXPECTED |= {"docs/report_page.md", "docs/reference.md"}
+EXPECTED |= {"docs/report_page.md", "docs/reference/index.md", "docs/papers/index.md"}
 
 
 def draw():
-    return runpy.run_path(str(pages.ROOT / "docs" / "pictures" / "draw.py"))
+    return runpy.run_path(str(pages.ROOT / "docs" / "pictures" / "draw_readme.py"))
 
 
 # ---- what is named

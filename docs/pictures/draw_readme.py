@@ -1,6 +1,6 @@
 """Draw the pictures of README.md by its own commands.
 
-    python docs/pictures/draw.py RUNS
+    python docs/pictures/draw_readme.py RUNS
 
 Runs the commands of the README that draw something, with `--out RUNS`, and writes their figures
 beside this file, in at most 128 colours, so that they are small. Runs that are complete in `RUNS`
