@@ -77,5 +77,5 @@ def test_a_warning_fails_a_notebook(tmp_path):
     execute = runpy.run_path(str(SCRIPT))["execute"]
     warns = nbformat.v4.new_code_cell("import warnings\n\nwarnings.warn('old', stacklevel=1)")
     notebook = nbformat.v4.new_notebook(cells=[warns])
-    with pytest.raises(Exception, match="UserWarning: old"):
+    with pytest.raises(Exception, match="UserWarning"):
         execute(notebook, pathlib.Path(tmp_path))

@@ -30,10 +30,10 @@ def draw():
 # ---- what is named
 
 
-def test_the_readme_is_short():
-    lines = README.splitlines()
-    assert len(lines) <= 150
-    assert max(map(len, lines)) < 120
+def test_the_readme_is_short_and_lines_are_narrow():
+    assert len(README.splitlines()) <= 150
+    for text in TEXTS.values():
+        assert max(map(len, text.splitlines())) < 120
 
 
 def test_the_five_papers_are_named():
