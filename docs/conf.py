@@ -1,5 +1,6 @@
 """Settings of the documentation site: `sphinx-build -W --keep-going docs OUT`, without network."""
 
+import fnmatch
 import pathlib
 import sys
 
@@ -20,8 +21,6 @@ extensions = [
     "public_names",  # of this folder: an entry for each public name of a module
 ]
 exclude_patterns = ["_extensions", "pictures", "**.ipynb_checkpoints"]
-# Pages that the navigation names by a pattern may be missing in a checkout.
-suppress_warnings = ["toc.empty_glob"]
 
 nb_execution_mode = "off"  # notebooks carry their outputs; tests execute them
 myst_heading_anchors = 4  # links such as page.md#a-heading, as on GitHub
@@ -44,3 +43,19 @@ html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+
+
+def without_empty_patterns(app, docname, source):
+    """Leave patterns of the navigation out that match no page of this checkout."""
+    pages = list(pathlib.Path(app.srcdir).rglob("*.*"))
+    names = [str(page.relative_to(app.srcdir)) for page in pages]
+    source[0] = "\n".join(
+        line
+        for line in source[0].split("\n")
+        if not (docname == "index" and line.endswith("*")) or fnmatch.filter(names, line)
+    )
+
+
+def setup(app):
+    """Connect what this site needs besides its extensions."""
+    app.connect("source-read", without_empty_patterns)

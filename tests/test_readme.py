@@ -10,7 +10,8 @@ import pytest
 from jaxlth.cli import commands as command_classes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "experiments" / "README.md"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "papers").glob("*.md"))]
+PAGES += [ROOT / "docs" / "speed.md"]
 
 
 def commands() -> list[str]:

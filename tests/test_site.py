@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -173,3 +174,19 @@ def test_the_site_is_small(site):
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     print(f"the site has {size / 1e6:.1f} MB")
     assert 1_000_000 < size < LARGEST
+
+
+def test_the_index_of_experiments_names_every_script_and_links_to_pages():
+    index = (ROOT / "experiments" / "README.md").read_text()
+    scripts = {path.name for path in (ROOT / "experiments").glob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", index)) == scripts
+    links = re.findall(r"\]\((\S+?)\)", index)
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / "experiments" / link).exists()] == []
+
+
+def test_lines_of_pages_are_short_but_for_tables_and_pictures():
+    papers = [*(DOCS / "papers").glob("*.md"), DOCS / "speed.md"]
+    lines = [line for page in papers for line in page.read_text().splitlines()]
+    assert len(lines) > 1000
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []

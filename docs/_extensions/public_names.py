@@ -90,7 +90,7 @@ def entry(module: str, name: str, value: Any) -> list[str]:
         if "Attributes:" not in (value.__doc__ or ""):  # of which Napoleon makes entries
             options.append("undoc-members:")
         return [f".. autoclass:: {where}", *(f"   :{option}" for option in options), ""]
-    if inspect.ismodule(value) and where in sum(PAGES.values(), []):
+    if inspect.ismodule(value) and any(where in modules for modules in PAGES.values()):
         return []  # it has a section of its own
     if callable(value) and typing.get_origin(value) is None:
         return [f".. autofunction:: {where}{study_arguments(value)}", ""]
