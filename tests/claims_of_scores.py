@@ -198,9 +198,9 @@ CLAIMS = [
     ),
     Claim(
         "* **Stacks on scores as weights reach IMP** (Figure 5.14): 91.86 (magnitude+synflow on"
-        " SNIP) against 89.83 (SNIP), 90.91 (IMP). Ours: no, {} against {}, p {}, and {}; best SynFlow"
-        " on GraSP, {}. Command: `python experiments/composite_pruning.py --scale cpu --parts weights"
-        " all`",
+        " SNIP) against 89.83 (SNIP), 90.91 (IMP). Ours: no, {} against {}, p {}, and {}; best"
+        " SynFlow on GraSP, {}. Command: `python experiments/composite_pruning.py --scale cpu"
+        " --parts weights all`",
         lambda: [
             mean(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
             mean(ALL, "snip-before-rounds", 0.005),
