@@ -363,8 +363,9 @@ CLAIMS = [
         lambda: [jaccard(score) for score in ("grasp", "snip", "synflow", "magnitude")],
     ),
     Claim(
-        "standard {} in {} steps [98.24 in 12,819], SNIP {} in {} [97.86 in 12,038], bi-modal {} in"
-        " {} [97.81 in 12,507], SynFlow {} in {} [96.60 in 10,787], GraSP {} in {}",
+        "| standard | {} [98.24] | {} [12,819] | | SNIP | {} [97.86] | {} [12,038] | | bi-modal |"
+        " {} [97.81] | {} [12,507] | | SynFlow | {} [96.60] | {} [10,787] | | GraSP | {} [80.83] |"
+        " {} [22,512] |",
         lambda: [
             number
             for weights in ("standard", "snip", "bimodal", "synflow", "grasp")
