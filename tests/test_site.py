@@ -14,6 +14,7 @@ import pytest
 from sphinx.util.inventory import InventoryFile
 
 import jaxlth
+from jaxlth import masks, prune
 from jaxlth.data import DataConfig, StreamConfig
 from jaxlth.models import ModelConfig
 from jaxlth.studies.field_docs import field_docs
@@ -186,7 +187,20 @@ def test_the_index_of_experiments_names_every_script_and_links_to_pages():
 
 
 def test_lines_of_pages_are_short_but_for_tables_and_pictures():
-    papers = [*(DOCS / "papers").glob("*.md"), DOCS / "speed.md"]
-    lines = [line for page in papers for line in page.read_text().splitlines()]
-    assert len(lines) > 1000
+    names = ("index", "get_started", "concepts", "add_a_score", "large_data", "comparison", "speed")
+    pages = [*(DOCS / "papers").glob("*.md"), *(DOCS / f"{name}.md" for name in names)]
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    assert len(lines) > 1500
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
+def test_links_and_what_pages_load_are_seen():
+    page = Links('<p id="a"><a href="b.html#c"></a><img src="d.png"><link rel="icon" href="e">')
+    assert (page.links, page.loaded, page.places) == (["b.html#c"], ["d.png", "e"], {"a"})
+
+
+def test_public_names_are_those_of_all_or_those_that_a_module_defines():
+    assert public_names.public_names(prune) == sorted(prune.__all__)
+    names = public_names.public_names(masks)
+    assert {"apply", "dense", "is_kernel", "IN_OUT", "Mask"} <= set(names)
+    assert {"keys", "trees", "Callable", "_holds_connections"}.isdisjoint(names)

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import pathlib
 import re
 import types
 import typing
@@ -53,10 +54,12 @@ def public_names(module: types.ModuleType) -> list[str]:
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
     assigned = {
-        target.id
+        name.id
         for node in ast.parse(inspect.getsource(module)).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
         for target in getattr(node, "targets", [getattr(node, "target", None)])
-        if isinstance(target, ast.Name) and target.id.isupper()
+        for name in ast.walk(target)
+        if isinstance(name, ast.Name) and name.id[0].isupper()
     }
     defined = {
         name
@@ -94,7 +97,10 @@ def entry(module: str, name: str, value: Any) -> list[str]:
         return []  # it has a section of its own
     if callable(value) and typing.get_origin(value) is None:
         return [f".. autofunction:: {where}{study_arguments(value)}", ""]
-    lines = [f"The module `{value.__name__}`."] if inspect.ismodule(value) else constant(value)
+    if inspect.ismodule(value):
+        lines = [f"The module `{value.__name__}`."]
+    else:
+        lines = [*constant(value), "", comment(module, name)]
     return [f".. py:data:: {name}", f"   :module: {module}", "", *(f"   {x}" for x in lines), ""]
 
 
@@ -116,6 +122,17 @@ def study_arguments(value: Any) -> str:
 def short(value: Any) -> bool:
     """Return whether a default tells more than it hides; dataclasses have entries of their own."""
     return not dataclasses.is_dataclass(value) and len(repr(value)) <= 60
+
+
+def comment(module: str, name: str) -> str:
+    """Return the comment behind the assignment of a constant, in its module or one within it."""
+    file = pathlib.Path(inspect.getsourcefile(importlib.import_module(module)) or "")
+    files = file.parent.glob("*.py") if file.name == "__init__.py" else [file]
+    found = [
+        re.search(rf"^{name}\b[^=\n]*= [^#\n]*#\s*(.*)$", file.read_text(), re.MULTILINE)
+        for file in files
+    ]
+    return next((match[1] for match in found if match), "")
 
 
 def constant(value: Any) -> list[str]:
