@@ -204,3 +204,8 @@ def test_public_names_are_those_of_all_or_those_that_a_module_defines():
     names = public_names.public_names(masks)
     assert {"apply", "dense", "is_kernel", "IN_OUT", "Mask"} <= set(names)
     assert {"keys", "trees", "Callable", "_holds_connections"}.isdisjoint(names)
+
+
+def test_constants_say_what_the_comment_behind_them_says():
+    assert public_names.comment("jaxlth.scores", "SCORES") == "those of the weights alone"
+    assert public_names.comment("jaxlth.plots.outcome_plots", "STAR") == ""

@@ -129,7 +129,7 @@ def comment(module: str, name: str) -> str:
     file = pathlib.Path(inspect.getsourcefile(importlib.import_module(module)) or "")
     files = file.parent.glob("*.py") if file.name == "__init__.py" else [file]
     found = [
-        re.search(rf"^{name}\b[^=\n]*= [^#\n]*#\s*(.*)$", file.read_text(), re.MULTILINE)
+        re.search(rf"^{name}\b[^=\n]*= [^#\n]*  # (.*)$", file.read_text(), re.MULTILINE)
         for file in files
     ]
     return next((match[1] for match in found if match), "")
