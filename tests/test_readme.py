@@ -13,8 +13,12 @@ from jaxlth.cli import options
 
 README = pages.README.read_text()
 TEXTS = {page: page.read_text() for page in (pages.README, pages.FUNCTIONS, pages.STUDIES)}
-EXPERIMENTS = (pages.ROOT / "experiments" / "README.md").read_text()
-COMMANDS = [line for text in (*TEXTS.values(), EXPERIMENTS) for line in pages.commands(text)]
+PAPERS = [*sorted((pages.ROOT / "docs" / "papers").glob("*.md")), pages.ROOT / "docs" / "speed.md"]
+COMMANDS = [
+    line
+    for text in (*TEXTS.values(), *(page.read_text() for page in PAPERS))
+    for line in pages.commands(text)
+]
 TABLE = re.search(r"```\n(level .*?)```", README, re.DOTALL)[1]
 PICTURES = ("accuracy.png", "instability.png")
 NUMBER = r"\d+\.?\d*"
