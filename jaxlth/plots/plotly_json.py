@@ -1,0 +1,122 @@
+"""A chart as plotly.js takes it: traces, layout, and the lines that the legend switches.
+
+The legend is not plotly's: the page makes buttons of the lines, which a keyboard reaches and which
+wrap on a narrow screen.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib import colors
+
+from jaxlth.plots import charts
+from jaxlth.plots.charts import Axis, Chart, ChartLine
+
+SYMBOLS = {  # of plotly, by the marker of matplotlib
+    **{"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"},
+    **{"P": "cross", "X": "x", "x": "x-thin-open", "<": "triangle-left", ">": "triangle-right"},
+    **{"h": "hexagon", "*": "star", "p": "pentagon", "+": "cross-thin-open"},
+}
+_BAND = 0.16  # opacity of a range
+_STEPS = (1, 2, 5)  # times powers of ten: where a logarithmic axis has numbers
+
+
+def text(chart: Chart) -> str:
+    """Return a chart as JSON that may stand within a page: no character of it ends a script."""
+    plain = json.dumps(figure(chart), allow_nan=False, separators=(",", ":"))
+    return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def figure(chart: Chart) -> dict[str, Any]:
+    """Return `data` and `layout` of plotly.js, and `lines`: name and look of each for the legend.
+
+    Each trace says in `meta` of which line it is.
+    """
+    lines = [line for line in chart.lines if len(line.points)]
+    traces = [trace for place, line in enumerate(lines) for trace in _traces(line, place)]
+    return {"data": traces, "layout": _layout(chart, lines), "lines": list(map(_look, lines))}
+
+
+def _look(line: ChartLine) -> dict[str, Any]:
+    color = colors.to_hex(line.color)
+    return {
+        "name": line.name,
+        "color": color,
+        "dark": charts.on_dark(color),
+        "dash": line.dash,
+        "shown": line.is_shown,
+    }
+
+
+def _traces(line: ChartLine, place: int) -> list[dict[str, Any]]:
+    """Return the traces of a line: its band below it, if it has one, and itself."""
+    shared = {"type": "scatter", "meta": place, "name": line.name, "visible": line.is_shown}
+    points, has_markers = line.points, line.marker != "" or len(line.points) == 1
+    trace = shared | {
+        "x": points["x"].tolist(),
+        "y": points["y"].tolist(),
+        "text": points["hover"].tolist(),
+        "hovertemplate": "%{text}<extra></extra>",
+        "mode": "lines+markers" if has_markers else "lines",
+        "line": {"dash": line.dash, "width": 2},
+    }
+    if has_markers:
+        trace["marker"] = {"symbol": SYMBOLS.get(line.marker, "circle"), "size": 7}
+    if not (points["low"] < points["high"]).any():
+        return [trace]
+    if line.has_bars or len(points) == 1:
+        above, below = points["high"] - points["y"], points["y"] - points["low"]
+        bars = {"symmetric": False, "array": above.tolist(), "arrayminus": below.tolist()}
+        return [trace | {"error_y": bars | {"thickness": 1.5, "width": 3}}]
+    around = {
+        "x": points["x"].tolist() + points["x"].tolist()[::-1],
+        "y": points["high"].tolist() + points["low"].tolist()[::-1],
+    }
+    fill = {"fill": "toself", "opacity": _BAND, "line": {"width": 0}, "mode": "lines"}
+    return [shared | around | fill | {"hoverinfo": "skip"}, trace]
+
+
+def _layout(chart: Chart, lines: list[ChartLine]) -> dict[str, Any]:
+    places = [x for line in lines for x in line.points["x"]]
+    heights = [y for line in lines for y in line.points["y"]]
+    return {
+        "showlegend": False,
+        "hovermode": "closest",
+        "height": 380,
+        "margin": {"l": 62, "r": 16, "t": 12, "b": 52},
+        "xaxis": _axis(chart.x, places),
+        "yaxis": _axis(chart.y, heights),
+    }
+
+
+def _axis(axis: Axis, values: list[Any]) -> dict[str, Any]:
+    shared: dict[str, Any] = {"title": {"text": axis.title, "standoff": 8}, "zeroline": False}
+    shared["automargin"] = True
+    if axis.scale == "category":
+        return shared | {"type": "category"}
+    limits = list(axis.limits) if axis.limits else None
+    if axis.scale == "linear":
+        return shared | ({"range": limits} if limits else {})
+    numbers = [value for value in values if value > 0]
+    ticks = _log_ticks(numbers)
+    shared |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
+    if axis.scale == "density" and numbers:
+        margin = 0.03 * math.log10(max(numbers) / min(numbers)) + 0.01
+        ends = (math.log10(max(numbers)) + margin, math.log10(min(numbers)) - margin)
+        return shared | {"range": list(ends)}
+    return shared
+
+
+def _log_ticks(numbers: Iterable[float]) -> list[float]:
+    """Return where a logarithmic axis of numbers above 0 has its own.
+
+    Example:
+      >>> _log_ticks([100, 12.0])
+      [10.0, 20.0, 50.0, 100.0, 200.0, 500.0]
+    """
+    values = list(numbers) or [1.0]
+    first, last = (math.floor(math.log10(end)) for end in (min(values), max(values)))
+    steps = _STEPS if last - first < 4 else _STEPS[:1]
+    return [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]

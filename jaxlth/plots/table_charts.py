@@ -1,0 +1,252 @@
+"""Interactive charts that any table of results has: accuracy by density, training, layers.
+
+They read the columns that all studies store, so that a study which this package does not know has
+them too. Networks that differ by their replicate alone are one line: its mean, and its range.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import colors
+
+from jaxlth.plots import axis_scales, charts, control_styles, density_lines, result_table, theme
+from jaxlth.plots.charts import Axis, Chart, ChartLine
+from jaxlth.plots.density_lines import DensityLine
+
+DENSITY_AXIS = Axis("Weights remaining (%)", "density")
+LAYER_DENSITIES = "layer_densities."
+_POINTS = 200  # of a line through training, at most
+_SHOWN = 6  # lines that are shown at first, where there are many
+_NEEDED = {"level", "density", "control", "nan_step"}
+
+
+class Network(NamedTuple):
+    """What a line tells of: one network in all its replicates."""
+
+    name: str
+    control: str
+    density: float  # mean over replicates
+    level: int | None
+    units: list[str]  # of the replicates that did not diverge
+
+
+def accuracy(results: pd.DataFrame) -> Chart | None:
+    """Return test accuracy by density, a line for each control; None of tables without densities.
+
+    Of results without accuracy it is the loss.
+    """
+    metric = result_table.metric(results, "test_accuracy")
+    if not set(results) >= _NEEDED or metric not in results:
+        return None
+    if not result_table.is_dense(results).any() or results[metric].isna().all():
+        return None
+    lines = density_lines.control_lines(results, metric, {})
+    levels = results.groupby("density")["level"].first().to_dict()
+    return by_density(lines, density_lines.dense_values(results, metric), metric, levels=levels)
+
+
+def by_density(
+    lines: Sequence[DensityLine],
+    dense: pd.Series,
+    metric: str,
+    *,
+    levels: Mapping[float, int] | None = None,
+) -> Chart:
+    """Return lines of a metric by density, with the dense network as a dashed line.
+
+    Args:
+      lines: of the controls or methods of one run.
+      dense: the metric of each dense network that did not diverge.
+      metric: the accuracy, or loss, that is drawn.
+      levels: {density: level}, told beside a point; None where densities are no levels.
+    """
+    scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
+    title = theme.AXIS_LABELS.get(metric, metric)
+    drawn = [_density_line(line, scale, unit, levels or {}) for line in lines]
+    if len(dense) and drawn:
+        drawn.append(_dense_line(drawn, dense, scale, unit))
+    limits = density_lines.limits([*lines], dense, metric) if len(dense) and drawn else None
+    name = title.partition(" (")[0]
+    note = "Bands and bars: from the least to the most of the replicates. Double-click: all points."
+    return Chart(f"{name} by density", DENSITY_AXIS, Axis(title, limits=limits), drawn, note)
+
+
+def _density_line(
+    line: DensityLine, scale: float, unit: str, levels: Mapping[float, int]
+) -> ChartLine:
+    densities = [float(density) for density in line.points.index]
+    facts = [
+        [*_level(levels.get(density)), f"{result_table.percent(density)} % of the weights"]
+        for density in densities
+    ]
+    percents = [100 * density for density in densities]
+    how = {"name": line.title, "scale": scale, "unit": unit}
+    points = charts.points(percents, line.points, facts, **how)
+    dash = "dot" if line.has_gaps else "solid"
+    color, marker = line.style
+    return ChartLine(line.title, color, points, marker, dash, has_bars=line.has_gaps)
+
+
+def _dense_line(drawn: list[ChartLine], dense: pd.Series, scale: float, unit: str) -> ChartLine:
+    """Return the dense network as a line over all densities."""
+    places = [x for line in drawn for x in line.points["x"]] or [100.0]
+    ends = sorted({max(places), min(places)}, reverse=True)
+    statistics = pd.DataFrame([dense.agg(["mean", "min", "max"])] * len(ends))
+    facts = [["all weights"]] * len(ends)
+    points = charts.points(ends, statistics, facts, name="dense", scale=scale, unit=unit)
+    return ChartLine("dense", theme.GRAY, points, dash="dash")
+
+
+def training(
+    results: pd.DataFrame, curves: pd.DataFrame, metric: str, styles: Mapping[str, str]
+) -> Chart | None:
+    """Return a metric through training, a line for each network; None where nothing was evaluated.
+
+    A line ends where the first of its replicates ends.
+
+    Args:
+      results: the table of results of one run.
+      curves: its table of curves.
+      metric: the accuracy or loss to draw, a column of `curves`.
+      styles: {control: colour}.
+    """
+    if metric not in curves or results.empty:
+        return None
+    rows = curves[curves["step"].notna() & curves[metric].notna()]
+    several = rows.groupby("unit")["step"].nunique() > 1
+    trained = several[several].index
+    nets = [net for net in networks(results) if set(net.units) & set(trained)]
+    scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
+    lines = _lines(nets, styles, lambda net: _curve(net, rows, metric, scale, unit))
+    title = theme.AXIS_LABELS.get(metric, metric)
+    chart = Chart(f"{title.partition(' (')[0]} in training", Axis("Training step"), Axis(title), [])
+    return chart._replace(lines=lines, y=Axis(title, limits=_late(lines))) if lines else None
+
+
+def _curve(net: Network, rows: pd.DataFrame, metric: str, scale: float, unit: str) -> pd.DataFrame:
+    """Return the points of the curve of a network, evenly spaced ones where there are many."""
+    of_net = rows[rows["unit"].isin(net.units)]
+    values = of_net.pivot(index="step", columns="unit", values=metric).astype(float).dropna()
+    values = values.iloc[:: max(1, -(-len(values) // _POINTS))]
+    statistics = values.agg(["mean", "min", "max"], axis=1)
+    steps = [int(step) for step in values.index]
+    facts = [[*_level(net.level), f"step {step:,}"] for step in steps]
+    return charts.points(steps, statistics, facts, name=net.name, scale=scale, unit=unit)
+
+
+def _late(lines: Sequence[ChartLine]) -> tuple[float, float] | None:
+    """Return limits that show what comes after the first fifth of training; None for few points."""
+    parts = [line.points[line.points["x"] >= 0.2 * line.points["x"].max()] for line in lines]
+    heights = pd.concat([part["y"] for part in parts])
+    low, high = float(heights.quantile(0.01)), float(heights.quantile(0.99))
+    margin = 0.08 * (high - low)
+    return (low - margin, high + margin) if np.isfinite(margin) and margin > 0 else None
+
+
+def layers(results: pd.DataFrame, styles: Mapping[str, str]) -> Chart | None:
+    """Return the density of each layer, a line for each network whose densities are its own.
+
+    Args:
+      results: the table of results of one run.
+      styles: {control: colour}.
+    """
+    columns = [str(name) for name in results if str(name).startswith(LAYER_DENSITIES)]
+    if not columns or "density" not in results:
+        return None
+    densities = results.set_index("unit")[columns].astype(float)
+    densities.columns = [
+        name.removeprefix(LAYER_DENSITIES).removesuffix("/kernel") for name in columns
+    ]
+    nets, seen = [], set()
+    for net in networks(results[results["density"] < 1]):
+        means = tuple(densities.loc[net.units].mean().round(6))
+        if not np.isnan(means).any() and means not in seen:
+            nets.append(net)
+            seen.add(means)
+    lines = _lines(nets, styles, lambda net: _layers_of(net, densities), marker="o", has_bars=True)
+    y = Axis("Weights remaining of the layer (%)", "log")
+    note = "Networks with the same densities as one before are left out."
+    return Chart("Density of layers", Axis("Layer", "category"), y, lines, note) if lines else None
+
+
+def _layers_of(net: Network, densities: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of the layers of a network."""
+    statistics = densities.loc[net.units].agg(["mean", "min", "max"]).T
+    facts = [[*_level(net.level), f"layer {name}"] for name in densities.columns]
+    how: dict[str, Any] = {"name": net.name, "scale": 100, "unit": " %"}
+    return charts.points(list(densities.columns), statistics, facts, **how)
+
+
+def networks(results: pd.DataFrame) -> list[Network]:
+    """Return the networks of a table, in its order by level: replicates together, none diverged."""
+    rows = results[results["nan_step"].isna()] if "nan_step" in results else results
+    nets = []
+    for stem, of in rows.groupby(rows["unit"].str.rsplit("/", n=1).str[0], sort=False):
+        control = str(of["control"].iloc[0]) if "control" in of else str(stem)
+        density = float(of["density"].astype(float).mean()) if "density" in of else np.nan
+        level = of["level"].iloc[0] if "level" in of else pd.NA
+        is_level = str(stem).startswith("level_") and pd.notna(level)
+        name = _name(str(stem), control, density)
+        nets.append(
+            Network(name, control, density, int(level) if is_level else None, [*of["unit"]])
+        )
+    order = control_styles.sort_controls(list(dict.fromkeys(net.control for net in nets)))
+    return sorted(nets, key=lambda net: (order.index(net.control), net.level or 0))
+
+
+def _name(stem: str, control: str, density: float) -> str:
+    """Return the name of a network: control and density, or what its artifact is called.
+
+    Example:
+      >>> _name("level_03/ticket", "ticket", 0.512), _name("step_9/twin_1/dense", "dense", 1.0)
+      ('ticket, 51.2 %', 'step 9, twin 1, dense')
+    """
+    if stem.startswith(("level_", "density_")) and stem.count("/") == 1 and density == density:
+        return f"{control_styles.control_style(control).label}, {result_table.percent(density)} %"
+    return ", ".join(part.replace("_", " ") for part in stem.split("/"))
+
+
+def _level(level: int | None) -> list[str]:
+    return [] if level is None else [f"level {level}"]
+
+
+def _lines(
+    nets: Sequence[Network],
+    styles: Mapping[str, str],
+    points: Callable[[Network], pd.DataFrame],
+    **look: Any,
+) -> list[ChartLine]:
+    """Return a line for each network: with a shade for each level, or the colour of its method.
+
+    Of networks at several levels, a control has a dash of its own, and the controls are hidden at
+    first. Of methods, the sparsest network of each is shown at first, solid.
+    """
+    by_control: dict[str, list[Network]] = {}
+    for net in nets:
+        by_control.setdefault(net.control, []).append(net)
+    if not by_control:
+        return []
+    (first, of_first), *_ = by_control.items()
+    lines = []
+    for place, (control, alike) in enumerate(by_control.items()):
+        if len(of_first) > 2:
+            colors_of, dashes = _shades(len(alike)), [charts.DASHES[place % len(charts.DASHES)]]
+            shown = axis_scales.evenly_spaced(alike, _SHOWN) if control == first else []
+        else:
+            colors_of, dashes = [styles.get(control, theme.BLACK)], charts.DASHES[::-1]
+            shown = alike[-1:] if place < 2 * _SHOWN else []
+        for i, net in enumerate(reversed(alike)):
+            color = colors_of[::-1][i % len(colors_of)]
+            dash = dashes[::-1][i % len(dashes)]
+            line = ChartLine(net.name, color, points(net), dash=dash, **look)
+            lines.append(line._replace(is_shown=net in shown))
+    order = {net.name: place for place, net in enumerate(nets)}
+    return sorted(lines, key=lambda line: order[line.name])
+
+
+def _shades(count: int) -> list[str]:
+    """Return colours from dark to light."""
+    return [colors.to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 0.88, count))]
