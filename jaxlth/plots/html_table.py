@@ -74,11 +74,11 @@ def facts(runs: Sequence[str], rows: Sequence[tuple[str, Sequence[str], bool]]) 
       rows: name of a fact, its text of each run, and whether it is a setting.
     """
     heads = "".join(f'<th scope="col">{html.escape(run)}</th>' for run in runs)
+    head = f"<thead><tr><td></td>{heads}</tr></thead>\n" if len(runs) > 1 else ""
     lines = [_fact(*row) for row in rows]
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="What was run">'
-        f'<table class="facts"><thead><tr><td></td>{heads}</tr></thead>\n'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f'<table class="facts">{head}<tbody>{"".join(lines)}</tbody></table></div>'
     )
 
 

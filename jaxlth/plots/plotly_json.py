@@ -20,6 +20,7 @@ SYMBOLS = {  # of plotly, by the marker of matplotlib
     **{"h": "hexagon", "*": "star", "p": "pentagon", "+": "cross-thin-open"},
 }
 _BAND = 0.16  # opacity of a range
+_RATIO = 4  # of the ends of a logarithmic axis, at least
 _STEPS = (1, 2, 5)  # times powers of ten: where a logarithmic axis has numbers
 
 
@@ -99,14 +100,17 @@ def _axis(axis: Axis, values: list[Any]) -> dict[str, Any]:
     limits = list(axis.limits) if axis.limits else None
     if axis.scale == "linear":
         return shared | ({"range": limits} if limits else {})
-    numbers = [value for value in values if value > 0]
-    ticks = _log_ticks(numbers)
-    shared |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
-    if axis.scale == "density" and numbers:
-        margin = 0.03 * math.log10(max(numbers) / min(numbers)) + 0.01
-        ends = (math.log10(max(numbers)) + margin, math.log10(min(numbers)) - margin)
-        return shared | {"range": list(ends)}
-    return shared
+    numbers = sorted(value for value in values if value > 0) or [1.0]
+    if axis.scale == "log" and numbers[-1] < _RATIO * numbers[0]:
+        return shared  # a logarithmic axis would have hardly a number
+    several = len(set(numbers)) > 1
+    ticks = _log_ticks(numbers) if several else numbers[:1]
+    shared |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,.3g}" for tick in ticks]}
+    if axis.scale == "log":
+        return shared
+    margin = 0.03 * math.log10(numbers[-1] / numbers[0]) + (0.01 if several else 0.3)
+    dense, sparse = math.log10(numbers[-1]) + margin, math.log10(numbers[0]) - margin
+    return shared | {"range": [dense, sparse]}
 
 
 def _log_ticks(numbers: Iterable[float]) -> list[float]:

@@ -4,6 +4,7 @@ They read the columns that all studies store, so that a study which this package
 them too. Networks that differ by their replicate alone are one line: its mean, and its range.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jaxlth.plots.density_lines import DensityLine
 
 DENSITY_AXIS = Axis("Weights remaining (%)", "density")
 LAYER_DENSITIES = "layer_densities."
+_ENDS = "Means of the replicates, until the first of them ends; bands: from the least to the most."
 _POINTS = 200  # of a line through training, at most
 _SHOWN = 6  # lines that are shown at first, where there are many
 _NEEDED = {"level", "density", "control", "nan_step"}
@@ -122,8 +124,11 @@ def training(
     scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
     lines = _lines(nets, styles, lambda net: _curve(net, rows, metric, scale, unit))
     title = theme.AXIS_LABELS.get(metric, metric)
-    chart = Chart(f"{title.partition(' (')[0]} in training", Axis("Training step"), Axis(title), [])
-    return chart._replace(lines=lines, y=Axis(title, limits=_late(lines))) if lines else None
+    if not lines:
+        return None
+    is_log = result_table.is_loss(metric) and all((line.points["low"] > 0).all() for line in lines)
+    y = Axis(title, "log") if is_log else Axis(title, limits=_late(lines))
+    return Chart(f"{title.partition(' (')[0]} in training", Axis("Training step"), y, lines, _ENDS)
 
 
 def _curve(net: Network, rows: pd.DataFrame, metric: str, scale: float, unit: str) -> pd.DataFrame:
@@ -193,20 +198,22 @@ def networks(results: pd.DataFrame) -> list[Network]:
         nets.append(
             Network(name, control, density, int(level) if is_level else None, [*of["unit"]])
         )
+    whole = [net.control for net in nets if net.density == 1]  # dense networks come first
     order = control_styles.sort_controls(list(dict.fromkeys(net.control for net in nets)))
-    return sorted(nets, key=lambda net: (order.index(net.control), net.level or 0))
+    order = [*dict.fromkeys([*whole, *order])]
+    return sorted(nets, key=lambda net: (order.index(net.control), net.level or 0, -net.density))
 
 
 def _name(stem: str, control: str, density: float) -> str:
     """Return the name of a network: control and density, or what its artifact is called.
 
     Example:
-      >>> _name("level_03/ticket", "ticket", 0.512), _name("step_9/twin_1/dense", "dense", 1.0)
-      ('ticket, 51.2 %', 'step 9, twin 1, dense')
+      >>> _name("level_03/ticket", "ticket", 0.512), _name("step_9/level_02/found", "ticket", 0.6)
+      ('ticket, 51.2 %', 'step 9, level 2, found')
     """
     if stem.startswith(("level_", "density_")) and stem.count("/") == 1 and density == density:
         return f"{control_styles.control_style(control).label}, {result_table.percent(density)} %"
-    return ", ".join(part.replace("_", " ") for part in stem.split("/"))
+    return ", ".join(re.sub(r"_0*(?=.)", " ", part) for part in stem.split("/"))
 
 
 def _level(level: int | None) -> list[str]:
@@ -232,7 +239,7 @@ def _lines(
     (first, of_first), *_ = by_control.items()
     lines = []
     for place, (control, alike) in enumerate(by_control.items()):
-        if len(of_first) > 2:
+        if any(net.level is not None for net in of_first):
             colors_of, dashes = _shades(len(alike)), [charts.DASHES[place % len(charts.DASHES)]]
             shown = axis_scales.evenly_spaced(alike, _SHOWN) if control == first else []
         else:

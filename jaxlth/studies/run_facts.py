@@ -10,11 +10,12 @@ from jaxlth import settings, store
 from jaxlth.studies.study import Study
 
 Row = tuple[str, list[str], bool]  # name, the text of each run, whether it is a setting
-_LEFT_OUT = ("data_dir",)  # a folder of somebody's machine
+_LEFT_OUT = ("data_dir", "replicates")  # a folder of somebody's machine; told above
+_LONGEST = 40  # characters of the name of a run
 
 
 def names(runs: Sequence[tuple[pathlib.Path, Mapping[str, Any]]]) -> list[str]:
-    """Return a short name for each run: of one its folder; of several a number, and what differs.
+    """Return a short name for each run: its folder; of several what differs, or numbers.
 
     Args:
       runs: folder and metadata of each.
@@ -22,17 +23,14 @@ def names(runs: Sequence[tuple[pathlib.Path, Mapping[str, Any]]]) -> list[str]:
     if len(runs) == 1:
         return [runs[0][0].name]
     flat = [_flat(about["settings"]) for _, about in runs]
-    keys = [key for key in dict.fromkeys(k for each in flat for k in each) if _differs(key, flat)]
+    changed = dict.fromkeys(key for _, about in runs for key in _flat(about["changed"]))
+    keys = [key for key in changed if len({_text(each.get(key)) for each in flat}) > 1]
     texts = [
         ", ".join(f"{key.rpartition('.')[2]} {_text(each.get(key))}" for key in keys)
         for each in flat
     ]
-    is_short = 0 < len(keys) <= 2 and max(map(len, texts)) <= 40
-    return [f"run {i}" + f" ({text})" * is_short for i, text in enumerate(texts, start=1)]
-
-
-def _differs(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
-    return len({_text(each.get(key)) for each in flat}) > 1
+    is_telling = len(set(texts)) == len(texts) and max(map(len, texts)) <= _LONGEST
+    return texts if is_telling else [f"run {number}" for number in range(1, len(runs) + 1)]
 
 
 def rows(

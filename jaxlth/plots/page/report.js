@@ -55,15 +55,27 @@ function swatch(line) {
   return picture;
 }
 
+/** Return where the buttons of lines go that are hidden at first: into details, if they are many. */
+function moreLines(legend, count) {
+  if (count <= 4) return legend;
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = `${count} more lines`;
+  details.append(summary, document.createElement("div"));
+  legend.append(details);
+  return details.lastChild;
+}
+
 /** Draw a chart and its legend, whose buttons show and hide lines; again when the page turns dark. */
 function drawChart(element) {
   const chart = JSON.parse(element.querySelector("script").textContent);
   const place = element.querySelector(".chart");
   const legend = element.querySelector(".legend");
+  const buttons = [];
   let pressed = chart.lines.map((line) => line.shown);
   const draw = () => Plotly.react(place, coloredTraces(chart, pressed), coloredLayout(chart.layout), config);
   const press = () => {
-    legend.querySelectorAll("button").forEach((button, i) => button.setAttribute("aria-pressed", pressed[i]));
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", pressed[i]));
     const visible = chart.data.map((trace) => pressed[trace.meta]);
     Plotly.restyle(place, { visible });
   };
@@ -72,17 +84,20 @@ function drawChart(element) {
     pressed = pressed.map((_, j) => isAlone || i === j);
     press();
   };
+  const more = moreLines(legend, pressed.filter((shown) => !shown).length);
   chart.lines.forEach((line, i) => {
     const button = document.createElement("button");
+    buttons.push(button);
     button.type = "button";
     button.append(swatch(line), line.name);
     button.setAttribute("aria-pressed", pressed[i]);
     button.addEventListener("click", () => { pressed[i] = !pressed[i]; press(); });
     button.addEventListener("dblclick", () => alone(i));
-    legend.append(button);
+    (line.shown ? legend : more).append(button);
   });
+  legend.append(...legend.querySelectorAll("details"));
   dark.addEventListener("change", () => {
-    legend.querySelectorAll("svg").forEach((old, i) => old.replaceWith(swatch(chart.lines[i])));
+    buttons.forEach((button, i) => button.firstChild.replaceWith(swatch(chart.lines[i])));
     draw();
   });
   return draw();
