@@ -171,7 +171,8 @@ def on_dark(color: str) -> str:
         return "#ffffff"
     for percent in range(101):
         share = percent / 100
-        lighter = tuple(share + (1 - share) * value for value in rgb)
+        red, green, blue = (share + (1 - share) * value for value in rgb)
+        lighter = (red, green, blue)
         if _luminance(lighter) + 0.05 >= _CONTRAST * (_luminance(colors.to_rgb(DARK)) + 0.05):
             return colors.to_hex(lighter)
     return "#ffffff"

@@ -57,7 +57,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
 
 
 def _file(name: str) -> str:
-    return importlib.resources.files(__package__).joinpath("page", name).read_text("utf-8")
+    return importlib.resources.files("jaxlth.plots").joinpath("page", name).read_text("utf-8")
 
 
 def _library() -> str:

@@ -49,10 +49,12 @@ def results(table: HtmlTable, name: str) -> str:
         for title in table.head
     )
     rows = "\n".join(_row(table, i) for i in range(len(table.rows)))
+    label = html.escape(name)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(name)}">'
-        f'<table class="results"><caption>{html.escape(table.caption)}</caption>'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f'<table class="results" aria-label="{label}"><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="note">{html.escape(table.caption)}</p>'
     )
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import pandas as pd
 from matplotlib import colors
 
 from jaxlth.plots import charts
@@ -36,8 +37,22 @@ def figure(chart: Chart) -> dict[str, Any]:
     Each trace says in `meta` of which line it is.
     """
     lines = [line for line in chart.lines if len(line.points)]
+    if chart.y.scale == "log":
+        lines = [line._replace(points=_above_0(line.points)) for line in lines]
     traces = [trace for place, line in enumerate(lines) for trace in _traces(line, place)]
     return {"data": traces, "layout": _layout(chart, lines), "lines": list(map(_look, lines))}
+
+
+def _above_0(points: pd.DataFrame) -> pd.DataFrame:
+    """Return points as a logarithmic axis draws them: a line has a gap where it is 0."""
+    y = points["y"].where(points["y"] > 0)
+    low = points["low"].where(points["low"] > 0, y)
+    return points.assign(y=y, low=low, high=points["high"].where(y.notna()))
+
+
+def _plain(values: pd.Series) -> list[Any]:
+    """Return numbers or names as JSON has them; None is a gap."""
+    return [None if pd.isna(value) else value for value in values.tolist()]
 
 
 def _look(line: ChartLine) -> dict[str, Any]:
@@ -56,8 +71,8 @@ def _traces(line: ChartLine, place: int) -> list[dict[str, Any]]:
     shared = {"type": "scatter", "meta": place, "name": line.name, "visible": line.is_shown}
     points, has_markers = line.points, line.marker != "" or len(line.points) == 1
     trace = shared | {
-        "x": points["x"].tolist(),
-        "y": points["y"].tolist(),
+        "x": _plain(points["x"]),
+        "y": _plain(points["y"]),
         "text": points["hover"].tolist(),
         "hovertemplate": "%{text}<extra></extra>",
         "mode": "lines+markers" if has_markers else "lines",
@@ -69,11 +84,12 @@ def _traces(line: ChartLine, place: int) -> list[dict[str, Any]]:
         return [trace]
     if line.has_bars or len(points) == 1:
         above, below = points["high"] - points["y"], points["y"] - points["low"]
-        bars = {"symmetric": False, "array": above.tolist(), "arrayminus": below.tolist()}
+        bars = {"symmetric": False, "array": _plain(above), "arrayminus": _plain(below)}
         return [trace | {"error_y": bars | {"thickness": 1.5, "width": 3}}]
+    ends = points[points["y"].notna()]
     around = {
-        "x": points["x"].tolist() + points["x"].tolist()[::-1],
-        "y": points["high"].tolist() + points["low"].tolist()[::-1],
+        "x": _plain(ends["x"]) + _plain(ends["x"])[::-1],
+        "y": _plain(ends["high"]) + _plain(ends["low"])[::-1],
     }
     fill = {"fill": "toself", "opacity": _BAND, "line": {"width": 0}, "mode": "lines"}
     return [shared | around | fill | {"hoverinfo": "skip"}, trace]

@@ -229,7 +229,8 @@ def _lines(
     """Return a line for each network: with a shade for each level, or the colour of its method.
 
     Of networks at several levels, a control has a dash of its own, and the controls are hidden at
-    first. Of methods, the sparsest network of each is shown at first, solid.
+    first. Of methods, the sparsest network of each is shown at first, solid; some of each, where
+    there are but two.
     """
     by_control: dict[str, list[Network]] = {}
     for net in nets:
@@ -244,7 +245,8 @@ def _lines(
             shown = axis_scales.evenly_spaced(alike, _SHOWN) if control == first else []
         else:
             colors_of, dashes = [styles.get(control, theme.BLACK)], charts.DASHES[::-1]
-            shown = alike[-1:] if place < 2 * _SHOWN else []
+            few = axis_scales.evenly_spaced(alike, 3) if len(by_control) <= 2 else alike[-1:]
+            shown = few if place < 2 * _SHOWN else []
         for i, net in enumerate(reversed(alike)):
             color = colors_of[::-1][i % len(colors_of)]
             dash = dashes[::-1][i % len(dashes)]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from jaxlth import settings, store
-from jaxlth.plots import charts, figures, html_page, html_table, result_table, table_charts
+from jaxlth.plots import charts, figures, html_page, html_table, result_table, table_charts, theme
 from jaxlth.plots.charts import Chart
 from jaxlth.plots.html_page import Section
 from jaxlth.settings import require
@@ -150,6 +150,7 @@ def _charts(run: StoredRun) -> tuple[list[Chart], list[str]]:
         lacking = [f"Not drawn yet: {error}"]
     controls = list(dict.fromkeys(frame["control"])) if "control" in frame else []
     styles = {name: look.color for name, look in method_styles.line_styles(controls).items()}
+    styles |= {"dense": theme.BLACK}
     measured = dict.fromkeys([result_table.metric(curves, metrics.ACCURACY), "train_loss"])
     others = [table_charts.training(frame, curves, metric, styles) for metric in measured]
     others.append(table_charts.layers(frame, styles))

@@ -79,10 +79,10 @@ def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure) -> Chart:
                 values = columns[f"{split}_{by.value}"]
                 facts = [f"place on the line {alpha:.2f}" for alpha in values.groups]
                 points = _points(values, facts, title, by)
-                look = {"dash": charts_lib.DASHES[place % len(charts_lib.DASHES)]}
+                dash = charts_lib.DASHES[place % len(charts_lib.DASHES)]
                 is_end = place in (0, len(groups) - 1)
                 shown = split == "test" and is_end and len(lines) < 2 * _LINES * len(groups)
-                lines.append(ChartLine(title, color, points, is_shown=shown, **look))
+                lines.append(ChartLine(title, color, points, dash=dash, is_shown=shown))
     note = "The dash says from which step twins start; the first and the last are shown."
     x = Axis("Place on the line between twins")
     return Chart(f"{name} on the lines between twins", x, Axis(f"{name}{unit}"), lines, note)

@@ -54,9 +54,6 @@ def _lines(
         levels = values.agg(["mean", "min", "max"])
         facts = [_facts(frame, level, densities) for level in levels.index]
         points = charts_lib.points(list(levels.index), levels, facts, name=name, **numbers)
-        if column.startswith("weights."):  # a logarithmic axis has no 0
-            points = points[points["y"] > 0]
-            points = points.assign(low=points["low"].clip(lower=points["y"].clip(upper=0.5)))
         lines.append(ChartLine(name, color, points, marker))
     return lines
 
