@@ -5,6 +5,7 @@ the page. Nothing is loaded from elsewhere, and the page forbids it by its secur
 """
 
 import base64
+import functools
 import gzip
 import html
 import importlib.resources
@@ -60,6 +61,7 @@ def _file(name: str) -> str:
     return importlib.resources.files("jaxlth.plots").joinpath("page", name).read_text("utf-8")
 
 
+@functools.cache
 def _library() -> str:
     """Return plotly.js, compressed and as text."""
     from plotly.offline import get_plotlyjs

@@ -11,6 +11,7 @@ from jaxlth.studies.study import Study
 
 Row = tuple[str, list[str], bool]  # name, the text of each run, whether it is a setting
 _LEFT_OUT = ("data_dir", "replicates")  # a folder of somebody's machine; told above
+_LENGTHS = ("training.steps", "training.epochs")  # the first that is given counts
 _LONGEST = 40  # characters of the name of a run
 
 
@@ -80,12 +81,9 @@ def _model(values: Mapping[str, Any]) -> str:
 def _training(values: Mapping[str, Any]) -> str:
     """Return length, batch size, optimizer and learning rate in words."""
     lengths = [f"{_text(values[k])} {k.partition('.')[2]}" for k in _LENGTHS if values.get(k)]
-    parts = [*lengths, f"batches of {_text(values.get('training.batch_size'))}"]
+    parts = [*lengths[:1], f"batches of {_text(values.get('training.batch_size'))}"]
     rate = _text(values.get("optimizer.lr"))
     return ", ".join([*parts, f"{_text(values.get('optimizer.optimizer'))} at {rate}"])
-
-
-_LENGTHS = ("training.steps", "training.epochs")
 
 
 def _device(environment: Mapping[str, Any]) -> str:
