@@ -51,8 +51,9 @@ def wide(driver, imp):
 
 
 def paths(page, chart=0):
-    """Return how many lines a chart draws."""
-    return page.locator(".chart").nth(chart).locator(".scatterlayer .js-line:visible").count()
+    """Return how many lines and points a chart draws."""
+    layer = page.locator(".chart").nth(chart).locator(".scatterlayer")
+    return layer.locator("path.js-line").count() + layer.locator(".points path").count()
 
 
 @pytest.mark.parametrize("width", [400, 1600])
