@@ -17,7 +17,7 @@ NONE = "NO BROWSER TESTS: there is no Chromium (`apt-get install chromium`)"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 OPTIONS += ["--disable-background-networking", "--disable-component-update"]
 PATIENCE = 120_000  # milliseconds that a busy machine may take to draw a page
-COLORS = 128  # of a committed picture
+COLORS = 256  # of a committed picture
 VOID = {"meta", "img", "br", "link"}
 
 
@@ -110,7 +110,7 @@ def photograph(driver, path, picture, *, width=1600, scheme="light", height=None
         assert complaints == []
         clip = {"clip": {"x": 0, "y": 0, "width": width, "height": height}} if height else {}
         page.screenshot(path=picture, full_page=True, **clip)
-    colors = Image.Quantize.MEDIANCUT
+    colors = Image.Quantize.MAXCOVERAGE  # it keeps the colours of thin lines
     with Image.open(picture) as image:
         image.convert("RGB").quantize(COLORS, method=colors, dither=Image.Dither.NONE).save(
             picture, optimize=True
