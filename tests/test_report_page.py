@@ -1,8 +1,10 @@
 """`jaxlth report`: what stands on the page, read without a browser."""
 
 import dataclasses
+import importlib.util
 import json
 import math
+import pathlib
 import re
 import shutil
 import sys
@@ -18,10 +20,20 @@ from matplotlib import colors
 from rich.table import Table
 
 from jaxlth import cli, store, studies
-from jaxlth.plots import charts, html_page, html_table, plotly_json, table_charts, theme
+from jaxlth.cli import parsing
+from jaxlth.plots import (
+    charts,
+    html_page,
+    html_table,
+    network_lines,
+    plotly_json,
+    table_charts,
+    theme,
+)
 from jaxlth.plots.charts import Axis, Chart, ChartLine
 from jaxlth.studies import STUDIES
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;'\""
 
 
@@ -326,7 +338,7 @@ def test_without_an_accuracy_the_loss_is_drawn():
 def test_networks_that_diverged_are_in_no_line():
     frame = pd.DataFrame({"unit": ["level_00/ticket/replicate_0", "level_00/ticket/replicate_1"]})
     frame = frame.assign(level=0, density=1.0, control="ticket", nan_step=[None, 7.0])
-    (network,) = table_charts.networks(frame)
+    (network,) = network_lines.networks(frame)
     assert network.units == ["level_00/ticket/replicate_0"]
 
 
@@ -390,3 +402,45 @@ def test_heads_and_cells_of_a_printed_table_are_plain():
     assert made.rows == [["98.00*", "3 of 4"], ["97.00", "-"]]
     assert made.marked == {(0, 0), (1, 0), (1, 1)}
     assert made.caption == "two\nlines"
+
+
+# The page of the documentation.
+
+
+def script():
+    """Return the module that makes the pictures."""
+    file = ROOT / "docs" / "pictures" / "report_pages.py"
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_commands_of_the_documentation_are_read():
+    commands = script().commands("runs")
+    assert {words[0] for words in commands} == {
+        *("imp", "prune-early", "instability", "separation", "report")
+    }
+    for words in commands:
+        assert parsing.parse(words).out == "runs"
+    files = {pathlib.Path(words[words.index("--file") + 1]).stem for words in commands[1::2]}
+    assert files == {page for page, *_ in script().PICTURES.values()} | {"two"}
+
+
+def test_the_pictures_of_the_documentation_are_there_and_small():
+    text = (ROOT / "docs" / "report_page.md").read_text()
+    names = set(re.findall(r"\(pictures/(\w+)\.png\)", text))
+    assert names == set(script().PICTURES)
+    for name in names:
+        size = (ROOT / "docs" / "pictures" / f"{name}.png").stat().st_size
+        assert 10_000 < size <= script().LARGEST
+
+
+def test_the_python_of_the_documentation_runs(finished, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "report_page.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (name,) = re.findall(r'open\("runs/(.*?)"\)', block)
+    shutil.copytree(finished, tmp_path / "runs" / name)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "report_page.md", "exec"), {})
+    assert (tmp_path / "imp.html").exists()

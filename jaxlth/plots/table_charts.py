@@ -4,35 +4,22 @@ They read the columns that all studies store, so that a study which this package
 them too. Networks that differ by their replicate alone are one line: its mean, and its range.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import colors
 
-from jaxlth.plots import axis_scales, charts, control_styles, density_lines, result_table, theme
+from jaxlth.plots import charts, density_lines, network_lines, result_table, theme
 from jaxlth.plots.charts import Axis, Chart, ChartLine
 from jaxlth.plots.density_lines import DensityLine
+from jaxlth.plots.network_lines import Network
 
 DENSITY_AXIS = Axis("Weights remaining (%)", "density")
 LAYER_DENSITIES = "layer_densities."
 _ENDS = "Means of the replicates, until the first of them ends; bands: from the least to the most."
 _POINTS = 200  # of a line through training, at most
-_SHOWN = 6  # lines that are shown at first, where there are many
 _NEEDED = {"level", "density", "control", "nan_step"}
-
-
-class Network(NamedTuple):
-    """What a line tells of: one network in all its replicates."""
-
-    name: str
-    control: str
-    density: float  # mean over replicates
-    level: int | None
-    units: list[str]  # of the replicates that did not diverge
 
 
 def accuracy(results: pd.DataFrame) -> Chart | None:
@@ -81,7 +68,10 @@ def _density_line(
 ) -> ChartLine:
     densities = [float(density) for density in line.points.index]
     facts = [
-        [*_level(levels.get(density)), f"{result_table.percent(density)} % of the weights"]
+        [
+            *network_lines.level(levels.get(density)),
+            f"{result_table.percent(density)} % of the weights",
+        ]
         for density in densities
     ]
     percents = [100 * density for density in densities]
@@ -120,9 +110,9 @@ def training(
     rows = curves[curves["step"].notna() & curves[metric].notna()]
     several = rows.groupby("unit")["step"].nunique() > 1
     trained = several[several].index
-    nets = [net for net in networks(results) if set(net.units) & set(trained)]
+    nets = [net for net in network_lines.networks(results) if set(net.units) & set(trained)]
     scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
-    lines = _lines(nets, styles, lambda net: _curve(net, rows, metric, scale, unit))
+    lines = network_lines.lines(nets, styles, lambda net: _curve(net, rows, metric, scale, unit))
     title = theme.AXIS_LABELS.get(metric, metric)
     if not lines:
         return None
@@ -138,7 +128,7 @@ def _curve(net: Network, rows: pd.DataFrame, metric: str, scale: float, unit: st
     values = values.iloc[:: max(1, -(-len(values) // _POINTS))]
     statistics = values.agg(["mean", "min", "max"], axis=1)
     steps = [int(step) for step in values.index]
-    facts = [[*_level(net.level), f"step {step:,}"] for step in steps]
+    facts = [[*network_lines.level(net.level), f"step {step:,}"] for step in steps]
     return charts.points(steps, statistics, facts, name=net.name, scale=scale, unit=unit)
 
 
@@ -166,12 +156,14 @@ def layers(results: pd.DataFrame, styles: Mapping[str, str]) -> Chart | None:
         name.removeprefix(LAYER_DENSITIES).removesuffix("/kernel") for name in columns
     ]
     nets, seen = [], set()
-    for net in networks(results[results["density"] < 1]):
+    for net in network_lines.networks(results[results["density"] < 1]):
         means = tuple(densities.loc[net.units].mean().round(6))
         if not np.isnan(means).any() and means not in seen:
             nets.append(net)
             seen.add(means)
-    lines = _lines(nets, styles, lambda net: _layers_of(net, densities), marker="o", has_bars=True)
+    lines = network_lines.lines(
+        nets, styles, lambda net: _layers_of(net, densities), marker="o", has_bars=True
+    )
     y = Axis("Weights remaining of the layer (%)", "log")
     note = "Networks with the same densities as one before are left out."
     return Chart("Density of layers", Axis("Layer", "category"), y, lines, note) if lines else None
@@ -180,82 +172,6 @@ def layers(results: pd.DataFrame, styles: Mapping[str, str]) -> Chart | None:
 def _layers_of(net: Network, densities: pd.DataFrame) -> pd.DataFrame:
     """Return the points of the layers of a network."""
     statistics = densities.loc[net.units].agg(["mean", "min", "max"]).T
-    facts = [[*_level(net.level), f"layer {name}"] for name in densities.columns]
+    facts = [[*network_lines.level(net.level), f"layer {name}"] for name in densities.columns]
     how: dict[str, Any] = {"name": net.name, "scale": 100, "unit": " %"}
     return charts.points(list(densities.columns), statistics, facts, **how)
-
-
-def networks(results: pd.DataFrame) -> list[Network]:
-    """Return the networks of a table, in its order by level: replicates together, none diverged."""
-    rows = results[results["nan_step"].isna()] if "nan_step" in results else results
-    nets = []
-    for stem, of in rows.groupby(rows["unit"].str.rsplit("/", n=1).str[0], sort=False):
-        control = str(of["control"].iloc[0]) if "control" in of else str(stem)
-        density = float(of["density"].astype(float).mean()) if "density" in of else np.nan
-        level = of["level"].iloc[0] if "level" in of else pd.NA
-        is_level = str(stem).startswith("level_") and pd.notna(level)
-        name = _name(str(stem), control, density)
-        nets.append(
-            Network(name, control, density, int(level) if is_level else None, [*of["unit"]])
-        )
-    whole = [net.control for net in nets if net.density == 1]  # dense networks come first
-    order = control_styles.sort_controls(list(dict.fromkeys(net.control for net in nets)))
-    order = [*dict.fromkeys([*whole, *order])]
-    return sorted(nets, key=lambda net: (order.index(net.control), net.level or 0, -net.density))
-
-
-def _name(stem: str, control: str, density: float) -> str:
-    """Return the name of a network: control and density, or what its artifact is called.
-
-    Example:
-      >>> _name("level_03/ticket", "ticket", 0.512), _name("step_9/level_02/found", "ticket", 0.6)
-      ('ticket, 51.2 %', 'step 9, level 2, found')
-    """
-    if stem.startswith(("level_", "density_")) and stem.count("/") == 1 and density == density:
-        return f"{control_styles.control_style(control).label}, {result_table.percent(density)} %"
-    return ", ".join(re.sub(r"_0*(?=.)", " ", part) for part in stem.split("/"))
-
-
-def _level(level: int | None) -> list[str]:
-    return [] if level is None else [f"level {level}"]
-
-
-def _lines(
-    nets: Sequence[Network],
-    styles: Mapping[str, str],
-    points: Callable[[Network], pd.DataFrame],
-    **look: Any,
-) -> list[ChartLine]:
-    """Return a line for each network: with a shade for each level, or the colour of its method.
-
-    Of networks at several levels, a control has a dash of its own, and the controls are hidden at
-    first. Of methods, the sparsest network of each is shown at first, solid; some of each, where
-    there are but two.
-    """
-    by_control: dict[str, list[Network]] = {}
-    for net in nets:
-        by_control.setdefault(net.control, []).append(net)
-    if not by_control:
-        return []
-    (first, of_first), *_ = by_control.items()
-    lines = []
-    for place, (control, alike) in enumerate(by_control.items()):
-        if any(net.level is not None for net in of_first):
-            colors_of, dashes = _shades(len(alike)), [charts.DASHES[place % len(charts.DASHES)]]
-            shown = axis_scales.evenly_spaced(alike, _SHOWN) if control == first else []
-        else:
-            colors_of, dashes = [styles.get(control, theme.BLACK)], charts.DASHES[::-1]
-            few = axis_scales.evenly_spaced(alike, 3) if len(by_control) <= 2 else alike[-1:]
-            shown = few if place < 2 * _SHOWN else []
-        for i, net in enumerate(reversed(alike)):
-            color = colors_of[::-1][i % len(colors_of)]
-            dash = dashes[::-1][i % len(dashes)]
-            line = ChartLine(net.name, color, points(net), dash=dash, **look)
-            lines.append(line._replace(is_shown=net in shown))
-    order = {net.name: place for place, net in enumerate(nets)}
-    return sorted(lines, key=lambda line: order[line.name])
-
-
-def _shades(count: int) -> list[str]:
-    """Return colours from dark to light."""
-    return [colors.to_hex(c) for c in matplotlib.colormaps["viridis"](np.linspace(0, 0.88, count))]

@@ -90,11 +90,11 @@ def _section(runs: Sequence[StoredRun], tolerance: float) -> Section:
     notices, findings, tables, drawn = [], {}, {}, {}
     for name, run in zip(names, runs, strict=True):
         prefix = f"{name}: " if len(runs) > 1 else ""
-        found = _finding(run, tolerance)
-        if isinstance(found, str):
-            notices.append(prefix + found)
+        summary = _finding(run, tolerance)
+        if isinstance(summary, str):
+            notices.append(prefix + summary)
         else:
-            tables[name], findings[name] = found
+            tables[name], findings[name] = summary
         drawn[name], lacking = _charts(run)
         notices += [prefix + text for text in [*_missing(run), *lacking]]
     return Section(
