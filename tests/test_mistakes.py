@@ -81,8 +81,8 @@ MISTAKES = {  # arguments -> words that the message must hold
     "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], r"jaxlth[gcs]"),
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
 }
-LONG = {
-    "unknown command": 220,  # messages of more than a line's 200 characters, and how long they may be
+LONG = {  # messages of more than a line's 200 characters, and how long they may be
+    "unknown command": 220,  # names all commands
     "missing data": 400,  # names the four files and where they are published
     "no such data set of tfds": 300,  # names the place it looked for and two remedies
 }
