@@ -631,6 +631,8 @@ def test_a_damaged_run_hides_no_other(both, tmp_path, capfd):
         (["results", runs / "imp-bad", runs / "imp-good", "--format", "json"], "imp-good"),
         (["figure", "--file", f"{file}.svg"], "file.svg"),
         (["figure", "imp-bad", "imp-good", "--file", f"{file}.svg"], "file.svg"),
+        (["report", "--file", f"{file}.html"], "file.html"),
+        (["report", "imp-bad", "imp-good", "--file", f"{file}.html"], "file.html"),
         (["export", f"{file}.npz"], "file.npz"),
     ]:
         code, out, (line,) = said(capfd, *words, "--out", runs)
@@ -649,6 +651,7 @@ def test_a_damaged_run_that_alone_is_asked_for_is_a_mistake_in_one_line(both, tm
             ["results", name],
             ["results", name, "--format", "csv"],
             ["figure", name, "--file", tmp_path / "file.svg"],
+            ["report", name, "--file", tmp_path / "file.html"],
             ["export", tmp_path / "file.npz", "--run", name],
         ):
             code, out, (line,) = said(capfd, *words, "--out", runs)
@@ -676,6 +679,7 @@ def test_an_unfinished_run_and_a_damaged_record_hide_no_other_run(both, capfd, t
     for words in (
         ["results", "--all"],
         ["figure", "imp-empty", "imp-torn", "imp-good", "--file", tmp_path / "file.svg"],
+        ["report", "imp-empty", "imp-torn", "imp-good", "--file", tmp_path / "file.html"],
     ):
         code, out, lines = said(capfd, *words, "--out", runs)
         assert code == 0

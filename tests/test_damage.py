@@ -78,6 +78,7 @@ def readings(job, out, *, figures):
         (["results", "--format", "csv", *runs], None),
         (["results", "--format", "csv", "--curves", *runs], None),
         ([*ticket, *runs], out / "ticket.npz"),
+        (["report", "--file", out / "report.html", *runs], out / "report.html"),
     ]
     for kind in figures:
         file = out / f"{kind}.svg"

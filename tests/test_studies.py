@@ -23,7 +23,7 @@ from jaxlth.studies.lazy import Lazy
 WORDS = ["train-twice", "--data", "moons", "--steps", "20"]
 PARTS = [field.name for field in dataclasses.fields(Study) if field.name != "name"]
 OPTIONAL = ("prepare", "complete", "ticket", "named_by", "baseline", "values", "tolerance")
-OPTIONAL += ("across_replicates", "may_skip", "for_data")
+OPTIONAL += ("across_replicates", "may_skip", "for_data", "charts")
 OWN = tuple(STUDIES)  # the studies of the package
 
 

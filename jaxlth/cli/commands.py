@@ -189,6 +189,26 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a page that shows runs, one HTML file: charts, tables, what was run; needs [report]."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders or names of runs; the newest one if none is given. Those of one study are laid over
+    each other, other studies come below."""
+    out: str = "runs"
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
+    file: str | None = None
+    """File to write, which ends in .html; report.html in the first run's folder if not given."""
+    tolerance: float = TOLERANCE
+    """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
+    study: str | None = None
+    """Study of your own that the runs are of, as FILE.py:NAME."""
+
+    def __post_init__(self) -> None:
+        _check_tolerance(self.tolerance)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class List:
     """List runs with their state, progress and size."""
 
@@ -230,7 +250,8 @@ class Export:
 
 def by_name() -> dict[str, type]:
     """Return the class of each command by its name: of the studies, and of what reads runs."""
-    reading = {"results": Results, "figure": Figure, "list": List, "export": Export}
+    reading = {"results": Results, "figure": Figure, "report": Report}
+    reading |= {"list": List, "export": Export}
     for name in reading:
         require(name not in STUDIES, f"A study has the name {name}, which is another command's.")
     return {name: of_study(study) for name, study in STUDIES.items()} | reading

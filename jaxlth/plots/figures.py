@@ -9,6 +9,7 @@ References:
 """
 
 import contextlib
+import io
 import math
 import os
 import pathlib
@@ -32,6 +33,7 @@ __all__ = [
     "early_stopping",
     "save",
     "save_pages",
+    "to_svg",
     "training",
 ]
 
@@ -220,6 +222,14 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def to_svg(figure: Figure) -> bytes:
+    """Return a figure as SVG; the same figure always gives the same bytes."""
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "jaxlth"}):
+        figure.savefig(content, format="svg", metadata=_METADATA[".svg"])
+    return content.getvalue()
 
 
 def _mark_missing(

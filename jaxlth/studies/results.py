@@ -7,8 +7,8 @@ import html
 import io
 import pathlib
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 from rich.console import Console
@@ -18,6 +18,7 @@ from jaxlth.models import Network
 from jaxlth.process import paths
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
+from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TOLERANCE, Study
 from jaxlth.studies.ticket_rows import ticket_name, trained_network
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlth.plots.figures import Figure
+
+_report_page: Any = Lazy("jaxlth.studies.report_page")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +101,33 @@ class Results:
         parts = {"parts": self.parts} if kind in figures.of_parts else {}
         with running.jax_settings():
             return figures.kinds[kind](run_info.results(self.path), self.path, levels, **parts)
+
+    def report(
+        self,
+        path: str | pathlib.Path,
+        *,
+        others: Sequence[Results] = (),
+        tolerance: float = TOLERANCE,
+    ) -> pathlib.Path:
+        """Write a page that shows the run, one HTML file, and return its path.
+
+        It has what was run, the summary, interactive charts and the table, and needs no network.
+
+        Args:
+          path: its file, which ends in .html.
+          others: results of other runs for the same page: those of one study are laid over each
+            other, other studies come below.
+          tolerance: see `summary`.
+
+        Raises:
+          ValueError: a run has no finished network yet, or plotly is missing, which
+            `pip install jaxlth[report]` brings.
+          StoreError: the file cannot be written.
+        """
+        require(0 <= tolerance <= 1, f"`tolerance` must lie in [0, 1]; got {tolerance}.")
+        runs = [(results.path, results.study) for results in (self, *others)]
+        with running.jax_settings():
+            return _report_page.write(runs, path, tolerance=tolerance)
 
     def ticket(
         self,

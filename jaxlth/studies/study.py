@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from jaxlth.plots.charts import Chart
     from jaxlth.plots.figures import Figure
 
 TOLERANCE = 0.002  # the one default of `tolerance`
@@ -82,6 +83,10 @@ class Study:
     summarize: Callable[..., Summary] = _MISSING
     """(table of results, folder, tolerance=, width=) -> what is printed of the run."""
     figures: Figures = _MISSING
+    charts: Callable[[pd.DataFrame, pd.DataFrame, pathlib.Path], Sequence[Chart]] | None = None
+    """(table of results, table of curves, folder) -> the charts that come first on the page of
+    `jaxlth report`; None: accuracy by density, if the table has it, else the last figures. Curves
+    of training and densities of layers follow in every study."""
     prepare: Callable[[Any, Parts], LoadedExperiment] = load_experiment
     """(config, parts) -> the experiment, its data read; ValueError where what is asked for cannot
     be."""

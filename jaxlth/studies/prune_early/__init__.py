@@ -19,6 +19,7 @@ from jaxlth.studies.prune_early.config import (
 )
 from jaxlth.studies.study import Study
 
+_charts: Any = Lazy("jaxlth.studies.method_charts")
 _report: Any = Lazy("jaxlth.studies.prune_early.report")
 _methods: Any = Lazy("jaxlth.studies.methods")
 
@@ -32,6 +33,7 @@ STUDY = Study(
     artifacts=artifacts.networks,
     summarize=_methods.summarize,
     figures=_report.FIGURES,
+    charts=_charts.charts,
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,
