@@ -1,6 +1,6 @@
 """Report pages as the tests read them: without a browser, and in a headless Chromium.
 
-`python tests/browser_pages.py PAGE.html PICTURE.png [WIDTH [light|dark]]` writes a picture of a page.
+`python tests/browser_pages.py PAGE.html PICTURE.png [WIDTH [light|dark]]` writes a picture of one.
 """
 
 import contextlib

@@ -9,8 +9,8 @@ import re
 import shutil
 import sys
 
-import numpy as np
 import browser_pages
+import numpy as np
 import pandas as pd
 import plotly.graph_objects
 import pytest
@@ -379,7 +379,9 @@ def test_limits_of_charts_laid_over_each_other_hold_both():
     assert both.lines[1].points["hover"][0].startswith("b<br><b>ticket</b>")
 
 
-@pytest.mark.parametrize("color", [*{line.color for line in theme.STYLE_CYCLE}, "#000000", "#333"])
+@pytest.mark.parametrize(
+    "color", [*sorted({line.color for line in theme.STYLE_CYCLE}), "#000000", "#333"]
+)
 def test_every_colour_is_seen_on_a_dark_page_and_keeps_its_hue(color):
     lighter = charts.on_dark(color)
     lights = [charts._luminance(colors.to_rgb(each)) + 0.05 for each in (lighter, charts.DARK)]
