@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from jaxlth.cli import formats
-from jaxlth.settings import check_choice, effective, ranges, require
+from jaxlth.settings import RARE, check_choice, effective, ranges, require
 from jaxlth.store import share
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
@@ -32,9 +32,9 @@ class Training:
     scale: Scale = "paper"
     """How much of the benchmark: as published (paper), shortened to hours (cpu) or minutes
     (smoke)."""
-    wait: bool = False
+    wait: Annotated[bool, RARE] = False
     """Wait while another process works on the same run."""
-    share: str | None = None
+    share: Annotated[str | None, RARE] = None
     """I/N, such as 2/5: do the I-th of N shares of the replicates, beside processes on this or
     other machines that do the others, in the same folder or bucket."""
     devices: Annotated[
@@ -42,17 +42,17 @@ class Training:
     ] = None
     """Number of devices to train on; on CPU, of networks trained side by side (convolutional ones
     train one after another, on all cores). All devices, or all cores, if not given."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: Annotated[float, RARE] = 60.0
     """Seconds between checkpoints within a network's training, above 0."""
-    keep_programs: bool = True
+    keep_programs: Annotated[bool, RARE] = True
     """Keep compiled programs in the user's cache folder (jaxlth, at most 1 GB), so that later runs
     start sooner. $JAX_COMPILATION_CACHE_DIR, where it is set, is used instead."""
-    tensorboard: str | None = None
+    tensorboard: Annotated[str | None, RARE] = None
     """Folder for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
-    profile: str | None = None
+    profile: Annotated[str | None, RARE] = None
     """Folder for a trace of JAX of a part of the training, from its second evaluation or checkpoint
     to the third: where the time goes, for Perfetto and TensorBoard's profile plugin."""
-    distributed: bool = False
+    distributed: Annotated[bool, RARE] = False
     """Work together with the same command on the other hosts of a TPU slice or Slurm job.
     Elsewhere $JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), $JAXLTH_PROCESSES (their
     number) and $JAXLTH_PROCESS (from 0) say who takes part."""
