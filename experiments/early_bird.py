@@ -312,8 +312,10 @@ STUDY = Study(
     figures=Figures(
         kinds={"mask-distance": draw_distance, "mask-pairs": draw_pairs},
         last=lambda frame: ("mask-distance",) if COMPARISON in set(frame["control"]) else (),
-        help="Of `jaxlth experiments/early_bird.py:STUDY`: distance of each mask from the one "
-        "before (mask-distance), and of all pairs of masks (mask-pairs).",
+        help={
+            "mask-distance": "distance of each mask from the one before",
+            "mask-pairs": "distance of all pairs of masks",
+        },
     ),
     ticket=ticket,
     named_by=("level", "control"),

@@ -56,7 +56,7 @@ class Training:
     """Work together with the same command on the other hosts of a TPU slice or Slurm job.
     Elsewhere $JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), $JAXLTH_PROCESSES (their
     number) and $JAXLTH_PROCESS (from 0) say who takes part."""
-    tolerance: float = TOLERANCE
+    tolerance: Annotated[float, RARE] = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
 
     study: ClassVar[Study]  # that the command runs; each has a class of its own, see `of_study`
@@ -106,7 +106,7 @@ def of_study(study: Study) -> type[Training]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """Print the table of results: of the newest run, of the runs named, or of all."""
+    """Print the table of results of runs, or write it to a file."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given."""
@@ -166,7 +166,7 @@ class Figure:
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     kind: str = "accuracy"
-    """What to draw:"""
+    """What to draw: a kind of figure that the study of the run has."""
     levels: tuple[int, ...] = ()
     """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
@@ -198,7 +198,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a ticket, mask and weights, to a file that other frameworks read."""
+    """Write a ticket to a file that other frameworks read."""
 
     file: tyro.conf.Positional[str]
     """File to write: .safetensors or .npz."""

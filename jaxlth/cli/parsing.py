@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from jaxlth import __version__, settings, store, studies
-from jaxlth.cli import commands, options, words
+from jaxlth.cli import commands, help_pages, options, words
 from jaxlth.cli.commands import Scale, Training
 from jaxlth.process import code, paths
 from jaxlth.settings import ranges
@@ -34,9 +34,10 @@ def parse(arguments: list[str]) -> Any:
     Raises:
       ValueError: they are wrong; the message names the option and what is closest.
     """
+    help_asked, arguments = help_pages.asked(arguments), help_pages.plain(arguments)
     name = next(iter(arguments), "")
     if code.is_spec(name):
-        return _of_file(name, arguments[1:])
+        return _of_file(name, arguments[1:], help_asked)
     _check_command(name)
     classes = commands.by_name()
     kind = classes.get(name)
@@ -45,15 +46,24 @@ def parse(arguments: list[str]) -> Any:
     if kind is not None and issubclass(kind, Training):
         defaults[name] = _defaults(kind, arguments[1:])
     kinds: list[Any] = [
-        Annotated[cls, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
+        Annotated[
+            cls,
+            tyro.conf.subcommand(
+                each,
+                default=defaults.get(each, options.NO_DEFAULT),
+                description=help_pages.description(cls, short=kind is None),
+            ),
+        ]
         for each, cls in classes.items()
     ]
-    command, unknown = _read(
-        functools.reduce(operator.or_, kinds),
-        arguments,
-        prog="jaxlth",
-        description="Find and study lottery tickets. --version prints the version.",
-    )
+    with help_pages.printed(name, kind, help_asked):
+        command, unknown = _read(
+            functools.reduce(operator.or_, kinds),
+            arguments,
+            prog="jaxlth",
+            description="Find and study lottery tickets.",
+            short=help_pages.is_short(kind, help_asked),
+        )
     if unknown:
         raise ValueError(_complaint(name, classes[name], unknown[0]))
     return command
@@ -90,12 +100,19 @@ def _study(spec: str) -> Study:
     return study
 
 
-def _of_file(spec: str, arguments: list[str]) -> Training:
+def _of_file(spec: str, arguments: list[str], help_asked: str | None) -> Training:
     """Return the command that the words after FILE.py:STUDY ask for."""
     kind = commands.of_study(_study(spec))
     words.check(arguments, options.names(kind))
     default = _defaults(kind, arguments)
-    command, unknown = _read(kind, arguments, prog=f"jaxlth {spec}", default=default)
+    with help_pages.printed(spec, kind, help_asked):
+        command, unknown = _read(
+            kind,
+            arguments,
+            prog=f"jaxlth {spec}",
+            default=default,
+            short=help_pages.is_short(kind, help_asked),
+        )
     if unknown:
         raise ValueError(_complaint(spec, kind, unknown[0]))
     return command
@@ -138,6 +155,7 @@ def _read(
     prog: str | None = None,
     description: str | None = None,
     default: Any = options.NO_DEFAULT,
+    short: bool = False,
 ) -> tuple[Any, list[str]]:
     """Return what tyro makes of the words of a command line, and those that it does not know."""
     messages = io.StringIO()
@@ -148,7 +166,7 @@ def _read(
                 args=arguments,
                 default=default,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-                registry=options.registry(),
+                registry=options.registry(short=short),
                 return_unknown_args=True,
                 prog=prog,
                 description=description,
@@ -163,7 +181,7 @@ def _read(
 
 def _check_command(name: str) -> None:
     names = list(commands.by_name())
-    if name in names or name in ("-h", "--help") or name.startswith("--tyro-"):
+    if name in names or name in help_pages.HELP or name.startswith("--tyro-"):
         return
     if name in RENAMED_STUDIES:
         raise ValueError(f"`jaxlth {name}` is now `jaxlth {RENAMED_STUDIES[name]}`.")

@@ -35,7 +35,7 @@ class Figures(NamedTuple):
 
     kinds: Mapping[str, Draw]  # by the name of the kind
     last: Callable[[pd.DataFrame], Sequence[str]]  # table -> kinds drawn when a run ends
-    help: str = ""  # sentences on the kinds, for the help of `jaxlth figure`
+    help: Mapping[str, str] = {}  # a line for each kind, for the help of `jaxlth figure`
     of_levels: Sequence[str] = ()  # kinds that draw the levels asked for
     of_several: Mapping[str, Callable[[Mapping[str, pd.DataFrame]], Figure]] = {}
     # kinds that draw several runs over each other: (name of the run -> its table) -> figure

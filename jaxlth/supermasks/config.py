@@ -48,7 +48,7 @@ class SupermaskRule:
     """What makes a mask of scores: bernoulli draws each weight with the sigmoid of its score as
     probability, edge-popup keeps the scores of largest magnitude in each layer, gem-miner rounds
     scores in [0, 1] and freezes the lowest of the network out."""
-    weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights")] = "as-drawn"
+    weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights"), settings.RARE] = "as-drawn"
     """The frozen weights: as drawn; scaled by 1 / sqrt(density); one magnitude in each layer with
     the signs as drawn, that of their mean square (signed-constant) or Kaiming's sqrt(2 / fan-in)
     (kaiming-constant); or scaled and of one magnitude."""

@@ -101,7 +101,7 @@ class InstabilityConfig(StudyConfig):
     """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
     one_shot: Annotated[bool, settings.RARE] = False
     """Prune the dense network to each level's density at once."""
-    scope: Scope = "global"
+    scope: Annotated[Scope, settings.RARE] = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
     rounds: Annotated[int | None, scoring.ROUNDS, settings.RARE] = None
     """Rounds of scoring and pruning, for scores; if not given as published: 100 for SynFlow, else

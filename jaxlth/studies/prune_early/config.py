@@ -108,7 +108,7 @@ class PruneEarlyConfig(StudyConfig):
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation, and the last one may be asked for. The whole training follows."""
-    references: tuple[str, ...] = settings.not_hashed(())
+    references: Annotated[tuple[str, ...], settings.RARE] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (after-rewind). They have the controls too."""
     rounds: Annotated[int, scoring.ROUNDS] = 100

@@ -106,9 +106,10 @@ def _method(row: Mapping[Any, Any]) -> Method:
 FIGURES = Figures(
     kinds=methods.FIGURES | {"weights": weights, "steps": steps},
     last=methods.last,
-    help="Of `jaxlth prune-early` and `train-supermasks`: what is kept of each layer (layers), how "
-    "sparse units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest "
-    "tickets' weights before and after training (weights), accuracy by the step that is pruned at "
-    "(steps).",
+    help=methods.HELP
+    | {
+        "weights": "weights of the sparsest tickets before and after training",
+        "steps": "accuracy by the step that is pruned at (--rewind-steps)",
+    },
     of_parts=("weights",),
 )
