@@ -171,6 +171,9 @@ class Figure:
     """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
     """PNG, PDF or SVG file; KIND.png in the run's folder if not given."""
+    style: Literal["screen", "paper"] = "screen"
+    """For reports and web pages (screen), or for a column of a paper, 3.25 inches wide, with serif
+    fonts (paper)."""
     study: str | None = None
     """Study of your own that the runs are of, as FILE.py:NAME."""
 
