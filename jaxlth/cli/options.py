@@ -81,19 +81,21 @@ def rare(cls: Any, group: str = "") -> Iterable[tuple[str, str]]:
             yield group, _typed(field.name, hints[field.name])
 
 
-def registry(*, short: bool = False) -> ConstructorRegistry:
+def registry(*, short: bool = False, names: bool = False) -> ConstructorRegistry:
     """Return how tyro is to make our classes of settings from words.
 
     Args:
       short: whether the help leaves out options marked as `settings.RARE`, and says of the others
         no more than the first sentence.
+      names: whether tyro is to know the names that options take, to complete them in a shell; it
+        would refuse others, such as FILE.py:NAME.
     """
     rules = ConstructorRegistry()
-    rules.struct_rule(functools.partial(_struct, short=short))
+    rules.struct_rule(functools.partial(_struct, short=short, names=names))
     return rules
 
 
-def _struct(info: Any, *, short: bool) -> StructConstructorSpec | None:
+def _struct(info: Any, *, short: bool, names: bool) -> StructConstructorSpec | None:
     """Return how tyro is to make settings: our help, our messages."""
     if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
@@ -110,7 +112,8 @@ def _struct(info: Any, *, short: bool) -> StructConstructorSpec | None:
             text = summary(text or "") if short else text or ""
             text = _with_values(_typed(field.name, kind), text, cls, kind if short else None)
             is_hidden = short and _is_rare(kind)
-            kind = _readable(field.name, kind, default, short=short)
+            values = _values(_typed(field.name, kind), cls, kind) if names else ()
+            kind = _readable(field.name, kind, default, short=short, values=values)
             if short:
                 kind = Annotated[kind, tyro.conf.FlagCreatePairsOff]
             if is_hidden:
@@ -146,7 +149,9 @@ def _other_names(cls: Any) -> dict[str, str]:
     return {name: option for name, option in options.items() if name not in own}
 
 
-def _readable(name: str, kind: Any, default: Any, *, short: bool = False) -> Any:
+def _readable(
+    name: str, kind: Any, default: Any, *, short: bool = False, values: Iterable[str] = ()
+) -> Any:
     """Return the kind of a field with a reader of its words; flags stay as they are.
 
     In short help the names of a `Literal` do not stand behind the option, and "none" is no default.
@@ -178,6 +183,7 @@ def _readable(name: str, kind: Any, default: Any, *, short: bool = False) -> Any
         metavar=_repeated(metavar, _is_positional(kind)) if several else metavar,
         instance_from_str=several_of if several else lambda words: single(words[0]),
         is_instance=lambda value: True,
+        choices=tuple(values) or None,
         str_from_instance=lambda value: [str(v) for v in (value if several else [value])],
     )
     hint = f"(default: {NONE})" if default in ((), None) else None
@@ -312,15 +318,22 @@ def _with_values(option: str, text: str, cls: type, kind: Any = None) -> str:
     name = option.removeprefix("--")
     if name == KINDS:  # which stand below the options, by study
         return text
-    own = [study.values.get(name, ()) for study in STUDIES.values() if study.Config is cls]
-    literal = _names(kind)
-    values = list(next(filter(None, own), VALUES.get(name, literal)))
+    values = _values(option, cls, kind)
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     if named:
         return text
     if kind is not None and len(values) > FEW:
         return f"{text} {len(values)} names, see --help-all."
     return f"{text} One of: {', '.join(values)}."
+
+
+def _values(option: str, cls: type, kind: Any) -> list[str]:
+    """Return the names that an option of a class takes; [] where it takes others."""
+    name = option.removeprefix("--")
+    if name == KINDS:
+        return list(figure_kinds())
+    own = [study.values.get(name, ()) for study in STUDIES.values() if study.Config is cls]
+    return list(next(filter(None, own), VALUES.get(name, _names(kind))))
 
 
 def _names(kind: Any) -> tuple[str, ...]:

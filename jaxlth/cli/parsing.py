@@ -25,6 +25,8 @@ from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.run_info import RENAMED_STUDIES
 from jaxlth.training import with_length
 
+COMPLETION = ("--tyro-write-completion", "--tyro-print-completion")
+SHELLS = ("bash", "zsh", "fish")
 DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
 
 
@@ -39,6 +41,8 @@ def parse(arguments: list[str]) -> Any:
     if code.is_spec(name):
         return _of_file(name, arguments[1:], help_asked)
     _check_command(name)
+    if name in COMPLETION:
+        _check_completion(arguments)
     classes = commands.by_name()
     kind = classes.get(name)
     words.check(arguments, () if kind is None else options.names(kind))
@@ -63,6 +67,7 @@ def parse(arguments: list[str]) -> Any:
             prog="jaxlth",
             description="Find and study lottery tickets.",
             short=help_pages.is_short(kind, help_asked),
+            completes=name in COMPLETION,
         )
     if unknown:
         raise ValueError(_complaint(name, classes[name], unknown[0]))
@@ -156,6 +161,7 @@ def _read(
     description: str | None = None,
     default: Any = options.NO_DEFAULT,
     short: bool = False,
+    completes: bool = False,
 ) -> tuple[Any, list[str]]:
     """Return what tyro makes of the words of a command line, and those that it does not know."""
     messages = io.StringIO()
@@ -166,7 +172,7 @@ def _read(
                 args=arguments,
                 default=default,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-                registry=options.registry(short=short),
+                registry=options.registry(short=short, names=completes),
                 return_unknown_args=True,
                 prog=prog,
                 description=description,
@@ -177,6 +183,17 @@ def _read(
         if stopped.code:
             raise ValueError(_from_box(messages.getvalue())) from None
         raise
+
+
+def _check_completion(words: list[str]) -> None:
+    """Refuse completions of a shell that there are none for, before tyro meets it."""
+    name, *rest = words
+    wanted = "SHELL FILE" if name == COMPLETION[0] else "SHELL"
+    settings.require(
+        len(rest) == len(wanted.split()),
+        f"Write completions with: jaxlth {name} {wanted}, where SHELL is {', '.join(SHELLS)}.",
+    )
+    settings.check_choice(name, rest[0], SHELLS)
 
 
 def _check_command(name: str) -> None:

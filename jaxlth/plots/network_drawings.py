@@ -94,8 +94,8 @@ def drawable_levels(
       Levels in their order; none if the network has too many active weights at each.
     """
     counts = {level: _active_count(params, masks[level]) for level in sorted(masks)}
-    drawable = [level for level, count in counts.items() if count <= READABLE]
-    drawable = drawable or [level for level, n in counts.items() if n <= MAX_ACTIVE_WEIGHTS]
+    drawable = [level for level, count in counts.items() if count <= MAX_ACTIVE_WEIGHTS]
+    drawable = [level for level in drawable if counts[level] <= READABLE] or drawable
     return sorted(axis_scales.evenly_spaced(drawable[::-1], max_levels)) if drawable else []
 
 
@@ -118,7 +118,7 @@ def _figure(
             layout = network_layout(categories, list(tasks.values()))
             _draw(axes, layout, title)
             tallest = max(tallest, *(len(units) for units in layout.units))
-        stretch = float(np.clip(tallest / 40, 1.2, 2.6))
+        stretch = float(np.clip(tallest / 40, 1.2, 1.8))
         width, height = figure.get_size_inches()
         figure.set_size_inches(width, height * (stretch if len(networks) <= 3 else 1.2))
         if heading:
