@@ -32,7 +32,8 @@ def test_the_page_names_every_group_of_options(capsys):
     for name in ("imp", "train-supermasks"):
         with pytest.raises(SystemExit):
             cli.main([name, "--help-all"])
-        told |= set(re.findall(r"─ (\S+) options ─", capsys.readouterr().out))
+        out = capsys.readouterr().out
+        told |= set(re.findall(r"─ (\S+) options ─", out))
     assert groups == told | {"options"}
 
 

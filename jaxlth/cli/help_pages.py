@@ -1,5 +1,6 @@
 """What `--help` prints besides the boxes of tyro: less common options, kinds of figures, hints."""
 
+import codecs
 import contextlib
 import inspect
 import io
@@ -77,7 +78,7 @@ class _Page(io.TextIOWrapper):
 
     def __init__(self, stream: Any) -> None:
         self._bytes, self._stream = io.BytesIO(), stream
-        encoding = getattr(stream, "encoding", None) or "utf-8"
+        encoding = codecs.lookup(getattr(stream, "encoding", None) or "utf-8").name
         super().__init__(self._bytes, encoding=encoding, write_through=True)
 
     def isatty(self) -> bool:

@@ -30,7 +30,7 @@ class ImpConfig(StudyConfig):
     """
 
     levels: Annotated[int, LEVELS] = settings.not_hashed(10)
-    """Prunings; level 0 is the dense network."""
+    """Number of prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level prunes, in (0, 1)."""
     rewind_step: Annotated[int, ranges.at_least(0)] = 0

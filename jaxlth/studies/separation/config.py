@@ -32,7 +32,7 @@ class SeparationConfig(StudyConfig):
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3)
     levels: Annotated[int, LEVELS] = 9
-    """Prunings; level 0 is the dense network."""
+    """Number of prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.32
     """Share of the surviving weights that each level prunes, in (0, 1)."""
     target: Annotated[int | None, ranges.at_least(1), settings.RARE] = None
