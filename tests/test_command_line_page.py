@@ -37,6 +37,7 @@ def test_the_page_names_every_group_of_options(capsys):
     assert groups == told | {"options"}
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run_in_their_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

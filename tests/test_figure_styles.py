@@ -189,6 +189,7 @@ def test_an_unknown_style_or_ending_is_refused_in_one_line(kind, capsys):
         assert there in told
 
 
+@pytest.mark.slow
 def test_a_run_is_drawn_in_a_style_by_command_and_from_python(tmp_path, capsys):
     out = ["--out", str(tmp_path)]
     assert cli.main(["imp", "--levels", "1", "--epochs", "0.2", "--replicates", "1", *out]) == 0

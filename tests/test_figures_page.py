@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 import re
+import shlex
 
 import pytest
 from figure_checks import faults
@@ -45,6 +46,7 @@ def test_no_picture_is_of_a_kind_that_is_gone():
     assert there == {f"{name}-{kind}" for name in STUDIES for kind in STUDIES[name].figures.kinds}
 
 
+@pytest.mark.slow
 def test_the_script_draws_what_the_page_says(tmp_path, script, capsys):
     page = (
         "## imp\n\n```console\n$ jaxlth imp --levels 1 --epochs 0.2 \\\n    --replicates 1\n```\n"
@@ -56,6 +58,20 @@ def test_the_script_draws_what_the_page_says(tmp_path, script, capsys):
     assert (tmp_path / "small.png").stat().st_size < script.MOST
     with pytest.raises(SystemExit, match="jaxlth figure --kind tasks failed"):
         script.draw(tmp_path, page=page.replace("pixels", "tasks"))
+
+
+@pytest.mark.slow
+def test_the_first_examples_of_the_page_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    head = PAGE.read_text().partition("## ")[0]
+    (code,) = re.findall(r"^```python\n(.*?)^```", head, re.M | re.S)
+    (block,) = re.findall(r"^```console\n(.*?)^```", head, re.M | re.S)
+    exec(compile(code, str(PAGE), "exec"), {})
+    for line in block.splitlines():
+        assert cli.main(shlex.split(line, comments=True)[2:]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert {"accuracy.png", "training.png"} <= {file.name for file in run.iterdir()}
+    assert (tmp_path / "accuracy.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.slow
