@@ -60,14 +60,6 @@ def test_settings_of_every_study_are_written_and_read_back(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_the_help_of_figure_names_every_kind_of_a_study(name):
-    kinds = STUDIES[name].figures.kinds
-    text = " ".join(study.figures.help for study in STUDIES.values())
-    assert all(f"({kind})" in text for kind in kinds)
-    assert set(kinds) <= set(studies.figure_kinds())
-
-
-@pytest.mark.parametrize("name", STUDIES)
 def test_every_part_of_a_study_that_is_imported_late_exists(name):
     study = STUDIES[name]
     parts = [*vars(study).values(), *getattr(study.ticket, "keywords", {}).values()]

@@ -79,15 +79,19 @@ class Results:
         sentences = filter(None, [text.sentence, run_info.unfinished(self.path)])
         return lines.getvalue() + "\n".join(sentences)
 
-    def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure | list[Figure]:
+    def plot(
+        self, kind: str | None = None, *, levels: Iterable[int] = (), style: str = "screen"
+    ) -> Figure | list[Figure]:
         """Return a figure, or several where it has more than ten panels.
 
         Args:
           kind: what is drawn; accuracy, if not given, or else the first kind of the study.
           levels: to draw, in kinds that draw several; about six if none is given.
+          style: "screen", or "paper" for a column of a paper: 3.25 inches wide, serif fonts.
 
         Raises:
-          ValueError: the study has no such kind, or the run lacks what it draws.
+          ValueError: the study has no such kind, there is no such style, or the run lacks what the
+            kind draws.
         """
         figures, levels = self.study.figures, tuple(levels)
         if kind is None:
@@ -100,7 +104,8 @@ class Results:
         _show_in_notebooks()
         parts = {"parts": self.parts} if kind in figures.of_parts else {}
         with running.jax_settings():
-            return figures.kinds[kind](run_info.results(self.path), self.path, levels, **parts)
+            frame = run_info.results(self.path)
+            return self.study.draw(kind, frame, self.path, levels, style=style, **parts)
 
     def report(
         self,

@@ -1,4 +1,4 @@
-"""Tell from which step on training finds the same minimum whatever its SGD noise.
+"""Measure instability to SGD noise: error barriers between trained twins.
 
 From steps of a dense training, twins are trained with other data orders and augmentations: of
 the dense network, of tickets that IMP finds there, of their controls, of what a score prunes.

@@ -1,4 +1,4 @@
-"""Tell whether a network that learns several tasks falls apart along them when it is pruned.
+"""Tell whether pruning separates a network into one network for each task.
 
 Prunes as `jaxlth imp` does, and looks at the network as a graph at each level: interconnected,
 separated into a network for each task, or degraded, which ends a replicate. What is in the

@@ -1,4 +1,4 @@
-"""Choose what to prune by how good the masked network is before it is trained.
+"""Prune by the threshold at which the untrained masked network is best.
 
 Trains a network to its least validation loss and keeps of its initial weights those that
 training made large without changing their sign: beyond the threshold at which the network,
