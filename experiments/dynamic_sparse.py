@@ -28,13 +28,17 @@ import pandas as pd
 from composite_pruning import lenet
 
 from jaxlth import cli, keys, masks, prune, store
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.studies import method_summary
 from jaxlth.studies.config import run_label
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
 Growth = Literal["random", "gradient"] | None
 DENSITIES = (0.1, 0.02)
+SMALL_NETWORKS = pathlib.Path(__file__).with_name("small_networks.py")
 DYNAMIC: dict[str, tuple[Growth, float]] = {  # what grows, and the length of the training
     "static": (None, 1.0),
     "SET": ("random", 1.0),
@@ -79,6 +83,28 @@ def main(
     print(summary.to_string(index=False, na_rep=""))
     print(f"tables: {folder}")
     return 0
+
+
+def conv_4(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
+    """Return Conv-4 on 10,000 images of CIFAR-10, reduced to 8 x 8 pixels, for two cores (ours)."""
+    steps = 20 if scale == "smoke" else 800
+    return PruneEarlyConfig(
+        data=DataConfig(
+            name="cifar10",
+            data_dir=data_dir,
+            held_out_test=0.1,
+            validation=0.0,
+            num_train_examples=1_000 if scale == "smoke" else 10_000,
+        ),
+        model=ModelConfig(name=f"{SMALL_NETWORKS}:conv_4"),
+        training=TrainingConfig(
+            steps=steps, batch_size=32, evaluate_every=steps, train_examples=1_000
+        ),
+        optimizer=OptimizerConfig(optimizer="adam", lr=1e-3),
+        rounds=5 if scale == "smoke" else 100,
+        prune_fraction=0.5,
+        replicates=1 if scale == "smoke" else 3,
+    )
 
 
 def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
