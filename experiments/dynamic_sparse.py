@@ -126,76 +126,45 @@ def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
     ]
 
 
-def of_dynamic_masks(experiment: LoadedExperiment) -> list[dict[str, Any]]:
-    """Return rows of SET, RigL and a static mask, trained now."""
-    rows = []
-    for density in DENSITIES:
-        for method, (growth, dilation) in DYNAMIC.items():
-            for replicate in range(experiment.prunable.config.replicates):
-                accuracy = trained(experiment, density, growth, dilation, replicate)
-                rows.append(row_of(method, density, replicate, accuracy))
-                print(f"{method}, {density:g}, {replicate}: {100 * accuracy:.2f} %", flush=True)
-    return rows
+def of_sparse_trainings(config: DynamicConfig, out: str) -> list[dict[str, Any]]:
+    """Return rows of static masks, SET, RigL and dynamic IMP, trained if they are not there."""
+    network = "conv-4" if config.model.name.endswith("conv_4") else "lenet"
+    for methods, length in LENGTHS[network]:
+        asked = dataclasses.replace(config, methods=methods, lengths=(length,))
+        cli.run_study("dynamic", asked, out=out)
+    run = store.folder(out, config, job="dynamic", label=run_label(config))
+    table = method_summary.tickets(store.table([run]))
+    table = table[(table["level"] > 0) & table["density"].isin(DENSITIES)]
+    return [
+        row_of(NAMES[row.control], row.density, row.replicate, row.test_accuracy, row.flops)
+        for row in table.itertuples()
+    ]
 
 
-def trained(
-    experiment: LoadedExperiment, density: float, growth: Growth, dilation: float, replicate: int
-) -> float:
-    """Return the test accuracy of a network trained sparse from its initial weights on."""
-    prunable, steps = experiment.prunable, experiment.plan(dilation).steps
-    stream = functools.partial(keys.stream, prunable.config.seed, replicate)
-    network = prunable.draw(stream("initialization"))
-    sparsify = functools.partial(
-        prune.sparsify,
-        schedule=prune.Schedule(
-            density=density, kind="constant", every=EVERY, end=int(LAST * steps), fraction=FRACTION
-        ),
-        scope="erdos-renyi-kernel",
-        key=stream("dynamic mask"),
+def of_dynamic(shared: PruneEarlyConfig, network: str) -> DynamicConfig:
+    """Return the settings of the dynamic study for the same network, data and training."""
+    return DynamicConfig(
+        data=shared.data,
+        model=shared.model,
+        training=dataclasses.replace(shared.training, evaluate_every=None),
+        optimizer=shared.optimizer,
+        densities=shared.densities,
+        update_every=EVERY[network],
+        replicates=shared.replicates,
     )
-    first = prune.current_mask(sparsify(optax.sgd(0.0), growth="random").init(network.params))
-    change = functools.partial(sparsify, growth=growth) if growth else lambda optimizer: optimizer
-    training = experiment.compile_training(dilation=dilation, change=change)
-    trainer, dataset = training.trainer, experiment.device_data.dataset
-    state = trainer.start(network, first)
-    mask = prunable.dense if growth else first  # what moves is in the optimizer's state
-    state = jax.jit(trainer.advance)(state, mask, dataset, stream("order"), 0, steps)
-    moved = prune.current_mask(state.opt) if growth else first
-    assert int(masks.kept(moved)) == int(masks.kept(first))
-    evaluate = jax.jit(trainer.evaluate)
-    test = evaluate(state.network, moved, dataset.test, dataset.mean, dataset.std)
-    return float(test.accuracy)
 
 
-def row_of(method: str, density: float, replicate: int, accuracy: float) -> dict[str, Any]:
+def row_of(
+    method: str, density: float, replicate: int, accuracy: float, flops: float
+) -> dict[str, Any]:
     """Return a row of the table of networks."""
     return {
         "method": method,
         "density": density,
         "replicate": replicate,
         "accuracy": round(accuracy, 4),
-        "flops": round(flops(method, density), 4),
+        "flops": round(flops, 4),
     }
-
-
-def flops(method: str, density: float) -> float:
-    """Return the operations of a method's trainings, as a share of those of the dense one.
-
-    A perceptron multiplies by every kept weight three times a step: forward, and backward to
-    activations and to weights. RigL needs the gradient of all weights at each change of the mask
-    (Evci et al., appendix H). IMP trains at each of its densities, dense first. Scoring, as that of
-    SynFlow, counts for nothing.
-    """
-    if method == "IMP":
-        levels = [1.0]
-        while levels[-1] / 2 > density:
-            levels.append(levels[-1] / 2)
-        return sum(levels) + density
-    if method.startswith("RigL"):
-        change = (2 * density + 1) / 3
-        a_step = LAST * (density * EVERY + change) / (EVERY + 1) + (1 - LAST) * density
-        return DYNAMIC[method][1] * a_step
-    return density
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:

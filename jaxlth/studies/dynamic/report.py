@@ -106,12 +106,13 @@ def ticket(
     row = methods.ticket_row(name, path)
     run = store.open_readonly(path)
     config, images = read_config(run, DynamicConfig)
-    require_artifact(run, row["unit"])
+    artifact = artifacts.network(row["density"], row["control"], name.replicate)
+    require_artifact(run, artifact)
     lab = Lab(for_reading(config, parts, **images), run)
     step = config.rewind_step if row["control"] == IMP else 0
     rewound = artifacts.state(step, name.replicate)
     network = lab.load(rewound) if step else jax.device_get(lab.init(name.replicate))
-    return Ticket(network, lab.load_mask(row["unit"])), {"method": name.method}
+    return Ticket(network, lab.load_mask(artifact)), {"method": name.method}
 
 
 FIGURES = Figures(
