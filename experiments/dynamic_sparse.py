@@ -1,61 +1,66 @@
-"""SET and RigL beside tickets and static masks of the same density: Evci et al. 2020, LeNet, MNIST.
+"""SET, RigL and dynamic IMP beside tickets and static masks: Evci et al. 2020; LeNet, Conv-4.
 
 Claim: a network trained sparse throughout is better if its mask moves while it trains than if it
 does not; where gradients say what to grow (RigL) it is better than at random (SET).
 
     python experiments/dynamic_sparse.py --scale smoke --data-dir DIR   # a minute
-    python experiments/dynamic_sparse.py --scale cpu --data-dir DIR     # five minutes, two cores
+    python experiments/dynamic_sparse.py --scale cpu --data-dir DIR     # ten minutes, two cores
+    python experiments/dynamic_sparse.py --scale cpu --network conv-4 --data-dir DIR   # an hour
 
-IMP, SynFlow and random pruning are those of `composite_pruning.py`; a run in --out goes on where it
-was stopped. SET, RigL and a static mask of the same layer densities (Erdos-Renyi) have the same
-initial weights and batches; `prune.sparsify` makes the library's optimizer one of SET or RigL.
-Masks change every 100 steps of the first three quarters of the training, by 30 % of the weights at
-first. "RigL 5x" trains five times as long.
+IMP, SynFlow and random pruning are of `jaxlth prune-early`, the others of `jaxlth dynamic`; runs in
+--out go on where they were stopped. SET, RigL and a static mask of the same layer densities
+(Erdos-Renyi) have the same initial weights and batches. Masks change every 100 steps (Conv-4: 50)
+of the first three quarters of the training, by 30 % of the weights at first. "RigL 5x" trains five
+times as long.
 
 Expected (Evci et al., Figure 2 and appendix B): static < SET < RigL at equal cost; on LeNet RigL
 has a test error of 1.4 to 1.6 % with a thirtieth of the weights, after 100 and more epochs.
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 from typing import Any, Literal
 
-import jax
-import optax
 import pandas as pd
 from composite_pruning import lenet
 
-from jaxlth import cli, keys, masks, prune, store
+from jaxlth import cli, store
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.studies import method_summary
 from jaxlth.studies.config import run_label
-from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.dynamic import cost
+from jaxlth.studies.dynamic.config import DynamicConfig
+from jaxlth.studies.loading import load_experiment
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
-Growth = Literal["random", "gradient"] | None
 DENSITIES = (0.1, 0.02)
 SMALL_NETWORKS = pathlib.Path(__file__).with_name("small_networks.py")
-DYNAMIC: dict[str, tuple[Growth, float]] = {  # what grows, and the length of the training
-    "static": (None, 1.0),
-    "SET": ("random", 1.0),
-    "RigL": ("gradient", 1.0),
-    "RigL 5x": ("gradient", 5.0),
+EVERY = {"lenet": 100, "conv-4": 50}  # steps between changes of masks; Evci et al., section 4: 100
+LENGTHS: dict[str, tuple[tuple[tuple[str, ...], float], ...]] = {  # methods, length of trainings
+    "lenet": ((("static", "set", "rigl", "dynamic-imp"), 1.0), (("rigl",), 5.0)),
+    "conv-4": ((("static", "set", "rigl"), 1.0),),
 }
-STUDY = {  # what the library's study calls the others
+PRUNED = {  # what `jaxlth prune-early` calls a method
     "dense": "dense",
     "IMP": "magnitude-iterative-once",
     "SynFlow": "synflow-before-rounds",
     "random": "random-before-once",
 }
-EVERY, FRACTION, LAST = 100, 0.3, 0.75  # Evci et al., section 4
+NAMES = {  # of methods of `jaxlth dynamic`
+    "static": "static",
+    "set": "SET",
+    "rigl": "RigL",
+    "rigl-5x": "RigL 5x",
+    "dynamic-imp": "dynamic IMP",
+}
 
 
 def main(
     scale: Literal["smoke", "cpu"] = "smoke",
+    network: Literal["lenet", "conv-4"] = "lenet",
     replicates: int | None = None,
     data_dir: str | None = None,
     out: str = "runs",
@@ -65,16 +70,18 @@ def main(
 
     Args:
       scale: how much of the study: smoke or cpu.
+      network: lenet on MNIST, or conv-4 on CIFAR-10 at 8 x 8 pixels.
       replicates: repetitions; those of the scale by default.
-      data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
+      data_dir: directory of the data; $JAXLTH_DATA by default.
       out: folder of the runs of the library's study, or gs://BUCKET/FOLDER.
       results: folder for the tables.
     """
-    shared = dataclasses.replace(lenet(scale, data_dir=data_dir), densities=DENSITIES)
-    count = replicates or (shared.replicates if scale == "smoke" else 5)
-    shared = dataclasses.replace(shared, replicates=count)
-    rows = of_the_study(shared, out) + of_dynamic_masks(load_experiment(shared))
-    folder = results / scale
+    make = lenet if network == "lenet" else conv_4
+    shared = dataclasses.replace(make(scale, data_dir=data_dir), densities=DENSITIES)
+    full = 5 if network == "lenet" and scale == "cpu" else shared.replicates
+    shared = dataclasses.replace(shared, replicates=replicates or full)
+    rows = of_prune_early(shared, out) + of_sparse_trainings(of_dynamic(shared, network), out)
+    folder = results / (scale if network == "lenet" else f"{scale}-{network}")
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(rows)
     frame.to_csv(folder / "networks.csv", index=False)
@@ -107,7 +114,7 @@ def conv_4(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
     )
 
 
-def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
+def of_prune_early(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
     """Return rows of IMP, SynFlow and random pruning, which are trained if they are not there."""
     for score, schedule in (
         ("magnitude", "iterative-once"),
@@ -117,13 +124,36 @@ def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
         config = dataclasses.replace(shared, scores=(score,), schedules=(schedule,))
         cli.run_study("prune-early", config, out=out)
     run = store.folder(out, shared, job="prune-early", label=run_label(shared))
-    table = method_summary.tickets(store.table([run]))
-    names = {control: method for method, control in STUDY.items()}
+    table = with_flops(store.table([run]), cost.multiplications(load_experiment(shared)))
+    table = method_summary.tickets(table)
+    names = {control: method for method, control in PRUNED.items()}
     table = table[table["control"].isin(names) & table["density"].isin((1.0, *DENSITIES))]
     return [
-        row_of(names[row.control], row.density, row.replicate, row.test_accuracy)
+        row_of(names[row.control], row.density, row.replicate, row.test_accuracy, row.flops)
         for row in table.itertuples()
     ]
+
+
+def with_flops(table: pd.DataFrame, counts: dict[str, int] | None) -> pd.DataFrame:
+    """Return the table of a run of early pruning with what all trainings of a network cost.
+
+    IMP trains at each density on its way, dense first. Scoring, as that of SynFlow, counts for
+    nothing.
+
+    Args:
+      table: of results.
+      counts: multiplications by the weights of each tensor.
+    """
+    assert counts is not None
+    share = sum(table[f"layer_densities.{name}"] * count for name, count in counts.items())
+    table = table.assign(flops=share / sum(counts.values()))
+    total = table["flops"].copy()
+    for place, row in table[table["control"] == PRUNED["IMP"]].iterrows():
+        same = table["replicate"] == row["replicate"]
+        links = table["link"].astype(bool) & (table["control"] == row["control"])
+        before = same & (table["density"] > row["density"]) & (links | (table["level"] == 0))
+        total[place] += table.loc[before, "flops"].sum()
+    return table.assign(flops=total)
 
 
 def of_sparse_trainings(config: DynamicConfig, out: str) -> list[dict[str, Any]]:
@@ -146,7 +176,7 @@ def of_dynamic(shared: PruneEarlyConfig, network: str) -> DynamicConfig:
     return DynamicConfig(
         data=shared.data,
         model=shared.model,
-        training=dataclasses.replace(shared.training, evaluate_every=None),
+        training=shared.training,
         optimizer=shared.optimizer,
         densities=shared.densities,
         update_every=EVERY[network],
@@ -170,10 +200,11 @@ def row_of(
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies by method and density, and p of Welch's test against SET, RigL and IMP."""
     groups = {key: group["accuracy"] for key, group in frame.groupby(["density", "method"])}
+    flops = frame.groupby(["density", "method"])["flops"].mean()
     rows = []
     for (density, method), values in groups.items():
         row = {"density": density, "method": method, "mean": values.mean(), "min": values.min()}
-        row |= {"max": values.max(), "n": len(values), "flops": flops(method, density)}
+        row |= {"max": values.max(), "n": len(values), "flops": flops[density, method]}
         for other in ("SET", "RigL", "IMP") if density < 1 else ():
             p = method_summary.welch(values, groups[density, other])
             row[f"p_{other}"] = p if other != method else float("nan")
