@@ -195,6 +195,7 @@ def _growing(
 
         def grow() -> masks.Mask:
             if growth == "random":
+                assert state.key is not None
                 own = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(key))
                 growth_key = keys.fold(keys.substream(own, "growth"), state.step)
                 values = keys.uniform(state.mask, key=growth_key)

@@ -9,6 +9,7 @@ References:
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -26,16 +27,16 @@ def multiplications(experiment: LoadedExperiment) -> dict[str, int] | None:
     """
     model, like = experiment.prunable.model, experiment.prunable.like
 
-    def apply(network: Network, inputs: object) -> object:
+    def apply(network: Network, inputs: Any) -> Any:
         return model.apply(network, inputs, False)[0]
 
     example = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), experiment.info.example
     )
     counts = scores.multiplications(apply, like, example)
-    names = experiment.prunable.left
-    counts = {name: counts.get(SHARED + name) for name in names}
-    return None if None in counts.values() else counts
+    names = [name for name in experiment.prunable.left if SHARED + name in counts]
+    is_complete = len(names) == len(experiment.prunable.left)
+    return {name: counts[SHARED + name] for name in names} if is_complete else None
 
 
 def share(mask: masks.Mask, counts: Mapping[str, int]) -> float:
