@@ -152,7 +152,7 @@ def test_costs_are_counted_by_hand(whole):
         return run.record(name)["flops"]
 
     kept = round(0.1 * size) / size
-    static, rigl, moved, found = (artifacts.network(0.1, m, 0) for m in METHODS if m != "set")
+    static, rigl, moved, tickets = (artifacts.network(0.1, m, 0) for m in METHODS if m != "set")
     assert flops(artifacts.dense(0)) == 1
     assert flops(static) == pytest.approx(kept)
     assert flops(artifacts.network(0.1, "set", 0)) == pytest.approx(kept)
@@ -160,7 +160,7 @@ def test_costs_are_counted_by_hand(whole):
     assert flops(rigl) == pytest.approx(((20 - due) * kept + due * (2 * kept + 1) / 3) / 20)
     assert flops(moved) == pytest.approx(1 + kept)
     shares = [round(d * size) / size for d in (1, 0.5, 0.25, 0.125)]
-    assert flops(found) == pytest.approx(sum(shares) + kept)
+    assert flops(tickets) == pytest.approx(sum(shares) + kept)
 
 
 def test_a_convolution_multiplies_at_every_pixel():

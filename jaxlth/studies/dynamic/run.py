@@ -261,17 +261,17 @@ class DynamicNetworks:
         for number, end in enumerate(ends):
             training = self._experiment.compile_training(until=end)
             if number == 0:
-                found = functools.partial(artifacts.state, end)
+                source = functools.partial(artifacts.state, end)
             else:
-                found = functools.partial(self._phase, density, number, "dense")
+                source = functools.partial(self._phase, density, number, "dense")
                 requests = [
-                    self._request_phase(found(r), Ticket(start, self._dense), begin, r)
+                    self._request_phase(source(r), Ticket(start, self._dense), begin, r)
                     for r, start in starts.items()
                 ]
                 yield from train(requests, training)
-                starts = {r: starts[r] for r in self._finite(found) if r in starts}
+                starts = {r: starts[r] for r in self._finite(source) if r in starts}
             tickets = {
-                r: Ticket(start, self._largest(found(r), self._dense, density))
+                r: Ticket(start, self._largest(source(r), self._dense, density))
                 for r, start in starts.items()
             }
             sparse = functools.partial(self._phase, density, number, "sparse")
