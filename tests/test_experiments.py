@@ -305,7 +305,7 @@ def test_dynamic_sparse_has_a_row_for_each_method_and_density(tmp_path, real_dat
     shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
     study("dynamic_sparse.py", "--replicates", "1", *shared, cwd=tmp_path)
     table = pd.read_csv(tmp_path / "results" / "smoke" / "methods.csv")
-    sparse = {"IMP", "SynFlow", "random", "static", "SET", "RigL", "RigL 5x"}
+    sparse = {"IMP", "SynFlow", "random", "static", "SET", "RigL", "RigL 5x", "dynamic IMP"}
     assert set(zip(table["density"], table["method"], strict=True)) == {
         (1.0, "dense"),
         *((density, method) for density in (0.1, 0.02) for method in sparse),

@@ -163,8 +163,9 @@ def test_export_names_the_studies_that_have_tickets(twice, tmp_path, monkeypatch
     monkeypatch.setitem(STUDIES, "train-twice", without)
     assert cli.main(["export", str(tmp_path / "a.npz"), "--run", str(twice[1])]) == 2
     assert (
-        "is a run of `jaxlth train-twice`; tickets of `jaxlth imp`, `prune-early`, `separation`, "
-        "`threshold-masks` and `train-supermasks` are exported." in capfd.readouterr().err
+        "is a run of `jaxlth train-twice`; tickets of `jaxlth imp`, `prune-early`, `dynamic`, "
+        "`separation`, `threshold-masks` and `train-supermasks` are exported."
+        in capfd.readouterr().err
     )
 
 

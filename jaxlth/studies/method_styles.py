@@ -13,6 +13,7 @@ SCHEDULE_TITLES = {
     "after": "after training",
     "after-rounds": "after training, in rounds",
     "after-rewind": "after training, rewound",
+    "sparse": "trained sparse",
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
 }

@@ -68,7 +68,9 @@ class SupermaskRule:
     """Factor of the sum of all squared scores in the loss of gem-miner. By default 1e-5, and 0 at a
     density of 0.5 and more; the published settings have 0 there and 3e-6 to 8.5e-6 at 0.05."""
     prunings: Annotated[int, PRUNINGS, settings.RARE] = 29
-    """Times that gem-miner freezes weights out, evenly over training, down to its density."""
+    """Times that gem-miner freezes weights out, evenly over training, down to its density. Scores
+    that fall below one half after the last time take further weights from the mask, as published;
+    see `restore`."""
     restore: Annotated[bool, settings.RARE] = False
     """Keep and evaluate all weights that gem-miner has not frozen out, exactly its density at the
     end, and not only those among them whose score rounds to 1, which it trained with."""
