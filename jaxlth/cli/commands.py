@@ -193,7 +193,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write a page that shows runs, one HTML file: charts, tables, what was run; needs [report]."""
+    """Write a page of runs for the browser, one HTML file. It needs jaxlth[report]."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given. Those of one study are laid over
