@@ -4,7 +4,6 @@ import pathlib
 from typing import Any
 
 import jax
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -76,7 +75,7 @@ def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = (
     if pruned.empty or pruned["flops"].isna().all():
         raise ValueError("`results` have no ticket yet whose cost is known.")
     styles = method_styles.line_styles(list(dict.fromkeys(pruned["control"])))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for method, (color, marker) in styles.items():
             of_method = pruned[pruned["control"] == method]
@@ -91,7 +90,7 @@ def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = (
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel="Multiplications in training (dense = 1)", ylabel=label)
-        theme.legend(axes, location="below")
+        theme.legend(axes)
     return figure
 
 
