@@ -5,7 +5,6 @@ The input is the table of results of one run, its `method_summary.summary`, or c
 
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -62,7 +61,7 @@ def change(
         raise ValueError("`results` have no method of `against` together with its reference.")
     styles = method_styles.line_styles(list(dict.fromkeys(rows[line])))
     panels = sorted(dict.fromkeys(rows[panel]), key=method_styles.schedule_order)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
             of_panel = rows[rows[panel] == name]
@@ -73,9 +72,7 @@ def change(
                 for each, of in of_panel.groupby(line)
             ]
             _around_zero(axes, lines, " and ".join(dict.fromkeys(of_panel["reference"])))
-            axes.set_title(
-                method_styles.SCHEDULE_TITLES.get(str(name), str(name)), loc="left", fontsize=9
-            )
+            axes.set_title(method_styles.SCHEDULE_TITLES.get(str(name), str(name)), loc="left")
         theme.legend_below(figure, key=method_styles.schedule_order)
     return figure
 
@@ -107,7 +104,7 @@ def overlap(shared: pd.DataFrame) -> Figure:
     """
     styles = method_styles.line_styles(list(dict.fromkeys(shared["score"])))
     panels = list(dict.fromkeys(shared["schedules"]))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
             of_panel = shared[shared["schedules"] == name]
@@ -123,7 +120,7 @@ def overlap(shared: pd.DataFrame) -> Figure:
             axis_scales.density_axis(axes, densities, max_ticks=7)
             axes.set_ylim(-0.03, 1.03)
             axes.set_ylabel("Jaccard similarity")
-            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_title(name, loc="left")
         theme.legend_below(figure, key=method_styles.schedule_order)
     return figure
 
@@ -154,7 +151,7 @@ def ranking(summary: pd.DataFrame, *, most: int = 20, against: str | None = None
     best = best.loc[:, best.notna().mean() >= 0.5]
     shades = (best - best.min()) / (best.max() - best.min()).replace(0, 1)
     shades.columns = [result_table.percent(density) for density in best.columns]
-    with matplotlib.rc_context({**theme.RC_PARAMS, "axes.grid": False}):
+    with theme.applied({"axes.grid": False}):
         figure, (axes,) = theme.new_figure(panels=1)
         figure.set_size_inches(2.4 + 0.7 * best.shape[1], 1 + 0.22 * best.shape[0])
         mask_plots.heatmap(axes, shades, _texts(best, pruned))

@@ -489,7 +489,9 @@ def draw_examples(
         ("figure_5-7b", correlations.loc[four, four]),
         ("figure_B-1", correlations),
     ):
-        figures.save(mask_plots.similarity(shown, darkest=-1), folder / f"{name}.png")
+        figures.save(
+            mask_plots.similarity(shown, darkest=-1, label="Correlation"), folder / f"{name}.png"
+        )
 
 
 if __name__ == "__main__":

@@ -1,57 +1,66 @@
-"""SET and RigL beside tickets and static masks of the same density: Evci et al. 2020, LeNet, MNIST.
+"""SET, RigL and dynamic IMP beside tickets and static masks: Evci et al. 2020; LeNet, Conv-4.
 
 Claim: a network trained sparse throughout is better if its mask moves while it trains than if it
 does not; where gradients say what to grow (RigL) it is better than at random (SET).
 
     python experiments/dynamic_sparse.py --scale smoke --data-dir DIR   # a minute
-    python experiments/dynamic_sparse.py --scale cpu --data-dir DIR     # five minutes, two cores
+    python experiments/dynamic_sparse.py --scale cpu --data-dir DIR     # ten minutes, two cores
+    python experiments/dynamic_sparse.py --scale cpu --network conv-4 --data-dir DIR   # an hour
 
-IMP, SynFlow and random pruning are those of `composite_pruning.py`; a run in --out goes on where it
-was stopped. SET, RigL and a static mask of the same layer densities (Erdos-Renyi) have the same
-initial weights and batches; `prune.sparsify` makes the library's optimizer one of SET or RigL.
-Masks change every 100 steps of the first three quarters of the training, by 30 % of the weights at
-first. "RigL 5x" trains five times as long.
+IMP, SynFlow and random pruning are of `jaxlth prune-early`, the others of `jaxlth dynamic`; runs in
+--out go on where they were stopped. SET, RigL and a static mask of the same layer densities
+(Erdos-Renyi) have the same initial weights and batches. Masks change every 100 steps (Conv-4: 50)
+of the first three quarters of the training, by 30 % of the weights at first. "RigL 5x" trains five
+times as long.
 
 Expected (Evci et al., Figure 2 and appendix B): static < SET < RigL at equal cost; on LeNet RigL
 has a test error of 1.4 to 1.6 % with a thirtieth of the weights, after 100 and more epochs.
 """
 
 import dataclasses
-import functools
 import pathlib
 import sys
 from typing import Any, Literal
 
-import jax
-import optax
 import pandas as pd
 from composite_pruning import lenet
 
-from jaxlth import cli, keys, masks, prune, store
+from jaxlth import cli, store
+from jaxlth.data import DataConfig
+from jaxlth.models import ModelConfig
 from jaxlth.studies import method_summary
 from jaxlth.studies.config import run_label
-from jaxlth.studies.loading import LoadedExperiment, load_experiment
+from jaxlth.studies.dynamic import cost
+from jaxlth.studies.dynamic.config import DynamicConfig
+from jaxlth.studies.loading import load_experiment
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
 
-Growth = Literal["random", "gradient"] | None
 DENSITIES = (0.1, 0.02)
-DYNAMIC: dict[str, tuple[Growth, float]] = {  # what grows, and the length of the training
-    "static": (None, 1.0),
-    "SET": ("random", 1.0),
-    "RigL": ("gradient", 1.0),
-    "RigL 5x": ("gradient", 5.0),
+SMALL_NETWORKS = pathlib.Path(__file__).with_name("small_networks.py")
+EVERY = {"lenet": 100, "conv-4": 50}  # steps between changes of masks; Evci et al., section 4: 100
+LENGTHS: dict[str, tuple[tuple[tuple[str, ...], float], ...]] = {  # methods, length of trainings
+    "lenet": ((("static", "set", "rigl", "dynamic-imp"), 1.0), (("rigl",), 5.0)),
+    "conv-4": ((("static", "set", "rigl"), 1.0),),
 }
-STUDY = {  # what the library's study calls the others
+PRUNED = {  # what `jaxlth prune-early` calls a method
     "dense": "dense",
     "IMP": "magnitude-iterative-once",
     "SynFlow": "synflow-before-rounds",
     "random": "random-before-once",
 }
-EVERY, FRACTION, LAST = 100, 0.3, 0.75  # Evci et al., section 4
+NAMES = {  # of methods of `jaxlth dynamic`
+    "static": "static",
+    "set": "SET",
+    "rigl": "RigL",
+    "rigl-5x": "RigL 5x",
+    "dynamic-imp": "dynamic IMP",
+}
 
 
 def main(
     scale: Literal["smoke", "cpu"] = "smoke",
+    network: Literal["lenet", "conv-4"] = "lenet",
     replicates: int | None = None,
     data_dir: str | None = None,
     out: str = "runs",
@@ -61,16 +70,18 @@ def main(
 
     Args:
       scale: how much of the study: smoke or cpu.
+      network: lenet on MNIST, or conv-4 on CIFAR-10 at 8 x 8 pixels.
       replicates: repetitions; those of the scale by default.
-      data_dir: directory of the MNIST files; $JAXLTH_DATA by default.
+      data_dir: directory of the data; $JAXLTH_DATA by default.
       out: folder of the runs of the library's study, or gs://BUCKET/FOLDER.
       results: folder for the tables.
     """
-    shared = dataclasses.replace(lenet(scale, data_dir=data_dir), densities=DENSITIES)
-    count = replicates or (shared.replicates if scale == "smoke" else 5)
-    shared = dataclasses.replace(shared, replicates=count)
-    rows = of_the_study(shared, out) + of_dynamic_masks(load_experiment(shared))
-    folder = results / scale
+    make = lenet if network == "lenet" else conv_4
+    shared = dataclasses.replace(make(scale, data_dir=data_dir), densities=DENSITIES)
+    full = 5 if network == "lenet" and scale == "cpu" else shared.replicates
+    shared = dataclasses.replace(shared, replicates=replicates or full)
+    rows = of_prune_early(shared, out) + of_sparse_trainings(of_dynamic(shared, network), out)
+    folder = results / (scale if network == "lenet" else f"{scale}-{network}")
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(rows)
     frame.to_csv(folder / "networks.csv", index=False)
@@ -81,7 +92,29 @@ def main(
     return 0
 
 
-def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
+def conv_4(scale: str, *, data_dir: str | None) -> PruneEarlyConfig:
+    """Return Conv-4 on 10,000 images of CIFAR-10, reduced to 8 x 8 pixels, for two cores (ours)."""
+    steps = 20 if scale == "smoke" else 800
+    return PruneEarlyConfig(
+        data=DataConfig(
+            name="cifar10",
+            data_dir=data_dir,
+            held_out_test=0.1,
+            validation=0.0,
+            num_train_examples=1_000 if scale == "smoke" else 10_000,
+        ),
+        model=ModelConfig(name=f"{SMALL_NETWORKS}:conv_4"),
+        training=TrainingConfig(
+            steps=steps, batch_size=32, evaluate_every=steps, train_examples=1_000
+        ),
+        optimizer=OptimizerConfig(optimizer="adam", lr=1e-3),
+        rounds=5 if scale == "smoke" else 100,
+        prune_fraction=0.5,
+        replicates=1 if scale == "smoke" else 3,
+    )
+
+
+def of_prune_early(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
     """Return rows of IMP, SynFlow and random pruning, which are trained if they are not there."""
     for score, schedule in (
         ("magnitude", "iterative-once"),
@@ -91,94 +124,87 @@ def of_the_study(shared: PruneEarlyConfig, out: str) -> list[dict[str, Any]]:
         config = dataclasses.replace(shared, scores=(score,), schedules=(schedule,))
         cli.run_study("prune-early", config, out=out)
     run = store.folder(out, shared, job="prune-early", label=run_label(shared))
-    table = method_summary.tickets(store.table([run]))
-    names = {control: method for method, control in STUDY.items()}
+    table = with_flops(store.table([run]), cost.multiplications(load_experiment(shared)))
+    table = method_summary.tickets(table)
+    names = {control: method for method, control in PRUNED.items()}
     table = table[table["control"].isin(names) & table["density"].isin((1.0, *DENSITIES))]
     return [
-        row_of(names[row.control], row.density, row.replicate, row.test_accuracy)
+        row_of(names[row.control], row.density, row.replicate, row.test_accuracy, row.flops)
         for row in table.itertuples()
     ]
 
 
-def of_dynamic_masks(experiment: LoadedExperiment) -> list[dict[str, Any]]:
-    """Return rows of SET, RigL and a static mask, trained now."""
-    rows = []
-    for density in DENSITIES:
-        for method, (growth, dilation) in DYNAMIC.items():
-            for replicate in range(experiment.prunable.config.replicates):
-                accuracy = trained(experiment, density, growth, dilation, replicate)
-                rows.append(row_of(method, density, replicate, accuracy))
-                print(f"{method}, {density:g}, {replicate}: {100 * accuracy:.2f} %", flush=True)
-    return rows
+def with_flops(table: pd.DataFrame, counts: dict[str, int] | None) -> pd.DataFrame:
+    """Return the table of a run of early pruning with what all trainings of a network cost.
+
+    IMP trains at each density on its way, dense first. Scoring, as that of SynFlow, counts for
+    nothing.
+
+    Args:
+      table: of results.
+      counts: multiplications by the weights of each tensor.
+    """
+    assert counts is not None
+    share = sum(table[f"layer_densities.{name}"] * count for name, count in counts.items())
+    table = table.assign(flops=share / sum(counts.values()))
+    total = table["flops"].copy()
+    for place, row in table[table["control"] == PRUNED["IMP"]].iterrows():
+        same = table["replicate"] == row["replicate"]
+        links = table["link"].astype(bool) & (table["control"] == row["control"])
+        before = same & (table["density"] > row["density"]) & (links | (table["level"] == 0))
+        total[place] += table.loc[before, "flops"].sum()
+    return table.assign(flops=total)
 
 
-def trained(
-    experiment: LoadedExperiment, density: float, growth: Growth, dilation: float, replicate: int
-) -> float:
-    """Return the test accuracy of a network trained sparse from its initial weights on."""
-    prunable, steps = experiment.prunable, experiment.plan(dilation).steps
-    stream = functools.partial(keys.stream, prunable.config.seed, replicate)
-    network = prunable.draw(stream("initialization"))
-    sparsify = functools.partial(
-        prune.sparsify,
-        schedule=prune.Schedule(
-            density=density, kind="constant", every=EVERY, end=int(LAST * steps), fraction=FRACTION
-        ),
-        scope="erdos-renyi-kernel",
-        key=stream("dynamic mask"),
+def of_sparse_trainings(config: DynamicConfig, out: str) -> list[dict[str, Any]]:
+    """Return rows of static masks, SET, RigL and dynamic IMP, trained if they are not there."""
+    network = "conv-4" if config.model.name.endswith("conv_4") else "lenet"
+    for methods, length in LENGTHS[network]:
+        asked = dataclasses.replace(config, methods=methods, lengths=(length,))
+        cli.run_study("dynamic", asked, out=out)
+    run = store.folder(out, config, job="dynamic", label=run_label(config))
+    table = method_summary.tickets(store.table([run]))
+    table = table[(table["level"] > 0) & table["density"].isin(DENSITIES)]
+    return [
+        row_of(NAMES[row.control], row.density, row.replicate, row.test_accuracy, row.flops)
+        for row in table.itertuples()
+    ]
+
+
+def of_dynamic(shared: PruneEarlyConfig, network: str) -> DynamicConfig:
+    """Return the settings of the dynamic study for the same network, data and training."""
+    return DynamicConfig(
+        data=shared.data,
+        model=shared.model,
+        training=shared.training,
+        optimizer=shared.optimizer,
+        densities=shared.densities,
+        update_every=EVERY[network],
+        replicates=shared.replicates,
     )
-    first = prune.current_mask(sparsify(optax.sgd(0.0), growth="random").init(network.params))
-    change = functools.partial(sparsify, growth=growth) if growth else lambda optimizer: optimizer
-    training = experiment.compile_training(dilation=dilation, change=change)
-    trainer, dataset = training.trainer, experiment.device_data.dataset
-    state = trainer.start(network, first)
-    mask = prunable.dense if growth else first  # what moves is in the optimizer's state
-    state = jax.jit(trainer.advance)(state, mask, dataset, stream("order"), 0, steps)
-    moved = prune.current_mask(state.opt) if growth else first
-    assert int(masks.kept(moved)) == int(masks.kept(first))
-    evaluate = jax.jit(trainer.evaluate)
-    test = evaluate(state.network, moved, dataset.test, dataset.mean, dataset.std)
-    return float(test.accuracy)
 
 
-def row_of(method: str, density: float, replicate: int, accuracy: float) -> dict[str, Any]:
+def row_of(
+    method: str, density: float, replicate: int, accuracy: float, flops: float
+) -> dict[str, Any]:
     """Return a row of the table of networks."""
     return {
         "method": method,
         "density": density,
         "replicate": replicate,
         "accuracy": round(accuracy, 4),
-        "flops": round(flops(method, density), 4),
+        "flops": round(flops, 4),
     }
-
-
-def flops(method: str, density: float) -> float:
-    """Return the operations of a method's trainings, as a share of those of the dense one.
-
-    A perceptron multiplies by every kept weight three times a step: forward, and backward to
-    activations and to weights. RigL needs the gradient of all weights at each change of the mask
-    (Evci et al., appendix H). IMP trains at each of its densities, dense first. Scoring, as that of
-    SynFlow, counts for nothing.
-    """
-    if method == "IMP":
-        levels = [1.0]
-        while levels[-1] / 2 > density:
-            levels.append(levels[-1] / 2)
-        return sum(levels) + density
-    if method.startswith("RigL"):
-        change = (2 * density + 1) / 3
-        a_step = LAST * (density * EVERY + change) / (EVERY + 1) + (1 - LAST) * density
-        return DYNAMIC[method][1] * a_step
-    return density
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies by method and density, and p of Welch's test against SET, RigL and IMP."""
     groups = {key: group["accuracy"] for key, group in frame.groupby(["density", "method"])}
+    flops = frame.groupby(["density", "method"])["flops"].mean()
     rows = []
     for (density, method), values in groups.items():
         row = {"density": density, "method": method, "mean": values.mean(), "min": values.min()}
-        row |= {"max": values.max(), "n": len(values), "flops": flops(method, density)}
+        row |= {"max": values.max(), "n": len(values), "flops": flops[density, method]}
         for other in ("SET", "RigL", "IMP") if density < 1 else ():
             p = method_summary.welch(values, groups[density, other])
             row[f"p_{other}"] = p if other != method else float("nan")

@@ -28,7 +28,6 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -257,7 +256,7 @@ def distances_of(frame: pd.DataFrame, path: pathlib.Path) -> dict[int, Mapping[s
 def draw_distance(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
     """Return the figure of the distance of each mask from the one before it."""
     steps = frame[frame["control"] == COMPARISON].set_index("replicate")["ticket_step"]
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for replicate, arrays in distances_of(frame, path).items():
             style = theme.STYLE_CYCLE[replicate % len(theme.STYLE_CYCLE)]
@@ -269,14 +268,14 @@ def draw_distance(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, .
         threshold = run_info.setting(path, "threshold")
         axes.axhline(threshold, color=theme.GRAY, linestyle="--", label="threshold")
         axes.set(xlabel="Training step", ylabel="Distance from the mask before", ylim=(0, None))
-        axes.legend()
+        theme.legend_below(figure)
     return figure
 
 
 def draw_pairs(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
     """Return the figure of the distances of all pairs of masks, as the paper's Figure 3."""
     pairs = distances_of(frame, path)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(pairs))
         for axes, (replicate, arrays) in zip(panels, pairs.items(), strict=True):
             first, last = arrays["steps"][0], arrays["steps"][-1]
@@ -312,8 +311,10 @@ STUDY = Study(
     figures=Figures(
         kinds={"mask-distance": draw_distance, "mask-pairs": draw_pairs},
         last=lambda frame: ("mask-distance",) if COMPARISON in set(frame["control"]) else (),
-        help="Of `jaxlth experiments/early_bird.py:STUDY`: distance of each mask from the one "
-        "before (mask-distance), and of all pairs of masks (mask-pairs).",
+        help={
+            "mask-distance": "distance of each mask from the one before",
+            "mask-pairs": "distance of all pairs of masks",
+        },
     ),
     ticket=ticket,
     named_by=("level", "control"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -24,7 +23,7 @@ def examples(columns: Mapping[str, np.ndarray]) -> Figure:
     kept = columns[TARGET] > 0
     edges = np.linspace(0, 1, 26)
     (all_color, _), (kept_color, _), *_ = theme.STYLE_CYCLE
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(columns))
         for axes, (name, values) in zip(panels, columns.items(), strict=True):
             for shown, color, label in (
@@ -35,10 +34,10 @@ def examples(columns: Mapping[str, np.ndarray]) -> Figure:
                 axes.stairs(shares, edges, color=color, label=label)
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_title(name, loc="left")
             axes.set_xlabel("Score, scaled")
             axes.set_ylabel("Share (%)")
-        panels[0].legend()
+        theme.legend_below(figure)
     return figure
 
 
@@ -56,7 +55,7 @@ def learning(
       Lutz & Manai 2022, Figure 5.8 and Tables 5.1 to 5.3.
     """
     dashes = ["--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for (name, of), (color, marker) in zip(losses.items(), theme.STYLE_CYCLE, strict=False):
             length = max(map(len, of))
@@ -72,5 +71,5 @@ def learning(
         axes.set_yscale("log")
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Mean squared error in training")
-        theme.legend(axes, location="below")
+        theme.legend(axes)
     return figure

@@ -1,6 +1,5 @@
 """Figures of the data that networks separate along: Burger 2024, Figures 4.1 to 4.3."""
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -20,7 +19,7 @@ def points(split: Split, names: list[str], *, labels_of_others: bool = False) ->
     """
     rows = np.asarray(split.images, float).reshape(len(split.images), -1)
     rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(names))
         for task, axes in enumerate(panels):
             owner = (task + labels_of_others) % len(names)
@@ -29,9 +28,8 @@ def points(split: Split, names: list[str], *, labels_of_others: bool = False) ->
                 color = outcome_plots.task_style(label).color
                 axes.scatter(x, y, s=5, color=color, linewidths=0, label=f"class {label}")
             axes.set_aspect("equal")
-            axes.set_title(f"{names[task]}, labels of {names[owner]}", loc="left", fontsize=9)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+            axes.set_title(f"{names[task]}, labels of {names[owner]}", loc="left")
+        theme.legend_below(figure)
     return figure
 
 
@@ -39,7 +37,7 @@ def pictures(split: Split) -> Figure:
     """Return some examples, the sets one below the other (4.3)."""
     halves = np.split(np.asarray(split.images[:SHOWN])[..., 0], 2, axis=2)
     shown = np.concatenate(np.concatenate(halves, axis=1), axis=1)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         axes.imshow(shown, cmap="gray")
         axes.set_axis_off()

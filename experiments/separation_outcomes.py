@@ -37,7 +37,7 @@ def areas(results: pd.DataFrame, by: By = "extension") -> Figure:
     percentages = 100 * shares(results, by)
     if len(percentages) < 2:
         raise ValueError(f"Areas need two {_title(by).lower()}s at least; got {len(percentages)}.")
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         colors = [outcome_plots.OUTCOME_STYLES[name].color for name in percentages]
         axes.stackplot(
@@ -54,7 +54,7 @@ def areas(results: pd.DataFrame, by: By = "extension") -> Figure:
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Networks (%)")
-        outcome_plots.legend_above(axes)
+        outcome_plots.legend(axes)
     return figure
 
 
@@ -64,14 +64,14 @@ def active_at_end(results: pd.DataFrame, by: By = "extension") -> Figure:
     outcome_rows = outcome_rows.assign(
         share=100 * outcome_rows["last_active"] / outcome_rows["last_kept"]
     )
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         outcome_plots.scatter(axes, outcome_rows, "place", "share", "outcome")
         axes.set_ylim(bottom=0)
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Active of the available weights, at the end (%)")
-        outcome_plots.legend_above(axes)
+        outcome_plots.legend(axes)
     return figure
 
 
@@ -87,7 +87,7 @@ def at_separation(results: pd.DataFrame, by: By = "extension") -> Figure:
     outcome_rows = outcome_rows[outcome_rows["level"].notna()]
     if outcome_rows.empty:
         raise ValueError("`results` have no network that separates.")
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         available = theme.LineStyle(theme.ORANGE, "s")
         for column, style, label in (
@@ -102,7 +102,7 @@ def at_separation(results: pd.DataFrame, by: By = "extension") -> Figure:
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Weights where networks separate")
-        axes.legend(loc="best")
+        theme.legend(axes, by_end=False)
     return figure
 
 
@@ -114,7 +114,7 @@ def sizes(results: pd.DataFrame) -> Figure:
     separation.check(results, "widths")
     outcome_rows = separation.outcomes(results)
     outcome_rows = outcome_rows.assign(width=[widths[1] for widths in outcome_rows["widths"]])
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         outcome_plots.scatter(axes, outcome_rows, "last_active", "width", "outcome")
         widths = sorted(set(outcome_rows["width"]))
@@ -122,7 +122,7 @@ def sizes(results: pd.DataFrame) -> Figure:
         axes.margins(y=0.12)
         axes.set_xlabel(f"{outcome_plots.ACTIVE_LABEL} at the end")
         axes.set_ylabel("Units of the first hidden layer")
-        outcome_plots.legend_above(axes)
+        outcome_plots.legend(axes)
     return figure
 
 
@@ -142,7 +142,7 @@ def rates(results: pd.DataFrame, by: By | None = None) -> Figure:
         rate=outcome_rows["run"].map(_rates(results)), size=outcome_rows["widths"].map(_named)
     )
     panels = axis_scales.evenly_spaced(list(dict.fromkeys(outcome_rows["size"])), 12)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, size in zip(all_axes, panels, strict=True):
             of = outcome_rows[outcome_rows["size"] == size]
@@ -178,7 +178,7 @@ def losses(results: pd.DataFrame, *, metric: str = "validation_loss") -> Figure:
     seen = rows[np.isfinite(rows["loss"]) & (rows["loss"] > 0) & (rows["weights.active"] > 0)]
     if seen.empty:
         raise ValueError(f"`{metric}` has no number above 0 of a network with active weights.")
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         outcome_plots.scatter(axes, seen, "weights.active", "loss", "state", size=3.5)
         axis_scales.log_axis(axes, "x", seen["weights.active"])
@@ -188,7 +188,7 @@ def losses(results: pd.DataFrame, *, metric: str = "validation_loss") -> Figure:
         axes.set_ylabel(metric.replace("_", " ").capitalize())
         if len(seen) < len(rows):
             theme.note(axes, f"{len(rows) - len(seen)} of {len(rows)} networks not shown")
-        axes.legend(loc="best")
+        theme.legend(axes, by_end=False)
     return figure
 
 
@@ -221,7 +221,7 @@ def unused(
     places = sorted(rows["place"].unique())
     labelled = axis_scales.evenly_spaced(places, 9)
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(places)))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for place, shade in zip(places, shades, strict=True):
             means = rows[rows["place"] == place].groupby("level")[["kept", "number"]].mean()
@@ -232,7 +232,7 @@ def unused(
         share = ", of the available (%)" if relative else ""
         axes.set_ylabel(f"{category.capitalize()} weights{share}")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        axes.legend(title=_title(by), loc="best", title_fontsize=8, fontsize=8)
+        theme.legend(axes, by_end=False, title=_title(by))
     return figure
 
 

@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 
 from jaxlth.models import ModelConfig
+from jaxlth.models.conv import Conv
 from jaxlth.models.layers import Layers
 from jaxlth.models.mlp import MLP
 from jaxlth.models.resnet import ResNet
@@ -41,3 +42,9 @@ def mlp(shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return three hidden layers of 128."""
     del shape
     return Reduced(MLP((128, 128, 128, classes), LAYERS))
+
+
+def conv_4(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a Conv-4 of the full width: 64, 64, 128 and 128 channels."""
+    del shape
+    return Reduced(Conv(2, classes, LAYERS))

@@ -12,7 +12,6 @@ References:
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -140,7 +139,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
       threshold: as in `cells`.
       tolerance: likewise.
     """
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         plot, panels = theme.new_figure(panels=3)
         by_step = rows[(rows["level"] == studied) | (rows["control"] == DENSE)]
         places = {step: place for place, step in enumerate(sorted(by_step["step_k"].unique()))}
@@ -166,8 +165,8 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         panels[2].set_xlabel("Error barrier between twins (points)")
         density = by_step.loc[by_step["control"] != DENSE, "density"].iloc[0]
         for axes in panels[:2]:
-            axes.set_title(f"{100 * density:.3g} % of weights", loc="left", fontsize=9)
-        panels[2].set_title("all networks, a point a replicate", loc="left", fontsize=9)
+            axes.set_title(f"{100 * density:.3g} % of weights", loc="left")
+        panels[2].set_title("all networks, a point a replicate", loc="left")
         theme.legend_below(plot)
     return plot
 
@@ -184,7 +183,7 @@ def best(rows: pd.DataFrame) -> Figure:
             name = f"{control_styles.control_style(control).label} from step 0"
             color = control_styles.line_style(control).color
             lines[name] = (first[first["control"] == control], color)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         plot, (axes,) = theme.new_figure(panels=1)
         for place, (name, (of, color)) in enumerate(lines.items()):
             of = of.sort_values("density")

@@ -3,7 +3,7 @@
 Claim: iterative magnitude pruning with rewinding and instability analysis run on networks of
 attention as on all others. Asked is whether tickets keep more of the dense accuracy than the same
 masks with new weights and than random masks, and whether twins end closer to each other from the
-step that tickets are rewound to than from step 0. What came out is in experiments/README.md.
+step that tickets are rewound to than from step 0. What came out is in docs/papers/others.md.
 
     python experiments/transformers.py --scale smoke                        # two minutes
     python experiments/transformers.py --scale cpu --data-dir DIR           # an hour

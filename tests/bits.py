@@ -55,6 +55,12 @@ CASES = {
     "early-batch-norm": f"prune-early {RESNET} --score snip synflow --density 0.2"
     " --schedule before-rounds"
     " --rounds 2 --per-class 1 --replicates 1",
+    "dynamic": f"dynamic {MLP} --density 0.2 --update-every 3 --lengths 1 2 --rewind-step 5"
+    " --prune-fraction 0.5",
+    "dynamic-layerwise": f"dynamic {MLP} --density 0.3 --update-every 3 --distribution uniform"
+    " --scope layerwise --prune-fraction 0.4 --changes 0.25 0.5 --exclude Dense_1/*",
+    "dynamic-batch-norm": f"dynamic {RESNET} --density 0.3 --update-every 1 --replicates 1"
+    " --methods set rigl dynamic-imp --changes 0.34",
     "instability": f"instability {MLP} --twins 2 --points 3 --rewind-steps 0 5 --levels 2"
     " --networks dense ticket reinitialized shuffled random random-layerwise",
     "instability-lengths": f"instability {MLP} --twins 3 --points 4 --rewind-steps 6"

@@ -1,6 +1,6 @@
-"""Claims of experiments/README.md, and how they are compared with its tables.
+"""Claims of the pages on papers, and how they are compared with the tables of experiments.
 
-A claim is a text of the README with `{}` for each number that is recomputed, and a function that
+A claim is a text of a page with `{}` for each number that is recomputed, and a function that
 computes these numbers, or true and false for what the text compares.
 """
 
@@ -12,7 +12,8 @@ import re
 
 import pandas
 
-EXPERIMENTS = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+EXPERIMENTS, PAPERS = ROOT / "experiments", ROOT / "docs" / "papers"
 NUMBER = (
     r"(?:< )?(-?\d[\d,]*(?:\.\d+)?)(?: \[[^\]]*\])?"  # what the paper has, in brackets, is skipped
 )
@@ -20,7 +21,7 @@ NUMBER = (
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A text of the README and what its tables say of it.
+    """A text of a page and what the tables say of it.
 
     Attributes:
       text: the text, `{}` for each number.
@@ -36,8 +37,9 @@ class Claim:
 
 
 @functools.cache
-def readme() -> str:
-    return " ".join((EXPERIMENTS / "README.md").read_text().split())
+def text_of(*pages: str) -> str:
+    """Return the text of pages, one after the other, with single spaces."""
+    return " ".join(" ".join((PAPERS / f"{page}.md").read_text() for page in pages).split())
 
 
 @functools.cache
@@ -45,13 +47,13 @@ def table(path: str) -> pandas.DataFrame:
     return pandas.read_csv(EXPERIMENTS / "results" / path)
 
 
-def written(claim: Claim) -> list[str]:
-    """Return the numbers that the README writes where the claim has `{}`."""
-    text = readme()
-    assert claim.after in text, f"not in experiments/README.md: {claim.after}"
+def written(claim: Claim, pages: tuple[str, ...]) -> list[str]:
+    """Return the numbers that the pages write where the claim has `{}`."""
+    text = text_of(*pages)
+    assert claim.after in text, f"not in {pages}: {claim.after}"
     pattern = re.escape(" ".join(claim.text.split())).replace(r"\{\}", NUMBER)
     match = re.search(pattern, text[text.index(claim.after) :])
-    assert match, f"not in experiments/README.md: {claim.text}"
+    assert match, f"not in {pages}: {claim.text}"
     return [number.replace(",", "") for number in match.groups()]
 
 
@@ -61,8 +63,9 @@ def agree(number: str, value: float) -> bool:
     return abs(float(number) - value) <= 0.5 * 10**-digits + 1e-7
 
 
-def differing(claim: Claim) -> list[str]:
-    numbers, values = written(claim), claim.numbers()
+def differing(claim: Claim, pages: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with the numbers of a claim, as the pages write them."""
+    numbers, values = written(claim, pages), claim.numbers()
     assert len(numbers) == len(values), (numbers, values)
     return [
         f"{number} is {value:.6g}"

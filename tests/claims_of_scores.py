@@ -1,4 +1,4 @@
-"""What experiments/README.md claims of pruning early: Lutz & Manai, and Frankle's chapter 5."""
+"""What the pages on papers claim of pruning early: Lutz & Manai, and Frankle's chapter 5."""
 
 import itertools
 
@@ -197,10 +197,10 @@ CLAIMS = [
         ] == [7.7, -10.7, -5.5, -10.3],
     ),
     Claim(
-        "| stacks on scores as weights reach IMP | Figure 5.14 | `python experiments/"
-        "composite_pruning.py --scale cpu --parts weights all` | an"
-        " hour | 91.86 (magnitude+synflow on SNIP) against 89.83 (SNIP), 90.91 (IMP) at 0.5 % | no:"
-        " {} against {}, p {}, and {}; best SynFlow on GraSP, {} |",
+        "* **Stacks on scores as weights reach IMP** (Figure 5.14): 91.86 (magnitude+synflow on"
+        " SNIP) against 89.83 (SNIP), 90.91 (IMP). Ours: no, {} against {}, p {}, and {}; best"
+        " SynFlow on GraSP, {}. Command: `python experiments/composite_pruning.py --scale cpu"
+        " --parts weights all`",
         lambda: [
             mean(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
             mean(ALL, "snip-before-rounds", 0.005),
@@ -210,7 +210,7 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "{} to {}, p {}; at the paper's length {} to {}, p {} |",
+        "Ours: {} to {}, p {}; at the paper's length {} to {}, p {}.",
         lambda: [
             mean(CPU, "grasp-before-rounds", 0.005),
             mean(CPU, "grasp-magnitude-before-rounds", 0.005),
@@ -295,7 +295,7 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "| none | it does, in {} of {} cases: below | 10 |",
+        "does not depend on rounding. It does, in {} of {} cases",
         lambda: [float((rounding("rounds") < 0.99).sum()), float(len(rounding("rounds")))],
     ),
     Claim(
@@ -335,7 +335,7 @@ CLAIMS = [
         true=lambda: row(TEN, "snip-before-rounds", LEAST)["n"] == 10,
     ),
     Claim(
-        "best {} against SNIP in rounds {}, p {}, and at once {}, p {}: below |",
+        "Ours: best {} against SNIP in rounds {}, p {}, and at once {}, p {}.",
         lambda: [
             mean(CPU, "grasp+magnitude-before-rounds", 0.005),
             mean(CPU, "snip-before-rounds", 0.005),
@@ -363,8 +363,9 @@ CLAIMS = [
         lambda: [jaccard(score) for score in ("grasp", "snip", "synflow", "magnitude")],
     ),
     Claim(
-        "standard {} in {} steps [98.24 in 12,819], SNIP {} in {} [97.86 in 12,038], bi-modal {} in"
-        " {} [97.81 in 12,507], SynFlow {} in {} [96.60 in 10,787], GraSP {} in {}",
+        "| standard | {} [98.24] | {} [12,819] | | SNIP | {} [97.86] | {} [12,038] | | bi-modal |"
+        " {} [97.81] | {} [12,507] | | SynFlow | {} [96.60] | {} [10,787] | | GraSP | {} [80.83] |"
+        " {} [22,512] |",
         lambda: [
             number
             for weights in ("standard", "snip", "bimodal", "synflow", "grasp")

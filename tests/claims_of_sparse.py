@@ -1,4 +1,4 @@
-"""What experiments/README.md claims of networks whose mask moves while they train."""
+"""What the pages on papers claim of networks whose mask moves while they train."""
 
 import pandas
 from claims import Claim, table
@@ -13,7 +13,7 @@ def row(method: str, density: float) -> pandas.Series:
 
 
 def of(method: str) -> list[float]:
-    """Return what the README's table has of a method: accuracies and operations at 10 and 2 %."""
+    """Return what the page's table has of a method: accuracies and operations at 10 and 2 %."""
     rows = [row(method, density) for density in (0.1, 0.02)]
     return [100 * r["mean"] for r in rows] + [r["flops"] for r in rows]
 

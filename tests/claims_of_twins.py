@@ -1,4 +1,4 @@
-"""What experiments/README.md claims of twins, changing masks, early birds and transformers."""
+"""What the pages on papers claim of twins, changing masks, early birds and transformers."""
 
 import pandas
 from claims import Claim, table
@@ -283,9 +283,12 @@ AD_10 = "adsynflow/cpu/momentum-0.1/summary.csv"
 AD_1 = "adsynflow/cpu/momentum-0.01/summary.csv"
 
 CLAIMS = [
-    Claim("dense {} +- {} | 3 x 3 twins", lambda: barrier(f"{LENET}/summary.csv", "dense")),
     Claim(
-        "ticket {} +- {}, reinitialised {} +- {}, shuffled {} +- {}; accuracies {}, {}, {} |",
+        "| less than 1 | dense {} +- {} | 3 x 3 |",
+        lambda: barrier(f"{LENET}/summary.csv", "dense"),
+    ),
+    Claim(
+        "ticket {} +- {}, reinitialised {} +- {}, shuffled {} +- {}; accuracies {}, {}, {}.",
         lambda: [
             *(
                 x
@@ -370,7 +373,7 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "dynamic {}, ticket rewound to 0 {}, dense {} |",
+        "dynamic {}, ticket rewound to 0 {}, dense {}.",
         lambda: [dynamic(name) for name in ("dynamic", "ticket, rewound to 0", "dense")],
     ),
     Claim(

@@ -38,6 +38,8 @@ JOBS = {
     "prune-early": "--model mlp --hidden 8 --steps 3000 --score snip magnitude "
     "--schedule iterative-once "
     "--density 0.5 --controls shuffled --rewind-steps 0 100",
+    "dynamic": "--model mlp --hidden 8 --steps 3000 --density 0.2 --prune-fraction 0.6 "
+    "--rewind-step 100",
     "instability": "--model mlp --hidden 8 --steps 3000 --twins 2 --points 3 --rewind-steps 0 100 "
     "--networks dense ticket --levels 1",
     "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 150 --counts 60 30 16 "

@@ -29,7 +29,7 @@ from jaxlth.cli import errors, formats, options
 from jaxlth.cli.commands import TOLERANCE, by_name
 from jaxlth.process import signals
 from jaxlth.store import lock, metadata
-from jaxlth.studies import figure_kinds, level_artifacts
+from jaxlth.studies import STUDIES, figure_kinds, level_artifacts
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import optimizers
@@ -40,14 +40,25 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PATIENCE = 240  # seconds that a busy machine may take
 
 
-def help_of(command, monkeypatch):
-    """Return the help of a command, its lines joined."""
-    monkeypatch.setenv("COLUMNS", "100")
+def page_of(*words, columns=100):
+    """Return what a command line that asks for help prints."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
-        cli.main([command, "--help"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+            cli.main([*words])
     assert not stopped.value.code
-    return " ".join(out.getvalue().replace("│", " ").split())
+    return out.getvalue()
+
+
+def joined(page):
+    """Return a page of help as one line."""
+    return " ".join(page.replace("│", " ").split())
+
+
+def help_of(command):
+    """Return the whole help of a command, its lines joined."""
+    return joined(page_of(command, "--help-all"))
 
 
 # ---- interruptions
@@ -343,8 +354,8 @@ def test_the_tolerance_has_one_default():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_has_its_help_and_a_readable_value(command, monkeypatch):
-    text = help_of(command, monkeypatch)
+def test_every_option_has_its_help_and_a_readable_value(command):
+    text = help_of(command)
     assert not re.search(r"\b(STR|INT|FLOAT)\b|\{None\}|\(default: ?\)", text)
     for option in options.names(COMMANDS[command]):
         if not option.startswith("--no-"):
@@ -364,21 +375,19 @@ TAKES = {  # option -> every value that it takes
     "--after-pruning": ["rewind", "learning-rate", "fine-tune"],
     "--scope": ["global", "layerwise"],
     "--checkpoint": ["last", "best"],
-    "--kind": figure_kinds(),
 }
-OF_COMMAND = {"--kind": "figure"}  # where it is not imp
 
 
-def test_the_help_names_only_the_scores_that_separation_takes(monkeypatch):
-    paragraph = paragraph_of("--score", help_of("separation", monkeypatch))
+def test_the_help_names_only_the_scores_that_separation_takes():
+    paragraph = paragraph_of("--score", help_of("separation"))
     assert "magnitude-increase" in paragraph
     assert "snip" not in paragraph
-    assert "snip" in paragraph_of("--score", help_of("prune-early", monkeypatch))
+    assert "snip" in paragraph_of("--score", help_of("prune-early"))
 
 
 @pytest.mark.parametrize("option", TAKES)
-def test_the_help_names_every_value_of_an_option(option, monkeypatch):
-    paragraph = paragraph_of(option, help_of(OF_COMMAND.get(option, "imp"), monkeypatch))
+def test_the_help_names_every_value_of_an_option(option):
+    paragraph = paragraph_of(option, help_of("imp"))
     for value in TAKES[option]:
         assert re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", paragraph), value
 
@@ -386,6 +395,52 @@ def test_the_help_names_every_value_of_an_option(option, monkeypatch):
 def paragraph_of(option, text):
     """Return what the help says of an option."""
     return re.search(rf" {option} (.*?\(default: .*?\))", text)[1]
+
+
+def test_the_help_of_jaxlth_is_a_line_for_each_command_and_fits_one_screen():
+    page = page_of("--help")
+    assert len(page.splitlines()) <= 24
+    for name, cls in COMMANDS.items():
+        (line,) = (line for line in page.splitlines() if f"• {name} " in line)
+        assert cls.__doc__.splitlines()[0] in line
+    assert len(page_of("--help", columns=80).splitlines()) <= 40
+    assert page_of("--help-all") == page
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_help_of_a_study_fits_in_120_lines_and_explains_or_names_every_option(name):
+    page, rest = page_of(name, "--help"), page_of(name, "--help-all")
+    assert len(page.splitlines()) <= 120 < len(rest.splitlines())
+    assert max(map(len, page.splitlines())) <= 100
+    explained, _, named = page.partition("less common options")
+    rare = {option for _, option in options.rare(COMMANDS[name])}
+    assert set(re.findall(r"--[a-z][a-z0-9-]*", named)) == rare | {"--help-all"}
+    assert rare == {option for option in rare if f"│ {option}" not in explained}
+    shown = {option for option in options.names(COMMANDS[name]) if not option.startswith("--no-")}
+    assert shown - rare == {option for option in shown if f"│ {option} " in explained}
+    assert shown == {option for option in shown if re.search(rf"│ {option}[ ,]", rest)}
+
+
+def test_the_short_help_of_an_option_is_its_first_sentence_and_the_long_one_all_of_it():
+    page, rest = joined(page_of("imp", "--help")), help_of("imp")
+    assert "Directory with a folder for each data set." in page
+    assert "Digits need none." not in page
+    assert "Digits need none." in rest
+
+
+def test_an_option_that_the_help_only_names_is_read_all_the_same(capsys):
+    assert cli.main(["imp", "--dilations", "-1"]) == cli.MISTAKEN
+    assert "`dilations` must be above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_help_of_figure_has_a_line_for_every_kind_of_a_study(name):
+    table = STUDIES[name].figures
+    assert set(table.help) == set(table.kinds) <= set(figure_kinds())
+    _, _, page = page_of("figure", "--help").partition("kinds of figures")
+    (part,) = re.findall(rf"│ {name} +│\n((?:│   .*\n)*)", page)
+    for kind, line in table.help.items():
+        assert re.search(rf"│   {kind} +{re.escape(line)} +│", part), kind
 
 
 # ---- what the terminal and the environment are like
@@ -631,6 +686,8 @@ def test_a_damaged_run_hides_no_other(both, tmp_path, capfd):
         (["results", runs / "imp-bad", runs / "imp-good", "--format", "json"], "imp-good"),
         (["figure", "--file", f"{file}.svg"], "file.svg"),
         (["figure", "imp-bad", "imp-good", "--file", f"{file}.svg"], "file.svg"),
+        (["report", "--file", f"{file}.html"], "file.html"),
+        (["report", "imp-bad", "imp-good", "--file", f"{file}.html"], "file.html"),
         (["export", f"{file}.npz"], "file.npz"),
     ]:
         code, out, (line,) = said(capfd, *words, "--out", runs)
@@ -649,6 +706,7 @@ def test_a_damaged_run_that_alone_is_asked_for_is_a_mistake_in_one_line(both, tm
             ["results", name],
             ["results", name, "--format", "csv"],
             ["figure", name, "--file", tmp_path / "file.svg"],
+            ["report", name, "--file", tmp_path / "file.html"],
             ["export", tmp_path / "file.npz", "--run", name],
         ):
             code, out, (line,) = said(capfd, *words, "--out", runs)
@@ -676,6 +734,7 @@ def test_an_unfinished_run_and_a_damaged_record_hide_no_other_run(both, capfd, t
     for words in (
         ["results", "--all"],
         ["figure", "imp-empty", "imp-torn", "imp-good", "--file", tmp_path / "file.svg"],
+        ["report", "imp-empty", "imp-torn", "imp-good", "--file", tmp_path / "file.html"],
     ):
         code, out, lines = said(capfd, *words, "--out", runs)
         assert code == 0

@@ -21,6 +21,8 @@ JOBS = {
     "--schedule before-rounds --density 0.5 0.2 --controls shuffled "
     "--references after after-rewind "
     "--rewind-steps 0 5",
+    "dynamic": "--model mlp --hidden 8 --steps 20 --replicates 1 --density 0.5 --update-every 5 "
+    "--rewind-step 5 --prune-fraction 0.4",
     "instability": "--model mlp --hidden 8 --steps 20 --replicates 1 --twins 2 --points 3 "
     "--rewind-steps 10 --networks dense ticket --levels 1 --compare-every 5",
     "separation": "--data moons+circles --model mlp --hidden 8 8 --epochs 1 --replicates 2 "
@@ -32,6 +34,7 @@ JOBS = {
 }
 EXPORTS = {
     "prune-early": ["--density", "0.5", "--method", "snip-before-rounds"],
+    "dynamic": ["--density", "0.5", "--method", "rigl"],
     "train-supermasks": ["--density", "0.5", "--method", "edge-popup"],
     "threshold-masks": [],
 }
@@ -78,6 +81,7 @@ def readings(job, out, *, figures):
         (["results", "--format", "csv", *runs], None),
         (["results", "--format", "csv", "--curves", *runs], None),
         ([*ticket, *runs], out / "ticket.npz"),
+        (["report", "--file", out / "report.html", *runs], out / "report.html"),
     ]
     for kind in figures:
         file = out / f"{kind}.svg"

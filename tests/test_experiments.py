@@ -305,7 +305,7 @@ def test_dynamic_sparse_has_a_row_for_each_method_and_density(tmp_path, real_dat
     shared = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
     study("dynamic_sparse.py", "--replicates", "1", *shared, cwd=tmp_path)
     table = pd.read_csv(tmp_path / "results" / "smoke" / "methods.csv")
-    sparse = {"IMP", "SynFlow", "random", "static", "SET", "RigL", "RigL 5x"}
+    sparse = {"IMP", "SynFlow", "random", "static", "SET", "RigL", "RigL 5x", "dynamic IMP"}
     assert set(zip(table["density"], table["method"], strict=True)) == {
         (1.0, "dense"),
         *((density, method) for density in (0.1, 0.02) for method in sparse),
@@ -517,9 +517,11 @@ def test_every_script_of_the_folder_has_a_test_here():
 
 
 def commands() -> list[str]:
-    """The commands of scripts that the README of experiments and the scripts themselves name."""
-    readme = (EXPERIMENTS / "README.md").read_text().replace("\n", " ")
-    named = re.findall(r"`(python experiments/[^`]+|\.\.\. [^`]+)`", readme)
+    """The commands of scripts that the pages on them and the scripts themselves name."""
+    docs = EXPERIMENTS.parent / "docs"
+    pages = [*sorted((docs / "papers").glob("*.md")), docs / "speed.md"]
+    text = " ".join(" ".join(page.read_text() for page in pages).split())
+    named = re.findall(r"`(python experiments/[^`]+|\.\.\. [^`]+)`", text)
     for place, command in enumerate(named):  # "..." stands for the script of the row above
         if command.startswith("... "):
             named[place] = f"{' '.join(named[place - 1].split()[:2])} {command[4:]}"

@@ -244,6 +244,7 @@ COMMANDS = {
         "--per-class",
         "1",
     ],
+    "dynamic": ["dynamic", *SIDE, "--data", "mnist", "--density", "0.5"],
     "instability": ["instability", *SIDE, "--data", "mnist", "--rewind-steps", "0"],
     "separation": ["separation", *SIDE[:4], *SIDE[6:], *TWO, "--epochs", "1"],
     "threshold-masks": ["threshold-masks", *SIDE, "--data", "mnist", "--sizes"],

@@ -248,6 +248,7 @@ COMMANDS = {
     "prune-early": f"prune-early {MLP} --score snip grasp synflow"
     " --schedule before-rounds --rounds 2"
     " --density 0.2",
+    "dynamic": f"dynamic {MLP} --density 0.2 --update-every 1 --prune-fraction 0.5",
     "instability": f"instability {MLP} --twins 2 --points 3 --levels 1 --networks dense ticket",
     "separation": "separation --data moons+circles --model mlp --hidden 8 8 --epochs 1"
     " --batch-size 50 --counts 60 30 --stop never --replicates 1",

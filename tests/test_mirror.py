@@ -276,7 +276,9 @@ def test_every_command_works_at_a_bucket(on_machine, tmp_path, monkeypatch, caps
     assert cli.main(["imp", "--out", OUT, *tiny]) == 0
     assert "mirror: pail://bucket/runs/imp-" in capsys.readouterr().out
     on_machine("reader")
-    for command in (["list"], ["results"], ["figure", "--file", "a.png"], ["export", "a.npz"]):
+    page = ["report", "--file", "a.html"]
+    figure = ["figure", "--file", "a.png"]
+    for command in (["list"], ["results"], figure, page, ["export", "a.npz"]):
         assert cli.main([*command, "--out", OUT]) == 0, capsys.readouterr().err
     assert "finished" in capsys.readouterr().out
     assert store.load_ticket("a.npz").metadata["level"] == 1

@@ -70,6 +70,7 @@ MISTAKES = {  # arguments -> words that the message must hold
     "file of another format": (["results", "--file", "a.csv", "--format", "json"], "--format"),
     "unknown ending of results": (["results", "--file", "a.xlsx"], ".csv, .json, .parquet"),
     "unknown ending of a figure": (["figure", "--file", "a.jpg"], ".png, .pdf or .svg"),
+    "unknown ending of a page": (["report", "--file", "a.htm"], "must end in .html; got 'a.htm'"),
     "unknown ending of a ticket": (["export", "a.pt"], ".safetensors or .npz"),
     "no file to export to": (["export"], "FILE"),
     "several runs in one figure": (
@@ -81,6 +82,7 @@ MISTAKES = {  # arguments -> words that the message must hold
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
 }
 LONG = {  # messages of more than a line's 200 characters, and how long they may be
+    "unknown command": 220,  # names all commands
     "missing data": 400,  # names the four files and where they are published
     "no such data set of tfds": 300,  # names the place it looked for and two remedies
 }
@@ -305,7 +307,7 @@ def test_what_is_not_there_to_export_is_answered_with_what_is(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["results", "figure"])
+@pytest.mark.parametrize("command", ["results", "figure", "report"])
 def test_an_unknown_run_is_answered_with_the_closest(command, finished, capfd):
     wrong = finished.name.replace("digits", "digit")
     line = complaint([command, wrong, "--out", str(finished.parent)], capfd)
@@ -313,7 +315,8 @@ def test_an_unknown_run_is_answered_with_the_closest(command, finished, capfd):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["results"], ["figure"], ["figure", "--kind", "dilation"], ["export", "a.npz"]]
+    "arguments",
+    [["results"], ["figure"], ["figure", "--kind", "dilation"], ["report"], ["export", "a.npz"]],
 )
 def test_a_run_without_a_finished_network_says_so(arguments, emptied, capfd):
     before = sorted(emptied.rglob("*"))

@@ -98,7 +98,9 @@ def test_commands_that_read_runs_take_the_study(twice, tmp_path):
     assert {row["job"] for row in rows} == {"train-twice"}
 
 
-@pytest.mark.parametrize("words", [["results"], ["figure"], ["export", "a.npz", "--run"]])
+@pytest.mark.parametrize(
+    "words", [["results"], ["figure"], ["report"], ["export", "a.npz", "--run"]]
+)
 def test_a_study_that_is_not_known_is_asked_for_in_one_line(words, twice, capfd):
     assert cli.main([*words, str(twice[1])]) == 2
     line = capfd.readouterr().err.splitlines()[-1]

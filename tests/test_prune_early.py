@@ -657,7 +657,7 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     path = done[0]
     run, frame, seen = store.open_readonly(path), store.table([path]), {}
     frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
-    for name in ("unit_sparsities", "similarity", "weight_histograms"):
+    for name in ("unit_sparsities", "similarity", "weight_pages"):
         monkeypatch.setattr(mask_plots, name, lambda result, name=name: seen.update({name: result}))
     for kind in ("units", "overlap", "weights"):
         STUDIES["prune-early"].figures.kinds[kind](frame, path, ())
@@ -667,7 +667,7 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
         mask = trees.named(run.load(unit, "mask"))
         columns = np.concatenate([leaf.mean(axis=0) for leaf in mask.values()])
         assert np.allclose(seen["unit_sparsities"][control], columns)
-        before, after = seen["weight_histograms"][control]
+        before, after = seen["weight_pages"][control]
         trained = trees.named(run.load(unit, "network")["params"])
         assert np.array_equal(after, np.concatenate([trained[name][mask[name]] for name in mask]))
         assert before.shape == after.shape
@@ -1010,8 +1010,8 @@ def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
         values[f"{score}-{schedule}", density] = [0.9 + density / 100, 0.91]
     figure = method_figures.accuracy(rows(values))
     assert len(figure.axes) == 2
-    for axes in figure.axes:
-        assert [t.get_text() for t in axes.get_legend().get_texts()] == ["dense", "snip", "random"]
+    (legend,) = figure.legends  # of both panels
+    assert [t.get_text() for t in legend.get_texts()] == ["snip", "random", "dense"]
     settings = dataclasses.replace(
         config(), scores=("snip", "random"), schedules=("before-once", "iterative-rounds")
     )

@@ -23,7 +23,7 @@ import tiny
 from matplotlib.figure import Figure
 
 import jaxlth
-from jaxlth import cli, masks, store, studies
+from jaxlth import masks, store, studies
 from jaxlth.models import ModelConfig
 from jaxlth.studies import STUDIES, functions, progress, running
 from jaxlth.studies.imp import report
@@ -399,7 +399,7 @@ def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
     assert updates == [("jax_num_cpu_devices", 3)]
 
 
-# ---- the package, and the page
+# ---- the package
 
 
 def test_public_modules_are_attributes_and_imported_late():
@@ -412,34 +412,3 @@ def test_public_modules_are_attributes_and_imported_late():
     assert told.split() == ["False", "True", "jaxlth.masks", "imp"]
     with pytest.raises(AttributeError, match="no attribute 'mask'"):
         jaxlth.mask  # noqa: B018
-
-
-def example() -> str:
-    section = (ROOT / "README.md").read_text().split("## Studies from Python")[1]
-    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-
-
-def run_example(code, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert re.search(r"3[23]\.\d % of the weights are kept", capsys.readouterr().out)
-    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
-    mask = names["results"].ticket(level=5).mask["Dense_0"]["kernel"]
-    assert np.all(names["weights"]["Dense_0"]["kernel"][~mask] == 0)
-    assert names["again"] == names["results"]
-    assert cli.main(["results", "--out", "runs"]) == 0
-
-
-@pytest.mark.slow
-def test_the_example_of_the_page_has_twelve_lines_and_runs(monkeypatch, tmp_path, capsys):
-    code = example()
-    assert len([line for line in code.splitlines() if line]) == 12
-    assert '"mnist", steps=1000' in code
-    short = code.replace('"mnist", steps=1000', '"digits", steps=20')
-    run_example(short, monkeypatch, tmp_path, capsys)
-
-
-@pytest.mark.data
-def test_the_example_of_the_page_runs_on_mnist(monkeypatch, tmp_path, capsys):
-    run_example(example().replace("1000", "100"), monkeypatch, tmp_path, capsys)

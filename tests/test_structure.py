@@ -238,3 +238,43 @@ def test_a_gradient_goes_straight_through_a_mask_in_both_modes():
     np.testing.assert_allclose(grads["w"], [np.cos(2.0), 1.0], rtol=1e-6)
     _, slope = jax.jvp(loss, (params,), (jax.tree.map(np.ones_like, params),))
     np.testing.assert_allclose(slope, np.cos(2.0) + 2, rtol=1e-6)
+
+
+SPREAD = {
+    "n_of_m": prune.n_of_m,
+    "per_unit_topk": functools.partial(prune.per_unit_topk, density=0.5),
+    "units": functools.partial(prune.units, keep=7, reduce="mean"),
+    "blocks": functools.partial(prune.blocks, keep=5, shape=(4, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", ["Explicit", "Auto"])
+@pytest.mark.parametrize("name", SPREAD)
+def test_structures_of_arrays_spread_over_devices_are_those_on_one(name, kind):
+    """Along units weights stay where they are, but for blocks, which cut across units."""
+    random = np.random.default_rng(0)
+    shapes = {"a": (16, 8), "b": (3, 3, 8, 12)}
+    values = {n: jnp.asarray(random.random(s), jnp.float32) for n, s in shapes.items()}
+    mask = {n: jnp.ones(s, bool) for n, s in shapes.items()}
+    expected = SPREAD[name](values, mask)
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(getattr(jax.sharding.AxisType, kind),))
+    for axis in (-1, -2):
+
+        def put(leaf, axis=axis):
+            spec = [None] * leaf.ndim
+            spec[axis] = "d"
+            where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+            return jax.device_put(leaf, where)
+
+        with jax.set_mesh(mesh):
+            spread = jax.tree.map(put, (values, mask))
+            compiled = jax.jit(SPREAD[name]).lower(*spread).compile()
+            result = compiled(*spread)
+        for leaf in expected:
+            np.testing.assert_array_equal(result[leaf], expected[leaf])
+            if kind == "Explicit" or axis == -1:
+                assert result[leaf].sharding.is_equivalent_to(
+                    spread[1][leaf].sharding, result[leaf].ndim
+                )
+        if axis == -1 and name != "blocks":
+            assert "all-gather" not in compiled.as_text()

@@ -23,7 +23,7 @@ from jaxlth.studies.lazy import Lazy
 WORDS = ["train-twice", "--data", "moons", "--steps", "20"]
 PARTS = [field.name for field in dataclasses.fields(Study) if field.name != "name"]
 OPTIONAL = ("prepare", "complete", "ticket", "named_by", "baseline", "values", "tolerance")
-OPTIONAL += ("across_replicates", "may_skip", "for_data")
+OPTIONAL += ("across_replicates", "may_skip", "for_data", "charts")
 OWN = tuple(STUDIES)  # the studies of the package
 
 
@@ -57,14 +57,6 @@ def test_settings_of_every_study_are_written_and_read_back(name, tmp_path):
     file = tmp_path / "own.toml"
     file.write_text(settings.to_toml(config))
     assert settings.read_toml(type(config), file) == config
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_the_help_of_figure_names_every_kind_of_a_study(name):
-    kinds = STUDIES[name].figures.kinds
-    text = " ".join(study.figures.help for study in STUDIES.values())
-    assert all(f"({kind})" in text for kind in kinds)
-    assert set(kinds) <= set(studies.figure_kinds())
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -171,8 +163,9 @@ def test_export_names_the_studies_that_have_tickets(twice, tmp_path, monkeypatch
     monkeypatch.setitem(STUDIES, "train-twice", without)
     assert cli.main(["export", str(tmp_path / "a.npz"), "--run", str(twice[1])]) == 2
     assert (
-        "is a run of `jaxlth train-twice`; tickets of `jaxlth imp`, `prune-early`, `separation`, "
-        "`threshold-masks` and `train-supermasks` are exported." in capfd.readouterr().err
+        "is a run of `jaxlth train-twice`; tickets of `jaxlth imp`, `prune-early`, `dynamic`, "
+        "`separation`, `threshold-masks` and `train-supermasks` are exported."
+        in capfd.readouterr().err
     )
 
 

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlth import graphs, masks, prune, scores
+from jaxlth import data, graphs, landscape, masks, models, prune, scores, studies
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "toolbox.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+MODULES = (data, graphs, landscape, masks, models, prune, scores, studies)
 SIZES = {"conv": 72, "dense": 128 * 32, "last": 320}
 
 
@@ -33,8 +34,10 @@ def test_every_way_to_prune_works_in_the_same_loop_on_three_libraries(capsys):
         }
 
 
-def test_every_name_of_the_page_exists():
-    names = set(re.findall(r"`(masks|prune|scores|graphs)\.(\w+)`", PAGE.read_text()))
-    assert len(names) > 20
-    modules = {"masks": masks, "prune": prune, "scores": scores, "graphs": graphs}
+@pytest.mark.parametrize(("page", "least"), [("toolbox", 6), ("comparison", 30)])
+def test_every_name_of_the_page_exists(page, least):
+    text = (PAGE.parent / f"{page}.md").read_text()
+    modules = {module.__name__.split(".")[1]: module for module in MODULES}
+    names = set(re.findall(rf"`({'|'.join(modules)})\.(\w+)`", text))
+    assert len(names) >= least
     assert [name for name in names if not hasattr(modules[name[0]], name[1])] == []

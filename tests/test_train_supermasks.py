@@ -647,7 +647,7 @@ def test_two_devices_that_share_batches_find_the_mask_of_one(done, tmp_path):
 def test_a_network_with_convolutions_trains_masks_and_then_weights(tmp_path):
     config = TrainSupermasksConfig(
         model=ModelConfig(name="conv-2"),
-        supermask=SupermaskRule(method="gem-miner", prunings=2, l2=0.0),
+        supermask=SupermaskRule(method="gem-miner", prunings=2, restore=True),
         training=TrainingConfig(steps=6, batch_size=10),
         densities=(0.2,),
         finetune=2,

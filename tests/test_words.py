@@ -13,7 +13,7 @@ from jaxlth.studies import run_info
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(ROOT / "jaxlth").rglob("*.py"), *(ROOT / "experiments").glob("*.py")])
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tpu" / "README.md"]
-DOCUMENTS += [ROOT / "experiments" / "README.md"]
+DOCUMENTS += [ROOT / "experiments" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # As names of variables, functions, classes and arguments; in sentences some are plain English.
 RETIRED = {

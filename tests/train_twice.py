@@ -122,7 +122,7 @@ STUDY = Study(
     figures=Figures(
         kinds={"order-distances": distances},
         last=lambda frame: ("order-distances",),
-        help="Of `jaxlth train-twice`: distance of networks (order-distances).",
+        help={"order-distances": "distance of networks"},
     ),
     ticket=ticket,
     values={"orders": ("a", "b", "c")},

@@ -106,7 +106,7 @@ def _run(arguments: list[str]) -> int:
     if words.asks_version(arguments):
         print(f"jaxlth {__version__}")
         return 0
-    from jaxlth.cli import commands, export, figure, parsing, results, train
+    from jaxlth.cli import commands, export, figure, parsing, report, results, train
     from jaxlth.studies import running
 
     with parsing.own_study(arguments):
@@ -116,6 +116,7 @@ def _run(arguments: list[str]) -> int:
         run: dict[type, Callable[[Any], int]] = {
             commands.Results: results.results,
             commands.Figure: figure.figure,
+            commands.Report: report.report,
             commands.List: results.list_runs,
             commands.Export: export.export,
         }

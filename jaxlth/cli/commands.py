@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from jaxlth.cli import formats
-from jaxlth.settings import check_choice, effective, ranges, require
+from jaxlth.settings import RARE, check_choice, effective, ranges, require
 from jaxlth.store import share
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
@@ -32,9 +32,9 @@ class Training:
     scale: Scale = "paper"
     """How much of the benchmark: as published (paper), shortened to hours (cpu) or minutes
     (smoke)."""
-    wait: bool = False
+    wait: Annotated[bool, RARE] = False
     """Wait while another process works on the same run."""
-    share: str | None = None
+    share: Annotated[str | None, RARE] = None
     """I/N, such as 2/5: do the I-th of N shares of the replicates, beside processes on this or
     other machines that do the others, in the same folder or bucket."""
     devices: Annotated[
@@ -42,21 +42,21 @@ class Training:
     ] = None
     """Number of devices to train on; on CPU, of networks trained side by side (convolutional ones
     train one after another, on all cores). All devices, or all cores, if not given."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: Annotated[float, RARE] = 60.0
     """Seconds between checkpoints within a network's training, above 0."""
-    keep_programs: bool = True
+    keep_programs: Annotated[bool, RARE] = True
     """Keep compiled programs in the user's cache folder (jaxlth, at most 1 GB), so that later runs
     start sooner. $JAX_COMPILATION_CACHE_DIR, where it is set, is used instead."""
-    tensorboard: str | None = None
+    tensorboard: Annotated[str | None, RARE] = None
     """Folder for TensorBoard event files of all training curves; needs jaxlth[tensorboard]."""
-    profile: str | None = None
+    profile: Annotated[str | None, RARE] = None
     """Folder for a trace of JAX of a part of the training, from its second evaluation or checkpoint
     to the third: where the time goes, for Perfetto and TensorBoard's profile plugin."""
-    distributed: bool = False
+    distributed: Annotated[bool, RARE] = False
     """Work together with the same command on the other hosts of a TPU slice or Slurm job.
     Elsewhere $JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), $JAXLTH_PROCESSES (their
     number) and $JAXLTH_PROCESS (from 0) say who takes part."""
-    tolerance: float = TOLERANCE
+    tolerance: Annotated[float, RARE] = TOLERANCE
     """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
 
     study: ClassVar[Study]  # that the command runs; each has a class of its own, see `of_study`
@@ -106,7 +106,7 @@ def of_study(study: Study) -> type[Training]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """Print the table of results: of the newest run, of the runs named, or of all."""
+    """Print the table of results of runs, or write it to a file."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given."""
@@ -166,11 +166,14 @@ class Figure:
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     kind: str = "accuracy"
-    """What to draw:"""
+    """What to draw: a kind of figure that the study of the run has."""
     levels: tuple[int, ...] = ()
     """Levels to draw in the kinds training, network and pixels; about six if none is given."""
     file: str | None = None
     """PNG, PDF or SVG file; KIND.png in the run's folder if not given."""
+    style: Literal["screen", "paper"] = "screen"
+    """For reports and web pages (screen), or for a column of a paper, 3.25 inches wide, with serif
+    fonts (paper)."""
     study: str | None = None
     """Study of your own that the runs are of, as FILE.py:NAME."""
 
@@ -189,6 +192,26 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a page of runs for the browser, one HTML file. It needs jaxlth[report]."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders or names of runs; the newest one if none is given. Those of one study are laid over
+    each other, other studies come below."""
+    out: str = "runs"
+    """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
+    file: str | None = None
+    """File to write, which ends in .html; report.html in the first run's folder if not given."""
+    tolerance: float = TOLERANCE
+    """A ticket matches if it loses at most this much of the dense accuracy, in [0, 1]."""
+    study: str | None = None
+    """Study of your own that the runs are of, as FILE.py:NAME."""
+
+    def __post_init__(self) -> None:
+        _check_tolerance(self.tolerance)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class List:
     """List runs with their state, progress and size."""
 
@@ -198,7 +221,7 @@ class List:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a ticket, mask and weights, to a file that other frameworks read."""
+    """Write a ticket to a file that other frameworks read."""
 
     file: tyro.conf.Positional[str]
     """File to write: .safetensors or .npz."""
@@ -230,7 +253,8 @@ class Export:
 
 def by_name() -> dict[str, type]:
     """Return the class of each command by its name: of the studies, and of what reads runs."""
-    reading = {"results": Results, "figure": Figure, "list": List, "export": Export}
+    reading = {"results": Results, "figure": Figure, "report": Report}
+    reading |= {"list": List, "export": Export}
     for name in reading:
         require(name not in STUDIES, f"A study has the name {name}, which is another command's.")
     return {name: of_study(study) for name, study in STUDIES.items()} | reading

@@ -13,6 +13,7 @@ from jaxlth.cli.commands import Figure
 from jaxlth.plots import figures
 from jaxlth.settings import require
 from jaxlth.studies import STUDIES, run_info
+from jaxlth.studies.study import styled
 
 
 def figure(command: Figure) -> int:
@@ -55,11 +56,11 @@ def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
 
 def _draw(command: Figure, frames: Mapping[pathlib.Path, pd.DataFrame]) -> Any:
     path, frame = next(iter(frames.items()))
-    draws = studies.of_run(path).figures
+    study = studies.of_run(path)
     if len(frames) == 1:
-        return draws.kinds[command.kind](frame, path, command.levels)
+        return study.draw(command.kind, frame, path, command.levels, style=command.style)
     tables = dict(zip(_names(list(frames)), frames.values(), strict=True))
-    return draws.of_several[command.kind](tables)
+    return styled(command.style, study.figures.of_several[command.kind], tables)
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:

@@ -44,6 +44,8 @@ METAVARS = {  # what a text stands for in the help, where it is not a name
     "sizes": "WIDTHS",
     **dict.fromkeys(("study", "error"), "FILE.py:NAME"),
 }
+ASIDE = re.compile(r" \((?=[^()]*[a-z]{2})(?:[^()]|\[0, 1\))*\)(?! ->)")  # in parentheses
+FEW = 10  # names that short help lists
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
 NONE = "none"  # takes back what a settings file says; in a list, the only word: no value
 NO_DEFAULT: Any = tyro.MISSING_NONPROP
@@ -65,14 +67,35 @@ def names(cls: Any) -> Iterable[str]:
             yield from [name, name.replace("--", "--no-")] if kind is bool else [name]
 
 
-def registry() -> ConstructorRegistry:
-    """Return how tyro is to make our classes of settings from words."""
+def rare(cls: Any, group: str = "") -> Iterable[tuple[str, str]]:
+    """Yield group and name of each option of a class whose field is marked as `settings.RARE`."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in dataclasses.fields(cls):
+        kind = _bare(hints[field.name])
+        if dataclasses.is_dataclass(kind):
+            extras = getattr(hints[field.name], "__metadata__", ())
+            is_joined = any(getattr(extra, "name", None) == "" for extra in extras)
+            own = "" if is_joined else field.name
+            yield from rare(kind, ".".join(filter(None, [group, own])))
+        elif _is_rare(hints[field.name]):
+            yield group, _typed(field.name, hints[field.name])
+
+
+def registry(*, short: bool = False, names: bool = False) -> ConstructorRegistry:
+    """Return how tyro is to make our classes of settings from words.
+
+    Args:
+      short: whether the help leaves out options marked as `settings.RARE`, and says of the others
+        no more than the first sentence.
+      names: whether tyro is to know the names that options take, to complete them in a shell; it
+        would refuse others, such as FILE.py:NAME.
+    """
     rules = ConstructorRegistry()
-    rules.struct_rule(_struct)
+    rules.struct_rule(functools.partial(_struct, short=short, names=names))
     return rules
 
 
-def _struct(info: Any) -> StructConstructorSpec | None:
+def _struct(info: Any, *, short: bool, names: bool) -> StructConstructorSpec | None:
     """Return how tyro is to make settings: our help, our messages."""
     if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
@@ -83,15 +106,23 @@ def _struct(info: Any) -> StructConstructorSpec | None:
         default = getattr(info.default, field.name, NO_DEFAULT)
         if default is NO_DEFAULT:
             default = _default(field)
-        kind, text = hints[field.name], docs.get(field.name)
+        kind: Any = hints[field.name]
+        text = docs.get(field.name)
         if not dataclasses.is_dataclass(_bare(kind)):
-            text = _with_values(_typed(field.name, kind), text or "", cls)
-            kind = _readable(field.name, kind, default)
+            text = summary(text or "") if short else text or ""
+            text = _with_values(_typed(field.name, kind), text, cls, kind if short else None)
+            is_hidden = short and _is_rare(kind)
+            values = _values(_typed(field.name, kind), cls, kind) if names else ()
+            kind = _readable(field.name, kind, default, short=short, values=values)
+            if short:
+                kind = Annotated[kind, tyro.conf.FlagCreatePairsOff]
+            if is_hidden:
+                kind = Annotated[kind, tyro.conf.Suppress]
         fields.append(StructFieldSpec(field.name, kind, default, helptext=text))
-    return StructConstructorSpec(_maker(cls), tuple(fields))
+    return StructConstructorSpec(_maker(cls, short=short), tuple(fields))
 
 
-def _maker(cls: Any) -> Callable[..., Any]:
+def _maker(cls: Any, *, short: bool) -> Callable[..., Any]:
     """Return the class as a function whose errors are mistakes of the user."""
     names = _other_names(cls)
 
@@ -103,6 +134,8 @@ def _maker(cls: Any) -> Callable[..., Any]:
         except (ValueError, TypeError) as error:
             raise Mistake(str(error)) from error
 
+    if short and not hasattr(cls, "study"):  # of a command all of the text stands above its options
+        make.__doc__ = (cls.__doc__ or "").partition("\n")[0]
     return make
 
 
@@ -116,8 +149,13 @@ def _other_names(cls: Any) -> dict[str, str]:
     return {name: option for name, option in options.items() if name not in own}
 
 
-def _readable(name: str, kind: Any, default: Any) -> Any:
-    """Return the kind of a field with a reader of its words; flags stay as they are."""
+def _readable(
+    name: str, kind: Any, default: Any, *, short: bool = False, values: Iterable[str] = ()
+) -> Any:
+    """Return the kind of a field with a reader of its words; flags stay as they are.
+
+    In short help the names of a `Literal` do not stand behind the option, and "none" is no default.
+    """
     bare = _bare(kind)
     option = METAVARS[name] if _is_positional(kind) else _typed(name, kind)
     if bare is bool:
@@ -128,6 +166,8 @@ def _readable(name: str, kind: Any, default: Any) -> Any:
     if optional:
         (inner,) = (each for each in typing.get_args(inner) if each is not types.NoneType)
     metavar, read = _reader(name, option, inner)
+    if short and metavar.startswith("{"):
+        metavar = "NAME"
 
     def single(word: str) -> Any:
         return None if optional and word.lower() == NONE else read(word)
@@ -143,10 +183,13 @@ def _readable(name: str, kind: Any, default: Any) -> Any:
         metavar=_repeated(metavar, _is_positional(kind)) if several else metavar,
         instance_from_str=several_of if several else lambda words: single(words[0]),
         is_instance=lambda value: True,
+        choices=tuple(values) or None,
         str_from_instance=lambda value: [str(v) for v in (value if several else [value])],
     )
     hint = f"(default: {NONE})" if default in ((), None) else None
-    if hint:
+    if hint and short:
+        hint = ""
+    if hint is not None:
         return Annotated[kind, spec, tyro.conf.arg(help_behavior_hint=hint)]
     return Annotated[kind, spec]
 
@@ -157,8 +200,10 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
         return "N", functools.partial(_number, option, int, "a whole number")
     if kind is float:
         return "X", functools.partial(_number, option, float, "a number")
-    if typing.get_origin(kind) is Literal or name == KINDS:
-        options = figure_kinds() if name == KINDS else typing.get_args(kind)
+    if name == KINDS:
+        return "KIND", functools.partial(_one_of, option, figure_kinds())
+    if typing.get_origin(kind) is Literal:
+        options = typing.get_args(kind)
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
     metavar = METAVARS.get(name, "NAME")
     read = functools.partial(_path, option) if metavar in PLACES else str
@@ -220,6 +265,27 @@ def _bare(kind: Any) -> Any:
     return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
 
 
+def summary(text: str) -> str:
+    """Return the first sentence of a help, up to a semicolon, without what stands in parentheses.
+
+    Ranges and the arguments of functions stay, and so does the form of code of one's own.
+
+    Example:
+      >>> summary("Share to keep (of weights), in (0, 1); by layer. Or none.")
+      'Share to keep, in (0, 1).'
+      >>> summary("Loss; or FILE.py:NAME, a function (outputs, labels) -> losses. Or none.")
+      'Loss; or FILE.py:NAME, a function (outputs, labels) -> losses.'
+    """
+    text = ASIDE.sub("", text)
+    sentence = re.split(r"(?<=[\w)\"`*])\. ", text, maxsplit=1)[0].removesuffix(".")
+    first, _, rest = sentence.partition("; ")
+    return (sentence if "FILE.py" in rest else first) + "." if text else ""
+
+
+def _is_rare(kind: Any) -> bool:
+    return settings.RARE in getattr(kind, "__metadata__", ())
+
+
 def _is_positional(kind: Any) -> bool:
     return tyro.conf.Positional in getattr(kind, "__metadata__", ())
 
@@ -240,12 +306,39 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return NO_DEFAULT if field.default is dataclasses.MISSING else field.default
 
 
-def _with_values(option: str, text: str, cls: type) -> str:
-    """Return the help of an option with the names that it takes, unless it has them all."""
+def _with_values(option: str, text: str, cls: type, kind: Any = None) -> str:
+    """Return the help of an option with the names that it takes, unless it has them all.
+
+    Args:
+      option: as it is typed.
+      text: its help.
+      cls: the class that it is of.
+      kind: of its value, for short help: with the names of a `Literal`, without long lists.
+    """
+    name = option.removeprefix("--")
+    if name == KINDS:  # which stand below the options, by study
+        return text
+    values = _values(option, cls, kind)
+    named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
+    if named:
+        return text
+    if kind is not None and len(values) > FEW:
+        return f"{text} {len(values)} names, see --help-all."
+    return f"{text} One of: {', '.join(values)}."
+
+
+def _values(option: str, cls: type, kind: Any) -> list[str]:
+    """Return the names that an option of a class takes; [] where it takes others."""
     name = option.removeprefix("--")
     if name == KINDS:
-        return " ".join(filter(None, [text, *(study.figures.help for study in STUDIES.values())]))
+        return list(figure_kinds())
     own = [study.values.get(name, ()) for study in STUDIES.values() if study.Config is cls]
-    values = list(next(filter(None, own), VALUES.get(name, ())))
-    named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
-    return text if named else f"{text} One of: {', '.join(values)}."
+    return list(next(filter(None, own), VALUES.get(name, _names(kind))))
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    """Return the names of a `Literal`, or of a tuple of them; () for other kinds."""
+    kind = _bare(kind)
+    if typing.get_origin(kind) is tuple:
+        (kind, *_) = typing.get_args(kind)
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from jaxlth import __version__, settings, store, studies
-from jaxlth.cli import commands, options, words
+from jaxlth.cli import commands, help_pages, options, words
 from jaxlth.cli.commands import Scale, Training
 from jaxlth.process import code, paths
 from jaxlth.settings import ranges
@@ -25,6 +25,8 @@ from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.run_info import RENAMED_STUDIES
 from jaxlth.training import with_length
 
+COMPLETION = ("--tyro-write-completion", "--tyro-print-completion")
+SHELLS = ("bash", "zsh", "fish")
 DASHES = re.compile("^[\N{HYPHEN}-\N{HORIZONTAL BAR}\N{MINUS SIGN}]+")  # as text editors write
 
 
@@ -34,10 +36,13 @@ def parse(arguments: list[str]) -> Any:
     Raises:
       ValueError: they are wrong; the message names the option and what is closest.
     """
+    help_asked, arguments = help_pages.asked(arguments), help_pages.plain(arguments)
     name = next(iter(arguments), "")
     if code.is_spec(name):
-        return _of_file(name, arguments[1:])
+        return _of_file(name, arguments[1:], help_asked)
     _check_command(name)
+    if name in COMPLETION:
+        _check_completion(arguments)
     classes = commands.by_name()
     kind = classes.get(name)
     words.check(arguments, () if kind is None else options.names(kind))
@@ -45,15 +50,25 @@ def parse(arguments: list[str]) -> Any:
     if kind is not None and issubclass(kind, Training):
         defaults[name] = _defaults(kind, arguments[1:])
     kinds: list[Any] = [
-        Annotated[cls, tyro.conf.subcommand(each, default=defaults.get(each, options.NO_DEFAULT))]
+        Annotated[
+            cls,
+            tyro.conf.subcommand(
+                each,
+                default=defaults.get(each, options.NO_DEFAULT),
+                description=help_pages.description(cls, short=kind is None),
+            ),
+        ]
         for each, cls in classes.items()
     ]
-    command, unknown = _read(
-        functools.reduce(operator.or_, kinds),
-        arguments,
-        prog="jaxlth",
-        description="Find and study lottery tickets. --version prints the version.",
-    )
+    with help_pages.printed(name, kind, help_asked):
+        command, unknown = _read(
+            functools.reduce(operator.or_, kinds),
+            arguments,
+            prog="jaxlth",
+            description="Find and study lottery tickets.",
+            short=help_pages.is_short(kind, help_asked),
+            completes=name in COMPLETION,
+        )
     if unknown:
         raise ValueError(_complaint(name, classes[name], unknown[0]))
     return command
@@ -90,12 +105,19 @@ def _study(spec: str) -> Study:
     return study
 
 
-def _of_file(spec: str, arguments: list[str]) -> Training:
+def _of_file(spec: str, arguments: list[str], help_asked: str | None) -> Training:
     """Return the command that the words after FILE.py:STUDY ask for."""
     kind = commands.of_study(_study(spec))
     words.check(arguments, options.names(kind))
     default = _defaults(kind, arguments)
-    command, unknown = _read(kind, arguments, prog=f"jaxlth {spec}", default=default)
+    with help_pages.printed(spec, kind, help_asked):
+        command, unknown = _read(
+            kind,
+            arguments,
+            prog=f"jaxlth {spec}",
+            default=default,
+            short=help_pages.is_short(kind, help_asked),
+        )
     if unknown:
         raise ValueError(_complaint(spec, kind, unknown[0]))
     return command
@@ -138,6 +160,8 @@ def _read(
     prog: str | None = None,
     description: str | None = None,
     default: Any = options.NO_DEFAULT,
+    short: bool = False,
+    completes: bool = False,
 ) -> tuple[Any, list[str]]:
     """Return what tyro makes of the words of a command line, and those that it does not know."""
     messages = io.StringIO()
@@ -148,7 +172,7 @@ def _read(
                 args=arguments,
                 default=default,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-                registry=options.registry(),
+                registry=options.registry(short=short, names=completes),
                 return_unknown_args=True,
                 prog=prog,
                 description=description,
@@ -161,9 +185,20 @@ def _read(
         raise
 
 
+def _check_completion(words: list[str]) -> None:
+    """Refuse completions of a shell that there are none for, before tyro meets it."""
+    name, *rest = words
+    wanted = "SHELL FILE" if name == COMPLETION[0] else "SHELL"
+    settings.require(
+        len(rest) == len(wanted.split()),
+        f"Write completions with: jaxlth {name} {wanted}, where SHELL is {', '.join(SHELLS)}.",
+    )
+    settings.check_choice(name, rest[0], SHELLS)
+
+
 def _check_command(name: str) -> None:
     names = list(commands.by_name())
-    if name in names or name in ("-h", "--help") or name.startswith("--tyro-"):
+    if name in names or name in help_pages.HELP or name.startswith("--tyro-"):
         return
     if name in RENAMED_STUDIES:
         raise ValueError(f"`jaxlth {name}` is now `jaxlth {RENAMED_STUDIES[name]}`.")

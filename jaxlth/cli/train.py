@@ -128,7 +128,7 @@ def last_figures(study: Study, frame: Any, path: pathlib.Path) -> list[pathlib.P
     """Draw the figures that a run ends with, and return their files."""
     files = []
     for kind in study.figures.last(frame):
-        pages = study.figures.kinds[kind](frame, path, ())
+        pages = study.draw(kind, frame, path)
         files += figures.save_pages(pages, path / f"{kind}.png")
     return files
 

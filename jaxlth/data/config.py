@@ -44,36 +44,42 @@ NAMES = (*SOURCES, TEXT, *(f"{prefix}NAME" for prefix in (PREPARED, *STREAMED, *
 class StreamConfig:
     """How images of stream:NAME and folder:NAME are cropped, and by whom they are decoded."""
 
-    image_size: Annotated[int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image")] = 224
+    image_size: Annotated[
+        int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image"), settings_lib.RARE
+    ] = 224
     """Height and width of the images that the network sees, for stream:NAME and folder:NAME."""
 
-    resize_to: Annotated[int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image")] = 256
+    resize_to: Annotated[
+        int, ranges.at_least(1, most=SIDE, why="the side of a JPEG image"), settings_lib.RARE
+    ] = 256
     """Shorter side that test images of these are resized to before their middle is cropped."""
 
-    crop_area: Annotated[tuple[float, float], ranges.Range()] = (0.08, 1.0)
+    crop_area: Annotated[tuple[float, float], ranges.Range(), settings_lib.RARE] = (0.08, 1.0)
     """Least and largest area of their training crops, as a share of the image."""
 
     crop_ratio: Annotated[
-        tuple[float, float], ranges.Range(most=SIDE, why="an image of one row")
+        tuple[float, float], ranges.Range(most=SIDE, why="an image of one row"), settings_lib.RARE
     ] = (3 / 4, 4 / 3)
     """Least and largest width / height of their training crops."""
 
-    flip: bool = True
+    flip: Annotated[bool, settings_lib.RARE] = True
     """Whether their training crops are mirrored with probability 1/2."""
 
-    statistics_images: Annotated[int, ranges.at_least(1)] = 1000
+    statistics_images: Annotated[int, ranges.at_least(1), settings_lib.RARE] = 1000
     """Training images of which their mean and standard deviation are measured."""
 
-    skip_broken: bool = False
+    skip_broken: Annotated[bool, settings_lib.RARE] = False
     """Whether the next image takes the place of one that cannot be decoded."""
 
     workers: Annotated[
-        int, ranges.at_least(0, most=MOST_PROCESSES, why="processes of one host")
+        int, ranges.at_least(0, most=MOST_PROCESSES, why="processes of one host"), settings_lib.RARE
     ] = settings_lib.not_hashed(0)
     """Processes that decode, on each host; 0 decodes in the process that trains."""
 
     prefetch: Annotated[
-        int, ranges.at_least(0, most=MOST_PREFETCHED, why="batches held in memory")
+        int,
+        ranges.at_least(0, most=MOST_PREFETCHED, why="batches held in memory"),
+        settings_lib.RARE,
     ] = settings_lib.not_hashed(2)
     """Batches that are sent to the devices before they are needed."""
 
@@ -124,11 +130,11 @@ class DataConfig:
     validation: Annotated[float, ranges.between(0, 1, ends="[)")] = 0.1
     """Share of the training set kept for validation, from 0 (no validation) to less than 1."""
 
-    held_out_test: Annotated[float, ranges.between(0, 1, ends="[)")] = 0.0
+    held_out_test: Annotated[float, ranges.between(0, 1, ends="[)"), settings_lib.RARE] = 0.0
     """Share of the training set kept for testing in place of the published test images, from 0
     (those are used) to less than 1."""
 
-    num_train_examples: Annotated[int | None, ranges.at_least(1)] = None
+    num_train_examples: Annotated[int | None, ranges.at_least(1), settings_lib.RARE] = None
     """Images to train on, drawn from what is left of the training set; all if not given."""
 
     normalize: str = "statistics"
@@ -142,7 +148,9 @@ class DataConfig:
     probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the edge);
     or FILE.py:NAME, a function (inputs, key=) -> inputs."""
 
-    context: Annotated[int, ranges.at_least(1, most=MOST_TOKENS, why="of one example")] = 64
+    context: Annotated[
+        int, ranges.at_least(1, most=MOST_TOKENS, why="of one example"), settings_lib.RARE
+    ] = 64
     """Characters of an example of text and text:NAME."""
 
     stream: StreamConfig = StreamConfig()

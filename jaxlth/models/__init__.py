@@ -67,12 +67,12 @@ class ModelConfig:
     `models.Model`, or a function (input shape, classes) -> one of these."""
     hidden: Annotated[tuple[int, ...], ranges.at_least(1)] = ()
     """Widths of the hidden layers of an mlp, input side first."""
-    fc_layers: Annotated[int, ranges.at_least(1)] = 1
+    fc_layers: Annotated[int, ranges.at_least(1), settings.RARE] = 1
     """Dense layers of a VGG, the classifier among them: 1 or 2."""
-    initializer: str = "kaiming-normal"
+    initializer: Annotated[str, settings.RARE] = "kaiming-normal"
     """Distribution of the initial weights. Biases start at zero; pytorch draws them as PyTorch
     does, from U(-b, b) with b = 1 / sqrt(fan-in), the distribution of the weights."""
-    norm_scale: NormScale = "uniform"
+    norm_scale: Annotated[NormScale, settings.RARE] = "uniform"
     """Initial scales of batch norm: drawn from U[0, 1) as in the paper, or ones."""
     dtype: Dtype = "float32"
     """What the network computes in; its parameters are float32 in any case."""

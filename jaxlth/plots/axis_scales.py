@@ -68,7 +68,28 @@ def log_axis(axes: Axes, which: Literal["x", "y"], values: Iterable[float]) -> N
     ratio = numbers.max() / numbers.min()
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    if ratio < 1.01:  # else the axis is one point
+        axes.set(**{f"{which}lim": (numbers.min() / 3, numbers.max() * 3)})
     subs = (1.0,) if ratio > 2000 else (1.0, 3.0) if ratio > 50 else (1.0, 2.0, 3.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=15))
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
+
+
+def step_axis(axes: Axes, which: Literal["x", "y"], steps: Iterable[float]) -> None:
+    """Make an axis of steps: logarithmic beyond the least above 0, with room around 0.
+
+    Args:
+      axes: the panel.
+      which: of its axes.
+      steps: all that occur; the axis is labelled at some of them.
+    """
+    occurring = sorted(set(steps))
+    above = [step for step in occurring if step > 0]
+    if len(above) > 1:
+        scale = axes.set_xscale if which == "x" else axes.set_yscale
+        scale("symlog", linthresh=above[0])
+        axes.set(**{f"{which}lim": (occurring[0] - 0.1 * above[0], 1.15 * above[-1])})
+    ticks = evenly_spaced(occurring, 7)
+    axes.set(**{f"{which}ticks": ticks, f"{which}ticklabels": [f"{step:g}" for step in ticks]})
+    axes.minorticks_off()

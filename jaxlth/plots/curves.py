@@ -47,7 +47,7 @@ def training(
     names = result_table.controls(curves)
     linestyles = dict(zip(names, itertools.cycle(["-", "--", ":", "-."]), strict=False))
     colors = dict(zip(levels, _level_colors(len(levels)), strict=True))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         means = [
             _plot_control(axes, curves, level, control, metric, colors[level], linestyles[control])
@@ -61,8 +61,7 @@ def training(
         titles = {level: _level_title(level, densities) for level in levels}
         handles = [Line2D([], [], color=colors[level], label=titles[level]) for level in levels]
         handles += _control_handles(linestyles)
-        corner = "upper right" if result_table.is_loss(metric) else "lower right"
-        axes.legend(handles=handles, loc=corner)
+        theme.legend(axes, handles=handles)
     return figure
 
 

@@ -57,8 +57,13 @@ def plot_metric(
     title = theme.AXIS_LABELS.get(metric, metric)
     plot_lines(axes, lines, dense, title, scale=1 if is_loss else 100)
     if len(dense):
-        axes.set_ylim(*(_loss_limits if is_loss else _accuracy_limits)(lines, dense))
+        axes.set_ylim(*limits(lines, dense, metric))
     _note_missing(axes, lines, is_loss=is_loss, diverged=diverged)
+
+
+def limits(lines: list[DensityLine], dense: pd.Series, metric: str) -> tuple[float, float]:
+    """Return the limits of the vertical axis that `figures.accuracy` describes; of percents."""
+    return (_loss_limits if result_table.is_loss(metric) else _accuracy_limits)(lines, dense)
 
 
 def plot_lines(

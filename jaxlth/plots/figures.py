@@ -9,6 +9,7 @@ References:
 """
 
 import contextlib
+import io
 import math
 import os
 import pathlib
@@ -32,6 +33,7 @@ __all__ = [
     "early_stopping",
     "save",
     "save_pages",
+    "to_svg",
     "training",
 ]
 
@@ -67,7 +69,7 @@ def accuracy(
     """
     metric = result_table.metric(results, metric)
     result_table.check(results, metric)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         lines = density_lines.control_lines(results, metric, labels or {})
         dense = density_lines.dense_values(results, metric)
@@ -93,7 +95,7 @@ def accuracy_of(
             raise ValueError("`runs` must hold tables with tickets, or with one control each.")
     first = next(iter(runs.values()))
     metrics = [result_table.metric(first, metric) for metric in metrics]
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(metrics))
         for axes, metric in zip(panels, metrics, strict=True):
             lines = []
@@ -110,9 +112,7 @@ def accuracy_of(
             dense = density_lines.dense_values(first, metric)
             diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
             density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
-        theme.legend(
-            panels[0], location="below" if len(runs) > theme.SHORT_LEGEND else "lower left"
-        )
+        theme.legend(panels[0])
     return figure
 
 
@@ -120,7 +120,7 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     """Return the step of least validation loss (left) and the test accuracy there (Figure 3-8)."""
     metric = result_table.metric(results, "best_test_accuracy")
     result_table.check(results, metric)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (left, right) = theme.new_figure(panels=2)
         lines, best_lines = (
             density_lines.control_lines(results, column, labels or {})
@@ -132,7 +132,7 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         density_lines.plot_lines(left, lines, dense, "Step of least validation loss")
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(right, best_lines, best_dense, metric, diverged=diverged)
-        left.set_ylim(bottom=0)
+        left.set_ylim(0, 1.05 * left.dataLim.y1)
         theme.legend(right)
     return figure
 
@@ -147,7 +147,7 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
       frame: columns density, control, replicate and d_star (NaN: no dilation matched).
       labels: {control: name in the legend} where it is to differ from the usual name.
     """
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         highest = frame["d_star"].max() if frame["d_star"].notna().any() else 1.0
         cross_heights = []
@@ -220,6 +220,14 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def to_svg(figure: Figure) -> bytes:
+    """Return a figure as SVG; the same figure always gives the same bytes."""
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "jaxlth"}):
+        figure.savefig(content, format="svg", metadata=_METADATA[".svg"])
+    return content.getvalue()
 
 
 def _mark_missing(

@@ -5,10 +5,11 @@ The inputs are arrays of a run, masks and weights, by the name of the method.
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from jaxlth.plots import theme
@@ -27,7 +28,7 @@ def unit_sparsities(densities: Mapping[str, np.ndarray]) -> Figure:
       Frankle 2023, Figure 5-6.
     """
     sparsities = np.linspace(0, 100, 201)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for i, (name, unit_densities) in enumerate(densities.items()):
             of_units = 100 * (1 - np.asarray(unit_densities, float))
@@ -38,7 +39,7 @@ def unit_sparsities(densities: Mapping[str, np.ndarray]) -> Figure:
         axes.set_xlabel("Sparsity of a unit (%)")
         axes.set_ylabel("Units at least as sparse (%)")
         axes.set_xlim(0, 100)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+        theme.legend_below(figure)
     return figure
 
 
@@ -51,7 +52,7 @@ def weight_histograms(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> F
     References:
       Lutz & Manai 2022, Figure 5.2.
     """
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(weights))
         for axes, (name, (before, after)) in zip(panels, weights.items(), strict=True):
             limit = float(np.quantile(np.abs(np.concatenate([before, after])), 0.99)) or 1.0
@@ -60,12 +61,18 @@ def weight_histograms(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> F
             for (values, label), (color, _) in zip(pairs, theme.STYLE_CYCLE, strict=False):
                 clipped = np.clip(values, -limit, limit)
                 axes.hist(clipped, edges, histtype="step", color=color, label=label)
-            axes.set_title(name, loc="left", fontsize=9)
-            axes.set_xlabel("Weight kept")
-            axes.set_ylabel("Number")
-            theme.note(axes, "the end bins hold all beyond")
-        panels[0].legend()
+            axes.set_title(name, loc="left")
+            axes.set_xlabel("Weight kept (end bins: all beyond)")
+            axes.set_ylabel("Number of weights")
+        theme.legend_below(figure)
     return figure
+
+
+def weight_pages(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Figure]:
+    """Return what `weight_histograms` returns, in figures of at most nine panels."""
+    names, most = list(weights), theme.MAX_PANELS - theme.MAX_PANELS % 3
+    pages = [names[first : first + most] for first in range(0, len(names), most)]
+    return [weight_histograms({name: weights[name] for name in page}) for page in pages]
 
 
 def jaccard(masks: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
@@ -87,21 +94,28 @@ def jaccard(masks: Mapping[str, Sequence[np.ndarray]]) -> pd.DataFrame:
     return pd.DataFrame(similarities, index=list(flat), columns=list(flat))
 
 
-def similarity(table: pd.DataFrame, *, darkest: float = 0) -> Figure:
+def similarity(
+    table: pd.DataFrame, *, darkest: float = 0, label: str = "Jaccard similarity of masks"
+) -> Figure:
     """Return a table of similarities as a map of colours, with its numbers.
 
     Args:
       table: the table of `jaccard`, or correlations.
       darkest: the number with the darkest colour; 1 has the brightest.
+      label: what the numbers are.
 
     References:
       Lutz & Manai 2022, Figures 5.3, 5.6 and 5.7.
     """
-    with matplotlib.rc_context({**theme.RC_PARAMS, "axes.grid": False}):
+    with theme.applied({"axes.grid": False}):
         figure, (axes,) = theme.new_figure(panels=1)
+        side = max(4.0, 0.36 * len(table) + 2.4)
+        figure.set_size_inches(*theme.fitted(side + 0.8, side))
         texts = table.map("{:.2f}".format).to_numpy().tolist()
         heatmap(axes, (table - darkest) / (1 - darkest), texts)
         axes.tick_params("x", rotation=90)
+        scale = ScalarMappable(Normalize(darkest, 1), COLORMAP)
+        figure.colorbar(scale, ax=axes, shrink=0.6, label=label)
     return figure
 
 
@@ -114,9 +128,11 @@ def heatmap(axes: Axes, shades: pd.DataFrame, texts: Sequence[Sequence[str]]) ->
       texts: the text of each cell, row by row.
     """
     axes.imshow(shades.to_numpy(), vmin=0, vmax=1, cmap=COLORMAP, aspect="auto")
-    axes.set_xticks(range(shades.shape[1]), [str(name) for name in shades.columns], fontsize=7)
-    axes.set_yticks(range(shades.shape[0]), [str(name) for name in shades.index], fontsize=7)
-    size = 6.5 if shades.shape[1] <= 12 else 5
+    axes.set_xticks(
+        range(shades.shape[1]), [str(name) for name in shades.columns], fontsize="small"
+    )
+    axes.set_yticks(range(shades.shape[0]), [str(name) for name in shades.index], fontsize="small")
+    size = 6.5 if shades.shape[1] <= 12 else 6
     for row, (row_texts, row_shades) in enumerate(zip(texts, shades.to_numpy(), strict=True)):
         for column, (text, shade) in enumerate(zip(row_texts, row_shades, strict=True)):
             color = "black" if shade > 0.6 else "white"

@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -26,6 +25,8 @@ from jaxlth.plots import axis_scales, outcome_plots, theme
 from jaxlth.plots.network_layout import NetworkLayout, network_layout
 
 MAX_ACTIVE_WEIGHTS = 20_000  # active weights of a drawing; more would overlap
+READABLE = 5_000  # active weights of a level that is drawn unasked, where there are others
+MAX_VECTORS = 3_000  # weights drawn as vectors; more are pixels in PDF and SVG files
 _DEAD = {INACTIVE: ("inactive", "#C8C8C8"), ZOMBIE: ("zombie", "#E79AC4")}  # name and colour
 _MAX_NUMBERED = 20  # inputs or outputs; more are not numbered
 
@@ -76,9 +77,7 @@ def network_at_levels(
     networks = {
         f"Level {level}": graphs.categories(params, masks[level]) for level in sorted(masks)
     }
-    figure = _figure(networks, tasks)
-    figure.suptitle(title, fontsize=10)
-    return figure
+    return _figure(networks, tasks, heading=title)
 
 
 def drawable_levels(
@@ -96,6 +95,7 @@ def drawable_levels(
     """
     counts = {level: _active_count(params, masks[level]) for level in sorted(masks)}
     drawable = [level for level, count in counts.items() if count <= MAX_ACTIVE_WEIGHTS]
+    drawable = [level for level in drawable if counts[level] <= READABLE] or drawable
     return sorted(axis_scales.evenly_spaced(drawable[::-1], max_levels)) if drawable else []
 
 
@@ -103,19 +103,26 @@ def _active_count(params: Any, mask: masks.Mask) -> int:
     return graphs.count(graphs.categories(params, mask).weights).active
 
 
-def _figure(networks: Mapping[str, graphs.Categories], tasks: Mapping[str, graphs.Task]) -> Figure:
+def _figure(
+    networks: Mapping[str, graphs.Categories],
+    tasks: Mapping[str, graphs.Task],
+    *,
+    heading: str = "",
+) -> Figure:
     for title, categories in networks.items():
         _check(title, categories, tasks)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(networks))
         tallest = 0
         for axes, (title, categories) in zip(panels, networks.items(), strict=True):
             layout = network_layout(categories, list(tasks.values()))
             _draw(axes, layout, title)
             tallest = max(tallest, *(len(units) for units in layout.units))
-        stretch = float(np.clip(tallest / 40, 1.2, 2.6))
+        stretch = float(np.clip(tallest / 40, 1.2, 1.8))
         width, height = figure.get_size_inches()
         figure.set_size_inches(width, height * (stretch if len(networks) <= 3 else 1.2))
+        if heading:
+            figure.suptitle(heading)
         _legend(figure, list(tasks))
     return figure
 
@@ -157,11 +164,23 @@ def _draw(axes: Axes, layout: NetworkLayout, title: str) -> None:
     width = float(np.clip(160 / max(len(lines), 1), 0.35, 1.1))
     alpha = float(np.clip(600 / max(len(lines), 1), 0.15, 0.85))
     axes.add_collection(
-        LineCollection(list(faint_lines), colors=faint_colors, linewidths=0.6, label="_faint")
+        LineCollection(
+            list(faint_lines),
+            colors=faint_colors,
+            linewidths=0.6,
+            label="_faint",
+            rasterized=len(faint_lines) > MAX_VECTORS,
+        )
     )
     shades = [to_rgba(color, alpha) for color in colors]
     axes.add_collection(
-        LineCollection(list(lines), colors=shades, linewidths=width, label="_active")
+        LineCollection(
+            list(lines),
+            colors=shades,
+            linewidths=width,
+            label="_active",
+            rasterized=len(lines) > MAX_VECTORS,
+        )
     )
     for layer in range(len(categories.units)):
         _draw_units(axes, layout, layer, size=float(np.clip(220 / tallest, 1.2, 7)))
@@ -192,7 +211,7 @@ def _draw_units(axes: Axes, layout: NetworkLayout, layer: int, *, size: float) -
                 textcoords="offset points",
                 ha=side,
                 va="center",
-                fontsize=7,
+                fontsize="small",
                 color=theme.GRAY,
             )
 
@@ -206,12 +225,12 @@ def _label_axes(axes: Axes, layout: NetworkLayout, title: str) -> None:
         labels.append(f"{name}\n{np.sum(units == ACTIVE):,} of {len(units):,}")
     axes.set_xlim(-0.25, last + 0.25)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xticks(range(last + 1), labels, fontsize=8)
+    axes.set_xticks(range(last + 1), labels, fontsize="small")
     axes.tick_params(axis="x", length=0)
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_title(title, loc="left")
     count = graphs.count(layout.categories.weights)
     weights = f"{count.active:,} active, {count.inactive:,} inactive, {count.zombie:,} zombie"
     theme.note(axes, weights)
@@ -222,7 +241,7 @@ def _legend(figure: Figure, names: list[str]) -> None:
     entries += [("not of one task", theme.GRAY)] if len(names) > 1 else []
     entries += _DEAD.values()
     lines = [Line2D([], [], color=color, linewidth=2, label=name) for name, color in entries]
-    figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 6))
+    theme.legend_below(figure, handles=lines)
 
 
 def _color(task: int) -> str:

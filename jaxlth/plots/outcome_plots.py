@@ -73,16 +73,13 @@ def _is_of_stars(label: str) -> bool:
     return label.startswith(_STARS)
 
 
-def legend_above(axes: Axes, *, columns: int = 6) -> None:
-    """Add the legend above the panel: outcomes in their order, or lines as plotted, stars last."""
+def legend(axes: Axes) -> None:
+    """Add the legend below the panel: outcomes in their order, or lines as plotted, stars last."""
     handles, names = axes.get_legend_handles_labels()
     is_of_outcomes = set(names) <= set(OUTCOME_STYLES)
     listed = [*OUTCOME_STYLES] if is_of_outcomes else sorted(names, key=_is_of_stars)
     order = sorted(range(len(names)), key=lambda i: listed.index(names[i]))
-    options: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0)}
-    options |= {"ncols": min(len(names), columns), "fontsize": 8, "borderaxespad": 0.2}
-    options |= {"handlelength": 1.3, "columnspacing": 1.2}
-    axes.legend([handles[i] for i in order], [names[i] for i in order], **options)
+    theme.legend(axes, handles=[handles[i] for i in order])
 
 
 def legend_below(figure: Figure, outcomes: Iterable[str]) -> None:
@@ -90,7 +87,7 @@ def legend_below(figure: Figure, outcomes: Iterable[str]) -> None:
     present = set(outcomes)
     names = [name for name in OUTCOME_STYLES if name in present]
     handles = [Line2D([], [], label=name, **_marker(name, 6)) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    theme.legend_below(figure, handles=handles)
 
 
 def weights_axis(axes: Axes, numbers: Iterable[float]) -> None:

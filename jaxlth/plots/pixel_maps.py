@@ -7,7 +7,6 @@ References:
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,12 +31,12 @@ def statistics(images: np.ndarray) -> Figure:
             f"{images.shape}."
         )
     mean, variance = _moments(images.reshape(*images.shape[:3], -1))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=2)
         for axes, values, title in zip(panels, (mean, variance), ("Mean", "Variance"), strict=True):
             _heatmap(axes, values.mean(axis=-1), low=None)
-            axes.set_title(title, loc="left", fontsize=9)
-        figure.set_size_inches(*_size(mean.shape, panels=2))
+            axes.set_title(title, loc="left")
+        figure.set_size_inches(*theme.fitted(*_size(mean.shape, panels=2)))
     return figure
 
 
@@ -68,17 +67,18 @@ def connections(
         raise ValueError("`masks` must hold the mask of one level at least.")
     counts = {level: outgoing(masks[level], shape) for level in sorted(masks)}
     shown_levels = sorted(axis_scales.evenly_spaced([*counts][::-1], max_panels))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(shown_levels))
         for axes, level in zip(panels, shown_levels, strict=True):
-            _heatmap(axes, counts[level], low=0)
-            axes.set_title(f"Level {level}", loc="left", fontsize=9)
+            _heatmap(axes, counts[level], low=0, ticks=5 if shape[0] > shape[1] / 3 else 2)
+            axes.set_title(f"Level {level}", loc="left")
             unconnected = int(np.sum(counts[level] == 0))
             theme.note(axes, f"{unconnected:,} of {counts[level].size:,} without a weight")
             _label_sets(axes, sets or {})
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(", ".join(filter(None, [title, "weights that leave each pixel"])))
         width, height = _size(shape, panels=len(shown_levels))
-        figure.set_size_inches(width, height + 0.3 * bool(title))
+        width, height = theme.fitted(width, height)
+        figure.set_size_inches(width, height + 0.3)
     return figure
 
 
@@ -111,7 +111,7 @@ def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, squares / len(images)
 
 
-def _heatmap(axes: Axes, values: np.ndarray, *, low: float | None) -> None:
+def _heatmap(axes: Axes, values: np.ndarray, *, low: float | None, ticks: int = 5) -> None:
     """Draw a number for each pixel as its colour, with a colour bar."""
     high = None if low is None else max(float(values.max()), 1.0)
     options: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high}
@@ -122,8 +122,9 @@ def _heatmap(axes: Axes, values: np.ndarray, *, low: float | None) -> None:
     axes.set_yticks([])
     colorbar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
     colorbar.outline.set_visible(False)
+    colorbar.ax.tick_params(labelsize="small")
     if low is not None:
-        colorbar.ax.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        colorbar.ax.yaxis.set_major_locator(MaxNLocator(nbins=ticks, integer=True))
 
 
 def _label_sets(axes: Axes, sets: Mapping[str, int]) -> None:
@@ -135,7 +136,7 @@ def _label_sets(axes: Axes, sets: Mapping[str, int]) -> None:
             transform=axes.get_xaxis_transform(),
             ha="center",
             va="top",
-            fontsize=8,
+            fontsize="small",
         )
         start += columns
         if start < sum(sets.values()):

@@ -1,23 +1,30 @@
-"""What all figures share: settings of matplotlib, colours, lines with bands, notes and legends.
+"""What all figures share: styles, colours, lines with bands, notes and legends.
 
-Colours are Okabe and Ito's, which remain distinct to colour-blind readers.
+A style is a set of settings of matplotlib and the sizes of figures: "screen" for reports and web
+pages, "paper" for a column of a paper. Colours are Okabe and Ito's, which remain distinct to
+colour-blind readers.
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, BLACK, GRAY = "#CC79A7", "#56B4E9", "#000000", "#666666"
 BROWN = "#8C564B"
 MAX_PANELS = 10  # of a page
-SHORT_LEGEND = 4  # lines of a legend that leaves room for what a panel shows
 
 
 class LineStyle(NamedTuple):
@@ -42,8 +49,13 @@ AXIS_LABELS = {  # by metric
     "validation_loss": "Validation loss",
     "best_test_loss": "Test loss at that step",
 }
-RC_PARAMS: dict[Any, Any] = {  # settings of matplotlib, in force while a figure is made
+RC_PARAMS: dict[Any, Any] = {  # settings of matplotlib of the style "screen"
     "font.size": 9,
+    "axes.titlesize": "medium",
+    "figure.titlesize": "medium",
+    "legend.fontsize": "small",
+    "legend.title_fontsize": "small",
+    "legend.handlelength": 2.6,  # so that a dashed line shows as one
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -53,10 +65,7 @@ RC_PARAMS: dict[Any, Any] = {  # settings of matplotlib, in force while a figure
     "axes.axisbelow": True,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
-    "legend.frameon": True,  # white, so that lines behind it do not strike it through
-    "legend.facecolor": "white",
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.8,
+    "legend.frameon": False,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "xtick.minor.width": 0.4,
@@ -64,36 +73,162 @@ RC_PARAMS: dict[Any, Any] = {  # settings of matplotlib, in force while a figure
 }
 
 
+class Style(NamedTuple):
+    """Settings of matplotlib, and the sizes of figures in inches."""
+
+    rc_params: Mapping[Any, Any]
+    single: tuple[float, float]  # width and height of a figure of one panel
+    panel: tuple[float, float]  # of each panel of a figure of several
+    widest: float = math.inf  # of a figure
+
+
+# A column of a paper of two is 3.25 inches wide, its text 6.75. The font, like Times, is one that
+# matplotlib brings, so that a figure is the same everywhere.
+STYLES = {
+    "screen": Style(RC_PARAMS, (6.5, 4.0), (4.25, 3.4)),
+    "paper": Style(
+        RC_PARAMS
+        | {
+            "font.family": ["STIXGeneral"],
+            "mathtext.fontset": "stix",
+            "font.size": 8,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "legend.handlelength": 2.2,
+            "legend.columnspacing": 1.2,
+            "axes.linewidth": 0.5,
+            "lines.linewidth": 1.0,
+            "lines.markersize": 2.8,
+            "figure.dpi": 300,
+        },
+        (3.25, 2.2),
+        (3.25, 2.2),
+        6.75,
+    ),
+}
+_STYLE = contextvars.ContextVar("style", default="screen")
+
+
+@contextlib.contextmanager
+def style(name: str) -> Iterator[None]:
+    """Have the figures that are made within in a style, one of `STYLES`."""
+    token = _STYLE.set(name)
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
+def applied(more: Mapping[Any, Any] | None = None) -> contextlib.AbstractContextManager[None]:
+    """Return a context with the settings of the style, in which a figure is made.
+
+    Args:
+      more: other settings of matplotlib, which win.
+    """
+    return matplotlib.rc_context({**STYLES[_STYLE.get()].rc_params, **(more or {})})
+
+
+def fitted(width: float, height: float) -> tuple[float, float]:
+    """Return a size in inches as the style allows it: smaller where that is wider than a page.
+
+    Args:
+      width: wanted, in inches of the style "screen".
+      height: likewise.
+    """
+    scale = min(1.0, STYLES[_STYLE.get()].widest / width)
+    return width * scale, height * scale
+
+
 def new_figure(*, panels: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with its panels, up to three a row, of a size that reads well in a README."""
+    """Return a figure with its panels, up to three a row, of a size that the style says."""
     rows = 1 if panels <= 3 else math.ceil(panels / 3 if panels > 4 else 2)
     columns = math.ceil(panels / rows)
-    size = (6.5, 4.0) if panels == 1 else (4.25 * columns, 3.4 * rows)
+    single, panel = STYLES[_STYLE.get()].single, STYLES[_STYLE.get()].panel
+    width = min(panel[0] * columns, STYLES[_STYLE.get()].widest)
+    height = panel[1] * max(width / (panel[0] * columns), 0.8)  # labels need their room
+    size = single if panels == 1 else (width, height * rows)
     figure = Figure(figsize=size)
     figure.set_layout_engine("constrained", wspace=0.06)
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
 
 
-def legend_below(figure: Figure, *, key: Callable[[str], Any] | None = None) -> None:
+def wrap_labels(figure: Figure) -> None:
+    """Break the labels and titles of axes that are longer than the axes are, at spaces."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        if hasattr(axes, "_colorbar"):  # whose label may be longer than it is
+            continue
+        box = axes.get_window_extent()
+        for label, room in ((axes.yaxis.label, box.height), (axes.xaxis.label, box.width)):
+            _wrap(label, room)
+
+
+def _wrap(label: Any, room: float) -> None:
+    """Break a text into lines that fit into `room`, in pixels."""
+    extent, text = label.get_window_extent(), label.get_text()
+    length = max(extent.width, extent.height)
+    if text and length > 1.05 * room and " " in text:
+        lines = math.ceil(length / room)
+        label.set_text(textwrap.fill(text, math.ceil(1.15 * len(text) / lines)))
+
+
+def legend_below(
+    figure: Figure,
+    *,
+    handles: Sequence[Any] | None = None,
+    key: Callable[[str], Any] | None = None,
+) -> None:
     """Add one legend of all panels below them, where it covers no line, as wide as the figure.
+
+    The figure becomes higher by as much, so that the panels keep their size.
 
     Args:
       figure: its panels.
+      handles: what is listed, with labels; what the panels have if None, each label once.
       key: titles are sorted by it; without one they come as they were drawn.
     """
-    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
-    handles = {title: handle for of_panel in pairs for handle, title in of_panel}
-    titles = sorted(handles, key=key) if key else list(handles)
-    longest = max(map(len, titles), default=1)
-    fitting = int(16 * figure.get_figwidth()) // (longest + 6)  # sixteen letters an inch
+    if handles is None:
+        pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+        by_title = {title: handle for of_panel in pairs for handle, title in of_panel}
+    else:
+        by_title = {handle.get_label(): handle for handle in handles}
+    titles = sorted(by_title, key=key) if key else list(by_title)
+    if not titles:
+        return
+    columns = _columns(figure, titles, figure.get_figwidth())
     figure.legend(
-        [handles[title] for title in titles],
+        [by_title[title] for title in titles],
         titles,
         loc="outside lower center",
-        ncols=max(1, min(len(titles), fitting)),
-        fontsize=7.5,
+        ncols=columns,
     )
+    _grow(figure, math.ceil(len(titles) / columns))
+
+
+def _columns(figure: Figure, titles: Sequence[str], width: float) -> int:
+    """Return how many columns of a legend fit into a width in inches, all of one length."""
+    size, rc_params = _points("legend.fontsize"), matplotlib.rcParams
+    font = FontProperties(size=size)
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()
+    texts = [renderer.get_text_width_height_descent(title, font, False)[0] for title in titles]
+    names = ("legend.handlelength", "legend.handletextpad", "legend.columnspacing")
+    column = max(texts) / figure.dpi + size * sum(rc_params[name] for name in names) / 72
+    fitting = max(1, min(len(titles), int(width / column)))
+    return math.ceil(len(titles) / math.ceil(len(titles) / fitting))
+
+
+def _points(name: Any) -> float:
+    """Return a size of the settings of matplotlib in points."""
+    size, names = matplotlib.rcParams[name], {"small": 0.833, "medium": 1.0}
+    return names[size] * matplotlib.rcParams["font.size"] if isinstance(size, str) else size
+
+
+def _grow(figure: Figure, lines: int) -> None:
+    """Make a figure higher by lines of a legend."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + lines * 1.5 * _points("legend.fontsize") / 72)
 
 
 def plot_mean(
@@ -128,7 +263,7 @@ def plot_mean(
 
 def note(axes: Axes, text: str) -> None:
     """Write small and gray above the right end of a panel."""
-    axes.set_title(text, loc="right", color=GRAY, size=7.5)
+    axes.set_title(text, loc="right", color=GRAY, size="small")
 
 
 def legend(
@@ -136,13 +271,52 @@ def legend(
     *,
     missing: float = -math.inf,
     no_points: str = " (all diverged)",
-    location: Literal["lower left", "best", "below"] = "lower left",
+    handles: Sequence[Any] | None = None,
+    by_end: bool = True,
+    title: str | None = None,
 ) -> None:
-    """Add the legend at a location, or below the panel, in the order in which lines end at right.
+    """Add the legend below a panel, outside of its data, in the order in which lines end at right.
 
     A line whose last point is NaN counts as ending at `missing`. The title of an invisible line
     says why nothing is visible: the line lies beyond the axis, or it has no point (`no_points`).
+
+    Args:
+      axes: the panel.
+      missing: see above.
+      no_points: see above.
+      handles: what is listed, in this order, with labels; what the panel has if None.
+      by_end: whether that is sorted and noted as above; else it comes as it was plotted.
+      title: above the list.
     """
+    if handles is None and not by_end:
+        handles, titles = axes.get_legend_handles_labels()
+    elif handles is None:
+        handles, titles = _lines_by_end(axes, missing, no_points)
+    else:
+        titles = [handle.get_label() for handle in handles]
+    if not titles:
+        return
+    figure: Any = axes.figure
+    columns_of_panels = axes.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
+    columns = _columns(figure, titles, 0.92 * figure.get_figwidth() / columns_of_panels)
+    below = -(3.2 * _points("font.size") + 3) / 72  # ticks, their labels and that of the axis
+    place = axes.transAxes + ScaledTranslation(0, below, figure.dpi_scale_trans)
+    before = _lines_of_legends(figure)
+    axes.legend(
+        handles,
+        titles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=place,
+        ncols=columns,
+        borderaxespad=0,
+        title=title,
+    )
+    _grow(figure, _lines_of_legends(figure) - before)
+
+
+def _lines_by_end(axes: Axes, missing: float, no_points: str) -> tuple[list[Any], list[str]]:
+    """Return the lines of a panel and their titles, the one that ends highest first."""
     handles, titles = axes.get_legend_handles_labels()
     heights = [np.asarray(h.get_ydata(), float) for h in handles if isinstance(h, Line2D)]
     last = [missing if math.isnan(height[-1]) else height[-1] for height in heights]
@@ -151,10 +325,20 @@ def legend(
         for title, height in zip(titles, heights, strict=True)
     ]
     order = sorted(range(len(handles)), key=lambda i: -last[i])
-    place: dict[str, Any] = {"loc": location}
-    if location == "below":
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 7.5}
-    axes.legend([handles[i] for i in order], [titles[i] for i in order], **place)
+    return [handles[i] for i in order], [titles[i] for i in order]
+
+
+def _lines_of_legends(figure: Figure) -> int:
+    """Return the lines of the longest legend of each row of panels, added up."""
+    longest: dict[int, int] = {}
+    for axes in figure.axes:
+        legend_of, place = axes.get_legend(), axes.get_subplotspec()
+        if legend_of is not None and place is not None:
+            lines = math.ceil(len(legend_of.get_texts()) / legend_of._ncols)  # type: ignore[attr-defined]
+            lines += bool(legend_of.get_title().get_text())
+            row = place.rowspan.start
+            longest[row] = max(longest.get(row, 0), lines)
+    return sum(longest.values())
 
 
 def _invisible_note(heights: np.ndarray, limits: tuple[float, float], no_points: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int
-from jaxlth.prune.selecting import check_axis, global_topk, pairs, wide_enough
+from jaxlth.prune.selecting import check_axis, global_topk, in_auto_mode, pairs, wide_enough
 
 Reduce: TypeAlias = Literal["l2", "l1", "mean"]
 REDUCE = ("l2", "l1", "mean")
@@ -139,10 +139,14 @@ def _best_groups(
     """Return the mask of the best units, or of the best blocks of a shape."""
     values, among, structure = pairs(scores, mask)
     check_axis(mask, axis)
-    with wide_enough(values):
+
+    def select(values: list[jax.Array], among: list[jax.Array]) -> list[jax.Array]:
         group_scores, has_weights = _scored(values, among, reduce=reduce, axis=axis, shape=shape)
         best = global_topk(group_scores, has_weights, keep=keep)
-        return jax.tree.unflatten(structure, _spread(best, among, axis=axis, shape=shape))
+        return _spread(best, among, axis=axis, shape=shape)
+
+    with wide_enough(values):
+        return jax.tree.unflatten(structure, in_auto_mode(select, values, among))
 
 
 @functools.partial(jax.jit, static_argnames=("reduce", "axis", "shape"))

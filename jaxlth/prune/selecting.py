@@ -203,6 +203,25 @@ def _count(mask: Any) -> int:
     return int(jnp.sum(mask))
 
 
+def in_auto_mode(
+    select: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], among: list[Any]
+) -> list[Any]:
+    """Return the masks that `select` makes of scores and masks, on meshes of any kind.
+
+    On Explicit meshes an operation that would have to move what is spread over devices, such as a
+    `reshape`, is refused; there XLA decides within `select`, as it does on Auto meshes, and the
+    masks lie where they lay.
+    """
+    types = [jax.typeof(leaf) for leaf in (*values, *among)]
+    explicit = jax.sharding.AxisType.Explicit
+    if not any(explicit in kind.sharding.mesh.axis_types for kind in types):
+        return select(values, among)
+    shardings = [jax.typeof(leaf).sharding for leaf in among]
+    mesh = next(s.mesh for s in shardings if explicit in s.mesh.axis_types)
+    with jax.sharding.use_abstract_mesh(mesh):
+        return jax.jit(jax.sharding.auto_axes(select, out_sharding=shardings))(values, among)
+
+
 def check_axis(mask: masks.Mask, axis: int) -> None:
     """Raise ValueError unless every prunable tensor has an axis."""
     for name, leaf in trees.named(mask).items():

@@ -36,6 +36,7 @@ class SparsifyState(NamedTuple):
     mask: masks.Mask
     scores: Any  # like the prunable parameters: movement so far; None for other scores
     inner: Any  # the state of the optimizer
+    key: jax.Array | None = None  # numbers of the key that growth at random draws by
 
 
 def sparsify(
@@ -186,14 +187,17 @@ def _growing(
         dense = masks.dense(params, prunable=prunable)
         draws = keys.uniform(dense, key=keys.substream(key, "first mask"))
         mask = _selector(dense, schedule, scope, None)(draws, dense, jnp.int32(0))
-        return SparsifyState(jnp.int32(0), mask, None, inner.init(masks.apply(params, mask)))
+        opt = inner.init(masks.apply(params, mask))
+        return SparsifyState(jnp.int32(0), mask, None, opt, jax.random.key_data(key))
 
     def update(grads: Any, state: SparsifyState, params: Any = None, **extra: Any) -> Any:
         _check_given(params)
 
         def grow() -> masks.Mask:
             if growth == "random":
-                growth_key = keys.fold(keys.substream(key, "growth"), state.step)
+                assert state.key is not None
+                own = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(key))
+                growth_key = keys.fold(keys.substream(own, "growth"), state.step)
                 values = keys.uniform(state.mask, key=growth_key)
             else:
                 values = scores.magnitude(grads)
@@ -210,7 +214,8 @@ def _growing(
         fresh = inner.init(masks.apply(params, stays))
         kept = renewed(state.inner, fresh, params, stays)
         opt = jax.tree.map(functools.partial(jnp.where, due), kept, opt)
-        return to_zero(updates, params, stays), SparsifyState(state.step + 1, mask, None, opt)
+        updates = to_zero(updates, params, stays)
+        return updates, SparsifyState(state.step + 1, mask, None, opt, state.key)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

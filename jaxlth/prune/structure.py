@@ -3,6 +3,10 @@
 Axes are those of each tensor: in Flax the last one runs over units (outputs) and the one before it
 over inputs; in PyTorch and Equinox kernels are (outputs, inputs, ...), so units lie along axis 0
 and inputs along axis 1.
+
+Arrays may be spread over devices, on meshes of any kind. Where groups lie whole on one device,
+nothing but counts is exchanged; where they are cut, XLA gathers what it needs. On Explicit meshes
+masks lie where the given ones lie; on Auto meshes XLA decides.
 """
 
 import functools
@@ -15,7 +19,7 @@ import jax.numpy as jnp
 
 from jaxlth import masks
 from jaxlth.prune.counts import check_int, share_of
-from jaxlth.prune.selecting import check_axis, pairs, wide_enough
+from jaxlth.prune.selecting import check_axis, in_auto_mode, pairs, wide_enough
 from jaxlth.trees import row_topk
 
 
@@ -133,4 +137,4 @@ def _each(
     values, among, structure = pairs(scores, mask)
     check_axis(mask, axis)
     with wide_enough(values):
-        return jax.tree.unflatten(structure, select(values, among))
+        return jax.tree.unflatten(structure, in_auto_mode(select, values, among))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxlth import keys, trees
 from jaxlth.scores import criteria
-from jaxlth.scores.activations import wanda
+from jaxlth.scores.activations import multiplications, wanda
 from jaxlth.scores.gradients import Loss, fisher, grasp, snip, synflow
 from jaxlth.scores.in_training import movement, taylor
 
@@ -23,6 +23,7 @@ __all__ = [
     "grasp",
     "magnitude",
     "movement",
+    "multiplications",
     "random",
     "snip",
     "synflow",

@@ -6,8 +6,10 @@ In a product that is linear in the weights, replace the activations by their squ
 results: the gradient with respect to a weight is the sum of the squares of what it multiplies.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import collections
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,8 @@ from jax.extend import core
 
 from jaxlth import masks, trees
 from jaxlth.scores.gradients import ApplyFn
+
+Counter: TypeAlias = "collections.Counter[int]"
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
@@ -77,22 +81,62 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
     return jax.tree.map(score, masked, squares, mask)
 
 
-def _squared_norms(apply_fn: ApplyFn, params: Any, inputs: Any) -> tuple[Any, set[int]]:
+def multiplications(apply_fn: ApplyFn, params: Any, inputs: Any) -> dict[str, int]:
+    """Return how many multiplications by the weights of each tensor a forward pass makes.
+
+    Products of matrices and convolutions count, as in `wanda`; products with padding count too. A
+    backward pass makes twice as many. Nothing is computed: shapes do.
+
+    Args:
+      apply_fn: (params, inputs) -> outputs of any kind.
+      params: its parameters, or `jax.ShapeDtypeStruct`s.
+      inputs: of one or more examples, or `jax.ShapeDtypeStruct`s.
+
+    Returns:
+      The count for each leaf of `params` that multiplies activations, by name.
+
+    Example:
+      >>> multiplications(lambda p, x: x @ p["w"], {"w": jnp.ones((3, 2))}, jnp.ones((5, 3)))
+      {'w': 30}
+    """
+    leaves, names = jax.tree.leaves(params), trees.names(params)
+    total, used = _total_of_squares(apply_fn, params, inputs)
+    jax.eval_shape(total, leaves)
+    return {name: used[place] for place, name in enumerate(names) if place in used}
+
+
+def _squared_norms(apply_fn: ApplyFn, params: Any, inputs: Any) -> tuple[Any, Counter]:
     """Return the sums of squares of what each weight multiplies, and which leaves multiply any."""
-    program = jax.make_jaxpr(apply_fn)(params, inputs)
     leaves, structure = jax.tree.flatten(params)
-    constants = [_Value(array, frozenset(), False) for array in program.consts]
-    given = [_Value(array, frozenset(), True) for array in jax.tree.leaves(inputs)]
-    used: set[int] = set()
-
-    def total(leaves: Sequence[jax.Array]) -> jax.Array:
-        weights = [_Value(leaf, frozenset([at]), False) for at, leaf in enumerate(leaves)]
-        return _run(program.jaxpr, [*constants, *weights, *given], used)[1]
-
+    total, used = _total_of_squares(apply_fn, params, inputs)
     return jax.tree.unflatten(structure, jax.grad(total)(leaves)), used
 
 
-def _run(jaxpr: Any, values: list[_Value], used: set[int]) -> tuple[list[_Value], jax.Array]:
+def _total_of_squares(
+    apply_fn: ApplyFn, params: Any, inputs: Any
+) -> tuple[Callable[[Sequence[jax.Array]], jax.Array], Counter]:
+    """Return leaves -> the sum of all products with squared activations, and what it counts.
+
+    The counts are there once the function was called: multiplications by each leaf, by position.
+    """
+    program = jax.make_jaxpr(apply_fn)(params, inputs)
+    constants = [_Value(array, frozenset(), False) for array in program.consts]
+    used: Counter = collections.Counter()
+
+    def total(leaves: Sequence[jax.Array]) -> jax.Array:
+        given = [
+            _Value(jnp.zeros(leaf.shape, leaf.dtype), frozenset(), True)
+            if isinstance(leaf, jax.ShapeDtypeStruct)
+            else _Value(leaf, frozenset(), True)
+            for leaf in jax.tree.leaves(inputs)
+        ]
+        weights = [_Value(leaf, frozenset([at]), False) for at, leaf in enumerate(leaves)]
+        return _run(program.jaxpr, [*constants, *weights, *given], used)[1]
+
+    return total, used
+
+
+def _run(jaxpr: Any, values: list[_Value], used: Counter) -> tuple[list[_Value], jax.Array]:
     """Return the results of a program, and the sum of its products with squared activations."""
     numbers = dict(zip([*jaxpr.constvars, *jaxpr.invars], values, strict=True))
     total = jnp.zeros((), jnp.float32)
@@ -139,14 +183,15 @@ def _depends(values: Sequence[_Value]) -> tuple[frozenset[int], bool]:
     return leaves, any(value.is_activation for value in values)
 
 
-def _of_product(eqn: Any, operands: list[_Value], used: set[int]) -> jax.Array | float:
+def _of_product(eqn: Any, operands: list[_Value], used: Counter) -> jax.Array | float:
     """Return the sum of a product of weights with the squares of activations; 0 of all else."""
     if eqn.primitive.name not in PRODUCTS:
         return 0.0
     is_weight = [bool(value.leaves) and not value.is_activation for value in operands]
     if sum(is_weight) != 1 or not any(value.is_activation for value in operands):
         return 0.0
-    used |= operands[is_weight.index(True)].leaves
+    count = math.prod(eqn.outvars[0].aval.shape) * _summands(eqn)
+    used.update(dict.fromkeys(operands[is_weight.index(True)].leaves, count))
     factors = [
         trees.at_least_float32(value.array)
         if weight
@@ -157,11 +202,21 @@ def _of_product(eqn: Any, operands: list[_Value], used: set[int]) -> jax.Array |
     return jnp.sum(jnp.real(eqn.primitive.bind(*factors, **options)))
 
 
+def _summands(eqn: Any) -> int:
+    """Return how many products each number of the result of a product is the sum of."""
+    left, right = (var.aval.shape for var in eqn.invars)
+    numbers = eqn.params["dimension_numbers"]
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = numbers
+        return math.prod(left[axis] for axis in contracted)
+    return math.prod(right) // right[numbers.rhs_spec[0]]
+
+
 def _rank(var: Any) -> int:
     return len(var.aval.shape)
 
 
-def _scan(eqn: Any, operands: list[_Value], used: set[int]) -> tuple[list[_Value], jax.Array]:
+def _scan(eqn: Any, operands: list[_Value], used: Counter) -> tuple[list[_Value], jax.Array]:
     """Return the results of a loop over a leading axis, and the sum of its products."""
     options, jaxpr, constants = eqn.params, eqn.params["jaxpr"].jaxpr, eqn.params["jaxpr"].consts
     # Only rows have an axis more outside than in a step. JAX's own counts change their names.
@@ -177,15 +232,17 @@ def _scan(eqn: Any, operands: list[_Value], used: set[int]) -> tuple[list[_Value
 
     def body(carry: Any, row_arrays: Any) -> Any:
         total, arrays = carry
+        in_step.clear()  # JAX may trace a step several times
         values = [
             *fixed,
             *(value._replace(array=array) for value, array in zip(states, arrays, strict=True)),
             *(value._replace(array=array) for value, array in zip(rows, row_arrays, strict=True)),
         ]
-        results, more = _run(jaxpr, values, used)
+        results, more = _run(jaxpr, values, in_step)
         arrays = [value.array for value in results]
         return (total + more, arrays[: len(states)]), arrays[len(states) :]
 
+    in_step: Counter = collections.Counter()
     start = jnp.zeros((), jnp.float32), [value.array for value in states]
     (total, ends), stacked = jax.lax.scan(
         body,
@@ -194,4 +251,5 @@ def _scan(eqn: Any, operands: list[_Value], used: set[int]) -> tuple[list[_Value
         length=options["length"],
         reverse=options["reverse"],
     )
+    used.update({leaf: options["length"] * count for leaf, count in in_step.items()})
     return [_Value(array, *carried) for array in [*ends, *stacked]], total

@@ -26,6 +26,7 @@ from jaxlth.settings import ranges
 from jaxlth.settings.digests import bounded, changed, default, differences, digest, file_name
 
 __all__ = [
+    "RARE",
     "bounded",
     "changed",
     "check_choice",
@@ -49,6 +50,8 @@ __all__ = [
 ]
 
 S = TypeVar("S")
+# Mark of a field that few people set, in its annotation: `--help` of a command only names it.
+RARE = "rare"
 LARGEST = 1_000_000  # bytes of a file of settings
 MISTYPED = 0.75  # likeness of a mistyped name; a shortened one may be less like what is meant
 

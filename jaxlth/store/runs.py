@@ -272,9 +272,9 @@ class Run:
         Args:
           artifact: A finished artifact.
           name: Which of its trees.
-          like: A tree of arrays or `jax.ShapeDtypeStruct`s that gives structure, shapes and kinds;
-            without it dictionaries, lists and tuples come back as they were, other containers as
-            dictionaries. What is stored as None comes back as None in both cases.
+          like: A tree of arrays or of `jax.ShapeDtypeStruct` that gives structure, shapes and
+            kinds; without it dictionaries, lists and tuples come back as they were, other
+            containers as dictionaries. What is stored as None comes back as None in both cases.
 
         Raises:
           StoreError: something is missing or damaged; the message says what to delete.

@@ -24,6 +24,7 @@ from jaxlth.process import paths
 from jaxlth.settings import require
 from jaxlth.studies import run_info
 from jaxlth.studies.config import StudyConfig
+from jaxlth.studies.dynamic import STUDY as DYNAMIC
 from jaxlth.studies.experiment import Experiment
 from jaxlth.studies.functions import StudyFunction, function
 from jaxlth.studies.imp import STUDY as IMP
@@ -54,6 +55,7 @@ __all__ = [
     "TrainRequest",
     "added",
     "by_name",
+    "dynamic",
     "figure_kinds",
     "function",
     "imp",
@@ -81,12 +83,13 @@ def by_name(studies: Iterable[Study]) -> dict[str, Study]:
 
 
 STUDIES = by_name(
-    (IMP, PRUNE_EARLY, INSTABILITY, SEPARATION, THRESHOLD_MASKS, TRAIN_SUPERMASKS),
+    (IMP, PRUNE_EARLY, DYNAMIC, INSTABILITY, SEPARATION, THRESHOLD_MASKS, TRAIN_SUPERMASKS),
 )
 
 # The functions have the names of the folders, whose modules are imported by now, once and for all.
 imp = function(IMP)
 prune_early = function(PRUNE_EARLY)
+dynamic = function(DYNAMIC)
 instability = function(INSTABILITY)
 separation = function(SEPARATION)
 threshold_masks = function(THRESHOLD_MASKS)

@@ -46,19 +46,19 @@ class StudyConfig:
     loss: str = "cross-entropy"
     """Loss of an example: cross-entropy, next-token (of sequences), squared-error; or FILE.py:NAME,
     a function (outputs, labels) -> (n,) losses."""
-    error: str = ""
+    error: Annotated[str, settings.RARE] = ""
     """Error of an example, where it is not that of the loss: FILE.py:NAME, a function (outputs,
     labels) -> (n,) errors in [0, 1]."""
     exclude: tuple[str, ...] = ()
     """Weights never to be pruned, by name or pattern such as "Dense_2/*"."""
-    initial: str = ""
+    initial: Annotated[str, settings.RARE] = ""
     """File of weights that level 0 starts from in place of random ones: of `jaxlth export`, or
     .safetensors or .npz with arrays named as the parameters are; or FILE.py:NAME, a tree of
     them."""
-    initial_mask: str = ""
+    initial_mask: Annotated[str, settings.RARE] = ""
     """File of `jaxlth export` whose mask is that of level 0; or FILE.py:NAME, a tree of booleans
     as `masks.dense` returns."""
-    choose_on: Split = "validation"
+    choose_on: Annotated[Split, settings.RARE] = "validation"
     """Split whose loss early stopping and the best checkpoint watch: validation, or test as some
     papers do, whose results on it are no longer those of unseen examples."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(3)

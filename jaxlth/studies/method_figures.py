@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import density_lines, result_table, theme
+from jaxlth.plots import axis_scales, density_lines, result_table, theme
 from jaxlth.studies import method_styles, method_summary
 
 MAX_LINES = 12  # of a panel
@@ -48,16 +47,19 @@ def accuracy(
     styles = method_styles.line_styles(list(dict.fromkeys(pruned["line"])))
     reference = result_table.survived(method_summary.reference(dense), metric).dropna()
     panels = sorted(dict.fromkeys(pruned[panel]), key=method_styles.schedule_order)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, name in zip(all_axes, panels, strict=True):
             rows = pruned[pruned[panel] == name]
             lines = _density_lines(rows, styles, metric, is_ablation=line == "ablation")
             _plot_panel(axes, lines, reference, metric, diverged=rows["nan_step"].notna())
+            if len(panels) == 1:
+                theme.legend(axes)
             if len(panels) > 1:
                 title = method_styles.SCHEDULE_TITLES.get(str(name), str(name))
-                axes.set_title(title, loc="left", fontsize=9)
-        figure.draw_without_rendering()  # legends below change the panels, and so their ticks
+                axes.set_title(title, loc="left")
+        if len(panels) > 1:
+            theme.legend_below(figure)
     return figure
 
 
@@ -90,7 +92,6 @@ def _plot_panel(
     """Plot lines and the dense network, at most as many lines as remain readable."""
     best = _best(lines, is_loss=result_table.is_loss(metric))
     density_lines.plot_metric(axes, best, reference, metric, diverged=diverged)
-    theme.legend(axes, location="below")
     if len(lines) > len(best):
         hidden = len(lines) - len(best)
         theme.note(axes, f"{hidden} methods, worse at the last point, are not drawn")
@@ -124,14 +125,14 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
     pruned = pruned[pruned["method"].isin(after_start["method"])]
     panels = [""] if line == "method" else list(dict.fromkeys(pruned["method"]))
     styles = method_styles.line_styles(list(dict.fromkeys(pruned[line])))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, method in zip(all_axes, panels, strict=True):
             of_panel = pruned[pruned["method"] == method] if method else pruned
             for title, of_line in of_panel.groupby(line, sort=False):
                 _plot_by_step(axes, of_line, _ablation_title(title), styles[title])
-            axes.set_xscale("symlog", linthresh=max(after_start["prune_step"].min(), 1))
-            axes.set_title(method, loc="left", fontsize=9)
+            axis_scales.step_axis(axes, "x", pruned["prune_step"])
+            axes.set_title(method, loc="left")
             axes.set_xlabel("Pruned at step")
             axes.set_ylabel(f"{name}, {result_table.percent(lowest)} % of weights")
             if not result_table.is_loss(metric):
@@ -182,21 +183,19 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         raise ValueError(f"`results` have no ticket{which} yet.")
     names = [str(name).removeprefix("layer_densities.").removesuffix("/kernel") for name in columns]
     styles = method_styles.line_styles(list(dict.fromkeys(rows["control"])))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for method, (color, marker) in styles.items():
             means = 100 * rows.loc[rows["control"] == method, columns].astype(float).mean()
             axes.plot(range(len(names)), means, color=color, marker=marker, label=method)
         axes.axhline(100 * share, color=theme.GRAY, linestyle="--", linewidth=1)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(
-            lambda value, _: f"{value:g}" if str(value)[0] in "25" else ""
-        )
+        drawn = np.concatenate([line.get_ydata() for line in axes.lines]).astype(float)
+        axis_scales.log_axis(axes, "y", drawn[drawn > 0])
         axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 6 else 90)
         axes.set_ylabel("Weights remaining of the layer (%)")
-        theme.note(axes, f"{result_table.percent(share)} % of all weights, the dashed line")
-        figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+        said = f"{result_table.percent(share)} % of all weights, the dashed line"
+        theme.note(axes, said + "; lines to the bottom: no weight" * bool((drawn <= 0).any()))
+        theme.legend_below(figure)
     return figure
 
 

@@ -13,6 +13,7 @@ SCHEDULE_TITLES = {
     "after": "after training",
     "after-rounds": "after training, in rounds",
     "after-rewind": "after training, rewound",
+    "sparse": "trained sparse",
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
 }
@@ -21,7 +22,7 @@ LINE_STYLES = {
     "magnitude": theme.LineStyle("#332288", "o"),
     "magnitude-unit-variance": theme.LineStyle("#88CCEE", "h"),
     "snip": theme.LineStyle("#999933", "s"),
-    "grasp": theme.LineStyle("#44AA99", "^"),
+    "grasp": theme.LineStyle("#44AA99", "p"),
     "grasp-magnitude": theme.LineStyle("#117733", "v"),
     "grasp-lowest": theme.LineStyle("#DDCC77", "P"),
     "synflow": theme.LineStyle("#882255", "D"),

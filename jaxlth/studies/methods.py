@@ -116,3 +116,10 @@ FIGURES: dict[str, Draw] = {
     "units": units,
     "overlap": overlap,
 }
+HELP = {  # a line for each
+    "accuracy": "test accuracy by density, a panel for each schedule",
+    "train-accuracy": "the same on the training set",
+    "layers": "weights that masks keep of each layer",
+    "units": "how sparse the units of masks are",
+    "overlap": "weights that pairs of masks share",
+}

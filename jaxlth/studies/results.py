@@ -7,8 +7,8 @@ import html
 import io
 import pathlib
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 from rich.console import Console
@@ -18,6 +18,7 @@ from jaxlth.models import Network
 from jaxlth.process import paths
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
+from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TOLERANCE, Study
 from jaxlth.studies.ticket_rows import ticket_name, trained_network
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlth.plots.figures import Figure
+
+_report_page: Any = Lazy("jaxlth.studies.report_page")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +79,19 @@ class Results:
         sentences = filter(None, [text.sentence, run_info.unfinished(self.path)])
         return lines.getvalue() + "\n".join(sentences)
 
-    def plot(self, kind: str | None = None, *, levels: Iterable[int] = ()) -> Figure | list[Figure]:
+    def plot(
+        self, kind: str | None = None, *, levels: Iterable[int] = (), style: str = "screen"
+    ) -> Figure | list[Figure]:
         """Return a figure, or several where it has more than ten panels.
 
         Args:
           kind: what is drawn; accuracy, if not given, or else the first kind of the study.
           levels: to draw, in kinds that draw several; about six if none is given.
+          style: "screen", or "paper" for a column of a paper: 3.25 inches wide, serif fonts.
 
         Raises:
-          ValueError: the study has no such kind, or the run lacks what it draws.
+          ValueError: the study has no such kind, there is no such style, or the run lacks what the
+            kind draws.
         """
         figures, levels = self.study.figures, tuple(levels)
         if kind is None:
@@ -97,7 +104,35 @@ class Results:
         _show_in_notebooks()
         parts = {"parts": self.parts} if kind in figures.of_parts else {}
         with running.jax_settings():
-            return figures.kinds[kind](run_info.results(self.path), self.path, levels, **parts)
+            frame = run_info.results(self.path)
+            return self.study.draw(kind, frame, self.path, levels, style=style, **parts)
+
+    def report(
+        self,
+        path: str | pathlib.Path,
+        *,
+        others: Sequence[Results] = (),
+        tolerance: float = TOLERANCE,
+    ) -> pathlib.Path:
+        """Write a page that shows the run, one HTML file, and return its path.
+
+        It has what was run, the summary, interactive charts and the table, and needs no network.
+
+        Args:
+          path: its file, which ends in .html.
+          others: results of other runs for the same page: those of one study are laid over each
+            other, other studies come below.
+          tolerance: see `summary`.
+
+        Raises:
+          ValueError: a run has no finished network yet, or plotly is missing, which
+            `pip install jaxlth[report]` brings.
+          StoreError: the file cannot be written.
+        """
+        require(0 <= tolerance <= 1, f"`tolerance` must lie in [0, 1]; got {tolerance}.")
+        runs = [(results.path, results.study) for results in (self, *others)]
+        with running.jax_settings():
+            return _report_page.write(runs, path, tolerance=tolerance)
 
     def ticket(
         self,

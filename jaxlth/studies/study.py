@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from jaxlth.settings import require
+from jaxlth.settings import check_choice, require
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.parts import Parts
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from jaxlth.plots.charts import Chart
     from jaxlth.plots.figures import Figure
 
 TOLERANCE = 0.002  # the one default of `tolerance`
@@ -35,12 +36,28 @@ class Figures(NamedTuple):
 
     kinds: Mapping[str, Draw]  # by the name of the kind
     last: Callable[[pd.DataFrame], Sequence[str]]  # table -> kinds drawn when a run ends
-    help: str = ""  # sentences on the kinds, for the help of `jaxlth figure`
+    help: Mapping[str, str] = {}  # a line for each kind, for the help of `jaxlth figure`
     of_levels: Sequence[str] = ()  # kinds that draw the levels asked for
     of_several: Mapping[str, Callable[[Mapping[str, pd.DataFrame]], Figure]] = {}
     # kinds that draw several runs over each other: (name of the run -> its table) -> figure
     of_parts: Collection[str] = ()
     # kinds that also take `parts=`, those of the experiment that no run stores: they draw networks
+
+
+def styled(style: str, draw: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Return the figure, or pages, that a function draws, in a style of `plots.theme.STYLES`.
+
+    Raises:
+      ValueError: there is no such style.
+    """
+    from jaxlth.plots import theme
+
+    check_choice("style", style, theme.STYLES)
+    with theme.style(style):
+        pages = draw(*arguments, **named)
+    for page in pages if isinstance(pages, list) else [pages]:
+        theme.wrap_labels(page)
+    return pages
 
 
 class Summary(NamedTuple):
@@ -82,6 +99,10 @@ class Study:
     summarize: Callable[..., Summary] = _MISSING
     """(table of results, folder, tolerance=, width=) -> what is printed of the run."""
     figures: Figures = _MISSING
+    charts: Callable[[pd.DataFrame, pd.DataFrame, pathlib.Path], Sequence[Chart]] | None = None
+    """(table of results, table of curves, folder) -> the charts that come first on the page of
+    `jaxlth report`; None: accuracy by density, if the table has it, else the last figures. Curves
+    of training and densities of layers follow in every study."""
     prepare: Callable[[Any, Parts], LoadedExperiment] = load_experiment
     """(config, parts) -> the experiment, its data read; ValueError where what is asked for cannot
     be."""
@@ -119,6 +140,28 @@ class Study:
             f"`share` does not go with `{'`, `'.join(settings)}`, by which replicates depend on "
             "each other.",
         )
+
+    def draw(
+        self,
+        kind: str,
+        frame: pd.DataFrame,
+        path: pathlib.Path,
+        levels: tuple[int, ...] = (),
+        *,
+        style: str = "screen",
+        **parts: Any,
+    ) -> Figure | list[Figure]:
+        """Return a figure of a run, or its pages.
+
+        Args:
+          kind: one of `figures.kinds`.
+          frame: the table of results of the run.
+          path: folder of the run.
+          levels: to draw; () for the default ones.
+          style: one of `plots.theme.STYLES`.
+          **parts: of the experiment, for the kinds `figures.of_parts`.
+        """
+        return styled(style, self.figures.kinds[kind], frame, path, levels, **parts)
 
     def is_complete(self, config: Any, path: pathlib.Path) -> bool:
         """Return whether the run in a folder, which need not exist, lacks nothing."""

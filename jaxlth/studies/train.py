@@ -48,6 +48,8 @@ class TrainRequest(NamedTuple):
     restore: Callable[[Network], Ticket] | None = None  # of full size, where it trains smaller
     parts: str = ""  # which units those are, so that a checkpoint of others is of no use
     measure: Callable[[Ticket], Mapping[str, Any]] | None = None  # what else its record says
+    first_opt: Callable[[Any], Any] | None = None  # of the optimiser's first state
+    mask_of: Callable[[Any], masks.Mask] | None = None  # of its last state, where masks move
 
 
 class Progress(NamedTuple):
@@ -267,7 +269,8 @@ class _Group:
         records = []
         for task, state, network, evaluation in zip(self._tasks, *parts, strict=True):
             request = task.request
-            trained = request.restore(network) if request.restore else Ticket(network, task.mask)
+            mask = request.mask_of(state.opt) if request.mask_of else task.mask
+            trained = request.restore(network) if request.restore else Ticket(network, mask)
             record = (
                 dict(request.record)
                 | _result(task, trained.mask, state, evaluation, step)
@@ -332,6 +335,8 @@ def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
         if request.opt:
             opt = run.load(request.opt, "opt", template.opt)
             state = state._replace(opt=optimizers.masked_state(opt, ticket.mask))
+        if request.first_opt:
+            state = state._replace(opt=jax.device_get(request.first_opt(state.opt)))
         return _Task(request, state, ticket.mask, request.start_step, [], 0.0)
     step, state, notes = checkpoint
     return _Task(request, state, ticket.mask, step, notes["rows"], notes["seconds"])

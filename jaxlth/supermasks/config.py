@@ -48,26 +48,30 @@ class SupermaskRule:
     """What makes a mask of scores: bernoulli draws each weight with the sigmoid of its score as
     probability, edge-popup keeps the scores of largest magnitude in each layer, gem-miner rounds
     scores in [0, 1] and freezes the lowest of the network out."""
-    weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights")] = "as-drawn"
+    weights: Annotated[Weights, tyro.conf.arg(name="frozen-weights"), settings.RARE] = "as-drawn"
     """The frozen weights: as drawn; scaled by 1 / sqrt(density); one magnitude in each layer with
     the signs as drawn, that of their mean square (signed-constant) or Kaiming's sqrt(2 / fan-in)
     (kaiming-constant); or scaled and of one magnitude."""
-    rescale: bool = False
+    rescale: Annotated[bool, settings.RARE] = False
     """Scale each layer by its weights / weights kept, in each forward pass, for bernoulli."""
-    at_test: AtTest = "sampled"
+    at_test: Annotated[AtTest, settings.RARE] = "sampled"
     """Evaluate bernoulli by a mask drawn, or by weights times their probabilities."""
-    initial_score: Annotated[float, ranges.Range(single=True)] = 0.0
+    initial_score: Annotated[float, ranges.Range(single=True), settings.RARE] = 0.0
     """Score that bernoulli starts from: 0 keeps half of the weights, 1 keeps 73 %."""
-    l1: Annotated[float, tyro.conf.arg(name="score-l1"), ranges.at_least(0, single=True)] = 0.0
+    l1: Annotated[
+        float, tyro.conf.arg(name="score-l1"), ranges.at_least(0, single=True), settings.RARE
+    ] = 0.0
     """Factor of the sum of all scores in the loss of gem-miner."""
-    l2: Annotated[float | None, tyro.conf.arg(name="score-l2"), ranges.at_least(0, single=True)] = (
-        None
-    )
+    l2: Annotated[
+        float | None, tyro.conf.arg(name="score-l2"), ranges.at_least(0, single=True), settings.RARE
+    ] = None
     """Factor of the sum of all squared scores in the loss of gem-miner. By default 1e-5, and 0 at a
     density of 0.5 and more; the published settings have 0 there and 3e-6 to 8.5e-6 at 0.05."""
-    prunings: Annotated[int, PRUNINGS] = 29
-    """Times that gem-miner freezes weights out, evenly over training, down to its density."""
-    restore: bool = False
+    prunings: Annotated[int, PRUNINGS, settings.RARE] = 29
+    """Times that gem-miner freezes weights out, evenly over training, down to its density. Scores
+    that fall below one half after the last time take further weights from the mask, as published;
+    see `restore`."""
+    restore: Annotated[bool, settings.RARE] = False
     """Keep and evaluate all weights that gem-miner has not frozen out, exactly its density at the
     end, and not only those among them whose score rounds to 1, which it trained with."""
 

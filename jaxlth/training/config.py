@@ -37,16 +37,18 @@ class TrainingConfig:
     checkpoint: CheckpointChoice = "last"
     """Which network of a training is kept: that of the last step (last), or that of the evaluation
     of least validation loss (best)."""
-    train_examples: Annotated[int, ranges.above(0)] = 10_000
+    train_examples: Annotated[int, ranges.above(0), settings.RARE] = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
-    data_parallel: Annotated[int, ranges.at_least(1)] = settings.not_hashed(1)
+    data_parallel: Annotated[int, ranges.at_least(1), settings.RARE] = settings.not_hashed(1)
     """Devices that share each batch, their gradients averaged; networks train on sets of them."""
-    networks_per_device: Annotated[int | None, ranges.at_least(1)] = settings.not_hashed(None)
+    networks_per_device: Annotated[int | None, ranges.at_least(1), settings.RARE] = (
+        settings.not_hashed(None)
+    )
     """Networks that an accelerator trains side by side, at most; a core trains one. By default 32,
     or one after the other where a table of measurements says that this is faster."""
-    synchronized_statistics: bool = True
+    synchronized_statistics: Annotated[bool, settings.RARE] = True
     """Whether batch norm takes the statistics of a whole batch, or each device its own part's."""
-    matmul_precision: Precision = "default"
+    matmul_precision: Annotated[Precision, settings.RARE] = "default"
     """How exactly accelerators multiply matrices, in float32: the fast way, in which a TPU rounds
     factors to 8 bits and a GPU to 11 (default); with at least 16 bits (high); with all 24
     (highest). A CPU takes all bits in any case."""

@@ -38,24 +38,26 @@ class OptimizerConfig:
     """Momentum of momentum and nesterov, in [0, 1)."""
     weight_decay: Annotated[float, ranges.at_least(0, single=True)] = 0.0
     """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
-    l1: Annotated[float, ranges.at_least(0, single=True)] = 0.0
+    l1: Annotated[float, ranges.at_least(0, single=True), settings.RARE] = 0.0
     """Factor of the sum of the magnitudes of all weights, biases and norms aside, in the loss."""
     schedule: Annotated[str, tyro.conf.arg(name="lr-schedule")] = "constant"
     """Learning rate over training: constant, milestones, linear, cosine, or one-cycle (it rises to
     --lr and falls again, both as a half cosine)."""
     milestones: Annotated[tuple[float, ...], ranges.Range()] = ()
     """When the schedule milestones drops the rate, in the unit of the training's length."""
-    drop: Annotated[float, ranges.between(0, 1, ends="(]", single=True)] = 0.1
+    drop: Annotated[float, ranges.between(0, 1, ends="(]", single=True), settings.RARE] = 0.1
     """Factor of the rate at each milestone, in (0, 1]."""
-    final_lr: Annotated[float, ranges.at_least(0, single=True)] = 0.0
+    final_lr: Annotated[float, ranges.at_least(0, single=True), settings.RARE] = 0.0
     """Learning rate at the end of the schedules linear, cosine and one-cycle."""
-    rise: Annotated[float, ranges.between(0, 1, single=True)] = 0.3
+    rise: Annotated[float, ranges.between(0, 1, single=True), settings.RARE] = 0.3
     """Share of the training in which one-cycle raises the rate, in (0, 1)."""
-    rise_from: Annotated[float, ranges.between(0, 1, ends="[]", single=True)] = 0.04
+    rise_from: Annotated[float, ranges.between(0, 1, ends="[]", single=True), settings.RARE] = 0.04
     """Rate at the beginning of one-cycle, as a share of --lr."""
     warmup: Annotated[float, ranges.at_least(0)] = 0.0
     """Length of a linear warmup from 0 to --lr, in the unit of the training's length."""
-    cycles: Annotated[int, ranges.at_least(1, most=1000, why="each has a beginning")] = 1
+    cycles: Annotated[
+        int, ranges.at_least(1, most=1000, why="each has a beginning"), settings.RARE
+    ] = 1
     """Times that the schedule runs in a training, warmup included, each in an equal part of the
     steps (cyclic training); milestones and warmup count from the beginning of each part."""
 

@@ -30,7 +30,7 @@ class ImpConfig(StudyConfig):
     """
 
     levels: Annotated[int, LEVELS] = settings.not_hashed(10)
-    """Prunings; level 0 is the dense network."""
+    """Number of prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level prunes, in (0, 1)."""
     rewind_step: Annotated[int, ranges.at_least(0)] = 0
@@ -39,21 +39,21 @@ class ImpConfig(StudyConfig):
     """Prune the dense network to each level's density at once."""
     after_pruning: AfterPruning = "rewind"
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
-    restart_schedule: bool = False
+    restart_schedule: Annotated[bool, settings.RARE] = False
     """Run the whole learning-rate schedule, warmup included, in the steps of each ticket and
     control, which start at --rewind-step, instead of going on with it there."""
-    rewind_optimizer: bool = False
+    rewind_optimizer: Annotated[bool, settings.RARE] = False
     """Start tickets with the optimiser's state of --rewind-step, pruned weights aside, instead of a
     fresh one; controls with new weights start with a fresh one."""
     score: str = "magnitude"
     """What trained networks are pruned by: a score, a stack A+B as of `jaxlth prune-early`, or
     FILE.py:NAME, a function (apply_fn, params, mask, batch, key) -> tree of floats like params.
     SynFlow prunes in 100 rounds as published, any other score at once."""
-    per_class: Annotated[int, ranges.at_least(1)] = 10
+    per_class: Annotated[int, ranges.at_least(1), settings.RARE] = 10
     """Training examples of each class that scores such as snip see, as one batch."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
-    alive: bool = False
+    alive: Annotated[bool, settings.RARE] = False
     """All-alive pruning: prune dead weights, on which no output depends or which depend on no
     input, in place of others, and pass on what zombies add to biases. For lenet-300-100 and mlp."""
     controls: tuple[str, ...] = settings.not_hashed(("reinitialized", "random"))
@@ -62,16 +62,24 @@ class ImpConfig(StudyConfig):
     many kept anywhere), random (new weights, as many kept anywhere), random-layerwise (new weights,
     as many kept in each layer). All are trained from --rewind-step on; the random pruning of
     Frankle 2023 is shuffled and shuffled-globally where that is not 0."""
-    control_levels: Annotated[tuple[int, ...], ranges.at_least(1)] = settings.not_hashed(())
+    control_levels: Annotated[tuple[int, ...], ranges.at_least(1), settings.RARE] = (
+        settings.not_hashed(())
+    )
     """Levels at which controls are trained; all of them if none is given."""
-    dilations: Annotated[tuple[float, ...], ranges.above(0)] = settings.not_hashed(())
+    dilations: Annotated[tuple[float, ...], ranges.above(0), settings.RARE] = settings.not_hashed(
+        ()
+    )
     """Factors of the training's length at which networks train again until they match dense."""
-    stop_density: Annotated[float | None, ranges.between(0, 1)] = settings.not_hashed(None)
+    stop_density: Annotated[float | None, ranges.between(0, 1), settings.RARE] = (
+        settings.not_hashed(None)
+    )
     """Stop after the first level of at most this density, in (0, 1)."""
-    stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1)] = settings.not_hashed(None)
+    stop_lost_accuracy: Annotated[float | None, ranges.between(0, 1), settings.RARE] = (
+        settings.not_hashed(None)
+    )
     """Stop after the first level whose tickets lose more accuracy on average, in (0, 1); without an
     accuracy, after the first whose loss exceeds the dense one by more, as a share of it."""
-    compact: bool = False
+    compact: Annotated[bool, settings.RARE] = False
     """Leave units and inputs that no output depends on out of training, where that saves time:
     the same training up to rounding. For lenet-300-100 and mlp."""
     score_fields = ("score",)

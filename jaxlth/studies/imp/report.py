@@ -102,9 +102,15 @@ FIGURES = Figures(
         "pixels": level_figures.input_pixels(first_replicate),
     },
     last=lambda _frame: ("accuracy",),
-    help="accuracy by density, on the test set (accuracy) or the training set (train-accuracy); "
-    "test accuracy through training (training); step and accuracy of least validation loss "
-    "(early-stopping); length of training that reaches the dense accuracy (dilation).",
+    help={
+        "accuracy": "test accuracy by density, of tickets and controls",
+        "train-accuracy": "the same on the training set",
+        "training": "test accuracy through training, a line for each level",
+        "early-stopping": "step of least validation loss, and test accuracy there, by density",
+        "dilation": "length of training that reaches the dense accuracy (--dilations), by density",
+        "network": "drawing of a network without convolutions, level by level",
+        "pixels": "weights that leave each input pixel, level by level",
+    },
     of_levels=level_figures.OF_LEVELS,
     of_several=dict.fromkeys(("accuracy", "train-accuracy"), _over_each_other),
 )

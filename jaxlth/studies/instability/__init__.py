@@ -1,4 +1,4 @@
-"""Tell from which step on training finds the same minimum whatever its SGD noise.
+"""Measure instability to SGD noise: error barriers between trained twins.
 
 From steps of a dense training, twins are trained with other data orders and augmentations: of
 the dense network, of tickets that IMP finds there, of their controls, of what a score prunes.
@@ -13,6 +13,7 @@ from jaxlth.studies.instability.config import NETWORKS, InstabilityConfig
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
 
+_charts: Any = Lazy("jaxlth.studies.instability.charts")
 _report: Any = Lazy("jaxlth.studies.instability.report")
 
 STUDY = Study(
@@ -27,5 +28,6 @@ STUDY = Study(
     artifacts=instability.units,
     summarize=_report.summarize,
     figures=_report.FIGURES,
+    charts=_charts.charts,
     values={"networks": NETWORKS},
 )

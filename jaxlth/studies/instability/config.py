@@ -81,14 +81,14 @@ class InstabilityConfig(StudyConfig):
     """Shares of the weights that scores keep, in (0, 1)."""
     twins: Annotated[int, TWINS] = settings.not_hashed(3)
     """Copies of each network, at least 2; all pairs of them are compared."""
-    lengths: tuple[Length, ...] = settings.not_hashed((REMAINING,))
+    lengths: Annotated[tuple[Length, ...], settings.RARE] = settings.not_hashed((REMAINING,))
     """How long twins are trained: the steps that remain (remaining), or all steps, the learning
     rate starting anew (whole)."""
     compare_every: Annotated[float | None, ranges.above(0)] = settings.not_hashed(None)
     """Compare twins in training too, so often, in the unit of its length."""
-    points: Annotated[int, POINTS] = settings.not_hashed(30)
+    points: Annotated[int, POINTS, settings.RARE] = settings.not_hashed(30)
     """Points on the line between two networks, both ends included."""
-    estimate_statistics: bool = settings.not_hashed(False)
+    estimate_statistics: Annotated[bool, settings.RARE] = settings.not_hashed(False)
     """Take batch statistics anew on training examples at each point of a line, instead of
     interpolating them with the weights."""
     search: Search = settings.not_hashed("all")
@@ -99,14 +99,14 @@ class InstabilityConfig(StudyConfig):
     loss barrier as a share of the loss."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that each level of IMP prunes, in (0, 1)."""
-    one_shot: bool = False
+    one_shot: Annotated[bool, settings.RARE] = False
     """Prune the dense network to each level's density at once."""
-    scope: Scope = "global"
+    scope: Annotated[Scope, settings.RARE] = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
-    rounds: Annotated[int | None, scoring.ROUNDS] = None
+    rounds: Annotated[int | None, scoring.ROUNDS, settings.RARE] = None
     """Rounds of scoring and pruning, for scores; if not given as published: 100 for SynFlow, else
     1."""
-    per_class: Annotated[int, ranges.at_least(1)] = 10
+    per_class: Annotated[int, ranges.at_least(1), settings.RARE] = 10
     """Training examples of each class that scores see, as one batch."""
     score_fields = ("networks",)
 

@@ -8,7 +8,7 @@ References:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -106,21 +106,21 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         raise ValueError("`results` have no pair of twins that did not diverge.")
     lines = curves.merge(rows[["unit", "panel"]], on="unit")
     shown = list(dict.fromkeys(rows["panel"]))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(shown))
         for axes, name in zip(panels, shown, strict=True):
             of = lines[lines["panel"] == name]
             for (split, dash), (color, _) in zip(SPLITS.items(), _OF_SPLITS, strict=True):
                 values = of.groupby("alpha")[f"{split}_{by.value}"].agg(["mean", "std"])
                 _band(axes, by.scale * values, color=color, dash=dash, label=split)
-            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_title(name, loc="left")
             axes.set_xlabel("Place on the line between twins")
             axes.set_ylabel("Loss" if by == BY_LOSS else "Error (%)")
         lowest = min(axes.get_ylim()[0] for axes in panels) if by == BY_LOSS else 0
         highest = max(axes.get_ylim()[1] for axes in panels)
         for axes in panels:
             axes.set_ylim(lowest, highest)
-        panels[0].legend()
+        theme.legend_below(figure)
     return figure
 
 
@@ -137,14 +137,14 @@ def throughout(results: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(rows["network"]))
     steps = sorted(rows["step_k"].unique())
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(steps)))
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(names))
         for axes, name in zip(panels, names, strict=True):
             for step, shade in zip(steps, shades, strict=True):
                 of = rows[(rows["network"] == name) & (rows["step_k"] == step)]
                 values = of.groupby("compared_step")[f"test_{by.barrier}"].agg(["mean", "std"])
                 _band(axes, by.scale * values, color=shade, label=f"from step {step}")
-            axes.set_title(name, loc="left", fontsize=9)
+            axes.set_title(name, loc="left")
             axes.set_xlabel("Training step")
             axes.set_ylabel(_barrier_label(by))
         theme.legend_below(figure)
@@ -161,12 +161,12 @@ def distances(results: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(rows["network"]))
     of_errors = measure(rows) != BY_LOSS
     shown = {c: title for c, title in DISTANCES.items() if of_errors or "differences" not in c}
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(shown))
         for axes, (column, title) in zip(panels, shown.items(), strict=True):
             _lines(axes, rows, names, column, scale=1, styles=_styles(rows))
             _step_axis(axes, rows)
-            axes.set_title(title, loc="left", fontsize=9)
+            axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
         theme.legend_below(figure)
     return figure
@@ -181,11 +181,11 @@ def start(results: pd.DataFrame) -> Figure:
     rows = principal(pairs(results))
     names, by = list(dict.fromkeys(rows["network"])), measure(rows)
     title = "Test loss at step k" if by == BY_LOSS else "Test error at step k (%)"
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=1 + len(names))
         column, styles = f"test_{by.value}_at_start", _styles(rows)
         _lines(panels[0], rows, names, column, scale=by.scale, styles=styles)
-        panels[0].set_title(title, loc="left", fontsize=9)
+        panels[0].set_ylabel(title)
         for axes, name in zip(panels[1:], names, strict=True):
             of = rows[rows["network"] == name]
             for (column, label), (color, marker) in zip(
@@ -193,7 +193,8 @@ def start(results: pd.DataFrame) -> Figure:
             ):
                 values = of.groupby("step_k")[column].agg(["mean", "std"])
                 _band(axes, values, color=color, marker=marker, label=label)
-            axes.set_title(f"{name}: L2 distances", loc="left", fontsize=9)
+            axes.set_title(name, loc="left")
+            axes.set_ylabel("L2 distance of weights")
             axes.set_ylim(bottom=0)
         for axes in panels:
             _step_axis(axes, rows)
@@ -222,7 +223,7 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
     sparse = rows[rows["control"] != DENSE]
     if sparse.empty:
         raise ValueError("`results` have no sparse network; ask for --networks ticket --levels N.")
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for control, (color, marker) in _styles(sparse).items():
             of = sparse[sparse["control"] == control]
@@ -233,7 +234,7 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
                 weights = [100 * density for density in points]
                 axes.plot(weights, list(points.values()), linestyle=dash, **style)
         axis_scales.density_axis(axes, sparse["density"], max_ticks=11)
-        _ticks_of_steps(axes, "y", rows)
+        axis_scales.step_axis(axes, "y", rows["step_k"])
         axes.set_ylabel("From step")
         theme.legend_below(figure)
     return figure
@@ -311,7 +312,7 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
     several, styles = rows["length"].nunique() > 1, _styles(rows)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=len(sizes))
         for axes, size in zip(panels, sizes, strict=True):
             of = pd.concat(
@@ -319,7 +320,7 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
             )
             if len(sizes) > 1:  # the panel says how many weights there are
                 of = of.assign(network=of["network"].str.replace(r" at [^ ]+ %", "", regex=True))
-                axes.set_title(f"{result_table.percent(size)} % of weights", loc="left", fontsize=9)
+                axes.set_title(f"{result_table.percent(size)} % of weights", loc="left")
             for length, part in of.groupby("length", sort=False):
                 names = list(dict.fromkeys(part["network"]))
                 for column, dash in columns.items():
@@ -399,21 +400,8 @@ def _band(
 
 def _step_axis(axes: Axes, rows: pd.DataFrame) -> None:
     """Make the horizontal axis: steps, logarithmic beyond the least above 0."""
-    _ticks_of_steps(axes, "x", rows)
+    axis_scales.step_axis(axes, "x", rows["step_k"])
     axes.set_xlabel("Twins start at step")
-
-
-def _ticks_of_steps(axes: Axes, which: Literal["x", "y"], rows: pd.DataFrame) -> None:
-    """Make an axis of steps: logarithmic beyond the least above 0, with room around 0."""
-    steps = sorted(rows["step_k"].unique())
-    above = [step for step in steps if step > 0]
-    if len(above) > 1:
-        scale = axes.set_xscale if which == "x" else axes.set_yscale
-        scale("symlog", linthresh=above[0])
-        axes.set(**{f"{which}lim": (steps[0] - 0.1 * above[0], 1.15 * above[-1])})
-    ticks = axis_scales.evenly_spaced(steps, 7)
-    axes.set(**{f"{which}ticks": ticks, f"{which}ticklabels": [f"{step:g}" for step in ticks]})
-    axes.minorticks_off()
 
 
 def _styles(rows: pd.DataFrame) -> dict[Any, theme.LineStyle]:

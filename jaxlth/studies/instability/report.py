@@ -185,8 +185,13 @@ FIGURES = Figures(
         "onset": onset,
     },
     last=lambda _frame: ("instability",),
-    help="Of `jaxlth instability`, by the step that twins start from: error barrier between them "
-    "(instability), their error (error), other distances (distances), where they start (start); "
-    "the error along the lines (interpolation), the barrier through training (throughout); the "
-    "step from which networks are stable, by density (onset).",
+    help={
+        "instability": "error barrier between twins, by the step that they start from",
+        "error": "error of twins at the end of training, by the step that they start from",
+        "interpolation": "error along the lines between twins",
+        "throughout": "error barrier through training (--compare-every)",
+        "distances": "other distances of twins, by the step that they start from",
+        "start": "error of twins where they start, and distances from there",
+        "onset": "step from which networks are stable, by density",
+    },
 )

@@ -1,4 +1,4 @@
-"""Prune before, early in, or between trainings, by any score, and train what is left.
+"""Prune before, early in, or between trainings, by any score.
 
 Combines each score with each schedule, control, initial weights, step and density. What is in
 the run's folder already is not computed again: asking for more of them extends a run.
@@ -19,6 +19,7 @@ from jaxlth.studies.prune_early.config import (
 )
 from jaxlth.studies.study import Study
 
+_charts: Any = Lazy("jaxlth.studies.method_charts")
 _report: Any = Lazy("jaxlth.studies.prune_early.report")
 _methods: Any = Lazy("jaxlth.studies.methods")
 
@@ -32,6 +33,7 @@ STUDY = Study(
     artifacts=artifacts.networks,
     summarize=_methods.summarize,
     figures=_report.FIGURES,
+    charts=_charts.charts,
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,

@@ -102,30 +102,30 @@ class PruneEarlyConfig(StudyConfig):
     """Controls trained beside each ticket, or none: its mask shuffled within each layer (shuffled),
     its weights drawn anew (reinitialized), or pruned by its score the other way round, the least
     important weights being kept (inverted)."""
-    weights: tuple[str, ...] = settings.not_hashed(("standard",))
+    weights: Annotated[tuple[str, ...], settings.RARE] = settings.not_hashed(("standard",))
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
     scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation, and the last one may be asked for. The whole training follows."""
-    references: tuple[str, ...] = settings.not_hashed(())
+    references: Annotated[tuple[str, ...], settings.RARE] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (after-rewind). They have the controls too."""
     rounds: Annotated[int, scoring.ROUNDS] = 100
     """Rounds of scoring and pruning of the schedules whose names end in rounds."""
-    spacing: Spacing = "exponential"
+    spacing: Annotated[Spacing, settings.RARE] = "exponential"
     """How densities fall from round to round: by a factor, or by an amount."""
-    per_class: Annotated[int, ranges.at_least(1)] = 10
+    per_class: Annotated[int, ranges.at_least(1), settings.RARE] = 10
     """Training examples of each class that scores see, as one batch."""
-    chunk: Annotated[int | None, ranges.at_least(1)] = None
+    chunk: Annotated[int | None, ranges.at_least(1), settings.RARE] = None
     """Examples whose gradient is taken at once, to save memory; all if none is given."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
-    meta_density: Annotated[float, ranges.between(0, 1)] = 0.005
+    meta_density: Annotated[float, ranges.between(0, 1), settings.RARE] = 0.005
     """Density of the synflow-iterative-rounds tickets that scores such as meta-mlp learn from."""
-    meta_replicates: Annotated[int, ranges.at_least(1)] = 2
+    meta_replicates: Annotated[int, ranges.at_least(1), settings.RARE] = 2
     """Other replicates that they learn from, the first ones."""
-    meta_weights: Annotated[int | None, ranges.at_least(1)] = None
+    meta_weights: Annotated[int | None, ranges.at_least(1), settings.RARE] = None
     """Weights that they learn from, drawn from all weights of these; all if not given."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.2
     """Share of the surviving weights that iterative-once and iterative-rounds prune after each

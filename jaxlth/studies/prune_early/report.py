@@ -74,8 +74,8 @@ def _experiment(run: Run, method: Method, parts: Parts) -> LoadedExperiment:
 
 def weights(
     frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = (), *, parts: Parts = NONE
-) -> Figure:
-    """Return the figure of the sparsest tickets' weights before and after training."""
+) -> list[Figure]:
+    """Return the figures of the sparsest tickets' weights before and after training."""
     run, values = store.open_readonly(path), {}
     for _, row in methods.sparsest(frame, path).iterrows():
         start = find(run, row["density"], _method(row), int(row["replicate"]), parts)
@@ -84,7 +84,7 @@ def weights(
             masks.kept_values(start.network.params, start.mask),
             masks.kept_values(trained, start.mask),
         )
-    return mask_plots.weight_histograms(values)
+    return mask_plots.weight_pages(values)
 
 
 def steps(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
@@ -106,9 +106,10 @@ def _method(row: Mapping[Any, Any]) -> Method:
 FIGURES = Figures(
     kinds=methods.FIGURES | {"weights": weights, "steps": steps},
     last=methods.last,
-    help="Of `jaxlth prune-early` and `train-supermasks`: what is kept of each layer (layers), how "
-    "sparse units are (units), what masks share (overlap); of `jaxlth prune-early`, the sparsest "
-    "tickets' weights before and after training (weights), accuracy by the step that is pruned at "
-    "(steps).",
+    help=methods.HELP
+    | {
+        "weights": "weights of the sparsest tickets before and after training",
+        "steps": "accuracy by the step that is pruned at (--rewind-steps)",
+    },
     of_parts=("weights",),
 )

@@ -1,4 +1,4 @@
-"""Tell whether a network that learns several tasks falls apart along them when it is pruned.
+"""Tell whether pruning separates a network into one network for each task.
 
 Prunes as `jaxlth imp` does, and looks at the network as a graph at each level: interconnected,
 separated into a network for each task, or degraded, which ends a replicate. What is in the
@@ -15,6 +15,7 @@ from jaxlth.studies.separation import run as separation
 from jaxlth.studies.separation.config import SCORES, SeparationConfig
 from jaxlth.studies.study import Study
 
+_charts: Any = Lazy("jaxlth.studies.separation.charts")
 _report: Any = Lazy("jaxlth.studies.separation.report")
 _reading: Any = Lazy("jaxlth.studies.separation.reading")
 
@@ -29,6 +30,7 @@ STUDY = Study(
     artifacts=config.units,
     summarize=_report.summarize,
     figures=_report.FIGURES,
+    charts=_charts.charts,
     ticket=functools.partial(level_tickets.ticket, find=_reading.find),
     for_data=config.for_data,
     named_by=("level", "control"),

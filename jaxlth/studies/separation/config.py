@@ -32,12 +32,12 @@ class SeparationConfig(StudyConfig):
     )
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-3)
     levels: Annotated[int, LEVELS] = 9
-    """Prunings; level 0 is the dense network."""
+    """Number of prunings; level 0 is the dense network."""
     prune_fraction: Annotated[float, ranges.between(0, 1)] = 0.32
     """Share of the surviving weights that each level prunes, in (0, 1)."""
-    target: Annotated[int | None, ranges.at_least(1)] = None
+    target: Annotated[int | None, ranges.at_least(1), settings.RARE] = None
     """Weights kept at the last level, in place of --prune-fraction."""
-    counts: Annotated[tuple[int, ...], ranges.Range()] = ()
+    counts: Annotated[tuple[int, ...], ranges.Range(), settings.RARE] = ()
     """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
     score: str = "magnitude"
     """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
@@ -45,14 +45,14 @@ class SeparationConfig(StudyConfig):
     mask, batch, key) -> tree of floats like params, batch being None."""
     scope: Scope = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
-    alive: bool = False
+    alive: Annotated[bool, settings.RARE] = False
     """All-alive pruning: prune dead weights, on which no output depends or which depend on no
     input, in place of others, and pass on what zombies add to biases."""
     rewind_step: Annotated[int, ranges.at_least(0)] = 0
     """Step of the dense training whose state tickets restart from; 0 is initialisation."""
     after_pruning: AfterPruning = "rewind"
     """After pruning: rewind weights and learning rate, the learning rate only, or neither."""
-    coverage: Coverage = "total"
+    coverage: Annotated[Coverage, settings.RARE] = "total"
     """What of a task must be in the network, and what tells whose a subnetwork is: all inputs and
     outputs (total), inputs alone or outputs alone. For images, whose frame has inputs that say
     nothing, the default is output."""
@@ -61,7 +61,7 @@ class SeparationConfig(StudyConfig):
     never."""
     replicates: Annotated[int, ranges.at_least(1)] = settings.not_hashed(4)
     """Repetitions, each with its own initialisation and data order."""
-    compact: bool = False
+    compact: Annotated[bool, settings.RARE] = False
     """Leave units and inputs that no output depends on out of training, where that saves time: the
     same training up to rounding."""
     score_fields = ("score",)

@@ -9,7 +9,6 @@ References:
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ def overview(results: pd.DataFrame) -> Figure:
     separation.check(results, *(f"weights.{name}" for name in outcome_plots.CATEGORY_STYLES))
     _check_tasks(results)
     outcomes = separation.outcomes(results)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (left, right) = theme.new_figure(panels=2)
         for name, style, column in _task_lines(results):
             outcome_plots.error_bars(
@@ -46,7 +45,7 @@ def overview(results: pd.DataFrame) -> Figure:
         right.set_ylabel("Weights")
         for axes in (left, right):
             _levels_axis(axes)
-            outcome_plots.legend_above(axes, columns=2)
+            outcome_plots.legend(axes)
     return figure
 
 
@@ -55,7 +54,7 @@ def performance(results: pd.DataFrame) -> Figure:
     separation.check(results, "test_accuracy")
     outcomes = separation.outcomes(results)
     several = results["run"].nunique() > 1
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for place, network in enumerate(outcomes.itertuples()):
             rows = _of(results, network.run, network.replicate)
@@ -69,7 +68,7 @@ def performance(results: pd.DataFrame) -> Figure:
         outcome_plots.weights_axis(axes, results["kept"])
         axes.set_ylabel(outcome_plots.ACCURACY_LABEL)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="best", fontsize=8)
+            theme.legend(axes, by_end=False)
     return figure
 
 
@@ -80,7 +79,7 @@ def performance_of_tasks(results: pd.DataFrame) -> Figure:
       results: the table of results of one run.
     """
     _check_tasks(results)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         kept = results.groupby("level")["kept"].mean()
         for name, style, column in _task_lines(results):
@@ -88,7 +87,7 @@ def performance_of_tasks(results: pd.DataFrame) -> Figure:
             outcome_plots.error_bars(axes, by.set_axis(kept[by.index]), style=style, label=name)
         outcome_plots.weights_axis(axes, results["kept"])
         axes.set_ylabel(outcome_plots.ACCURACY_LABEL)
-        outcome_plots.legend_above(axes)
+        outcome_plots.legend(axes)
     return figure
 
 
@@ -101,7 +100,7 @@ def unused(results: pd.DataFrame) -> Figure:
     names = [name for name in outcome_plots.CATEGORY_STYLES if name != "active"]
     separation.check(results, *(f"weights.{name}" for name in names), one_run=True)
     kept = results["kept"].astype(float)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=2)
         for axes, divisor, title in zip(
             panels, (1, kept / 100), ("Weights", "Of the available weights (%)"), strict=True
@@ -114,7 +113,7 @@ def unused(results: pd.DataFrame) -> Figure:
             axes.set_ylim(bottom=0)
             axes.set_ylabel(title)
             _levels_axis(axes)
-        panels[0].legend(loc="best")
+        theme.legend_below(figure)
     return figure
 
 
@@ -138,7 +137,7 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
         replicates = ", ".join(map(str, sorted(set(results["replicate"]))))
         raise ValueError(f"`replicate` must be one of {replicates}; got {replicate}.")
     separated = rows.loc[rows["state"] == "separated", "level"].head(1)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         figure, panels = theme.new_figure(panels=2)
         for axes, (by, layers) in zip(panels, ends.items(), strict=True):
             decided = 100 * np.array([list(each) for each in rows[f"decided_by_{by}"]], float)
@@ -152,9 +151,9 @@ def degrees(results: pd.DataFrame, replicate: int) -> Figure:
             axes.set_ylim(0, 100)
             axes.set_ylabel(f"Units of one task only, by {by} (%)")
             _levels_axis(axes)
-            outcome_plots.legend_above(axes)
+            outcome_plots.legend(axes)
         said = "".join(f", separated at level {level} (dotted)" for level in separated)
-        figure.suptitle(f"Replicate {replicate}{said}", fontsize=10)
+        figure.suptitle(f"Replicate {replicate}{said}")
     return figure
 
 

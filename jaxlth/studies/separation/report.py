@@ -41,10 +41,15 @@ FIGURES = Figures(
         "pixels": level_figures.input_pixels(example),
     },
     last=lambda _frame: ("separation",),
-    help="Of `jaxlth separation`, by level: accuracy of tasks and weights of each category "
-    "(separation), inactive and zombie weights (unused), units of one task only (degrees); "
-    "accuracy of tasks by available weights (tasks). Of `jaxlth separation`, and of `jaxlth imp` "
-    "without convolutions: pictures of a network at its levels (network), weights that leave each "
-    "pixel (pixels).",
+    help={
+        "separation": "accuracy of tasks, and weights of each category, by level",
+        "accuracy": "test accuracy by available weights, a line for each replicate",
+        "tasks": "test accuracy of each task by available weights",
+        "unused": "inactive and zombie weights by level",
+        "degrees": "units of each layer that belong to one task only, by level",
+        "training": "test accuracy through training, a line for each level",
+        "network": "drawing of the network, level by level, in the colours of its tasks",
+        "pixels": "weights that leave each input pixel, level by level",
+    },
     of_levels=level_figures.OF_LEVELS,
 )

@@ -1,4 +1,4 @@
-"""Choose what to prune by how good the masked network is before it is trained.
+"""Prune by the threshold at which the untrained masked network is best.
 
 Trains a network to its least validation loss and keeps of its initial weights those that
 training made large without changing their sign: beyond the threshold at which the network,
@@ -15,6 +15,7 @@ from jaxlth.studies.threshold_masks import artifacts
 from jaxlth.studies.threshold_masks import run as threshold_masks
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
 
+_charts: Any = Lazy("jaxlth.studies.threshold_masks.charts")
 _report: Any = Lazy("jaxlth.studies.threshold_masks.report")
 
 STUDY = Study(
@@ -28,6 +29,7 @@ STUDY = Study(
     artifacts=artifacts.units,
     summarize=_report.summarize,
     figures=_report.FIGURES,
+    charts=_charts.charts,
     ticket=_report.ticket,
     tolerance=False,
 )

@@ -49,7 +49,7 @@ class ThresholdMasksConfig(StudyConfig):
     """Split on which the step to stop at and the threshold are chosen, and whose loss early
     stopping and the best checkpoint watch: validation, or test, as the paper does, whose results on
     it are no longer those of unseen examples."""
-    mask_biases: bool = False
+    mask_biases: Annotated[bool, settings.RARE] = False
     """Mask biases by the same thresholds too, as the paper's "parameters" may mean. They count as
     weights then, but for layers that a threshold empties."""
 

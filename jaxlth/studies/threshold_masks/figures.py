@@ -7,7 +7,6 @@ References:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -54,7 +53,7 @@ def figure(
             f"not diverge; the panel {part} draws those.",
         )
     data = _PlotData(networks(results, curves, split=split), curves, split, groups)
-    with matplotlib.rc_context(theme.RC_PARAMS):
+    with theme.applied():
         made, panels = theme.new_figure(panels=len(parts))
         for axes, part in zip(panels, parts, strict=True):
             PARTS[part](axes, data)
@@ -121,7 +120,7 @@ def _short(axes: Axes, data: _PlotData) -> None:
         axes.plot(each.index[-1], each.iloc[-1], "o", color=theme.ORANGE, zorder=4)
     axes.plot([], [], "o", color=theme.ORANGE, label="end of a replicate")
     _band(axes, losses.dropna(), theme.LineStyle(theme.BLUE, ""), "mean and deviation")
-    axes.legend()
+    theme.legend(axes, by_end=False)
     _loss_axes(axes, data, losses)
 
 
@@ -132,7 +131,7 @@ def _densities(axes: Axes, data: _PlotData) -> None:
     _plot_thresholds(axes, data, "density")
     _threshold_axes(axes, curve)
     axes.set_ylabel("Weights kept (%)")
-    axes.legend()
+    theme.legend(axes, by_end=False)
 
 
 def _accuracies(axes: Axes, data: _PlotData) -> None:
@@ -145,7 +144,7 @@ def _accuracies(axes: Axes, data: _PlotData) -> None:
     _plot_thresholds(axes, data, name)
     _threshold_axes(axes, curve)
     axes.set_ylabel(f"{theme.AXIS_LABELS[name]}, untrained")
-    axes.legend()
+    theme.legend(axes, by_end=False)
 
 
 def _training(axes: Axes, data: _PlotData) -> None:
@@ -155,7 +154,7 @@ def _training(axes: Axes, data: _PlotData) -> None:
     for (title, _, style), losses in zip(lines, drawn, strict=True):
         _band(axes, losses, style, title, mark=True)
     _loss_axes(axes, data, *drawn)
-    axes.legend(fontsize=8)
+    theme.legend(axes, by_end=False)
 
 
 def _sizes(axes: Axes, data: _PlotData) -> None:

@@ -80,8 +80,10 @@ FIGURES = Figures(
         "sizes": panels("training", "sizes"),
     },
     last=last,
-    help="Of `jaxlth threshold-masks`: the accuracy of untrained masked networks by threshold, and "
-    "the loss of tickets in training (threshold-masks); the loss of the long training and of the "
-    "one that stops (stopping); size and accuracy by threshold (thresholds); loss and size of "
-    "tickets and of all dense networks (sizes).",
+    help={
+        "threshold-masks": "accuracy of untrained masked networks by threshold; loss in training",
+        "stopping": "validation loss of the long training, and of the one that stops",
+        "thresholds": "weights kept, and accuracy of untrained networks, by threshold",
+        "sizes": "loss and size of tickets and of dense networks",
+    },
 )

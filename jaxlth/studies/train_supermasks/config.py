@@ -77,9 +77,11 @@ class TrainSupermasksConfig(StudyConfig):
     """Length of a training, after that of the masks, of the weights that they keep, in the same
     artifact: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
     none."""
-    finetune_optimizer: str = OptimizerConfig().optimizer
+    finetune_optimizer: Annotated[str, settings.RARE] = OptimizerConfig().optimizer
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
-    finetune_lr: Annotated[float, ranges.above(0, single=True)] = OptimizerConfig().lr
+    finetune_lr: Annotated[float, ranges.above(0, single=True), settings.RARE] = (
+        OptimizerConfig().lr
+    )
     """Its learning rate, which stays constant."""
     controls: tuple[str, ...] = settings.not_hashed(())
     """Controls to train as long: reinitialized, shuffled, shuffled-globally, random,

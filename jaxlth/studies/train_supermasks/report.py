@@ -40,4 +40,4 @@ def find(run: Run, wanted: Wanted, replicate: int, parts: Parts = NONE) -> Ticke
     return start_of(for_reading(config, parts, **images).prunable, run, wanted, replicate)
 
 
-FIGURES = Figures(kinds=methods.FIGURES, last=methods.last)
+FIGURES = Figures(kinds=methods.FIGURES, last=methods.last, help=methods.HELP)

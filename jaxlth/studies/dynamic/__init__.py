@@ -1,0 +1,33 @@
+"""Train sparse from start to end, while the mask moves or stays, beside tickets.
+
+Compares SET, RigL, dynamic IMP and a static random mask with tickets of IMP of the same density,
+and counts what each training costs.
+"""
+
+from typing import Any
+
+from jaxlth.studies.dynamic import artifacts
+from jaxlth.studies.dynamic import run as dynamic
+from jaxlth.studies.dynamic.config import METHODS, DynamicConfig
+from jaxlth.studies.lazy import Lazy
+from jaxlth.studies.study import Study
+
+_report: Any = Lazy("jaxlth.studies.dynamic.report")
+_methods: Any = Lazy("jaxlth.studies.methods")
+
+STUDY = Study(
+    name="dynamic",
+    help=__doc__,
+    Config=DynamicConfig,
+    prepare=dynamic.prepare,
+    across_replicates=lambda config: [],
+    run=dynamic.dynamic,
+    artifacts=artifacts.networks,
+    complete=dynamic.complete,
+    summarize=_report.summarize,
+    figures=_report.FIGURES,
+    ticket=_report.ticket,
+    named_by=("density", "method"),
+    baseline=_methods.baseline,
+    values={"methods": METHODS},
+)

@@ -1,0 +1,111 @@
+"""Interactive charts of instability: barriers by the step twins start from, errors on lines."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from jaxlth.plots import charts as charts_lib
+from jaxlth.plots import theme
+from jaxlth.plots.charts import Axis, Chart, ChartLine
+from jaxlth.studies import method_styles
+from jaxlth.studies.instability.summary import BY_LOSS, DENSE, Measure, measure, pairs
+from jaxlth.studies.run_info import setting
+
+SPLITS = {"test": "solid", "train": "dot"}
+_LINES = 12  # shown at first
+
+
+def charts(frame: pd.DataFrame, curves: pd.DataFrame, path: pathlib.Path) -> list[Chart]:
+    """Return the barrier by the step that twins start from, and the error on the lines.
+
+    Lines are means over pairs of twins, bands one standard deviation to either side.
+
+    Args:
+      frame: the table of results of one run.
+      curves: its table of curves, which holds the lines.
+      path: its folder.
+
+    Raises:
+      ValueError: no pair has been compared yet.
+    """
+    rows = pairs(frame)
+    by = measure(rows)
+    return [_barriers(rows, by, setting(path, "threshold")), _on_lines(rows, curves, by)]
+
+
+def _barriers(rows: pd.DataFrame, by: Measure, threshold: float) -> Chart:
+    name = "Loss barrier" if by == BY_LOSS else "Error barrier"
+    lines = []
+    steps = [str(step) for step in sorted(rows["step_k"].unique())]
+    for i, (network, of) in enumerate(_networks(rows)):
+        color, marker = _style(rows, of)
+        for split, dash in SPLITS.items():
+            title = f"{network}, {split}"
+            columns = of.groupby("step_k")[f"{split}_{by.barrier}"]
+            points = _points(columns, [f"twins from step {k}" for k in columns.groups], title, by)
+            points["x"] = points["x"].astype(str)
+            shown = i < _LINES and split == "test"
+            lines.append(ChartLine(title, color, points, marker, dash, is_shown=shown))
+    if by != BY_LOSS:
+        lines.append(_threshold(steps, by.scale * threshold))
+    unit = "" if by == BY_LOSS else " (points)"
+    note = "Means over pairs of twins; bands: one standard deviation. Below the threshold: stable."
+    x, y = Axis("Twins start at step", "category"), Axis(f"{name} between twins{unit}")
+    return Chart(f"{name} by step", x, y, lines, note)
+
+
+def _threshold(steps: Sequence[str], height: float) -> ChartLine:
+    statistics = pd.DataFrame({"mean": [height] * len(steps)})
+    facts = [["stable below"]] * len(steps)
+    points = charts_lib.points(steps, statistics, facts, name="threshold", unit=" points")
+    return ChartLine("threshold of stability", theme.GRAY, points, dash="longdash")
+
+
+def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure) -> Chart:
+    """Return the error, or loss, on the lines between twins: a line a network and step."""
+    name, unit = ("Loss", "") if by == BY_LOSS else ("Error", " (%)")
+    on_lines = curves.merge(rows[["unit", "network", "step_k", "length"]], on="unit")
+    several = rows["length"].nunique() > 1
+    lines = []
+    for network, of_network in _networks(rows):
+        color, _ = _style(rows, of_network)
+        groups = list(of_network.groupby(["step_k", "length"], sort=False))
+        for place, ((step, length), of) in enumerate(groups):
+            for split in SPLITS:
+                title = f"{network}, from step {step}{f', {length}' * several}, {split}"
+                columns = on_lines[on_lines["unit"].isin(of["unit"])].groupby("alpha")
+                values = columns[f"{split}_{by.value}"]
+                facts = [f"place on the line {alpha:.2f}" for alpha in values.groups]
+                points = _points(values, facts, title, by)
+                dash = charts_lib.DASHES[place % len(charts_lib.DASHES)]
+                is_end = place in (0, len(groups) - 1)
+                shown = split == "test" and is_end and len(lines) < 2 * _LINES * len(groups)
+                lines.append(ChartLine(title, color, points, dash=dash, is_shown=shown))
+    note = "The dash says from which step twins start; the first and the last are shown."
+    x = Axis("Place on the line between twins")
+    return Chart(f"{name} on the lines between twins", x, Axis(f"{name}{unit}"), lines, note)
+
+
+def _networks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(str(name), of) for name, of in rows.groupby("network", sort=False)]
+
+
+def _style(rows: pd.DataFrame, of: pd.DataFrame) -> theme.LineStyle:
+    """Return the style of a network: of its control, as in the figures."""
+    control = of["control"].iloc[0]
+    if control == DENSE:
+        return theme.LineStyle(theme.BLACK, "o")
+    return method_styles.line_styles(list(dict.fromkeys(rows["control"])))[control]
+
+
+def _points(groups: Any, facts: Sequence[str], name: str, by: Measure) -> pd.DataFrame:
+    """Return points of a line: the mean of each group, and one deviation to either side."""
+    mean, deviation = groups.mean(), groups.std().fillna(0)
+    ends = {"mean": mean, "min": mean - deviation, "max": mean + deviation}
+    unit = "" if by == BY_LOSS else " %"
+    how: dict[str, Any] = {"name": name, "scale": by.scale, "unit": unit}
+    return charts_lib.points(
+        list(mean.index), pd.DataFrame(ends), [[fact] for fact in facts], **how
+    )

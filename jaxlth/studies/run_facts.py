@@ -1,0 +1,150 @@
+"""What was run, in words: data, model, device, versions, time, settings that were changed."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from jaxlth import settings, store
+from jaxlth.studies.study import Study
+
+Row = tuple[str, list[str], bool]  # name, the text of each run, whether it is a setting
+_LEFT_OUT = ("data_dir", "replicates")  # a folder of somebody's machine; told above
+_LENGTHS = ("training.steps", "training.epochs")  # the first that is given counts
+_LONGEST = 40  # characters of the name of a run
+
+
+def names(runs: Sequence[tuple[pathlib.Path, Mapping[str, Any]]]) -> list[str]:
+    """Return a short name for each run: its folder; of several what differs, or numbers.
+
+    Args:
+      runs: folder and metadata of each.
+    """
+    if len(runs) == 1:
+        return [runs[0][0].name]
+    flat = [_flat(about["settings"]) for _, about in runs]
+    changed = dict.fromkeys(key for _, about in runs for key in _flat(about["changed"]))
+    keys = [key for key in changed if len({_text(each.get(key)) for each in flat}) > 1]
+    texts = [
+        ", ".join(f"{key.rpartition('.')[2]} {_text(each.get(key))}" for key in keys)
+        for each in flat
+    ]
+    is_telling = len(set(texts)) == len(texts) and max(map(len, texts)) <= _LONGEST
+    return texts if is_telling else [f"run {number}" for number in range(1, len(runs) + 1)]
+
+
+def rows(
+    runs: Sequence[tuple[pathlib.Path, Study, Mapping[str, Any], pd.DataFrame]],
+) -> list[Row]:
+    """Return what was run: a row for each fact, then one for each setting that was changed.
+
+    Args:
+      runs: folder, study, metadata and table of results of each.
+    """
+    facts = [_facts(*run) for run in runs]
+    table: list[Row] = [(name, [each[name] for each in facts], False) for name in facts[0]]
+    changed = [_changed(study, about) for _, study, about, _ in runs]
+    for key in dict.fromkeys(key for each in changed for key in each):
+        texts = [_text(_flat(about["settings"]).get(key)) for _, _, about, _ in runs]
+        table.append((key, texts, True))
+    if not any(changed):
+        table.append(("settings", ["all have their defaults"] * len(runs), False))
+    return table
+
+
+def _facts(
+    path: pathlib.Path, study: Study, about: Mapping[str, Any], frame: pd.DataFrame
+) -> dict[str, str]:
+    values, stored = _flat(about["settings"]), len(list(store.open_readonly(path).records()))
+    seconds = frame["seconds"].sum() if "seconds" in frame else 0.0
+    return {
+        "run": path.name,
+        "command": f"jaxlth {study.name}",
+        "data": _text(values.get("data.name")),
+        "model": _model(values),
+        "training": _training(values),
+        "replicates": _text(values.get("replicates")),
+        "results stored": f"{stored} of {_text(about['planned'])}",
+        "made": f"{about['created'][:16].replace('T', ' ')} UTC",
+        "time in training": f"{_duration(float(seconds))}, the sum over networks",
+        "device": "; ".join(dict.fromkeys(map(_device, about["environments"]))),
+        "versions": "; ".join(dict.fromkeys(map(_versions, about["environments"]))),
+    }
+
+
+def _model(values: Mapping[str, Any]) -> str:
+    hidden = values.get("model.hidden")
+    return _text(values.get("model.name")) + (f", hidden layers {_text(hidden)}" if hidden else "")
+
+
+def _training(values: Mapping[str, Any]) -> str:
+    """Return length, batch size, optimizer and learning rate in words."""
+    lengths = [f"{_text(values[k])} {k.partition('.')[2]}" for k in _LENGTHS if values.get(k)]
+    parts = [*lengths[:1], f"batches of {_text(values.get('training.batch_size'))}"]
+    rate = _text(values.get("optimizer.lr"))
+    return ", ".join([*parts, f"{_text(values.get('optimizer.optimizer'))} at {rate}"])
+
+
+def _device(environment: Mapping[str, Any]) -> str:
+    count = environment.get("devices", 1)
+    return f"{environment.get('device', '?')}, {count} device{'s' * (count != 1)}"
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    versions = environment.get("versions", {}) | {"Python": environment.get("python", "?")}
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _changed(study: Study, about: Mapping[str, Any]) -> list[str]:
+    """Return the settings that differ from their defaults, as "optimizer.lr"."""
+    defaults = _flat(settings.to_dict(study.Config()))
+    values = _flat(about["settings"])
+    return [
+        key
+        for key, value in values.items()
+        if value != defaults.get(key) and key.rpartition(".")[2] not in _LEFT_OUT
+    ]
+
+
+def _flat(nested: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Return nested settings by their whole names.
+
+    Example:
+      >>> _flat({"seed": 0, "optimizer": {"lr": 0.1}})
+      {'seed': 0, 'optimizer.lr': 0.1}
+    """
+    flat = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{within}{key}.")
+        else:
+            flat[f"{within}{key}"] = value
+    return flat
+
+
+def _text(value: Any) -> str:
+    """Return a setting as it is read.
+
+    Example:
+      >>> _text([300, 100]), _text(None), _text(0.0012), _text(True)
+      ('300 100', 'none', '0.0012', 'yes')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_text, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Example:
+      >>> _duration(4.2), _duration(200), _duration(9000)
+      ('4.2 s', '3 min 20 s', '2 h 30 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

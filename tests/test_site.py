@@ -1,0 +1,211 @@
+"""The documentation site: it builds strictly and without network, and its reference is complete."""
+
+import dataclasses
+import html.parser
+import importlib
+import pathlib
+import re
+import subprocess
+import sys
+import urllib.parse
+
+import public_names
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+import jaxlth
+from jaxlth import masks, prune
+from jaxlth.data import DataConfig, StreamConfig
+from jaxlth.models import ModelConfig
+from jaxlth.studies.field_docs import field_docs
+from jaxlth.supermasks import SupermaskConfig
+from jaxlth.training import OptimizerConfig, TrainingConfig
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MODULES = [module for modules in public_names.PAGES.values() for module in modules]
+CONFIGS = {
+    **public_names.configs(),
+    "jaxlth.data.DataConfig": DataConfig,
+    "jaxlth.data.StreamConfig": StreamConfig,
+    "jaxlth.models.ModelConfig": ModelConfig,
+    "jaxlth.supermasks.SupermaskConfig": SupermaskConfig,
+    "jaxlth.training.OptimizerConfig": OptimizerConfig,
+    "jaxlth.training.TrainingConfig": TrainingConfig,
+}
+LARGEST = 40_000_000  # bytes of the site
+BUILD = """
+import socket, sys
+from sphinx.cmd.build import main
+
+def refuse(*args):
+    raise OSError("the site is built without network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Links(html.parser.HTMLParser):
+    """What a page links to, what it loads, and the places in it that have a name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.places: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.places |= {found[name] for name in ("id", "name") if found.get(name)}
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        elif tag in ("img", "script", "source", "iframe") and found.get("src"):
+            self.loaded.append(found["src"])
+        elif tag == "link" and found.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loaded.append(found["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> pathlib.Path:
+    out = tmp_path_factory.mktemp("site") / "html"
+    doctrees = out.with_name("doctrees")
+    options = ["-W", "--keep-going", "-q", "-d", str(doctrees), str(DOCS), str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def entries(site) -> set[str]:
+    """The names that have an entry in the reference."""
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    return {
+        name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> dict[pathlib.Path, Links]:
+    return {path.resolve(): Links(path.read_text()) for path in site.rglob("*.html")}
+
+
+@pytest.mark.slow
+def test_every_page_is_built(site):
+    sources = [path for kind in ("md", "rst", "ipynb") for path in DOCS.rglob(f"*.{kind}")]
+    assert len(sources) > 15
+    built = [site / path.relative_to(DOCS).with_suffix(".html") for path in sources]
+    assert [path for path in built if not path.exists()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_an_entry(module, entries):
+    names = public_names.public_names(importlib.import_module(module))
+    assert names
+    assert [name for name in names if f"{module}.{name}" not in entries] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_field_of_a_config_has_an_entry(config, entries):
+    names = [field.name for field in dataclasses.fields(CONFIGS[config])]
+    assert [name for name in names if f"{config}.{name}" not in entries] == []
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_field_of_a_config_says_what_it_is(config):
+    names = [field.name for field in dataclasses.fields(CONFIGS[config])]
+    # `data`, `model` and the like are configs, which say it themselves.
+    docs = field_docs(CONFIGS[config])
+    parts = {"data", "model", "training", "optimizer", "stream", "supermask"}
+    assert [name for name in names if name not in docs and name not in parts] == []
+
+
+def test_every_module_is_in_the_reference_or_internal():
+    folder = pathlib.Path(jaxlth.__file__).parent
+    modules = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
+    modules -= {"py"}  # py.typed
+    public = {module.split(".")[1] for module in MODULES}
+    assert modules - public == public_names.INTERNAL
+    assert set(jaxlth._MODULES) <= public
+
+
+def test_every_page_of_the_reference_shows_its_modules():
+    for page, modules in public_names.PAGES.items():
+        text = (DOCS / "reference" / f"{page}.rst").read_text()
+        shown = [line.split()[-1] for line in text.splitlines() if line.startswith(".. public")]
+        assert shown == modules
+
+
+@pytest.mark.slow
+def test_no_page_links_to_what_is_missing(site, pages):
+    missing = []
+    for path, page in pages.items():
+        for link in {*page.links, *page.loaded}:
+            parts = urllib.parse.urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / urllib.parse.unquote(parts.path)).resolve()
+            target = path if not parts.path else target
+            place = urllib.parse.unquote(parts.fragment)
+            if not target.exists() or (
+                place and target in pages and place not in pages[target].places
+            ):
+                missing.append(f"{path.relative_to(site.resolve())}: {link}")
+    assert missing == []
+
+
+@pytest.mark.slow
+def test_pages_load_nothing_from_the_network(pages):
+    loaded = {link for page in pages.values() for link in page.loaded}
+    assert len(loaded) > 5
+    assert [link for link in loaded if urllib.parse.urlsplit(link).netloc] == []
+
+
+@pytest.mark.slow
+def test_the_site_is_small(site):
+    size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+    print(f"the site has {size / 1e6:.1f} MB")
+    assert 1_000_000 < size < LARGEST
+
+
+def test_the_index_of_experiments_names_every_script_and_links_to_pages():
+    index = (ROOT / "experiments" / "README.md").read_text()
+    scripts = {path.name for path in (ROOT / "experiments").glob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", index)) == scripts
+    links = re.findall(r"\]\((\S+?)\)", index)
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / "experiments" / link).exists()] == []
+
+
+def test_lines_of_pages_are_short_but_for_tables_and_pictures():
+    names = ("index", "get_started", "concepts", "add_a_score", "large_data", "comparison", "speed")
+    pages = [*(DOCS / "papers").glob("*.md"), *(DOCS / f"{name}.md" for name in names)]
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    assert len(lines) > 1500
+    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
+def test_links_and_what_pages_load_are_seen():
+    page = Links('<p id="a"><a href="b.html#c"></a><img src="d.png"><link rel="icon" href="e">')
+    assert (page.links, page.loaded, page.places) == (["b.html#c"], ["d.png", "e"], {"a"})
+
+
+def test_public_names_are_those_of_all_or_those_that_a_module_defines():
+    assert public_names.public_names(prune) == sorted(prune.__all__)
+    names = public_names.public_names(masks)
+    assert {"apply", "dense", "is_kernel", "IN_OUT", "Mask"} <= set(names)
+    assert {"keys", "trees", "Callable", "_holds_connections"}.isdisjoint(names)
+
+
+def test_constants_say_what_the_comment_behind_them_says():
+    assert public_names.comment("jaxlth.scores", "SCORES") == "those of the weights alone"
+    assert public_names.comment("jaxlth.plots.outcome_plots", "STAR") == ""
