@@ -83,6 +83,12 @@ def test_idle_accelerators_share_batches(networks, batch_size, asked, split, per
     assert cores.split == 1
 
 
+def test_idle_tpus_share_no_batches_of_a_network_that_loses_by_it():
+    lenet = {"model": "lenet-300-100", "batch_size": 60}
+    assert execution.layout(5, devices=devices("tpu", 16), **lenet).split == 1
+    assert execution.layout(5, devices=devices("gpu", 16), **lenet).split == 2
+
+
 def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():
     cores = devices("cpu", 4)
     config = execution.layout(5, devices=cores, convolutional=True)

@@ -251,7 +251,8 @@ def layout(
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
       batch_size: of batches that more devices may share where accelerators would be idle, as there
-        are fewer networks than devices; None where they may not.
+        are fewer networks than devices, unless `side_by_side` knows that they lose by it; None
+        where they may not.
 
     Raises:
       ValueError: there are too few devices, or processes would get different numbers of them.
@@ -272,7 +273,8 @@ def layout(
         f"got {split}.",
     )
     on_cpu = _on_cpu(all_devices)
-    if batch_size is not None and not on_cpu:
+    platform = all_devices[0].platform
+    if batch_size is not None and side_by_side.gains_by_sharing(platform, model):
         split = _split_for_all(networks, len(all_devices), split, batch_size)
     # Two replicates on two forced devices take 1.5 times as long as one after the other on all
     # cores, or twice: there steps are compiled without the options for convolutions.
@@ -280,7 +282,7 @@ def layout(
     # Several processes all take part, or those without a network would not be waited for.
     sets = most_sets if several else max(1, min(most_sets, networks))
     per_device = 1 if on_cpu else -(-networks // sets)
-    most = networks_per_device or side_by_side.most(all_devices[0].platform, model)
+    most = networks_per_device or side_by_side.most(platform, model)
     return Layout(
         devices=tuple(all_devices[: sets * split]),
         per_device=min(per_device, most),

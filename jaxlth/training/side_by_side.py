@@ -16,6 +16,28 @@ CYCLES = {
     "resnet-20": (2_030_589, 2_314_109),
 }
 
+# Cycles there of a step of one network whose batch two chips share, each half of it, without what
+# the exchange of gradients takes: `experiments/tpu_speed.py --slices v5e-16`.
+CYCLES_OF_HALF = {"lenet-300-100": 54_219}
+
+
+def gains_by_sharing(platform: str, model: str) -> bool:
+    """Return whether a step is shorter where idle devices share its batch.
+
+    On a CPU it is not, as its devices share the cores. Where nothing was measured it is.
+
+    Args:
+      platform: of the devices: "cpu", "gpu", "tpu".
+      model: name of the network.
+
+    Example:
+      >>> [gains_by_sharing("tpu", model) for model in ("lenet-300-100", "resnet-50")]
+      [False, True]
+    """
+    alone, _ = CYCLES.get(model, (0, 0))
+    loses = platform == "tpu" and CYCLES_OF_HALF.get(model, 0) > alone
+    return platform != "cpu" and not loses
+
 
 def most(platform: str, model: str) -> int:
     """Return how many networks of a model a device trains at once.
