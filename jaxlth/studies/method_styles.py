@@ -29,7 +29,7 @@ LINE_STYLES = {
     "synflow-published": theme.LineStyle("#CC6677", "X"),
     "synflow-image": theme.LineStyle("#661100", "<"),
     "synflow-mean": theme.LineStyle("#AA4499", ">"),
-    "none": control_styles.line_style("ticket"),
+    **{name: control_styles.line_style("ticket") for name in ("none", "imp")},
     **{name: control_styles.line_style(name) for name in control_styles.CONTROL_STYLES},
 }
 _COLORS = (  # as many as a panel has lines
