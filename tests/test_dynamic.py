@@ -13,7 +13,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies.dynamic import artifacts, cost
 from jaxlth.studies.dynamic import run as dynamic
 from jaxlth.studies.dynamic.config import METHODS, SPARSE, DynamicConfig
-from jaxlth.studies.dynamic.run import DynamicNetworks
+from jaxlth.studies.dynamic.networks import DynamicNetworks
 from jaxlth.studies.lab import Lab
 from jaxlth.training import TrainingConfig, optimizers
 

@@ -26,6 +26,7 @@ def run(start, folder, *, says, shorter=(), extra=()):
     ("command", "says"),
     [
         ("prune-early --score", "synflow-before-rounds-shuffled"),
+        ("dynamic", "rigl"),
         ("instability", "dense is stable from step"),
         ("separation --hidden", "networks"),
         ("threshold-masks --hidden", "ticket"),
