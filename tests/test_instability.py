@@ -736,7 +736,9 @@ def test_a_figure_that_needs_more_says_what(finished, capsys):
     assert cli.main(["figure", run, "--kind", "throughout"]) == 2
     assert "ask for --compare-every" in capsys.readouterr().err
     assert cli.main(["figure", run, "--kind", "layers"]) == 2
-    assert "draws runs of `jaxlth prune-early and train-supermasks`" in capsys.readouterr().err
+    assert (
+        "draws runs of `jaxlth prune-early, dynamic, train-supermasks`" in capsys.readouterr().err
+    )
 
 
 def test_random_networks_are_the_control_of_tickets_and_need_levels_only():

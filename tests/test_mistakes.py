@@ -82,7 +82,8 @@ MISTAKES = {  # arguments -> words that the message must hold
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
 }
 LONG = {  # messages of more than a line's 200 characters, and how long they may be
-    "unknown command": 220,  # names all commands
+    "unknown command": 230,  # names all commands
+    "unknown option of all": 230,  # likewise
     "missing data": 400,  # names the four files and where they are published
     "no such data set of tfds": 300,  # names the place it looked for and two remedies
 }

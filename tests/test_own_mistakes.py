@@ -578,7 +578,7 @@ def test_files_of_a_folder_share_its_neighbours(tmp_path):
 def test_figures_of_ones_own_networks_draw_them(tmp_path):
     fields = {"scores": ["magnitude"], "densities": [0.5]}
     results = run(tmp_path, studies.prune_early, fields=fields)
-    assert results.plot("weights").axes
+    assert all(page.axes for page in results.plot("weights"))
 
 
 def test_a_file_that_is_changed_at_once_is_run_again(tmp_path):

@@ -61,7 +61,7 @@ def early_bird():
 def test_a_study_in_a_file_is_a_command_with_its_help(capsys):
     with pytest.raises(SystemExit):
         cli.main([TWICE, "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert text.startswith(f"usage: jaxlth {TWICE}"[:60])
     assert "Train a network twice in different data orders, and compare." in text
     assert "--orders [NAME ...] Names of the two data orders, each a random stream. One of:" in text

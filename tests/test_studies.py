@@ -108,7 +108,7 @@ def test_a_study_with_the_name_of_another_command_is_refused(monkeypatch):
 def test_a_new_study_is_a_command_with_its_help(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train-twice", "--help"])
-    text = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "Train a network twice in different data orders, and compare. Only a test." in text
     assert (
         "--orders [NAME ...] Names of the two data orders, each a random stream. One of: a, b, c."

@@ -297,7 +297,7 @@ def test_figures_of_twins_without_errors_draw_losses():
     # One pair is stable from step 10 on, the other (0.02 above 2 % of 0.9) from step 50 on.
     assert lines == {"ticket, stable": [30.0], "ticket, matches": [10.0]}
     assert len(twin_figures.distances(frame).axes) == len(twin_figures.DISTANCES) - 2
-    assert twin_figures.start(frame).axes[0].get_title(loc="left") == "Test loss at step k"
+    assert twin_figures.start(frame).axes[0].get_ylabel() == "Test loss at step k"
 
 
 @pytest.mark.slow

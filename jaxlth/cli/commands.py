@@ -193,7 +193,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write a page of runs for the browser, one HTML file. It needs jaxlth[report]."""
+    """Write a page of runs for the browser; it needs jaxlth[report]."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given. Those of one study are laid over

@@ -44,7 +44,7 @@ def _check_kind(command: Figure, paths: list[pathlib.Path]) -> None:
         others = [name for name, other in STUDIES.items() if command.kind in other.figures.kinds]
         require(
             command.kind in kinds,
-            f"The kind {command.kind} draws runs of `jaxlth {' and '.join(others)}`; of "
+            f"The kind {command.kind} draws runs of `jaxlth {', '.join(others)}`; of "
             f"`jaxlth {study.name}` there are {', '.join(kinds)}.",
         )
     alone = [study.name for study in of_runs if command.kind not in study.figures.of_several]
