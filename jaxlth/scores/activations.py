@@ -89,8 +89,8 @@ def multiplications(apply_fn: ApplyFn, params: Any, inputs: Any) -> dict[str, in
 
     Args:
       apply_fn: (params, inputs) -> outputs of any kind.
-      params: its parameters, or `jax.ShapeDtypeStruct`s.
-      inputs: of one or more examples, or `jax.ShapeDtypeStruct`s.
+      params: its parameters, or their shapes as `jax.ShapeDtypeStruct`.
+      inputs: of one or more examples, or their shapes likewise.
 
     Returns:
       The count for each leaf of `params` that multiplies activations, by name.
