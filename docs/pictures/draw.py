@@ -10,13 +10,13 @@ import itertools
 import pathlib
 from typing import Any, NamedTuple
 
+import draw_readme
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import optax
-from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxlth import landscape, masks, prune, scores
@@ -26,7 +26,6 @@ from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 
 BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
-COLORS = 128  # of a picture
 WIDTHS = (64, 48, 48, 10)
 STEPS, BATCH, REWIND_STEP, LEVELS = 600, 20, 60, 8
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
@@ -313,15 +312,8 @@ def main() -> None:
         for name, figure in pictures().items():
             file = out / f"{name}.png"
             figure.savefig(file, dpi=130, metadata={"Software": None})
-            compress(file)
+            draw_readme.shrink(file, file)
             print(file)
-
-
-def compress(file: pathlib.Path) -> None:
-    """Write a picture again with few colours, so that a page of it loads fast."""
-    with Image.open(file) as image:
-        few = image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
-    few.save(file, optimize=True)
 
 
 if __name__ == "__main__":

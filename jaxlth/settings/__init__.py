@@ -38,6 +38,7 @@ __all__ = [
     "digest",
     "effective",
     "file_name",
+    "flat",
     "from_dict",
     "in_a_row",
     "not_hashed",
@@ -277,6 +278,26 @@ def _listed(names: list[str], *, width: int = 100) -> str:
     ]
     more = len(names) - len(fitting)
     return ", ".join(fitting) + (f" and {more} more" if more else "")
+
+
+def flat(nested: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+    """Return a nested mapping, such as settings, by whole names.
+
+    Args:
+      nested: names to values or mappings.
+      within: put before each name.
+
+    Example:
+      >>> flat({"seed": 0, "optimizer": {"lr": 0.1}})
+      {'seed': 0, 'optimizer.lr': 0.1}
+    """
+    result: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{within}{name}.")
+        else:
+            result[f"{within}{name}"] = value
+    return result
 
 
 def without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxlth import settings
 from jaxlth.store import artifacts, atomic, damage, metadata, remote
 
 if TYPE_CHECKING:
@@ -32,14 +33,15 @@ def table(paths: Paths) -> pd.DataFrame:
       StoreError: every folder is no run, or something in it is damaged.
     """
     runs = _read(paths)
-    changed = dict.fromkeys(name for run in runs for name in _flat(run.info["changed"]))
+    changed = dict.fromkeys(name for run in runs for name in settings.flat(run.info["changed"]))
     rows, columns = [], dict.fromkeys(["run", "unit"])
     for folder, info, records in runs:
-        settings_columns = {name: _text(_flat(info["settings"]).get(name)) for name in changed}
+        values = settings.flat(info["settings"])
+        settings_columns = {name: _text(values.get(name)) for name in changed}
         for artifact, record in records:
             if record.get("snapshot"):
                 continue
-            numbers = _flat({key: value for key, value in record.items() if key != "curve"})
+            numbers = settings.flat({key: value for key, value in record.items() if key != "curve"})
             columns |= dict.fromkeys(numbers)
             rows.append(({"run": folder.name, "unit": artifact} | numbers, settings_columns))
     names = {name: f"settings.{name}" if name in columns else name for name in changed}
@@ -134,16 +136,6 @@ def _column(values: list[Any]) -> pd.Series:
     if kinds == {bool}:
         return pd.Series(values, dtype="boolean" if has_missing else "bool")
     return pd.Series(values, dtype="object")
-
-
-def _flat(nested: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{within}{name}.")
-        else:
-            flat[f"{within}{name}"] = value
-    return flat
 
 
 def _text(value: Any) -> Any:

@@ -23,8 +23,8 @@ def names(runs: Sequence[tuple[pathlib.Path, Mapping[str, Any]]]) -> list[str]:
     """
     if len(runs) == 1:
         return [runs[0][0].name]
-    flat = [_flat(about["settings"]) for _, about in runs]
-    changed = dict.fromkeys(key for _, about in runs for key in _flat(about["changed"]))
+    flat = [settings.flat(about["settings"]) for _, about in runs]
+    changed = dict.fromkeys(key for _, about in runs for key in settings.flat(about["changed"]))
     keys = [key for key in changed if len({_text(each.get(key)) for each in flat}) > 1]
     texts = [
         ", ".join(f"{key.rpartition('.')[2]} {_text(each.get(key))}" for key in keys)
@@ -46,7 +46,7 @@ def rows(
     table: list[Row] = [(name, [each[name] for each in facts], False) for name in facts[0]]
     changed = [_changed(study, about) for _, study, about, _ in runs]
     for key in dict.fromkeys(key for each in changed for key in each):
-        texts = [_text(_flat(about["settings"]).get(key)) for _, _, about, _ in runs]
+        texts = [_text(settings.flat(about["settings"]).get(key)) for _, _, about, _ in runs]
         table.append((key, texts, True))
     if not any(changed):
         table.append(("settings", ["all have their defaults"] * len(runs), False))
@@ -56,7 +56,10 @@ def rows(
 def _facts(
     path: pathlib.Path, study: Study, about: Mapping[str, Any], frame: pd.DataFrame
 ) -> dict[str, str]:
-    values, stored = _flat(about["settings"]), len(list(store.open_readonly(path).records()))
+    values, stored = (
+        settings.flat(about["settings"]),
+        len(list(store.open_readonly(path).records())),
+    )
     seconds = frame["seconds"].sum() if "seconds" in frame else 0.0
     return {
         "run": path.name,
@@ -98,29 +101,13 @@ def _versions(environment: Mapping[str, Any]) -> str:
 
 def _changed(study: Study, about: Mapping[str, Any]) -> list[str]:
     """Return the settings that differ from their defaults, as "optimizer.lr"."""
-    defaults = _flat(settings.to_dict(study.Config()))
-    values = _flat(about["settings"])
+    defaults = settings.flat(settings.to_dict(study.Config()))
+    values = settings.flat(about["settings"])
     return [
         key
         for key, value in values.items()
         if value != defaults.get(key) and key.rpartition(".")[2] not in _LEFT_OUT
     ]
-
-
-def _flat(nested: Mapping[str, Any], within: str = "") -> dict[str, Any]:
-    """Return nested settings by their whole names.
-
-    Example:
-      >>> _flat({"seed": 0, "optimizer": {"lr": 0.1}})
-      {'seed': 0, 'optimizer.lr': 0.1}
-    """
-    flat = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{within}{key}.")
-        else:
-            flat[f"{within}{key}"] = value
-    return flat
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,6 @@ import optax
 
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.models import Network
-from jaxlth.store import Run
 from jaxlth.studies.dynamic import artifacts, cost
 from jaxlth.studies.dynamic.config import DENSE, DYNAMIC_IMP, IMP, DynamicConfig
 from jaxlth.studies.lab import Lab
@@ -49,11 +48,6 @@ def between(config: DynamicConfig) -> list[float]:
             f"density {min(config.densities):g}.",
         )
     return between
-
-
-def diverged(run: Run, artifact: str) -> bool:
-    """Return whether a network of a run has diverged."""
-    return run.record(artifact).get("nan_step") is not None
 
 
 class DynamicNetworks:
@@ -282,7 +276,7 @@ class DynamicNetworks:
         """Return the replicates of a kind of network that are there and did not diverge."""
         run = self._lab.run
         names = {replicate: artifact(replicate) for replicate in self._lab.replicates}
-        return [r for r, name in names.items() if run.has(name) and not diverged(run, name)]
+        return [r for r, name in names.items() if run.has(name) and not self._lab.diverged(name)]
 
     def _largest(self, artifact: str, mask: masks.Mask, density: float) -> masks.Mask:
         """Return the mask of the largest weights of a stored network."""

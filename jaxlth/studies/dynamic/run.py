@@ -100,4 +100,4 @@ def _lost(run: Run, density: float, method: str, replicate: int) -> bool:
         and name.endswith(f"/replicate_{replicate}")
         and (method == IMP or f"/density_{float(density)!r}/" in name)
     ]
-    return any(run.has(name) and networks.diverged(run, name) for name in on_the_way)
+    return any(run.has(name) and run.record(name)["nan_step"] is not None for name in on_the_way)
