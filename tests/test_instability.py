@@ -665,7 +665,8 @@ def test_figures_of_many_networks_drop_no_panel_and_give_each_method_a_colour_of
 
 def test_no_score_has_the_colour_of_another_or_of_a_control():
     styles = method_styles.line_styles([*method_styles.LINE_STYLES, *"abcdefgh"])
-    del styles["none"]  # the ticket itself
+    assert styles["none"] == styles["imp"] == styles["ticket"]  # the same networks
+    del styles["none"], styles["imp"]
     assert len({style.color for style in styles.values()}) == len(styles)
 
 
