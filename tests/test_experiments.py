@@ -4,8 +4,11 @@ Each benchmark runs with few rounds. Every script of the folder has its test her
 """
 
 import ast
+import contextlib
 import functools
+import importlib
 import importlib.util
+import io
 import os
 import pathlib
 import re
@@ -14,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import get_args
 from unittest import mock
 
@@ -33,9 +37,17 @@ EXPERIMENTS = ROOT / "experiments"
 SCRIPTS = sorted(path.name for path in EXPERIMENTS.glob("*.py") if '"__main__"' in path.read_text())
 
 
-def study(name: str | pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
+@functools.cache
+def entry(script: str) -> Callable[..., None]:
+    """The function `main` of a script."""
+    with mock.patch.dict(os.environ):
+        return importlib.import_module(script.removesuffix(".py")).main
+
+
+def script(path: pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
+    """What a script prints, run in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "experiments" / name), *arguments],
+        [sys.executable, "-W", "error", str(path), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -44,6 +56,25 @@ def study(name: str | pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def benchmark(name: str, *arguments: str, cwd: pathlib.Path) -> str:
+    """What a script of the folder prints that measures: it has a process of its own."""
+    return script(EXPERIMENTS / name, *arguments, cwd=cwd)
+
+
+def study(name: str, *arguments: str, cwd: pathlib.Path) -> str:
+    """What a script of the folder prints, run within this process, which has imported much."""
+    printed, told = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.object(sys, "argv", [name, *arguments]),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(told),
+    ):
+        code = cli.guarded(lambda: cli.call(entry(name)))
+    assert code == 0, told.getvalue()
+    return printed.getvalue()
 
 
 @pytest.mark.slow
@@ -135,7 +166,7 @@ def test_imagenet_resnet50_compares_its_rewinding_steps_on_a_small_network(tmp_p
     path = ROOT / "experiments" / "imagenet_resnet50.py"
     (tmp_path / "study.py").write_text(textwrap.dedent(STAND_IN.format(study=str(path))))
     arguments = ["--results", str(tmp_path / "results")]
-    first = study(tmp_path / "study.py", *arguments, cwd=tmp_path)
+    first = script(tmp_path / "study.py", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke"
     assert {path.stem for path in folder.glob("*.png")} == {"rewinding", "epoch-5", "step-0"}
     table = pd.read_csv(folder / "summary.csv")
@@ -143,7 +174,7 @@ def test_imagenet_resnet50_compares_its_rewinding_steps_on_a_small_network(tmp_p
     assert set(table["density"].round(2)) == {1.0, 0.3}
     assert len(table) == 2 * (1 + 4)
     stored = records(tmp_path / "runs")
-    again = study(tmp_path / "study.py", *arguments, cwd=tmp_path)
+    again = script(tmp_path / "study.py", *arguments, cwd=tmp_path)
     assert concluded(again) == concluded(first)
     assert records(tmp_path / "runs") == stored
 
@@ -152,7 +183,7 @@ def test_imagenet_resnet50_compares_its_rewinding_steps_on_a_small_network(tmp_p
 @pytest.mark.slow
 def test_speed_prints_its_tables(tmp_path, real_data):
     arguments = ("--data-dir", str(real_data), "--steps", "60", "--rounds", "1")
-    printed = study("speed.py", *arguments, cwd=tmp_path)
+    printed = benchmark("speed.py", *arguments, cwd=tmp_path)
     assert "library, pure function" in printed
     assert "14.7 million" in printed
 
@@ -160,7 +191,7 @@ def test_speed_prints_its_tables(tmp_path, real_data):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["vit-tiny", "gpt-mini"])
 def test_speed_compares_a_transformer_with_its_bare_scan(model, tmp_path):
-    printed = study("speed.py", "--model", model, "--steps", "1", "--rounds", "1", cwd=tmp_path)
+    printed = benchmark("speed.py", "--model", model, "--steps", "1", "--rounds", "1", cwd=tmp_path)
     assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d\.\d\d \|$", printed, re.M)) == 6
 
 
@@ -168,7 +199,7 @@ def test_speed_compares_a_transformer_with_its_bare_scan(model, tmp_path):
 @pytest.mark.slow
 def test_own_speed_compares_networks_and_arrays_of_ones_own(tmp_path, real_data):
     small = ["--steps", "20", "--rounds", "1", "--data-dir", str(real_data)]
-    printed = study("own_speed.py", *small, cwd=tmp_path)
+    printed = benchmark("own_speed.py", *small, cwd=tmp_path)
     assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d+\.\d\d \|$", printed, re.M)) == 5
     peaks = re.findall(r"^\| (.+) \| \d+ MB \| \d\.\d\d \| \d+ MB \|$", printed, re.M)
     assert peaks == ["mnist", "own arrays"]
@@ -177,7 +208,7 @@ def test_own_speed_compares_networks_and_arrays_of_ones_own(tmp_path, real_data)
 @pytest.mark.slow
 def test_streaming_speed_prints_its_tables(tmp_path):
     small = ("--images", "8", "--steps", "3", "--batch-size", "4", "--step-seconds", "0.01")
-    printed = study("streaming_speed.py", *small, cwd=tmp_path)
+    printed = benchmark("streaming_speed.py", *small, cwd=tmp_path)
     for row in ("for training", "for testing", "0", "1", "2"):
         assert re.search(rf"^\| {row} \| \d+( %)? \|$", printed, re.MULTILINE)
 
@@ -185,7 +216,7 @@ def test_streaming_speed_prints_its_tables(tmp_path):
 @pytest.mark.slow
 def test_cifar_speed_prints_its_table(tmp_path):
     small = ("--networks", "conv-2", "--batch-size", "4", "--rounds", "1")
-    printed = study("cifar_speed.py", *small, cwd=tmp_path)
+    printed = benchmark("cifar_speed.py", *small, cwd=tmp_path)
     assert (
         len(re.findall(r"^\| conv-2 \| .* \| \d+ ms \| \d\.\d\d \|$", printed, re.MULTILINE)) >= 3
     )
@@ -315,7 +346,7 @@ def test_dynamic_sparse_has_a_row_for_each_method_and_density(tmp_path, real_dat
 
 @pytest.mark.slow
 def test_sparsify_speed_prints_its_tables(tmp_path):
-    printed = study("sparsify_speed.py", "--steps", "1", "--rounds", "1", cwd=tmp_path)
+    printed = benchmark("sparsify_speed.py", "--steps", "1", "--rounds", "1", cwd=tmp_path)
     assert re.findall(r"^\| (.*) \| \d+\.\d\d \| 1\.00 \|$", printed, re.MULTILINE)[0] == "plain"
     assert len(re.findall(r"^\| .* \| \d.* \|$", printed, re.MULTILINE)) == 4 + 2
 
@@ -397,7 +428,7 @@ def test_transformers_end_in_tables_and_figures_and_train_nothing_again(network,
 @pytest.mark.slow
 def test_compaction_speed_measures_every_level(tmp_path, real_data):
     arguments = ["--levels", "2", "--rounds", "1", "--data-dir", str(real_data)]
-    printed = study("compaction_speed.py", *arguments, cwd=tmp_path)
+    printed = benchmark("compaction_speed.py", *arguments, cwd=tmp_path)
     rows = [line for line in printed.splitlines() if re.match(r"\| \d", line)]
     assert [row.split("|")[1].strip() for row in rows] == ["0", "1", "2"]
     assert rows[0].split("|")[3].strip() == "784 x 300 x 100 x 10"
@@ -407,7 +438,7 @@ def test_compaction_speed_measures_every_level(tmp_path, real_data):
 def test_precision_has_a_row_for_each_variant(tmp_path):
     small = "--networks lenet-300-100 --steps 4 --split-step 1 --replicates 1 --scores snip"
     words = [*small.split(), "--variants", "highest", "--out", str(tmp_path)]
-    header, _, *rows = study("precision.py", *words, cwd=tmp_path).splitlines()
+    header, _, *rows = benchmark("precision.py", *words, cwd=tmp_path).splitlines()
     assert [row.split(" | ")[1] for row in rows] == ["highest"]
     assert all(re.fullmatch(r"\| .* \|", row) for row in [header, *rows])
     assert rows[0].endswith("| 0.00 | 1.000 |")
@@ -417,7 +448,7 @@ def test_precision_has_a_row_for_each_variant(tmp_path):
 @pytest.mark.slow
 def test_groups_speed_compares_groups_of_networks(tmp_path, real_data):
     small = ["--steps", "20", "--rounds", "1", "--networks-per-device", "1", "2"]
-    printed = study("groups_speed.py", *small, "--data-dir", str(real_data), cwd=tmp_path)
+    printed = benchmark("groups_speed.py", *small, "--data-dir", str(real_data), cwd=tmp_path)
     assert len(re.findall(r"^\| .* core.* \| \d+ \| \d+\.\d\d \|$", printed, re.MULTILINE)) == 3
 
 
@@ -425,7 +456,7 @@ def test_groups_speed_compares_groups_of_networks(tmp_path, real_data):
 @pytest.mark.slow
 def test_line_speed_finds_the_errors_of_the_barest_loop_in_every_way(tmp_path, real_data):
     small = ["--points", "3", "--rounds", "1", "--data-dir", str(real_data)]
-    printed = study("line_speed.py", *small, cwd=tmp_path)  # it compares the errors itself
+    printed = benchmark("line_speed.py", *small, cwd=tmp_path)  # it compares the errors itself
     rows = re.findall(r"^\| (.*) \| \d+\.\d\d s \| (\d+) \| ", printed, re.MULTILINE)
     assert [int(images) for _, images in rows] == [10_000, 10_000, 20_000]
 
@@ -483,7 +514,7 @@ def test_lenet_in_pytorch_prints_its_accuracies_or_that_it_needs_pytorch(tmp_pat
         line = "jaxlth: This needs PyTorch: pip install torch."
         assert refused("lenet_pytorch.py", *small, cwd=tmp_path) == line
     else:
-        printed = study("lenet_pytorch.py", *small, cwd=tmp_path)
+        printed = benchmark("lenet_pytorch.py", *small, cwd=tmp_path)
         assert re.fullmatch(r"seed 0: [\d.]+ at the end; before:( [\d.]+){20}\n", printed)
 
 
@@ -494,7 +525,7 @@ def test_memory_plan_prints_its_table_or_that_it_needs_the_compiler_of_tpus(tmp_
         line = "jaxlth: This needs the TPU's compiler: pip install 'jax[tpu]'."
         assert refused("memory_plan.py", *small, cwd=tmp_path) == line
     else:
-        printed = study("memory_plan.py", *small, cwd=tmp_path)
+        printed = benchmark("memory_plan.py", *small, cwd=tmp_path)
         assert re.search(r"^\| v4-8 \| 4 \| bfloat16 \| .* \| 32768 \|$", printed, re.MULTILINE)
 
 
@@ -505,7 +536,7 @@ def test_tpu_speed_prints_a_row_or_that_it_needs_the_compiler_of_tpus(tmp_path):
         line = "jaxlth: This needs the TPU's compiler: pip install 'jaxlth[tpu]'."
         assert refused("tpu_speed.py", *small, cwd=tmp_path) == line
     else:
-        printed = study("tpu_speed.py", *small, cwd=tmp_path)
+        printed = benchmark("tpu_speed.py", *small, cwd=tmp_path)
         (row,) = re.findall(r"^\| mnist_lenet_300_100 \| v5e-8 \| 5 \| 1 \| .*$", printed, re.M)
         assert 20_000 < int(row.split(" | ")[5].replace(",", "")) < 46_406  # cycles, until then
 
@@ -529,13 +560,6 @@ def commands() -> list[str]:
         text = (EXPERIMENTS / name).read_text()
         named += re.findall(r"^    (python experiments/.*?)(?:  +#.*)?$", text, re.MULTILINE)
     return named
-
-
-@functools.cache
-def entry(script: str):
-    """The function `main` of a script, which is not run."""
-    with mock.patch.object(sys, "path", [str(EXPERIMENTS), *sys.path]), mock.patch.dict(os.environ):
-        return runpy.run_path(str(EXPERIMENTS / script))["main"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
