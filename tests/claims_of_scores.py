@@ -165,6 +165,21 @@ def anew(path: str, method: str, density: float, ablations: tuple[str, ...]) -> 
     return numbers
 
 
+def changed(label: str, path: str, method: str, density: float, after: str) -> Claim:
+    """Return the claim of a row of a table of tickets as found, drawn anew and shuffled."""
+    return Claim(
+        f"| {label} | {{}} | {{}} ({{}}) | {{}} ({{}}) |",
+        lambda: anew(path, method, density, ("reinitialized", "shuffled")),
+        after=after,
+    )
+
+
+def first_layer(method: str, column: str) -> float:
+    """Return the share of a ticket's first layer on blank pixels, or its number of units."""
+    rows = table("pruning_at_init/cpu/lenet/first_layer.csv")
+    return rows[(rows["control"] == method) & (rows["density"] == 0.015)][column].item()
+
+
 def steps(method: str) -> list[float]:
     return [mean(EARLY, f"{method}{at}", 0.015) for at in ("", "-at-50", "-at-200", "-at-800")]
 
@@ -411,57 +426,95 @@ CLAIMS = [
             meta("meta-linear-10-before-once", 0.015), meta("meta-linear-before-once", 0.015)
         ],
     ),
-    Claim(
-        "magnitude rises from {} to {} (p {} at 800); drawn anew its tickets lose {}, {}, {} and {}"
-        " points (p {}, {}, {} and {})",
-        lambda: [
-            steps("magnitude-before-once")[0], steps("magnitude-before-once")[3],
-            welch(EARLY, "magnitude-before-once", "magnitude-before-once-at-800", 0.015),
-            *losses("magnitude-before-once"),
-            *(
-                p(EARLY, f"magnitude-before-once-reinitialized{at}", 0.015)
-                for at in ("", "-at-50", "-at-200", "-at-800")
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} | {{}} | {{}} |",
+            lambda method=method: steps(method),
+            after="| pruned after step | 0 | 50 | 200 | 800 |",
+        )
+        for label, method in (
+            ("magnitude", "magnitude-before-once"),
+            ("GraSP", "grasp-before-once"),
+            ("SynFlow, in rounds", "synflow-before-rounds"),
+            ("SNIP", "snip-before-once"),
+            (
+                "the mask found after training, on the weights of that step",
+                "magnitude-after-rewind",
             ),
+        )
+    ),
+    Claim(
+        "| magnitude, points lost with weights drawn anew (p) |" + " {} ({}) |" * 4,
+        lambda: [
+            number
+            for lost, at in zip(
+                losses("magnitude-before-once"), ("", "-at-50", "-at-200", "-at-800"), strict=True
+            )
+            for number in (lost, p(EARLY, f"magnitude-before-once-reinitialized{at}", 0.015))
         ],
     ),
     Claim(
-        "GraSP {} to {} (p {}), SynFlow in rounds {} to {} (p {}), SNIP {}, {}, {}, {} (p {} at 50,"
-        " {} at 800)",
+        "LeNet shows it for magnitude (p {} at 800). It does not for GraSP (p {}) and SynFlow (p"
+        " {}). SNIP gains at step 50 (p {}), and no longer at 800 (p {})",
         lambda: [
-            steps("grasp-before-once")[0], steps("grasp-before-once")[3],
-            welch(EARLY, "grasp-before-once", "grasp-before-once-at-800", 0.015),
-            steps("synflow-before-rounds")[0], steps("synflow-before-rounds")[3],
-            welch(EARLY, "synflow-before-rounds", "synflow-before-rounds-at-800", 0.015),
-            *steps("snip-before-once"),
-            welch(EARLY, "snip-before-once", "snip-before-once-at-50", 0.015),
-            welch(EARLY, "snip-before-once", "snip-before-once-at-800", 0.015),
+            welch(EARLY, method, f"{method}-at-{step}", 0.015)
+            for method, step in (
+                ("magnitude-before-once", 800), ("grasp-before-once", 800),
+                ("synflow-before-rounds", 800), ("snip-before-once", 50),
+                ("snip-before-once", 800),
+            )
         ],
     ),
     Claim(
-        "for {} points of SNIP's (p {}) and {} of magnitude's (p {}) at 1.5 %",
+        "At 1.5 % SNIP's lose {} points (p {}). Magnitude's lose {} (p {}) and SynFlow's {} (p {})",
         lambda: [
-            losses("snip-before-once")[0], p(EARLY, "snip-before-once-reinitialized", 0.015),
-            losses("magnitude-before-once")[0],
-            p(EARLY, "magnitude-before-once-reinitialized", 0.015),
+            number
+            for method in ("snip-before-once", "magnitude-before-once", "synflow-before-rounds")
+            for number in (losses(method)[0], p(EARLY, f"{method}-reinitialized", 0.015))
+        ],
+    ),
+    Claim("The dense network has {}.", lambda: [mean(DIGITS, "dense")], after="**Conv-2** on the"),
+    Claim("The dense network has {}.", lambda: [mean(RESNET, "dense")], after="**ResNet-20** on"),
+    *(
+        changed(label, path, method, density, after=f"| {network} | as found |")
+        for network, label, path, method, density in (
+            ("Conv-2", "SNIP at 10 %", DIGITS, "snip-before-once", 0.1),
+            ("Conv-2", "magnitude after training at 10 %", DIGITS, "magnitude-after", 0.1),
+            ("Conv-2", "SNIP at 2 %", DIGITS, "snip-before-once", 0.02),
+            ("Conv-2", "magnitude after training at 2 %", DIGITS, "magnitude-after", 0.02),
+            ("ResNet-20", "SNIP at 8.6 %", RESNET, "snip-before-once", 0.086),
+            ("ResNet-20", "magnitude after training at 8.6 %", RESNET, "magnitude-after", 0.086),
+            ("scored after training", "SNIP, at once, at 10 %", EARLY, "snip-after", 0.1),
+            ("scored after training", "SynFlow, at once, at 10 %", EARLY, "synflow-after", 0.1),
+            ("scored after training", "GraSP, at once, at 10 %", EARLY, "grasp-after", 0.1),
+            (
+                "scored after training", "SNIP, in 100 rounds, at 1.5 %", EARLY,
+                "snip-after-rounds", 0.015,
+            ),
+            (
+                "scored after training", "SynFlow, in 100 rounds, at 1.5 %", EARLY,
+                "synflow-after-rounds", 0.015,
+            ),
+        )
+    ),
+    Claim(
+        "{} against {} of SNIP. On LeNet at 1.5 % it is below SynFlow in rounds too: {} against"
+        " {}.",
+        lambda: [
+            mean(DIGITS, "magnitude-after", 0.02), mean(DIGITS, "snip-before-once", 0.02),
+            mean(EARLY, "magnitude-after", 0.015), mean(EARLY, "synflow-before-rounds", 0.015),
         ],
     ),
     Claim(
-        "dense {}): at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}); magnitude after"
-        " training {}, drawn anew {} (p {}), shuffled {} (p {})",
+        "only {} % of SNIP's first-layer weights lie there. After shuffling it is {} %",
         lambda: [
-            mean(DIGITS, "dense"),
-            *anew(DIGITS, "snip-before-once", 0.1, ("reinitialized", "shuffled")),
-            *anew(DIGITS, "magnitude-after", 0.1, ("reinitialized", "shuffled")),
+            100 * first_layer("snip-before-once", "blank"),
+            100 * first_layer("snip-before-once-shuffled", "blank"),
         ],
     ),
     Claim(
-        "dense {}): SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}); magnitude after training"
-        " {}, drawn anew {} (p {}), shuffled {} (p {})",
-        lambda: [
-            mean(RESNET, "dense"),
-            *anew(RESNET, "snip-before-once", 0.086, ("reinitialized", "shuffled")),
-            *anew(RESNET, "magnitude-after", 0.086, ("reinitialized", "shuffled")),
-        ],
+        "all its first-layer weights on {} of 300 units",
+        lambda: [first_layer("synflow-before-rounds", "units")],
     ),
     ablations("magnitude, before-once", "magnitude-before-once"),
     ablations("SNIP, before-once", "snip-before-once"),
@@ -469,43 +522,47 @@ CLAIMS = [
     ablations("SynFlow, before-rounds", "synflow-before-rounds"),
     ablations("magnitude after training", "magnitude-after"),
     ablations("its mask, rewound (after-rewind)", "magnitude-after-rewind"),
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} |",
+            lambda method=method: means(EARLY, method, (0.1, 0.015)),
+            after="| variant | 10 % | 1.5 % |",
+        )
+        for label, method in (
+            ("GraSP: highest scores pruned", "grasp-before-once"),
+            ("GraSP: lowest scores pruned", "grasp-lowest-before-once"),
+            (r"\|GraSP\|: lowest magnitudes of the score pruned", "grasp-magnitude-before-once"),
+            ("SNIP, at once", "snip-before-once"),
+            ("SNIP, in rounds", "snip-before-rounds"),
+            ("magnitude at unit variance", "magnitude-unit-variance-before-once"),
+            ("random", "random-before-once"),
+        )
+    ),
     Claim(
-        "at 10 % \\|GraSP\\| has {}, GraSP {} (p {}), its lowest scores {}; SNIP in rounds and at"
-        " once {} and {} (p {}), at 1.5 % {} and {} (p {}); magnitude at unit variance is as random"
-        " as random pruning at 1.5 % ({}, {})",
+        r"\|GraSP\| is better than GraSP at 10 % (p {}).",
+        lambda: [welch(EARLY, "grasp-magnitude-before-once", "grasp-before-once", 0.1)],
+    ),
+    Claim(
+        "SNIP in rounds is not told from SNIP at once: p {} at 10 %, p {} at 1.5 %",
         lambda: [
-            mean(EARLY, "grasp-magnitude-before-once", 0.1), mean(EARLY, "grasp-before-once", 0.1),
-            welch(EARLY, "grasp-magnitude-before-once", "grasp-before-once", 0.1),
-            mean(EARLY, "grasp-lowest-before-once", 0.1),
-            mean(EARLY, "snip-before-rounds", 0.1), mean(EARLY, "snip-before-once", 0.1),
-            welch(EARLY, "snip-before-rounds", "snip-before-once", 0.1),
-            mean(EARLY, "snip-before-rounds", 0.015), mean(EARLY, "snip-before-once", 0.015),
-            welch(EARLY, "snip-before-rounds", "snip-before-once", 0.015),
-            mean(EARLY, "magnitude-unit-variance-before-once", 0.015),
-            mean(EARLY, "random-before-once", 0.015),
+            welch(EARLY, "snip-before-rounds", "snip-before-once", density)
+            for density in (0.1, 0.015)
         ],
     ),
     Claim(
-        "at 1.5 % SynFlow has {}, above magnitude after training ({}, p {}), drawn anew {} (p {}),"
-        " shuffled {} (p {}); SNIP {}, {} (p {}), {} (p {}). GraSP in rounds falls to {}. At once"
-        " SynFlow empties the first layer at 1.5 % here too, and is chance ({})",
+        "Magnitude at unit variance is not told from random pruning at 1.5 % (p {})",
         lambda: [
-            mean(EARLY, "synflow-after-rounds", 0.015), mean(EARLY, "magnitude-after", 0.015),
+            welch(EARLY, "magnitude-unit-variance-before-once", "random-before-once", 0.015)
+        ],
+    ),
+    Claim(
+        "SynFlow is above magnitude after training at 1.5 % ({}, p {}). * GraSP in rounds falls to"
+        " {} at 1.5 %. * SynFlow at once empties the first layer at 1.5 % here too, and is at"
+        " chance ({})",
+        lambda: [
+            mean(EARLY, "magnitude-after", 0.015),
             welch(EARLY, "synflow-after-rounds", "magnitude-after", 0.015),
-            *anew(EARLY, "synflow-after-rounds", 0.015, ("reinitialized", "shuffled"))[1:],
-            *anew(EARLY, "snip-after-rounds", 0.015, ("reinitialized", "shuffled")),
             mean(EARLY, "grasp-after-rounds", 0.015), mean(EARLY, "synflow-after", 0.015),
-        ],
-    ),
-    Claim(
-        "at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}), SynFlow {}, {} (p {}), {}"
-        " (p {}): after training these need what they find, as the thesis says; GraSP does not ({},"
-        " {}, {})",
-        lambda: [
-            *anew(EARLY, "snip-after", 0.1, ("reinitialized", "shuffled")),
-            *anew(EARLY, "synflow-after", 0.1, ("reinitialized", "shuffled")),
-            mean(EARLY, "grasp-after", 0.1), mean(EARLY, "grasp-after-reinitialized", 0.1),
-            mean(EARLY, "grasp-after-shuffled", 0.1),
         ],
     ),
     Claim("tested on 5,000 images held out", true=lambda: tested_on(RESNET, 5000)),
