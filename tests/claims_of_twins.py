@@ -291,6 +291,13 @@ def twins_of(network: str, step: int, column: str, scale: float = 100) -> float:
     return scale * at(f"transformers/cpu/{network}/instability.csv", "dense", step)[column]
 
 
+def left(network: str, layer: str, level: int) -> float:
+    """Return the density of a layer of a transformer's tickets."""
+    rows = table(f"transformers/cpu/{network}/imp_layers.csv").set_index("layer")
+    return rows[f"level_{level}"][layer]
+
+
+TRANSFORMERS = [(network, step) for network in ("gpt-mini", "vit-tiny") for step in (0, 12)]
 AD_10 = "adsynflow/cpu/momentum-0.1/summary.csv"
 AD_1 = "adsynflow/cpu/momentum-0.01/summary.csv"
 
@@ -373,12 +380,24 @@ CLAIMS = [
         ],
     ),
     *CELLS,
+    *(
+        Claim(
+            f"| ours: an MLP, {percent} % of the weights | {{}} | {{}} | {{}} |",
+            lambda path=path, step=step: [
+                accuracy(path, "synflow", step), accuracy(path, "synflow"),
+                accuracy(path, "dense"),
+            ],
+            # the step is the first from which on twins of the pruned network are stable
+            true=lambda path=path, step=step: [
+                bool(at(path, "synflow", other)["stable"]) for other in STEPS
+            ] == [other >= step for other in STEPS],
+        )
+        for percent, path, step in ((10, AD_10, 50), (1, AD_1, 200))
+    ),
     Claim(
-        "Pruning there and training on gives {} and {} %: no better than SynFlow at initialisation"
-        " ({}, {})",
+        "its barrier is {} and {} points, that of the dense one {}",
         lambda: [
-            accuracy(AD_10, "synflow", 50), accuracy(AD_1, "synflow", 200),
-            accuracy(AD_10, "synflow"), accuracy(AD_1, "synflow"),
+            barrier(AD_10, "synflow")[0], barrier(AD_1, "synflow")[0], barrier(AD_1, "dense")[0],
         ],
     ),
     Claim(
@@ -398,7 +417,8 @@ CLAIMS = [
         lambda: [dynamic("first mask throughout", "shared_with_last")],
     ),
     Claim(
-        "early-bird {} ({}-{}), last mask on the same weights {}, dense {}. At",
+        "| early-bird ticket | {} ({}-{}) | | the last mask, on the same weights | {} |"
+        " | dense | {} |",
         lambda: [
             early_bird("ticket", 1).mean(), early_bird("ticket", 1).min(),
             early_bird("ticket", 1).max(), early_bird("last-mask", 1).mean(),
@@ -411,29 +431,43 @@ CLAIMS = [
     transformers("12.5 %", 3),
     transformers("6.2 %", 4),
     Claim(
-        "start at step 12 with a fresh Adam reach {} ({} bits), those of step 0 {} ({}). Dense ViTs"
-        " gain nothing so ({} from step 12, {} from step 0)",
+        "| accuracy | {} | {} | {} | {} | | bits per character | {} | {} | | |",
         lambda: [
-            twins_of("gpt-mini", 12, "accuracy"), twins_of("gpt-mini", 12, "loss_bits", 1),
-            twins_of("gpt-mini", 0, "accuracy"), twins_of("gpt-mini", 0, "loss_bits", 1),
-            twins_of("vit-tiny", 12, "accuracy"), twins_of("vit-tiny", 0, "accuracy"),
+            *(twins_of(network, step, "accuracy") for network, step in TRANSFORMERS),
+            *(twins_of("gpt-mini", step, "loss_bits", 1) for step in (0, 12)),
+        ],
+        after="| dense networks, two pairs each |",
+    ),
+    Claim(
+        "| error barrier on the test set, points |" + " {} +- {} |" * 4,
+        lambda: [
+            twins_of(network, step, f"test_{number}")
+            for network, step in TRANSFORMERS
+            for number in ("mean", "sd")
         ],
     ),
     Claim(
-        "are {} +- {} (GPT) and {} +- {} points (ViT) from step 0, {} +- {} and {} +- {} from step"
-        " 12; loss barriers {} and {} nats, then {} and {} (two pairs each)",
+        "| loss barrier on the test set, nats |" + " {} |" * 4,
+        lambda: [twins_of(network, step, "test_loss_mean", 1) for network, step in TRANSFORMERS],
+    ),
+    Claim(
+        "On the training set the error barrier does not fall",
+        true=lambda: all(
+            round(twins_of(network, 12, "train_mean"), 2)
+            >= round(twins_of(network, 0, "train_mean"), 2)
+            for network in ("gpt-mini", "vit-tiny")
+        ),
+    ),
+    Claim(
+        "| second layers of the perceptrons, GPT and ViT | less than 0.01 % | none | | outputs of"
+        " attention, GPT | {} % | none | | outputs of attention, ViT | {} % | none |",
         lambda: [
-            *(
-                twins_of(network, step, f"test_{number}")
-                for step in (0, 12)
-                for network in ("gpt-mini", "vit-tiny")
-                for number in ("mean", "sd")
-            ),
-            *(
-                twins_of(network, step, "test_loss_mean", 1)
-                for step in (0, 12)
-                for network in ("gpt-mini", "vit-tiny")
-            ),
+            100 * left(network, "AttentionOutput", 2) for network in ("gpt-mini", "vit-tiny")
         ],
+        true=lambda: all(
+            left(network, "MLP2", 2) < 0.0001
+            and left(network, "MLP2", 4) == left(network, "AttentionOutput", 4) == 0
+            for network in ("gpt-mini", "vit-tiny")
+        ),
     ),
 ]  # fmt: skip
