@@ -178,6 +178,12 @@ SEPARATING = [
         ),
     ),
     Claim(
+        "From 8 on most do; only at 14 it is half of them",
+        true=lambda: [
+            level for level in range(7, 16) if 2 * shares(level)[0] <= shares(level)[1]
+        ] == [7, 14],
+    ),
+    Claim(
         "Networks of a higher extension level separate earlier, while more weights are available",
         true=lambda: (
             separated()[["extension", "kept"]].corr(method="spearman").iloc[0, 1] > 0.5

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.parse
 
+import browser_pages
 import public_names
 import pytest
 from sphinx.util.inventory import InventoryFile
@@ -168,6 +169,25 @@ def test_pages_load_nothing_from_the_network(pages):
     loaded = {link for page in pages.values() for link in page.loaded}
     assert len(loaded) > 5
     assert [link for link in loaded if urllib.parse.urlsplit(link).netloc] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser_pages.CHROMIUM is None, reason=browser_pages.NONE)
+@pytest.mark.parametrize("width", [400, 800, 1100, 1320, 1400, 1600])
+def test_no_page_is_wider_than_the_window(site, width):
+    names = ("index", "get_started", "comparison", "speed", "papers/frankle", "papers/lutz")
+    with browser_pages.browser() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=browser_pages.CHROMIUM, args=browser_pages.OPTIONS
+        )
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        wide = []
+        for name in names:
+            page.goto((site / f"{name}.html").as_uri(), timeout=browser_pages.PATIENCE)
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                wide.append(name)
+        browser.close()
+    assert wide == []
 
 
 @pytest.mark.slow
