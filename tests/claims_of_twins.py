@@ -198,6 +198,10 @@ CELLS += [
         lambda: numbers_of_both(RESNET),
     ),
     Claim(
+        "the error on the line rises to {} %, near the 90 % of guessing",
+        lambda: [100 - cell("dense", 0)["accuracy"] + cell("dense", 0)["instability"]],
+    ),
+    Claim(
         "becomes stable later (400) than tickets (50)",
         true=lambda: [cell("dense", step)["stable"] for step in CELL_STEPS] == [False] * 4 + [True],
     ),
