@@ -1,8 +1,8 @@
 """What less precise products of matrices, as on a TPU, change in a study.
 
 Claim: the default of a TPU, which rounds the factors of each float32 product to bfloat16, changes
-accuracies and barriers no more than another seed does, but a fifth and more of the masks by SNIP
-and GraSP on networks with batch norm.
+accuracies and barriers no more than another seed does, but more than a tenth of the weights that
+SNIP and GraSP keep on networks with batch norm.
 
     python experiments/precision.py                         # half an hour on two cores
     python experiments/precision.py --networks lenet-300-100 --steps 20

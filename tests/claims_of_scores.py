@@ -1,6 +1,7 @@
 """What the pages on papers claim of pruning early: Lutz & Manai, and Frankle's chapter 5."""
 
 import itertools
+from collections.abc import Callable
 
 import pandas
 from claims import Claim, table
@@ -113,12 +114,32 @@ def rounding(column: str) -> pandas.Series:
     return table("snip_rounding/rounding.csv")[column]
 
 
-def beating_snip(density: float) -> set[float]:
-    """Return means of stacks significantly above SNIP in the run of all combinations, by mean."""
-    rows = table(ALL)
+def best(path: str, score: str, when: str, density: float, pick: Callable) -> float:
+    """Return the higher or lower accuracy of a score, at once or in rounds."""
+    return pick(mean(path, f"{score}-{when}-{how}", density) for how in ("once", "rounds"))
+
+
+def repairs(schedule: str) -> list[float]:
+    """Return p of |GraSP| against GraSP at each density."""
+    methods = f"grasp-magnitude-{schedule}", f"grasp-{schedule}"
+    return [welch(CPU, *methods, density) for density in DENSITIES]
+
+
+def gains(schedule: str) -> list[float]:
+    """Return by how many points |GraSP| is above GraSP at each density."""
+    repaired = means(CPU, f"grasp-magnitude-{schedule}", DENSITIES)
+    return [
+        new - old
+        for new, old in zip(repaired, means(CPU, f"grasp-{schedule}", DENSITIES), strict=True)
+    ]
+
+
+def beating_snip(density: float, path: str = ALL) -> set[float]:
+    """Return the means of the stacks of a run that are significantly above SNIP in rounds."""
+    rows = table(path)
     rows = rows[(rows["density"] == density) & (rows["p"] < 0.05)]
     rows = rows[rows["control"].str.contains("+", regex=False)]
-    return set(rows[rows["mean"] > row(ALL, "snip-before-rounds", density)["mean"]]["mean"])
+    return set(rows[rows["mean"] > row(path, "snip-before-rounds", density)["mean"]]["mean"])
 
 
 def trainings(number: int) -> float:
@@ -165,6 +186,21 @@ def anew(path: str, method: str, density: float, ablations: tuple[str, ...]) -> 
     return numbers
 
 
+def changed(label: str, path: str, method: str, density: float, after: str) -> Claim:
+    """Return the claim of a row of a table of tickets as found, drawn anew and shuffled."""
+    return Claim(
+        f"| {label} | {{}} | {{}} ({{}}) | {{}} ({{}}) |",
+        lambda: anew(path, method, density, ("reinitialized", "shuffled")),
+        after=after,
+    )
+
+
+def first_layer(method: str, column: str) -> float:
+    """Return the share of a ticket's first layer on blank pixels, or its number of units."""
+    rows = table("pruning_at_init/cpu/lenet/first_layer.csv")
+    return rows[(rows["control"] == method) & (rows["density"] == 0.015)][column].item()
+
+
 def steps(method: str) -> list[float]:
     return [mean(EARLY, f"{method}{at}", 0.015) for at in ("", "-at-50", "-at-200", "-at-800")]
 
@@ -187,30 +223,48 @@ CLAIMS = [
     *schedules(CPU, after="| score | schedule | 50 % | 10 % | 1.5 % | 1 % | 0.5 % |"),
     *schedules(PAPER, after="**Length of training** explains"),
     Claim("in brackets the thesis; dense {}", lambda: [mean(CPU, "dense")]),
-    Claim("dense networks have {}", lambda: [mean(PAPER, "dense")], after="80 minutes of both"),
+    Claim("dense networks have {}", lambda: [mean(PAPER, "dense")], after="**Length of training**"),
     Claim(
-        "GraSP in rounds is not: 7.7 points better at 10 %, and 10.7, 5.5 and 10.3 worse at 1.5, 1"
-        " and 0.5 %",
-        true=lambda: [
-            round(mean(PAPER, "grasp-before-rounds", density) - thesis, 1)
+        "| GraSP, points better than in the thesis | {} | {} | {} | {} |",
+        lambda: [
+            mean(PAPER, "grasp-before-rounds", density) - thesis
             for density, thesis in zip(DENSITIES[1:], (88.89, 86.99, 77.30, 76.07), strict=True)
-        ] == [7.7, -10.7, -5.5, -10.3],
+        ],
     ),
     Claim(
-        "* **Stacks on scores as weights reach IMP** (Figure 5.14): 91.86 (magnitude+synflow on"
-        " SNIP) against 89.83 (SNIP), 90.91 (IMP). Ours: no, {} against {}, p {}, and {}; best"
-        " SynFlow on GraSP, {}. Command: `python experiments/composite_pruning.py --scale cpu"
-        " --parts weights all`",
+        "| SNIP, the replicate that fails | | | {} | {} |"
+        " | SNIP, the other two | | | {} and {} | {} and {} |",
+        lambda: [
+            100 * replicates(PAPER, "snip-before-rounds", density)[place]
+            for density, place in (
+                (0.01, 0), (0.005, 0), (0.01, 1), (0.01, 2), (0.005, 2), (0.005, 1),
+            )
+        ],
+    ),
+    Claim(
+        "Between trainings the tickets of all scores are better. At 10 % GraSP's are worse",
+        true=lambda: (
+            all(
+                best(CPU, score, "iterative", 0.005, min) > best(CPU, score, "before", 0.005, max)
+                for score in ("snip", "grasp", "grasp-magnitude", "synflow", "magnitude")
+            )
+            and best(CPU, "grasp", "iterative", 0.1, max) < mean(CPU, "grasp-before-rounds", 0.1)
+        ),
+    ),
+    Claim(
+        "| magnitude+synflow on the scores of SNIP | 91.86 | {} (p {} against SNIP) | | SNIP |"
+        " 89.83 | {} | | IMP | 90.91 | {} | | best of ours: SynFlow on the scores of GraSP | | {} |"
+        " Command: `python experiments/composite_pruning.py --scale cpu --parts weights all`",
         lambda: [
             mean(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
-            mean(ALL, "snip-before-rounds", 0.005),
             p(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
+            mean(ALL, "snip-before-rounds", 0.005),
             mean(ALL, "magnitude-iterative-once", 0.005),
             mean(ALL, "synflow-before-rounds-on-grasp", 0.005),
         ],
     ),
     Claim(
-        "Ours: {} to {}, p {}; at the paper's length {} to {}, p {}.",
+        "| ours, four epochs | {} | {} | {} | | ours, at the paper's length | {} | {} | {} |",
         lambda: [
             mean(CPU, "grasp-before-rounds", 0.005),
             mean(CPU, "grasp-magnitude-before-rounds", 0.005),
@@ -221,26 +275,29 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "tickets at 0.5 % have {}, {}, {} and {} for k of 1, 2, 3 and 5",
-        lambda: [trainings(number) for number in (1, 2, 3, 5)],
-    ),
-    Claim(
-        "two and three cuts end 9 and 7 points below one (p {} and {}, so not significantly), five"
-        " a point above it",
-        lambda: [trainings_p(2, 1), trainings_p(3, 1)],
-        true=lambda: [round(trainings(k) - trainings(1)) for k in (2, 3, 5)] == [-9, -7, 1],
-    ),
-    Claim(
-        "at 10 %, {} at once and {} in rounds against {} before training at once (p {}, {})",
+        "| accuracy at 0.5 % | {} | {} | {} | {} |"
+        " | points above one training (p) | | {} ({}) | {} ({}) | {} ({}) |",
         lambda: [
-            mean(CPU, "grasp-iterative-once", 0.1), mean(CPU, "grasp-iterative-rounds", 0.1),
-            mean(CPU, "grasp-before-once", 0.1),
+            *(trainings(number) for number in (1, 2, 3, 5)),
+            *(
+                value
+                for number in (2, 3, 5)
+                for value in (trainings(number) - trainings(1), trainings_p(number, 1))
+            ),
+        ],
+    ),
+    Claim(
+        "At 10 % GraSP has {} before training at once. Between trainings it has {} at once (p {})"
+        " and {} in rounds (p {})",
+        lambda: [
+            mean(CPU, "grasp-before-once", 0.1), mean(CPU, "grasp-iterative-once", 0.1),
             welch(CPU, "grasp-iterative-once", "grasp-before-once", 0.1),
+            mean(CPU, "grasp-iterative-rounds", 0.1),
             welch(CPU, "grasp-iterative-rounds", "grasp-before-once", 0.1),
         ],
     ),
     Claim(
-        "At 0.5 % rounds are better than at once before training for SynFlow and \\|GraSP\\| only",
+        r"before training rounds are better than at once for SynFlow and \|GraSP\| only",
         true=lambda: [
             score
             for score in ("snip", "grasp", "grasp-magnitude", "synflow")
@@ -248,7 +305,7 @@ CLAIMS = [
         ] == ["grasp-magnitude", "synflow"],
     ),
     Claim(
-        "between trainings they are better for no score",
+        "Between trainings they are better for no score",
         true=lambda: not any(
             mean(CPU, f"{score}-iterative-rounds", 0.005)
             > mean(CPU, f"{score}-iterative-once", 0.005)
@@ -256,7 +313,7 @@ CLAIMS = [
         ),
     ),
     Claim(
-        "SynFlow between trainings has {} against {} of IMP here, and SNIP {}, below it (p {})",
+        "Here SynFlow between trainings has {} and IMP {}. SNIP has {}, below IMP (p {})",
         lambda: [
             mean(PAPER, "synflow-iterative-once", 0.005),
             mean(PAPER, "magnitude-iterative-once", 0.005),
@@ -265,42 +322,52 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "(at 10 %, p {}; at 0.5 %, p {}) or between trainings; at once it helps at 50 % and 10 % (p"
-        " {}, {})",
+        "| before training, at once | {} | {} | no gain ({}) | loss ({}) | loss ({}) |",
+        lambda: repairs("before-once"),
+        true=lambda: [round(gain) for gain in gains("before-once")] == [1, 1, 0, -1, -7],
+    ),
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} | {{}} | {{}} | {{}} |",
+            lambda schedule=schedule: repairs(schedule),
+            true=lambda schedule=schedule: min(gains(schedule)) > 0,
+            after=r"| \|GraSP\| against GraSP, p |",
+        )
+        for label, schedule in (
+            ("before training, in rounds", "before-rounds"),
+            ("between trainings, at once", "iterative-once"),
+            ("between trainings, in rounds", "iterative-rounds"),
+        )
+    ),
+    Claim(
+        "Its p against GraSP at 50 and 10 % are {} and {}",
         lambda: [
-            welch(CPU, f"grasp-magnitude-{schedule}", f"grasp-{schedule}", density)
-            for schedule, density in (
-                ("before-rounds", 0.1), ("before-rounds", 0.005), ("before-once", 0.5),
-                ("before-once", 0.1),
-            )
+            compared("paper", "grasp-magnitude-before-rounds", "grasp-before-rounds", density)
+            for density in (0.5, 0.1)
         ],
     ),
     Claim(
-        "the best before training at 0.5 %, {}, above SynFlow in rounds ({}, p {}), GraSP ({}, p"
-        " {}; p {} and {} at 50 and 10 %) and SNIP (in rounds {}, p {}, for its failed replicate;"
-        " at once {}, p {})",
+        r"| \|GraSP\| in rounds | {} | | | SynFlow in rounds | {} | {} | | SNIP at once | {} | {} |"
+        " | SNIP in rounds, with its failed replicate | {} | {} | | GraSP in rounds | {} | {} |",
         lambda: [
             mean(PAPER, "grasp-magnitude-before-rounds", 0.005),
             mean(PAPER, "synflow-before-rounds", 0.005),
             welch(PAPER, "grasp-magnitude-before-rounds", "synflow-before-rounds", 0.005),
-            mean(PAPER, "grasp-before-rounds", 0.005),
-            *(
-                compared("paper", "grasp-magnitude-before-rounds", "grasp-before-rounds", density)
-                for density in (0.005, 0.5, 0.1)
-            ),
-            mean(PAPER, "snip-before-rounds", 0.005),
-            p(PAPER, "grasp-magnitude-before-rounds", 0.005),
             mean(PAPER, "snip-before-once", 0.005),
             row(PAPER, "grasp-magnitude-before-rounds", 0.005)["p_once"],
+            mean(PAPER, "snip-before-rounds", 0.005),
+            p(PAPER, "grasp-magnitude-before-rounds", 0.005),
+            mean(PAPER, "grasp-before-rounds", 0.005),
+            compared("paper", "grasp-magnitude-before-rounds", "grasp-before-rounds", 0.005),
         ],
     ),
     Claim(
-        "does not depend on rounding. It does, in {} of {} cases",
+        "It does depend on it, in {} of {} cases",
         lambda: [float((rounding("rounds") < 0.99).sum()), float(len(rounding("rounds")))],
     ),
     Claim(
-        "different ones in {} of {}, which share as little as {} (Jaccard). In float64 too, weights"
-        " moved by a ten-millionth lead to another mask in {} of {}:",
+        "different masks in {} of {} cases. The Jaccard similarity of two masks is as little as {}."
+        " * In float64 too, weights moved by a ten-millionth lead to another mask in {} of {}",
         lambda: [
             float((rounding("rounds") < 0.99).sum()), 50, rounding("rounds").min(),
             float((rounding("moved_float64") < 0.99).sum()), 50,
@@ -309,8 +376,8 @@ CLAIMS = [
         after="SNIP in rounds depends on rounding",
     ),
     Claim(
-        "Against SNIP at once ({}), whose mask is certain, six stacks are better at 0.5 % (p {} to"
-        " {}, not corrected for 16 comparisons), grasp+magnitude among them (p {})",
+        "Against its {} six stacks are better at 0.5 % (p {} to {}, not corrected for 16"
+        " comparisons). One of them is grasp+magnitude (p {})",
         lambda: [
             mean(CPU, "snip-before-once", 0.005),
             above_snip_at_once(0.005)["p_once"].min(), above_snip_at_once(0.005)["p_once"].max(),
@@ -319,23 +386,27 @@ CLAIMS = [
         true=lambda: len(above_snip_at_once(0.005)) == 6,
     ),
     Claim(
-        "SNIP in rounds has {}, in float64 {} (p {}); grasp+magnitude, which is \\|GraSP\\|, has {}"
-        " (p {}) and magnitude+snip {} (p {}), so two stacks beat SNIP; SynFlow has {} (p {}),"
-        " snip+snip {}.",
+        r"| SNIP in rounds | {} | | | SNIP in rounds, in float64 | {} | {} | | grasp+magnitude,"
+        r" which is \|GraSP\| | {} | {} | | magnitude+snip | {} | {} | | SynFlow | {} | {} | |"
+        " snip+snip | {} | {} |",
         lambda: [
-            mean(TEN, "snip-before-rounds", LEAST), mean(TEN, "snip-float64-before-rounds", LEAST),
-            p(TEN, "snip-float64-before-rounds", LEAST),
-            mean(TEN, "grasp-magnitude-before-rounds", LEAST),
-            p(TEN, "grasp-magnitude-before-rounds", LEAST),
-            mean(TEN, "magnitude+snip-before-rounds", LEAST),
-            p(TEN, "magnitude+snip-before-rounds", LEAST),
-            mean(TEN, "synflow-before-rounds", LEAST), p(TEN, "synflow-before-rounds", LEAST),
-            mean(TEN, "snip+snip-before-rounds", LEAST),
+            mean(TEN, "snip-before-rounds", LEAST),
+            *(
+                value
+                for method in (
+                    "snip-float64", "grasp-magnitude", "magnitude+snip", "synflow", "snip+snip"
+                )
+                for value in (
+                    mean(TEN, f"{method}-before-rounds", LEAST),
+                    p(TEN, f"{method}-before-rounds", LEAST),
+                )
+            ),
         ],
         true=lambda: row(TEN, "snip-before-rounds", LEAST)["n"] == 10,
+        after="| ten replicates | accuracy |",
     ),
     Claim(
-        "Ours: best {} against SNIP in rounds {}, p {}, and at once {}, p {}.",
+        "Our best stack has {}. SNIP in rounds has {} (p {}), SNIP at once {} (p {})",
         lambda: [
             mean(CPU, "grasp+magnitude-before-rounds", 0.005),
             mean(CPU, "snip-before-rounds", 0.005),
@@ -345,22 +416,27 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "the best is grasp+magnitude ({} at 0.5 %, p {} against {}). One of SNIP's three replicates"
+        "The best is grasp+magnitude: {} at 0.5 % against {} (p {}). One of SNIP's three replicates"
         " stays at {}",
         lambda: [
             mean(CPU, "grasp+magnitude-before-rounds", 0.005),
-            p(CPU, "grasp+magnitude-before-rounds", 0.005),
             mean(CPU, "snip-before-rounds", 0.005),
+            p(CPU, "grasp+magnitude-before-rounds", 0.005),
             100 * row(CPU, "snip-before-rounds", 0.005)["min"],
         ],
     ),
     Claim(
-        "four are above it at 1.5 % (p 0.015 to 0.031), none at 0.5 %",
+        "In this run no stack is significantly above SNIP in rounds, at 1.5 or at 0.5 %",
+        true=lambda: not beating_snip(0.015, CPU) and not beating_snip(0.005, CPU),
+    ),
+    Claim(
+        "four stacks are significantly above it at 1.5 % (p 0.015 to 0.031), none at 0.5 %",
         true=lambda: len(beating_snip(0.015)) == 4 and not beating_snip(0.005),
     ),
     Claim(
-        "before-once and iterative-once is {} (GraSP), {} (SNIP), {} (SynFlow) and {} (magnitude)",
+        "| GraSP | SNIP | SynFlow | magnitude | |---|---|---|---| | {} | {} | {} | {} |",
         lambda: [jaccard(score) for score in ("grasp", "snip", "synflow", "magnitude")],
+        after="**Another schedule is another ticket**",
     ),
     Claim(
         "| standard | {} [98.24] | {} [12,819] | | SNIP | {} [97.86] | {} [12,038] | | bi-modal |"
@@ -373,95 +449,195 @@ CLAIMS = [
         ],
     ),
     Claim(
-        "SynFlow on GraSP scores, {} against {} of SNIP (p {}) and {} of SynFlow (p {}); IMP"
-        " has {}",
+        "Ours: they are not worse (p at least 0.2)",
+        true=lambda: all(
+            round(welch(path, f"dense-on-{weights}", "dense", 1.0), 1) >= 0.2
+            for path in (CPU, PAPER)
+            for weights in ("snip", "bimodal", "synflow", "grasp")
+        ),
+    ),
+    *(
+        Claim(
+            f"| {label} | scores of {weights} | {{}} | {{}} | {{}} |",
+            lambda score=score, weights=weights: [
+                mean(CPU, f"{score}-before-rounds-on-{weights.lower()}", LEAST),
+                mean(CPU, f"{score}-before-rounds", LEAST),
+                compared(
+                    "cpu", f"{score}-before-rounds-on-{weights.lower()}",
+                    f"{score}-before-rounds", LEAST,
+                ),
+            ],
+        )
+        for label, score, weights in (
+            ("GraSP", "grasp", "GraSP"),
+            ("GraSP", "grasp", "SynFlow"),
+            ("GraSP", "grasp", "SNIP"),
+            ("magnitude", "magnitude", "SNIP"),
+            ("SynFlow", "synflow", "GraSP"),
+        )
+    ),
+    Claim(
+        "No score is significantly better on bi-modal weights than on standard ones",
+        true=lambda: all(
+            compared(run, f"{score}-before-rounds-on-bimodal", f"{score}-before-rounds", density)
+            > 0.05
+            or mean(path, f"{score}-before-rounds-on-bimodal", density)
+            < mean(path, f"{score}-before-rounds", density)
+            for run, path in (("cpu", CPU), ("cpu-all", ALL))
+            for score in ("magnitude", "snip", "grasp", "synflow")
+            for density in (0.015, 0.005)
+        ),
+    ),
+    Claim(
+        "| SynFlow on the scores of GraSP, the best | {} | | | magnitude+synflow on the scores of"
+        " SNIP | {} | | | SynFlow | {} | {} | | SNIP | {} | {} | * IMP has {}, far above all",
         lambda: [
             mean(ALL, "synflow-before-rounds-on-grasp", 0.005),
-            mean(ALL, "snip-before-rounds", 0.005),
-            p(ALL, "synflow-before-rounds-on-grasp", 0.005),
+            mean(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005),
             mean(ALL, "synflow-before-rounds", 0.005),
             compared("cpu-all", "synflow-before-rounds-on-grasp", "synflow-before-rounds", 0.005),
+            mean(ALL, "snip-before-rounds", 0.005),
+            p(ALL, "synflow-before-rounds-on-grasp", 0.005),
             mean(ALL, "magnitude-iterative-once", 0.005),
         ],
     ),
     Claim(
-        "move SNIP at 1.5 % from {} to {} and SynFlow's p against it from {} to {}",
+        "Here its p against SNIP is {}",
+        lambda: [p(ALL, "magnitude+synflow-before-rounds-on-snip", 0.005)],
+    ),
+    Claim(
+        "moved SNIP at 1.5 % from {} to {}, and SynFlow's p against it from {} to {}",
         lambda: [
             mean(CPU, "snip-before-rounds", 0.015), mean(ALL, "snip-before-rounds", 0.015),
             p(CPU, "synflow-before-rounds", 0.015), p(ALL, "synflow-before-rounds", 0.015),
         ],
     ),
     Claim(
-        "at 0.5 % the tree has {}, the forest {}, magnitude {}, all others less; at 1.5 % SGD has"
-        " {}, magnitude {}. R2 on other replicates: linear {}, SGD {}, forest {}, tree {}, MLP {}",
-        lambda: [
-            meta("meta-tree-before-once", 0.005), meta("meta-forest-before-once", 0.005),
-            meta("magnitude-before-once", 0.005), meta("meta-sgd-before-once", 0.015),
-            meta("magnitude-before-once", 0.015),
-            *(r2(name) for name in ("linear", "sgd", "forest", "tree", "mlp")),
-        ],
+        "| magnitude | {} | {} | | |",
+        lambda: [meta("magnitude-before-once", density) for density in (0.005, 0.015)],
+        after="**No meta-model beats magnitude**",
+    ),
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} | {{}} |",
+            lambda name=name: [
+                meta(f"meta-{name}-before-once", 0.005), meta(f"meta-{name}-before-once", 0.015),
+                r2(name),
+            ],
+            after="**No meta-model beats magnitude**",
+        )
+        for label, name in (
+            ("decision tree", "tree"),
+            ("random forest", "forest"),
+            ("SGD", "sgd"),
+            ("linear", "linear"),
+            ("MLP", "mlp"),
+        )
     ),
     Claim(
-        "SynFlow {}, SNIP {}, magnitude {}, GraSP {} (`figure_5-7b.png`)",
-        lambda: [correlation(score) for score in ("synflow", "snip", "magnitude", "grasp")],
+        "The best at 0.5 % is the decision tree (p {})",
+        lambda: [p("composite_pruning/cpu/meta_methods.csv", "meta-tree-before-once", 0.005)],
     ),
     Claim(
-        "help the linear model at 1.5 % ({} against {};",
+        "help the linear model at 1.5 %: {} against {} (",
         lambda: [
             meta("meta-linear-10-before-once", 0.015), meta("meta-linear-before-once", 0.015)
         ],
     ),
     Claim(
-        "magnitude rises from {} to {} (p {} at 800); drawn anew its tickets lose {}, {}, {} and {}"
-        " points (p {}, {}, {} and {})",
-        lambda: [
-            steps("magnitude-before-once")[0], steps("magnitude-before-once")[3],
-            welch(EARLY, "magnitude-before-once", "magnitude-before-once-at-800", 0.015),
-            *losses("magnitude-before-once"),
-            *(
-                p(EARLY, f"magnitude-before-once-reinitialized{at}", 0.015)
-                for at in ("", "-at-50", "-at-200", "-at-800")
+        "| SynFlow | SNIP | magnitude | GraSP | |---|---|---|---| | {} | {} | {} | {} |",
+        lambda: [correlation(score) for score in ("synflow", "snip", "magnitude", "grasp")],
+        after="No score correlates well with the target",
+    ),
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} | {{}} | {{}} |",
+            lambda method=method: steps(method),
+            after="| pruned after step | 0 | 50 | 200 | 800 |",
+        )
+        for label, method in (
+            ("magnitude", "magnitude-before-once"),
+            ("GraSP", "grasp-before-once"),
+            ("SynFlow, in rounds", "synflow-before-rounds"),
+            ("SNIP", "snip-before-once"),
+            (
+                "the mask found after training, on the weights of that step",
+                "magnitude-after-rewind",
             ),
+        )
+    ),
+    Claim(
+        "| magnitude, points lost with weights drawn anew (p) |" + " {} ({}) |" * 4,
+        lambda: [
+            number
+            for lost, at in zip(
+                losses("magnitude-before-once"), ("", "-at-50", "-at-200", "-at-800"), strict=True
+            )
+            for number in (lost, p(EARLY, f"magnitude-before-once-reinitialized{at}", 0.015))
         ],
     ),
     Claim(
-        "GraSP {} to {} (p {}), SynFlow in rounds {} to {} (p {}), SNIP {}, {}, {}, {} (p {} at 50,"
-        " {} at 800)",
+        "LeNet shows it for magnitude (p {} at 800). It does not for GraSP (p {}) and SynFlow (p"
+        " {}). SNIP gains at step 50 (p {}), and no longer at 800 (p {})",
         lambda: [
-            steps("grasp-before-once")[0], steps("grasp-before-once")[3],
-            welch(EARLY, "grasp-before-once", "grasp-before-once-at-800", 0.015),
-            steps("synflow-before-rounds")[0], steps("synflow-before-rounds")[3],
-            welch(EARLY, "synflow-before-rounds", "synflow-before-rounds-at-800", 0.015),
-            *steps("snip-before-once"),
-            welch(EARLY, "snip-before-once", "snip-before-once-at-50", 0.015),
-            welch(EARLY, "snip-before-once", "snip-before-once-at-800", 0.015),
+            welch(EARLY, method, f"{method}-at-{step}", 0.015)
+            for method, step in (
+                ("magnitude-before-once", 800), ("grasp-before-once", 800),
+                ("synflow-before-rounds", 800), ("snip-before-once", 50),
+                ("snip-before-once", 800),
+            )
         ],
     ),
     Claim(
-        "for {} points of SNIP's (p {}) and {} of magnitude's (p {}) at 1.5 %",
+        "At 1.5 % SNIP's lose {} points (p {}). Magnitude's lose {} (p {}) and SynFlow's {} (p {})",
         lambda: [
-            losses("snip-before-once")[0], p(EARLY, "snip-before-once-reinitialized", 0.015),
-            losses("magnitude-before-once")[0],
-            p(EARLY, "magnitude-before-once-reinitialized", 0.015),
+            number
+            for method in ("snip-before-once", "magnitude-before-once", "synflow-before-rounds")
+            for number in (losses(method)[0], p(EARLY, f"{method}-reinitialized", 0.015))
+        ],
+    ),
+    Claim("The dense network has {}.", lambda: [mean(DIGITS, "dense")], after="**Conv-2** on the"),
+    Claim("The dense network has {}.", lambda: [mean(RESNET, "dense")], after="**ResNet-20** on"),
+    *(
+        changed(label, path, method, density, after=f"| {network} | as found |")
+        for network, label, path, method, density in (
+            ("Conv-2", "SNIP at 10 %", DIGITS, "snip-before-once", 0.1),
+            ("Conv-2", "magnitude after training at 10 %", DIGITS, "magnitude-after", 0.1),
+            ("Conv-2", "SNIP at 2 %", DIGITS, "snip-before-once", 0.02),
+            ("Conv-2", "magnitude after training at 2 %", DIGITS, "magnitude-after", 0.02),
+            ("ResNet-20", "SNIP at 8.6 %", RESNET, "snip-before-once", 0.086),
+            ("ResNet-20", "magnitude after training at 8.6 %", RESNET, "magnitude-after", 0.086),
+            ("scored after training", "SNIP, at once, at 10 %", EARLY, "snip-after", 0.1),
+            ("scored after training", "SynFlow, at once, at 10 %", EARLY, "synflow-after", 0.1),
+            ("scored after training", "GraSP, at once, at 10 %", EARLY, "grasp-after", 0.1),
+            (
+                "scored after training", "SNIP, in 100 rounds, at 1.5 %", EARLY,
+                "snip-after-rounds", 0.015,
+            ),
+            (
+                "scored after training", "SynFlow, in 100 rounds, at 1.5 %", EARLY,
+                "synflow-after-rounds", 0.015,
+            ),
+        )
+    ),
+    Claim(
+        "{} against {} of SNIP. On LeNet at 1.5 % it is below SynFlow in rounds too: {} against"
+        " {}.",
+        lambda: [
+            mean(DIGITS, "magnitude-after", 0.02), mean(DIGITS, "snip-before-once", 0.02),
+            mean(EARLY, "magnitude-after", 0.015), mean(EARLY, "synflow-before-rounds", 0.015),
         ],
     ),
     Claim(
-        "dense {}): at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}); magnitude after"
-        " training {}, drawn anew {} (p {}), shuffled {} (p {})",
+        "only {} % of SNIP's first-layer weights lie there. After shuffling it is {} %",
         lambda: [
-            mean(DIGITS, "dense"),
-            *anew(DIGITS, "snip-before-once", 0.1, ("reinitialized", "shuffled")),
-            *anew(DIGITS, "magnitude-after", 0.1, ("reinitialized", "shuffled")),
+            100 * first_layer("snip-before-once", "blank"),
+            100 * first_layer("snip-before-once-shuffled", "blank"),
         ],
     ),
     Claim(
-        "dense {}): SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}); magnitude after training"
-        " {}, drawn anew {} (p {}), shuffled {} (p {})",
-        lambda: [
-            mean(RESNET, "dense"),
-            *anew(RESNET, "snip-before-once", 0.086, ("reinitialized", "shuffled")),
-            *anew(RESNET, "magnitude-after", 0.086, ("reinitialized", "shuffled")),
-        ],
+        "all its first-layer weights on {} of 300 units",
+        lambda: [first_layer("synflow-before-rounds", "units")],
     ),
     ablations("magnitude, before-once", "magnitude-before-once"),
     ablations("SNIP, before-once", "snip-before-once"),
@@ -469,43 +645,47 @@ CLAIMS = [
     ablations("SynFlow, before-rounds", "synflow-before-rounds"),
     ablations("magnitude after training", "magnitude-after"),
     ablations("its mask, rewound (after-rewind)", "magnitude-after-rewind"),
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} |",
+            lambda method=method: means(EARLY, method, (0.1, 0.015)),
+            after="| variant | 10 % | 1.5 % |",
+        )
+        for label, method in (
+            ("GraSP: highest scores pruned", "grasp-before-once"),
+            ("GraSP: lowest scores pruned", "grasp-lowest-before-once"),
+            (r"\|GraSP\|: lowest magnitudes of the score pruned", "grasp-magnitude-before-once"),
+            ("SNIP, at once", "snip-before-once"),
+            ("SNIP, in rounds", "snip-before-rounds"),
+            ("magnitude at unit variance", "magnitude-unit-variance-before-once"),
+            ("random", "random-before-once"),
+        )
+    ),
     Claim(
-        "at 10 % \\|GraSP\\| has {}, GraSP {} (p {}), its lowest scores {}; SNIP in rounds and at"
-        " once {} and {} (p {}), at 1.5 % {} and {} (p {}); magnitude at unit variance is as random"
-        " as random pruning at 1.5 % ({}, {})",
+        r"\|GraSP\| is better than GraSP at 10 % (p {}).",
+        lambda: [welch(EARLY, "grasp-magnitude-before-once", "grasp-before-once", 0.1)],
+    ),
+    Claim(
+        "SNIP in rounds is not told from SNIP at once: p {} at 10 %, p {} at 1.5 %",
         lambda: [
-            mean(EARLY, "grasp-magnitude-before-once", 0.1), mean(EARLY, "grasp-before-once", 0.1),
-            welch(EARLY, "grasp-magnitude-before-once", "grasp-before-once", 0.1),
-            mean(EARLY, "grasp-lowest-before-once", 0.1),
-            mean(EARLY, "snip-before-rounds", 0.1), mean(EARLY, "snip-before-once", 0.1),
-            welch(EARLY, "snip-before-rounds", "snip-before-once", 0.1),
-            mean(EARLY, "snip-before-rounds", 0.015), mean(EARLY, "snip-before-once", 0.015),
-            welch(EARLY, "snip-before-rounds", "snip-before-once", 0.015),
-            mean(EARLY, "magnitude-unit-variance-before-once", 0.015),
-            mean(EARLY, "random-before-once", 0.015),
+            welch(EARLY, "snip-before-rounds", "snip-before-once", density)
+            for density in (0.1, 0.015)
         ],
     ),
     Claim(
-        "at 1.5 % SynFlow has {}, above magnitude after training ({}, p {}), drawn anew {} (p {}),"
-        " shuffled {} (p {}); SNIP {}, {} (p {}), {} (p {}). GraSP in rounds falls to {}. At once"
-        " SynFlow empties the first layer at 1.5 % here too, and is chance ({})",
+        "Magnitude at unit variance is not told from random pruning at 1.5 % (p {})",
         lambda: [
-            mean(EARLY, "synflow-after-rounds", 0.015), mean(EARLY, "magnitude-after", 0.015),
+            welch(EARLY, "magnitude-unit-variance-before-once", "random-before-once", 0.015)
+        ],
+    ),
+    Claim(
+        "SynFlow is above magnitude after training at 1.5 % ({}, p {}). * GraSP in rounds falls to"
+        " {} at 1.5 %. * SynFlow at once empties the first layer at 1.5 % here too, and is at"
+        " chance ({})",
+        lambda: [
+            mean(EARLY, "magnitude-after", 0.015),
             welch(EARLY, "synflow-after-rounds", "magnitude-after", 0.015),
-            *anew(EARLY, "synflow-after-rounds", 0.015, ("reinitialized", "shuffled"))[1:],
-            *anew(EARLY, "snip-after-rounds", 0.015, ("reinitialized", "shuffled")),
             mean(EARLY, "grasp-after-rounds", 0.015), mean(EARLY, "synflow-after", 0.015),
-        ],
-    ),
-    Claim(
-        "at 10 % SNIP has {}, drawn anew {} (p {}), shuffled {} (p {}), SynFlow {}, {} (p {}), {}"
-        " (p {}): after training these need what they find, as the thesis says; GraSP does not ({},"
-        " {}, {})",
-        lambda: [
-            *anew(EARLY, "snip-after", 0.1, ("reinitialized", "shuffled")),
-            *anew(EARLY, "synflow-after", 0.1, ("reinitialized", "shuffled")),
-            mean(EARLY, "grasp-after", 0.1), mean(EARLY, "grasp-after-reinitialized", 0.1),
-            mean(EARLY, "grasp-after-shuffled", 0.1),
         ],
     ),
     Claim("tested on 5,000 images held out", true=lambda: tested_on(RESNET, 5000)),

@@ -118,6 +118,18 @@ def twins_at(column: str, control: str, *steps: int, folder: str = RESNET) -> li
     return [rows[rows["step_k"] == step][column].mean() for step in steps]
 
 
+def numbers_of_both(folder: str) -> list[float]:
+    """Return how many sparse networks are stable and match, only one or neither, and Fisher's p."""
+    row = agreement("all sparse", folder)
+    return [row[name] for name in ("both", "only_stable", "only_matching", "none", "p_fisher")]
+
+
+def stable_and_matching_controls(folder: str) -> tuple[int, int]:
+    rows = table(f"{folder}/matching.csv")
+    rows = rows[rows["control"].isin(["shuffled", "reinitialized"])]
+    return int(rows["stable"].sum()), int(rows["matches"].sum())
+
+
 def only_tickets_from_50_on(column: str) -> bool:
     rows = table(f"{RESNET}/matching.csv")
     rows = rows[rows["control"] != "dense"]
@@ -129,10 +141,10 @@ CELLS = rows_of_cells("12.5", RESNET, "where, and only where, it is stable?**")
 CELLS += rows_of_cells("3.1", SMALL_MLP, "The same on an MLP of three hidden layers of 128")
 CELLS += [
     Claim(
-        "tickets are stable at step 0 already, and match there; rewinding gives them nothing (by"
-        " 400 they are {} points worse than from step 0, p {}). They are better than dense, on"
-        " training images too (an error of {} against {} % from step 0); the dense network is"
-        " unstable at all five steps ({} at 400)",
+        "Tickets are stable at step 0 already, and match there. Rewinding gives them nothing: by"
+        " 400 they are {} points worse than from step 0 (p {}). * Tickets are better than dense"
+        " networks, on training images too: from step 0 their error there is {} %, against {} %."
+        " * The dense network is unstable at all five steps ({} at 400)",
         lambda: [
             -cell("ticket", 400, SMALL_MLP)["gained"],
             *of_cells("ticket", "p_gained", steps=(400,), folder=SMALL_MLP),
@@ -148,7 +160,7 @@ CELLS += [
     ),
     Claim(
         "reinitialised ones at step 0 and shuffled ones from step 50 on are stable and lose 8 to 32"
-        " points: where a network hardly learns (12 to 15 %), its twins do not part",
+        " points. The shuffled ones hardly learn (12 to 15 %): their twins do not part",
         true=lambda: (
             of_cells("reinitialized", "stable", folder=SMALL_MLP) == [True] + [False] * 4
             and of_cells("shuffled", "stable", folder=SMALL_MLP) == [False] + [True] * 4
@@ -164,57 +176,61 @@ CELLS += [
         ),
     ),
     Claim(
-        "of 15 sparse networks five are stable and match, five are stable alone, five are neither"
-        " (p {})",
-        lambda: [agreement("all sparse", SMALL_MLP)["p_fisher"]],
+        "| stable | {} | {} | | unstable | {} | {} | Fisher's exact test gives p {} here",
+        lambda: numbers_of_both(SMALL_MLP),
+        after="So here stability is necessary, not sufficient",
+    ),
+    Claim(
+        "Those of the ResNet-8 are unstable at every step. Those of the MLP are stable at five of"
+        " ten steps, and match at none",
         true=lambda: (
-            agreement("all sparse", SMALL_MLP)[["both", "only_stable", "none"]].tolist() == [5] * 3
+            stable_and_matching_controls(RESNET) == (0, 0)
+            and stable_and_matching_controls(SMALL_MLP) == (5, 0)
         ),
     ),
     Claim(
-        "tickets are stable and match from step 50 on (3 % of training), and are neither from step"
-        " 0. Of the 15 sparse networks four are stable and match, eleven are and do neither, none"
-        " is only one of the two (Fisher's exact test, networks taken as independent: p {})",
-        lambda: [agreement("all sparse")["p_fisher"]],
-        true=lambda: (
-            only_tickets_from_50_on("stable")
-            and only_tickets_from_50_on("matches")
-            and agreement("all sparse")[["both", "none"]].tolist() == [4, 11]
-        ),
+        "From step 50 on (3 % of training) tickets are stable and match. From step 0 they are"
+        " neither",
+        true=lambda: only_tickets_from_50_on("stable") and only_tickets_from_50_on("matches"),
+    ),
+    Claim(
+        "| stable | {} | {} | | unstable | {} | {} | Fisher's exact test gives p {}. It takes",
+        lambda: numbers_of_both(RESNET),
+    ),
+    Claim(
+        "the error on the line rises to {} %, near the 90 % of guessing",
+        lambda: [100 - cell("dense", 0)["accuracy"] + cell("dense", 0)["instability"]],
     ),
     Claim(
         "becomes stable later (400) than tickets (50)",
         true=lambda: [cell("dense", step)["stable"] for step in CELL_STEPS] == [False] * 4 + [True],
     ),
     Claim(
-        "From step 0 the ticket is no better than its mask shuffled ({} points, p {}); from step 50"
-        " on it is better by {}, {}, {} and {} (p {}, {}, {}, {})",
-        lambda: [
-            *of_cells("shuffled", "below_ticket", "p_below_ticket", steps=(0,)),
-            *of_cells("shuffled", "below_ticket", steps=CELL_STEPS[1:]),
-            *of_cells("shuffled", "p_below_ticket", steps=CELL_STEPS[1:]),
-        ],
+        "| ticket above its mask shuffled, points (p) |" + " {} ({}) |" * 5,
+        lambda: of_cells("shuffled", "below_ticket", "p_below_ticket"),
     ),
     Claim(
-        "the barrier of tickets is {} at step 0 and {} at 50, where it is above the threshold of"
-        " two points; from 100 on it is below one",
-        lambda: of_cells("ticket", "train_instability", steps=(0, 50)),
-        true=lambda: max(of_cells("ticket", "train_instability", steps=(100, 200, 400))) < 1,
+        "| ticket, barrier on the training set |" + " {} |" * 5,
+        lambda: of_cells("ticket", "train_instability"),
     ),
     Claim(
-        "falls from {} at step 0 to {} at 50 and {} at 400, below that of shuffled ones ({}, {},"
-        " {}), and stays far from zero",
-        lambda: [
-            *twins_at("l2_distance", "ticket", 0, 50, 400),
-            *twins_at("l2_distance", "shuffled", 0, 50, 400),
-        ],
+        "the barrier of tickets is still above the threshold of two points at step 50. From 100 on"
+        " it is below one",
+        true=lambda: (
+            cell("ticket", 50)["train_instability"] > 2
+            and max(of_cells("ticket", "train_instability", steps=(100, 200, 400))) < 1
+        ),
     ),
-    Claim(
-        "fall from {} to {} when the ticket becomes stable, those of shuffled ones do not ({}, {})",
-        lambda: [
-            *twins_at("test_differences", "ticket", 0, 50),
-            *twins_at("test_differences", "shuffled", 0, 50),
-        ],
+    *(
+        Claim(
+            f"| {control}, {label} |" + " {} |" * 5,
+            lambda column=column, control=control: twins_at(column, control, *CELL_STEPS),
+        )
+        for column, label in (
+            ("l2_distance", "L2 distance of twins"),
+            ("test_differences", "test images classified differently"),
+        )
+        for control in ("ticket", "shuffled")
     ),
     Claim(
         "At step 50 the ticket is nearer to its initialisation ({}) than to its end ({})",
@@ -224,8 +240,8 @@ CELLS += [
         ],
     ),
     Claim(
-        "({} points lost from step 0, p {}; {} gained from step 50, p {}), nor its gain by"
-        " rewinding ({} points from step 50, p {})",
+        "from the dense one: {} points lost from step 0 (p {}), {} points gained from step 50"
+        " (p {}). Nor do they show that rewinding helps: {} points gained from step 50 (p {})",
         lambda: [
             *of_cells("ticket", "lost", "p_lost", steps=(0,)),
             -cell("ticket", 50)["lost"], cell("ticket", 50)["p_lost"],
@@ -233,7 +249,7 @@ CELLS += [
         ],
     ),
     Claim(
-        "(rank correlation {} for shuffled, {} for reinitialised)",
+        "The rank correlation is {} for shuffled, {} for reinitialised",
         lambda: [
             agreement("shuffled")["rank_correlation"],
             agreement("reinitialized")["rank_correlation"],
@@ -279,6 +295,13 @@ def twins_of(network: str, step: int, column: str, scale: float = 100) -> float:
     return scale * at(f"transformers/cpu/{network}/instability.csv", "dense", step)[column]
 
 
+def left(network: str, layer: str, level: int) -> float:
+    """Return the density of a layer of a transformer's tickets."""
+    rows = table(f"transformers/cpu/{network}/imp_layers.csv").set_index("layer")
+    return rows[f"level_{level}"][layer]
+
+
+TRANSFORMERS = [(network, step) for network in ("gpt-mini", "vit-tiny") for step in (0, 12)]
 AD_10 = "adsynflow/cpu/momentum-0.1/summary.csv"
 AD_1 = "adsynflow/cpu/momentum-0.01/summary.csv"
 
@@ -286,20 +309,6 @@ CLAIMS = [
     Claim(
         "| less than 1 | dense {} +- {} | 3 x 3 |",
         lambda: barrier(f"{LENET}/summary.csv", "dense"),
-    ),
-    Claim(
-        "ticket {} +- {}, reinitialised {} +- {}, shuffled {} +- {}; accuracies {}, {}, {}.",
-        lambda: [
-            *(
-                x
-                for network in ("ticket", "reinitialised", "shuffled")
-                for x in barrier(f"{LENET}/summary.csv", network)
-            ),
-            *(
-                accuracy(f"{LENET}/summary.csv", network)
-                for network in ("ticket", "reinitialised", "shuffled")
-            ),
-        ],
     ),
     *(
         Claim(
@@ -315,8 +324,8 @@ CLAIMS = [
         )
     ),
     Claim(
-        "all are stable on the test set, where the error rises by less than a point; on the"
-        " training set the shuffled ones are not, by the threshold of two points ({} +- {})",
+        "all are stable on the test set, where the error rises by less than a point. On the"
+        " training set the shuffled ones are not: their barrier of {} +- {} is above",
         lambda: barrier(f"{LENET}/summary.csv", "shuffled", "train"),
         true=lambda: (
             bool((table(f"{LENET}/summary.csv")["test_mean"] < 0.01).all())
@@ -330,55 +339,75 @@ CLAIMS = [
     accuracies("its accuracy", AD_10, "synflow", after="pruned by SynFlow to 10 %, test"),
     by_step("to 1 %, test", AD_1, "synflow"),
     accuracies("its accuracy", AD_1, "synflow", after="| to 1 %, test"),
-    Claim("{} % of the way to guessing", lambda: [of_the_way_to_guessing()]),
     Claim(
-        "(53 % to 79 % error) at step 0, stable from step 500, 18 % into training",
+        "At step 0 the error rises from {} % to {} %: {} % of the way to guessing",
+        lambda: [
+            100 - accuracy(f"{MLP}/summary.csv", "dense"),
+            100 - accuracy(f"{MLP}/summary.csv", "dense")
+            + barrier(f"{MLP}/summary.csv", "dense")[0],
+            of_the_way_to_guessing(),
+        ],
+    ),
+    Claim(
+        "The dense network is stable from step 500 on, 18 % into training",
         true=lambda: (
             [bool(at(f"{MLP}/summary.csv", "dense", step)["stable"]) for step in STEPS]
             == [False] * 4 + [True] * 2
         ),
     ),
+    *(
+        Claim(
+            f"| {label} |" + " {} |" * 6,
+            lambda column=column, scale=scale: [scale * pairs(column, step) for step in STEPS],
+        )
+        for label, column, scale in (
+            ("L2 distance of twins", "l2_distance", 1),
+            ("L2 distance from the initialisation", "l2_from_initialization", 1),
+            ("L2 distance to the end", "l2_to_end", 1),
+            ("test images classified differently, of 5,000", "test_differences", 1),
+            ("test error at that step, %", "test_error_at_start", 100),
+        )
+    ),
     Claim(
-        "the L2 distance of twins falls from step to step ({} at 0, {} at 100, {} at 1000)",
-        lambda: [pairs("l2_distance", step) for step in (0, 100, 1000)],
+        "The L2 distance of twins falls from step to step.",
         true=lambda: (
             sorted((pairs("l2_distance", step) for step in STEPS), reverse=True)
             == [pairs("l2_distance", step) for step in STEPS]
         ),
     ),
     Claim(
-        "the examples that they classify differently hardly change ({} to {} of 5,000;",
+        "At step 500 the network is nearer to its initialisation ({}) than to its end ({}). Its"
+        " twins end as far from each other ({})",
         lambda: [
-            min(pairs("test_differences", step) for step in STEPS),
-            max(pairs("test_differences", step) for step in STEPS),
-        ],
-    ),
-    Claim(
-        "At step 500 the test error is {} % and ends at {} %; the network is nearer to its"
-        " initialisation ({}) than to its end ({}), and twins end as far from each other ({})",
-        lambda: [
-            100 * pairs("test_error_at_start", 500),
-            100 - accuracy(f"{MLP}/summary.csv", "dense", 500),
             pairs("l2_from_initialization", 500), pairs("l2_to_end", 500),
             pairs("l2_distance", 500),
         ],
     ),
     *CELLS,
+    *(
+        Claim(
+            f"| ours: an MLP, {percent} % of the weights | {{}} | {{}} | {{}} |",
+            lambda path=path, step=step: [
+                accuracy(path, "synflow", step), accuracy(path, "synflow"),
+                accuracy(path, "dense"),
+            ],
+            # the step is the first from which on twins of the pruned network are stable
+            true=lambda path=path, step=step: [
+                bool(at(path, "synflow", other)["stable"]) for other in STEPS
+            ] == [other >= step for other in STEPS],
+        )
+        for percent, path, step in ((10, AD_10, 50), (1, AD_1, 200))
+    ),
     Claim(
-        "Pruning there and training on gives {} and {} %: no better than SynFlow at initialisation"
-        " ({}, {})",
+        "its barrier is {} and {} points, that of the dense one {}",
         lambda: [
-            accuracy(AD_10, "synflow", 50), accuracy(AD_1, "synflow", 200),
-            accuracy(AD_10, "synflow"), accuracy(AD_1, "synflow"),
+            barrier(AD_10, "synflow")[0], barrier(AD_1, "synflow")[0], barrier(AD_1, "dense")[0],
         ],
     ),
     Claim(
-        "dynamic {}, ticket rewound to 0 {}, dense {}.",
-        lambda: [dynamic(name) for name in ("dynamic", "ticket, rewound to 0", "dense")],
-    ),
-    Claim(
-        "{} % sparse from the start with one change, {} and {} the one-shot ticket rewound to 0 and"
-        " to 1,400, {} the first mask throughout, {} dense",
+        "| sparse from the start, one change | {} | | one-shot ticket, rewound to 0 | {} |"
+        " | one-shot ticket, rewound to 1,400 | {} | | the first mask throughout | {} |"
+        " | dense | {} |",
         lambda: [
             dynamic(name)
             for name in (
@@ -392,7 +421,8 @@ CLAIMS = [
         lambda: [dynamic("first mask throughout", "shared_with_last")],
     ),
     Claim(
-        "early-bird {} ({}-{}), last mask on the same weights {}, dense {}. At",
+        "| early-bird ticket | {} ({}-{}) | | the last mask, on the same weights | {} |"
+        " | dense | {} |",
         lambda: [
             early_bird("ticket", 1).mean(), early_bird("ticket", 1).min(),
             early_bird("ticket", 1).max(), early_bird("last-mask", 1).mean(),
@@ -405,29 +435,43 @@ CLAIMS = [
     transformers("12.5 %", 3),
     transformers("6.2 %", 4),
     Claim(
-        "start at step 12 with a fresh Adam reach {} ({} bits), those of step 0 {} ({}). Dense ViTs"
-        " gain nothing so ({} from step 12, {} from step 0)",
+        "| accuracy | {} | {} | {} | {} | | bits per character | {} | {} | | |",
         lambda: [
-            twins_of("gpt-mini", 12, "accuracy"), twins_of("gpt-mini", 12, "loss_bits", 1),
-            twins_of("gpt-mini", 0, "accuracy"), twins_of("gpt-mini", 0, "loss_bits", 1),
-            twins_of("vit-tiny", 12, "accuracy"), twins_of("vit-tiny", 0, "accuracy"),
+            *(twins_of(network, step, "accuracy") for network, step in TRANSFORMERS),
+            *(twins_of("gpt-mini", step, "loss_bits", 1) for step in (0, 12)),
+        ],
+        after="| dense networks, two pairs each |",
+    ),
+    Claim(
+        "| error barrier on the test set, points |" + " {} +- {} |" * 4,
+        lambda: [
+            twins_of(network, step, f"test_{number}")
+            for network, step in TRANSFORMERS
+            for number in ("mean", "sd")
         ],
     ),
     Claim(
-        "are {} +- {} (GPT) and {} +- {} points (ViT) from step 0, {} +- {} and {} +- {} from step"
-        " 12; loss barriers {} and {} nats, then {} and {} (two pairs each)",
+        "| loss barrier on the test set, nats |" + " {} |" * 4,
+        lambda: [twins_of(network, step, "test_loss_mean", 1) for network, step in TRANSFORMERS],
+    ),
+    Claim(
+        "On the training set the error barrier does not fall",
+        true=lambda: all(
+            round(twins_of(network, 12, "train_mean"), 2)
+            >= round(twins_of(network, 0, "train_mean"), 2)
+            for network in ("gpt-mini", "vit-tiny")
+        ),
+    ),
+    Claim(
+        "| second layers of the perceptrons, GPT and ViT | less than 0.01 % | none | | outputs of"
+        " attention, GPT | {} % | none | | outputs of attention, ViT | {} % | none |",
         lambda: [
-            *(
-                twins_of(network, step, f"test_{number}")
-                for step in (0, 12)
-                for network in ("gpt-mini", "vit-tiny")
-                for number in ("mean", "sd")
-            ),
-            *(
-                twins_of(network, step, "test_loss_mean", 1)
-                for step in (0, 12)
-                for network in ("gpt-mini", "vit-tiny")
-            ),
+            100 * left(network, "AttentionOutput", 2) for network in ("gpt-mini", "vit-tiny")
         ],
+        true=lambda: all(
+            left(network, "MLP2", 2) < 0.0001
+            and left(network, "MLP2", 4) == left(network, "AttentionOutput", 4) == 0
+            for network in ("gpt-mini", "vit-tiny")
+        ),
     ),
 ]  # fmt: skip

@@ -14,7 +14,8 @@ BLOCK = re.compile(r"^```(python|sh)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE 
 BLOCKS = [match.groups() for match in BLOCK.finditer(PAGE.read_text())]
 ARRAYS, *EXAMPLES = [code for kind, file, code in BLOCKS if kind == "python" and file is None]
 FILES = {file: code for _, file, code in BLOCKS if file is not None}
-COMMANDS = "".join(code for kind, _, code in BLOCKS if kind == "sh").splitlines()
+SHELL = "".join(code for kind, _, code in BLOCKS if kind == "sh")
+COMMANDS = SHELL.replace("\\\n", " ").splitlines()  # a backslash goes on below
 LINES = 40  # of a user's code, at most
 STUDIES = ("imp", "prune-early", "instability")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.parse
 
+import browser_pages
 import public_names
 import pytest
 from sphinx.util.inventory import InventoryFile
@@ -171,6 +172,25 @@ def test_pages_load_nothing_from_the_network(pages):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(browser_pages.CHROMIUM is None, reason=browser_pages.NONE)
+@pytest.mark.parametrize("width", [400, 800, 1100, 1320, 1400, 1600])
+def test_no_page_is_wider_than_the_window(site, width):
+    names = ("index", "get_started", "comparison", "speed", "papers/frankle", "papers/lutz")
+    with browser_pages.browser() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=browser_pages.CHROMIUM, args=browser_pages.OPTIONS
+        )
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        wide = []
+        for name in names:
+            page.goto((site / f"{name}.html").as_uri(), timeout=browser_pages.PATIENCE)
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                wide.append(name)
+        browser.close()
+    assert wide == []
+
+
+@pytest.mark.slow
 def test_the_site_is_small(site):
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     print(f"the site has {size / 1e6:.1f} MB")
@@ -187,9 +207,7 @@ def test_the_index_of_experiments_names_every_script_and_links_to_pages():
 
 
 def test_lines_of_pages_are_short_but_for_tables_and_pictures():
-    names = ("index", "get_started", "concepts", "add_a_score", "large_data", "comparison", "speed")
-    pages = [*(DOCS / "papers").glob("*.md"), *(DOCS / f"{name}.md" for name in names)]
-    lines = [line for page in pages for line in page.read_text().splitlines()]
+    lines = [line for page in DOCS.rglob("*.md") for line in page.read_text().splitlines()]
     assert len(lines) > 1500
     assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
 

@@ -1,8 +1,8 @@
 """The command `jaxlth`: settings -> job -> progress, table, figure.
 
 A mistake of the user ends in one line and exit code 2, an interruption in one line and 130;
-$JAXLTH_TRACEBACK=1 shows where a mistake arose. What takes seconds to import is imported by the
-command that needs it, within `guarded`, so that Ctrl-C is answered from the first moment.
+$JAXLTH_TRACEBACK=1 shows where a mistake arose. Modules that take seconds to import are imported by
+the command that needs them, within `guarded`. So Ctrl-C works from the first moment.
 """
 
 import contextlib
@@ -155,13 +155,13 @@ def _answered(error: Exception) -> int:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return whether a message of matplotlib is not that it makes do without a home directory."""
+    """Return False for the message of matplotlib that there is no home directory, else True."""
     text = record.getMessage()
     return "temporary cache directory" not in text and "mkdir -p failed" not in text
 
 
 def _fit_width() -> None:
-    """Bound the width of what is printed: at $COLUMNS=0 and the like nothing is seen of it."""
+    """Bound the width of what is printed: with $COLUMNS=0 nothing would be visible."""
     columns = shutil.get_terminal_size().columns  # of the terminal, where $COLUMNS is no width
     fitting = min(max(columns, NARROWEST), WIDEST)
     if "COLUMNS" in os.environ or fitting != columns:

@@ -1,6 +1,6 @@
-"""What environment variables make of JAX: flags that end the process, backends that are not there.
+"""Checks of the environment variables of JAX: flags and backends that do not exist.
 
-JAX tells of the former by abort and of the latter by tracebacks of many lines.
+JAX aborts the process on an unknown flag. On a missing backend it prints tracebacks of many lines.
 """
 
 import os

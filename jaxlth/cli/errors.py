@@ -1,7 +1,8 @@
-"""What is told of an error: a line of a mistake or of trouble outside, a traceback of a defect.
+"""How errors are shown: one line for a mistake or trouble outside, a traceback for a defect.
 
-A mistake of the user is told by the message of its exception. So is what other packages, files and
-devices raise. Any other exception is a defect of jaxlth, whose traceback is needed to mend it.
+For a mistake of the user the line is the message of the exception. So it is for errors that other
+packages, files and devices raise. Any other exception is a defect of jaxlth, and its traceback is
+needed to mend it.
 """
 
 import concurrent.futures
@@ -83,7 +84,7 @@ def tell(words: str) -> None:
 
 @contextlib.contextmanager
 def streams() -> Iterator[None]:
-    """Give Python standard streams that say so, or do without, where they cannot be written."""
+    """Replace Python's standard streams, within this context, by `Stream`s."""
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:  # for a process that was started without
         sys.stdout = Stream(sys.stdout or nowhere, name=OUTPUT)
@@ -99,8 +100,8 @@ class Stream:
 
     Attributes:
       stream: where to write; other methods and attributes are its own.
-      name: of the stream, for its errors; None drops what cannot be written, for no training is to
-        end for want of its progress.
+      name: of the stream, for its errors; None drops what cannot be written, so that no training
+        ends because its progress cannot be printed.
     """
 
     def __init__(self, stream: Any, *, name: str | None) -> None:
@@ -128,7 +129,7 @@ class Stream:
                 raise OSError(error.errno, error.strerror, self.name) from error
 
     def _close(self) -> None:
-        """Lead the stream nowhere, so that Python can end without another failure."""
+        """Redirect the stream to nowhere, so that Python can end without another failure."""
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 

@@ -1,4 +1,4 @@
-"""What the library tells of besides results, on stderr: its warnings and its log, a line each."""
+"""Warnings and log of the library on stderr, a line each."""
 
 import contextlib
 import logging

@@ -1,7 +1,7 @@
-"""The options that classes of settings give: their names, their help, how their words are read.
+"""The options of classes of settings: their names, their help, and how their words are read.
 
-Read field by field here, and not by tyro's own rules, so that every option has its help in one
-paragraph with the names it takes, and a wrong value an answer of one line.
+The fields are read here one by one, and not by tyro's own rules. So every option has its help in
+one paragraph, with the names that it takes, and a wrong value is answered in one line.
 """
 
 import dataclasses
@@ -82,7 +82,7 @@ def rare(cls: Any, group: str = "") -> Iterable[tuple[str, str]]:
 
 
 def registry(*, short: bool = False, names: bool = False) -> ConstructorRegistry:
-    """Return how tyro is to make our classes of settings from words.
+    """Return the rules by which tyro makes our classes of settings from words.
 
     Args:
       short: whether the help leaves out options marked as `settings.RARE`, and says of the others
@@ -96,7 +96,7 @@ def registry(*, short: bool = False, names: bool = False) -> ConstructorRegistry
 
 
 def _struct(info: Any, *, short: bool, names: bool) -> StructConstructorSpec | None:
-    """Return how tyro is to make settings: our help, our messages."""
+    """Return the rule by which tyro makes settings, with our help and our messages."""
     if not dataclasses.is_dataclass(info.type) or info.type.__module__.startswith("tyro."):
         return None
     cls: Any = info.type

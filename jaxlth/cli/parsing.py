@@ -1,4 +1,4 @@
-"""From the words of a command line to a command; and what to say of wrong words."""
+"""Parse the words of a command line into a command, and explain wrong words."""
 
 import contextlib
 import dataclasses
@@ -76,7 +76,7 @@ def parse(arguments: list[str]) -> Any:
 
 @contextlib.contextmanager
 def own_study(arguments: list[str]) -> Iterator[None]:
-    """Know the study of the user's own that the words of a command line name, in this context.
+    """Add the user's own study that a command line names to the studies, in this context.
 
     It is the command itself, FILE.py:STUDY, or the value of --study.
 
@@ -163,7 +163,7 @@ def _read(
     short: bool = False,
     completes: bool = False,
 ) -> tuple[Any, list[str]]:
-    """Return what tyro makes of the words of a command line, and those that it does not know."""
+    """Return the command that tyro reads from words, and the words that it does not know."""
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
@@ -186,7 +186,7 @@ def _read(
 
 
 def _check_completion(words: list[str]) -> None:
-    """Refuse completions of a shell that there are none for, before tyro meets it."""
+    """Raise ValueError for a shell without completions, before tyro reads its name."""
     name, *rest = words
     wanted = "SHELL FILE" if name == COMPLETION[0] else "SHELL"
     settings.require(
@@ -251,7 +251,7 @@ def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:
 
 
 def _for_names(study: Study, config: Any, arguments: list[str]) -> Any:
-    """Return defaults for the data and the model that are named: of its own, not of another."""
+    """Return the defaults that fit the data and the model that a command line names."""
     data, model = words.value("--data", arguments), words.value("--model", arguments)
     if data is not None:
         config = dataclasses.replace(config, **study.for_data(data))
@@ -261,7 +261,7 @@ def _for_names(study: Study, config: Any, arguments: list[str]) -> Any:
 
 
 def _of_kind(kind: type, config: ImpConfig) -> Any:
-    """Return a benchmark as settings of a job: what the two have in common, controls aside."""
+    """Return a benchmark as settings of a study: the fields of both, without controls."""
     if kind is ImpConfig:
         return config
     own, other = (typing.get_type_hints(cls) for cls in (kind, ImpConfig))

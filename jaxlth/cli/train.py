@@ -23,7 +23,7 @@ MOST = 3  # networks that diverged before are named up to this many
 
 
 def trained(command: Training, *, strict: bool = False) -> int:
-    """Train what a run lacks of what a command asks for, and print what was found.
+    """Train what a command asks for and its run lacks, and print the results.
 
     Args:
       command: what is asked for.
@@ -77,7 +77,7 @@ def staged(config: ImpConfig, out: str) -> pathlib.Path:
 
 
 def _check_tensorboard(folder: str) -> None:
-    """Refuse event files that cannot be written, before anything is read or computed."""
+    """Raise ValueError if event files cannot be written, before anything is computed."""
     paths.check_folder("tensorboard", folder)
     try:
         import tensorboardX  # noqa: F401

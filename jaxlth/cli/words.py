@@ -1,4 +1,4 @@
-"""The words of a command line as they come: what they name, and what no reader may be given."""
+"""Checks of the words of a command line before they are parsed, and the options they name."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ def asks_version(words: Iterable[str]) -> bool:
 def check(words: Sequence[str], options: Iterable[str]) -> None:
     """Refuse words that are no text, and options that are given more than once.
 
-    Of an option that is given twice a reader would take the last value and check no other.
+    If an option were given twice, its last value would count and no other be checked.
 
     Args:
       words: of a command line.

@@ -106,7 +106,7 @@ class ModelConfig:
         )
 
     def _check_own(self) -> None:
-        """Raise ValueError where a field is given that somebody's own network does not read."""
+        """Raise ValueError where a field is given that a user's own network does not read."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             settings.require(

@@ -1,4 +1,4 @@
-"""Objects that a setting names as FILE.py:NAME: somebody's own network, data, loss or score."""
+"""Objects that a setting names as FILE.py:NAME: a user's own network, data, loss or score."""
 
 import hashlib
 import importlib
@@ -86,7 +86,7 @@ def load(spec: str, *, setting: str) -> Any:
 
 
 def call(function: Callable[..., Any], *arguments: Any, setting: str) -> Any:
-    """Return what somebody's function makes of arguments.
+    """Return the result of a user's function for some arguments.
 
     Args:
       function: of a part of an experiment.
@@ -117,7 +117,7 @@ def first_line(error: Exception) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """Return kind and first line of an error of somebody's code.
+    """Return kind and first line of an error in a user's code.
 
     Example:
       >>> error_text(ValueError("no such luck")), error_text(KeyError())

@@ -3,7 +3,7 @@
 A run belongs to the data that it began with, in whatever directory they are now. Other data under
 the same settings are refused: a table of both would be wrong, and look right. A run of a version of
 jaxlth that stored no digest takes the digest of the next command's data. The same holds for a
-network, loss or optimizer of somebody's own. Their code cannot be compared; a fingerprint is, a few
+user's own network, loss or optimizer. Their code cannot be compared; their fingerprint can, a few
 numbers that they give.
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from jaxlth.data import Identity
 
 DATA = "data"  # the fact that tells the data from others
-PARTS = "fingerprint"  # the fact that tells parts of somebody's own from others
-SCORE = "score "  # begins what a fingerprint calls a score of somebody's own
+PARTS = "fingerprint"  # the fact by which a user's own parts are compared
+SCORE = "score "  # begins the name of a user's own score in a fingerprint
 CLOSE = 1e-3  # relative difference of numbers that other machines may cause
 
 

@@ -57,7 +57,7 @@ def open_run(
       wait: Wait for another process that holds the run, instead of raising.
       data: What the run is trained on, from `data.identify`, where that is known already; see
         `jaxlth.store.facts`.
-      fingerprint: What tells parts of somebody's own from others: part -> text, or numbers.
+      fingerprint: The fingerprint of a user's own parts: part -> text, or numbers.
       replicates: Those that this process does, where others may do others at the same time; see
         `jaxlth.store.share`. None for the whole run.
 

@@ -1,16 +1,16 @@
 """All studies in one table, from which commands, functions, listing, resuming and export follow.
 
 A study is a folder with one object `STUDY`. To add a study, write its folder and add its `STUDY`
-and its function to the table below; nothing else has to know of it. A study of somebody's own is a
-`STUDY` in a file of theirs: `jaxlth FILE.py:STUDY` and `studies.function(STUDY)` run it.
+and its function to the table below; nothing else has to know of it. A user's own study is an object
+`STUDY` in the user's file: `jaxlth FILE.py:STUDY` and `studies.function(STUDY)` run it.
 
 From Python, a study is a function of an experiment, and returns results:
 
     experiment = studies.Experiment(model="lenet-300-100", data="mnist", steps=2000)
     results = studies.imp(experiment, levels=8)
 
-Its run has the folder that the command `jaxlth imp` with the same settings has. One goes on where
-the other ended.
+Its run has the same folder as that of the command `jaxlth imp` with the same settings. Each
+continues what the other began.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ train_supermasks = function(TRAIN_SUPERMASKS)
 
 @contextlib.contextmanager
 def added(study: Study) -> Iterator[None]:
-    """Have a study of somebody's own in the table of studies, within this context.
+    """Add a user's own study to the table of studies, within this context.
 
     Raises:
       ValueError: a study has its name already.
@@ -121,12 +121,12 @@ def open(
 
     Args:
       path: its folder, or its address at a bucket, gs://BUCKET/FOLDER/RUN.
-      experiment: what was trained, where it has parts of your own; only `ticket` needs it.
-      study: which study it is a run of, where that is one of your own.
+      experiment: the experiment, where it has parts of your own; only `ticket` needs it.
+      study: the study, where it is one of your own.
 
     Raises:
       StoreError: there is no run, or it is damaged, or the bucket cannot be used.
-      ValueError: it is a run of another study, or of none of the library and none is given.
+      ValueError: it is a run of another study, or of a study of your own that is not given.
     """
     where: Any = paths.expand(path, setting="path")
     folder = store.open_readonly(where).path

@@ -1,7 +1,8 @@
-"""All-alive pruning: what is left of a network has no dead weights.
+"""All-alive pruning: a pruned network keeps no dead weights.
 
-Weights on which no output depends, and those that depend on no input, are pruned in place of as
-many others of a higher score; biases take over what zombies add.
+A weight is dead if no output depends on it, or if it depends on no input. Dead weights are pruned,
+however high their scores, and as many others are kept in their place. Biases take over what zombies
+add.
 
 References:
   Kim et al. 2021, Waste not, Want not: All-Alive Pruning for Extremely Sparse Networks; Burger
@@ -20,14 +21,14 @@ from jaxlth.models import Network
 def pruned(
     select: Callable[[Any], masks.Mask], params: Any, mask: masks.Mask, keep: Any
 ) -> tuple[masks.Mask, masks.Mask]:
-    """Return what a rule leaves of a mask, with its dead weights and without them.
+    """Return the mask that a rule leaves, with its dead weights and without them.
 
-    The rule is asked for more weights until enough of them are active. One weight more can make
-    several active: of what is too much those of least magnitude go. Fewer are left where the mask
-    has no more that can be active, or no weight can go without another.
+    The rule keeps more and more weights until enough of them are active. One weight more can make
+    several active; then those of least magnitude are pruned. Fewer weights are left where the mask
+    has no more that can be active, or where no weight can be pruned without another.
 
     Args:
-      select: how many weights to keep, as `keep` says it -> the mask.
+      select: function (how many weights to keep, in the form of `keep`) -> mask.
       params: parameters of the network that is pruned.
       mask: its mask.
       keep: how many active weights to keep, of all or by tensor.
@@ -51,7 +52,7 @@ def pruned(
 
 
 def passed_on(network: Network, before: masks.Mask, after: masks.Mask) -> Network:
-    """Return a network whose biases hold what its zombies add by the weights that are pruned."""
+    """Return a network whose biases hold what its zombies add through weights that are pruned."""
     params = graphs.passed_on(network.params, before, after, activation=graphs.relu)
     return network._replace(params=params)
 

@@ -1,8 +1,9 @@
 """Train tickets in smaller networks: without the units and inputs that no output depends on.
 
-What is left out gets no gradient, so that the smaller network follows the training of the whole one
-up to the order of sums; results are stored at full size. Replicates of a level keep units of their
-own, as many of each layer; widths come from a coarse grid, so that levels share programs.
+The units that are left out get no gradient. So the smaller network follows the training of the
+whole one, up to the order of sums. Results are stored at full size. Each replicate of a level keeps
+its own units, and all keep as many of each layer. Widths come from a coarse grid, so that levels
+share programs.
 
 References:
   Burger 2024, section 3.4.2, for what does not matter.
@@ -74,7 +75,7 @@ class Compaction:
     Args:
       experiment: of full size.
       whole: its training.
-      compiled_training: (problem) -> the same training of a smaller one.
+      compiled_training: (experiment) -> the same training of a smaller network.
       worthwhile: operations that a group must save; `WORTHWHILE` by default, and `SHARE` of the
         weights then.
     """
@@ -142,7 +143,7 @@ class Compaction:
         return enough and saved >= self._share * _weights(self._full)
 
     def _made(self, widths: tuple[int, ...]) -> LoadedExperiment:
-        """Return the problem for a perceptron of other widths."""
+        """Return the experiment for a perceptron of other widths."""
         prunable = self._experiment.prunable
         shape = (1, widths[0], 1) if widths[0] < self._full[0] else self._experiment.info.shape
         config = dataclasses.replace(prunable.config.model, name="mlp", hidden=widths[1:-1])
@@ -152,7 +153,7 @@ class Compaction:
         )
 
     def _shrunk(self, request: TrainRequest, units: Units) -> TrainRequest:
-        """Return the request for a network of some of its units, restored where it is stored."""
+        """Return the request for the smaller network, whose result is stored at full size."""
 
         def start() -> Ticket:
             whole = request.start()
@@ -198,7 +199,7 @@ def _weights(widths: Sequence[int]) -> int:
 
 
 def _filled(units: np.ndarray, width: int, full: int) -> np.ndarray:
-    """Return places of units with as many others, the first, as fill a width up.
+    """Return positions of units, filled up to a width with the first other positions.
 
     Example:
       >>> _filled(np.array([2, 3]), 3, 5).tolist()

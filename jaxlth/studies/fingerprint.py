@@ -1,8 +1,8 @@
-"""What tells parts of somebody's own from others: a few numbers that they give.
+"""Fingerprints of a user's own parts: a few numbers by which a changed part is noticed.
 
-Code cannot be compared. Compared are the names and shapes of the parameters, the outputs of the
-network of replicate 0 for the first eight training examples, the losses there, what the optimizer
-makes of fixed gradients, and the scores of that network's weights.
+Code cannot be compared. A fingerprint can. It holds the names and shapes of the parameters, the
+outputs of the network of replicate 0 for the first eight training examples, the losses there, the
+updates that the optimizer makes of fixed gradients, and the scores of that network's weights.
 """
 
 import hashlib

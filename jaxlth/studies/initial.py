@@ -1,4 +1,4 @@
-"""Networks and masks that a training starts from in place of random ones: pretrained, for instance.
+"""Networks and masks that a training starts from in place of random ones, such as pretrained ones.
 
 They come as trees from Python, or from a file: one of `jaxlth export`, or any safetensors or npz
 file whose arrays are named as the parameters are.

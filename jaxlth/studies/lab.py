@@ -74,14 +74,15 @@ class Lab:
         return self.experiment.compile_training()
 
     def count_of_all(self, networks: int) -> int:
-        """Return how many networks all shares have together where this one has so many.
+        """Return how many networks all shares have together, given the number of this share.
 
-        Networks are laid out by that, so that they round alike in a share and in the whole.
+        That number decides how networks are laid out on devices. So they round alike in a share and
+        in a run that is not shared.
         """
         return networks * self.config.replicates // len(self.replicates)
 
     def begin(self, expected: Iterable[str]) -> None:
-        """Tell the run of the data, for its readers, and what it is to hold; see `expect`.
+        """Store facts of the data in the run, and which artifacts it is to hold; see `expect`.
 
         Every study does so before it trains anything.
 
@@ -98,7 +99,7 @@ class Lab:
     def expect(self, artifacts: Iterable[str]) -> None:
         """Tell the run how many artifacts it is to hold: those expected and those it has.
 
-        A process that does a share goes on to expect those of the others.
+        A process that trains a share expects those of the other shares too.
         """
         self._expected |= {
             name for name in artifacts if not share.is_own(self.run.replicates, name)
@@ -120,7 +121,7 @@ class Lab:
           requests: the networks wanted.
           compiled_training: how they are trained; as the config says, if not given.
           device_data: on what; on all of the data, if not given.
-          pending: artifacts that the run is to hold, as far as is known, for telling progress.
+          pending: artifacts that the run is to hold, as far as is known, to show the progress.
         """
         others = set(pending) - {request.artifact for request in requests}
         yield from train_networks(

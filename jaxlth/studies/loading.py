@@ -1,4 +1,4 @@
-"""What a config describes, loaded: the network that is pruned, and the data it is trained on."""
+"""Load what a config describes: the network that is pruned, and the data it is trained on."""
 
 import dataclasses
 import functools
@@ -165,7 +165,7 @@ class LoadedExperiment:
         return Classifier(self.prunable.model, data.NORMALIZERS[config.normalize], self.objective)
 
     def score(self, name: str, *, chunk: int | None = None) -> scoring.Score:
-        """Return a score of networks such as the subject's; see `scoring.build`."""
+        """Return a score of networks of this experiment; see `scoring.build`."""
         info, config = self.info, self.prunable.config.model
         model = full_precision = self.prunable.model
         if self.parts.model is None:
@@ -181,7 +181,7 @@ class LoadedExperiment:
 
     @functools.cached_property
     def own_scores(self) -> dict[str, own_scores.ScoreFunction]:
-        """Scores of somebody's own that the config names; they are loaded when asked for.
+        """The user's own scores that the config names; they are loaded when asked for.
 
         Raises:
           ValueError, TypeError: as `own_scores.load`.
@@ -213,9 +213,10 @@ class LoadedExperiment:
     def examples(self, replicate: int, *, per_class: int) -> tuple[np.ndarray, np.ndarray]:
         """Return inputs and labels of training examples of each class, examples by the replicate.
 
-        Where an example has no class, such as a text or a regression, as many of all examples. Of
-        folders of images, as they are shown in evaluation. Of other streamed data and of tasks that
-        `check_classes` refuses, which scores cannot see, and of no data a single one of zeros.
+        Where examples have no class, as in a text or a regression, these are as many of all
+        examples. Images of folders are as evaluation sees them. A single example of zeros stands
+        for data that scores cannot see: other streamed data, tasks that `check_classes` refuses,
+        and no data at all.
 
         Raises:
           ValueError: a class has fewer examples, or there are fewer in all.
@@ -270,10 +271,10 @@ def load_experiment(
     *,
     prunable: Callable[..., PrunableModel] = prunable_model,
 ) -> LoadedExperiment:
-    """Return what a config describes, its data read.
+    """Return the experiment that a config describes, with its data.
 
-    What can be refused without the data is refused before they are read, and what does not fit
-    into memory before any of it is taken.
+    What is wrong whatever the data is refused before they are read. What does not fit into memory
+    is refused before any memory is taken.
 
     Args:
       config: of a study.
@@ -329,10 +330,10 @@ def for_reading(
     classes: int,
     prunable: Callable[..., PrunableModel] = prunable_model,
 ) -> LoadedExperiment:
-    """Return what a config describes, for those who read its runs.
+    """Return the experiment that a config describes, to read its runs.
 
-    The data set has no examples; but the data of an experiment with parts of its own are read, as
-    its network may depend on them.
+    The data set has no examples. Only where the experiment has parts of a user's own are the data
+    read, as its network may depend on them.
 
     Args:
       config: of a study.

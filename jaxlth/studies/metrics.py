@@ -2,8 +2,8 @@
 
 A network *matches* the dense one where its accuracy is at most a tolerance below it. Where no
 accuracy is defined, as of a regression, it matches where its test loss exceeds the dense one by at
-most the tolerance as a share of the dense loss. The share, because each loss has a scale of its
-own: squared errors of metres and of millimetres match alike.
+most the tolerance as a share of the dense loss. It is a share because each loss has its own scale:
+squared errors of metres and of millimetres match alike.
 """
 
 import math

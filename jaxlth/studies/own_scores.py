@@ -1,7 +1,7 @@
-"""Scores of somebody's own: their names in a config, their functions, and what they must return.
+"""A user's own scores: their names in a config, their functions, and what they must return.
 
 A score is a function (apply_fn, params, mask, batch, key) that returns a tree of floats like
-`params`; the higher, the more worth keeping:
+`params`. A higher float means a weight more worth keeping. Its arguments:
 
     apply_fn  (params, inputs) -> outputs, with the batch statistics of these inputs
     params    of the network that is scored, pruned weights being 0
@@ -42,7 +42,7 @@ class ScoreError(ValueError):
 
 
 def is_own(name: str) -> bool:
-    """Return whether a name stands for a function of somebody's own.
+    """Return whether a name stands for a user's own function.
 
     Example:
       >>> is_own("own:mine"), is_own("nets/mine.py:score"), is_own("snip")
@@ -69,7 +69,7 @@ def check_labels(setting: str, names: Iterable[str], taken: Iterable[str]) -> No
     Args:
       setting: which names the scores, for the message.
       names: of scores, no stacks.
-      taken: names that are no scores of somebody's own.
+      taken: names that are not those of a user's own scores.
     """
     by_label = {name: name for name in taken}
     for name in filter(is_own, names):

@@ -1,4 +1,4 @@
-"""Parts of an experiment that no setting can say: somebody's network, data, loss or optimizer.
+"""Parts of an experiment that no setting can hold: a user's network, data, loss or optimizer.
 
 From Python they are objects, and the config says "own" in their place. From the command line and in
 settings files they are named as FILE.py:NAME. A study treats both alike.
@@ -94,7 +94,7 @@ def any_of(config: Any, parts: Parts = NONE) -> bool:
 
 
 def _names(config: Any) -> dict[str, str]:
-    """Return what a config says in the place of each part that may be of somebody's own."""
+    """Return what a config says in the place of each part that may be a user's own."""
     return {
         "model": config.model.name,
         "data": config.data.name,
@@ -140,7 +140,7 @@ def own_model(config: Any, parts: Parts, info: Info) -> Model | None:
 
 
 def as_model(value: Any, info: Info, inputs: Any) -> Model:
-    """Return somebody's network as a `Model`.
+    """Return a user's network as a `Model`.
 
     Args:
       value: a `Model`; a linen module; a function of nnx's random streams, `rngs`, that returns

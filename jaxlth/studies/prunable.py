@@ -50,7 +50,7 @@ class PrunableModel:
         return {name: int(np.sum(leaf)) for name, leaf in trees.named(self.dense).items()}
 
     def keeping(self, density: float) -> KeepCount:
-        """Return what a network of a density keeps: a count, or one for each of its tensors.
+        """Return how many weights a network of a density keeps: a count, or one for each tensor.
 
         Raises:
           ValueError: that is fewer weights than there are tensors, or none of a tensor.
@@ -72,7 +72,7 @@ class PrunableModel:
         return counts
 
     def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
-        """Return what is left of a mask where the least magnitudes are pruned; may be jitted."""
+        """Return the mask without the weights of least magnitude; may be jitted."""
         rule = prune.global_topk if self.config.scope == "global" else prune.layerwise_topk
         return rule(scores.magnitude(params), mask, keep=keep)
 

@@ -72,7 +72,7 @@ def results(path: pathlib.Path) -> pd.DataFrame:
 def unfinished(path: pathlib.Path) -> str:
     """Return a sentence that names the replicates that a run still lacks networks of; "" for none.
 
-    So no mean is taken for one over all replicates where a share of them is missing.
+    It keeps readers from taking a mean over some replicates for the mean over all.
     """
     about = store.about_run(path)
     names = [name for name, _ in store.open_readonly(path).records()]
@@ -97,7 +97,7 @@ def undilated(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_artifacts(path: pathlib.Path, enough: Callable[[Run], bool]) -> bool:
-    """Return whether the run in a folder has enough; the lead of several processes looks.
+    """Return whether the run in a folder has enough artifacts; the main process looks for all.
 
     Args:
       path: folder of the run, which need not exist.
@@ -127,7 +127,7 @@ def _check_run(run: Run) -> None:
 
 
 def check_same_data(run: Run, data: Identity) -> None:
-    """Check that data, which somebody has read to look at a run, are those of the run.
+    """Check that data that were read to look at a run are those of the run.
 
     Raises:
       StoreError: they are not.

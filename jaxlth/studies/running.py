@@ -34,7 +34,7 @@ _event_numbers = itertools.count(1)  # of all studies of this process, for `dist
 
 @contextlib.contextmanager
 def jax_settings(precision: Precision = "default") -> Iterator[None]:
-    """Have the settings of JAX under which the numbers of a run follow from its config alone.
+    """Set JAX, within this context, so that the numbers of a run follow from its config alone.
 
     Args:
       precision: of products of matrices.
@@ -152,7 +152,7 @@ def run_study(
 
 
 def _tell_other_bits(run: Run, console: Console) -> None:
-    """Tell where a run goes on under other versions, or on another kind of device, than before."""
+    """Print a note if a run goes on under other versions or on another kind of device."""
     if run.other_bits:
         console.print(
             f"{paths.relative(run.path)} was made with {'; '.join(run.other_bits)}. What is "
@@ -254,7 +254,7 @@ def check_devices(devices: int | None) -> None:
 
 @contextlib.contextmanager
 def _interrupted(words: str) -> Iterator[None]:
-    """Give an interruption the words that say what is stored, unless it has some."""
+    """Add a message to an interruption that has none: what is stored, and where."""
     try:
         yield
     except KeyboardInterrupt as stop:

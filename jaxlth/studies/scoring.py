@@ -1,12 +1,14 @@
 """Scores by name, of a network, its initial weights, examples of each class, and a key.
 
-Data-aware scores see batch norm in training mode, with the statistics of their batch, as published;
-SynFlow with the running statistics, as in its authors' code: at initialisation those change
-nothing, and the learned scales and shifts count with their magnitudes. Running means keep their
-signs (ours); the authors' code takes magnitudes of them too, as the scores that end in "-published"
-do. Beside its authors' input of ones SynFlow takes one image, or the mean image of the training set
-(Bolwerk 2021, section 3.1). In many rounds SNIP in float32 may depend on rounding: there is
-snip-float64, which is SNIP in float64.
+Batch norm: data-aware scores see it in training mode, with the statistics of their batch, as
+published. SynFlow sees it with the running statistics, as in its authors' code. At initialisation
+those change nothing, and the learned scales and shifts count with their magnitudes. Running means
+keep their signs (ours); the authors' code takes magnitudes of them too, as the scores that end in
+"-published" do.
+
+SynFlow takes its authors' input of ones, one image, or the mean image of the training set (Bolwerk
+2021, section 3.1). SNIP in float32 may depend on rounding in many rounds. So there is snip-float64,
+which is SNIP in float64.
 """
 
 import contextlib
@@ -93,7 +95,7 @@ def build(
       chunk: examples whose gradient is taken at once.
       own: scores that are none of the library's, by name.
       has_examples: whether the batch that scores are given holds training examples; scores of
-        somebody's own are given None otherwise.
+        a user's own are given None otherwise.
     """
     settings.require(
         set(SYNFLOW).isdisjoint(parts(name)) or is_real_array(example),
@@ -120,7 +122,7 @@ def build(
 
 
 def oriented(weight_scores: Any, inverted: Any) -> Any:
-    """Return scores, negated where the least important weights are to be kept."""
+    """Return scores, negated where the least important weights are kept."""
     return jax.tree.map(lambda leaf: jnp.where(inverted, -leaf, leaf), weight_scores)
 
 
@@ -180,7 +182,7 @@ def pruned(
     rounds: int,
     spacing: Spacing,
 ) -> masks.Mask:
-    """Return what a score leaves of a mask after several rounds, in NumPy.
+    """Return the mask that a score leaves after several rounds, in NumPy.
 
     Args:
       score: as `build` returns it.
@@ -215,8 +217,8 @@ def _first_scores(_mask: masks.Mask, weight_scores: Any) -> Any:
 def _check(weight_scores: Any, mask: masks.Mask, names: tuple[str, ...]) -> None:
     """Raise ValueError where scores do not say which weights to keep.
 
-    A single score that is the same for all weights is none of these: it is that of a network which
-    training has left without a path, and the first weights are kept.
+    A single score may be the same for all weights: training may leave a network without a path.
+    Then the first weights are kept.
     """
     values = masks.kept_values(weight_scores, mask)
     lost, name = int(np.sum(np.isnan(values))), "+".join(names)
@@ -274,7 +276,7 @@ def is_real_array(example: Any) -> bool:
 
 
 def _own(name: str, function: own_scores.ScoreFunction, model: Model, has_examples: bool) -> Score:
-    """Return a score of somebody's own."""
+    """Return a user's own score."""
     function = own_scores.checked(name, function)
 
     def score(mask: masks.Mask, given: ScoreInputs) -> Any:

@@ -1,4 +1,4 @@
-"""The shape that all studies have: what the command line and the tests derive the rest from."""
+"""The object that describes a study: commands, functions, reports and tests derive from it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TicketName(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
-    """All that there is to know of a study.
+    """The description of a study: its settings, its run, its results and its figures.
 
     Raises:
       ValueError: a part is missing, or the name is none; the message names study and part.

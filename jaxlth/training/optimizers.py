@@ -90,7 +90,7 @@ class OptimizerConfig:
         settings.effective(self, "cycles", self.varies, CONSTANT)
 
     def _check_own(self) -> None:
-        """Raise ValueError where a field is given that somebody's own optimiser does not read."""
+        """Raise ValueError where a field is given that a user's own optimiser does not read."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             settings.require(

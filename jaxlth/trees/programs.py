@@ -1,4 +1,4 @@
-"""Programs that JAX traces of functions of somebody's own, and whether two are the same."""
+"""Programs that JAX traces of a user's own functions, and whether two are the same."""
 
 import re
 from typing import Any

@@ -47,7 +47,7 @@ class Kept:
             )
 
     def see_examples(self) -> bool:
-        """Return whether a score asked for sees examples; those of somebody's own may."""
+        """Return whether a requested score sees examples; a user's own scores may."""
         return bool(self._seeing()) or any(map(own_scores.is_own, self._scores()))
 
     def _seeing(self) -> set[str]:
