@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -165,14 +166,17 @@ def _best_groups(
     """Return the mask of the best units, or of the best blocks of a shape."""
     values, among, structure = pairs(scores, mask)
 
-    def best(values: list[jax.Array], among: list[jax.Array]) -> list[jax.Array]:
+    # What is traced is an argument, as on Explicit meshes a function sees no other mesh's numbers.
+    traced = [keep] if isinstance(keep, jax.core.Tracer) else []
+
+    def best(values: list[jax.Array], among: list[jax.Array], *traced: jax.Array) -> list[Any]:
         group_scores, has_weights = _scored(values, among, reduce=reduce, axis=axis, shape=shape)
-        kept = global_topk(group_scores, has_weights, keep=keep)
+        kept = global_topk(group_scores, has_weights, keep=traced[0] if traced else keep)
         return _spread(kept, among, axis=axis, shape=shape)
 
     select = as_kernels(best, mask, axis=axis, axes=axes)
     with wide_enough(values):
-        return jax.tree.unflatten(structure, in_auto_mode(select, values, among))
+        return jax.tree.unflatten(structure, in_auto_mode(select, values, among, *traced))
 
 
 @functools.partial(jax.jit, static_argnames=("reduce", "axis", "shape"))
