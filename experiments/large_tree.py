@@ -39,7 +39,7 @@ def main(side: int = 26800, density: float = 0.75) -> int:
     if available() < needed:
         print(f"Left out: needs {needed:.1f} GiB of memory; {available():.1f} are free.")
         return 0
-    scores, mask = trees(side)
+    scores, mask = jax.block_until_ready(trees(side))
     keep = round(density * weights)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clock = time.perf_counter()

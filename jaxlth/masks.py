@@ -62,7 +62,8 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
         class counts as well: the `weight` of a `LayerNorm` is none.
 
     Returns:
-      A tree like `params`: all True where `prunable` holds, `None` elsewhere.
+      A tree like `params`: all True where `prunable` holds, `None` elsewhere. The masks of arrays
+      lie on their devices.
 
     Example:
       >>> dense({"w1": jnp.zeros((1, 2)), "b1": jnp.zeros(2)})
@@ -77,7 +78,11 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
         return _holds_connections(role, leaf)
 
     def leaf_mask(path: tuple[Any, ...], leaf: Any) -> jax.Array | None:
-        return jnp.ones(np.shape(leaf), bool) if is_prunable(path, leaf) else None
+        if not is_prunable(path, leaf):
+            return None
+        # Spread over devices as the leaf is.
+        is_array = isinstance(leaf, jax.Array)
+        return jnp.ones_like(leaf, dtype=bool) if is_array else jnp.ones(np.shape(leaf), bool)
 
     return jax.tree_util.tree_map_with_path(leaf_mask, params)
 
@@ -402,12 +407,12 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
 
 def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:
     """Return where the largest draws are, as many as the leaves keep, on the devices of these."""
-    placed = [_beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
+    placed = [beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
     return topk.largest(placed, [jnp.ones_like(leaf) for leaf in leaves], topk.total(leaves))
 
 
-def _beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Return `draw` on the devices where `leaf` lies, whoever decides that: the types or XLA."""
+def beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Return `draw` on the devices where `leaf`, a mask, lies: the types say it, or XLA."""
     sharding = jax.typeof(leaf).sharding
     if sharding.mesh.explicit_axes:
         return jax.sharding.reshard(draw, sharding)

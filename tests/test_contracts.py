@@ -5,12 +5,15 @@ vmap, on meshes of both kinds, and compiled once for all counts. What they selec
 elsewhere, against loops.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -143,7 +146,17 @@ def counting(make):
     return jitted, traces
 
 
-@pytest.mark.parametrize("name", TABLE)
+def cells(*columns):
+    """Return the cells of the table; those of which a default test does much are slow."""
+    often = {(name,) for name in TABLE if not TABLE[name].grows}
+    often |= {("units", "Explicit"), ("blocks", "Explicit"), ("exchange, layer", "Explicit")}
+    marks = {
+        cell: [] if cell in often else [pytest.mark.slow] for cell in itertools.product(*columns)
+    }
+    return [pytest.param(*cell, marks=marks[cell], id="-".join(cell)) for cell in marks]
+
+
+@pytest.mark.parametrize("name", cells(TABLE))
 def test_counts_are_exact_and_the_same_under_jit_and_vmap(name):
     case = TABLE[name]
     pruned = case.make(VALUES, MASK, KEEP)
@@ -160,18 +173,86 @@ def test_counts_are_exact_and_the_same_under_jit_and_vmap(name):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
-@pytest.mark.parametrize("name", TABLE)
+def over(mesh, tree):
+    """Return a tree like the parameters, spread over the devices of a mesh."""
+    place = {name: NamedSharding(mesh, SPREAD.get(name, P())) for name in tree}
+    return {n: None if leaf is None else jax.device_put(leaf, place[n]) for n, leaf in tree.items()}
+
+
+@pytest.mark.parametrize(("name", "kind"), cells(TABLE, ["Auto", "Explicit"]))
 def test_masks_of_arrays_over_devices_are_those_on_one(name, kind):
     mesh = jax.make_mesh((2,), ("d",), axis_types=(getattr(AxisType, kind),))
     jitted, traces = counting(TABLE[name].make)
     with jax.set_mesh(mesh):
-        place = {n: NamedSharding(mesh, SPREAD.get(n, P())) for n in VALUES}
-        values = jax.device_put(VALUES, place)
-        mask = jax.device_put(MASK, place | {"bias": None})
+        values, mask = over(mesh, VALUES), over(mesh, MASK)
         spread = [jitted(values, mask, jnp.int32(keep)) for keep in (KEEP, KEEP + 2)]
     for keep, pruned in zip((KEEP, KEEP + 2), spread, strict=True):
         check_same(pruned, TABLE[name].make(VALUES, MASK, keep))
         if kind == "Explicit":
             assert {n: pruned[n].sharding.spec for n in SHAPES} == SPREAD
     assert len(traces) == 1
+
+
+# ------------------------------------------------------------------------- within a training step
+
+HALF = {name: round(0.5 * SIZES[name]) for name in SHAPES}
+ONCE = prune.Schedule(density=0.5, kind="one-shot", begin=1)
+CONSTANT = prune.Schedule(density=0.5, kind="constant", begin=1, every=2, end=9)
+FULL = masks.dense(VALUES)
+BY_SHAPE = prune.erdos_renyi(FULL, keep=sum(HALF.values()))
+grown = functools.partial(prune.sparsify, optax.adam(0.5), schedule=CONSTANT, key=KEY)
+pruned = functools.partial(prune.sparsify, optax.adam(0.5), schedule=ONCE)
+blocks = functools.partial(prune.blocks, shape=(2, 2))
+STEPS = {  # optimizers: what of their masks is counted, and that count
+    "global": (pruned(scope="global"), in_all, sum(HALF.values())),
+    "layer": (pruned(scope="layer"), by_layer, HALF),
+    "erdos-renyi-kernel": (pruned(scope="erdos-renyi-kernel"), by_layer, BY_SHAPE),
+    "units": (pruned(structure=prune.units), alive(columns), 24 // 2),
+    "blocks": (pruned(structure=blocks), alive(tiles), 40 // 2),
+    "n of m": (pruned(structure=prune.n_of_m), by_layer, HALF),
+    "RigL, global": (grown(growth="gradient", scope="global"), in_all, sum(HALF.values())),
+    "RigL, layer": (grown(growth="gradient", scope="layer"), by_layer, HALF),
+    "SET, erdos-renyi-kernel": (
+        grown(growth="random", scope="erdos-renyi-kernel"), by_layer, BY_SHAPE
+    ),
+}  # fmt: skip
+
+
+def two_steps(step, params, grads, state):
+    """Return the masks after each of two steps, of which the second changes them."""
+    found = []
+    for _ in range(2):
+        updates, state = step(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append(prune.current_mask(state))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEPS)
+def test_masks_within_a_step_are_exact_and_the_same_for_many_networks_and_over_devices(name):
+    optimizer, counted, exact = STEPS[name]
+    grads = jax.tree.map(lambda leaf: leaf / 4, VALUES)
+    state = optimizer.init(VALUES)
+    step, traces = counting(optimizer.update)
+    before, after = two_steps(step, VALUES, grads, state)
+    assert counted(arrays(after)) == exact
+    if name.startswith(("RigL", "SET")):
+        assert counted(arrays(before)) == exact
+        assert any(np.any(arrays(before)[n] != arrays(after)[n]) for n in SHAPES)
+    else:
+        assert all(not np.any(arrays(after)[n] & ~arrays(before)[n]) for n in SHAPES)
+    assert len(traces) == 1
+    if not name.startswith("SET"):  # draws take long to compile
+        check_same(two_steps(optimizer.update, VALUES, grads, state)[1], after)
+        both = [trees.stack([tree, tree]) for tree in (VALUES, grads, state)]
+        of_both = two_steps(jax.jit(jax.vmap(optimizer.update)), *both)[1]
+        for result in trees.unstack(of_both):
+            check_same(result, after)
+    kinds = [AxisType.Explicit] + ([AxisType.Auto] if name in ("global", "units") else [])
+    for kind in kinds:
+        mesh = jax.make_mesh((2,), ("d",), axis_types=(kind,))
+        with jax.set_mesh(mesh):
+            params, slopes = over(mesh, VALUES), over(mesh, grads)
+            placed = jax.jit(optimizer.init)(params)
+            check_same(two_steps(jax.jit(optimizer.update), params, slopes, placed)[1], after)
