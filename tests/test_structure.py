@@ -38,7 +38,9 @@ def n_of_m(value, mask, n, m, axis):
     return np.moveaxis(result, -1, axis)
 
 
-@pytest.mark.parametrize(("n", "m", "axis"), [(2, 4, -2), (1, 3, -1), (0, 2, 0), (4, 4, -2)])
+@pytest.mark.parametrize(
+    ("n", "m", "axis"), [(2, 4, -2), (1, 3, -1), (0, 2, 0), (4, 4, -2), (3, 20, -2)]
+)
 def test_exactly_n_of_every_m_are_kept_as_a_loop_over_groups_says(n, m, axis):
     pruned = prune.n_of_m(TREE, TREE_MASK, n=n, m=m, axis=axis)
     for name, value in VALUES.items():
