@@ -11,7 +11,11 @@ from typing import Any
 import jax
 
 
-def interleaved(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def interleaved(
+    variants: dict[str, Callable[[], Any]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Return the median seconds of each variant, taken in turns after one round to warm up.
 
     Each round begins with another variant, so that none always comes after the same one.
@@ -19,13 +23,15 @@ def interleaved(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str
     Args:
       variants: functions by name; of what they return, arrays of JAX are waited for.
       rounds: how often the variants take turns.
+      clock: seconds so far; `time.process_time` for those of the processor, which the work of
+        others changes less.
     """
     taken, names = {name: [] for name in variants}, list(variants)
     for turn in range(rounds + 1):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            clock = time.perf_counter()
+            start = clock()
             jax.block_until_ready(variants[name]())
             if turn:
-                taken[name].append(time.perf_counter() - clock)
+                taken[name].append(clock() - start)
     return {name: statistics.median(seconds) for name, seconds in taken.items()}

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import keys, trees
-from jaxlth.trees import roles, topk
+from jaxlth.trees import attention, roles, topk
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any
@@ -35,6 +35,9 @@ def is_kernel(name: str, leaf: Any) -> bool:
     is prunable if it has two or more dimensions, so that {"w1": matrix, "b1": vector} needs no
     names to be agreed on. The name of a box that holds a single array, such as the "value" of
     `nnx.Param`, does not count.
+
+    Where inputs and outputs lie does not matter, so there is no `axes` as elsewhere: a kernel is
+    one in any order of its axes.
 
     Example:
       >>> is_kernel("Dense_0/kernel", jnp.ones((3, 2))), is_kernel("b1", jnp.ones(2))
@@ -59,7 +62,8 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
         class counts as well: the `weight` of a `LayerNorm` is none.
 
     Returns:
-      A tree like `params`: all True where `prunable` holds, `None` elsewhere.
+      A tree like `params`: all True where `prunable` holds, `None` elsewhere. The masks of arrays
+      lie on their devices.
 
     Example:
       >>> dense({"w1": jnp.zeros((1, 2)), "b1": jnp.zeros(2)})
@@ -74,7 +78,11 @@ def dense(params: Params, *, prunable: Callable[[str, Any], bool] = is_kernel) -
         return _holds_connections(role, leaf)
 
     def leaf_mask(path: tuple[Any, ...], leaf: Any) -> jax.Array | None:
-        return jnp.ones(np.shape(leaf), bool) if is_prunable(path, leaf) else None
+        if not is_prunable(path, leaf):
+            return None
+        # Spread over devices as the leaf is.
+        is_array = isinstance(leaf, jax.Array)
+        return jnp.ones_like(leaf, dtype=bool) if is_array else jnp.ones(np.shape(leaf), bool)
 
     return jax.tree_util.tree_map_with_path(leaf_mask, params)
 
@@ -302,18 +310,23 @@ def layer_densities(mask: Mask) -> dict[str, float]:
 def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, np.ndarray]:
     """Return kept / prunable of the weights into each unit, by tensor; needs concrete arrays.
 
-    Units are the neurons of a dense layer, the channels of a convolution. A tensor without elements
-    is left out.
+    Units are the neurons of a dense layer, the channels of a convolution, the features of all heads
+    of an attention. A tensor without elements is left out.
 
     Args:
       mask: a mask.
       axes: of the inputs and the outputs of each tensor: `masks.IN_OUT`, Flax's and Haiku's
         (..., inputs, outputs), or `masks.OUT_IN`, Equinox's and PyTorch's (outputs, inputs, ...).
         If not given, those of a tensor called "weight", as in Equinox and PyTorch, are OUT_IN, of
-        any other IN_OUT.
+        any other IN_OUT. Kernels of Flax's attention, (inputs, heads, features) in "query", "key"
+        and "value", (heads, features, outputs) in "out", are then known by names and shapes.
 
     Returns:
-      {name of tensor: (units,) float64}.
+      {name of tensor: (units,) float64}, the features of the first head first.
+
+    Raises:
+      ValueError: a tensor has not these axes; or none are given, and names and shapes do not tell
+        where those of a tensor of three dimensions lie.
 
     Example:
       >>> unit_densities({"w": jnp.array([[True, False], [False, False]]), "b": None})
@@ -322,9 +335,13 @@ def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, n
     References:
       Frankle 2023, Figure 5-6.
     """
-    densities = {}
-    for name, leaf in trees.named(mask).items():
-        _, outputs = roles.axes(name, leaf, axes)
+    densities, leaves = {}, trees.named(mask)
+    matrices = attention.matrices(leaves, axes)
+    for name, leaf in leaves.items():
+        if name in matrices:
+            leaf, (_, outputs) = np.reshape(leaf, matrices[name]), roles.IN_OUT
+        else:
+            _, outputs = roles.axes(name, leaf, axes)
         if np.size(leaf):
             by_unit = np.moveaxis(np.asarray(leaf, np.float64), outputs, -1)
             densities[name] = by_unit.reshape(-1, by_unit.shape[-1]).mean(axis=0)
@@ -390,12 +407,12 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
 
 def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:
     """Return where the largest draws are, as many as the leaves keep, on the devices of these."""
-    placed = [_beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
+    placed = [beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
     return topk.largest(placed, [jnp.ones_like(leaf) for leaf in leaves], topk.total(leaves))
 
 
-def _beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Return `draw` on the devices where `leaf` lies, whoever decides that: the types or XLA."""
+def beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Return `draw` on the devices where `leaf`, a mask, lies: the types say it, or XLA."""
     sharding = jax.typeof(leaf).sharding
     if sharding.mesh.explicit_axes:
         return jax.sharding.reshard(draw, sharding)

@@ -347,8 +347,25 @@ def test_dynamic_sparse_has_a_row_for_each_method_and_density(tmp_path, real_dat
 @pytest.mark.slow
 def test_sparsify_speed_prints_its_tables(tmp_path):
     printed = benchmark("sparsify_speed.py", "--steps", "1", "--rounds", "1", cwd=tmp_path)
-    assert re.findall(r"^\| (.*) \| \d+\.\d\d \| 1\.00 \|$", printed, re.MULTILINE)[0] == "plain"
+    plain = re.findall(r"^\| (.*) \| \d+\.\d\d \| 1\.00 \| 1\.00 \|$", printed, re.MULTILINE)
+    assert plain[0] == "plain"
     assert len(re.findall(r"^\| .* \| \d.* \|$", printed, re.MULTILINE)) == 4 + 2
+
+
+@pytest.mark.slow
+def test_selection_speed_compares_with_a_partition_of_numpy(tmp_path):
+    printed = benchmark("selection_speed.py", "--rounds", "1", "--divide", "16", cwd=tmp_path)
+    assert re.search(r"^\| np\.partition of the scores \| \d+ \| 1\.00 \|$", printed, re.MULTILINE)
+    assert len(re.findall(r"^\| .* \| \d+ \| \d+\.\d\d \|$", printed, re.MULTILINE)) == 6
+
+
+@pytest.mark.slow
+def test_a_tree_is_selected_from_as_numpy_counts(tmp_path):
+    printed = study("large_tree.py", "--side", "300", cwd=tmp_path)
+    assert "270000 weights, 202500 asked for: 202500 kept, density 0.7500000" in printed
+    assert "weights that NumPy selects otherwise: 0" in printed
+    left_out = study("large_tree.py", "--side", "1000000", cwd=tmp_path)
+    assert left_out.startswith("Left out: needs ")
 
 
 @pytest.mark.slow

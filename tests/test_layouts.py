@@ -1,6 +1,8 @@
 """Parameters of other frameworks: where inputs and outputs lie, and what is a kernel."""
 
 import dataclasses
+import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +13,9 @@ from flax import linen as nn
 from flax.core import FrozenDict
 
 from jaxlth import graphs, landscape, masks, prune, scores, trees
+from jaxlth.prune import groups
 from jaxlth.supermasks import masking
+from jaxlth.trees import attention
 
 eqx = pytest.importorskip("equinox")
 
@@ -78,6 +82,13 @@ def test_graphs_of_convolutions_with_outputs_first_are_the_same_and_flattening_i
         graphs.categories(flat, flat, axes=masks.OUT_IN)
 
 
+def test_a_chain_is_refused_if_a_kernel_that_is_never_pruned_has_three_axes():
+    params = {"a": {"kernel": np.ones((6, 2, 3))}, "b": {"kernel": np.ones((6, 6))}}
+    mask = masks.without(masks.dense(params), ["a/*"])
+    with pytest.raises(ValueError, match="not feed-forward: 'a/kernel' has 3 dimensions"):
+        graphs.categories(params, mask)
+
+
 def test_a_network_read_with_the_wrong_axes_is_refused_where_shapes_tell():
     with pytest.raises(ValueError, match="`axes` where the inputs and the outputs of kernels lie"):
         graphs.categories(out_in(CHAIN, "weight"), out_in(MASK, "weight"), axes=masks.IN_OUT)
@@ -108,8 +119,142 @@ def test_units_and_erdos_renyi_are_the_same_with_outputs_first(case):
 
 def test_edge_popup_scales_its_scores_by_the_inputs_of_a_unit():
     for name, shape in (("weight", (5, 4, 3, 2)), ("kernel", (3, 2, 4, 5)), ("w", (24, 2))):
-        scores = masking.centered((jax.tree_util.DictKey(name),), np.ones(shape))
-        assert np.all(scores == 1 / np.sqrt(24))
+        scores = masking.centered({name: np.ones(shape)})
+        assert np.all(scores[name] == 1 / np.sqrt(24))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (2, 3, 4), (3, 3, 2, 4), (4, 2, 3, 3)])
+def test_a_kernel_is_one_in_any_order_of_its_axes(shape):
+    for order in itertools.permutations(range(len(shape))):
+        turned = np.transpose(np.ones(shape), order)
+        for name in ("conv/kernel", "layers/0/weight", "linear/w"):
+            assert masks.is_kernel(name, turned)
+        for name in ("attention/query/bias", "norm/weight", "embed/embeddings"):
+            assert not masks.is_kernel(name, turned)
+
+
+STRUCTURES = {
+    "n_of_m": prune.n_of_m,
+    "per_unit_topk": functools.partial(prune.per_unit_topk, density=0.4),
+    "units": functools.partial(prune.units, keep=7, reduce="l1"),
+    "blocks": functools.partial(prune.blocks, keep=9, shape=(3, 4)),
+}
+
+
+def whole_numbers(shapes):
+    """Return scores with ties, whose sums are exact in any order, and a mask for them."""
+    values = {name: RANDOM.integers(0, 9, shape).astype("f") for name, shape in shapes.items()}
+    return values, {name: RANDOM.random(shape) < 0.8 for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures_are_the_same_with_outputs_first(name):
+    values, mask = whole_numbers({"a/w": (8, 6), "b/w": (3, 2, 4, 5), "c/w": (5, 4, 6)})
+    turn = lambda tree: {n: np.moveaxis(leaf, (-2, -1), (1, 0)) for n, leaf in tree.items()}  # noqa: E731
+    expected = turn(STRUCTURES[name](values, mask))
+    there = STRUCTURES[name](turn(values), turn(mask), axes=masks.OUT_IN)
+    assert same(there, expected)
+    assert same(STRUCTURES[name](values, mask, axes=masks.IN_OUT), turn_back(expected))
+    with pytest.raises(ValueError, match=r"two axes of a kernel.*got \(0, 3\) for 'a/w'"):
+        STRUCTURES[name](values, mask, axes=(0, 3))
+
+
+def turn_back(tree):
+    return {name: np.moveaxis(leaf, (1, 0), (-2, -1)) for name, leaf in tree.items()}
+
+
+# ---------------------------------------------------------------------------- kernels of attention
+
+INPUTS, HEADS, FEATURES, OUTPUTS = 6, 2, 3, 5
+ATTENTION_SHAPES = {  # in the order of their names
+    "dense/kernel": (5, 4),
+    "self/key/kernel": (INPUTS, HEADS, FEATURES),
+    "self/out/kernel": (HEADS, FEATURES, OUTPUTS),
+    "self/query/kernel": (INPUTS, HEADS, FEATURES),
+    "self/value/kernel": (INPUTS, HEADS, FEATURES),
+}
+
+
+def as_matrices(tree):
+    """Return the matrices that kernels of attention are, under names that say nothing."""
+    shapes = {"self/out/kernel": (HEADS * FEATURES, OUTPUTS), "dense/kernel": (5, 4)}
+    return {
+        f"{place}/kernel": np.reshape(leaf, shapes.get(name, (INPUTS, HEADS * FEATURES)))
+        for place, (name, leaf) in enumerate(tree.items())
+    }
+
+
+@pytest.mark.parametrize("axes", [None, masks.IN_OUT])
+def test_units_of_attention_are_the_features_of_every_head(axes):
+    _, mask = whole_numbers(ATTENTION_SHAPES)
+    densities = masks.unit_densities(mask, axes=axes)
+    for part in ("query", "key", "value"):
+        keep, units = mask[f"self/{part}/kernel"], densities[f"self/{part}/kernel"]
+        loop = [keep[:, h, f].mean() for h in range(HEADS) for f in range(FEATURES)]
+        assert units.tolist() == loop
+    keep, units = mask["self/out/kernel"], densities["self/out/kernel"]
+    assert units.tolist() == [keep[..., output].mean() for output in range(OUTPUTS)]
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures_read_kernels_of_attention_as_matrices(name):
+    values, mask = whole_numbers(ATTENTION_SHAPES)
+    there = STRUCTURES[name](values, mask)
+    assert {n: leaf.shape for n, leaf in there.items()} == ATTENTION_SHAPES
+    plain = [dict(enumerate(as_matrices(tree).values())) for tree in (values, mask)]
+    expected = STRUCTURES[name](*plain)
+    assert same(dict(enumerate(as_matrices(there).values())), expected)
+    jitted = jax.jit(STRUCTURES[name])(values, mask)
+    assert same(jitted, there)
+    structure = STRUCTURES[name]
+    if name in ("units", "blocks"):
+        bare = functools.partial(structure.func, shape=(3, 4)) if name == "blocks" else prune.units
+        assert groups.num_groups(bare, mask) == groups.num_groups(bare, plain[1])
+
+
+def test_counts_and_scales_of_attention_are_those_of_its_matrices():
+    _, mask = whole_numbers(ATTENTION_SHAPES)
+    for kernel in (True, False):
+        here = prune.erdos_renyi(mask, keep=50, kernel=kernel)
+        there = prune.erdos_renyi(as_matrices(mask), keep=50, kernel=kernel)
+        assert list(here.values()) == list(there.values())
+    ones = {name: np.ones(shape) for name, shape in ATTENTION_SHAPES.items()}
+    here, there = masking.centered(ones), masking.centered(as_matrices(ones))
+    for a, b in zip(here.values(), there.values(), strict=True):
+        assert np.all(a == b.reshape(a.shape))
+
+
+def test_attention_of_flax_is_known_by_names_and_shapes():
+    linen = shapes_of(nn.MultiHeadDotProductAttention(num_heads=2), (2, 5, 6))
+    names = attention.matrices(trees.named(linen))
+    assert names == {f"{part}/kernel": (6, 6) for part in ("key", "out", "query", "value")}
+    nnx_names = attention.matrices(trees.named(of_nnx(ForNnx.block)))
+    assert list(nnx_names.values()) == [(4, 4)] * 4
+    grouped = ATTENTION_SHAPES | {f"self/{part}/kernel": (6, 1, 3) for part in ("key", "value")}
+    shapes = {name: np.empty(shape) for name, shape in grouped.items()}
+    assert attention.matrices(shapes)["self/key/kernel"] == (6, 3)
+    left_out = {name: leaf for name, leaf in shapes.items() if "query" not in name}
+    assert len(attention.matrices(left_out)) == 3
+
+
+def test_convolutions_of_the_names_of_attention_stay_convolutions():
+    shapes = {"query": (3, 8, 2), "key": (3, 8, 2), "value": (3, 8, 8), "out": (3, 8, 8)}
+    mask = {name: {"kernel": RANDOM.random(shape) < 0.5} for name, shape in shapes.items()}
+    assert attention.matrices(trees.named(mask)) == {}
+    units = masks.unit_densities(mask)
+    assert units["query/kernel"].tolist() == mask["query"]["kernel"].mean((0, 1)).tolist()
+
+
+@pytest.mark.parametrize("name", ["query/kernel", "DenseGeneral_0/kernel", "Dense_0/kernel"])
+def test_kernels_of_three_axes_that_nothing_explains_need_axes(name):
+    mask = {name: RANDOM.random((6, 2, 3)) < 0.5}
+    for refused in (masks.unit_densities, lambda m: prune.erdos_renyi(m, keep=5, kernel=False)):
+        with pytest.raises(ValueError, match=rf"{name}' lie does not follow .*\(6, 2, 3\).*`axes`"):
+            refused(mask)
+    by_axes = masks.unit_densities(mask, axes=masks.IN_OUT)
+    assert by_axes[name].tolist() == mask[name].mean((0, 1)).tolist()
+    conv = {"Conv_0/kernel": mask[name]}
+    assert masks.unit_densities(conv)["Conv_0/kernel"].tolist() == by_axes[name].tolist()
 
 
 class Layer(NamedTuple):

@@ -87,12 +87,6 @@ def test_pruners_agree_with_a_stable_sort(network):
         np.testing.assert_array_equal(np.ravel(pruned), reference(value, live, 4))
 
 
-def test_a_pruner_under_jit_equals_itself(network, pruner):
-    scores, mask = network
-    jitted = jax.jit(pruner)(scores, mask, 6)
-    np.testing.assert_array_equal(flat(jitted), flat(pruner(scores, mask, 6)))
-
-
 def test_a_vmapped_pruner_equals_a_loop(network, pruner):
     scores, mask = network
     many = [scores, jax.tree.map(np.negative, scores), jax.tree.map(np.zeros_like, scores)]
@@ -109,20 +103,6 @@ def test_masks_may_be_vmapped_too():
     )
     pruned = jax.vmap(lambda mask: prune.global_topk(scores, mask, keep=1))(both)
     assert pruned[0].tolist() == [[False, True, False], [False, False, True]]
-
-
-def test_a_new_count_traces_nothing(network, pruner):
-    scores, mask = network
-    traces = []
-
-    @jax.jit
-    def counted(scores, mask, keep):
-        traces.append(keep)
-        return pruner(scores, mask, keep)
-
-    for keep in (3, 2, 1):
-        counted(scores, mask, keep)
-    assert len(traces) == 1
 
 
 def test_a_new_count_compiles_nothing_outside_jit(network, caplog):

@@ -149,8 +149,9 @@ def _check_order(wiring: Checked) -> None:
 def _chain(leaves: dict[str, Any], prunable: list[str]) -> Checked:
     """Return the wiring of kernels that follow each other in the order of their names."""
     dimensions = {name: np.ndim(leaf) for name, leaf in leaves.items()}
-    for name in prunable:
-        if dimensions[name] not in (2, 4):
+    for name, leaf in leaves.items():
+        is_layer = name in prunable or (dimensions[name] > 2 and masks.is_kernel(name, leaf))
+        if is_layer and dimensions[name] not in (2, 4):
             raise ValueError(
                 f"The network is not feed-forward: {name!r} has {dimensions[name]} dimensions "
                 "where a dense kernel has 2 and one of a convolution 4."

@@ -1,6 +1,6 @@
 """Structure: masks of whole units, and of blocks.
 
-Axes are those of each tensor, as in `structure`.
+Axes are those of each tensor, and kernels of attention are matrices, as in `structure`.
 """
 
 import functools
@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int
-from jaxlth.prune.selecting import check_axis, global_topk, in_auto_mode, pairs, wide_enough
+from jaxlth.prune.selecting import as_kernels, global_topk, in_auto_mode, pairs, wide_enough
+from jaxlth.trees import roles
 
 Reduce: TypeAlias = Literal["l2", "l1", "mean"]
 REDUCE = ("l2", "l1", "mean")
@@ -26,6 +28,7 @@ def units(
     *,
     keep: int | jax.Array,
     axis: int = -1,
+    axes: roles.Axes | None = None,
     reduce: Reduce = "l2",
     wiring: Sequence[Any] | None = None,
 ) -> masks.Mask:
@@ -41,6 +44,7 @@ def units(
       mask: The mask to prune.
       keep: How many units survive, as in `global_topk`.
       axis: Of the units: -1 in Flax, 0 in PyTorch and Equinox.
+      axes: Of the inputs and the outputs, such as `masks.OUT_IN`, instead of `axis`.
       reduce: The score of a unit: "l2", the root of the sum of the squares of the scores of its
         kept weights; "l1", the sum of their absolute values; "mean", the mean of the scores.
       wiring: What leads where, as `models.wiring` returns it, for kernels of Flax: inputs that come
@@ -61,15 +65,24 @@ def units(
     """
     if reduce not in REDUCE:
         raise ValueError(f"`reduce` must be one of {', '.join(REDUCE)}; got {reduce!r}.")
-    if wiring is not None and axis != -1:
-        raise ValueError(f"`axis` must be -1 with a `wiring`, which is of Flax; got {axis}.")
+    axis = axis if axes is None else -1
+    if wiring is not None and (axis != -1 or axes not in (None, roles.IN_OUT)):
+        raise ValueError(
+            "`axis` must be -1 with a `wiring`, which is of kernels of Flax; got "
+            f"{axis if axes is None else axes}."
+        )
 
-    pruned = _best_groups(scores, mask, keep=keep, reduce=reduce, axis=axis)
+    pruned = _best_groups(scores, mask, keep=keep, reduce=reduce, axis=axis, axes=axes)
     return pruned if wiring is None else _without_inputs(pruned, scores, wiring)
 
 
 def blocks(
-    scores: Any, mask: masks.Mask, *, keep: int | jax.Array, shape: tuple[int, int] = (128, 128)
+    scores: Any,
+    mask: masks.Mask,
+    *,
+    keep: int | jax.Array,
+    shape: tuple[int, int] = (128, 128),
+    axes: roles.Axes | None = None,
 ) -> masks.Mask:
     """Return the mask of the `keep` best blocks of the whole tree, with all their weights.
 
@@ -84,6 +97,8 @@ def blocks(
       mask: The mask to prune.
       keep: How many blocks survive, as in `global_topk`.
       shape: Rows and columns of a block.
+      axes: Of the inputs and the outputs, such as `masks.OUT_IN`, which rows and columns are then;
+        by default the last two axes.
 
     Raises:
       ValueError: the trees do not fit, `keep` lies outside its range, or a tensor has one axis.
@@ -98,7 +113,9 @@ def blocks(
     """
     rows, columns = (check_int("shape", size, 1) for size in shape)
 
-    return _best_groups(scores, mask, keep=keep, reduce="mean", axis=-2, shape=(rows, columns))
+    return _best_groups(
+        scores, mask, keep=keep, reduce="mean", axis=-2, axes=axes, shape=(rows, columns)
+    )
 
 
 def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | None:
@@ -115,16 +132,25 @@ def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | 
     """
     is_partial = isinstance(structure, functools.partial)
     function, options = (structure.func, structure.keywords) if is_partial else (structure, {})
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(mask)]
+    if function not in (units, blocks):
+        return None
+    axis, axes = options.get("axis", -1), options.get("axes")
+    axis = axis if axes is None else -1
+    shapes: list[tuple[int, ...]] = []
+
+    def shape_of(_: Any, kernels: list[Any]) -> list[Any]:
+        shapes.extend(np.shape(leaf) for leaf in kernels)
+        return kernels
+
+    leaves = [jax.ShapeDtypeStruct(np.shape(leaf), bool) for leaf in jax.tree.leaves(mask)]
+    jax.eval_shape(as_kernels(shape_of, mask, axis=axis, axes=axes), leaves, leaves)
     if function is units:
-        return sum(shape[options.get("axis", -1)] for shape in shapes)
-    if function is blocks:
-        rows, columns = options.get("shape", (128, 128))
-        return sum(
-            math.prod(leading) * -(-height // rows) * -(-width // columns)
-            for *leading, height, width in shapes
-        )
-    return None
+        return sum(shape[axis] for shape in shapes)
+    rows, columns = options.get("shape", (128, 128))
+    return sum(
+        math.prod(leading) * -(-height // rows) * -(-width // columns)
+        for *leading, height, width in shapes
+    )
 
 
 def _best_groups(
@@ -134,19 +160,23 @@ def _best_groups(
     keep: int | jax.Array,
     reduce: Reduce,
     axis: int,
+    axes: roles.Axes | None,
     shape: tuple[int, int] | None = None,
 ) -> masks.Mask:
     """Return the mask of the best units, or of the best blocks of a shape."""
     values, among, structure = pairs(scores, mask)
-    check_axis(mask, axis)
 
-    def select(values: list[jax.Array], among: list[jax.Array]) -> list[jax.Array]:
+    # What is traced is an argument, as on Explicit meshes a function sees no other mesh's numbers.
+    traced = [keep] if isinstance(keep, jax.core.Tracer) else []
+
+    def best(values: list[jax.Array], among: list[jax.Array], *traced: jax.Array) -> list[Any]:
         group_scores, has_weights = _scored(values, among, reduce=reduce, axis=axis, shape=shape)
-        best = global_topk(group_scores, has_weights, keep=keep)
-        return _spread(best, among, axis=axis, shape=shape)
+        kept = global_topk(group_scores, has_weights, keep=traced[0] if traced else keep)
+        return _spread(kept, among, axis=axis, shape=shape)
 
+    select = as_kernels(best, mask, axis=axis, axes=axes)
     with wide_enough(values):
-        return jax.tree.unflatten(structure, in_auto_mode(select, values, among))
+        return jax.tree.unflatten(structure, in_auto_mode(select, values, among, *traced))
 
 
 @functools.partial(jax.jit, static_argnames=("reduce", "axis", "shape"))

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, check_share
-from jaxlth.trees import roles
+from jaxlth.trees import attention, roles
 
 
 def erdos_renyi(
@@ -22,6 +22,7 @@ def erdos_renyi(
       mask: A mask; what it has pruned does not matter here.
       keep: Weights kept in all, in 1..size(mask). Counts are rounded so that they add up to it.
       kernel: Whether height and width of a convolution count as inputs and outputs do: "ERK".
+        The heads of an attention are no such dimensions: its kernels count as matrices.
       axes: Of the inputs and the outputs of tensors, where `kernel` is False; see
         `masks.unit_densities`.
 
@@ -29,7 +30,8 @@ def erdos_renyi(
       The count for each prunable tensor by name, for `layerwise_topk`.
 
     Raises:
-      ValueError: `keep` lies outside its range, or a tensor has fewer than two dimensions.
+      ValueError: `keep` lies outside its range, a tensor has fewer than two dimensions, or `axes`
+        do not fit, as in `masks.unit_densities`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -44,9 +46,15 @@ def erdos_renyi(
     for name, shape in shapes.items():
         if len(shape) < 2:
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
+    leaves = trees.named(mask)
+    matrices = attention.matrices(leaves, axes if axes or not kernel else roles.IN_OUT)
     used = {
-        name: leaf.shape if kernel else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
-        for name, leaf in trees.named(mask).items()
+        name: matrices[name]
+        if name in matrices
+        else leaf.shape
+        if kernel
+        else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
+        for name, leaf in leaves.items()
     }
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     weights = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import share_of
-from jaxlth.trees import topk
+from jaxlth.trees import attention, roles, topk
 
 
 def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:
@@ -204,26 +204,63 @@ def _count(mask: Any) -> int:
 
 
 def in_auto_mode(
-    select: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], among: list[Any]
+    select: Callable[..., list[Any]], values: list[Any], among: list[Any], *keep: Any
 ) -> list[Any]:
     """Return the masks that `select` makes of scores and masks, on meshes of any kind.
 
     On Explicit meshes an operation that would have to move what is spread over devices, such as a
     `reshape`, is refused; there XLA decides within `select`, as it does on Auto meshes, and the
-    masks lie where they lay.
+    masks lie where they lay. A count `keep` is handed on to `select`.
     """
     types = [jax.typeof(leaf) for leaf in (*values, *among)]
     explicit = jax.sharding.AxisType.Explicit
     if not any(explicit in kind.sharding.mesh.axis_types for kind in types):
-        return select(values, among)
+        return select(values, among, *keep)
     shardings = [jax.typeof(leaf).sharding for leaf in among]
     mesh = next(s.mesh for s in shardings if explicit in s.mesh.axis_types)
     with jax.sharding.use_abstract_mesh(mesh):
-        return jax.jit(jax.sharding.auto_axes(select, out_sharding=shardings))(values, among)
+        automatic = jax.jit(jax.sharding.auto_axes(select, out_sharding=shardings))
+        return automatic(values, among, *keep)
 
 
-def check_axis(mask: masks.Mask, axis: int) -> None:
-    """Raise ValueError unless every prunable tensor has an axis."""
-    for name, leaf in trees.named(mask).items():
-        if not -np.ndim(leaf) <= axis < np.ndim(leaf):
+def as_kernels(
+    select: Callable[..., list[Any]], mask: masks.Mask, *, axis: int, axes: roles.Axes | None
+) -> Callable[..., list[Any]]:
+    """Return `select` of tensors turned to kernels (..., inputs, outputs); masks lie as before.
+
+    Without `axes` tensors are taken as they are; but kernels of attention become matrices, unless
+    `axis` is counted from the front, as in PyTorch and Equinox.
+
+    Args:
+      select: (scores, masks, *keep) -> masks.
+      mask: Of the tensors; only its names and shapes matter.
+      axis: By which `select` groups.
+      axes: Of the inputs and the outputs.
+
+    Raises:
+      ValueError: a tensor has not this axis or these axes.
+    """
+    leaves = trees.named(mask)
+    for name, leaf in leaves.items():
+        if axes is None and not -np.ndim(leaf) <= axis < np.ndim(leaf):
             raise ValueError(f"`axis` {axis} does not exist in {name!r} of shape {np.shape(leaf)}.")
+    turned = {name: roles.axes(name, leaf, axes or roles.IN_OUT) for name, leaf in leaves.items()}
+    matrices = attention.matrices(leaves, axes or roles.IN_OUT) if axes or axis < 0 else {}
+    if not matrices and set(turned.values()) <= {roles.IN_OUT}:
+        return select
+
+    def kernel(name: str, leaf: Any) -> Any:
+        if name in matrices:
+            return jnp.reshape(leaf, matrices[name])
+        return jnp.moveaxis(leaf, turned[name], roles.IN_OUT)
+
+    def stored(name: str, leaf: Any) -> Any:
+        if name in matrices:
+            return jnp.reshape(leaf, np.shape(leaves[name]))
+        return jnp.moveaxis(leaf, roles.IN_OUT, turned[name])
+
+    def select_kernels(values: list[Any], among: list[Any], *keep: Any) -> list[Any]:
+        kernels = [list(map(kernel, leaves, part)) for part in (values, among)]
+        return list(map(stored, leaves, select(*kernels, *keep)))
+
+    return select_kernels

@@ -147,7 +147,7 @@ def _pruning(
 
     def init(params: masks.Params) -> SparsifyState:
         mask = masks.dense(params, prunable=prunable)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), mask)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=jnp.float32), mask)
         return SparsifyState(jnp.int32(0), mask, zeros if is_summed else None, inner.init(params))
 
     def update(grads: Any, state: SparsifyState, params: Any = None, **extra: Any) -> Any:
@@ -185,7 +185,7 @@ def _growing(
 
     def init(params: masks.Params) -> SparsifyState:
         dense = masks.dense(params, prunable=prunable)
-        draws = keys.uniform(dense, key=keys.substream(key, "first mask"))
+        draws = _draws(dense, keys.substream(key, "first mask"))
         mask = _selector(dense, schedule, scope, None)(draws, dense, jnp.int32(0))
         opt = inner.init(masks.apply(params, mask))
         return SparsifyState(jnp.int32(0), mask, None, opt, jax.random.key_data(key))
@@ -198,7 +198,7 @@ def _growing(
                 assert state.key is not None
                 own = jax.random.wrap_key_data(state.key, impl=jax.random.key_impl(key))
                 growth_key = keys.fold(keys.substream(own, "growth"), state.step)
-                values = keys.uniform(state.mask, key=growth_key)
+                values = _draws(state.mask, growth_key)
             else:
                 values = scores.magnitude(grads)
             fraction = schedules.fraction_at(state.step, schedule)
@@ -218,6 +218,11 @@ def _growing(
         return updates, SparsifyState(state.step + 1, mask, None, opt, state.key)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _draws(mask: masks.Mask, key: jax.Array) -> Any:
+    """Return draws from U[0, 1) for each weight, on the devices of the mask."""
+    return jax.tree.map(masks.beside, keys.uniform(mask, key=key), mask)
 
 
 def _selector(

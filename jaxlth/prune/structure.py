@@ -2,7 +2,9 @@
 
 Axes are those of each tensor: in Flax the last one runs over units (outputs) and the one before it
 over inputs; in PyTorch and Equinox kernels are (outputs, inputs, ...), so units lie along axis 0
-and inputs along axis 1.
+and inputs along axis 1. `axes` say it for all structures alike: tensors are then read as (...,
+inputs, outputs), and the defaults of `axis` hold. Kernels of attention in Flax, which have an axis
+for heads, are read as the matrices (inputs, outputs) that they are.
 
 Arrays may be spread over devices, on meshes of any kind. Where groups lie whole on one device,
 nothing but counts is exchanged; where they are cut, XLA gathers what it needs. On Explicit meshes
@@ -19,11 +21,19 @@ import jax.numpy as jnp
 
 from jaxlth import masks
 from jaxlth.prune.counts import check_int, share_of
-from jaxlth.prune.selecting import check_axis, in_auto_mode, pairs, wide_enough
-from jaxlth.trees import row_topk
+from jaxlth.prune.selecting import as_kernels, in_auto_mode, pairs, wide_enough
+from jaxlth.trees import roles, row_topk
 
 
-def n_of_m(scores: Any, mask: masks.Mask, *, n: int = 2, m: int = 4, axis: int = -2) -> masks.Mask:
+def n_of_m(
+    scores: Any,
+    mask: masks.Mask,
+    *,
+    n: int = 2,
+    m: int = 4,
+    axis: int = -2,
+    axes: roles.Axes | None = None,
+) -> masks.Mask:
     """Return the mask of the n highest scores of every m weights in a row along the input axis.
 
     Each unit keeps exactly n of its inputs 0..m-1, of m..2m-1, and so on. What remains at the end,
@@ -37,6 +47,7 @@ def n_of_m(scores: Any, mask: masks.Mask, *, n: int = 2, m: int = 4, axis: int =
       n: Weights to keep of each group, in 0..m.
       m: Weights in a group, at least 1.
       axis: Of the inputs: -2 in Flax, 1 in PyTorch and Equinox.
+      axes: Of the inputs and the outputs, such as `masks.OUT_IN`, instead of `axis`.
 
     Raises:
       ValueError: the trees do not fit, or a tensor has no such axis.
@@ -54,7 +65,8 @@ def n_of_m(scores: Any, mask: masks.Mask, *, n: int = 2, m: int = 4, axis: int =
     if check_int("n", n, 0) > m:
         raise ValueError(f"`n` must lie in 0..{m}, the weights of a group; got {n}.")
 
-    return _each(functools.partial(_in_groups, n=n, m=m, axis=axis), scores, mask, axis)
+    axis = axis if axes is None else -2
+    return _each(functools.partial(_in_groups, n=n, m=m, axis=axis), scores, mask, axis, axes)
 
 
 @functools.partial(jax.jit, static_argnames=("n", "m", "axis"))
@@ -78,7 +90,14 @@ def _in_groups(
     return [select(*pair) for pair in zip(values, among, strict=True)]
 
 
-def per_unit_topk(scores: Any, mask: masks.Mask, *, density: float, axis: int = -1) -> masks.Mask:
+def per_unit_topk(
+    scores: Any,
+    mask: masks.Mask,
+    *,
+    density: float,
+    axis: int = -1,
+    axes: roles.Axes | None = None,
+) -> masks.Mask:
     """Return the mask of the highest scores among the weights into each unit.
 
     Every unit keeps round(density * its weights), or all that `mask` keeps there if those are
@@ -89,6 +108,7 @@ def per_unit_topk(scores: Any, mask: masks.Mask, *, density: float, axis: int = 
       mask: The mask to prune.
       density: Share of the weights into a unit, in [0, 1].
       axis: Of the units: -1 in Flax, 0 in PyTorch and Equinox.
+      axes: Of the inputs and the outputs, such as `masks.OUT_IN`, instead of `axis`.
 
     Raises:
       ValueError: the trees do not fit, `density` lies outside its range, or a tensor has no axis.
@@ -106,7 +126,9 @@ def per_unit_topk(scores: Any, mask: masks.Mask, *, density: float, axis: int = 
     if not 0 <= density <= 1:
         raise ValueError(f"`density` must lie in [0, 1]; got {density}.")
 
-    return _each(functools.partial(_in_units, density=density, axis=axis), scores, mask, axis)
+    axis = axis if axes is None else -1
+    select = functools.partial(_in_units, density=density, axis=axis)
+    return _each(select, scores, mask, axis, axes)
 
 
 @functools.partial(jax.jit, static_argnames=("density", "axis"))
@@ -132,9 +154,10 @@ def _each(
     scores: Any,
     mask: masks.Mask,
     axis: int,
+    axes: roles.Axes | None,
 ) -> masks.Mask:
     """Return the mask of (scores, masks) -> masks of the prunable tensors."""
     values, among, structure = pairs(scores, mask)
-    check_axis(mask, axis)
+    select = as_kernels(select, mask, axis=axis, axes=axes)
     with wide_enough(values):
         return jax.tree.unflatten(structure, in_auto_mode(select, values, among))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.supermasks.config import SupermaskConfig
-from jaxlth.trees import roles
+from jaxlth.trees import attention, roles
 
 
 def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:
@@ -28,16 +28,23 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
         return jax.tree.map(lambda u: jnp.full_like(u, config.initial_score), draws)
     if config.method == "gem-miner":
         return draws
-    return jax.tree_util.tree_map_with_path(centered, draws)
+    return centered(draws)
 
 
-def centered(path: tuple[Any, ...], draws: jax.Array) -> jax.Array:
-    """Return draws from U[0, 1) as edge-popup's scores of a tensor, uniform around 0."""
-    _, outputs = roles.axes(trees.name(path), draws)
-    inputs = math.prod(
-        size for axis, size in enumerate(draws.shape) if axis != outputs % draws.ndim
-    )
-    return (2 * draws - 1) / math.sqrt(max(1, inputs))
+def centered(draws: masks.Params) -> masks.Params:
+    """Return draws from U[0, 1) as edge-popup's scores, uniform around 0."""
+    matrices = attention.matrices(trees.named(draws), roles.IN_OUT)
+
+    def inputs_of(name: str, leaf: jax.Array) -> int:
+        if name in matrices:
+            return matrices[name][0]
+        _, outputs = roles.axes(name, leaf)
+        return math.prod(n for axis, n in enumerate(leaf.shape) if axis != outputs % leaf.ndim)
+
+    def leaf_scores(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        return (2 * leaf - 1) / math.sqrt(max(1, inputs_of(trees.name(path), leaf)))
+
+    return jax.tree_util.tree_map_with_path(leaf_scores, draws)
 
 
 def soft(config: SupermaskConfig, scores: masks.Params, active: masks.Mask | None) -> masks.Params:

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 
 from jaxlth.trees import topk
 
+SHORT = 16  # numbers of a row up to which each is compared with each other one
+
 
 def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array:
     """Return the mask of the `keep` largest values of each row, the last axis.
@@ -21,6 +23,8 @@ def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array
       [[False, True, False]]
     """
     images = topk.image(values.astype(topk.widest([values])), among)
+    if images.shape[-1] <= SHORT:
+        return (images > 0) & (_ranks(images) < keep)
     places = jnp.minimum(keep, _count(images > 0))
     bits, unsigned = 8 * images.dtype.itemsize, images.dtype.type
 
@@ -33,6 +37,17 @@ def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array
     above, ties = images > least, (images == least) & (images > 0)
     before = jnp.cumsum(ties, axis=-1, dtype=jnp.int32)
     return above | (ties & (before <= places - _count(above)))
+
+
+def _ranks(images: jax.Array) -> jax.Array:
+    """Return how many numbers of its row come before each: larger, or equal and to the left."""
+    place = jax.lax.broadcasted_iota(jnp.int32, images.shape, images.ndim - 1)
+    ranks = jnp.zeros_like(images, dtype=jnp.int32)
+    for other in range(images.shape[-1]):
+        number = images[..., other : other + 1]
+        comes_before = (number > images) | ((number == images) & (other < place))
+        ranks += comes_before.astype(jnp.int32)
+    return ranks
 
 
 def _count(condition: jax.Array) -> jax.Array:

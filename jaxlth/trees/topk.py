@@ -196,11 +196,13 @@ def _joined(
     dtype = widest(values)
 
     def join(arrays: Sequence[jax.Array], run: tuple[int, ...], dtype: Any) -> jax.Array:
-        # One operation, where `jnp.concatenate` would make a tree of them.
         flat = [jnp.ravel(arrays[place]) for place in run]
-        return (
-            jax.lax.concatenate([part.astype(dtype) for part in flat], 0) if flat[1:] else flat[0]
-        )
+        if not run[1:]:
+            return flat[0]
+        size = sum(part.size for part in flat)
+        rest = jnp.zeros(-size % BLOCK if size > BLOCK else 0, dtype)  # fills the last block
+        # One operation, where `jnp.concatenate` would make a tree of them.
+        return jax.lax.concatenate([*(part.astype(dtype) for part in flat), rest], 0)
 
     joined = [join(values, run, dtype) for run in runs], [join(among, run, bool) for run in runs]
     selected = _selected(*joined, keep, _counted_in_blocks)
@@ -411,22 +413,46 @@ def _counted_in_blocks(
     XLA for CPUs stores what is summed.
     """
     size = min(values.size, BLOCK)
+    # As whole numbers, since XLA for CPUs widens an array of bfloat16 at once to take a part of it.
+    is_narrow = values.dtype.itemsize == 2
+    stored = jax.lax.bitcast_convert_type(values, jnp.uint16) if is_narrow else values
     offsets = jnp.arange(size, dtype=jnp.uint32)
 
     def add(block: jax.Array, counts: jax.Array) -> jax.Array:
         first = jnp.asarray(block, jnp.uint32) * jnp.uint32(size)
         start = jnp.minimum(first, values.size - size)  # the last block overlaps that before it
-        value, active = (jax.lax.dynamic_slice(a, (start,), (size,)) for a in (values, among))
+        part, active = (jax.lax.dynamic_slice(a, (start,), (size,)) for a in (stored, among))
+        value = jax.lax.bitcast_convert_type(part, values.dtype) if is_narrow else part
         position = start + offsets
-        held = [
-            array & (position >= first) for array in conditions(images(value, active), position)
-        ]
-        rows = [jnp.pad(array, (0, -size % WIDTH)).reshape(-1, WIDTH) for array in held]
-        return counts + _summed(rows, 1)
+        held = conditions(images(value, active), position)
+        if values.size % size:
+            held = [array & (position >= first) for array in held]
+        return counts + jax.lax.platform_dependent(
+            *held, cpu=_summed_at_once, default=_summed_in_rows
+        )
 
     shapes = jax.eval_shape(images, values, among), jax.ShapeDtypeStruct(values.shape, jnp.uint32)
     nothing = jnp.zeros(len(jax.eval_shape(conditions, *shapes)), jnp.uint32)
     return jax.lax.fori_loop(0, -(-values.size // max(size, 1)), add, nothing)
+
+
+def _summed_at_once(*held: jax.Array) -> jax.Array:
+    """Return `_summed` of arrays on one device in one pass, which stores nothing on CPUs.
+
+    XLA for CPUs stores what one reduction adds up, but not what several do together.
+    """
+
+    def add(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> list[jax.Array]:
+        return list(map(jnp.add, a, b))
+
+    numbers = [array.astype(jnp.uint32) for array in held] * (2 if len(held) == 1 else 1)
+    zeros = [np.uint32(0)] * len(numbers)
+    return jnp.stack(jax.lax.reduce(numbers, zeros, add, range(held[0].ndim))[: len(held)])
+
+
+def _summed_in_rows(*held: jax.Array) -> jax.Array:
+    """Return `_summed` of flat arrays, cut into rows."""
+    return _summed([jnp.pad(x, (0, -x.size % WIDTH)).reshape(-1, WIDTH) for x in held], 1)
 
 
 def _summed(held: Sequence[jax.Array], axis: int | None) -> jax.Array:

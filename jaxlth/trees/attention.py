@@ -1,0 +1,93 @@
+"""Kernels of attention in Flax: matrices that are stored with three axes.
+
+Those of "query", "key" and "value" are (inputs, heads, features of a head), that of "out" is
+(heads, features of a head, outputs). Each is one matrix (inputs, outputs); its units are those of
+all heads.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxlth.trees import roles
+
+INTO_HEADS, OUT_OF_HEADS = ("query", "key", "value"), "out"
+NOT_CONVOLUTIONS = (*INTO_HEADS, "dense", "linear", "einsum")
+
+
+def matrices(
+    leaves: Mapping[str, Any], axes: roles.Axes | None = None
+) -> dict[str, tuple[int, int]]:
+    """Return (inputs, outputs) of each kernel of attention, by name.
+
+    A one-dimensional convolution (width, inputs, outputs) may be called "query" as well. Two
+    kernels of one attention have the same heads and features, which tells them apart.
+
+    Args:
+      leaves: arrays by name.
+      axes: of the inputs and the outputs, if given; those of `roles.OUT_IN` are never attention.
+
+    Raises:
+      ValueError: no axes are given, and those of a kernel follow neither from its name nor from
+        shapes.
+
+    Example:
+      >>> matrices({"a/query/kernel": np.ones((6, 2, 3)), "a/out/kernel": np.ones((2, 3, 5))})
+      {'a/query/kernel': (6, 6), 'a/out/kernel': (6, 5)}
+    """
+    if axes not in (None, roles.IN_OUT):
+        return {}
+    shapes = {name: np.shape(leaf) for name, leaf in leaves.items() if np.ndim(leaf) == 3}
+    attentions: dict[str, dict[str, str]] = {}  # {name of the module: {its part: name of a leaf}}
+    for name in shapes:
+        module, part = _place(name)
+        if part in (*INTO_HEADS, OUT_OF_HEADS):
+            attentions.setdefault(module, {})[part] = name
+    attentions = {module: parts for module, parts in attentions.items() if len(parts) > 1}
+    told = {name for parts in attentions.values() for name in parts.values()}
+    if axes is None:
+        _check_known(shapes, told)
+    return {
+        name: _matrix(shapes[name], part)
+        for parts in attentions.values()
+        if _agree({part: _heads(shapes[name], part) for part, name in parts.items()})
+        for part, name in parts.items()
+    }
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Return the module around a kernel's layer, and the layer; "" for other leaves."""
+    *module, layer, last = ["", "", *roles.unboxed(name).split("/")]
+    return "/".join(module), layer if last == "kernel" else ""
+
+
+def _heads(shape: tuple[int, ...], part: str) -> tuple[int, ...]:
+    return shape[:2] if part == OUT_OF_HEADS else shape[1:]
+
+
+def _agree(heads: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether (heads, features) are those of one attention; keys may have fewer heads."""
+    pairs = (("query", OUT_OF_HEADS), ("key", "value"))
+    same_heads = all(heads[a] == heads[b] for a, b in pairs if a in heads and b in heads)
+    return same_heads and len({features for _, features in heads.values()}) == 1
+
+
+def _matrix(shape: tuple[int, ...], part: str) -> tuple[int, int]:
+    first = 2 if part == OUT_OF_HEADS else 1
+    return math.prod(shape[:first]), math.prod(shape[first:])
+
+
+def _check_known(shapes: Mapping[str, tuple[int, ...]], told: set[str]) -> None:
+    """Raise if a kernel of three axes is by its name no convolution, and in no attention."""
+    for name, shape in shapes.items():
+        _, layer = _place(name)
+        words = roles.words(layer)
+        if name not in told and any(word.endswith(NOT_CONVOLUTIONS) for word in words):
+            raise ValueError(
+                f"Where the inputs and the outputs of {name!r} lie does not follow from its shape "
+                f"{shape}: it is by its name no convolution, and without others of one attention "
+                '("query", "key", "value", "out"). Give `axes`, such as `masks.IN_OUT` for '
+                "(..., inputs, outputs)."
+            )
