@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -272,7 +273,10 @@ def kept(mask: Mask) -> jax.Array:
                 "`jax.enable_x64(True)`, or use `masks.density`."
             )
         dtype = jnp.int64
-    counts = [jnp.sum(leaf, dtype=dtype) for leaf in jax.tree.leaves(mask)]
+    leaves = jax.tree.leaves(mask)
+    if all(map(_is_on_host, leaves)):
+        return jnp.asarray(_count(leaves), dtype)
+    counts = [jnp.sum(leaf, dtype=dtype) for leaf in leaves]
     return sum(counts, start=jnp.zeros((), dtype))
 
 
@@ -405,14 +409,33 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
     return jax.tree.unflatten(structure, _anywhere(draws, leaves))
 
 
+def _count(leaves: Sequence[Any]) -> int:
+    """Return how many elements of arrays on the host are True; NumPy compiles nothing."""
+    return sum(int(np.count_nonzero(np.asarray(leaf))) for leaf in leaves)
+
+
+def _is_on_host(leaf: Any) -> bool:
+    """Return whether NumPy reads an array without waiting for an accelerator or other hosts."""
+    if isinstance(leaf, jax.core.Tracer):
+        return False
+    if not isinstance(leaf, jax.Array):
+        return True
+    return leaf.is_fully_addressable and all(d.platform == "cpu" for d in leaf.devices())
+
+
 def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:
     """Return where the largest draws are, as many as the leaves keep, on the devices of these."""
     placed = [beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
+    if all(map(_is_on_host, leaves)):
+        full: list[Any] = [np.ones(np.shape(leaf), bool) for leaf in leaves]
+        return topk.largest(placed, full, _count(leaves))
     return topk.largest(placed, [jnp.ones_like(leaf) for leaf in leaves], topk.total(leaves))
 
 
 def beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
     """Return `draw` on the devices where `leaf`, a mask, lies: the types say it, or XLA."""
+    if _is_on_host(leaf) and not isinstance(draw, jax.core.Tracer):
+        return jax.device_put(draw, leaf.sharding) if getattr(leaf, "committed", False) else draw
     sharding = jax.typeof(leaf).sharding
     if sharding.mesh.explicit_axes:
         return jax.sharding.reshard(draw, sharding)

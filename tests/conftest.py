@@ -27,6 +27,32 @@ import jax  # noqa: E402
 jax.config.update("jax_num_cpu_devices", 2)
 
 
+# Compilation is half of what the default tests take; with these settings it takes half as long.
+# As users compile: with `JAXLTH_TESTS_OPTIMIZED=1 pytest`, in slow tests, with other versions of
+# JAX, and in all processes that tests start.
+FAST_FLAGS = "--xla_cpu_use_fusion_emitters=false"  # later versions than JAX 0.10 end at it
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_default = config.option.markexpr == "not slow"
+    starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    is_asked_for = not os.environ.get("JAXLTH_TESTS_OPTIMIZED")
+    if is_default and is_asked_for and not starts_workers and jax.__version_info__[:2] == (0, 10):
+        compile_fast()
+
+
+def compile_fast() -> None:
+    """Have this process compile with few optimisations, but none that it starts."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    flags = os.environ.get("XLA_FLAGS")
+    os.environ["XLA_FLAGS"] = f"{flags or ''} {FAST_FLAGS}"
+    jax.devices()  # reads the flags
+    if flags is None:
+        del os.environ["XLA_FLAGS"]
+    else:
+        os.environ["XLA_FLAGS"] = flags
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("JAXLTH_DATA"):
         return

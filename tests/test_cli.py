@@ -89,7 +89,7 @@ def interrupted(capfd):
 def test_a_signal_while_importing_or_loading_data_is_one_line(module, number, tmp_path):
     code = INTERRUPT_AT_IMPORT.format(module=module, number=int(number))
     done = subprocess.run(
-        [sys.executable, "-c", code, *TINY],
+        [sys.executable, "-c", code, *TINY, "--data", "moons"],  # made by scikit-learn
         cwd=tmp_path,
         capture_output=True,
         text=True,

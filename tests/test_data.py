@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import struct
+import sys
 import zlib
 
 import jax
@@ -14,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
+from tiny import assert_same
 
 from jaxlth import data, settings
-from jaxlth.data import lookup
+from jaxlth.data import digits, lookup
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -88,6 +90,14 @@ def test_digits_are_those_of_scikit_learn():
     for split in (dataset.train, dataset.test):
         for image, label in zip(split.images, split.labels, strict=True):
             assert known[image.tobytes()] == label
+
+
+def test_digits_are_read_without_scikit_learn_and_by_it_where_its_file_is_elsewhere(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sklearn.datasets", None)  # importing it fails
+        own = digits.read()
+    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda _: None)
+    assert_same((own.train, own.test), (digits.read().train, digits.read().test))
 
 
 def _as_bytes(digits):

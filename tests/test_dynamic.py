@@ -101,11 +101,16 @@ def test_rigl_of_the_study_is_a_plain_loop_of_sparsify(whole):
         outputs, _ = experiment.prunable.model.apply(network._replace(params=params), inputs, True)
         return jnp.mean(experiment.objective.per_example(outputs, labels))
 
+    @jax.jit
+    def one_step(params, opt, step, images, labels):
+        grads = jax.grad(loss)(params, images, labels)
+        updates, opt = optimizer.update(grads, opt, params, step=step, value=0.0)
+        return jax.tree.map(jnp.add, params, updates), opt
+
     for step in range(20):
         rows = np.asarray(order)[step * 50 : step * 50 + 50]
-        grads = jax.grad(loss)(params, dataset.train.images[rows], dataset.train.labels[rows])
-        updates, opt = optimizer.update(grads, opt, params, step=jnp.int32(step), value=0.0)
-        params = jax.tree.map(jnp.add, params, updates)
+        batch = dataset.train.images[rows], dataset.train.labels[rows]
+        params, opt = one_step(params, opt, np.int32(step), *batch)
     stored = artifacts.network(0.1, "rigl", 0)
     assert same(run.load(stored, "mask"), prune.current_mask(opt))
     for a, b in zip(

@@ -45,10 +45,15 @@ def batch(count=6):
     return rng.normal(size=(count, WIDTHS[0])), rng.integers(0, WIDTHS[-1], count)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(apply_fn, params, mask, inputs):
+    return apply_fn(masks.apply(params, mask), inputs)
+
+
 def cross_entropy(apply_fn, params, mask, temperature=1.0):
     """The mean loss of the masked network, written in NumPy."""
     inputs, labels = batch()
-    logits = np.asarray(apply_fn(masks.apply(params, mask), inputs)) / temperature
+    logits = np.asarray(_logits(apply_fn, params, mask, inputs)) / temperature
     logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     return -logs[np.arange(len(labels)), labels].mean()
 
@@ -96,7 +101,8 @@ def test_grasp_is_the_weight_times_the_whole_hessian_times_the_gradient(
         logits = apply_fn(masked, inputs) / temperature
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
 
-    wanted = unravel(flat * (jax.hessian(loss)(flat) @ jax.grad(loss)(flat)))
+    curved = jax.jit(lambda flat: jax.hessian(loss)(flat) @ jax.grad(loss)(flat))
+    wanted = unravel(flat * curved(flat))
     for name, each in wanted.items():
         np.testing.assert_allclose(weight_scores[name], each, rtol=1e-9, atol=1e-14 / temperature)
     assert any(np.any(weight_scores[name] < 0) for name in wanted)
@@ -108,18 +114,19 @@ def test_removing_a_little_of_a_weight_changes_the_gradients_norm_as_grasp_says(
     mask, epsilon = masks.dense(params), 1e-5
     weight_scores = scores.grasp(apply_fn, params, mask, batch(), temperature=1.0)
 
+    @jax.jit
     def squared(params):
         gradient = jax.grad(lambda weights: _loss_of(apply_fn, params | weights))(
             {name: params[name] for name in ("w0", "w1")}
         )
-        return sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(gradient))
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))
 
     for at in [(0, 0), (3, 4), (1, 2)]:
         squared_norms = []
         for by in (epsilon, -epsilon):
             moved = jax.tree.map(np.array, params)
             moved["w0"][at] *= 1 - by
-            squared_norms.append(squared(moved))
+            squared_norms.append(float(squared(moved)))
         lost = (squared_norms[1] - squared_norms[0]) / (2 * epsilon)  # Frankle 2023, equation 5.3
         np.testing.assert_allclose(2 * weight_scores["w0"][at], lost, rtol=1e-5)
 
@@ -221,12 +228,13 @@ def test_synflow_in_rounds_empties_no_layer_before_it_must_though_float32_would_
     apply_fn, params = relu_network(widths, scale=3.0)
     mask, layers = masks.dense(params), len(params)
     flow = functools.partial(scores.synflow, apply_fn, params, inputs=jnp.ones((1, 6)))
-    assert max(np.asarray(leaf).max() for leaf in flow(mask).values()) > 3.5e38
+    first = jax.jit(flow)(mask)
+    assert max(np.asarray(leaf).max() for leaf in first.values()) > 3.5e38
     size = masks.size(mask)
     counts = prune.round_counts(size, keep=layers, rounds=100)
     last = prune.in_rounds(flow, mask, keeps=counts)
     assert [int(leaf.sum()) for leaf in last.values()] == [1] * layers
-    at_once = prune.global_topk(flow(mask), mask, keep=layers)
+    at_once = prune.global_topk(first, mask, keep=layers)
     assert min(int(leaf.sum()) for leaf in at_once.values()) == 0  # why there are rounds
 
 
@@ -389,14 +397,15 @@ def test_every_score_prunes_a_network_of_the_library_to_the_exact_count(name):
     def test_mode(params, inputs):
         return model.apply(state._replace(params=params), inputs, False)[0]
 
+    def scored(score, apply_fn, data):
+        return jax.jit(functools.partial(score, apply_fn))(state.params, mask, data)
+
     inputs = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
     data = inputs, np.arange(4)
     result = {
-        "snip": jax.jit(lambda: scores.snip(train_mode, state.params, mask, data))(),
-        "grasp": jax.jit(lambda: scores.grasp(train_mode, state.params, mask, data))(),
-        "synflow": jax.jit(
-            lambda: scores.synflow(test_mode, state.params, mask, np.ones((1, *shape)))
-        )(),
+        "snip": scored(scores.snip, train_mode, data),
+        "grasp": scored(scores.grasp, train_mode, data),
+        "synflow": scored(scores.synflow, test_mode, np.ones((1, *shape))),
     }
     pruned = {which: prune.global_topk(each, mask, keep=1000) for which, each in result.items()}
     for which, each in pruned.items():

@@ -106,9 +106,14 @@ def shifted(inputs, *, key, size=0.1):
     return inputs + size * jax.random.normal(key, inputs.shape)
 
 
+@functools.cache
+def drawn(width):
+    model = models.from_linen(Noisy(width), POINT)
+    return jax.device_get(jax.jit(model.init)(jax.random.key(5)).params)
+
+
 def start(scale=1.0, width=8):
-    params = models.from_linen(Noisy(width), POINT).init(jax.random.key(5)).params
-    return jax.tree.map(lambda w: scale * w, params)
+    return jax.tree.map(lambda w: np.float32(scale) * w, drawn(width))
 
 
 def first_mask(row=0, width=8):

@@ -58,6 +58,13 @@ def layerwise(scores, mask, keep):
     return prune.layerwise_topk(scores, mask, keep=dict.fromkeys(trees.names(mask), keep))
 
 
+@pytest.fixture(params=["filled up", "as they are"])
+def joined(request, monkeypatch):
+    """Have arrays of few elements selected from in both ways: filled up to one size, or not."""
+    if request.param == "as they are":
+        monkeypatch.setattr(topk, "FILLED", (-1,))
+
+
 PRUNERS = {"global": lambda s, m, k: prune.global_topk(s, m, keep=k), "layerwise": layerwise}
 
 
@@ -76,7 +83,7 @@ def test_exactly_the_count_survives_and_only_what_the_mask_kept(network, pruner)
     masks.check(scores, pruned)
 
 
-def test_pruners_agree_with_a_stable_sort(network):
+def test_pruners_agree_with_a_stable_sort(network, joined):
     scores, mask = network
     values = flat(masks.prunable(scores, mask))
     for keep in (0, 1, 7, int(masks.kept(mask)) - 1, int(masks.kept(mask))):
@@ -126,15 +133,17 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1.0, -1.0, 1e-45, -1e-45
 
 
 @hypothesis.settings(max_examples=150, deadline=None)
-@hypothesis.given(st.data(), st.sampled_from(FLOATS))
-def test_any_scores_are_selected_as_by_a_stable_sort(data, kind):
+@hypothesis.given(st.data(), st.sampled_from(FLOATS), st.sampled_from([topk.FILLED, (-1,)]))
+def test_any_scores_are_selected_as_by_a_stable_sort(data, kind, filled):
     numbers = st.sampled_from(SPECIAL) | st.floats(width=32)
     with np.errstate(all="ignore"):
         scores = data.draw(arrays.arrays(np.float32, 12, elements=numbers)).astype(kind)
     mask = data.draw(arrays.arrays(bool, 12))
     keep = data.draw(st.integers(0, int(mask.sum())))
     tree, tree_mask = ({"a": x[:4].reshape(2, 2), "b": x[4:]} for x in (scores, mask))
-    pruned = prune.global_topk(tree, tree_mask, keep=keep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topk, "FILLED", filled)
+        pruned = prune.global_topk(tree, tree_mask, keep=keep)
     np.testing.assert_array_equal(
         flat(pruned), reference(scores.astype(np.float32), mask, keep), err_msg=f"{scores} {keep}"
     )
@@ -407,6 +416,28 @@ def many(count):
 def few_are_many(monkeypatch):
     """Cut parts out on the host from eight tensors on, so that little is compiled."""
     monkeypatch.setattr(topk, "MANY", 8)
+    monkeypatch.setattr(topk, "FILLED", (-1,))
+
+
+def test_networks_of_few_weights_share_a_program(caplog):
+    scores, mask = many(3)
+    prune.global_topk(scores, mask, keep=5)
+    others = {"a": np.arange(4000.0).astype(np.float32).reshape(2, -1), "b": np.ones(96, "f4")}
+    full = {name: np.ones(leaf.shape, bool) for name, leaf in others.items()}
+    with jax.log_compiles():
+        pruned = prune.global_topk(others, full, keep=9)
+    assert "ompil" not in caplog.text
+    assert flat(pruned).nonzero()[0].tolist() == [*range(3991, 4000)]
+
+
+@pytest.mark.parametrize("size", [*topk.FILLED, *(size + 1 for size in topk.FILLED)])
+def test_the_sizes_that_few_weights_are_filled_up_to_select_alike(size):
+    generator = np.random.default_rng(size)
+    scores, mask = generator.integers(-9, 9, size).astype("f4"), generator.random(size) < 0.9
+    parts = [scores[:100], scores[100:]], [mask[:100], mask[100:]]
+    pruned = prune.global_topk(*parts, keep=size // 2)
+    np.testing.assert_array_equal(flat(pruned), reference(scores, mask, size // 2))
+    assert all(isinstance(leaf, jax.Array) for leaf in pruned)
 
 
 @pytest.mark.parametrize("count", [7, 8, 30])
@@ -429,6 +460,7 @@ def test_many_tensors_are_selected_alike_under_jit_and_vmap_and_with_a_traced_co
 
 
 def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
+    monkeypatch.setattr(topk, "FILLED", (-1,))
     monkeypatch.setattr(topk, "_separate", None)  # the program with a result for each
     scores, mask = many(topk.MANY)
     with jax.log_compiles():
@@ -439,7 +471,9 @@ def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
     assert all(isinstance(leaf, jax.Array) for leaf in pruned)
 
 
-def test_many_tensors_on_a_device_of_their_own_stay_there(few_are_many):
+@pytest.mark.parametrize("filled", [(-1,), topk.FILLED])
+def test_many_tensors_on_a_device_of_their_own_stay_there(few_are_many, filled, monkeypatch):
+    monkeypatch.setattr(topk, "FILLED", filled)
     scores, mask = many(8)
     other = jax.devices()[1]
     pruned = prune.global_topk(jax.device_put(scores, other), mask, keep=20)
@@ -464,6 +498,7 @@ def test_the_first_call_on_many_tensors_compiles_in_seconds(count, seconds):
 def test_large_arrays_are_selected_without_a_copy_beside_small_ones_that_are_joined(monkeypatch):
     scores, mask = many(12)
     scores[5], mask[5] = np.tile(scores[5], (9, 1)), np.tile(mask[5], (9, 1))
+    monkeypatch.setattr(topk, "FILLED", (-1,))
     monkeypatch.setattr(topk, "JOINED", 50)
     monkeypatch.setattr(topk, "SMALL", 20)
     assert topk._runs([6, 8, 60, 3, 30]) == ((0, 1), (2,), (3,), (4,))

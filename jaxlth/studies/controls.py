@@ -13,7 +13,7 @@ References:
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jaxlth import keys, masks, prune, scores, trees
 from jaxlth.models import Network
@@ -27,7 +27,7 @@ def shuffled(mask: masks.Mask, key: jax.Array) -> masks.Mask:
 
     `masks.shuffle` does the same from another stream; stored runs keep the masks of this one.
     """
-    keep = {name: int(jnp.sum(leaf)) for name, leaf in trees.named(mask).items()}
+    keep = {name: int(np.sum(leaf)) for name, leaf in trees.named(mask).items()}
     return prune.layerwise_topk(scores.random(mask, key=key), _full(mask), keep=keep)
 
 
@@ -37,7 +37,7 @@ def random(mask: masks.Mask, key: jax.Array) -> masks.Mask:
 
 
 def _full(mask: masks.Mask) -> masks.Mask:
-    return jax.tree.map(jnp.ones_like, mask)
+    return jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), mask)
 
 
 # ticket, newly drawn network, key -> control

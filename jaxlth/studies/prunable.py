@@ -12,6 +12,8 @@ from jaxlth import keys, masks, models, prune, scores, settings, trees
 from jaxlth.models import BatchAxis, Model, Network
 from jaxlth.studies.machine import check_weights
 
+_magnitude = jax.jit(scores.magnitude)  # without, a program for each shape would be compiled
+
 KeepCount: TypeAlias = int | dict[str, int]  # weights kept, of the network or of each tensor
 
 
@@ -74,7 +76,7 @@ class PrunableModel:
     def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
         """Return the mask without the weights of least magnitude; may be jitted."""
         rule = prune.global_topk if self.config.scope == "global" else prune.layerwise_topk
-        return rule(scores.magnitude(params), mask, keep=keep)
+        return rule(_magnitude(params), mask, keep=keep)
 
     def check_pruned(self, density: float, keep: KeepCount | None = None) -> None:
         """Raise ValueError unless a density can be kept, and prunes something.

@@ -21,6 +21,7 @@ import numpy as np
 MANY = 32  # arrays from which on their parts are cut out on the host
 JOINED = 2**25  # elements in all below which arrays on one device are joined: few programs
 SMALL = 2**16  # elements of an array below which it is joined with small neighbours
+FILLED = (2**12, 2**16)  # elements that few are filled up to: small networks share two programs
 LARGEST = 2**32  # elements of an array from which on positions do not fit in uint32
 BLOCK = 2**17  # elements of an array on one device that are counted together, which caches hold
 FIELD = 10  # bits of one of the three counts of a row that are added up in one uint32
@@ -141,6 +142,10 @@ def largest(
         return []
     if not _on_one_device([*values, *among, keep]):
         return _separate(values, among, count(keep))
+    places = _places([*values, *among])
+    are_single = all(isinstance(place, jax.sharding.SingleDeviceSharding) for place in places)
+    if sum(map(math.prod, shapes)) <= FILLED[-1] and len(places) < 2 and are_single:
+        return _filled(values, among, count(keep), next(iter(places), None))
     runs = _runs([math.prod(shape) for shape in shapes])
     masks = []
     for run, part in zip(runs, _joined(values, among, count(keep), runs), strict=True):
@@ -159,6 +164,39 @@ def _on_one_device(arrays: Sequence[Any]) -> bool:
         or (isinstance(array, jax.Array) and len(array.sharding.device_set) > 1)
         for array in jax.tree.leaves(arrays)
     )
+
+
+def _places(arrays: Sequence[Any]) -> set[jax.sharding.Sharding]:
+    """Return the places that arrays were put to by whoever made them."""
+    return {array.sharding for array in arrays if isinstance(array, jax.Array) and array.committed}
+
+
+def _filled(
+    values: Sequence[Any],
+    among: Sequence[Any],
+    keep: Count,
+    place: jax.sharding.Sharding | None,
+) -> list[jax.Array]:
+    """Return `largest` of few elements, joined on the host and filled up with what is not live.
+
+    So all small networks share a program, whose compilation would take longest by far.
+
+    Args:
+      values: as of `largest`.
+      among: likewise.
+      keep: how many to select.
+      place: where the masks must lie; None for the default device.
+    """
+    dtype = widest(values)
+    shapes = [np.shape(value) for value in values]
+    total = sum(map(math.prod, shapes))
+    size = next(size for size in FILLED if size >= total)
+    flat, live = np.zeros(size, dtype), np.zeros(size, bool)
+    on_host = jax.device_get((list(values), list(among)))
+    for array, parts in zip((flat, live), on_host, strict=True):
+        array[:total] = np.concatenate([np.ravel(part).astype(array.dtype) for part in parts])
+    ((mask,),) = _joined(*jax.device_put(([flat], [live]), place), keep, ((0,),))
+    return jax.device_put(_cut(jax.device_get(mask), shapes), place)
 
 
 def _runs(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:

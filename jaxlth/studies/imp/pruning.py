@@ -53,5 +53,4 @@ def by_score(lab: Lab) -> Prune:
 
 def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
     """Return the function (params, mask, keep) that prunes the weights of least magnitude."""
-    select = jax.jit(lab.experiment.prunable.by_magnitude)  # once for all levels
-    return lambda *arguments: jax.device_get(select(*arguments))
+    return lambda *arguments: jax.device_get(lab.experiment.prunable.by_magnitude(*arguments))
