@@ -507,6 +507,14 @@ def test_large_arrays_are_selected_without_a_copy_beside_small_ones_that_are_joi
         np.testing.assert_array_equal(flat(pruned), reference(flat(scores), flat(mask), keep))
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 0.5), ("bfloat16", 2.5)])
+def test_selection_from_a_large_array_stores_little_beside_it(dtype, limit):
+    scores = [jax.ShapeDtypeStruct((1024, 1024), dtype)]
+    mask = [jax.ShapeDtypeStruct((1024, 1024), bool)]
+    program = topk._joined.lower(scores, mask, topk.count(9), ((0,),)).compile()
+    assert program.memory_analysis().temp_size_in_bytes < limit * 2**20
+
+
 # ---------------------------------------------------------- trees over devices, and very large ones
 
 SPREAD = {"a": P("x", None), "b": P(None, None, "x"), "c": P(None, "x")}

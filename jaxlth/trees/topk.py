@@ -463,7 +463,7 @@ def _counted_in_blocks(
         value = jax.lax.bitcast_convert_type(part, values.dtype) if is_narrow else part
         position = start + offsets
         held = conditions(images(value, active), position)
-        if values.size % size:
+        if size and values.size % size:
             held = [array & (position >= first) for array in held]
         return counts + jax.lax.platform_dependent(
             *held, cpu=_summed_at_once, default=_summed_in_rows
