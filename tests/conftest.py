@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -51,6 +52,15 @@ def compile_fast() -> None:
         del os.environ["XLA_FLAGS"]
     else:
         os.environ["XLA_FLAGS"] = flags
+
+
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """Compile with all optimisations of LLVM: for tests that compare two programs to the bit."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

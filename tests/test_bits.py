@@ -30,7 +30,7 @@ def test_a_study_stores_the_same_networks_masks_and_records(name):
 
 def stored(name):
     """Return `bits.stored`, of programs that are compiled as users compile them."""
-    if not jax.config.jax_disable_most_optimizations:
+    if not jax.config.values["jax_disable_most_optimizations"]:
         return bits.stored(name)
     code = f"import bits, jax, json; jax.config.update('jax_num_cpu_devices', 2); \
         print(json.dumps(bits.stored({name!r})))"

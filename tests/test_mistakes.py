@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import runpy
 import shutil
 import subprocess
 import sys
@@ -363,26 +364,40 @@ def test_missing_files_of_mnist_are_named_with_their_place(capfd, tmp_path):
     assert "MNIST database" in line
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--scale", "smal"], "'smoke'"),
-        (["--scal", "smoke"], "Did you mean --scale?"),
-        (["--scale", "cpu", "--data-dir", "nowhere"], "nowhere"),
-    ],
-)
-def test_a_mistake_in_a_study_is_one_line_and_leaves_nothing(arguments, words, tmp_path):
-    study = pathlib.Path(__file__).parents[1] / "experiments" / "lenet_mnist.py"
+STUDY = pathlib.Path(__file__).parents[1] / "experiments" / "lenet_mnist.py"
+
+
+def test_a_mistake_in_a_study_ends_its_process(tmp_path):
+    arguments = ["--results", str(tmp_path / "results"), "--scale", "cpu", "--data-dir", "nowhere"]
     done = subprocess.run(
-        [sys.executable, str(study), "--results", str(tmp_path / "results"), *arguments],
+        [sys.executable, str(STUDY), *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(study.parents[1])},
+        env=os.environ | {"PYTHONPATH": str(STUDY.parents[1])},
     )
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
+    assert line.startswith("jaxlth: ")
+    assert "nowhere" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--scale", "smal"], "'smoke'"), (["--scal", "smoke"], "Did you mean --scale?")],
+)
+def test_a_mistake_in_a_study_is_one_line_and_leaves_nothing(
+    arguments, words, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    command = [str(STUDY), "--results", str(tmp_path / "results"), *arguments]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(STUDY), run_name="__main__")
+    assert ended.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("jaxlth: ")
     assert words in line
     assert list(tmp_path.iterdir()) == []

@@ -753,6 +753,7 @@ def test_images_of_the_least_or_another_size_are_taken(name, shape):
     assert logits.shape == (2, PUBLISHED[name].classes)
 
 
+@pytest.mark.usefixtures("optimized")
 # kaiming-normal has products and sums that other optimisations of the compiler would join.
 @pytest.mark.parametrize(
     "initializer",
