@@ -15,12 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import keys, trees
-from jaxlth.trees import attention, roles, topk
+from jaxlth.trees import attention, bisection, places, roles, topk
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any
@@ -274,7 +273,7 @@ def kept(mask: Mask) -> jax.Array:
             )
         dtype = jnp.int64
     leaves = jax.tree.leaves(mask)
-    if all(map(_is_on_host, leaves)):
+    if all(map(places.is_on_host, leaves)):
         return jnp.asarray(_count(leaves), dtype)
     counts = [jnp.sum(leaf, dtype=dtype) for leaf in leaves]
     return sum(counts, start=jnp.zeros((), dtype))
@@ -294,7 +293,7 @@ def density(mask: Mask) -> jax.Array:
         raise ValueError("`mask` has no prunable weight, so it has no density.")
     if size(mask) < 2**31:
         return kept(mask).astype(jnp.float32) / size(mask)
-    count = topk.total(jax.tree.leaves(mask))
+    count = bisection.total(jax.tree.leaves(mask))
     return (count.high * jnp.float32(2**16) + count.low) / jnp.float32(size(mask))
 
 
@@ -414,32 +413,13 @@ def _count(leaves: Sequence[Any]) -> int:
     return sum(int(np.count_nonzero(np.asarray(leaf))) for leaf in leaves)
 
 
-def _is_on_host(leaf: Any) -> bool:
-    """Return whether NumPy reads an array without waiting for an accelerator or other hosts."""
-    if isinstance(leaf, jax.core.Tracer):
-        return False
-    if not isinstance(leaf, jax.Array):
-        return True
-    return leaf.is_fully_addressable and all(d.platform == "cpu" for d in leaf.devices())
-
-
 def _anywhere(draws: Sequence[jax.Array], leaves: Sequence[jax.Array]) -> list[jax.Array]:
     """Return where the largest draws are, as many as the leaves keep, on the devices of these."""
-    placed = [beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
-    if all(map(_is_on_host, leaves)):
+    placed = [places.beside(draw, leaf) for draw, leaf in zip(draws, leaves, strict=True)]
+    if all(map(places.is_on_host, leaves)):
         full: list[Any] = [np.ones(np.shape(leaf), bool) for leaf in leaves]
         return topk.largest(placed, full, _count(leaves))
-    return topk.largest(placed, [jnp.ones_like(leaf) for leaf in leaves], topk.total(leaves))
-
-
-def beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Return `draw` on the devices where `leaf`, a mask, lies: the types say it, or XLA."""
-    if _is_on_host(leaf) and not isinstance(draw, jax.core.Tracer):
-        return jax.device_put(draw, leaf.sharding) if getattr(leaf, "committed", False) else draw
-    sharding = jax.typeof(leaf).sharding
-    if sharding.mesh.explicit_axes:
-        return jax.sharding.reshard(draw, sharding)
-    return jnp.where(leaf, draw, draw)  # XLA spreads both alike
+    return topk.largest(placed, [jnp.ones_like(leaf) for leaf in leaves], bisection.total(leaves))
 
 
 def jaccard(a: Mask, b: Mask) -> jax.Array:

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxlth import masks, prune, trees
-from jaxlth.trees import topk
+from jaxlth.trees import bisection, topk
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {
@@ -511,7 +511,7 @@ def test_large_arrays_are_selected_without_a_copy_beside_small_ones_that_are_joi
 def test_selection_from_a_large_array_stores_little_beside_it(dtype, limit):
     scores = [jax.ShapeDtypeStruct((1024, 1024), dtype)]
     mask = [jax.ShapeDtypeStruct((1024, 1024), bool)]
-    program = topk._joined.lower(scores, mask, topk.count(9), ((0,),)).compile()
+    program = topk._joined.lower(scores, mask, bisection.count(9), ((0,),)).compile()
     assert program.memory_analysis().temp_size_in_bytes < limit * 2**20
 
 
@@ -552,16 +552,16 @@ def test_trees_over_devices_stay_there_and_only_counts_are_exchanged(name, axes)
 
 def test_counts_beyond_int32_are_added_and_compared_exactly():
     numbers = [0, 1, 2**16, 2**31, 2**32 - 1]
-    sums = topk._cumulative([np.uint32(number) for number in numbers * 3])
+    sums = bisection.cumulative([np.uint32(number) for number in numbers * 3])
     whole = [int(high) * 2**16 + int(low) for high, low in zip(*sums, strict=True)]
     assert whole == np.cumsum(numbers * 3, dtype=np.int64).tolist()
     for a, b in itertools.product([*numbers, 2**33 + 5, 2**40], repeat=2):
-        first, second = (topk.Count(*map(jnp.uint32, topk.count(n))) for n in (a, b))
+        first, second = (bisection.Count(*map(jnp.uint32, bisection.count(n))) for n in (a, b))
         assert bool(first.reaches(second)) == (a >= b)
         assert bool(first.equals(second)) == (a == b)
         if 0 <= a - b < 2**32:
             assert int(first.minus(second)) == a - b
-        high, low = topk._difference(first, second)
+        high, low = bisection.difference(first, second)
         assert int(high) * 2**16 + int(low) == max(a - b, 0)
 
 

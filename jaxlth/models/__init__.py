@@ -28,7 +28,7 @@ from jaxlth.models.vgg import VGG
 from jaxlth.models.wiring import any_width, wiring
 from jaxlth.process import code
 from jaxlth.settings import ranges
-from jaxlth.trees import topk
+from jaxlth.trees import floats
 
 __all__ = [
     "AUXILIARY_WEIGHT",
@@ -227,7 +227,7 @@ def _check_shape(name: str, shape: tuple[int, ...]) -> None:
 
 
 def _at_least_float32(logits: jax.Array) -> jax.Array:
-    return logits.astype(topk.widest([logits]))
+    return logits.astype(floats.widest([logits]))
 
 
 Make = Callable[[ModelConfig, int, Layers], nn.Module]  # (settings, classes, layers) -> module

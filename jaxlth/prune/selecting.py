@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import share_of
-from jaxlth.trees import attention, roles, topk
+from jaxlth.trees import attention, floats, roles, topk
 
 
 def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:
@@ -148,7 +148,7 @@ def _largest(values: list[Any], among: list[Any], keep: Any) -> list[Any]:
 def wide_enough(values: list[Any]) -> contextlib.AbstractContextManager[None]:
     """Return a context in which JAX computes in float64, if some of the values are."""
     has_float64 = any(getattr(value, "dtype", None) == np.float64 for value in values)
-    return topk.float64() if has_float64 else contextlib.nullcontext()
+    return floats.float64() if has_float64 else contextlib.nullcontext()
 
 
 def pairs(scores: Any, mask: masks.Mask) -> tuple[list[Any], list[Any], Any]:

@@ -17,6 +17,7 @@ from jaxlth.prune.layers import erdos_renyi
 from jaxlth.prune.masking import renewed, to_zero
 from jaxlth.prune.schedules import Schedule
 from jaxlth.prune.selecting import global_topk, layerwise_topk
+from jaxlth.trees import places
 
 Score: TypeAlias = Callable[[masks.Params, Any], Any]  # (params, grads) -> scores
 Scope: TypeAlias = Literal["global", "layer", "erdos-renyi-kernel"]
@@ -222,7 +223,7 @@ def _growing(
 
 def _draws(mask: masks.Mask, key: jax.Array) -> Any:
     """Return draws from U[0, 1) for each weight, on the devices of the mask."""
-    return jax.tree.map(masks.beside, keys.uniform(mask, key=key), mask)
+    return jax.tree.map(places.beside, keys.uniform(mask, key=key), mask)
 
 
 def _selector(

@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.scores import labels as label_values
-from jaxlth.trees import topk
+from jaxlth.trees import floats
 
 ApplyFn: TypeAlias = Callable[[Any, jax.Array], jax.Array]  # (params, inputs) -> logits
 Batch: TypeAlias = tuple[Any, Any]  # inputs (n, ...), labels (n,) whole numbers
@@ -203,7 +203,7 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
       [[2.0, 3.0]]
     """
     trees.check_numbers(params, name="params")
-    with topk.float64():
+    with floats.float64():
         params64 = jax.tree.map(lambda w: jnp.abs(jnp.asarray(w)).astype(jnp.float64), params)
         ones = jnp.asarray(inputs).astype(jnp.float64)
 
@@ -284,7 +284,7 @@ def _cross_entropy(labels: jax.Array, temperature: float) -> Loss:
     def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
         label_values.check(known_labels, logits.shape[-1], argument="batch[1]")
         # Of bfloat16 logits divided by 200 little would be left.
-        logits_wide = logits.astype(topk.widest([logits]))
+        logits_wide = logits.astype(floats.widest([logits]))
         likelihoods = jax.nn.log_softmax(logits_wide / temperature)
         return -jnp.take_along_axis(likelihoods, labels[:, None], axis=-1)[:, 0]
 

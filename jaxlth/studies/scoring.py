@@ -26,7 +26,7 @@ from jaxlth.scores.criteria import CRITERIA
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores
 from jaxlth.studies.score_names import AS_PUBLISHED, AT_RANDOM, IN_FLOAT64, SYNFLOW, parts
-from jaxlth.trees import topk
+from jaxlth.trees import floats
 
 
 class ScoreInputs(NamedTuple):
@@ -58,7 +58,7 @@ def precision(names: Iterable[str]) -> Iterator[None]:
         if any(name in IN_FLOAT64 for name in names):
             if jax.default_backend() == "tpu":  # it has no float64
                 stack.enter_context(jax.default_device(_host()))
-            stack.enter_context(topk.float64())
+            stack.enter_context(floats.float64())
         yield
 
 
@@ -135,7 +135,7 @@ def _check_precision(name: str, model: Model, example: Any) -> None:
     def outputs(network: Any, inputs: Any) -> Any:
         return model.apply(network, inputs, False)[0]
 
-    with topk.float64():
+    with floats.float64():
         network = jax.eval_shape(model.init, jax.random.key(0))
         inputs = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), example

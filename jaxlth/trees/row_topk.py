@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxlth.trees import topk
+from jaxlth.trees import bisection, floats
 
 SHORT = 16  # numbers of a row up to which each is compared with each other one
 
@@ -22,7 +22,7 @@ def largest_in_rows(values: jax.Array, among: jax.Array, keep: int) -> jax.Array
       >>> largest_in_rows(jnp.array([[1.0, 3.0, 3.0]]), jnp.ones((1, 3), bool), 1).tolist()
       [[False, True, False]]
     """
-    images = topk.image(values.astype(topk.widest([values])), among)
+    images = bisection.image(values.astype(floats.widest([values])), among)
     if images.shape[-1] <= SHORT:
         return (images > 0) & (_ranks(images) < keep)
     places = jnp.minimum(keep, _count(images > 0))
