@@ -113,3 +113,30 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     assert cli.main([*tiny.COMMAND, "--out", str(out)]) == 0
     (info,) = store.runs(out)
     return info.path
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give networks a quarter of their widths or less, ResNet-20 8 layers, transformers 2 blocks.
+
+    For tests of what does not depend on sizes, such as what a score promises or a script draws.
+    """
+    from jaxlth import models
+    from jaxlth.models import conv, vgg
+    from jaxlth.models.resnet import ResNet
+    from jaxlth.models.transformer import GPT, ViT
+
+    def resnet_8(config, classes, layers):
+        return ResNet((1, 1, 1), 8, classes, layers)
+
+    def vit(config, classes, layers):
+        return ViT(width=24, blocks=2, heads=3, ratio=2, classes=classes, layers=layers)
+
+    def gpt(config, classes, layers):
+        return GPT(width=32, blocks=2, heads=4, ratio=4, classes=classes, layers=layers)
+
+    monkeypatch.setattr(conv, "CHANNELS", 16)
+    monkeypatch.setattr(conv, "DENSE", (64, 64))
+    monkeypatch.setattr(vgg, "CHANNELS", (8, 16, 32, 64, 64))
+    for name, make in {"resnet-20": resnet_8, "vit-tiny": vit, "gpt-mini": gpt}.items():
+        monkeypatch.setitem(models.MODELS, name, make)

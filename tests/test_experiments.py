@@ -103,6 +103,7 @@ def records(folder: pathlib.Path) -> dict[pathlib.Path, int]:
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow")
 def test_lottery_cifar_draws_its_figures_and_trains_nothing_again(tmp_path, real_data):
     arguments = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
     first = study("lottery_cifar.py", *arguments, cwd=tmp_path)
@@ -276,6 +277,7 @@ def test_imp_in_few_trainings_ends_at_one_density_and_trains_nothing_again(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow")
 def test_variants_of_scores_are_compared_on_the_digits_and_train_nothing_again(tmp_path):
     arguments = ["--networks", "conv-2-digits", "--parts", "variants", "--replicates", "1"]
     arguments += ["--results", str(tmp_path / "results")]
@@ -419,6 +421,7 @@ def test_trained_supermasks_are_drawn_beside_tickets_and_train_nothing_again(tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["vit-tiny", "gpt-mini"])
+@pytest.mark.usefixtures("narrow")
 def test_transformers_end_in_tables_and_figures_and_train_nothing_again(network, tmp_path):
     arguments = ["--networks", network, "--results", str(tmp_path / "results")]
     printed = study("transformers.py", *arguments, cwd=tmp_path)
@@ -657,6 +660,7 @@ def test_inverted_tickets_have_a_panel_of_their_own(monkeypatch):
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow")
 def test_replications_end_in_a_table_beside_the_numbers_of_the_thesis(tmp_path, real_data):
     place = ["--data-dir", str(real_data), "--results", str(tmp_path / "results")]
     study("pruning_replications.py", "--parts", "synflow", *place, cwd=tmp_path)

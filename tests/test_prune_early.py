@@ -16,7 +16,7 @@ from tiny import printed, same
 
 from jaxlth import cli, keys, masks, models, prune, scores, store, trees
 from jaxlth.data import DataConfig
-from jaxlth.models import ModelConfig, conv, vgg
+from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
 from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
@@ -405,23 +405,6 @@ def test_networks_with_batch_norm_keep_what_is_promised(monkeypatch):
     )
     methods = [*all_methods(settings), *all_methods(by_shape)]
     check_contract(job(settings), settings, methods)
-
-
-def resnet_8(config, classes, layers):
-    """Return a ResNet of three stages with a block each, of half the channels."""
-    return ResNet((1, 1, 1), 8, classes, layers)
-
-
-@pytest.fixture
-def narrow(monkeypatch):
-    """Give networks with convolutions a quarter of their channels or less, and ResNet-20 8 layers.
-
-    What a score promises does not depend on widths; these are pruned a hundred times.
-    """
-    monkeypatch.setattr(conv, "CHANNELS", 16)
-    monkeypatch.setattr(conv, "DENSE", (64, 64))
-    monkeypatch.setattr(vgg, "CHANNELS", (8, 16, 32, 64, 64))
-    monkeypatch.setitem(models.MODELS, "resnet-20", resnet_8)
 
 
 @pytest.mark.slow
