@@ -35,10 +35,10 @@ FAST_FLAGS = "--xla_cpu_use_fusion_emitters=false"  # later versions than JAX 0.
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    is_default = config.option.markexpr == "not slow"
+    if os.environ.get("JAXLTH_TESTS_OPTIMIZED") or jax.__version_info__[:2] != (0, 10):
+        return
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
-    is_asked_for = not os.environ.get("JAXLTH_TESTS_OPTIMIZED")
-    if is_default and is_asked_for and not starts_workers and jax.__version_info__[:2] == (0, 10):
+    if config.option.markexpr == "not slow" and not starts_workers:
         compile_fast()
 
 

@@ -220,12 +220,12 @@ STEPS = {  # optimizers: what of their masks is counted, and that count
 
 def two_steps(step, params, grads, state):
     """Return the masks after each of two steps, of which the second changes them."""
-    found = []
+    after_each = []
     for _ in range(2):
         updates, state = step(grads, state, params)
         params = optax.apply_updates(params, updates)
-        found.append(prune.current_mask(state))
-    return found
+        after_each.append(prune.current_mask(state))
+    return after_each
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 from unittest import mock
 
@@ -44,16 +44,23 @@ def entry(script: str) -> Callable[..., None]:
         return importlib.import_module(script.removesuffix(".py")).main
 
 
-def script(path: pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
-    """What a script prints, run in a process of its own."""
-    done = subprocess.run(
+def process(
+    path: pathlib.Path, *arguments: str, cwd: pathlib.Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """A script run to its end in a process of its own."""
+    return subprocess.run(
         [sys.executable, "-W", "error", str(path), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(ROOT)},
     )
+
+
+def script(path: pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
+    """What a script prints, run in a process of its own."""
+    done = process(path, *arguments, cwd=cwd, environment=os.environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -497,14 +504,8 @@ def test_supermask_tickets_draws_its_figures_and_trains_nothing_again(tmp_path):
 
 def refused(name: str, *arguments: str, cwd: pathlib.Path) -> str:
     """The one line that a script ends with where it cannot run."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(EXPERIMENTS / name), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={k: v for k, v in os.environ.items() if k != "JAXLTH_DATA"} | {"PYTHONPATH": str(ROOT)},
-    )
+    without_data = {k: v for k, v in os.environ.items() if k != "JAXLTH_DATA"}
+    done = process(EXPERIMENTS / name, *arguments, cwd=cwd, environment=without_data)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     return line

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, check_share
@@ -48,14 +49,13 @@ def erdos_renyi(
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
     leaves = trees.named(mask)
     matrices = attention.matrices(leaves, axes if axes or not kernel else roles.IN_OUT)
-    used = {
-        name: matrices[name]
-        if name in matrices
-        else leaf.shape
-        if kernel
-        else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
-        for name, leaf in leaves.items()
-    }
+
+    def dimensions(name: str, leaf: Any) -> Sequence[int]:
+        if name in matrices:
+            return matrices[name]
+        return leaf.shape if kernel else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
+
+    used = {name: dimensions(name, leaf) for name, leaf in leaves.items()}
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     weights = {
         name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items() if sizes[name]

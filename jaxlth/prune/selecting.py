@@ -254,13 +254,13 @@ def as_kernels(
             return jnp.reshape(leaf, matrices[name])
         return jnp.moveaxis(leaf, turned[name], roles.IN_OUT)
 
-    def stored(name: str, leaf: Any) -> Any:
+    def as_it_lay(name: str, leaf: Any) -> Any:
         if name in matrices:
             return jnp.reshape(leaf, np.shape(leaves[name]))
         return jnp.moveaxis(leaf, roles.IN_OUT, turned[name])
 
     def select_kernels(values: list[Any], among: list[Any], *keep: Any) -> list[Any]:
         kernels = [list(map(kernel, leaves, part)) for part in (values, among)]
-        return list(map(stored, leaves, select(*kernels, *keep)))
+        return list(map(as_it_lay, leaves, select(*kernels, *keep)))
 
     return select_kernels

@@ -92,12 +92,12 @@ def selected(
     bound = _bound(len(values), counts, dtype, keep)
     ends = _ends(shapes, counts, bound, keep)
 
-    def isselected(place: int) -> jax.Array:
+    def is_selected(place: int) -> jax.Array:
         image = images(values[place], among[place])
         early = _positions(shapes[place]) < ends[place]
         return (image > bound.least) | ((image == bound.least) & early)
 
-    return [isselected(place) for place in range(len(values))]
+    return [is_selected(place) for place in range(len(values))]
 
 
 def image(values: jax.Array, active: jax.Array) -> jax.Array:
