@@ -1,12 +1,16 @@
 """The notebooks run as they stand, without warnings, and their outputs are those committed."""
 
+import contextlib
+import importlib.util
 import pathlib
 import re
 import runpy
+import types
 
 import nbformat
 import pages
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 NOTEBOOKS = {path: nbformat.read(path, as_version=4) for path in pages.NOTEBOOKS}
 SCRIPT = pages.ROOT / "docs" / "notebooks" / "execute.py"
@@ -31,9 +35,25 @@ def test_a_notebook_begins_with_what_one_can_do_after_it_and_opens_in_colab(path
     first, install = NOTEBOOKS[path].cells[:2]
     assert first.source.startswith("# ")
     assert "(https://colab.research.google.com/" in first.source
+    assert f"`docs/notebooks/{path.name}`" in " ".join(first.source.split())
     assert "After this notebook you can" in first.source
-    assert 'find_spec("jaxlth") is None:\n    %pip install' in install.source
+    assert "%pip install --quiet {SOURCE}" in install.source
     assert not any("%pip" in cell.source for cell in NOTEBOOKS[path].cells[2:])
+
+
+@each
+@pytest.mark.parametrize("source", ["", "archive.zip"])
+def test_without_jaxlth_a_notebook_installs_it_or_says_what_to_write(path, source, monkeypatch):
+    cell = NOTEBOOKS[path].cells[1].source
+    assert cell.count('SOURCE = ""') == 1
+    code = TransformerManager().transform_cell(cell.replace('SOURCE = ""', f'SOURCE = "{source}"'))
+    calls = []
+    shell = types.SimpleNamespace(run_line_magic=lambda *words: calls.append(words))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused = pytest.raises(AssertionError, match="Write into SOURCE")
+    with contextlib.nullcontext() if source else refused:
+        exec(code, {"get_ipython": lambda: shell})
+    assert (("pip", "install --quiet {SOURCE}") in calls) == bool(source)
 
 
 @each

@@ -56,7 +56,7 @@ def by_density(
     title = theme.AXIS_LABELS.get(metric, metric)
     drawn = [_density_line(line, scale, unit, levels or {}) for line in lines]
     if len(dense) and drawn:
-        drawn.append(_dense_line(drawn, dense, scale, unit))
+        drawn.append(dense_line(drawn, dense, scale, unit))
     limits = density_lines.limits([*lines], dense, metric) if len(dense) and drawn else None
     name = title.partition(" (")[0]
     note = "Bands and bars: from the least to the most of the replicates. Double-click: all points."
@@ -82,8 +82,8 @@ def _density_line(
     return ChartLine(line.title, color, points, marker, dash, has_bars=line.has_gaps)
 
 
-def _dense_line(drawn: list[ChartLine], dense: pd.Series, scale: float, unit: str) -> ChartLine:
-    """Return the dense network as a line over all densities."""
+def dense_line(drawn: list[ChartLine], dense: pd.Series, scale: float, unit: str) -> ChartLine:
+    """Return the dense network as a dashed line over all places of the lines that are drawn."""
     places = [x for line in drawn for x in line.points["x"]] or [100.0]
     ends = sorted({max(places), min(places)}, reverse=True)
     statistics = pd.DataFrame([dense.agg(["mean", "min", "max"])] * len(ends))

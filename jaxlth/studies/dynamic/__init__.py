@@ -12,6 +12,7 @@ from jaxlth.studies.dynamic.config import METHODS, DynamicConfig
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
 
+_charts: Any = Lazy("jaxlth.studies.dynamic.charts")
 _report: Any = Lazy("jaxlth.studies.dynamic.report")
 _methods: Any = Lazy("jaxlth.studies.methods")
 
@@ -26,6 +27,7 @@ STUDY = Study(
     complete=dynamic.complete,
     summarize=_report.summarize,
     figures=_report.FIGURES,
+    charts=_charts.charts,
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,

@@ -19,6 +19,8 @@ from jaxlth.studies.run_info import read_config, require_artifact, token
 from jaxlth.studies.study import Figures, Summary, TicketName
 from jaxlth.studies.train import Ticket
 
+COST_LABEL = "Multiplications in training (dense = 1)"
+
 
 def summary(frame: pd.DataFrame, *, tolerance: float) -> pd.DataFrame:
     """Return a row for each method and density: that of `method_summary`, with p and flops.
@@ -63,33 +65,47 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     return Summary(table, method_summary.sentence(rows, metric=metric))
 
 
+def costs(frame: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.Series]:
+    """Return what each method reaches at what cost, and what dense networks reach.
+
+    A method has a row for each density, which is the index: flops, and mean, min and max of the
+    accuracy, or loss, over the replicates; the cheapest first. Methods without a cost are left out.
+    """
+    metric = result_table.metric(frame, metrics.ACCURACY)
+    rows = method_summary.tickets(frame)
+    rows = rows.assign(
+        value=result_table.survived(rows, metric), flops=pd.to_numeric(rows["flops"])
+    )
+    pruned, dense = rows[rows["level"] > 0], rows[rows["level"] == 0]
+    known = pruned[pruned["flops"].notna()]
+    by_method = {}
+    for method, of_method in known.groupby("control", sort=False):
+        by_density = of_method.groupby("density")
+        points = by_density["value"].agg(["mean", "min", "max"])
+        points = points.assign(flops=by_density["flops"].mean())
+        by_method[str(method)] = points.sort_values("flops")
+    return by_method, dense["value"]
+
+
 def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
     """Return accuracy against the cost of all trainings that a network takes."""
     metric = result_table.metric(frame, metrics.ACCURACY)
-    label, scale = ("Test loss", 1) if result_table.is_loss(metric) else ("Test accuracy (%)", 100)
-    rows = method_summary.tickets(frame)
-    rows = rows.assign(
-        value=scale * result_table.survived(rows, metric), flops=pd.to_numeric(rows["flops"])
-    )
-    pruned, dense = rows[rows["level"] > 0], rows[rows["level"] == 0]
-    if pruned.empty or pruned["flops"].isna().all():
+    scale = 1 if result_table.is_loss(metric) else 100
+    by_method, dense = costs(frame)
+    if not by_method:
         raise ValueError("`results` have no ticket yet whose cost is known.")
-    styles = method_styles.line_styles(list(dict.fromkeys(pruned["control"])))
+    styles = method_styles.line_styles(list(by_method))
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
-        for method, (color, marker) in styles.items():
-            of_method = pruned[pruned["control"] == method]
-            points = of_method.groupby("density")[["flops", "value"]].agg(["mean", "min", "max"])
-            points = points.sort_values(("flops", "mean"))
-            line: dict[str, Any] = {"marker": marker, "label": method}
-            band = (points["value", "min"], points["value", "max"])
-            theme.plot_mean(
-                axes, points["flops", "mean"], points["value", "mean"], band, color=color, **line
-            )
-        axes.axhline(dense["value"].mean(), color=theme.GRAY, linestyle="--", label="dense")
+        for method, points in by_method.items():
+            look: dict[str, Any] = {"color": styles[method].color, "label": method}
+            look["marker"] = styles[method].marker
+            low, mean, high = (scale * points[name] for name in ("min", "mean", "max"))
+            theme.plot_mean(axes, points["flops"], mean, (low, high), **look)
+        axes.axhline(scale * dense.mean(), color=theme.GRAY, linestyle="--", label="dense")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set(xlabel="Multiplications in training (dense = 1)", ylabel=label)
+        axes.set(xlabel=COST_LABEL, ylabel=theme.AXIS_LABELS[metric])
         theme.legend(axes)
     return figure
 
