@@ -47,6 +47,7 @@ def test_the_five_papers_are_named():
         title = re.search(r"\[(.*?)\]\[|\*(\S.*?)\*,", paper, re.DOTALL)
         cited = " ".join(next(filter(None, title.groups())).split())
         assert cited in (pages.ROOT / "CITATION.cff").read_text()
+        assert title[1] or "We know of no public copy." in paper  # a link, or why there is none
 
 
 def test_every_command_that_is_named_exists():
