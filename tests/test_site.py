@@ -207,9 +207,12 @@ def test_the_index_of_experiments_names_every_script_and_links_to_pages():
 
 
 def test_lines_of_pages_are_short_but_for_tables_and_pictures():
-    lines = [line for page in DOCS.rglob("*.md") for line in page.read_text().splitlines()]
-    assert len(lines) > 1500
-    assert [line for line in lines if len(line) > 120 and not line.startswith(("|", "!["))] == []
+    included = (ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "tpu" / "README.md")
+    pages = [*DOCS.rglob("*.md"), *included, ROOT / "README.md", ROOT / "experiments" / "README.md"]
+    lines = [line for page in pages for line in page.read_text().splitlines()]
+    assert len(lines) > 2500
+    long = [line.strip() for line in lines if len(line) > 120]
+    assert [line for line in long if not line.startswith(("|", "!["))] == []
 
 
 def test_links_and_what_pages_load_are_seen():
