@@ -1,6 +1,5 @@
 """Settings of the documentation site: `sphinx-build -W --keep-going docs OUT`, without network."""
 
-import fnmatch
 import pathlib
 import sys
 
@@ -43,19 +42,3 @@ html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
-
-
-def without_empty_patterns(app, docname, source):
-    """Leave patterns of the navigation out that match no page of this checkout."""
-    pages = list(pathlib.Path(app.srcdir).rglob("*.*"))
-    names = [str(page.relative_to(app.srcdir)) for page in pages]
-    source[0] = "\n".join(
-        line
-        for line in source[0].split("\n")
-        if not (docname == "index" and line.endswith("*")) or fnmatch.filter(names, line)
-    )
-
-
-def setup(app):
-    """Connect what this site needs besides its extensions."""
-    app.connect("source-read", without_empty_patterns)

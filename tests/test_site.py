@@ -115,6 +115,16 @@ def test_every_public_name_has_an_entry(module, entries):
 
 
 @pytest.mark.slow
+def test_every_name_of_the_library_on_a_page_exists_and_has_an_entry(entries):
+    modules = "|".join(sorted({module.split(".")[1] for module in MODULES}))
+    named = re.compile(rf"`(?:jaxlth\.)?((?:{modules})(?:\.\w+)+)[`(]")
+    names = {name for page in DOCS.rglob("*.md") for name in named.findall(page.read_text())}
+    names -= {"settings.toml"}  # a file
+    assert len(names) > 50
+    assert [name for name in sorted(names) if f"jaxlth.{name}" not in entries] == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_field_of_a_config_has_an_entry(config, entries):
     names = [field.name for field in dataclasses.fields(CONFIGS[config])]

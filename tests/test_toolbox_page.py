@@ -34,6 +34,14 @@ def test_every_way_to_prune_works_in_the_same_loop_on_three_libraries(capsys):
         }
 
 
+def test_the_comparison_names_every_study_and_says_how_many_there_are():
+    text = (PAGE.parent / "comparison.md").read_text()
+    functions = {f"studies.{name.replace('-', '_')}" for name in studies.STUDIES}
+    assert functions <= set(re.findall(r"`(studies\.\w+)`", text))
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    assert f"| `studies.imp` and {words[len(functions) - 1]} others |" in text
+
+
 @pytest.mark.parametrize(("page", "least"), [("toolbox", 6), ("comparison", 30)])
 def test_every_name_of_the_page_exists(page, least):
     text = (PAGE.parent / f"{page}.md").read_text()

@@ -33,6 +33,7 @@ PAGES = {
     "training": ["jaxlth.training"],
     "plots": [
         "jaxlth.plots.figures",
+        "jaxlth.plots.charts",
         "jaxlth.plots.curves",
         "jaxlth.plots.density_lines",
         "jaxlth.plots.mask_plots",
