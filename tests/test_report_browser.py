@@ -1,14 +1,16 @@
 """The report page of every study in a headless Chromium."""
 
 import re
+import shutil
 
 import browser_pages
 import pytest
 import test_damage
 import tiny
 
-from jaxlth import studies
+from jaxlth import store, studies
 
+CHARTS = {}  # study: (its own charts, curves in training, densities of layers)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser_pages.CHROMIUM is None, reason=browser_pages.NONE),
@@ -22,13 +24,27 @@ def driver():
         yield playwright
 
 
-@pytest.fixture(scope="module", params=[*test_damage.JOBS])
-def report(request, tmp_path_factory):
-    """The page of a small run of each study."""
+@pytest.fixture(scope="module", params=sorted(studies.STUDIES))
+def run(request, tmp_path_factory):
+    """The folder of a small run of each study."""
     out = tmp_path_factory.mktemp(request.param)
     words = [*test_damage.SHARED.split(), *test_damage.JOBS[request.param].split()]
     tiny.printed(request.param, *words, "--evaluate-every", "5", "--out", out)
-    return studies.open(tiny.only_run(out).path).report(out / "report.html")
+    return tiny.only_run(out).path
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    """The page of a small run of each study."""
+    return studies.open(run).report(run.parent / "report.html")
+
+
+@pytest.fixture(scope="module")
+def two(run, tmp_path_factory):
+    """The page of two runs of each study, laid over each other."""
+    again = tmp_path_factory.mktemp("again") / "again"
+    shutil.copytree(run, again)
+    return studies.open(run).report(run.parent / "two.html", others=[studies.open(again)])
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +72,9 @@ def paths(page, chart=0):
     return layer.locator("path.js-line").count() + layer.locator(".points path").count()
 
 
-@pytest.mark.parametrize("width", [400, 1600])
-def test_the_page_of_every_study_is_drawn_without_a_complaint(driver, report, width):
-    with browser_pages.opened(driver, report, width=width) as (page, complaints):
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
+def test_the_page_of_every_study_is_drawn_without_a_complaint(driver, report, width, scheme):
+    with browser_pages.opened(driver, report, width=width, scheme=scheme) as (page, complaints):
         count = page.locator(".chart").count()
         assert count >= 3
         for chart in range(count):
@@ -69,6 +85,47 @@ def test_the_page_of_every_study_is_drawn_without_a_complaint(driver, report, wi
         names = page.locator(".chart").evaluate_all("all => all.map(e => e.ariaLabel)")
         assert all(re.fullmatch(r".+ by .+: .+\.", name) for name in names)
         assert page.locator(".chart[role=img]").count() == count
+        assert complaints == []
+
+
+def test_the_page_of_every_study_has_its_charts(run, report):
+    titles = [each["aria-label"] for each in browser_pages.read(report).of("div", role="group")]
+    first, training, layers = CHARTS[store.about_run(run)["job"]]
+    expected = [*first, *(f"{curve} in training" for curve in training), *layers]
+    assert titles == [f"Lines of: {title}" for title in expected]
+
+
+def test_two_runs_of_every_study_are_laid_over_each_other(driver, run, report, two):
+    one, both = browser_pages.read(report), browser_pages.read(two)
+    assert len(both.charts) == len(one.charts)
+    for chart, laid_over in zip(one.charts, both.charts, strict=True):
+        names = [line["name"] for line in chart["lines"]]
+        expected = [f"{name}: {line}" for name in ("run 1", "run 2") for line in names]
+        assert [line["name"] for line in laid_over["lines"]] == expected
+    with browser_pages.opened(driver, two) as (page, complaints):
+        assert page.locator(".results").count() == 2
+        assert complaints == []
+
+
+def test_every_column_of_every_study_sorts(driver, report):
+    with browser_pages.opened(driver, report) as (page, complaints):
+        table = page.locator(".results").first
+        rows = sorted(table.locator("tbody tr").all_inner_texts())
+        heads = table.locator("thead th[aria-sort]")
+        assert heads.count() > 1
+        for place in range(heads.count()):
+            head = heads.nth(place)
+            head.locator("button").click()
+            assert head.get_attribute("aria-sort") == "ascending"
+            assert sorted(table.locator("tbody tr").all_inner_texts()) == rows
+            texts = table.locator(f"tbody tr > :nth-child({place + 1})").all_inner_texts()
+            cells = [text.strip().replace(",", "") for text in texts]
+            there = [cell for cell in cells if cell not in ("", "-")]
+            assert cells[: len(there)] == there  # missing values come last
+            numbers = [re.match(r"-?\d+\.?\d*(e-?\d+)?", cell) for cell in there]
+            if all(numbers):
+                values = [float(number[0]) for number in numbers]
+                assert values == sorted(values)
         assert complaints == []
 
 
