@@ -10,7 +10,8 @@ from tiny import only_run, printed, same, times
 
 from jaxlth import masks, prune, scores, store, studies
 from jaxlth.models import ModelConfig
-from jaxlth.studies.dynamic import artifacts, cost
+from jaxlth.studies import run_info
+from jaxlth.studies.dynamic import artifacts, charts, cost, report
 from jaxlth.studies.dynamic import run as dynamic
 from jaxlth.studies.dynamic.config import METHODS, SPARSE, DynamicConfig
 from jaxlth.studies.dynamic.networks import DynamicNetworks
@@ -258,6 +259,29 @@ def test_tickets_and_trained_networks_are_found_by_density_and_method(whole):
     for kind in ("accuracy", "flops", "layers", "units", "overlap"):
         assert results.plot(kind).axes
     assert "imp" in results.summary()
+
+
+def test_the_report_page_has_accuracy_by_density_and_by_cost(whole):
+    path = only_run(whole).path
+    frame = run_info.results(path)
+    by_density, by_cost = charts.charts(frame, store.curves([path]), path)
+    assert (by_density.title, by_cost.title) == ("Test accuracy by density", "Test accuracy by cost")
+    rows = report.summary(frame, tolerance=0.002)
+    assert [line.name for line in by_cost.lines] == [*METHODS, "dense"]
+    for line in by_cost.lines[:-1]:
+        of_method = rows[rows["control"] == line.name].sort_values("flops")
+        for column, name, scale in (("x", "flops", 1), ("y", "mean", 100), ("high", "max", 100)):
+            assert line.points[column].tolist() == pytest.approx((scale * of_method[name]).tolist())
+        assert "10 % of the weights" in line.points["hover"].iloc[0]
+    dense = 100 * rows.loc[rows["control"] == "dense", "mean"].item()
+    assert by_cost.lines[-1].points["y"].tolist() == pytest.approx([dense, dense])
+
+
+def test_without_known_costs_the_report_page_has_no_chart_of_them(whole):
+    frame = run_info.results(only_run(whole).path)
+    assert charts.by_cost(frame.assign(flops=None)) == []
+    with pytest.raises(ValueError, match="no ticket yet whose cost is known"):
+        report.flops(frame.assign(flops=None), whole)
 
 
 def ticket_density(table, method):

@@ -42,7 +42,7 @@ def by_cost(frame: pd.DataFrame) -> list[Chart]:
         for method, rows in costs.items()
     ]
     if dense.notna().any():
-        drawn.append(table_charts.dense_line(drawn, dense, scale, unit))
+        drawn.append(table_charts.dense_line(drawn, dense.dropna(), scale, unit))
     title = theme.AXIS_LABELS[metric]
     name = f"{title.partition(' (')[0]} by cost"
     return [Chart(name, Axis(report.COST_LABEL, "log"), Axis(title), drawn, NOTE)]
