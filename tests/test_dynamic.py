@@ -265,9 +265,12 @@ def test_the_report_page_has_accuracy_by_density_and_by_cost(whole):
     path = only_run(whole).path
     frame = run_info.results(path)
     by_density, by_cost = charts.charts(frame, store.curves([path]), path)
-    assert (by_density.title, by_cost.title) == ("Test accuracy by density", "Test accuracy by cost")
+    titles = [f"Test accuracy by {name}" for name in ("density", "cost")]
+    assert [by_density.title, by_cost.title] == titles
     rows = report.summary(frame, tolerance=0.002)
-    assert [line.name for line in by_cost.lines] == [*METHODS, "dense"]
+    assert {line.name for line in by_cost.lines} == {*METHODS, "dense"}
+    looks = {line.name: (line.color, line.marker, line.dash) for line in by_density.lines}
+    assert looks == {line.name: (line.color, line.marker, line.dash) for line in by_cost.lines}
     for line in by_cost.lines[:-1]:
         of_method = rows[rows["control"] == line.name].sort_values("flops")
         for column, name, scale in (("x", "flops", 1), ("y", "mean", 100), ("high", "max", 100)):

@@ -17,7 +17,8 @@ SCHEDULE_TITLES = {
     "untrained": "masks trained, weights not",
     "finetuned": "masks trained, then weights",
 }
-# No colour is that of another score or control. Colours of scores are Paul Tol's.
+# No colour is that of another score, method or control. Colours of scores are Paul Tol's, those of
+# methods matplotlib's.
 LINE_STYLES = {
     "magnitude": theme.LineStyle("#332288", "o"),
     "magnitude-unit-variance": theme.LineStyle("#88CCEE", "h"),
@@ -29,6 +30,14 @@ LINE_STYLES = {
     "synflow-published": theme.LineStyle("#CC6677", "X"),
     "synflow-image": theme.LineStyle("#661100", "<"),
     "synflow-mean": theme.LineStyle("#AA4499", ">"),
+    "static": theme.LineStyle("#637939", "P"),
+    "set": theme.LineStyle("#9467BD", "^"),
+    "rigl": theme.LineStyle("#D62728", "*"),
+    "dynamic-imp": theme.LineStyle("#1F77B4", "v"),
+    "bernoulli": theme.LineStyle("#FF7F0E", "h"),
+    "edge-popup": theme.LineStyle("#2CA02C", ">"),
+    "gem-miner": theme.LineStyle("#7F7F7F", "<"),
+    "dense": theme.LineStyle(theme.BLACK, "o"),
     **{name: control_styles.line_style("ticket") for name in ("none", "imp")},
     **{name: control_styles.line_style(name) for name in control_styles.CONTROL_STYLES},
 }

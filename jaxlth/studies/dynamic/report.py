@@ -77,9 +77,9 @@ def costs(frame: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.Series]:
         value=result_table.survived(rows, metric), flops=pd.to_numeric(rows["flops"])
     )
     pruned, dense = rows[rows["level"] > 0], rows[rows["level"] == 0]
-    known = pruned[pruned["flops"].notna()]
+    priced = pruned[pruned["flops"].notna()]
     by_method = {}
-    for method, of_method in known.groupby("control", sort=False):
+    for method, of_method in priced.groupby("control", sort=False):
         by_density = of_method.groupby("density")
         points = by_density["value"].agg(["mean", "min", "max"])
         points = points.assign(flops=by_density["flops"].mean())
