@@ -121,12 +121,22 @@ def _axis(axis: Axis, values: list[Any]) -> dict[str, Any]:
         return shared  # a logarithmic axis would have hardly a number
     several = len(set(numbers)) > 1
     ticks = _log_ticks(numbers) if several else numbers[:1]
-    shared |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,.3g}" for tick in ticks]}
+    shared |= {"type": "log", "tickvals": ticks, "ticktext": [_number(tick) for tick in ticks]}
     if axis.scale == "log":
         return shared
     margin = 0.03 * math.log10(numbers[-1] / numbers[0]) + (0.01 if several else 0.3)
     dense, sparse = math.log10(numbers[-1]) + margin, math.log10(numbers[0]) - margin
     return shared | {"range": [dense, sparse]}
+
+
+def _number(tick: float) -> str:
+    """Return a number of a logarithmic axis, whole where it is 1 or more.
+
+    Example:
+      >>> _number(5000.0), _number(20.0), _number(0.05)
+      ('5,000', '20', '0.05')
+    """
+    return f"{tick:,.0f}" if tick >= 1 else f"{tick:.3g}"
 
 
 def _log_ticks(numbers: Iterable[float]) -> list[float]:
