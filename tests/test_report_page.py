@@ -11,15 +11,17 @@ import sys
 
 import browser_pages
 import numpy as np
+import optax
 import pandas as pd
 import plotly.graph_objects
 import pytest
 import tiny
 import train_twice
+from flax import linen as nn
 from matplotlib import colors
 from rich.table import Table
 
-from jaxlth import cli, store, studies
+from jaxlth import cli, data, models, store, studies
 from jaxlth.cli import parsing
 from jaxlth.plots import (
     charts,
@@ -93,6 +95,27 @@ def test_the_page_says_what_was_run(finished, page):
         assert f"{setting} {value}" in page.text
     assert "optimizer.lr" not in page.text  # it has its default
     assert "Unfinished" not in page.text
+
+
+@pytest.mark.slow
+def test_parts_of_ones_own_are_called_so_without_the_rate_that_they_do_not_use(tmp_path):
+    x = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    arrays = [(part, np.argmax(part, axis=1)) for part in (x[:60], x[60:])]
+    experiment = studies.Experiment(
+        name="mine",
+        model=models.from_linen(nn.Dense(4), x[:1]),
+        data=data.from_arrays(*arrays),
+        optimizer=optax.adam(0.02),
+        steps=4,
+        batch_size=20,
+    )
+    how = {"levels": 1, "replicates": 1, "controls": [], "progress": False}
+    results = studies.imp(experiment, out=str(tmp_path), **how)
+    text = browser_pages.read(results.report(tmp_path / "report.html")).text
+    assert (
+        "data own arrays model own network training 4 steps, batches of 20, own optimizer" in text
+    )
+    assert "0.0012" not in text  # the default rate of the library's optimizers
 
 
 def test_the_page_draws_accuracy_training_and_layers(finished, page):

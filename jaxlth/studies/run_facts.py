@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from jaxlth import settings, store
+from jaxlth import data, settings, store
+from jaxlth.process import code
 from jaxlth.studies.study import Study
 
 Row = tuple[str, list[str], bool]  # name, the text of each run, whether it is a setting
@@ -64,7 +65,7 @@ def _facts(
     return {
         "run": path.name,
         "command": f"jaxlth {study.name}",
-        "data": _text(values.get("data.name")),
+        "data": _data(values),
         "model": _model(values),
         "training": _training(values),
         "replicates": _text(values.get("replicates")),
@@ -76,17 +77,29 @@ def _facts(
     }
 
 
+def _data(values: Mapping[str, Any]) -> str:
+    name = _text(values.get("data.name"))
+    return "own arrays" if name in (data.OWN, data.OWN_MAPPED) else name
+
+
 def _model(values: Mapping[str, Any]) -> str:
-    hidden = values.get("model.hidden")
-    return _text(values.get("model.name")) + (f", hidden layers {_text(hidden)}" if hidden else "")
+    name, hidden = _text(values.get("model.name")), values.get("model.hidden")
+    if name == code.OWN:
+        return "own network"
+    return name + (f", hidden layers {_text(hidden)}" if hidden else "")
 
 
 def _training(values: Mapping[str, Any]) -> str:
-    """Return length, batch size, optimizer and learning rate in words."""
+    """Return length, batch size, optimizer and learning rate in words.
+
+    An optimizer of somebody's own has its rate within; the setting says nothing of it.
+    """
     lengths = [f"{_text(values[k])} {k.partition('.')[2]}" for k in _LENGTHS if values.get(k)]
     parts = [*lengths[:1], f"batches of {_text(values.get('training.batch_size'))}"]
-    rate = _text(values.get("optimizer.lr"))
-    return ", ".join([*parts, f"{_text(values.get('optimizer.optimizer'))} at {rate}"])
+    name, rate = _text(values.get("optimizer.optimizer")), _text(values.get("optimizer.lr"))
+    if name == code.OWN:
+        return ", ".join([*parts, "own optimizer"])
+    return ", ".join([*parts, name if code.is_own(name) else f"{name} at {rate}"])
 
 
 def _device(environment: Mapping[str, Any]) -> str:
