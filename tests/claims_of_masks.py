@@ -1,5 +1,7 @@
 """What the pages on papers claim of separating networks and of masks on untrained weights."""
 
+import functools
+
 import pandas
 from claims import Claim, table
 from scipy import stats
@@ -11,6 +13,7 @@ ROLFS = "supermask_tickets/paper/test-pytorch-unit-range"
 BIASES = f"{ROLFS}-biases"
 LENET = "trained_supermasks/cpu/lenet/methods.csv"
 CONV2 = "trained_supermasks/smoke/conv-2-cifar/methods.csv"
+SCORE_L2 = "trained_supermasks/cpu/score_l2.csv"
 
 
 def separated(path: str = SEPARATION, first: int = 0) -> pandas.DataFrame:
@@ -145,6 +148,15 @@ def trained(label: str, column: str, method: str, *densities: float) -> Claim:
         f"| {label} | {column} | " + " | ".join(cells),
         lambda: [mean(LENET, method, density) for density in densities],
     )
+
+
+def mined(factor: float) -> list[float]:
+    """Return density and accuracy that Gem-Miner ends with, in percent, for two targets."""
+    rows = table(SCORE_L2)
+    rows = rows[rows["supermask.l2"] == factor]
+    targets = [rows[rows["unit"].str.startswith(f"density_{target}/")] for target in (0.1, 0.5)]
+    columns = ("density", "test_accuracy")
+    return [100 * target[column].item() for target in targets for column in columns]
 
 
 TENTH = (0.5, 0.1, 0.02)
@@ -325,9 +337,9 @@ TRAINED = [
             mean(LENET, "magnitude-iterative-once", 0.02) - mean(LENET, "gem-miner-finetuned", 0.02)
         ],
         true=lambda: all(
-            mean(LENET, "gem-miner-finetuned", mined) > mean(LENET, f"{score}-before-rounds", kept)
+            mean(LENET, "gem-miner-finetuned", found) > mean(LENET, f"{score}-before-rounds", kept)
             for score in ("magnitude", "snip", "synflow")
-            for mined, kept in ((0.0772, 0.1), (0.02, 0.02))
+            for found, kept in ((0.0772, 0.1), (0.02, 0.02))
         ),
     ),
     Claim(
@@ -343,6 +355,14 @@ TRAINED = [
         lambda: [
             mean(LENET, f"edge-popup-finetuned{change}", 0.02) for change in ("", "-shuffled")
         ],
+    ),
+    *(
+        Claim(
+            f"| {label} | {{}} % | {{}} | {{}} % | {{}} |",
+            functools.partial(mined, factor),
+            after="| X | target 10 %",
+        )
+        for label, factor in (("0", 0.0), ("1e-5", 1e-5), ("3e-5", 3e-5))
     ),
     Claim(
         "| Conv-2 | weights trained | 50 % | 10 % | |---|---|---|---| | Bernoulli | never | {} | |"

@@ -33,7 +33,7 @@ LINE_STYLES = {
     "static": theme.LineStyle("#637939", "P"),
     "set": theme.LineStyle("#9467BD", "^"),
     "rigl": theme.LineStyle("#D62728", "*"),
-    "dynamic-imp": theme.LineStyle("#1F77B4", "v"),
+    "dynamic-imp": theme.LineStyle("#F01E9E", "D"),
     "bernoulli": theme.LineStyle("#FF7F0E", "h"),
     "edge-popup": theme.LineStyle("#2CA02C", ">"),
     "gem-miner": theme.LineStyle("#7F7F7F", "<"),
