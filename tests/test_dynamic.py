@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from tiny import only_run, printed, same, times
 
 from jaxlth import masks, prune, scores, store, studies
@@ -275,9 +276,24 @@ def test_the_report_page_has_accuracy_by_density_and_by_cost(whole):
         of_method = rows[rows["control"] == line.name].sort_values("flops")
         for column, name, scale in (("x", "flops", 1), ("y", "mean", 100), ("high", "max", 100)):
             assert line.points[column].tolist() == pytest.approx((scale * of_method[name]).tolist())
-        assert "10 % of the weights" in line.points["hover"].iloc[0]
+        told = [f"{100 * density:g} % of the weights" for density in of_method["density"]]
+        assert all(map(str.__contains__, line.points["hover"], told))
     dense = 100 * rows.loc[rows["control"] == "dense", "mean"].item()
     assert by_cost.lines[-1].points["y"].tolist() == pytest.approx([dense, dense])
+
+
+def test_a_method_has_one_colour_in_all_figures_and_on_the_report_page(whole):
+    path = only_run(whole).path
+    results, colors = studies.open(path), {method: set() for method in METHODS}
+    for kind in ("accuracy", "train-accuracy", "layers", "units", "flops"):
+        lines = {line.get_label(): line for line in results.plot(kind).axes[0].get_lines()}
+        for method, of_method in colors.items():
+            of_method.add(to_hex(lines[method].get_color()))
+    for chart in charts.charts(run_info.results(path), results.curves(), path):
+        for line in chart.lines:
+            colors.get(line.name, set()).add(to_hex(line.color))
+    assert all(len(of_method) == 1 for of_method in colors.values())
+    assert len(set.union(*colors.values())) == len(METHODS)
 
 
 def test_without_known_costs_the_report_page_has_no_chart_of_them(whole):

@@ -641,7 +641,9 @@ def test_figures_of_tickets_are_of_what_the_run_stored(done, monkeypatch):
     run, frame, seen = store.open_readonly(path), store.table([path]), {}
     frame = frame[~frame["unit"].str.startswith("density_0.1/")]  # which another test adds
     for name in ("unit_sparsities", "similarity", "weight_pages"):
-        monkeypatch.setattr(mask_plots, name, lambda result, name=name: seen.update({name: result}))
+        monkeypatch.setattr(
+            mask_plots, name, lambda result, *_, name=name: seen.update({name: result})
+        )
     for kind in ("units", "overlap", "weights"):
         STUDIES["prune-early"].figures.kinds[kind](frame, path, ())
     sparsest = {row.control: row.unit for row in frame.itertuples() if "density_0.2/" in row.unit}

@@ -18,11 +18,14 @@ COLORMAP = "viridis"
 _STYLES = [*theme.STYLE_CYCLE, theme.LineStyle(theme.GRAY, "X")]
 
 
-def unit_sparsities(densities: Mapping[str, np.ndarray]) -> Figure:
+def unit_sparsities(
+    densities: Mapping[str, np.ndarray], styles: Mapping[str, theme.LineStyle] | None = None
+) -> Figure:
     """Return the share of units whose sparsity is at least as high as the axis says.
 
     Args:
       densities: {method: kept share of the weights into each unit, of all layers}.
+      styles: {method: style of its line}; by their order, if not given.
 
     References:
       Frankle 2023, Figure 5-6.
@@ -33,8 +36,8 @@ def unit_sparsities(densities: Mapping[str, np.ndarray]) -> Figure:
         for i, (name, unit_densities) in enumerate(densities.items()):
             of_units = 100 * (1 - np.asarray(unit_densities, float))
             shares = [100 * np.mean(of_units >= sparsity - 1e-9) for sparsity in sparsities]
-            color, _ = _STYLES[i % len(_STYLES)]
-            linestyle = "-" if i < len(_STYLES) else "--"
+            color, _ = styles[name] if styles else _STYLES[i % len(_STYLES)]
+            linestyle = "--" if styles is None and i >= len(_STYLES) else "-"
             axes.plot(sparsities, shares, color=color, linestyle=linestyle, label=name)
         axes.set_xlabel("Sparsity of a unit (%)")
         axes.set_ylabel("Units at least as sparse (%)")

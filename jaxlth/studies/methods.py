@@ -11,7 +11,14 @@ from jaxlth import masks, store, trees
 from jaxlth.plots import mask_plots, result_table
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
-from jaxlth.studies import method_figures, method_summary, metrics, run_info, ticket_checks
+from jaxlth.studies import (
+    method_figures,
+    method_styles,
+    method_summary,
+    metrics,
+    run_info,
+    ticket_checks,
+)
 from jaxlth.studies.study import Draw, Summary, TicketName
 
 
@@ -91,7 +98,7 @@ def units(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()
         method: np.concatenate(list(masks.unit_densities(mask).values()))
         for method, mask in _masks(frame, path).items()
     }
-    return mask_plots.unit_sparsities(densities)
+    return mask_plots.unit_sparsities(densities, method_styles.line_styles(list(densities)))
 
 
 def overlap(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:

@@ -61,7 +61,9 @@ def thumbnail(file: pathlib.Path) -> bytes:
             height = round(image.height * width / image.width)
             small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        small.quantize(colors, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+        method = Image.Quantize.MAXCOVERAGE  # it keeps the colours of thin lines
+        small = small.quantize(colors, method=method, dither=Image.Dither.NONE)
+        small.save(buffer, "png", optimize=True)
         if buffer.tell() < MOST:
             return buffer.getvalue()
     raise ValueError(f"{file.name} does not become small enough.")
