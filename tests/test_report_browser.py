@@ -20,7 +20,7 @@ CHARTS = {  # of each study besides training and layers, which all have
     "train-supermasks": ["Test accuracy by density"],
 }
 SHARED = ["Test accuracy in training", "Train loss in training", "Density of layers"]
-LONGER = {"separation": {"--epochs": "3"}}  # that training has a curve
+LONGER = {"separation": {"--epochs": "20"}}  # more than the 5 after which it is evaluated
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser_pages.CHROMIUM is None, reason=browser_pages.NONE),
