@@ -194,6 +194,15 @@ def test_without_a_file_the_page_lies_in_the_folder_of_the_newest_run(finished, 
     assert tiny.printed("list", "--out", tmp_path).count(finished.name) == 1
 
 
+def test_a_run_that_was_evaluated_once_says_that_it_has_no_curves(page, tmp_path):
+    tiny.printed(*tiny.COMMAND, "--evaluate-every", "20", "--out", tmp_path)
+    file = studies.open(tiny.only_run(tmp_path).path).report(tmp_path / "a.html")
+    once = browser_pages.read(file)
+    assert "No curves of training: networks were evaluated once, at the end." in once.text
+    assert len(once.charts) == len(page.charts) - 2
+    assert "No curves of training" not in page.text
+
+
 # Mistakes.
 
 

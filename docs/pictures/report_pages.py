@@ -3,7 +3,8 @@
     python docs/pictures/report_pages.py RUNS
 
 It runs the commands of that page with `--out RUNS`, which train nothing a second time, and writes
-the pictures beside this file. It needs the extra `test` and Debian's chromium.
+the pictures beside this file. It needs the extra `test`, Debian's chromium, and the files of MNIST
+in $JAXLTH_DATA.
 """
 
 import pathlib
@@ -21,6 +22,7 @@ from jaxlth import cli  # noqa: E402
 LARGEST = 200_000  # bytes of a picture
 PICTURES = {  # name -> (page, width in pixels, scheme, height in pixels or None for the whole)
     "report_imp": ("imp", 1600, "light", None),
+    "report_mnist": ("mnist", 1600, "light", None),
     "report_prune_early": ("prune-early", 1600, "light", None),
     "report_instability": ("instability", 1600, "dark", None),
     "report_separation": ("separation", 1600, "light", None),

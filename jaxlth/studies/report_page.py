@@ -22,6 +22,10 @@ from jaxlth.studies.study import Study
 
 _WIDTH = 1000  # characters: no column of a table is broken
 _NAMED = 5  # missing artifacts that are named
+_WITHOUT_CURVES = (
+    "No curves of training: networks were evaluated once, at the end. `--evaluate-every` sets how "
+    "often."
+)
 
 
 class StoredRun(NamedTuple):
@@ -153,6 +157,8 @@ def _charts(run: StoredRun) -> tuple[list[Chart], list[str]]:
     styles |= {"dense": theme.BLACK}
     measured = dict.fromkeys([result_table.metric(curves, metrics.ACCURACY), "train_loss"])
     others = [table_charts.training(frame, curves, metric, styles) for metric in measured]
+    if others[-1] is None and "train_loss" in curves:
+        lacking.append(_WITHOUT_CURVES)
     others.append(table_charts.layers(frame, styles))
     return first + [chart for chart in others if chart is not None], lacking
 
