@@ -308,6 +308,26 @@ def test_what_is_replaced_counts_as_unfinished_until_its_record_is_there(run, mo
     assert run.load("a", "params", {"w": np.zeros(2)})["w"].tolist() == [1, 1]
 
 
+def test_the_disk_holds_what_is_put_in_place(run, monkeypatch):
+    synced, moved, fsync, rename = [], [], os.fsync, os.rename
+
+    def sync(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def move(source, target):
+        files = all_files(source) if source.is_dir() else [source]
+        moved.append((source.name, {str(file) for file in files} <= set(synced)))
+        rename(source, target)
+        synced.clear()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", move)
+    run.save("a", {"params": PARAMS, "mask": MASK}, RECORD)
+    assert moved == [("arrays", True), ("record.json", True)]
+    assert str(run.path / "a") in synced  # where they are now
+
+
 def test_structure_may_come_from_shapes_from_parameters_or_from_names(run):
     run.save(UNIT, {"params": jax.device_put(PARAMS), "mask": MASK}, RECORD)
     shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, PARAMS))
