@@ -1,6 +1,8 @@
 """What every test shares: the CPU, two devices, no window, real data only where it is asked for."""
 
+import collections
 import contextlib
+import gc
 import os
 import pathlib
 from collections.abc import Iterator
@@ -23,6 +25,9 @@ if PROGRAMS is not None:
     os.environ |= {option.upper(): str(value) for option, value in programs.OPTIONS.items()}
 
 import jax  # noqa: E402
+
+# JAX keeps millions of objects of the programs it has compiled: not to look through them so often.
+gc.set_threshold(20_000, 20, 50)
 
 # Two, so that any test can map over devices. Processes that tests start have one, as users do.
 jax.config.update("jax_num_cpu_devices", 2)
@@ -63,7 +68,14 @@ def optimized() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+# Files of few tests that take minutes: a process would work on the last of them alone.
+FIRST = ("test_kills.py", "test_fuzz.py")
+
+
+@pytest.hookimpl(trylast=True)  # of the tests that are not deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in FIRST, -tests[item.path]))
     if os.environ.get("JAXLTH_DATA"):
         return
     skip = pytest.mark.skip(reason="needs real data sets; set JAXLTH_DATA to their directory")

@@ -256,10 +256,17 @@ def test_a_run_that_is_not_held_can_be_read_and_not_written(tmp_path, run):
 # Units
 
 
+TYPES = ["float16", "bfloat16", "float8_e4m3fn", "float64", "int4", "uint32", "complex64"]
+TYPES += ["complex128"]
+
+
 def test_a_unit_comes_back_to_the_bit(run):
     tree = {
         "none": None,
-        "half": jnp.arange(3, dtype=jnp.bfloat16),
+        "types": {kind: np.arange(6).reshape(2, 3).astype(np.dtype(kind)) for kind in TYPES},
+        "": {"": np.ones(2), "__metadata__": np.zeros((), jnp.bfloat16)},
+        "transposed": np.arange(6.0).reshape(2, 3).T,
+        "every_second": np.arange(9, dtype=jnp.bfloat16)[::2],
         "large": np.array([2**64 - 1], np.uint64),
         "scalar": np.float64(0.1),
         "empty": np.zeros((0, 3), np.float32),
@@ -271,6 +278,8 @@ def test_a_unit_comes_back_to_the_bit(run):
         "list": [np.int8(1), (np.zeros(2, np.int16),)],
     }
     run.save(UNIT, {"params": PARAMS, "mask": MASK, "other": tree, "nothing": {}}, RECORD)
+    run.save("single", {"array": np.arange(3)}, RECORD)
+    assert_same(run.load("single", "array"), np.arange(3))
     assert run.has(UNIT)
     assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
     assert_same(run.load(UNIT, "mask", MASK), MASK)
@@ -297,6 +306,26 @@ def test_what_is_replaced_counts_as_unfinished_until_its_record_is_there(run, mo
     assert not run.has("a")
     run.save("a", {"params": {"w": np.ones(2)}}, {"accuracy": 0.2})
     assert run.load("a", "params", {"w": np.zeros(2)})["w"].tolist() == [1, 1]
+
+
+def test_the_disk_holds_what_is_put_in_place(run, monkeypatch):
+    synced, moved, fsync, rename = [], [], os.fsync, os.rename
+
+    def sync(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def move(source, target):
+        files = all_files(source) if source.is_dir() else [source]
+        moved.append((source.name, {str(file) for file in files} <= set(synced)))
+        rename(source, target)
+        synced.clear()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", move)
+    run.save("a", {"params": PARAMS, "mask": MASK}, RECORD)
+    assert moved == [("arrays", True), ("record.json", True)]
+    assert str(run.path / "a") in synced  # where they are now
 
 
 def test_structure_may_come_from_shapes_from_parameters_or_from_names(run):
@@ -431,8 +460,26 @@ def test_damage_to_any_file_is_found_and_names_the_file(run, how):
         says = "run the same command: only this network is trained again"
         with pytest.raises(StoreError, match=f"^{re.escape(str(present[number]))} is .*{says}"):
             run.load(unit, "params", PARAMS)
-    assert number > 3
+    assert number == 2  # record and arrays
     assert_same(run.load("other", "params", PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "flipped"])
+def test_damage_to_any_file_of_a_checkpoint_is_found_and_names_the_file(run, how):
+    for number in itertools.count():
+        unit = f"unit_{number}"
+        run.checkpoint(unit, 10, PARAMS, {})
+        present = [path for path in all_files(run.path / unit) if path.stat().st_size]
+        if number >= len(present):
+            break
+        damaged(present[number], how)
+        if present[number].name == "record.json" and how == "missing":
+            assert run.latest(unit, PARAMS) is None  # it was never whole
+            continue
+        says = "run the same command: only this network starts again"
+        with pytest.raises(StoreError, match=f"^{re.escape(str(present[number]))} is .*{says}"):
+            run.latest(unit, PARAMS)
+    assert number > 3
 
 
 def test_damage_that_the_checksums_of_files_miss_is_found(run):
@@ -456,7 +503,7 @@ def test_a_lost_folder_of_arrays_says_what_to_do_and_can_be_made_again(run):
     run.save(UNIT, {"params": PARAMS}, RECORD)
     os.rename(run.path / UNIT / "arrays", run.path / "elsewhere")
     with pytest.raises(
-        StoreError, match=r"arrays/\w+ is missing\. Delete the folder .*replicate_0 and"
+        StoreError, match=r"arrays/[\w.]+ is missing\. Delete the folder .*replicate_0 and"
     ):
         run.load(UNIT, "params", PARAMS)
     run.remove(UNIT)
@@ -1156,12 +1203,17 @@ def test_too_many_open_files_and_a_lost_folder_are_one_error_each(run, capfd):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = len(os.listdir("/proc/self/fd"))
     with open(os.devnull) as last:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(last.fileno() + 2, used), limits[1]))
-        try:
-            with pytest.raises(StoreError, match="cannot be written: Too many open files"):
-                run.save("new", {"params": PARAMS}, RECORD)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        few = max(last.fileno() + 2, used)
+        for limit, store_it in (
+            (0, lambda: run.save("new", {"params": PARAMS}, RECORD)),
+            (few, lambda: run.checkpoint("new", 1, PARAMS, {})),
+        ):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+            try:
+                with pytest.raises(StoreError, match="cannot be written: Too many open files"):
+                    store_it()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert_same(run.load(UNIT, "params", PARAMS), PARAMS)
     shutil.rmtree(run.path)
     run.path.write_text("")  # whatever took its place

@@ -368,6 +368,12 @@ PLANS = {  # name -> (training, optimizer, examples, dilation, expected fields)
             "warmup": 4,
         },
     ),
+    "lengths are rounded to the nearest step": (
+        {"epochs": 0.4, "evaluate_every": 0.3, "patience": 0.25, "batch_size": 10},
+        {"warmup": 0.1},
+        {"examples": 75},
+        {"steps": 3, "steps_per_epoch": 7, "evaluations": (2, 3), "patience": 2, "warmup": 1},
+    ),
     "no dilation makes a time between evaluations or patience of no step": (
         {"steps": 10, "evaluate_every": 4, "patience": 3, "batch_size": 10},
         {},

@@ -18,8 +18,8 @@ A run folder holds
     lock                        who works here now
     results.jsonl               a line with a checksum for each finished artifact, from its record
     ARTIFACT/record.json        numbers of a finished artifact, with checksums
-    ARTIFACT/arrays/            its trees, written by orbax
-    ARTIFACT/checkpoint_NNNNNN/ the state inside an unfinished artifact
+    ARTIFACT/arrays/            its trees, a file of safetensors
+    ARTIFACT/checkpoint_NNNNNN/ the state inside an unfinished artifact, written by orbax
 
 The folders live on a local or mounted disk: the lock and the promise to survive a crash rest on
 `flock`, `fsync` and `rename`, which a bucket does not have. `open_run("gs://bucket/runs", ...)`

@@ -1,4 +1,4 @@
-"""Trees of arrays on disk, through orbax, with a checksum for each tree.
+"""Trees of arrays on disk, through safetensors or orbax, with a checksum for each tree.
 
 A tree is stored as its leaves under their names (`jaxlth.trees.name`), so a stored ticket can be
 read without the classes that made it. Bool leaves, as masks have, take one bit each. Python numbers
@@ -9,23 +9,31 @@ leaf, and the CRC-32 of all bytes.
 import pathlib
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxlth import trees
-from jaxlth.store import atomic, checkpointer, containers
+from jaxlth.store import atomic, checkpointer, containers, tensor_files
 from jaxlth.store.atomic import StoreError
 
 # {"crc32": int, "leaves": {name: [kind, shape] | None}}; also "containers" where the names of the
 # leaves do not say them.
 Description = dict[str, Any]
+Save = Callable[[pathlib.Path, dict[str, dict[str, np.ndarray]]], None]
 
 
-def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Description]:
+def write(
+    folder: pathlib.Path, content: Mapping[str, Any], *, save: Save = tensor_files.save
+) -> dict[str, Description]:
     """Write named trees to a new folder and return their descriptions.
+
+    Args:
+      folder: where to.
+      content: trees of arrays by name.
+      save: what writes arrays, that of `tensor_files` or of `checkpointer`.
 
     Raises:
       StoreError: the folder cannot be written.
@@ -45,7 +53,7 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> dict[str, Descrip
         if non_empty := {leaf: value for leaf, value in packed.items() if value.size}:
             arrays[name] = non_empty
     if arrays:
-        checkpointer.save(folder, arrays)
+        save(folder, arrays)
     return descriptions
 
 
@@ -58,8 +66,9 @@ def read(
       StoreError: something is missing or damaged; the message ends with `remedy`.
     """
     kinds = {leaf: kind for leaf, kind in description["leaves"].items() if kind is not None}
-    non_empty = [leaf for leaf, (_, shape) in kinds.items() if 0 not in shape]
-    arrays = checkpointer.restore(folder, name, non_empty, remedy=remedy) if non_empty else {}
+    non_empty = {leaf: kind for leaf, (kind, shape) in kinds.items() if 0 not in shape}
+    form = tensor_files if (folder / tensor_files.FILE).exists() else checkpointer
+    arrays = form.restore(folder, name, non_empty, remedy=remedy) if non_empty else {}
     packed = {leaf: arrays.get(leaf, np.zeros(0, np.uint8)) for leaf in kinds}
     if _checksum(packed) != description["crc32"]:
         raise StoreError(f"{folder} is damaged (the checksum of `{name}` is wrong). {remedy}")
@@ -149,7 +158,7 @@ def _unpacked(value: np.ndarray, kind: str, shape: list[int]) -> np.ndarray:
     if 0 in shape:
         return np.zeros(shape, kind)
     if kind != "bool":
-        return value
+        return value.reshape(shape)
     return np.unpackbits(value, count=int(np.prod(shape))).astype(bool).reshape(shape)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaxlth.settings import require
-from jaxlth.store import arrays, atomic
+from jaxlth.store import arrays, atomic, checkpointer, tensor_files
 
 RECORD = "record.json"
 ARRAYS = "arrays"
@@ -62,7 +62,12 @@ def stage_of(run: pathlib.Path, replicates: tuple[int, ...] | None) -> pathlib.P
 
 
 def put(
-    stage: pathlib.Path, folder: pathlib.Path, trees: Mapping[str, Any], record: Mapping[str, Any]
+    stage: pathlib.Path,
+    folder: pathlib.Path,
+    trees: Mapping[str, Any],
+    record: Mapping[str, Any],
+    *,
+    save: arrays.Save = tensor_files.save,
 ) -> None:
     """Store trees and record in a folder, whole or not at all; what it held is replaced.
 
@@ -71,6 +76,7 @@ def put(
       folder: its place.
       trees: trees of arrays by name.
       record: what JSON can hold.
+      save: what writes the arrays.
 
     Raises:
       StoreError: the disk is full or the folder unwritable; nothing stored before has changed.
@@ -79,7 +85,7 @@ def put(
     try:
         with atomic.writing(stage):
             stage.mkdir(parents=True)
-        described = arrays.write(stage / ARRAYS, trees)
+        described = arrays.write(stage / ARRAYS, trees, save=save)
         content = {
             "record": record,
             "trees": described,
@@ -103,7 +109,7 @@ def settle(stage: pathlib.Path, folder: pathlib.Path) -> None:
         (folder / RECORD).unlink(missing_ok=True)
         atomic.remove(folder / ARRAYS)
         if (stage / ARRAYS).exists():
-            atomic.sync(stage / ARRAYS)  # tensorstore has synced the folders below
+            atomic.sync(stage / ARRAYS)  # orbax has synced the folders below
             os.rename(stage / ARRAYS, folder / ARRAYS)
         atomic.sync_one(stage / RECORD)
         os.rename(stage / RECORD, folder / RECORD)
@@ -210,6 +216,7 @@ def put_checkpoint(
         folder / f"checkpoint_{number:06d}",
         {"state": state},
         {"step": step, "notes": dict(notes)},
+        save=checkpointer.save,
     )
     for path in old:
         atomic.remove(path)

@@ -1,5 +1,7 @@
 """Orbax as this library uses it: named trees of NumPy arrays, errors in one line.
 
+States within a training are stored so; finished networks and masks by `tensor_files`.
+
 Orbax raises what goes wrong, and its threads report it besides: in the logs of absl and asyncio,
 and, from callbacks that outlive the event loop they belong to, as exceptions that Python can only
 print. A full disk gave two dozen tracebacks that way. They are kept quiet, since the error says it.
@@ -13,7 +15,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +41,9 @@ def save(folder: pathlib.Path, trees: dict[str, dict[str, np.ndarray]]) -> None:
         raise unwritable(folder, _cause(error)) from error
 
 
-def restore(folder: pathlib.Path, name: str, leaves: list[str], *, remedy: str) -> dict[str, Any]:
+def restore(
+    folder: pathlib.Path, name: str, leaves: Iterable[str], *, remedy: str
+) -> dict[str, Any]:
     """Return arrays of a tree that `save` wrote, by the names of its leaves.
 
     Raises:
