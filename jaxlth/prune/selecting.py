@@ -109,11 +109,11 @@ def in_rounds(
       [False, False, True, True]
     """
     among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
-    keeps = [dict(keep) if isinstance(keep, Mapping) else keep for keep in keeps]
-    by_layer = bool(keeps) and isinstance(keeps[0], Mapping)
+    rounds: list[Any] = [dict(keep) if isinstance(keep, Mapping) else keep for keep in keeps]
+    by_layer = bool(rounds) and isinstance(rounds[0], Mapping)
     counts = {name: _count(leaf) for name, leaf in among.items()}
     limits, limit = counts if by_layer else None, sum(counts.values())
-    for keep in keeps:
+    for keep in rounds:
         if isinstance(keep, Mapping):
             _layer_counts(among, keep)
             limits = _lowered(limits or {}, keep)
@@ -126,10 +126,10 @@ def in_rounds(
         return select(score_jit(mask, *args), mask, keep=keep)
 
     with wide_enough(jax.tree.leaves(score_jit.eval_shape(mask, *args))):
-        if keeps and any(map(_is_traced, jax.tree.leaves((mask, args)))):
-            rows = jax.tree.map(lambda *row: jnp.array(row, jnp.uint32), *keeps)
+        if rounds and any(map(_is_traced, jax.tree.leaves((mask, args)))):
+            rows = jax.tree.map(lambda *row: jnp.array(row, jnp.uint32), *rounds)
             return jax.lax.scan(lambda *carry: (after_round(*carry), None), mask, rows)[0]
-        for keep in keeps:
+        for keep in rounds:
             mask = after_round(mask, keep)
     return mask
 

@@ -308,11 +308,11 @@ def _check(
         raise ValueError(f"`scope` must be one of {', '.join(SCOPES)}; got {scope!r}.")
     if structure is not None and scope != "global":
         raise ValueError(f'`scope` must be "global" with a `structure`; got {scope!r}.')
-    options = structure.keywords if isinstance(structure, functools.partial) else {}
-    if "keep" in options and structure.func in (units, blocks):
+    is_partial = isinstance(structure, functools.partial)
+    if is_partial and structure.func in (units, blocks) and "keep" in structure.keywords:
         raise ValueError(
             "`structure` must leave `keep` open, as the schedule says it; got a partial of "
-            f"`{structure.func.__name__}` with keep={options['keep']!r}."
+            f"`{structure.func.__name__}` with keep={structure.keywords['keep']!r}."
         )
     if growth not in (None, "random", "gradient"):
         raise ValueError(f'`growth` must be None, "random" or "gradient"; got {growth!r}.')

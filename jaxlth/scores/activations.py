@@ -223,7 +223,7 @@ def _results(eqn: Any, arrays: list[Any]) -> list[Any]:
     return list(results) if eqn.primitive.multiple_results else [results]
 
 
-def _shadows(eqn: Any, operands: list[_Value], results: int) -> list[_Shadow | None]:
+def _shadows(eqn: Any, operands: list[_Value], results: int) -> Sequence[_Shadow | None]:
     """Return the shadows of the results of an operation on weights: none where it is not linear."""
     shadows = [value.shadow for value in operands]
     given = [shadow for shadow in shadows if shadow is not None]
