@@ -9,6 +9,7 @@ import zlib
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 
@@ -77,8 +78,22 @@ def uniform(tree: Any, *, key: jax.Array) -> Any:
       (3, 2)
     """
     leaves, structure = jax.tree.flatten(tree)
+    own = _of_leaves(key, len(leaves))
     draws = [
-        jax.random.uniform(fold(key, position), jnp.shape(leaf), jnp.float32)
-        for position, leaf in enumerate(leaves)
+        jax.random.uniform(leaf_key, jnp.shape(leaf), jnp.float32)
+        for leaf_key, leaf in zip(own, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, draws)
+
+
+def _of_leaves(key: jax.Array, number: int) -> list[jax.Array]:
+    """Return `key` with 0, 1, and so on folded in.
+
+    Within `jax.jit` at once: each `fold_in` is compiled anew. Other generators than threefry may
+    give other keys then.
+    """
+    is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    if number and is_threefry and isinstance(key, jax.core.Tracer):
+        numbers = jnp.arange(number, dtype=jnp.uint32)
+        return list(jax.vmap(jax.random.fold_in, (None, 0))(key, numbers))
+    return [fold(key, position) for position in range(number)]

@@ -130,6 +130,70 @@ def test_wanda_under_jit_is_the_same():
     )
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_norms_of_narrow_activations_are_those_in_float32(dtype):
+    """The squares of 300, summed over 7 examples, are no number of float16."""
+    inputs = jnp.asarray(100 * INPUTS, dtype)
+    kernel = jnp.asarray(FIRST, dtype)
+    narrow = {"kernel": kernel}, lambda p, x: x @ p["kernel"]
+    cast = {"kernel": FIRST}, lambda p, x: x @ jnp.asarray(p["kernel"], dtype)
+    norms = np.linalg.norm(np.asarray(inputs, "f"), axis=0)[:, None]
+    for params, apply_fn in (narrow, cast):
+        values = scores.wanda(apply_fn, params, masks.dense(params), inputs)["kernel"]
+        assert values.dtype == np.float32
+        expected = np.abs(np.asarray(params["kernel"], "f")) * norms
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_wanda_of_a_weight_that_is_scaled_is_that_of_what_it_becomes():
+    """As with weight normalisation, a learning rate of its own, quantisation straight through."""
+    inner = np.float32(-3)
+
+    def normalised(params, x):
+        kernel = params["kernel"] / jnp.linalg.norm(params["kernel"], axis=0)
+        return x @ (params["scale"] * kernel)
+
+    def quantised(params, x):
+        kernel = params["kernel"]
+        return x @ (kernel + jax.lax.stop_gradient(jnp.round(kernel) - kernel))
+
+    networks = {
+        "scaled": (lambda p, x: x @ (inner * p["kernel"]), inner * FIRST),
+        "normalised": (normalised, 2 * FIRST / np.linalg.norm(FIRST, axis=0)),
+        "quantised": (quantised, FIRST),
+        "moved": (lambda p, x: x @ jnp.pad(p["kernel"].T, 1)[1:-1, 1:-1][::-1].T, FIRST),
+    }
+    params = {"kernel": FIRST, "scale": np.full(5, 2, "f")}
+    for name, (apply_fn, effective) in networks.items():
+        values = scores.wanda(apply_fn, params, masks.dense(params), INPUTS)["kernel"]
+        expected = np.abs(effective) * np.linalg.norm(INPUTS, axis=0)[:, None]
+        np.testing.assert_allclose(values, expected, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("change", [jnp.tanh, lambda w: w + w[::-1], lambda w: w @ w.T @ w])
+def test_weights_that_are_changed_on_their_way_are_refused(change):
+    params = {"kernel": FIRST}
+    with pytest.raises(ValueError, match="'kernel' multiplies no activations, as it is or scaled"):
+        scores.wanda(lambda p, x: x @ change(p["kernel"]), params, masks.dense(params), INPUTS)
+
+
+def test_wanda_sees_layers_that_a_scan_runs_along():
+    layers = GENERATOR.normal(size=(3, 4, 4)).astype("f")
+    inputs = GENERATOR.normal(size=(5, 4)).astype("f")
+
+    def apply_fn(params, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ (2 * w)), None), x, params["kernel"])[0]
+
+    params = {"kernel": layers, "count": np.int32(3)}
+    values = scores.wanda(apply_fn, params, masks.dense(params), inputs)
+    assert values["count"] == 0
+    x, expected = inputs, []
+    for w in layers:
+        expected.append(2 * np.abs(w) * np.linalg.norm(x, axis=0)[:, None])
+        x = np.tanh(x @ (2 * w))
+    np.testing.assert_allclose(values["kernel"], expected, rtol=1e-4)
+
+
 def test_a_kernel_that_multiplies_no_activation_is_refused():
     params = {"w": FIRST}
     with pytest.raises(ValueError, match="'w' multiplies no activations"):

@@ -296,6 +296,29 @@ def test_rounds_may_prune_each_layer_for_itself():
     assert {name: int(leaf.sum()) for name, leaf in last.items()} == keeps[-1]
 
 
+@pytest.mark.parametrize("keeps", [[10, 4], [{"a": 3, "b": 6}, {"a": 1, "b": 2}]])
+def test_rounds_under_jit_and_vmap_are_those_outside(keeps):
+    def score(mask, params):
+        left = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(mask)) % 2
+        return jax.tree.map(lambda w: jnp.sin((5 + left) * w), params)
+
+    def pruned(mask, params):
+        return prune.in_rounds(score, mask, keeps=keeps, args=(params,))
+
+    replicates = [PAIR, jax.tree.map(lambda leaf: leaf**2, PAIR)]
+    mask = masks.dense(PAIR)
+    traces = []
+    jitted = jax.jit(lambda *both: traces.append(both) or pruned(*both))
+    both = jax.vmap(functools.partial(pruned, mask))(trees.stack(replicates))
+    for params, of_vmap in zip(replicates, trees.unstack(both), strict=True):
+        expected = pruned(mask, params)
+        jax.tree.map(np.testing.assert_array_equal, jitted(mask, params), expected)
+        jax.tree.map(np.testing.assert_array_equal, of_vmap, expected)
+    assert len(traces) == 1
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.12, what is kept before"):
+        jax.jit(lambda mask: prune.in_rounds(scores.magnitude, mask, keeps=[13]))(mask)
+
+
 @pytest.mark.parametrize(
     ("keeps", "error", "words"),
     [

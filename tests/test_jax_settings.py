@@ -11,6 +11,7 @@ import bits
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 
@@ -91,6 +92,24 @@ def synflow(mask):
     return scores.synflow(mlp, PARAMS, mask, np.ones((1, 2), np.float32))
 
 
+def magnitude(mask):
+    return masks.apply(scores.magnitude(PARAMS), mask)
+
+
+CUBIC = prune.Schedule(density=0.5, end=2)
+CONSTANT = prune.Schedule(density=0.5, kind="constant", every=2, end=4)
+IN_CHAIN = {"a": jnp.arange(18.0).reshape(3, 3, 1, 2), "b": jnp.arange(8.0).reshape(1, 1, 2, 4)}
+CHAIN = [[((0,), "a")], [((1,), "b")]]  # each layer has one source
+
+
+def updated(optimizer):
+    """Return updates and state of two steps."""
+    state, updates = optimizer.init(PARAMS), None
+    for _ in range(2):
+        updates, state = optimizer.update(OTHER, state, PARAMS)
+    return updates, state
+
+
 # Whatever a user may call on arrays, as it is: `jax.jit` would hide what is done step by step.
 FUNCTIONS = {
     "data.normalize": lambda: data.normalize(IMAGES, jnp.ones(1), jnp.zeros(1)),
@@ -131,7 +150,51 @@ FUNCTIONS = {
     ),
     "prune.layerwise_topk": lambda: prune.layerwise_topk(PARAMS, MASK, keep=0.5),
     "prune.in_rounds": lambda: prune.in_rounds(synflow, MASK, keeps=[5, 3]),
+    "prune.in_rounds, jitted": lambda: jax.jit(
+        lambda mask: prune.in_rounds(magnitude, mask, keeps=[5, 3])
+    )(MASK),
     "prune.erdos_renyi": lambda: prune.erdos_renyi(MASK, keep=5),
+    "prune.n_of_m": lambda: prune.n_of_m(PARAMS, MASK, n=1, m=2),
+    "prune.per_unit_topk": lambda: prune.per_unit_topk(PARAMS, MASK, density=0.5),
+    "prune.per_unit_topk, long rows": lambda: prune.per_unit_topk(
+        {"w": jnp.arange(40.0)[:, None] % 7}, {"w": jnp.ones((40, 1), bool)}, density=0.4
+    ),
+    **{
+        f"prune.units, {reduce}": lambda reduce=reduce: prune.units(
+            PARAMS, MASK, keep=3, reduce=reduce
+        )
+        for reduce in ("l1", "l2", "mean")
+    },
+    "prune.units, wiring": lambda: prune.units(
+        IN_CHAIN, masks.dense(IN_CHAIN), keep=3, wiring=CHAIN
+    ),
+    "prune.blocks": lambda: prune.blocks(PARAMS, MASK, keep=2, shape=(2, 2)),
+    **{
+        f"prune.drop_and_grow, {scope}": lambda scope=scope: prune.drop_and_grow(
+            PARAMS, MASK, OTHER, fraction=0.3, scope=scope
+        )
+        for scope in ("layer", "global")
+    },
+    "prune.keep_at": lambda: prune.keep_at(jnp.int32(3), CUBIC, size=100),
+    "prune.masked": lambda: updated(prune.masked(optax.sgd(0.5), MASK)),
+    "prune.sparsify": lambda: updated(prune.sparsify(optax.sgd(0.5, 0.5), schedule=CUBIC)),
+    "prune.sparsify, movement": lambda: updated(
+        prune.sparsify(optax.sgd(0.5, 0.5), schedule=CUBIC, score="movement", scope="layer")
+    ),
+    **{
+        f"prune.sparsify, {growth}": lambda growth=growth, scope=scope: updated(
+            prune.sparsify(
+                optax.sgd(0.5, 0.5), schedule=CONSTANT, growth=growth, scope=scope, key=key()
+            )
+        )
+        for growth, scope in (("random", "layer"), ("gradient", "global"))
+    },
+    "masks.pack": lambda: masks.unpack(masks.pack(MASK)),
+    "masks.straight_through": lambda: masks.straight_through(PARAMS, MASK),
+    "scores.taylor": lambda: scores.taylor(PARAMS, OTHER),
+    "scores.movement": lambda: scores.movement(PARAMS, OTHER, PARAMS),
+    "scores.fisher": lambda: scores.fisher(mlp, PARAMS, MASK, BATCH, chunk=2),
+    "scores.wanda": lambda: scores.wanda(mlp, PARAMS, MASK, BATCH[0]),
     "landscape.interpolate": lambda: landscape.interpolate(PARAMS, OTHER, 0.3),
     "landscape.errors_along": lambda: landscape.errors_along(
         error, PARAMS, OTHER, points=5, batch_size=2

@@ -60,3 +60,21 @@ def test_each_leaf_draws_from_a_stream_of_its_own():
     assert draws["a"].dtype == np.float32
     assert not set(draws["a"].tolist()) & set(draws["b"].tolist())
     assert all(0 <= float(leaf.min()) <= float(leaf.max()) < 1 for leaf in jax.tree.leaves(draws))
+
+
+@pytest.mark.parametrize("partitionable", [True, False])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_draws_under_jit_are_those_of_each_leaf_alone_and_keys_share_a_program(impl, partitionable):
+    tree = {"a": np.ones((7, 3)), "b": np.ones(()), "c": np.ones((0, 2)), "d": np.ones((4, 5, 2))}
+    with jax.threefry_partitionable(partitionable):
+        key = jax.random.key(5, impl=impl)
+        expected = [
+            jax.random.uniform(jax.random.fold_in(key, place), leaf.shape)
+            for place, leaf in enumerate(tree.values())
+        ]
+        jitted = jax.jit(lambda key: keys.uniform(tree, key=key))(key)
+    for leaf, draws in zip(jitted.values(), expected, strict=True):
+        np.testing.assert_array_equal(leaf, draws, strict=True)
+    if impl == "threefry2x32":  # each is compiled anew
+        program = str(jax.make_jaxpr(lambda key: keys.uniform(tree, key=key))(key))
+        assert program.count("random_fold_in") == 1

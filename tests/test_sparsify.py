@@ -11,6 +11,7 @@ import optax.contrib
 import pytest
 
 from jaxlth import keys, masks, prune, scores, trees
+from jaxlth.prune import growing
 
 GENERATOR = np.random.default_rng(0)
 PARAMS = {
@@ -396,6 +397,11 @@ def test_a_vmapped_drop_and_grow_equals_a_loop():
     for params, fraction, regrown in zip(both, fractions, trees.unstack(mapped), strict=True):
         alone = prune.drop_and_grow(params, mask, growth, fraction=float(fraction))  # not jitted
         jax.tree.map(np.testing.assert_array_equal, regrown, alone)
+
+
+def test_no_more_weights_are_dropped_than_are_kept_where_float32_rounds_up():
+    count = jnp.int32(2**25 + 3)
+    assert int(growing._share(count, 1.0)) == int(growing._share(count, jnp.float32(1))) == count
 
 
 @pytest.mark.parametrize("wrong", [{"fraction": 1.5}, {"fraction": 0.5, "scope": "all"}])

@@ -242,7 +242,7 @@ def _reduced(values: jax.Array, active: jax.Array, reduce: Reduce) -> jax.Array:
         return jnp.sqrt(jnp.sum((values / scale) ** 2, axis=1)) * scale[:, 0]
     if reduce == "l1":
         return jnp.sum(jnp.abs(values), axis=1)
-    return jnp.sum(values, axis=1) / jnp.maximum(jnp.sum(active, axis=1), 1)
+    return jnp.sum(values, axis=1) / jnp.maximum(jnp.sum(active, axis=1), 1).astype(values.dtype)
 
 
 def _without_inputs(mask: masks.Mask, shapes: Any, wiring: Sequence[Any]) -> masks.Mask:
@@ -257,9 +257,10 @@ def _without_inputs(mask: masks.Mask, shapes: Any, wiring: Sequence[Any]) -> mas
             if name is None:
                 parts.append(jnp.concatenate(lost))
             elif name in leaves:
-                alive = ~_from_units(lost, sizes[name][-2])[:, None]
-                leaves[name] = leaves[name] & alive
-                parts.append(~jnp.any(leaves[name], axis=tuple(range(leaves[name].ndim - 1))))
+                alive = ~_from_units(lost, sizes[name][-2])
+                leading = range(leaves[name].ndim - 1)
+                leaves[name] = leaves[name] & alive.reshape((1,) * (len(leading) - 1) + (-1, 1))
+                parts.append(~jnp.any(leaves[name], axis=tuple(leading)))
             else:
                 parts.append(jnp.zeros(sizes[name][-1], bool))
         empty.append(functools.reduce(jnp.logical_and, parts))

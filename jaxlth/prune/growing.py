@@ -65,7 +65,7 @@ def drop_and_grow(
     by_layer = scope == "layer"
     parts = trees.named(mask) if by_layer else {"": mask}
     kept = {name: masks.kept(part) for name, part in parts.items()}
-    dropped = {name: _rounded(fraction * count) for name, count in kept.items()}
+    dropped = {name: _share(count, fraction) for name, count in kept.items()}
     survivors = {name: kept[name] - dropped[name] for name in kept}
 
     def select(values: Any, among: masks.Mask, counts: dict[str, jax.Array]) -> masks.Mask:
@@ -80,5 +80,7 @@ def drop_and_grow(
     return Regrown(masks.apply(params, old_weights), new_mask)
 
 
-def _rounded(number: jax.Array) -> jax.Array:
-    return jnp.round(number).astype(jnp.int32)
+def _share(count: jax.Array, fraction: float | jax.Array) -> jax.Array:
+    exact = count.astype(jnp.float32) * jnp.asarray(fraction, jnp.float32)
+    # In float32 a count of 2**24 and more may have been rounded up.
+    return jnp.minimum(jnp.round(exact).astype(count.dtype), count)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlth import masks
+from jaxlth import masks, trees
+from jaxlth.trees import roles
 
 
 def masked(
@@ -39,15 +40,36 @@ def masked(
     """
     inner = optax.with_extra_args_support(optimizer)
 
+    def apply(tree: Any) -> Any:
+        return masks.apply(tree, _boxed_as(tree, mask))
+
     def init(params: masks.Params) -> Any:
-        return inner.init(masks.apply(params, mask))
+        return inner.init(apply(params))
 
     def update(grads: Any, state: Any, params: masks.Params | None = None, **extra: Any) -> Any:
-        weights = None if params is None else masks.apply(params, mask)
-        updates, state = inner.update(masks.apply(grads, mask), state, weights, **extra)
-        return masks.apply(updates, mask), state
+        weights = None if params is None else apply(params)
+        updates, state = inner.update(apply(grads), state, weights, **extra)
+        return apply(updates), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _boxed_as(tree: Any, mask: masks.Mask) -> masks.Mask:
+    """Return the mask in the containers of a tree, where leaves of the same names are boxed there.
+
+    `nnx.Optimizer` hands boxes to `init`, and what is in them to `update`.
+    """
+    structure, of_mask = (jax.tree.flatten(t, is_leaf=_is_none)[1] for t in (tree, mask))
+    names, mask_names = (
+        [roles.unboxed(name) for name in trees.names_with_none(part)] for part in (tree, mask)
+    )
+    if structure == of_mask or names != mask_names:
+        return mask
+    return jax.tree.unflatten(structure, jax.tree.leaves(mask, is_leaf=_is_none))
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
 
 
 def to_zero(updates: Any, params: masks.Params, keep: masks.Mask) -> Any:

@@ -87,7 +87,8 @@ def in_rounds(
     """Return the mask after several rounds of scoring what is left and pruning it.
 
     One round is compiled, once, whatever their number; and once for all calls with the same `score`
-    and arguments of the same shapes. Not for use under jit or vmap.
+    and arguments of the same shapes. Works under jit and vmap, where all rounds are one loop; but
+    see `scores.synflow` on networks with max-pooling there.
 
     Args:
       score: (mask, *args) -> scores of the network so masked, of the same shapes each time; jitted
@@ -108,10 +109,11 @@ def in_rounds(
       [False, False, True, True]
     """
     among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
-    by_layer = bool(keeps) and isinstance(keeps[0], Mapping)
+    rounds: list[Any] = [dict(keep) if isinstance(keep, Mapping) else keep for keep in keeps]
+    by_layer = bool(rounds) and isinstance(rounds[0], Mapping)
     counts = {name: _count(leaf) for name, leaf in among.items()}
     limits, limit = counts if by_layer else None, sum(counts.values())
-    for keep in keeps:
+    for keep in rounds:
         if isinstance(keep, Mapping):
             _layer_counts(among, keep)
             limits = _lowered(limits or {}, keep)
@@ -119,11 +121,21 @@ def in_rounds(
             limit = _lowered({"": limit}, {"": keep})[""]
     score_jit = jax.jit(score)  # JAX keeps what it compiled for a function, for all calls
     select: Callable[..., masks.Mask] = layerwise_topk if by_layer else global_topk
+
+    def after_round(mask: masks.Mask, keep: Any) -> masks.Mask:
+        return select(score_jit(mask, *args), mask, keep=keep)
+
     with wide_enough(jax.tree.leaves(score_jit.eval_shape(mask, *args))):
-        for keep in keeps:
-            scores = score_jit(mask, *args)
-            mask = select(scores, mask, keep=dict(keep) if isinstance(keep, Mapping) else keep)
+        if rounds and any(map(_is_traced, jax.tree.leaves((mask, args)))):
+            rows = jax.tree.map(lambda *row: jnp.array(row, jnp.uint32), *rounds)
+            return jax.lax.scan(lambda *carry: (after_round(*carry), None), mask, rows)[0]
+        for keep in rounds:
+            mask = after_round(mask, keep)
     return mask
+
+
+def _is_traced(leaf: Any) -> bool:
+    return isinstance(leaf, jax.core.Tracer)
 
 
 def _lowered(limits: Mapping[str, int], keep: Mapping[str, int]) -> Mapping[str, int]:
@@ -185,11 +197,9 @@ def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> N
     """Raise unless `keep` is a whole number in 0..kept(mask), as far as tracing lets one see."""
     if not jnp.issubdtype(jnp.result_type(keep), jnp.integer):
         raise TypeError(f"`{argument}` must be a whole number of weights; got {keep!r}.")
-    if isinstance(keep, jax.core.Tracer):
+    if _is_traced(keep):
         return
-    leaves = jax.tree.leaves(mask)
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    limit = masks.size(mask) if traced else sum(_count(leaf) for leaf in leaves)
+    limit = sum(_count(leaf) for leaf in jax.tree.leaves(mask))
     if not 0 <= keep <= limit:
         raise ValueError(
             f"`{argument}` must lie in 0..{limit}, what the {within} keeps; got {int(keep)}."
@@ -197,7 +207,12 @@ def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> N
 
 
 def _count(mask: Any) -> int:
-    """Return the number of True; in NumPy, which compiles nothing, if all shards are local."""
+    """Return the number of True, or the most there can be where tracing hides it.
+
+    In NumPy, which compiles nothing, if all shards are local.
+    """
+    if _is_traced(mask):
+        return np.size(mask)
     if getattr(mask, "is_fully_addressable", True):
         return int(np.count_nonzero(np.asarray(mask)))
     return int(jnp.sum(mask))

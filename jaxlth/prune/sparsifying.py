@@ -11,7 +11,7 @@ import optax
 from jaxlth import keys, masks, scores, trees
 from jaxlth.prune import schedules
 from jaxlth.prune.counts import share_of
-from jaxlth.prune.groups import num_groups
+from jaxlth.prune.groups import blocks, num_groups, units
 from jaxlth.prune.growing import drop_and_grow
 from jaxlth.prune.layers import erdos_renyi
 from jaxlth.prune.masking import renewed, to_zero
@@ -54,12 +54,13 @@ def sparsify(
     """Return an optimizer that prunes as it trains, by a schedule, within a jitted step.
 
     At a step of the schedule the weights and gradients with which the step begins are scored, and
-    the mask is pruned; then the optimizer updates what is kept. Updates take pruned weights to
-    exactly 0, so the forward pass needs no mask. A mask only loses weights, but with `growth`: it
-    then begins at random with the final density, and exchanges weights at the steps of a "constant"
-    schedule, which update no weight (Evci et al., Algorithm 1). Such a training begins with
-    `masks.apply(params, current_mask(state))`, and RigL needs the gradients of pruned weights too,
-    which a mask in the forward pass would take away (`masks.straight_through` does not).
+    the mask is pruned; then the optimizer updates what is kept, and forgets the rest. Updates take
+    pruned weights to exactly 0, so the forward pass needs no mask. A mask only loses weights, but
+    with `growth`: it then begins at random with the final density, and exchanges weights at the
+    steps of a "constant" schedule, which update no weight (Evci et al., Algorithm 1). Such a
+    training begins with `masks.apply(params, current_mask(state))`, and RigL needs the gradients of
+    pruned weights too, which a mask in the forward pass would take away (`masks.straight_through`
+    does not).
 
     Nothing may follow this in an `optax.chain`: scaled, an update would miss 0.
 
@@ -76,7 +77,9 @@ def sparsify(
         steps count.
       prunable: As in `masks.dense`.
       growth: None, "random" (SET) or "gradient" (RigL).
-      key: For growth: of the first mask and, if random, of what grows.
+      key: For growth: of the first mask and, if random, of what grows. The state holds its numbers:
+        replicates side by side draw each their own if `init` ran with a key for each, as in
+        `jax.vmap(lambda params, key: sparsify(..., key=key).init(params))(params, keys)`.
 
     Returns:
       A transformation whose state is a `SparsifyState`; its `update` needs the parameters.
@@ -110,6 +113,8 @@ def sparsify(
 def current_mask(opt_state: Any) -> masks.Mask:
     """Return the mask that the state of an optimizer holds, wherever in it `sparsify` stands.
 
+    Tensors that `optax.masked` or `optax.multi_transform` keep from it are never pruned: `None`.
+
     Raises:
       ValueError: `sparsify` has made no part of the state, or several.
 
@@ -130,7 +135,15 @@ def current_mask(opt_state: Any) -> masks.Mask:
             "`opt_state` must hold the state of one `prune.sparsify`; it holds "
             f"{len(sparse_states)}."
         )
-    return sparse_states[0].mask
+    return jax.tree.map(
+        lambda leaf: None if _is_left_out(leaf) else leaf,
+        sparse_states[0].mask,
+        is_leaf=_is_left_out,
+    )
+
+
+def _is_left_out(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
 
 
 def _pruning(
@@ -148,8 +161,8 @@ def _pruning(
 
     def init(params: masks.Params) -> SparsifyState:
         mask = masks.dense(params, prunable=prunable)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf, dtype=jnp.float32), mask)
-        return SparsifyState(jnp.int32(0), mask, zeros if is_summed else None, inner.init(params))
+        sums = jax.tree.map(_no_movement, masks.prunable(params, mask)) if is_summed else None
+        return SparsifyState(jnp.int32(0), mask, sums, inner.init(params))
 
     def update(grads: Any, state: SparsifyState, params: Any = None, **extra: Any) -> Any:
         _check_given(params)
@@ -157,7 +170,7 @@ def _pruning(
         def values() -> Any:
             return masks.prunable(score_fn(params, grads), state.mask, name="scores")
 
-        sums = jax.tree.map(jnp.add, state.scores, values()) if is_summed else None
+        sums = jax.tree.map(_added, state.scores, values()) if is_summed else None
 
         def prune() -> masks.Mask:
             select = _selector(state.mask, schedule, scope, structure)
@@ -165,11 +178,23 @@ def _pruning(
 
         due = schedules.is_due(state.step, schedule)
         mask = jax.lax.cond(due, prune, lambda: state.mask)
-        updates, opt = inner.update(masks.apply(grads, mask), state.inner, params, **extra)
+        weights = masks.apply(params, mask)
+        # What an optimizer remembers of a pruned weight would move others, as Muon's momentum does,
+        # and come back where it averages weights.
+        opt = renewed(state.inner, inner.init(weights), params, mask)
+        updates, opt = inner.update(masks.apply(grads, mask), opt, weights, **extra)
         updates = to_zero(updates, params, mask)
         return updates, SparsifyState(state.step + 1, mask, sums, opt)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _no_movement(weight: jax.Array) -> jax.Array:
+    return jnp.zeros_like(jnp.real(trees.at_least_float32(weight)))
+
+
+def _added(total: jax.Array, movement: jax.Array) -> jax.Array:
+    return total + movement.astype(total.dtype)
 
 
 def _growing(
@@ -189,7 +214,8 @@ def _growing(
         draws = _draws(dense, keys.substream(key, "first mask"))
         mask = _selector(dense, schedule, scope, None)(draws, dense, jnp.int32(0))
         opt = inner.init(masks.apply(params, mask))
-        return SparsifyState(jnp.int32(0), mask, None, opt, jax.random.key_data(key))
+        # A copy: who donates the state to a step would lose the key.
+        return SparsifyState(jnp.int32(0), mask, None, opt, jnp.array(jax.random.key_data(key)))
 
     def update(grads: Any, state: SparsifyState, params: Any = None, **extra: Any) -> Any:
         _check_given(params)
@@ -282,6 +308,12 @@ def _check(
         raise ValueError(f"`scope` must be one of {', '.join(SCOPES)}; got {scope!r}.")
     if structure is not None and scope != "global":
         raise ValueError(f'`scope` must be "global" with a `structure`; got {scope!r}.')
+    is_partial = isinstance(structure, functools.partial)
+    if is_partial and structure.func in (units, blocks) and "keep" in structure.keywords:
+        raise ValueError(
+            "`structure` must leave `keep` open, as the schedule says it; got a partial of "
+            f"`{structure.func.__name__}` with keep={structure.keywords['keep']!r}."
+        )
     if growth not in (None, "random", "gradient"):
         raise ValueError(f'`growth` must be None, "random" or "gradient"; got {growth!r}.')
     if (growth is None) == (schedule.kind == "constant"):
