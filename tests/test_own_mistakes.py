@@ -320,8 +320,14 @@ def scalar(outputs, labels):
 
 def moved(inputs):
     return inputs
+
+
+def leave():
+    raise SystemExit("no data")
 """
 WRONG_OPTIONS = {
+    "a program": (["--model", "leaves.py:model"], "`model`: leaves.py:2 raises SystemExit: 3."),
+    "a function that leaves": (["--data", "mine.py:leave"], "raises SystemExit: no data."),
     "no file": (["--model", "none.py:model"], "`model`: there is no file none.py"),
     "no name": (["--model", "mine.py:modle"], "`model`: mine.py has no modle. Did you mean model?"),
     "a file that raises": (
@@ -348,6 +354,7 @@ def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(case, tmp_path, monkeyp
     pathlib.Path("mine.py").write_text(FILE)
     pathlib.Path("raises.py").write_text("import os\nos = 1 / 0\n")
     pathlib.Path("syntax.py").write_text("def model(:\n")
+    pathlib.Path("leaves.py").write_text("import sys\nsys.exit(3)\n")
     words = [*COMMAND, "--steps", "4", "--batch-size", "10", "--model", "mine.py:model"]
     assert cli.main(tiny.once([*words, "--data", "mine.py:points", *options])) == cli.MISTAKEN
     told = capsys.readouterr().err

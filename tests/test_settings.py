@@ -62,6 +62,11 @@ def test_digests_are_equal_exactly_where_the_settings_that_count_are(one, other)
     assert (settings.differences(settings.to_dict(one), other) == []) == (one == outside_aside)
 
 
+def test_minus_zero_is_zero():
+    milks = [Tea(milk=Milk(share=share)) for share in (0.0, -0.0)]
+    assert settings.digest(milks[0]) == settings.digest(milks[1]) != settings.digest(Tea())
+
+
 def test_the_digest_is_eight_digits_the_same_in_every_process():
     assert settings.digest(Tea()) == "44136fa3"
     assert settings.digest(Tea(minutes=4, milk=Milk(kind="oat"))) == "b98b426c"

@@ -188,11 +188,12 @@ def _check_type(title: str, dtype: Any) -> None:
     kinds = (jnp.bool_, jnp.integer, jnp.floating)
     if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
         raise TypeError(f"`data`: {title} must be real numbers; got an array of {dtype}.")
+    is_labels = title.endswith("labels")
     if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > _widest():
         raise TypeError(
             f"`data`: {title} must be of float32 or narrower; got {dtype}, which JAX does not hold"
             f"{' without its x64 mode' if dtype.itemsize == 8 else ''}: give"
-            " array.astype(np.float32)."
+            f" array.astype(np.float32){', of class numbers .astype(int)' * is_labels}."
         )
 
 

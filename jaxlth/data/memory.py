@@ -41,6 +41,9 @@ def load_arrays(
         sources.check_several_classes(
             labels, name=name, tasks=config.names if published.tasks else ()
         )
+        if published.train.labels.shape[1:] == published.test.labels.shape[1:]:
+            sources.warn_of_classes(published.train.labels, published.test.labels, name=name)
+    sources.warn_of_equal_inputs(train.images, name=name)
     validation = published.validation
     if len(rows.validation):
         validation = sources.take(published.train, rows.validation)

@@ -39,6 +39,26 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
     return _with_home(_with_variables(text, setting), setting)
 
 
+def given(path: str | os.PathLike[str], *, setting: str) -> pathlib.Path:
+    """Return a path that Python code gives, as `expand` does.
+
+    A whole `pathlib.Path` of what is there, as programs hand it on, may have any name.
+
+    Args:
+      path: as it is given.
+      setting: its name, for the message.
+
+    Raises:
+      ValueError: as `expand`.
+      TypeError: it is no path.
+    """
+    if isinstance(path, os.PathLike) and os.path.isabs(path) and os.path.lexists(path):
+        return pathlib.Path(os.fsdecode(path))
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`{setting}` must be a path; got {path!r}.")
+    return pathlib.Path(expand(path, setting=setting))
+
+
 def _with_variables(text: str, setting: str) -> str:
     names = [match[1] or match[2] for match in VARIABLE.finditer(text)]
     missing = [f"${name}" for name in names if name not in os.environ]

@@ -182,7 +182,7 @@ def _require_classes(outputs: Any, labels: Any, tasks: Tasks) -> None:
             "`loss` cross-entropy needs outputs (n, classes) and labels (n,), or a label for each "
             f"task; got outputs {outputs.shape} and labels {labels.shape}."
             f"{_hint('next-token', outputs.ndim == 3)}"
-            f"{' Of one-hot labels give labels.argmax(-1).' * (outputs.shape == labels.shape)}"
+            f"{' Of one-hot labels give labels.argmax(-1).' * (labels.ndim == 2)}"
         )
     _require_whole("cross-entropy", labels)
 
