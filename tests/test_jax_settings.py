@@ -11,6 +11,7 @@ import bits
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny
 
@@ -91,6 +92,10 @@ def synflow(mask):
     return scores.synflow(mlp, PARAMS, mask, np.ones((1, 2), np.float32))
 
 
+def updates(optimizer):
+    return optimizer.update(OTHER, optimizer.init(PARAMS), PARAMS)[0]
+
+
 # Whatever a user may call on arrays, as it is: `jax.jit` would hide what is done step by step.
 FUNCTIONS = {
     "data.normalize": lambda: data.normalize(IMAGES, jnp.ones(1), jnp.zeros(1)),
@@ -132,6 +137,26 @@ FUNCTIONS = {
     "prune.layerwise_topk": lambda: prune.layerwise_topk(PARAMS, MASK, keep=0.5),
     "prune.in_rounds": lambda: prune.in_rounds(synflow, MASK, keeps=[5, 3]),
     "prune.erdos_renyi": lambda: prune.erdos_renyi(MASK, keep=5),
+    "prune.n_of_m": lambda: prune.n_of_m(scores.magnitude(PARAMS), MASK, n=1, m=2),
+    "prune.per_unit_topk": lambda: prune.per_unit_topk(PARAMS, MASK, density=0.5),
+    "prune.units": lambda: prune.units(PARAMS, MASK, keep=2),
+    "prune.blocks": lambda: prune.blocks(PARAMS, MASK, keep=2, shape=(1, 2)),
+    "prune.drop_and_grow": lambda: tuple(
+        prune.drop_and_grow(PARAMS, MASK, scores.magnitude(OTHER), fraction=0.5)
+    ),
+    "prune.drop_and_grow, global": lambda: tuple(
+        prune.drop_and_grow(PARAMS, MASK, OTHER, fraction=0.3, scope="global")
+    ),
+    "prune.masked": lambda: updates(prune.masked(optax.sgd(0.5), MASK)),
+    "prune.sparsify": lambda: updates(
+        prune.sparsify(optax.sgd(0.5), schedule=prune.Schedule(density=0.5, end=2))
+    ),
+    "masks.pack": lambda: masks.unpack(masks.pack(MASK)),
+    "masks.straight_through": lambda: masks.straight_through(PARAMS, MASK),
+    "scores.wanda": lambda: scores.wanda(mlp, PARAMS, MASK, BATCH[0]),
+    "scores.fisher": lambda: scores.fisher(mlp, PARAMS, MASK, BATCH, chunk=2),
+    "scores.taylor": lambda: scores.taylor(PARAMS, OTHER),
+    "scores.movement": lambda: scores.movement(PARAMS, OTHER, OTHER),
     "landscape.interpolate": lambda: landscape.interpolate(PARAMS, OTHER, 0.3),
     "landscape.errors_along": lambda: landscape.errors_along(
         error, PARAMS, OTHER, points=5, batch_size=2

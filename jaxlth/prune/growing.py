@@ -65,7 +65,7 @@ def drop_and_grow(
     by_layer = scope == "layer"
     parts = trees.named(mask) if by_layer else {"": mask}
     kept = {name: masks.kept(part) for name, part in parts.items()}
-    dropped = {name: _rounded(fraction * count) for name, count in kept.items()}
+    dropped = {name: _share(fraction, count) for name, count in kept.items()}
     survivors = {name: kept[name] - dropped[name] for name in kept}
 
     def select(values: Any, among: masks.Mask, counts: dict[str, jax.Array]) -> masks.Mask:
@@ -80,5 +80,7 @@ def drop_and_grow(
     return Regrown(masks.apply(params, old_weights), new_mask)
 
 
-def _rounded(number: jax.Array) -> jax.Array:
-    return jnp.round(number).astype(jnp.int32)
+def _share(fraction: float | jax.Array, count: jax.Array) -> jax.Array:
+    """Return a share of a count, rounded, whatever numbers JAX lets one multiply."""
+    product = jnp.asarray(fraction).astype(jnp.float32) * count.astype(jnp.float32)
+    return jnp.round(product).astype(jnp.int32)
