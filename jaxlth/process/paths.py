@@ -4,9 +4,11 @@ The rule is the same for every path that a person gives: options, settings files
 variables.
 """
 
+import contextlib
 import os
 import pathlib
 import re
+import tempfile
 import unicodedata
 
 from jaxlth.settings import require
@@ -88,8 +90,14 @@ def relative(path: str | os.PathLike[str]) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def check_folder(option: str, folder: str) -> None:
-    """Raise ValueError where a folder to write to is none, or lies on no mounted disk."""
+def check_folder(option: str, folder: str, *, writable: bool = False) -> None:
+    """Raise ValueError where a folder to write to is none, or lies on no mounted disk.
+
+    Args:
+      option: that names it.
+      folder: it need not exist, and stays as it is.
+      writable: whether to try whether a file can be written there, too.
+    """
     require("://" not in folder, f"`{option}` must be a local or mounted folder; got {folder!r}.")
     path = pathlib.Path(folder).absolute()
     for place in (path, *path.parents):
@@ -97,3 +105,23 @@ def check_folder(option: str, folder: str) -> None:
             place.is_dir() or not place.exists(),
             f"`{option}` must be a folder, but {relative(place)} is a file.",
         )
+    if writable:
+        _try_to_write(option, path)
+
+
+def _try_to_write(option: str, folder: pathlib.Path) -> None:
+    """Raise ValueError where no file can be written to a folder, which stays as it is."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"`{option}` must be a folder that can be written to; of {relative(folder)} the system "
+            f"says: {error.strerror or error}."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            for place in missing:
+                place.rmdir()

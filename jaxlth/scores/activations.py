@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 from jaxlth import masks, trees
@@ -21,6 +22,7 @@ from jaxlth.scores.gradients import ApplyFn
 Counter: TypeAlias = "collections.Counter[int]"
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
+MOVES = ("broadcast_in_dim", "copy", "reshape", "rev", "slice", "squeeze", "transpose")
 CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
 CALLS += ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")  # with a program inside
 
@@ -51,9 +53,9 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
       A tree like `params`.
 
     Raises:
-      ValueError: a prunable tensor multiplies no activations: only products of matrices and
-        convolutions count, not those within `lax.while_loop`, `lax.cond` or kernels of Pallas. Or
-        the trees do not fit.
+      ValueError: there is no example; or a prunable tensor multiplies no activations: only products
+        of matrices and convolutions count, not those within `lax.while_loop`, `lax.cond` or kernels
+        of Pallas. Or the trees do not fit.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0], [2.0, 3.0]])}
@@ -66,16 +68,20 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
       1.
     """
     masked = masks.apply(params, mask)
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+    if not shapes or any(0 in shape for shape in shapes):
+        raise ValueError(f"`inputs` must hold examples; got arrays of shapes {shapes}.")
     squares, used = _squared_norms(apply_fn, masked, inputs)
     for place, name in enumerate(trees.names(params)):
-        if name in trees.named(mask) and place not in used:
+        keep = trees.named(mask).get(name)
+        if keep is not None and np.size(keep) and place not in used:
             raise ValueError(
                 f"Leaf {name!r} multiplies no activations in a product of matrices or a "
                 "convolution; leave it out with `masks.without`."
             )
 
     def score(weight: jax.Array, square: jax.Array, keep: jax.Array | None) -> jax.Array:
-        values = jnp.abs(trees.at_least_float32(weight)) * jnp.sqrt(square)
+        values = jnp.abs(trees.at_least_float32(weight)) * jnp.sqrt(jnp.real(square))
         return jnp.zeros_like(values) if keep is None else jnp.where(keep, values, 0)
 
     return jax.tree.map(score, masked, squares, mask)
@@ -109,7 +115,8 @@ def _squared_norms(apply_fn: ApplyFn, params: Any, inputs: Any) -> tuple[Any, Co
     """Return the sums of squares of what each weight multiplies, and which leaves multiply any."""
     leaves, structure = jax.tree.flatten(params)
     total, used = _total_of_squares(apply_fn, params, inputs)
-    return jax.tree.unflatten(structure, jax.grad(total)(leaves)), used
+    wide = list(map(trees.at_least_float32, leaves))  # sums of squares overflow float16
+    return jax.tree.unflatten(structure, jax.grad(total)(wide)), used
 
 
 def _total_of_squares(
@@ -168,7 +175,9 @@ def _run(jaxpr: Any, values: list[_Value], used: Counter) -> tuple[list[_Value],
 def _bind(eqn: Any, operands: list[_Value]) -> list[_Value]:
     """Return the results of one operation; activations let no gradient through."""
     leaves, is_activation = _depends(operands)
-    arrays = [value.array for value in operands]
+    if _may_stay_wide(eqn, leaves, is_activation):
+        return [_Value(_wide_result(eqn, operands[0].array), leaves, False)]
+    arrays = [_narrowed(value, var).array for value, var in zip(operands, eqn.invars, strict=True)]
     if is_activation:
         arrays = [jax.lax.stop_gradient(array) for array in arrays]
     options = eqn.primitive.get_bind_params(eqn.params)
@@ -176,6 +185,36 @@ def _bind(eqn: Any, operands: list[_Value]) -> list[_Value]:
     results = eqn.primitive.bind(*functions, *arrays, **options)
     results = results if eqn.primitive.multiple_results else [results]
     return [_Value(array, leaves, is_activation) for array in results]
+
+
+def _may_stay_wide(eqn: Any, leaves: frozenset[int], is_activation: bool) -> bool:
+    """Return whether an operation leaves weights as they are, but for their places or their type.
+
+    Weights are kept in float32 from the parameters to the product, where their gradient is a sum of
+    squares, which a narrower type would round or make infinite.
+    """
+    if not leaves or is_activation:
+        return False
+    if eqn.primitive.name == "convert_element_type":
+        types = [var.aval.dtype for var in (*eqn.invars, *eqn.outvars)]
+        return all(jnp.issubdtype(dtype, jnp.floating) for dtype in types)
+    return eqn.primitive.name in MOVES
+
+
+def _wide_result(eqn: Any, array: Any) -> jax.Array:
+    """Return the result of such an operation on weights that may be wider than they were."""
+    if eqn.primitive.name != "convert_element_type":
+        return eqn.primitive.bind(array, **eqn.primitive.get_bind_params(eqn.params))
+    array = trees.at_least_float32(array)
+    rounded = array.astype(eqn.outvars[0].aval.dtype).astype(array.dtype)
+    return jax.lax.stop_gradient(rounded) + (array - jax.lax.stop_gradient(array))
+
+
+def _narrowed(value: _Value, var: Any) -> _Value:
+    """Return a value in the type that an operation takes it in."""
+    dtype = var.aval.dtype
+    is_wide = value.leaves and not value.is_activation and value.array.dtype != dtype
+    return value._replace(array=value.array.astype(dtype)) if is_wide else value
 
 
 def _depends(values: Sequence[_Value]) -> tuple[frozenset[int], bool]:
@@ -226,7 +265,10 @@ def _scan(eqn: Any, operands: list[_Value], used: Counter) -> tuple[list[_Value]
     )
     # What a step leaves may depend on more than what the first one is given.
     carried = _depends(operands)
-    states = [_Value(value.array, *carried) for value in operands[first:last]]
+    states = [
+        _Value(_narrowed(value, var).array, *carried)
+        for value, var in zip(operands[first:last], eqn.invars[first:last], strict=True)
+    ]
     fixed = [*(_Value(c, frozenset(), False) for c in constants), *operands[:first]]
     rows = operands[last:]
 
@@ -239,7 +281,8 @@ def _scan(eqn: Any, operands: list[_Value], used: Counter) -> tuple[list[_Value]
             *(value._replace(array=array) for value, array in zip(rows, row_arrays, strict=True)),
         ]
         results, more = _run(jaxpr, values, in_step)
-        arrays = [value.array for value in results]
+        pairs = zip(results, jaxpr.outvars, strict=True)
+        arrays = [_narrowed(value, var).array for value, var in pairs]
         return (total + more, arrays[: len(states)]), arrays[len(states) :]
 
     in_step: Counter = collections.Counter()

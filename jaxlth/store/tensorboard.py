@@ -1,7 +1,6 @@
 """The curves of a run as event files for TensorBoard; needs the extra `jaxlth[tensorboard]`."""
 
 import os
-import pathlib
 
 from jaxlth.process import paths
 from jaxlth.store import artifacts, atomic, metadata, remote
