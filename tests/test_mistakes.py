@@ -16,6 +16,7 @@ from tiny import once
 
 from jaxlth import cli, settings, store
 from jaxlth.cli import parsing
+from jaxlth.process import paths
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.config import run_label
 from jaxlth.studies.separation.config import SeparationConfig
@@ -353,6 +354,16 @@ def test_a_file_in_the_way_of_event_files_is_named_before_anything_is_done(capfd
     line = complaint([*TINY, "--tensorboard", "events"], capfd)
     assert "`tensorboard` must be a folder, but events is a file" in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that takes no files")
+@pytest.mark.parametrize("option", ["--tensorboard", "--profile"])
+def test_a_folder_that_takes_no_files_is_named_before_anything_is_done(option, capfd, tmp_path):
+    line = complaint([*TINY, option, "/proc/self/events/new"], capfd)
+    assert f"`{option[2:]}` must be a folder that can be written to; of /proc/self/ev" in line
+    assert list(tmp_path.iterdir()) == []
+    paths.check_folder("profile", "new/folder", writable=True)
+    assert list(tmp_path.iterdir()) == []  # looking makes none
 
 
 def test_missing_files_of_mnist_are_named_with_their_place(capfd, tmp_path):

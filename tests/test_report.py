@@ -464,6 +464,12 @@ def test_noise_is_not_blown_up():
     assert np.ptp(axes.get_ylim()) >= 1
 
 
+def test_accuracies_of_0_and_early_steps_of_0_have_axes_with_a_span():
+    nothing = lenet(levels=2).assign(test_accuracy=0.0, best_step=0, best_test_accuracy=0.0)
+    for axes in (*figures.accuracy(nothing).axes, *figures.early_stopping(nothing).axes):
+        assert np.ptp(axes.get_ylim()) >= 1
+
+
 def test_diverged_networks_are_noted_and_break_the_line():
     results = lenet(controls=("random",))
     lost = (results["control"] == "random") & (results["level"] == 15)
