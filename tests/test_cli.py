@@ -247,10 +247,11 @@ def test_what_is_no_mistake_is_not_hidden(monkeypatch):
 
 
 def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tmp_path, capfd):
-    arguments = [*TINY, "--optimizer", "sgd", "--lr", "1e30", "--out", str(tmp_path)]
+    out = tmp_path / "runs [old] [/b]"  # which rich would read as marks of its own
+    arguments = [*TINY, "--optimizer", "sgd", "--lr", "1e30", "--out", str(out)]
     assert cli.main(arguments) == 0
     first = capfd.readouterr()
-    (info,) = store.runs(tmp_path)
+    (info,) = store.runs(out)
     unit = level_artifacts.network(0, "ticket", 0)
     step = store.open_readonly(info.path).record(unit)["nan_step"]
     (line,) = [row for row in first.err.splitlines() if str(info.path / unit) in row]
@@ -260,6 +261,11 @@ def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tm
     again = capfd.readouterr()
     assert again.out == first.out
     assert again.err == f"Diverged before, in {info.path}: {unit} (step {step}).\n"
+
+
+def test_a_run_is_listed_under_the_name_that_its_folder_has(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "best [old] [/b]")
+    assert "best [old] [/b] " in printed("list", "--out", str(tmp_path))
 
 
 # ---- results and figures
