@@ -652,6 +652,17 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, cap
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("ascii", "38.7 +- 17.9, caf?"), ("latin-1", "38.7 \xb1 17.9, caf\xe9"), ("utf-8", None)],
+)
+def test_letters_that_a_stream_lacks_stop_no_command(encoding, written):
+    content, text = io.BytesIO(), "38.7 \xb1 17.9, caf\xe9"
+    stream = errors.Stream(io.TextIOWrapper(content, encoding=encoding), name="standard output")
+    print(text, file=stream, flush=True)
+    assert content.getvalue().decode(encoding) == f"{written or text}\n"
+
+
 def test_a_process_without_streams_works(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
