@@ -231,6 +231,8 @@ def test_what_no_machine_can_do_is_refused_before_anything_is_done(
         ("[training]\nsteps = 20\nepochs = 2.0", "leave out one of them"),
         ("levls = 3", "`levels`"),
         ("[training]\nstep = 3", "`steps`"),
+        ("steps = 3", "There is no setting `steps`. Did you mean `training.steps`?"),
+        ("[data]\nworkers = 3", "There is no setting `data.workers`. Did you mean `data.stream.wo"),
         ('levels = "three"', "`levels`"),
         ('scope = "globl"', "Did you mean 'global'?"),
         ("[optimizer]\nlr = -1.0", "`optimizer.lr`"),

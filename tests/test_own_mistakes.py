@@ -157,6 +157,18 @@ MISTAKES = {
         lambda: {"data": arrays(validation=0.001)},
         "`validation` = 0.001 takes 0 of the 40",
     ),
+    "no pair for validation": (
+        lambda: {"data": arrays(validation=None)},
+        r"`validation` must be a pair \(inputs, labels\), or a share .*; got NoneType\.",
+    ),
+    "no pair for training": (
+        lambda: {"data": data.from_arrays(None, (INPUTS, LABELS))},
+        r"`train` must be a pair \(inputs, labels\); got NoneType\.",
+    ),
+    "three for testing": (
+        lambda: {"data": arrays(test=(INPUTS, LABELS, LABELS))},
+        r"`test` must be a pair \(inputs, labels\); got tuple of 3\.",
+    ),
     "labels": (
         lambda: {"data": arrays(labels=LABELS + 1)},
         "`loss` cross-entropy needs labels in 0..2, classes of 3 outputs; got the label 3",

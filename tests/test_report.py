@@ -347,6 +347,16 @@ def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_table_with_a_folder_in_its_way_names_the_file_that_was_meant(tmp_path, suffix):
+    file = tmp_path / f"table{suffix}"
+    file.mkdir()
+    with pytest.raises(OSError, match="Is a directory|directory") as caught:
+        formats.write(lenet(levels=2), file)
+    assert caught.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 # ---- figures
 
 

@@ -119,10 +119,11 @@ def _share(validation: Any) -> float | None:
 def _split(part: str, pair: Any) -> Split:
     """Return a pair of inputs and labels as arrays that fit together."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        size = f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""
         raise TypeError(
             f"`data`: `{part}` must be a pair (inputs, labels)"
             f"{', or a share of the training set' * (part == 'validation')}; got"
-            f" {type(pair).__name__}{f' of {len(pair)}' * isinstance(pair, (tuple, list))}."
+            f" {type(pair).__name__}{size}."
         )
     leaves, tree = jax.tree_util.tree_flatten_with_path(pair[0])
     inputs = {_title(part, path): _array(_title(part, path), leaf) for path, leaf in leaves}

@@ -211,7 +211,8 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
     for key, value in mapping.items():
         where = f"{within}{key}"
         if key not in names:
-            close = closest(key, names)
+            tables = [name for name in names if _has_field(hints[name], key)]
+            close = f"{within}{tables[0]}.{key}" if tables else closest(key, names)
             hint = f" Did you mean `{close}`?" if close else f" Known: {_listed(names)}."
             raise ValueError(f"There is no setting `{where}`.{hint}")
         kind = hints[key]
@@ -225,6 +226,12 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
             values[key] = _as_kind(where, kind, value)
     with renamed({name: f"{within}{name}" for name in names}):
         return cls(**values)
+
+
+def _has_field(kind: Any, name: str) -> bool:
+    """Return whether a kind is a class of settings that has a field of this name."""
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return any(field.init and field.name == name for field in fields)
 
 
 def to_toml(settings: Any) -> str:

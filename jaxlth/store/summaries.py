@@ -64,6 +64,7 @@ def _bytes(path: pathlib.Path) -> int:
     total = 0
     for root, _, names in os.walk(path):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a running job replaces its checkpoints
+            # A running job replaces its checkpoints; and a link may lead nowhere.
+            with contextlib.suppress(OSError):
                 total += os.stat(os.path.join(root, name)).st_size
     return total
