@@ -127,7 +127,7 @@ def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -
         first, second = program(), program()
     except LossError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LossError(
             f"`{name}` must be a JAX function{', with a gradient,' * (name == 'loss')} of outputs "
             f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised "
