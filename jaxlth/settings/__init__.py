@@ -249,7 +249,7 @@ def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
     """
     text = _text(pathlib.Path(path))
     try:
-        return from_dict(cls, tomllib.loads(text))
+        return from_dict(cls, tomllib.loads(text, parse_float=ranges.read_float))
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply for a file of settings.") from error
     except tomllib.TOMLDecodeError as error:
