@@ -82,6 +82,30 @@ MISTAKES = {  # arguments -> words that the message must hold
     ),
     "levels in another figure": (["figure", "--levels", "1"], "`levels`"),
     "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], r"jaxlth[gcs]"),
+    "a slash forgotten": (
+        [*TINY, "--out", "gs:/b/runs"],
+        "`out` must be local or mounted, and not",
+    ),
+    "results at an address": (
+        ["results", "--file", "gs://b/a.csv"],
+        "`--file` must be local or mou",
+    ),
+    "a figure at an address": (
+        ["figure", "--file", "s3:/b/a.png"],
+        "`--file` must be local or mou",
+    ),
+    "a ticket at an address": (
+        ["export", "gs://b/a.npz"],
+        "`FILE` must be local or mounted, and no",
+    ),
+    "weights at an address": (
+        [*TINY, "--initial", "gs://b/a.npz"],
+        "`--initial` must be local or ",
+    ),
+    "events at an address": (
+        [*TINY, "--tensorboard", "gs://b/a"],
+        "`tensorboard` must be local or",
+    ),
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
 }
 LONG = {  # messages of more than a line's 200 characters, and how long they may be

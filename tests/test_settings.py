@@ -136,6 +136,12 @@ def test_a_name_that_may_stand_behind_a_prefix_is_offered_with_it():
         settings.check_choice("tea", "zzz:zzz", ["green", "shop:NAME"])
 
 
+@pytest.mark.parametrize("value", ["nets/mine.py", "nets/mine.py:"])
+def test_a_file_without_a_name_is_told_to_have_one(value):
+    with pytest.raises(ValueError, match=r"named FILE\.py:NAME, as in nets/mine\.py:NAME\. Known"):
+        settings.check_choice("model", value, ["mlp"])
+
+
 def test_a_long_list_of_values_is_cut():
     with pytest.raises(ValueError, match=r"Known: tea0, .*tea15 and 84 more\.") as caught:
         settings.check_choice("tea", "zzz", [f"tea{number}" for number in range(100)])

@@ -208,6 +208,8 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
     metavar = METAVARS.get(name, "NAME")
     read = functools.partial(_path, option) if metavar in PLACES else str
+    if metavar == "FILE":
+        read = functools.partial(_file, option)
     return metavar, read
 
 
@@ -216,6 +218,15 @@ def _path(option: str, word: str) -> str:
         return paths.expand(word, setting=option)
     except ValueError as error:
         raise Mistake(str(error)) from error
+
+
+def _file(option: str, word: str) -> str:
+    """Return a path of this machine, as it is used."""
+    try:
+        paths.check_local(word, setting=option)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    return _path(option, word)
 
 
 def expanded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import unicodedata
 from jaxlth.settings import require
 
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 NO_TEXT = ("Cc", "Cs")  # Unicode categories: control characters, bytes that are not UTF-8
 
 
@@ -42,7 +43,7 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
 
 
 def given(path: str | os.PathLike[str], *, setting: str) -> pathlib.Path:
-    """Return a path that Python code gives, as `expand` does.
+    """Return a path of this machine that Python code gives, as `expand` does.
 
     A whole `pathlib.Path` of what is there, as programs hand it on, may have any name.
 
@@ -51,14 +52,31 @@ def given(path: str | os.PathLike[str], *, setting: str) -> pathlib.Path:
       setting: its name, for the message.
 
     Raises:
-      ValueError: as `expand`.
+      ValueError: as `expand`; or it is an address.
       TypeError: it is no path.
     """
     if isinstance(path, os.PathLike) and os.path.isabs(path) and os.path.lexists(path):
         return pathlib.Path(os.fsdecode(path))
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"`{setting}` must be a path; got {path!r}.")
-    return pathlib.Path(expand(path, setting=setting))
+    text = expand(path, setting=setting)
+    check_local(text, setting=setting)
+    return pathlib.Path(text)
+
+
+def check_local(path: str, *, setting: str) -> None:
+    """Raise ValueError for an address, also one whose slash was forgotten, such as gs:/bucket.
+
+    Example:
+      >>> check_local("C:/runs", setting="out")
+      >>> check_local("gs:/bucket/runs", setting="file")
+      Traceback (most recent call last):
+      ValueError: `file` must be local or mounted, and not an address; got 'gs:/bucket/runs'.
+    """
+    require(
+        ADDRESS.match(path) is None,
+        f"`{setting}` must be local or mounted, and not an address; got {path!r}.",
+    )
 
 
 def _with_variables(text: str, setting: str) -> str:
@@ -98,7 +116,7 @@ def check_folder(option: str, folder: str, *, writable: bool = False) -> None:
       folder: it need not exist, and stays as it is.
       writable: whether to try whether a file can be written there, too.
     """
-    require("://" not in folder, f"`{option}` must be a local or mounted folder; got {folder!r}.")
+    check_local(folder, setting=option)
     path = pathlib.Path(folder).absolute()
     for place in (path, *path.parents):
         require(

@@ -86,6 +86,8 @@ def check_choice(setting: str, value: str, options: Iterable[str]) -> str:
     suggestions = [closest_option] if closest_option else []
     suggestions += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
     hint = f" Did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
+    if re.search(r"\.py:?$", str(value)):
+        hint = f" What a file has is named FILE.py:NAME, as in {str(value).rstrip(':')}:NAME."
     raise ValueError(
         f"`{setting}` has no value {ranges.shown(value)}.{hint} Known: {_listed(options)}."
     )
@@ -264,8 +266,11 @@ def _text(path: pathlib.Path) -> str:
     require(
         not path.is_dir(), f"{path} is a folder; a run has its settings in settings.toml there."
     )
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:  # whose name is lost while it is read
+        raise OSError(error.errno, error.strerror, str(path)) from error
     require(
         len(content) <= LARGEST,
         f"{path} is no file of settings, which has at most {LARGEST:,} bytes.",
