@@ -34,6 +34,11 @@ MISTAKES = {  # arguments -> words that the message must hold
     "unknown flag": ([*TINY, "--one-sht"], "Did you mean --one-shot?"),
     "option of another command": (["results", "--settings", "x.toml"], "`jaxlth imp` has."),
     "unknown option of results": (["results", "--formt", "csv"], "Did you mean --format?"),
+    "two hyphens alone": (
+        [*TINY, "--", "--lr", "0.1"],
+        "Leave out `--`: no word after it would be",
+    ),
+    "a value of help": (["imp", "--help=1"], "The option --help takes no value; got '--help=1'."),
     "stray word": ([*TINY, "--levels", "1", "2"], "'2'"),
     "option without value": ([*TINY, "--out"], "`--out` needs a value."),
     "unknown choice": ([*TINY, "--scope", "globl"], "Did you mean 'global'?"),
