@@ -330,7 +330,7 @@ FILE = """
 import jax, numpy as np, optax
 from jaxlth import data, models
 
-inputs, labels = np.ones((40, 4), np.float32), np.arange(40) % 3
+inputs, labels = np.eye(40, 4, dtype=np.float32), np.arange(40) % 3
 
 
 def init(key):

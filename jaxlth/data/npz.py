@@ -34,13 +34,14 @@ def read(path: pathlib.Path) -> sources.Published:
       DataError: the file or an array is missing, damaged or no such array.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise sources.DataError(f"{path} holds one array; needed are {', '.join(NAMES[0])}.")
-        with loaded as file:
-            names = _names(path, file)
-            _warn(path, [name for name in file.files if name not in names], names)
-            train_inputs, train_labels, test_inputs, test_labels = (file[name] for name in names)
+        with open(path, "rb") as opened:  # NumPy leaves a broken file open if it is given the path
+            loaded = np.load(opened, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                needed = ", ".join(NAMES[0])
+                raise sources.DataError(f"{path} holds one array; needed are {needed}.")
+            names = _names(path, loaded)
+            _warn(path, [name for name in loaded.files if name not in names], names)
+            train_inputs, train_labels, test_inputs, test_labels = (loaded[name] for name in names)
     except sources.DataError:
         raise
     except OSError as error:

@@ -148,12 +148,12 @@ class LoadedExperiment:
         names_classes = self.objective.name and self.objective.class_labels and self.info.classes
         if names_classes and self.parts.data is not None and labels is not None:
             sources.check_several_classes(labels.reshape(-1), name=self.info.name)
-            if self.objective.name == "cross-entropy":
-                sources.warn_of_classes(labels, dataset.test.labels, name=self.info.name)
         if self.parts.augment is not None:
             images, batch_size = self.first_examples(1)[0], self.prunable.config.training.batch_size
             function_checks.check_augment(self.parts.augment, images, batch_size=batch_size)
         function_checks.check_objective(self.objective, model, like, self.info.example, dataset)
+        if names_classes and self.parts.data is not None and self.objective.name == "cross-entropy":
+            sources.warn_of_classes(labels, dataset.test.labels, name=self.info.name)
 
     @functools.cached_property
     def objective(self) -> Objective:
