@@ -87,10 +87,6 @@ MISTAKES = {  # arguments -> words that the message must hold
     ),
     "levels in another figure": (["figure", "--levels", "1"], "`levels`"),
     "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], r"jaxlth[gcs]"),
-    "a slash forgotten": (
-        [*TINY, "--out", "gs:/b/runs"],
-        "`out` must be local or mounted, and not",
-    ),
     "results at an address": (
         ["results", "--file", "gs://b/a.csv"],
         "`--file` must be local or mou",
