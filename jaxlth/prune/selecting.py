@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -184,8 +183,7 @@ def _layer_counts(
 
 def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> None:
     """Raise unless `keep` is a whole number in 0..kept(mask), as far as tracing lets one see."""
-    is_number = hasattr(keep, "dtype") or isinstance(keep, numbers.Number)
-    if not (is_number and jnp.issubdtype(jnp.result_type(keep), jnp.integer)):
+    if isinstance(keep, str) or not jnp.issubdtype(jnp.result_type(keep), jnp.integer):
         raise TypeError(f"`{argument}` must be a whole number of weights; got {keep!r}.")
     if isinstance(keep, jax.core.Tracer):
         return

@@ -153,7 +153,8 @@ class LoadedExperiment:
             function_checks.check_augment(self.parts.augment, images, batch_size=batch_size)
         function_checks.check_objective(self.objective, model, like, self.info.example, dataset)
         if names_classes and self.parts.data is not None and self.objective.name == "cross-entropy":
-            sources.warn_of_classes(labels, dataset.test.labels, name=self.info.name)
+            known, tested = np.asarray(labels), np.asarray(dataset.test.labels)
+            sources.warn_of_classes(known, tested, name=self.info.name)
 
     @functools.cached_property
     def objective(self) -> Objective:
