@@ -180,11 +180,16 @@ def _bind(eqn: Any, operands: list[_Value]) -> list[_Value]:
     arrays = [_narrowed(value, var).array for value, var in zip(operands, eqn.invars, strict=True)]
     if is_activation:
         arrays = [jax.lax.stop_gradient(array) for array in arrays]
-    options = eqn.primitive.get_bind_params(eqn.params)
-    functions, options = options if isinstance(options, tuple) else ((), options)  # older JAX
-    results = eqn.primitive.bind(*functions, *arrays, **options)
+    results = _results(eqn, arrays)
     results = results if eqn.primitive.multiple_results else [results]
     return [_Value(array, leaves, is_activation) for array in results]
+
+
+def _results(eqn: Any, arrays: list[Any]) -> Any:
+    """Return what one operation makes of arrays."""
+    options = eqn.primitive.get_bind_params(eqn.params)
+    functions, options = options if isinstance(options, tuple) else ((), options)  # older JAX
+    return eqn.primitive.bind(*functions, *arrays, **options)
 
 
 def _may_stay_wide(eqn: Any, leaves: frozenset[int], is_activation: bool) -> bool:
@@ -204,7 +209,7 @@ def _may_stay_wide(eqn: Any, leaves: frozenset[int], is_activation: bool) -> boo
 def _wide_result(eqn: Any, array: Any) -> jax.Array:
     """Return the result of such an operation on weights that may be wider than they were."""
     if eqn.primitive.name != "convert_element_type":
-        return eqn.primitive.bind(array, **eqn.primitive.get_bind_params(eqn.params))
+        return _results(eqn, [array])
     array = trees.at_least_float32(array)
     rounded = array.astype(eqn.outvars[0].aval.dtype).astype(array.dtype)
     return jax.lax.stop_gradient(rounded) + (array - jax.lax.stop_gradient(array))
