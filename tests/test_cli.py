@@ -247,7 +247,7 @@ def test_what_is_no_mistake_is_not_hidden(monkeypatch):
 
 
 def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tmp_path, capfd):
-    out = tmp_path / "runs [old] [/b]"  # which rich would read as marks of its own
+    out = tmp_path / "runs [old] [" / "b]"  # which rich would read as marks of its own
     arguments = [*TINY, "--optimizer", "sgd", "--lr", "1e30", "--out", str(out)]
     assert cli.main(arguments) == 0
     first = capfd.readouterr()
@@ -264,8 +264,8 @@ def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tm
 
 
 def test_a_run_is_listed_under_the_name_that_its_folder_has(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "best [old] [/b]")
-    assert "best [old] [/b] " in printed("list", "--out", str(tmp_path))
+    shutil.copytree(finished, tmp_path / "best [old] [b]")
+    assert "best [old] [b] " in printed("list", "--out", str(tmp_path))
 
 
 # ---- results and figures
