@@ -169,8 +169,8 @@ def warn_of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
       name: of the data set, for the message.
     """
     columns = (labels.reshape(len(labels), -1).T for labels in (train, test))
-    for known, tested in zip(*columns, strict=True):
-        classes, test_classes = np.unique(known), np.unique(tested)
+    for column, tested in zip(*columns, strict=True):
+        classes, test_classes = np.unique(column), np.unique(tested)
         strange = np.setdiff1d(test_classes, classes)
         if strange.size:
             shown = ", ".join(map(str, strange[:3])) + ", ..." * (strange.size > 3)

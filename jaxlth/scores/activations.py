@@ -115,8 +115,8 @@ def _squared_norms(apply_fn: ApplyFn, params: Any, inputs: Any) -> tuple[Any, Co
     """Return the sums of squares of what each weight multiplies, and which leaves multiply any."""
     leaves, structure = jax.tree.flatten(params)
     total, used = _total_of_squares(apply_fn, params, inputs)
-    wide = list(map(trees.at_least_float32, leaves))  # sums of squares overflow float16
-    return jax.tree.unflatten(structure, jax.grad(total)(wide)), used
+    leaves32 = list(map(trees.at_least_float32, leaves))  # sums of squares overflow float16
+    return jax.tree.unflatten(structure, jax.grad(total)(leaves32)), used
 
 
 def _total_of_squares(

@@ -153,8 +153,8 @@ class LoadedExperiment:
             function_checks.check_augment(self.parts.augment, images, batch_size=batch_size)
         function_checks.check_objective(self.objective, model, like, self.info.example, dataset)
         if names_classes and self.parts.data is not None and self.objective.name == "cross-entropy":
-            known, tested = np.asarray(labels), np.asarray(dataset.test.labels)
-            sources.warn_of_classes(known, tested, name=self.info.name)
+            test_labels = np.asarray(dataset.test.labels)
+            sources.warn_of_classes(np.asarray(labels), test_labels, name=self.info.name)
 
     @functools.cached_property
     def objective(self) -> Objective:
