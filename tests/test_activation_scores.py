@@ -269,3 +269,66 @@ def test_taylor_is_the_magnitude_of_movement_and_of_snip():
     moved = scores.movement(params, grads, scores.movement(params, grads))
     np.testing.assert_allclose(moved["w"], -2 * FIRST * np.cos(FIRST), rtol=1e-6)
     np.testing.assert_allclose(scores.taylor(params, grads)["w"], np.abs(moved["w"]) / 2, rtol=1e-6)
+
+
+MANY = 300 * np.abs(GENERATOR.normal(size=(50, 6))).astype(np.float32)  # squares beyond float16
+
+
+class HalfDense(nn.Module):
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(5, dtype=self.dtype, use_bias=False)(x)
+
+
+def scanned(params, x):
+    zero = jnp.zeros((50, 5), x.dtype)
+    return jax.lax.scan(lambda total, w: (total + x @ w.T, None), zero, params)
+
+
+NARROW = {  # of a type -> function, and how the kernel is stored
+    "a product": lambda dtype: (lambda p, x: x.astype(dtype) @ p, lambda w: w.astype(dtype)),
+    "transposed": lambda dtype: (lambda p, x: x.astype(dtype) @ p.T, lambda w: w.astype(dtype).T),
+    "computed in it": lambda dtype: (
+        lambda p, x: HalfDense(dtype).apply({"params": {"Dense_0": {"kernel": p}}}, x),
+        lambda w: w,
+    ),
+    "in a scan": lambda dtype: (
+        lambda p, x: scanned(p, x.astype(dtype))[0],
+        lambda w: w.astype(dtype).T[None],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", NARROW)
+def test_wanda_of_narrow_types_is_summed_in_float32(case, dtype):
+    function, stored = NARROW[case](dtype)
+    params = stored(jnp.asarray(FIRST))
+    score = scores.wanda(function, params, masks.dense(params), MANY)
+    inputs = np.asarray(jnp.asarray(MANY).astype(dtype), np.float64)
+    weights = np.asarray(jnp.asarray(FIRST).astype(params.dtype), np.float64)
+    expected = np.abs(weights) * np.sqrt((inputs**2).sum(0))[:, None]
+    assert score.dtype == jnp.float32
+    by_weight = {"transposed": expected.T, "in a scan": expected.T[None]}.get(case, expected)
+    np.testing.assert_allclose(score, by_weight, rtol=1e-5)
+
+
+def test_wanda_of_complex_weights_is_real():
+    params = {"w": jnp.array([[3 + 4j, 1j]], jnp.complex64)}
+    score = scores.wanda(lambda p, x: x @ p["w"], params, masks.dense(params), jnp.full((4, 1), 2j))
+    assert score["w"].dtype == jnp.float32
+    np.testing.assert_allclose(score["w"], [[20.0, 4.0]], rtol=1e-6)
+
+
+def test_wanda_needs_an_example_and_leaves_empty_tensors_empty():
+    params = {"w": jnp.ones((2, 3)), "none": jnp.ones((0, 3))}
+    mask = masks.dense(params)
+
+    def network(p, x):
+        return x @ p["w"]
+
+    assert scores.wanda(network, params, mask, jnp.ones((4, 2)))["none"].shape == (0, 3)
+    with pytest.raises(ValueError, match=r"`inputs` must hold examples; got arrays of shapes"):
+        scores.wanda(network, params, mask, jnp.ones((0, 2)))

@@ -247,10 +247,11 @@ def test_what_is_no_mistake_is_not_hidden(monkeypatch):
 
 
 def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tmp_path, capfd):
-    arguments = [*TINY, "--optimizer", "sgd", "--lr", "1e30", "--out", str(tmp_path)]
+    out = tmp_path / "runs [old] [" / "b]"  # which rich would read as marks of its own
+    arguments = [*TINY, "--optimizer", "sgd", "--lr", "1e30", "--out", str(out)]
     assert cli.main(arguments) == 0
     first = capfd.readouterr()
-    (info,) = store.runs(tmp_path)
+    (info,) = store.runs(out)
     unit = level_artifacts.network(0, "ticket", 0)
     step = store.open_readonly(info.path).record(unit)["nan_step"]
     (line,) = [row for row in first.err.splitlines() if str(info.path / unit) in row]
@@ -260,6 +261,11 @@ def test_networks_that_diverged_are_told_with_folder_and_step_and_again_later(tm
     again = capfd.readouterr()
     assert again.out == first.out
     assert again.err == f"Diverged before, in {info.path}: {unit} (step {step}).\n"
+
+
+def test_a_run_is_listed_under_the_name_that_its_folder_has(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "best [old] [b]")
+    assert "best [old] [b] " in printed("list", "--out", str(tmp_path))
 
 
 # ---- results and figures
@@ -644,6 +650,17 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, cap
         for talk in (print, rich.console.Console(file=None).print):
             assert cli.guarded(lambda talk=talk: talk("much", end="\n" * 99999) or 0) == 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("ascii", "38.7 +- 17.9, caf?"), ("latin-1", "38.7 \xb1 17.9, caf\xe9"), ("utf-8", None)],
+)
+def test_letters_that_a_stream_lacks_stop_no_command(encoding, written):
+    content, text = io.BytesIO(), "38.7 \xb1 17.9, caf\xe9"
+    stream = errors.Stream(io.TextIOWrapper(content, encoding=encoding), name="standard output")
+    print(text, file=stream, flush=True)
+    assert content.getvalue().decode(encoding) == f"{written or text}\n"
 
 
 def test_a_process_without_streams_works(monkeypatch, tmp_path):

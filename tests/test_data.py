@@ -644,3 +644,28 @@ def test_labels_of_prepared_sets_are_checked_before_they_are_shortened(tmp_path,
     settings = data.DataConfig(name=name, data_dir=str(tmp_path), validation=0)
     with pytest.raises(data.DataError, match=rf"label {label} .*lies outside 0\.\.2"):
         data.load(settings, seed=0)
+
+
+VECTORS = np.arange(80, dtype=np.float32).reshape(20, 4)
+CLASSES = np.arange(20) % 4
+DOUBTFUL = {  # test labels, or inputs -> what is said of them
+    "one class": ({"y_test": CLASSES * 0 + 2}, "all 20 test examples are of class 2, so that accu"),
+    "unknown": ({"y_test": CLASSES + 4}, "20 of 20 test examples are of classes that no training"),
+    "some unknown": ({"y_test": CLASSES + 1}, r"5 of 20 .* training example has \(4\), and no net"),
+    "equal inputs": ({"x_train": VECTORS * 0}, "all 18 training examples have the same inputs"),
+}
+
+
+@pytest.mark.parametrize("case", DOUBTFUL)
+def test_data_of_which_little_can_be_learnt_warn(case, tmp_path):
+    arrays, words = DOUBTFUL[case]
+    whole = {"x_train": VECTORS, "y_train": CLASSES, "x_test": VECTORS, "y_test": CLASSES}
+    np.savez(tmp_path / "a.npz", **whole | arrays)
+    with pytest.warns(data.sources.DataWarning, match=f"^npz:a.npz: {words}"):
+        load("npz:a.npz", tmp_path)
+
+
+def test_a_text_with_characters_0_is_none(tmp_path):
+    (tmp_path / "a.txt").write_bytes(("ab c" * 900).encode("utf-16-le"))
+    with pytest.raises(data.DataError, match=r"a\.txt is no text: it has characters 0, as UTF-16"):
+        load("text:a.txt", tmp_path)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlth import masks, scores
 from jaxlth.scores import labels
 from jaxlth.training import losses
 
@@ -21,6 +22,21 @@ def test_the_first_label_outside_is_named_with_the_classes(values, label):
             ValueError, match=rf"`y` must lie in 0\.\.2, .* 3 classes; .* {label}\."
         ):
             labels.check(kind(values), 3, argument="y")
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp", "fisher"])
+@pytest.mark.parametrize("label", [2**40, -(2**40), 2**63])
+def test_labels_beyond_32_bits_are_not_taken_for_others(score, label):
+    params = {"w": jnp.ones((3, 2))}
+    batch = np.ones((2, 3), np.float32), np.array([0, label], np.uint64 if label > 0 else np.int64)
+    with pytest.raises(ValueError, match=f"must fit into u?int32; got the label {label}"):
+        getattr(scores, score)(lambda p, x: x @ p["w"], params, masks.dense(params), batch)
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [None, 1], None])
+def test_labels_that_are_no_numbers_are_refused_with_their_type(values):
+    with pytest.raises(ValueError, match=r"`batch\[1\]` must be numbers; got an array of "):
+        labels.as_array(values)
 
 
 def test_values_unknown_under_jit_and_vmap_pass():

@@ -282,6 +282,14 @@ def test_unit_densities_are_those_of_each_output():
         ("pos_embed", (1, 10, 4), False),
         ("position_table", (10, 4), False),
         ("cls/weight", (3, 4), True),
+        ("attn/rel_pos_h", (9, 4), False),
+        ("attn/rel_pos_w", (9, 4), False),
+        ("pos_proj/w", (3, 4), True),
+        ("prompt", (10, 4), False),
+        ("latents", (1, 10, 4), False),
+        ("ln_1/g", (1, 4), False),  # norms
+        ("norm/g", (1, 4, 1, 1), False),
+        ("pre_norm/proj/g", (3, 4), True),
         ("lora_a/value", (3, 2), False),  # only if asked for by name
         ("lora_b/value", (2, 4), False),
         ("query/lora_A/weight", (2, 4), False),

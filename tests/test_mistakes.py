@@ -16,6 +16,7 @@ from tiny import once
 
 from jaxlth import cli, settings, store
 from jaxlth.cli import parsing
+from jaxlth.process import paths
 from jaxlth.studies import level_artifacts
 from jaxlth.studies.config import run_label
 from jaxlth.studies.separation.config import SeparationConfig
@@ -33,6 +34,11 @@ MISTAKES = {  # arguments -> words that the message must hold
     "unknown flag": ([*TINY, "--one-sht"], "Did you mean --one-shot?"),
     "option of another command": (["results", "--settings", "x.toml"], "`jaxlth imp` has."),
     "unknown option of results": (["results", "--formt", "csv"], "Did you mean --format?"),
+    "two hyphens alone": (
+        [*TINY, "--", "--lr", "0.1"],
+        "Leave out `--`: no word after it would be",
+    ),
+    "a value of help": (["imp", "--help=1"], "The option --help takes no value; got '--help=1'."),
     "stray word": ([*TINY, "--levels", "1", "2"], "'2'"),
     "option without value": ([*TINY, "--out"], "`--out` needs a value."),
     "unknown choice": ([*TINY, "--scope", "globl"], "Did you mean 'global'?"),
@@ -45,6 +51,7 @@ MISTAKES = {  # arguments -> words that the message must hold
     "unknown control": ([*TINY, "--controls", "shuffle"], "Did you mean 'shuffled'?"),
     "not a whole number": ([*TINY, "--levels", "many"], "`--levels` must be a whole number"),
     "not a number": ([*TINY, "--lr", "fast"], "`--lr` must be a number; got 'fast'."),
+    "a number that becomes 0": ([*TINY, "--l1", "1e-400"], "1e-400 is too small: numbers of 64 bi"),
     "fraction out of range": ([*TINY, "--prune-fraction", "1.2"], "between 0 and 1; got 1.2"),
     "density out of range": ([*TINY, "--stop-density", "5"], "`stop_density`"),
     "tolerance out of range": ([*TINY, "--tolerance", "2"], "`tolerance` must be"),
@@ -80,6 +87,26 @@ MISTAKES = {  # arguments -> words that the message must hold
     ),
     "levels in another figure": (["figure", "--levels", "1"], "`levels`"),
     "runs in a bucket": ([*TINY, "--out", "gs://bucket/runs"], r"jaxlth[gcs]"),
+    "results at an address": (
+        ["results", "--file", "gs://b/a.csv"],
+        "`--file` must be local or mou",
+    ),
+    "a figure at an address": (
+        ["figure", "--file", "s3:/b/a.png"],
+        "`--file` must be local or mou",
+    ),
+    "a ticket at an address": (
+        ["export", "gs://b/a.npz"],
+        "`FILE` must be local or mounted, and no",
+    ),
+    "weights at an address": (
+        [*TINY, "--initial", "gs://b/a.npz"],
+        "`--initial` must be local or ",
+    ),
+    "events at an address": (
+        [*TINY, "--tensorboard", "gs://b/a"],
+        "`tensorboard` must be local or",
+    ),
     "no such data set of tfds": ([*TINY, "--data", "tfds:no_such_set"], "no_such_set"),
 }
 LONG = {  # messages of more than a line's 200 characters, and how long they may be
@@ -230,6 +257,9 @@ def test_what_no_machine_can_do_is_refused_before_anything_is_done(
         ("[training]\nsteps = 20\nepochs = 2.0", "leave out one of them"),
         ("levls = 3", "`levels`"),
         ("[training]\nstep = 3", "`steps`"),
+        ("[optimizer]\nl1 = 1e-400", "1e-400 is too small: numbers of 64 bits begin at"),
+        ("steps = 3", "There is no setting `steps`. Did you mean `training.steps`?"),
+        ("[data]\nworkers = 3", "There is no setting `data.workers`. Did you mean `data.stream.wo"),
         ('levels = "three"', "`levels`"),
         ('scope = "globl"', "Did you mean 'global'?"),
         ("[optimizer]\nlr = -1.0", "`optimizer.lr`"),
@@ -353,6 +383,16 @@ def test_a_file_in_the_way_of_event_files_is_named_before_anything_is_done(capfd
     line = complaint([*TINY, "--tensorboard", "events"], capfd)
     assert "`tensorboard` must be a folder, but events is a file" in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that takes no files")
+@pytest.mark.parametrize("option", ["--tensorboard", "--profile"])
+def test_a_folder_that_takes_no_files_is_named_before_anything_is_done(option, capfd, tmp_path):
+    line = complaint([*TINY, option, "/proc/self/events/new"], capfd)
+    assert f"`{option[2:]}` must be a folder that can be written to; of /proc/self/ev" in line
+    assert list(tmp_path.iterdir()) == []
+    paths.check_folder("profile", "new/folder", writable=True)
+    assert list(tmp_path.iterdir()) == []  # looking makes none
 
 
 def test_missing_files_of_mnist_are_named_with_their_place(capfd, tmp_path):

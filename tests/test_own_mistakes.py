@@ -1,6 +1,7 @@
 """What goes wrong with parts of a user's own: a line that names the part, before any training."""
 
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -130,6 +131,14 @@ MISTAKES = {
         lambda: {"model": functions(lambda p, x: linear(p, x) / 0)},
         "`model` gives NaN or infinity for the first 8 training examples, before any training",
     ),
+    "NaN that no output shows": (
+        lambda: {"model": functions(linear, lambda k: draw(k) | {"u": jnp.full((2, 2), jnp.nan)})},
+        "`model` draws NaN in its `init`, for params/u",
+    ),
+    "a function that leaves": (
+        lambda: {"model": functions(lambda p, x: sys.exit(3))},
+        r"`model` fails in `apply` on inputs float32\[2, 4\]: SystemExit: 3",
+    ),
     "nothing to prune": (
         lambda: {"model": functions(lambda p, x: x * p["scale"], lambda k: {"scale": jnp.ones(4)})},
         "`model` must have a parameter that can be pruned",
@@ -156,6 +165,18 @@ MISTAKES = {
     "no validation": (
         lambda: {"data": arrays(validation=0.001)},
         "`validation` = 0.001 takes 0 of the 40",
+    ),
+    "no pair for validation": (
+        lambda: {"data": arrays(validation=None)},
+        r"`validation` must be a pair \(inputs, labels\), or a share .*; got NoneType\.",
+    ),
+    "no pair for training": (
+        lambda: {"data": data.from_arrays(None, (INPUTS, LABELS))},
+        r"`train` must be a pair \(inputs, labels\); got NoneType\.",
+    ),
+    "three for testing": (
+        lambda: {"data": arrays(test=(INPUTS, LABELS, LABELS))},
+        r"`test` must be a pair \(inputs, labels\); got tuple of 3\.",
     ),
     "labels": (
         lambda: {"data": arrays(labels=LABELS + 1)},
@@ -207,6 +228,18 @@ MISTAKES = {
         r"`error` must return numbers in \[0, 1\], .*; got 100 for one of the first 8",
     ),
     "a name of no loss": (lambda: {"loss": "crossentropy"}, "Did you mean 'cross-entropy'"),
+    "a loss that counts errors": (
+        lambda: {"loss": lambda o, y: (o.argmax(-1) != y).astype(jnp.float32)},
+        "`loss` has no gradient: no outputs for the first 8 training examples change it",
+    ),
+    "a loss of nothing": (
+        lambda: {"loss": lambda o, y: jnp.ones(len(o))},
+        "`loss` has no gradient: no outputs",
+    ),
+    "a loss that stops gradients": (
+        lambda: {"loss": lambda o, y: jax.lax.stop_gradient(o[:, 0])},
+        "`loss` has no gradient: no outputs",
+    ),
     "a loss with state": (
         lambda: {"loss": noisy_loss},
         "`loss` must keep no state in Python, and draw no random numbers: two calls of it differ",
@@ -282,12 +315,22 @@ def test_a_mistake_in_a_part_is_a_line_that_names_it_before_any_training(case, t
     assert not list(tmp_path.rglob("record.json"))
 
 
+def test_a_tensor_without_elements_goes_through_a_study(tmp_path):
+    model = functions(linear, lambda key: draw(key) | {"none": jnp.ones((0, 3))})
+    accuracies = [
+        run(tmp_path / str(at), **parts).table()["test_accuracy"].tolist()
+        for at, parts in enumerate([{"model": model}, {}])
+    ]
+    assert accuracies[0] == accuracies[1]
+    assert len(accuracies[0]) == 2
+
+
 COMMAND = ["imp", "--name", "own", "--levels", "0", "--replicates", "1", "--controls"]
 FILE = """
 import jax, numpy as np, optax
 from jaxlth import data, models
 
-inputs, labels = np.ones((40, 4), np.float32), np.arange(40) % 3
+inputs, labels = np.eye(40, 4, dtype=np.float32), np.arange(40) % 3
 
 
 def init(key):
@@ -320,8 +363,14 @@ def scalar(outputs, labels):
 
 def moved(inputs):
     return inputs
+
+
+def leave():
+    raise SystemExit("no data")
 """
 WRONG_OPTIONS = {
+    "a program": (["--model", "leaves.py:model"], "`model`: leaves.py:2 raises SystemExit: 3."),
+    "a function that leaves": (["--data", "mine.py:leave"], "raises SystemExit: no data."),
     "no file": (["--model", "none.py:model"], "`model`: there is no file none.py"),
     "no name": (["--model", "mine.py:modle"], "`model`: mine.py has no modle. Did you mean model?"),
     "a file that raises": (
@@ -348,6 +397,7 @@ def test_a_mistake_in_a_file_is_one_line_and_exit_code_2(case, tmp_path, monkeyp
     pathlib.Path("mine.py").write_text(FILE)
     pathlib.Path("raises.py").write_text("import os\nos = 1 / 0\n")
     pathlib.Path("syntax.py").write_text("def model(:\n")
+    pathlib.Path("leaves.py").write_text("import sys\nsys.exit(3)\n")
     words = [*COMMAND, "--steps", "4", "--batch-size", "10", "--model", "mine.py:model"]
     assert cli.main(tiny.once([*words, "--data", "mine.py:points", *options])) == cli.MISTAKEN
     told = capsys.readouterr().err

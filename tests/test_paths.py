@@ -3,12 +3,15 @@
 import os
 import pathlib
 import pwd
+import shutil
 
+import numpy as np
 import pytest
 
-from jaxlth import cli, data
+from jaxlth import cli, data, store, studies
 from jaxlth.data import lookup
 from jaxlth.process import paths
+from jaxlth.studies.imp.config import ImpConfig
 
 PATHS = {  # as typed -> as used, where HOME is /home/me and SCRATCH is /scratch
     "runs": "runs",
@@ -118,3 +121,52 @@ def test_data_are_read_from_the_place_that_is_meant(tmp_path, monkeypatch):
     assert lookup.locate("$SCRATCH", name="a") == tmp_path / "a" / "1.0.0"
     with pytest.raises(ValueError, match="`data_dir` must be a path; got ''"):
         data.DataConfig(data_dir="")
+
+
+PARAMS = {"w": np.ones((2, 2), np.float32)}
+
+
+@pytest.fixture
+def scratch(finished, monkeypatch, tmp_path):
+    """A folder that is both $HOME and $SCRATCH, with the runs of `finished` in it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished, tmp_path / "scratch" / "runs" / finished.name)
+    for name in ("HOME", "SCRATCH"):
+        monkeypatch.setenv(name, str(tmp_path / "scratch"))
+    return tmp_path / "scratch"
+
+
+@pytest.mark.parametrize("typed", ["~/{}", "$SCRATCH/{}", "${{SCRATCH}}/{}"])
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_functions_take_paths_as_commands_do(typed, kind, scratch, finished):
+    def path(name):
+        return kind(typed.format(name))
+
+    run, mask = f"runs/{finished.name}", {"w": np.ones((2, 2), bool)}
+    (info,) = store.runs(path("runs"))
+    assert info.path == scratch / run
+    assert store.open_readonly(path(run)).path == studies.open(path(run)).path == scratch / run
+    assert len(store.table(path(run))) == len(store.table([path(run)])) == 2
+    assert len(store.curves(path(run))) == len(store.curves([scratch / run])) > 0
+    assert store.export_results(path(run)) == scratch / run / "results.csv"
+    store.export_ticket(path("t.npz"), PARAMS, mask, metadata={"level": 3})
+    assert store.load_ticket(path("t.npz")).metadata == {"level": 3}
+    store.export_arrays(path("a.safetensors"), PARAMS, metadata={})
+    assert store.load_network(scratch / "a.safetensors").params.keys() == PARAMS.keys()
+    page = studies.open(path(run)).report(path("page.html"))
+    assert page == scratch / "page.html"
+    assert page.exists()
+    assert store.folder(path("new"), ImpConfig(), job="imp", label="a").parent == scratch / "new"
+    assert sorted(scratch.parent.iterdir()) == [scratch]
+
+
+def test_a_whole_path_of_what_is_there_may_have_any_name(finished, tmp_path):
+    run = tmp_path / "$NOTHING" / finished.name
+    shutil.copytree(finished, run)
+    assert studies.open(run).path == run
+    assert [info.path for info in store.runs(run.parent)] == [run]
+    with pytest.raises(ValueError, match=r"\$NOTHING is not set"):
+        studies.open(str(run))
+    for wrong in (3, None):
+        with pytest.raises(TypeError, match="must be a path|expected str"):
+            store.load_ticket(wrong)

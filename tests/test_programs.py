@@ -118,3 +118,12 @@ def test_processes_that_share_have_each_others_programs_and_only_whole_ones(tmp_
     programs.end(tmp_path / "jax-1", one)
     programs.end(tmp_path / "jax-1", other)
     assert [path.name for path in (tmp_path / "jax-1").iterdir()] == ["program"]
+
+
+def test_folders_of_machines_whose_names_begin_alike_are_left_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs.platform, "node", lambda: "node")
+    others = ["process-node-login-1-abc", "process-node-999999-999998-abc", "process-node2-1-abc"]
+    for name in [*others, "process-node-999999-abc"]:  # a process that is not there
+        (tmp_path / name).mkdir()
+    programs.tidy(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)

@@ -347,6 +347,16 @@ def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_table_with_a_folder_in_its_way_names_the_file_that_was_meant(tmp_path, suffix):
+    file = tmp_path / f"table{suffix}"
+    file.mkdir()
+    with pytest.raises(OSError, match="Is a directory|directory") as caught:
+        formats.write(lenet(levels=2), file)
+    assert caught.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 # ---- figures
 
 
@@ -462,6 +472,12 @@ def test_everything_shows_where_nothing_is_far_away():
 def test_noise_is_not_blown_up():
     (axes,) = figures.accuracy(lenet(levels=2)).axes
     assert np.ptp(axes.get_ylim()) >= 1
+
+
+def test_accuracies_of_0_and_early_steps_of_0_have_axes_with_a_span():
+    nothing = lenet(levels=2).assign(test_accuracy=0.0, best_step=0, best_test_accuracy=0.0)
+    for axes in (*figures.accuracy(nothing).axes, *figures.early_stopping(nothing).axes):
+        assert np.ptp(axes.get_ylim()) >= 1
 
 
 def test_diverged_networks_are_noted_and_break_the_line():

@@ -62,6 +62,11 @@ def test_digests_are_equal_exactly_where_the_settings_that_count_are(one, other)
     assert (settings.differences(settings.to_dict(one), other) == []) == (one == outside_aside)
 
 
+def test_minus_zero_is_zero():
+    milks = [Tea(milk=Milk(share=share)) for share in (0.0, -0.0)]
+    assert settings.digest(milks[0]) == settings.digest(milks[1]) != settings.digest(Tea())
+
+
 def test_the_digest_is_eight_digits_the_same_in_every_process():
     assert settings.digest(Tea()) == "44136fa3"
     assert settings.digest(Tea(minutes=4, milk=Milk(kind="oat"))) == "b98b426c"
@@ -129,6 +134,12 @@ def test_a_name_that_may_stand_behind_a_prefix_is_offered_with_it():
         settings.check_choice("tea", "gren", ["green", "shop:NAME", "stall:NAME"])
     with pytest.raises(ValueError, match=r"no value 'zzz:zzz'\. Known"):
         settings.check_choice("tea", "zzz:zzz", ["green", "shop:NAME"])
+
+
+@pytest.mark.parametrize("value", ["nets/mine.py", "nets/mine.py:"])
+def test_a_file_without_a_name_is_told_to_have_one(value):
+    with pytest.raises(ValueError, match=r"named FILE\.py:NAME, as in nets/mine\.py:NAME\. Known"):
+        settings.check_choice("model", value, ["mlp"])
 
 
 def test_a_long_list_of_values_is_cut():

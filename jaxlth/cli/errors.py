@@ -109,9 +109,13 @@ class Stream:
         self.stream, self.name = stream, name
 
     def write(self, text: str) -> int:
-        """Write text."""
+        """Write text, in the letters that the stream has."""
         with self._named():
-            self.stream.write(text)
+            try:
+                self.stream.write(text)
+            except UnicodeEncodeError as error:  # where the locale is not in UTF-8
+                plain = text.replace("\N{PLUS-MINUS SIGN}", "+-")
+                self.stream.write(plain.encode(error.encoding, "replace").decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:

@@ -1,5 +1,6 @@
 """Tables as JSON, CSV and parquet."""
 
+import contextlib
 import json
 import math
 import os
@@ -64,17 +65,20 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
     Raises:
       ValueError: as `check` says.
-      OSError: the file cannot be written.
+      OSError: the file cannot be written; the error names it.
     """
     check(path)
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[path.suffix](frame, part)
         os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _write_csv(frame: pd.DataFrame, path: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from jaxlth.store import RunInfo
 
@@ -15,7 +16,8 @@ def render(runs: Sequence[RunInfo]) -> Table:
     for run in runs:
         requested = "?" if run.expected is None else run.expected
         networks, created = f"{run.finished}/{requested}", run.created[:16].replace("T", " ")
-        table.add_row(run.path.name, run.state, networks, _size(run.bytes), created)
+        name = Text(run.path.name)  # which may hold brackets
+        table.add_row(name, run.state, networks, _size(run.bytes), created)
     return table
 
 

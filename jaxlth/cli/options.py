@@ -23,6 +23,7 @@ from tyro.constructors import (
 
 from jaxlth import settings
 from jaxlth.process import paths
+from jaxlth.settings import ranges
 from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.studies.config import OPTION_VALUES
 from jaxlth.studies.controls import CONTROLS, TICKET
@@ -199,7 +200,7 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
     if kind is int:
         return "N", functools.partial(_number, option, int, "a whole number")
     if kind is float:
-        return "X", functools.partial(_number, option, float, "a number")
+        return "X", functools.partial(_number, option, ranges.read_float, "a number")
     if name == KINDS:
         return "KIND", functools.partial(_one_of, option, figure_kinds())
     if typing.get_origin(kind) is Literal:
@@ -207,6 +208,8 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
     metavar = METAVARS.get(name, "NAME")
     read = functools.partial(_path, option) if metavar in PLACES else str
+    if metavar == "FILE":
+        read = functools.partial(_file, option)
     return metavar, read
 
 
@@ -215,6 +218,15 @@ def _path(option: str, word: str) -> str:
         return paths.expand(word, setting=option)
     except ValueError as error:
         raise Mistake(str(error)) from error
+
+
+def _file(option: str, word: str) -> str:
+    """Return a path of this machine, as it is used."""
+    try:
+        paths.check_local(word, setting=option)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    return _path(option, word)
 
 
 def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +263,8 @@ def _number(option: str, kind: Callable[[str], Any], what: str, word: str) -> An
     try:
         return kind(word)
     except ValueError as error:
-        raise Mistake(f"`{option}` must be {what}; got {word!r}.") from error
+        reason = f" {error}." if "too small" in str(error) else ""
+        raise Mistake(f"`{option}` must be {what}; got {word!r}.{reason}") from error
 
 
 def _one_of(option: str, options: Iterable[str], word: str) -> str:

@@ -280,6 +280,8 @@ def _complaint(command: str, kind: type, word: str) -> str:
     option, option_names = word.partition("=")[0].replace("_", "-"), list(options.names(kind))
     if words.RENAMED_OPTIONS.get(option) in option_names:
         return f"The option {option} is now {words.RENAMED_OPTIONS[option]}."
+    if option in (*help_pages.HELP, help_pages.ALL):
+        return f"The option {option} takes no value; got {word!r}."
     close = settings.closest(option, option_names)
     others = [name for name, cls in classes.items() if option in options.names(cls)]
     if others and not settings.closest(option, option_names, cutoff=0.8):

@@ -35,7 +35,7 @@ def trained(command: Training, *, strict: bool = False) -> int:
     if command.tensorboard is not None:
         _check_tensorboard(command.tensorboard)
     if command.profile is not None:
-        paths.check_folder("profile", command.profile)
+        paths.check_folder("profile", command.profile, writable=True)
     with running.jax_settings(command.config.training.matmul_precision):
         running.prepare_process(
             command.out, devices=command.devices, keep_programs=command.keep_programs
@@ -78,7 +78,7 @@ def staged(config: ImpConfig, out: str) -> pathlib.Path:
 
 def _check_tensorboard(folder: str) -> None:
     """Raise ValueError if event files cannot be written, before anything is computed."""
-    paths.check_folder("tensorboard", folder)
+    paths.check_folder("tensorboard", folder, writable=True)
     try:
         import tensorboardX  # noqa: F401
     except ImportError as error:

@@ -40,6 +40,7 @@ def check(words: Sequence[str], options: Iterable[str]) -> None:
     for word in words:
         is_text = word.encode(errors="replace").decode() == word
         require(is_text, f"{word!r} is not text in UTF-8.")
+    require("--" not in words, "Leave out `--`: no word after it would be an option.")
     given = collections.Counter(names(words, options))
     for option, times in given.items():
         require(times == 1, f"`{option}` is given {times} times; give it once.")

@@ -119,10 +119,11 @@ def _share(validation: Any) -> float | None:
 def _split(part: str, pair: Any) -> Split:
     """Return a pair of inputs and labels as arrays that fit together."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        size = f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""
         raise TypeError(
             f"`data`: `{part}` must be a pair (inputs, labels)"
             f"{', or a share of the training set' * (part == 'validation')}; got"
-            f" {type(pair).__name__}{f' of {len(pair)}' * isinstance(pair, (tuple, list))}."
+            f" {type(pair).__name__}{size}."
         )
     leaves, tree = jax.tree_util.tree_flatten_with_path(pair[0])
     inputs = {_title(part, path): _array(_title(part, path), leaf) for path, leaf in leaves}
@@ -188,11 +189,12 @@ def _check_type(title: str, dtype: Any) -> None:
     kinds = (jnp.bool_, jnp.integer, jnp.floating)
     if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
         raise TypeError(f"`data`: {title} must be real numbers; got an array of {dtype}.")
+    is_labels = title.endswith("labels")
     if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > _widest():
         raise TypeError(
             f"`data`: {title} must be of float32 or narrower; got {dtype}, which JAX does not hold"
             f"{' without its x64 mode' if dtype.itemsize == 8 else ''}: give"
-            " array.astype(np.float32)."
+            f" array.astype(np.float32){', of class numbers .astype(int)' * is_labels}."
         )
 
 

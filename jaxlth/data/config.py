@@ -231,6 +231,11 @@ class DataConfig:
         return self.name == TEXT or self.name.startswith(f"{TEXT}:")
 
     @property
+    def is_npz(self) -> bool:
+        """Whether examples are arrays of a file."""
+        return self.name.startswith("npz:")
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The sets that lie side by side, or the only one; a file's name may have a "+"."""
         whole = self.name.startswith((*STREAMED, *FILES)) or code.is_spec(self.name)

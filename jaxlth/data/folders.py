@@ -132,7 +132,7 @@ def _annotated(split: pathlib.Path, classes: dict[str, int]) -> tuple[Listed, li
     existing -= {
         left_out.path for left_out in listing.left_out if left_out.reason in image_files.UNREADABLE
     }
-    lines = path.read_text(errors="replace").splitlines()
+    lines = path.read_text("utf-8", errors="replace").splitlines()
     listed: Listed = []
     for number, line in enumerate(filter(str.strip, lines), 1):
         file, _, after = line.partition("\t")

@@ -87,7 +87,9 @@ def _numbers(version: str) -> list[int]:
 
 def _default_config(base: pathlib.Path) -> str | None:
     try:
-        return json.loads((base / ".config" / "metadata.json").read_text())["default_config_name"]
+        return json.loads((base / ".config" / "metadata.json").read_text("utf-8"))[
+            "default_config_name"
+        ]
     except (OSError, ValueError, KeyError):
         return None
 
@@ -95,7 +97,7 @@ def _default_config(base: pathlib.Path) -> str | None:
 def _check_format(folder: pathlib.Path) -> None:
     path = folder / "dataset_info.json"
     try:
-        info = json.loads(path.read_text())
+        info = json.loads(path.read_text("utf-8"))
         formats = {info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", [])}
     except (OSError, ValueError, AttributeError) as error:
         raise sources.DataError(

@@ -41,6 +41,12 @@ def load_arrays(
         sources.check_several_classes(
             labels, name=name, tasks=config.names if published.tasks else ()
         )
+        if (
+            config.is_npz and train.labels.ndim == 1
+        ):  # published sets have all classes in all splits
+            sources.warn_of_classes(published.train.labels, published.test.labels, name=name)
+    if not name.startswith(PREPARED):  # which tensorflow-datasets has looked at
+        sources.warn_of_equal_inputs(train.images, name=name)
     validation = published.validation
     if len(rows.validation):
         validation = sources.take(published.train, rows.validation)

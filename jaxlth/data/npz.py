@@ -1,21 +1,29 @@
 """Arrays of a NumPy file: `npz:FILE`, as `np.savez` writes it and Keras publishes MNIST.
 
 It holds x_train, y_train, x_test and y_test, or train_inputs, train_labels, test_inputs and
-test_labels; other arrays are not read, and pickled objects never. Whole numbers of bytes with three
-axes are grey images, which get an axis of one channel. Else the rules are those of `arrays`.
+test_labels; other arrays are not read, which a warning says, and pickled objects never. Whole
+numbers of bytes with three axes are grey images, which get an axis of one channel. Else the rules
+are those of `arrays`.
 """
 
+import lzma
 import pathlib
+import warnings
 import zipfile
 import zlib
 
 import numpy as np
 
-from jaxlth.data import arrays, lookup, sources
+from jaxlth.data import arrays, image_files, lookup, sources
 
 NAMES = (
     ("x_train", "y_train", "x_test", "y_test"),
     ("train_inputs", "train_labels", "test_inputs", "test_labels"),
+)
+DAMAGE = (  # what NumPy raises of files that it cannot read
+    *(ValueError, EOFError, AttributeError, KeyError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(RuntimeError, NotImplementedError),  # of encrypted archives, and of ways to compress
 )
 
 
@@ -26,16 +34,22 @@ def read(path: pathlib.Path) -> sources.Published:
       DataError: the file or an array is missing, damaged or no such array.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = _names(path, file)
-            train_inputs, train_labels, test_inputs, test_labels = (file[name] for name in names)
+        with open(path, "rb") as opened:  # NumPy leaves a broken file open if it is given the path
+            loaded = np.load(opened, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                needed = ", ".join(NAMES[0])
+                raise sources.DataError(f"{path} holds one array; needed are {needed}.")
+            names = _names(path, loaded)
+            _warn(path, [name for name in loaded.files if name not in names], names)
+            train_inputs, train_labels, test_inputs, test_labels = (loaded[name] for name in names)
     except sources.DataError:
         raise
     except OSError as error:
         raise sources.DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
+        why = lookup.line(error).partition(" If you trust")[0].rstrip(".")  # NumPy's, of pickles
         raise sources.DataError(
-            f"{path} is no NumPy file of arrays: {lookup.line(error)}; write it with np.savez."
+            f"{path} is no NumPy file of arrays: {why}; write it with np.savez."
         ) from error
     try:
         return arrays.from_arrays(
@@ -47,8 +61,6 @@ def read(path: pathlib.Path) -> sources.Published:
 
 def _names(path: pathlib.Path, file: np.lib.npyio.NpzFile) -> tuple[str, ...]:
     """Return the names of the four arrays, of those lists the one that fits best."""
-    if not hasattr(file, "files"):
-        raise sources.DataError(f"{path} holds one array; needed are {', '.join(NAMES[0])}.")
     names = max(NAMES, key=lambda names: sum(name in file.files for name in names))
     missing = [name for name in names if name not in file.files]
     if missing:
@@ -57,6 +69,18 @@ def _names(path: pathlib.Path, file: np.lib.npyio.NpzFile) -> tuple[str, ...]:
             f" {', '.join(file.files) or 'none'}."
         )
     return names
+
+
+def _warn(path: pathlib.Path, others: list[str], names: tuple[str, ...]) -> None:
+    """Warn of arrays of a file that are not read."""
+    if others:
+        one = len(others) == 1
+        warnings.warn(
+            f"{path}: {len(others)} array{' is' if one else 's are'} not read"
+            f" ({image_files.few(others)}); read are {', '.join(names)}.",
+            sources.DataWarning,
+            stacklevel=3,
+        )
 
 
 def _with_channel(images: np.ndarray) -> np.ndarray:

@@ -49,13 +49,18 @@ def _content(config: DataConfig) -> str:
         return "\n".join(topics.topics[name] for name in sorted(topics.topics))
     path = sources.file(config.directory, config.name.removeprefix(f"{TEXT}:"))
     try:
-        return path.read_bytes().decode()
+        text = path.read_bytes().decode()
     except OSError as error:
         raise sources.DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise sources.DataError(
             f"{path} is no text in UTF-8: byte {error.start} is none."
         ) from error
+    if "\0" in text:
+        raise sources.DataError(
+            f"{path} is no text: it has characters 0, as UTF-16 has; save it as UTF-8."
+        )
+    return text
 
 
 def _examples(tokens: np.ndarray, context: int) -> sources.Split:

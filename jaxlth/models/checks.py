@@ -121,7 +121,7 @@ def explained(name: str, *arguments: Any) -> Iterator[None]:
             f"`model` must have functions that jax.jit can trace, without Python or NumPy values "
             f"of arrays; in `{name}`: {code.first_line(error)}"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         on = f" on inputs {_shapes(arguments[-1])}" if arguments else ""
         raise ModelError(f"`model` fails in `{name}`{on}: {code.error_text(error)}") from error
 

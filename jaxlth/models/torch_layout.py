@@ -21,6 +21,7 @@ from jaxlth.models.conv import CHANNELS, Conv
 from jaxlth.models.mlp import MLP
 from jaxlth.models.model import Model, Network
 from jaxlth.models.transformer import ViT
+from jaxlth.process import paths
 from jaxlth.trees import roles
 
 WORDS = {"kernel": "weight", "w": "weight", "b": "bias", "scale": "weight", "offset": "bias"}
@@ -78,7 +79,7 @@ def load_torch(
     """
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     try:
-        arrays = safetensors.numpy.load_file(path)
+        arrays = safetensors.numpy.load_file(paths.given(path, setting="path"))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is no file of safetensors, or is damaged ({error}).") from error
     state = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}

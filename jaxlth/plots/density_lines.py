@@ -131,6 +131,7 @@ def _limits(lines: list[DensityLine], dense: pd.Series, *, floor: float) -> tupl
     bottom = center - (deepest if deepest <= 2.5 * drop else drop)
     top = max(pd.concat([line.points["max"] for line in lines]).max(), dense.max())
     bottom = max(min(bottom, top - 0.01), floor)
+    top = max(top, bottom + 0.01)  # where all are at the floor
     margin = 0.05 * (top - bottom)
     return bottom - margin, top + margin
 

@@ -132,7 +132,7 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         density_lines.plot_lines(left, lines, dense, "Step of least validation loss")
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(right, best_lines, best_dense, metric, diverged=diverged)
-        left.set_ylim(0, 1.05 * left.dataLim.y1)
+        left.set_ylim(0, 1.05 * left.dataLim.y1 or 1)
         theme.legend(right)
     return figure
 

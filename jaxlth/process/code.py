@@ -98,25 +98,25 @@ def call(function: Callable[..., Any], *arguments: Any, setting: str) -> Any:
     """
     try:
         return function(*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
         name = getattr(function, "__name__", type(function).__name__)
         where = f"{pathlib.Path(file).name}:{_line(error, file)}" if file else name
         raise ValueError(f"`{setting}`: {where} raises {error_text(error).rstrip('.')}.") from error
 
 
-def _line(error: Exception, file: str) -> int | None:
+def _line(error: BaseException, file: str) -> int | None:
     """Return the last line of a file in the traceback of an error, or that of a syntax error."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return frames[-1].lineno if frames else getattr(error, "lineno", None)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an error says; "" of one that says nothing."""
     return str(error).strip().partition("\n")[0]
 
 
-def error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """Return kind and first line of an error in a user's code.
 
     Example:
@@ -150,7 +150,7 @@ def _module(path: pathlib.Path, file: str, setting: str) -> Any:
     # Bytecode is told from that of a text of the same second and length by nothing.
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file may call sys.exit, as a program
         del sys.modules[module_name]
         line = _line(error, str(path))
         where = f"{file}:{line}" if line else file

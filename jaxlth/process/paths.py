@@ -4,14 +4,17 @@ The rule is the same for every path that a person gives: options, settings files
 variables.
 """
 
+import contextlib
 import os
 import pathlib
 import re
+import tempfile
 import unicodedata
 
 from jaxlth.settings import require
 
 VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 NO_TEXT = ("Cc", "Cs")  # Unicode categories: control characters, bytes that are not UTF-8
 
 
@@ -37,6 +40,43 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
         f"`{setting}` must be a path in UTF-8 without control characters; got {text!r}.",
     )
     return _with_home(_with_variables(text, setting), setting)
+
+
+def given(path: str | os.PathLike[str], *, setting: str) -> pathlib.Path:
+    """Return a path of this machine that Python code gives, as `expand` does.
+
+    A whole `pathlib.Path` of what is there, as programs hand it on, may have any name.
+
+    Args:
+      path: as it is given.
+      setting: its name, for the message.
+
+    Raises:
+      ValueError: as `expand`; or it is an address.
+      TypeError: it is no path.
+    """
+    if isinstance(path, os.PathLike) and os.path.isabs(path) and os.path.lexists(path):
+        return pathlib.Path(os.fsdecode(path))
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`{setting}` must be a path; got {path!r}.")
+    text = expand(path, setting=setting)
+    check_local(text, setting=setting)
+    return pathlib.Path(text)
+
+
+def check_local(path: str, *, setting: str) -> None:
+    """Raise ValueError for an address, also one whose slash was forgotten, such as gs:/bucket.
+
+    Example:
+      >>> check_local("C:/runs", setting="out")
+      >>> check_local("gs:/bucket/runs", setting="file")
+      Traceback (most recent call last):
+      ValueError: `file` must be local or mounted, and not an address; got 'gs:/bucket/runs'.
+    """
+    require(
+        ADDRESS.match(path) is None,
+        f"`{setting}` must be local or mounted, and not an address; got {path!r}.",
+    )
 
 
 def _with_variables(text: str, setting: str) -> str:
@@ -68,12 +108,38 @@ def relative(path: str | os.PathLike[str]) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def check_folder(option: str, folder: str) -> None:
-    """Raise ValueError where a folder to write to is none, or lies on no mounted disk."""
-    require("://" not in folder, f"`{option}` must be a local or mounted folder; got {folder!r}.")
+def check_folder(option: str, folder: str, *, writable: bool = False) -> None:
+    """Raise ValueError where a folder to write to is none, or lies on no mounted disk.
+
+    Args:
+      option: that names it.
+      folder: it need not exist, and stays as it is.
+      writable: whether to try whether a file can be written there, too.
+    """
+    check_local(folder, setting=option)
     path = pathlib.Path(folder).absolute()
     for place in (path, *path.parents):
         require(
             place.is_dir() or not place.exists(),
             f"`{option}` must be a folder, but {relative(place)} is a file.",
         )
+    if writable:
+        _try_to_write(option, path)
+
+
+def _try_to_write(option: str, folder: pathlib.Path) -> None:
+    """Raise ValueError where no file can be written to a folder, which stays as it is."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"`{option}` must be a folder that can be written to; of {relative(folder)} the system "
+            f"says: {error.strerror or error}."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            for place in missing:
+                place.rmdir()

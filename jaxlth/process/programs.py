@@ -9,10 +9,12 @@ tidied up after by the next one.
 import atexit
 import contextlib
 import functools
+import glob
 import importlib
 import os
 import pathlib
 import platform
+import re
 import shutil
 import tempfile
 import zlib
@@ -114,9 +116,10 @@ def end(store: pathlib.Path, folder: pathlib.Path) -> None:
 
 def tidy(store: pathlib.Path) -> None:
     """Keep the programs that killed processes of this machine compiled."""
-    for folder in store.glob(f"{_prefix()}*"):
-        number = folder.name.removeprefix(_prefix()).partition("-")[0]
-        if not _is_running(int(number)):
+    for folder in store.glob(f"{glob.escape(_prefix())}*"):
+        # The name of another machine may begin with that of this one, and a hyphen.
+        process = re.fullmatch(r"(\d+)-\w+", folder.name.removeprefix(_prefix()))
+        if process is not None and not _is_running(int(process[1])):
             end(store, folder)
 
 

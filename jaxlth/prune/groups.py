@@ -111,6 +111,8 @@ def blocks(
       >>> kept["w"].tolist()
       [[False, False, True], [False, False, True]]
     """
+    if np.shape(shape) != (2,):
+        raise ValueError(f"`shape` must be (rows, columns) of a block; got {shape}.")
     rows, columns = (check_int("shape", size, 1) for size in shape)
 
     return _best_groups(

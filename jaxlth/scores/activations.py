@@ -77,10 +77,10 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
       A tree like `params`.
 
     Raises:
-      ValueError: a prunable tensor multiplies no activations, or is changed before it does: only
-        products of matrices and convolutions count, not those within `lax.while_loop`, `lax.cond`
-        or kernels of Pallas; a weight may be moved, and scaled by what is none. Or the trees do not
-        fit.
+      ValueError: there is no example; or a prunable tensor multiplies no activations, or is changed
+        before it does: only products of matrices and convolutions count, not those within
+        `lax.while_loop`, `lax.cond` or kernels of Pallas; a weight may be moved, and scaled by what
+        is none. Or the trees do not fit.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0], [2.0, 3.0]])}
@@ -93,6 +93,9 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
       1.
     """
     trees.check_numbers(params, name="params")
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
+    if not shapes or any(0 in shape for shape in shapes):
+        raise ValueError(f"`inputs` must hold examples; got arrays of shapes {shapes}.")
     masked = masks.apply(params, mask)
     leaves, named_mask = jax.tree.leaves(masked), trees.named(mask)
     names = trees.names(params)
@@ -101,7 +104,7 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
     shadows = {place: _shadow_of(leaves[place]) for place in prunable}
     squares = jax.grad(lambda shadows: total(leaves, shadows))(shadows)
     for place in prunable:
-        if place not in used.shadows - used.changed:
+        if np.size(leaves[place]) and place not in used.shadows - used.changed:
             raise ValueError(
                 f"Leaf {names[place]!r} multiplies no activations, as it is or scaled, in a "
                 "product of matrices or a convolution; leave it out with `masks.without`."

@@ -293,7 +293,7 @@ def _cross_entropy(labels: jax.Array, temperature: float) -> Loss:
 
 def _checked(batch: Batch, *, classes: bool) -> Batch:
     """Return a batch of arrays with as many labels as inputs, of whole numbers for `classes`."""
-    inputs, labels = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
+    inputs, labels = jax.tree.map(jnp.asarray, batch[0]), label_values.as_array(batch[1])
     count = next((len(leaf) for leaf in jax.tree.leaves(inputs) if np.ndim(leaf)), 0)
     shape = labels.shape if classes else labels.shape[:1]
     is_whole = jnp.issubdtype(labels.dtype, jnp.integer)

@@ -86,6 +86,8 @@ def check_choice(setting: str, value: str, options: Iterable[str]) -> str:
     suggestions = [closest_option] if closest_option else []
     suggestions += [f"{prefix}{value}" for prefix in prefixes[:1] if str(value).isidentifier()]
     hint = f" Did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
+    if re.search(r"\.py:?$", str(value)):
+        hint = f" What a file has is named FILE.py:NAME, as in {str(value).rstrip(':')}:NAME."
     raise ValueError(
         f"`{setting}` has no value {ranges.shown(value)}.{hint} Known: {_listed(options)}."
     )
@@ -211,7 +213,8 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
     for key, value in mapping.items():
         where = f"{within}{key}"
         if key not in names:
-            close = closest(key, names)
+            tables = [name for name in names if _has_field(hints[name], key)]
+            close = f"{within}{tables[0]}.{key}" if tables else closest(key, names)
             hint = f" Did you mean `{close}`?" if close else f" Known: {_listed(names)}."
             raise ValueError(f"There is no setting `{where}`.{hint}")
         kind = hints[key]
@@ -225,6 +228,12 @@ def from_dict(cls: type[S], mapping: Mapping[str, Any], *, within: str = "") -> 
             values[key] = _as_kind(where, kind, value)
     with renamed({name: f"{within}{name}" for name in names}):
         return cls(**values)
+
+
+def _has_field(kind: Any, name: str) -> bool:
+    """Return whether a kind is a class of settings that has a field of this name."""
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return any(field.init and field.name == name for field in fields)
 
 
 def to_toml(settings: Any) -> str:
@@ -242,7 +251,7 @@ def read_toml(cls: type[S], path: str | pathlib.Path) -> S:
     """
     text = _text(pathlib.Path(path))
     try:
-        return from_dict(cls, tomllib.loads(text))
+        return from_dict(cls, tomllib.loads(text, parse_float=ranges.read_float))
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply for a file of settings.") from error
     except tomllib.TOMLDecodeError as error:
@@ -257,8 +266,11 @@ def _text(path: pathlib.Path) -> str:
     require(
         not path.is_dir(), f"{path} is a folder; a run has its settings in settings.toml there."
     )
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:  # whose name is lost while it is read
+        raise OSError(error.errno, error.strerror, str(path)) from error
     require(
         len(content) <= LARGEST,
         f"{path} is no file of settings, which has at most {LARGEST:,} bytes.",

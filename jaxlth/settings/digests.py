@@ -36,12 +36,16 @@ def changed(settings: Any) -> dict[str, Any]:
 def _without_folders(value: Any) -> Any:
     """Return a setting that counts, with FILE.py:NAME for the same file wherever it lies.
 
+    A number that is minus zero is zero.
+
     Example:
-      >>> _without_folders("~/nets/mine.py:net"), _without_folders(("snip+../mine.py:f", 2))
-      ('mine.py:net', ['snip+mine.py:f', 2])
+      >>> _without_folders("~/nets/mine.py:net"), _without_folders(("snip+../mine.py:f", -0.0))
+      ('mine.py:net', ['snip+mine.py:f', 0.0])
     """
     if isinstance(value, tuple | list):
         return [_without_folders(each) for each in value]
+    if isinstance(value, float):
+        return value + 0.0  # -0.0 has another text
     return FOLDER_OF_FILE.sub("", value) if isinstance(value, str) else value
 
 

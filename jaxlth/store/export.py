@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from jaxlth import trees
+from jaxlth.process import paths
 from jaxlth.store import arrays as arrays_lib
 from jaxlth.store import atomic, containers
 from jaxlth.store.atomic import StoreError
@@ -68,7 +69,7 @@ def export_ticket(
         leaves have one name, or a key is neither text nor a whole number.
       StoreError: the file cannot be written.
     """
-    path = pathlib.Path(path)
+    path = paths.given(path, setting="path")
     _format(path)
     weights = {name: np.asarray(leaf) for name, leaf in trees.named(params).items()}
     mask_leaves = {name: np.asarray(leaf) for name, leaf in trees.named(mask).items()}
@@ -91,7 +92,7 @@ def export_arrays(
       ValueError: the suffix is unknown.
       StoreError: the file cannot be written.
     """
-    _write(pathlib.Path(path), arrays, {METADATA: atomic.to_json(metadata)})
+    _write(paths.given(path, setting="path"), arrays, {METADATA: atomic.to_json(metadata)})
 
 
 def _described(**named_trees: Any) -> dict[str, containers.Description]:
@@ -115,6 +116,7 @@ def _write(
     write, _ = _format(path)
     part = path.with_name(f".{path.name}.part")
     with atomic.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(part, arrays, entries)
             atomic.sync_one(part)
@@ -188,7 +190,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Entries]
       ValueError: the suffix is unknown.
       StoreError: the file is missing or damaged.
     """
-    path = pathlib.Path(path)
+    path = paths.given(path, setting="path")
     _, read = _format(path)
     try:
         return read(path)

@@ -142,7 +142,9 @@ def working_folder(out: str | os.PathLike[str]) -> pathlib.Path:
     Raises:
       StoreError: `out` is an address, but of no bucket.
     """
-    return cached("work", out) if bucket.is_remote(out) else pathlib.Path(out).absolute()
+    if bucket.is_remote(out):
+        return cached("work", out)
+    return paths.given(out, setting="out").absolute()
 
 
 def start(

@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from jaxlth.process import paths
 from jaxlth.store import artifacts, bucket, lease, metadata, mirror
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place
@@ -59,7 +60,7 @@ def local(path: str | os.PathLike[str]) -> pathlib.Path:
     """
     if bucket.is_remote(path):
         return _refreshed(_reading_folder(path))
-    folder = pathlib.Path(path).absolute()
+    folder = paths.given(path, setting="path").absolute()
     return _refreshed(folder) if (folder / ORIGIN).is_file() else folder
 
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 from typing import NamedTuple
 
+from jaxlth.process import paths
 from jaxlth.store import artifacts, bucket, damage, lock, metadata, remote
 
 
@@ -33,9 +34,9 @@ def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
     if bucket.is_remote(out):
         infos = damage.skip_damaged(remote.list_remote(out), _info)
     else:
-        folder = pathlib.Path(out).absolute()
-        paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        infos = damage.skip_damaged(filter(_may_be_run, paths), _info_of)
+        folder = paths.given(out, setting="out").absolute()
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        infos = damage.skip_damaged(filter(_may_be_run, inside), _info_of)
     return sorted(infos, key=lambda info: info.created)
 
 
@@ -63,6 +64,7 @@ def _bytes(path: pathlib.Path) -> int:
     total = 0
     for root, _, names in os.walk(path):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # a running job replaces its checkpoints
+            # A running job replaces its checkpoints; and a link may lead nowhere.
+            with contextlib.suppress(OSError):
                 total += os.stat(os.path.join(root, name)).st_size
     return total

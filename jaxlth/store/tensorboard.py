@@ -1,8 +1,8 @@
 """The curves of a run as event files for TensorBoard; needs the extra `jaxlth[tensorboard]`."""
 
 import os
-import pathlib
 
+from jaxlth.process import paths
 from jaxlth.store import artifacts, atomic, metadata, remote
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.table import points
@@ -24,7 +24,7 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
         raise StoreError(
             "Event files need tensorboardX: run `pip install jaxlth[tensorboard]`."
         ) from error
-    target = pathlib.Path(directory).absolute()
+    target = paths.given(directory, setting="directory").absolute()
     run = remote.local(path)
     metadata.read(run)
     written = []

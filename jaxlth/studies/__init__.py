@@ -128,7 +128,7 @@ def open(
       StoreError: there is no run, or it is damaged, or the bucket cannot be used.
       ValueError: it is a run of another study, or of a study of your own that is not given.
     """
-    where: Any = paths.expand(path, setting="path")
+    where: Any = path if isinstance(path, pathlib.Path) else paths.expand(path, setting="path")
     folder = store.open_readonly(where).path
     made_by = of_run(folder) if study is None else study
     name = run_info.study_name(folder)

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import keys, masks, settings, trees
@@ -17,6 +18,7 @@ from jaxlth.models import Network
 from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.training import transformations
+from jaxlth.training.losses import Objective
 from jaxlth.training.precision import products
 
 EXAMPLES = 8
@@ -61,9 +63,12 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     outputs, _ = jax.jit(model.apply, static_argnums=2)(network, inputs, False)
     result: dict[str, Any] = {}
     if parts.model is not None:
+        _check_numbers(network)
         result["model parameters"] = of_network(network)
         result["model outputs"] = finite_numbers("model", outputs)
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
+    if parts.loss is not None:
+        _check_gradient(objective, outputs, labels)
     if parts.error is not None:
         result["error"] = _shares("error", parts.error(outputs, labels))
     if parts.optimizer is not None:
@@ -117,6 +122,27 @@ def finite_numbers(part: str, values: Any) -> list[float]:
         "training.",
     )
     return numbers
+
+
+def _check_numbers(network: Network) -> None:
+    """Raise ValueError where a network is drawn with NaN, in what its outputs need not show."""
+    lost = [name for name, leaf in trees.named(network).items() if np.isnan(leaf).any()]
+    settings.require(not lost, f"`model` draws NaN in its `init`, for {min(lost, default='')}.")
+
+
+def _check_gradient(objective: Objective, outputs: jax.Array, labels: Any) -> None:
+    """Raise ValueError where no outputs change a loss, such as one that counts errors."""
+
+    def total(outputs: jax.Array) -> jax.Array:
+        return jnp.sum(objective.per_example(outputs, labels))
+
+    others = 10 * jax.random.normal(keys.stream(0, 0, "outputs"), outputs.shape, outputs.dtype)
+    gradients = [jax.grad(total)(each) for each in (outputs, others)]
+    settings.require(
+        any(bool(jnp.any(gradient != 0)) for gradient in gradients),
+        f"`loss` has no gradient: no outputs for the first {EXAMPLES} training examples change it, "
+        "so that nothing would be learnt.",
+    )
 
 
 def _shares(part: str, values: Any) -> list[float]:

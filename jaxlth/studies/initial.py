@@ -66,9 +66,11 @@ def _read(part: str, file: str, load: Callable[[str], Any]) -> Any:
 
     Raises:
       StoreError: it is missing, damaged or of another kind.
+      ValueError: it is no path.
     """
+    path = paths.expand(file, setting=part)
     try:
-        return load(paths.expand(file, setting=part))
+        return load(path)
     except (store.StoreError, ValueError) as error:
         raise store.StoreError(f"`{part}`: {error}") from error
 

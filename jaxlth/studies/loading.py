@@ -30,6 +30,7 @@ from jaxlth.training.evaluation import Classifier
 from jaxlth.training.losses import Objective
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
+MOST_OUTPUTS = 1000  # classes, not all of which need examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +152,9 @@ class LoadedExperiment:
             images, batch_size = self.first_examples(1)[0], self.prunable.config.training.batch_size
             function_checks.check_augment(self.parts.augment, images, batch_size=batch_size)
         function_checks.check_objective(self.objective, model, like, self.info.example, dataset)
+        if names_classes and self.parts.data is not None and self.objective.name == "cross-entropy":
+            test_labels = np.asarray(dataset.test.labels)
+            sources.warn_of_classes(np.asarray(labels), test_labels, name=self.info.name)
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -302,6 +306,8 @@ def load_experiment(
     check_validation(config, has_split=info.validation > 0)
     if config.choose_on == "test" and watches_loss(config):
         dataset = dataset._replace(validation=dataset.test)
+    if parts.model is None:
+        _check_has_classes(config, info, dataset)
     training.plan(config.training, config.optimizer, examples=info.train)
     any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice
@@ -317,9 +323,29 @@ def load_experiment(
         dense=initial.mask(config, parts, network.dense),
     )
     experiment = LoadedExperiment(network, info, DeviceDataset(dataset), parts)
-    if parts_lib.any_of(config, parts) or config.data.is_text or config.loss != StudyConfig.loss:
+    labels_may_be_any = config.data.is_text or config.data.is_npz
+    if parts_lib.any_of(config, parts) or labels_may_be_any or config.loss != StudyConfig.loss:
         experiment.check_functions()
     return experiment
+
+
+def _check_has_classes(config: Any, info: Info, dataset: Dataset | streamed.Streamed) -> None:
+    """Raise ValueError where labels do not say how many outputs a network of the library has."""
+    labels = getattr(dataset.train, "labels", np.zeros(0))
+    one_hot = ", of one-hot ones labels.argmax(-1)" if np.ndim(labels) == 2 else ""
+    settings.require(
+        info.classes > 0,
+        f"`model` {config.model.name} has an output for each class, and labels of {info.name} are "
+        f"{labels.dtype}: give class numbers as whole numbers, labels.astype(int){one_hot}; or a "
+        "`model` of your own.",
+    )
+    examples = info.train + info.validation + info.test
+    settings.require(
+        info.classes <= max(examples, MOST_OUTPUTS) or np.ndim(labels) != 1,
+        f"`data`: class numbers of {info.name} run to {info.classes - 1}, more than its {examples} "
+        f"examples, and `model` {config.model.name} has an output for each: number the classes "
+        "0, 1, ... in a row.",
+    )
 
 
 def for_reading(

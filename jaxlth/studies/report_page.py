@@ -15,6 +15,7 @@ from jaxlth import settings, store
 from jaxlth.plots import charts, figures, html_page, html_table, result_table, table_charts, theme
 from jaxlth.plots.charts import Chart
 from jaxlth.plots.html_page import Section
+from jaxlth.process import paths
 from jaxlth.settings import require
 from jaxlth.store import atomic
 from jaxlth.studies import method_styles, metrics, run_facts, run_info
@@ -52,7 +53,7 @@ def write(
       ValueError: a run has no finished network yet, or plotly is missing.
       StoreError: a run is damaged, or the file cannot be written.
     """
-    file = pathlib.Path(file)
+    file = paths.given(file, setting="path")
     check(file)
     text = render([read(*run) for run in runs], tolerance=tolerance)
     with atomic.writing(file):

@@ -272,6 +272,7 @@ def _tell_failures(event: Progress, run: Run, console: Console) -> set[str]:
                 f"{paths.relative(run.path / name)}: the loss is not finite from step "
                 f"{record['nan_step']} on; training of it ended.",
                 highlight=False,
+                markup=False,
                 soft_wrap=True,
             )
     return diverged

@@ -15,6 +15,7 @@ its own devices hold; `Layout.take` gathers those of all.
 import contextlib
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -125,7 +126,8 @@ class Layout:
 
         def flat(leaf: Any) -> np.ndarray:
             gathered = distributed.all_gather(np.asarray(leaf))[:: self.split]
-            return gathered.reshape((-1, *gathered.shape[2:]))
+            rows = math.prod(gathered.shape[:2])  # -1 is no number of rows without elements
+            return gathered.reshape((rows, *gathered.shape[2:]))
 
         host = jax.tree.map(flat, tree)
         return [jax.tree.map(operator.itemgetter(at), host) for at in range(count)]

@@ -127,7 +127,7 @@ def _trace(name: str, function: Callable[..., Any], outputs: Any, labels: Any) -
         first, second = program(), program()
     except LossError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LossError(
             f"`{name}` must be a JAX function{', with a gradient,' * (name == 'loss')} of outputs "
             f"{_shapes(outputs)} and labels {_shapes(labels)}; it raised "
@@ -182,7 +182,7 @@ def _require_classes(outputs: Any, labels: Any, tasks: Tasks) -> None:
             "`loss` cross-entropy needs outputs (n, classes) and labels (n,), or a label for each "
             f"task; got outputs {outputs.shape} and labels {labels.shape}."
             f"{_hint('next-token', outputs.ndim == 3)}"
-            f"{' Of one-hot labels give labels.argmax(-1).' * (outputs.shape == labels.shape)}"
+            f"{' Of one-hot labels give labels.argmax(-1).' * (labels.ndim == 2)}"
         )
     _require_whole("cross-entropy", labels)
 

@@ -28,12 +28,16 @@ WORDS: dict[Role, tuple[str, ...]] = {
     "table": (
         *("emb", "embed", "embeds", "embedding", "embeddings", "embedder", "encoding", "encodings"),
         *("table", "tables", "token", "tokens", "position", "positions", "codebook", "codebooks"),
+        *("prompt", "prompts", "latents"),
     ),
     "statistic": ("mean", "var", "variance"),
 }
 # Words too short to be endings.
 SHORT: dict[str, Role] = dict.fromkeys(("bq", "bk", "bv", "bo"), "bias")
 SHORT |= dict.fromkeys(("cls", "pos", "wte", "wpe"), "table")
+
+# What may follow "pos": "rel_pos_h" and "rel_pos_w" are tables of relative positions.
+PLACES = ("h", "w", "d", "x", "y", "z", "t", "row", "rows", "col", "cols")
 
 # Words of modules, and of their classes, whose `WEIGHTS` are a scale or a table; or are not.
 MODULES: dict[Role, tuple[str, ...]] = {
@@ -66,6 +70,8 @@ def role(name: str, *, module: str = "", beside: Collection[str] = ()) -> Role |
     *before, end = words(last) or [""]
     if last == "kernel":
         return "kernel"
+    if "pos" in before and end in PLACES:
+        return "table"
     if end in WEIGHTS:
         inside = ["_".join(before)] if before else modules[-1:]
         return _of_module(module, *inside)
@@ -73,7 +79,9 @@ def role(name: str, *, module: str = "", beside: Collection[str] = ()) -> Role |
         return "bias"
     if end == "b":
         return "bias" if _is_bias(name, beside) else None
-    return SHORT.get(end) or _ending(end, WORDS)
+    named = SHORT.get(end) or _ending(end, WORDS)
+    in_norm = _of_module(module, *modules[-1:]) == "scale"  # such as "ln_1/g"
+    return named or ("scale" if in_norm else None)
 
 
 def unboxed(name: str) -> str:
