@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import keys, trees
-from jaxlth.trees import attention, bisection, places, roles, topk
+from jaxlth.trees import bisection, kernels, places, roles, topk
 
 Params: TypeAlias = Any
 Mask: TypeAlias = Any
@@ -339,14 +339,11 @@ def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, n
       Frankle 2023, Figure 5-6.
     """
     densities, leaves = {}, trees.named(mask)
-    matrices = attention.matrices(leaves, axes)
-    for name, leaf in leaves.items():
-        if name in matrices:
-            leaf, (_, outputs) = np.reshape(leaf, matrices[name]), roles.IN_OUT
-        else:
-            _, outputs = roles.axes(name, leaf, axes)
-        if np.size(leaf):
-            by_unit = np.moveaxis(np.asarray(leaf, np.float64), outputs, -1)
+    for name, view in kernels.views(leaves, axes).items():
+        kernel = np.asarray(leaves[name], np.float64).reshape(view.shape)
+        if kernel.size:
+            _, outputs = view.axes
+            by_unit = np.moveaxis(kernel, outputs, -1)
             densities[name] = by_unit.reshape(-1, by_unit.shape[-1]).mean(axis=0)
     return densities
 

@@ -31,6 +31,7 @@ __all__ = [
     "check",
     "dilation",
     "early_stopping",
+    "pages",
     "save",
     "save_pages",
     "to_svg",
@@ -180,14 +181,19 @@ def check(path: str | pathlib.Path) -> None:
         raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
 
 
-def save_pages(pages: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
+def pages(drawn: Figure | Sequence[Figure]) -> list[Figure]:
+    """Return the pages of what was drawn; a single figure is one page."""
+    return [drawn] if isinstance(drawn, Figure) else list(drawn)
+
+
+def save_pages(drawn: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
     """Write one figure, or several to files of their own, "name.png", "name-2.png"; see `save`.
 
     Returns:
       The files.
     """
     path = pathlib.Path(path)
-    figures = [pages] if isinstance(pages, Figure) else pages
+    figures = pages(drawn)
     files = [
         path.with_stem(f"{path.stem}-{number}") if number > 1 else path
         for number in range(1, len(figures) + 1)

@@ -173,8 +173,7 @@ def _pictures(
         is_charted = run.study.charts is not None or table_charts.accuracy(run.frame) is not None
         for kind in () if is_charted else run.study.figures.last(run.frame):
             title = f"{name}: {kind}" if len(runs) > 1 else kind
-            pages = run.study.draw(kind, run.frame, run.path)
-            pages = pages if isinstance(pages, list) else [pages]
+            pages = figures.pages(run.study.draw(kind, run.frame, run.path))
             for number, page in enumerate(pages, start=1):
                 named = f"{title}, page {number}" if len(pages) > 1 else title
                 pictures[named] = figures.to_svg(page)
