@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import axis_scales, control_styles, density_lines, result_table, theme
+from jaxlth.plots import axis_scales, control_styles, density_lines, legends, result_table, theme
 from jaxlth.plots.curves import training
 
 __all__ = [
@@ -76,7 +76,7 @@ def accuracy(
         dense = density_lines.dense_values(results, metric)
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
-        theme.legend(axes)
+        legends.below_panel(axes)
     return figure
 
 
@@ -113,7 +113,7 @@ def accuracy_of(
             dense = density_lines.dense_values(first, metric)
             diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
             density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
-        theme.legend(panels[0])
+        legends.below_panel(panels[0])
     return figure
 
 
@@ -134,7 +134,7 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(right, best_lines, best_dense, metric, diverged=diverged)
         left.set_ylim(0, 1.05 * left.dataLim.y1)
-        theme.legend(right)
+        legends.below_panel(right)
     return figure
 
 
@@ -171,7 +171,7 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
         axes.set_ylabel("Least dilation d* that matches dense")
         axes.set_ylim(0, (cross_heights or [highest])[-1] + 0.05 * highest)
         _label_crosses(axes, cross_heights, highest)
-        theme.legend(axes, missing=math.inf, no_points=" (never)")
+        legends.below_panel(axes, missing=math.inf, no_points=" (never)")
     return figure
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import axis_scales, control_styles, result_table, theme
+from jaxlth.plots import axis_scales, control_styles, legends, result_table, theme
 from jaxlth.studies import method_styles, metrics
 from jaxlth.studies.instability.summary import (
     BY_LOSS,
@@ -120,7 +120,7 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         highest = max(axes.get_ylim()[1] for axes in panels)
         for axes in panels:
             axes.set_ylim(lowest, highest)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -147,7 +147,7 @@ def throughout(results: pd.DataFrame) -> Figure:
             axes.set_title(name, loc="left")
             axes.set_xlabel("Training step")
             axes.set_ylabel(_barrier_label(by))
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -168,7 +168,7 @@ def distances(results: pd.DataFrame) -> Figure:
             _step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -198,7 +198,7 @@ def start(results: pd.DataFrame) -> Figure:
             axes.set_ylim(bottom=0)
         for axes in panels:
             _step_axis(axes, rows)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -236,7 +236,7 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
         axis_scales.density_axis(axes, sparse["density"], max_ticks=11)
         axis_scales.step_axis(axes, "y", rows["step_k"])
         axes.set_ylabel("From step")
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -332,7 +332,7 @@ def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: 
             _step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
