@@ -1,28 +1,17 @@
-"""Run folders: made from settings, held by one process at a time, extended by asking for more."""
+"""Run folders: held by one process at a time, or a share each, extended by asking for more."""
 
 import contextlib
 import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from jaxlth import distributed
-from jaxlth.store import (
-    artifacts,
-    atomic,
-    lock,
-    metadata,
-    remote,
-    results,
-    share,
-)
+from jaxlth.store import artifacts, atomic, lock, metadata, remote, results, share
 from jaxlth.store import facts as facts_lib
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.mirror import Mirror
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 NO_NOTES: Mapping[str, str] = {}
