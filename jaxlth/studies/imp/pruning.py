@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxlth import masks
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import score_names, score_pruning, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork
@@ -38,7 +38,7 @@ def by_score(lab: Lab) -> Prune:
             key=lab.key("score", trained.replicate),
             mean=experiment.mean,
         )
-        return scoring.pruned(
+        return score_pruning.pruned(
             score(),
             names,
             trained.mask,

@@ -8,7 +8,7 @@ import jax
 from jaxlth import keys, masks, settings, training
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.studies import controls, score_names, scoring
+from jaxlth.studies import controls, score_names, score_pruning, scoring
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.instability import artifacts
@@ -137,7 +137,7 @@ class InstabilityNetworks:
             key=keys.stream(self.config.seed, replicate, "score"),
             mean=self._experiment.mean,
         )
-        return scoring.pruned(
+        return score_pruning.pruned(
             self._score(spec.network),
             (spec.network,),
             self._dense,

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import controls, score_names, scoring
+from jaxlth.studies import controls, score_names, score_pruning, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -184,7 +184,7 @@ class EarlyNetworks:
             keeps, args = self._keeps(before, keep, 1), (weight_scores, inverted)
             return jax.device_get(prune.in_rounds(_oriented, before, keeps=keeps, args=args))
         rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
-        return scoring.pruned(
+        return score_pruning.pruned(
             self._score(method.score),
             score_parts(method.score),
             before,
@@ -248,7 +248,7 @@ class EarlyNetworks:
         return inputs, meta.columns([target], self._dense)[:, 0]
 
     def _keeps(self, before: masks.Mask, keep: KeepCount, rounds: int) -> list[Any]:
-        return scoring.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
+        return score_pruning.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
 
     def _before(self, method: Method, replicate: int, number: int) -> str:
         """Return the name of the trained network that a ticket's schedule scores."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxlth import masks, prune, settings
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import score_names, score_pruning, scoring
 from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork, keep_by_level
@@ -30,7 +30,7 @@ def prune_rule(lab: Lab, config: SeparationConfig) -> Prune:
             lab.key("score", replicate, trained.level + 1),
             mean,
         )
-        return scoring.pruned(
+        return score_pruning.pruned(
             score(config.score),
             (config.score,),
             mask,
