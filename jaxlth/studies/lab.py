@@ -9,14 +9,9 @@ import jax
 from jaxlth import keys, masks, store
 from jaxlth.models import Network
 from jaxlth.store import Run, share
+from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.studies.train import (
-    CompiledTraining,
-    DeviceDataset,
-    Progress,
-    TrainRequest,
-    train_networks,
-)
+from jaxlth.studies.train import Progress, TrainRequest, train_networks
 
 
 class Lab:

@@ -10,12 +10,13 @@ import optax
 
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.models import Network
+from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.dynamic import artifacts, cost
 from jaxlth.studies.dynamic.config import DENSE, DYNAMIC_IMP, IMP, DynamicConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import KeepCount, total_kept
-from jaxlth.studies.train import CompiledTraining, Progress, Ticket, TrainRequest
+from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
 GROWTH: dict[str, Any] = {"set": "random", "rigl": "gradient"}
 SCOPES: dict[str, Any] = {"uniform": "layer"}  # names in `prune.sparsify` that differ
