@@ -34,7 +34,6 @@ from jaxlth.studies.instability.config import (
 )
 from jaxlth.studies.instability.networks import InstabilityNetworks
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.train import train_networks
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 NET = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
@@ -129,17 +128,7 @@ def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
             NetworkSpec(0, "dense"), 0, "remaining", 0, []
         )
         again = again._replace(artifact="step_0/again/dense/replicate_0")
-        compiled_training = experiment.compile_training()
-        list(
-            train_networks(
-                run,
-                [again],
-                compiled_training,
-                experiment.device_data,
-                num_pending=0,
-                checkpoint_seconds=60,
-            )
-        )
+        list(Lab(experiment, run).train([again]))
         first, second, third = (
             run.load(unit, "network")
             for unit in (

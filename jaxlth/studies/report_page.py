@@ -6,7 +6,7 @@ first named.
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -105,7 +105,7 @@ def _section(runs: Sequence[StoredRun], tolerance: float) -> Section:
         facts=run_facts.rows([(run.path, run.study, run.about, run.frame) for run in runs]),
         charts=charts.overlaid(drawn),
         tables=tables,
-        pictures=_pictures(names, runs, drawn),
+        pictures=_pictures(names, runs),
     )
 
 
@@ -164,9 +164,7 @@ def _principal(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~frame["link"].astype(bool)] if "link" in frame else frame
 
 
-def _pictures(
-    names: Sequence[str], runs: Sequence[StoredRun], drawn: Mapping[str, Sequence[Chart]]
-) -> dict[str, bytes]:
+def _pictures(names: Sequence[str], runs: Sequence[StoredRun]) -> dict[str, bytes]:
     """Return the figures with which runs end, where a study has no chart of its own."""
     pictures = {}
     for name, run in zip(names, runs, strict=True):

@@ -22,6 +22,7 @@ from jaxlth.studies import own_scores, profiling, progress
 from jaxlth.studies.config import run_label
 from jaxlth.studies.fingerprint import of_experiment
 from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.parts import NONE, Parts, any_of
 from jaxlth.studies.study import Study
 from jaxlth.studies.train import Progress
@@ -110,27 +111,15 @@ def run_study(
         replicates = store.share.parse(share).replicates(config.replicates)
         study.check_share(config)
     go_on = f"the same {caller} goes on from there."
-    name = {"job": study.name, "label": run_label(config)}
     with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
-        folder = store.folder(out, config, **name)
-        if check_effects and not distributed.on_main(folder.exists):
-            config.check_effects()
-        # What is of somebody's own is looked at in any case: it may have changed.
-        has_own_parts = _has_own_parts(config, parts)
-        finished = not has_own_parts and study.is_complete(config, folder)
-        experiment = None if finished else study.prepare(config, parts)
-        if experiment is None:
-            data, fingerprint = _identified(config, console), {}
-        else:
-            data = experiment.identity
-            fingerprint = of_experiment(experiment) if has_own_parts else {}
-        run = store.open_run(
-            out,
+        experiment, run = _opened(
+            study,
             config,
-            **name,
+            parts,
+            console,
+            out=out,
+            check_effects=check_effects,
             wait=wait,
-            data=data,
-            fingerprint=fingerprint,
             replicates=replicates,
         )
     with run:
@@ -151,6 +140,36 @@ def run_study(
     return run.path
 
 
+def _opened(
+    study: Study,
+    config: Any,
+    parts: Parts,
+    console: Console,
+    *,
+    out: str,
+    check_effects: bool,
+    wait: bool,
+    replicates: tuple[int, ...] | None,
+) -> tuple[LoadedExperiment | None, Run]:
+    """Return the experiment, None where the run lacks nothing, and the run; see `run_study`."""
+    name = {"job": study.name, "label": run_label(config)}
+    folder = store.folder(out, config, **name)
+    if check_effects and not distributed.on_main(folder.exists):
+        config.check_effects()
+    # What is of somebody's own is looked at in any case: it may have changed.
+    has_own_parts = any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
+    finished = not has_own_parts and study.is_complete(config, folder)
+    experiment = None if finished else study.prepare(config, parts)
+    if experiment is None:
+        data, fingerprint = _identified(config, console), {}
+    else:
+        data = experiment.identity
+        fingerprint = of_experiment(experiment) if has_own_parts else {}
+    options: dict[str, Any] = {"wait": wait, "replicates": replicates}
+    run = store.open_run(out, config, **name, data=data, fingerprint=fingerprint, **options)
+    return experiment, run
+
+
 def _tell_other_bits(run: Run, console: Console) -> None:
     """Print a note if a run goes on under other versions or on another kind of device."""
     if run.other_bits:
@@ -166,10 +185,6 @@ def _tell_other_bits(run: Run, console: Console) -> None:
 def _concluded(run: Run, diverged: Set[str], conclude: Conclude) -> None:
     with run.files():
         conclude(run, diverged)
-
-
-def _has_own_parts(config: Any, parts: Parts) -> bool:
-    return any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
 
 
 def _train(
