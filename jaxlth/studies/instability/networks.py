@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxlth import keys, masks, settings, training
+from jaxlth import masks, settings, training
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.studies import controls, score_names, score_pruning, scoring
@@ -74,7 +74,7 @@ class InstabilityNetworks:
         return TrainRequest(
             artifact=artifacts.twin(spec, number, length, replicate),
             start=functools.partial(self.start, spec, replicate),
-            key=keys.fold(keys.stream(self.config.seed, replicate, "twins"), number),
+            key=self._lab.key("twins", replicate, number),
             start_step=spec.step if length == REMAINING else 0,
             record=record_of("twin", spec, replicate) | {"length": length, "twins": str(number)},
             snapshots={
@@ -134,7 +134,7 @@ class InstabilityNetworks:
             network=state,
             initial=state.params,
             batch=batch,
-            key=keys.stream(self.config.seed, replicate, "score"),
+            key=self._lab.key("score", replicate),
             mean=self._experiment.mean,
         )
         return score_pruning.pruned(
