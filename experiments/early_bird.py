@@ -160,7 +160,7 @@ def prune(lab: Lab, network: Network) -> masks.Mask:
     """Return the mask of the largest weights of a network."""
     prunable = lab.experiment.prunable
     keep = prunable.keeping(lab.config.density)
-    return jax.device_get(prunable.by_magnitude(network.params, lab.dense_mask, keep))
+    return lab.by_magnitude(network.params, lab.dense_mask, keep)
 
 
 def settled_step(lab: Lab, replicate: int) -> int | None:

@@ -52,6 +52,10 @@ class Lab:
         """Return a network drawn by a key."""
         return self.experiment.prunable.draw(key)
 
+    def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
+        """Return the mask without the weights of least magnitude, in NumPy."""
+        return jax.device_get(self.experiment.prunable.by_magnitude(params, mask, keep))
+
     def load(self, artifact: str) -> Network:
         """Return a stored network, in NumPy."""
         return self.run.load(artifact, "network", self.experiment.prunable.like)

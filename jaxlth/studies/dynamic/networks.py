@@ -287,7 +287,7 @@ class DynamicNetworks:
             total_kept(keep) <= int(masks.kept(mask)),
             f"`density` {density:g} keeps more weights than the level before it.",
         )
-        return jax.device_get(self._experiment.prunable.by_magnitude(params, mask, keep))
+        return self._lab.by_magnitude(params, mask, keep)
 
     def _flops(self, ticket: Ticket, cost_of: Any) -> dict[str, float | None]:
         counts = self._counts

@@ -10,7 +10,6 @@ from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.studies import controls, score_names, score_pruning, scoring
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability.config import (
     DENSE,
@@ -38,7 +37,6 @@ class InstabilityNetworks:
         self._experiment = lab.experiment
         self._dense = lab.dense_mask
         self._keep = keep_by_level(imp(self.config, 0), self._dense)
-        self._select = by_magnitude(lab)
         self._score = functools.cache(lab.experiment.score)
         self.start = functools.lru_cache(maxsize=2 * self.config.replicates)(self._start)
 
@@ -116,7 +114,7 @@ class InstabilityNetworks:
         before = self._artifact_before(step, number, replicate)
         trained = self._lab.load(before)
         denser = self._imp_mask(step, 0 if self.config.one_shot else number - 1, replicate)
-        return self._select(trained.params, denser, self._keep[number])
+        return self._lab.by_magnitude(trained.params, denser, self._keep[number])
 
     def _artifact_before(self, step: int, number: int, replicate: int) -> str:
         """Return the name of the trained network that a level prunes."""
