@@ -106,10 +106,6 @@ def run_study(
     Raises:
       KeyboardInterrupt: it was interrupted; its message says what is stored and where.
     """
-    replicates = None
-    if share is not None:
-        replicates = store.share.parse(share).replicates(config.replicates)
-        study.check_share(config)
     go_on = f"the same {caller} goes on from there."
     with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
         experiment, run = _opened(
@@ -120,7 +116,7 @@ def run_study(
             out=out,
             check_effects=check_effects,
             wait=wait,
-            replicates=replicates,
+            share=share,
         )
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
@@ -136,7 +132,7 @@ def run_study(
                     diverged = _train(study, config, lab, console, saved, at_events)
         words = f"interrupted; every network is stored in {place}; {go_on}"
         with distributed.interrupted_together(), _interrupted(words):
-            distributed.on_main(lambda: _concluded(run, diverged, conclude))
+            distributed.on_main(lambda: conclude(run, diverged))
     return run.path
 
 
@@ -149,9 +145,13 @@ def _opened(
     out: str,
     check_effects: bool,
     wait: bool,
-    replicates: tuple[int, ...] | None,
+    share: str | None,
 ) -> tuple[LoadedExperiment | None, Run]:
     """Return the experiment, None where the run lacks nothing, and the run; see `run_study`."""
+    replicates = None
+    if share is not None:
+        replicates = store.share.parse(share).replicates(config.replicates)
+        study.check_share(config)
     name = {"job": study.name, "label": run_label(config)}
     folder = store.folder(out, config, **name)
     if check_effects and not distributed.on_main(folder.exists):
@@ -180,11 +180,6 @@ def _tell_other_bits(run: Run, console: Console) -> None:
             markup=False,
             soft_wrap=True,
         )
-
-
-def _concluded(run: Run, diverged: Set[str], conclude: Conclude) -> None:
-    with run.files():
-        conclude(run, diverged)
 
 
 def _train(

@@ -117,14 +117,11 @@ class TrainGroup:
         self._clock = time.perf_counter()
 
     def train(self, num_pending: int, checkpoint_seconds: float) -> Iterator[Progress]:
-        """Train the networks to the end and store them.
+        """Train the networks to the end and store them; see `Lab.train`.
 
         Args:
           num_pending: networks still to be stored, these among them, at most; for the progress.
           checkpoint_seconds: time between checkpoints.
-
-        Yields:
-          Progress, about once a second; the state is safe while the generator is suspended.
         """
         tasks, saved = self._tasks, self._clock
         step, rows = tasks[0].step, [task.rows for task in tasks]
