@@ -99,8 +99,8 @@ def without(mask: Mask, leave_out: Sequence[str]) -> Mask:
 
     Example:
       >>> mask = dense({"in": {"kernel": jnp.zeros((1, 2))}, "out": {"kernel": jnp.zeros((2, 1))}})
-      >>> layer_densities(without(mask, ["out/*"]))
-      {'in/kernel': 1.0}
+      >>> trees.names(without(mask, ["out/*"]))
+      ['in/kernel']
     """
     if isinstance(leave_out, str):
         raise TypeError(f"`leave_out` must be a sequence of patterns; got the text {leave_out!r}.")
