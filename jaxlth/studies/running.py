@@ -109,14 +109,7 @@ def run_study(
     go_on = f"the same {caller} goes on from there."
     with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
         experiment, run = _opened(
-            study,
-            config,
-            parts,
-            console,
-            out=out,
-            check_effects=check_effects,
-            wait=wait,
-            share=share,
+            study, config, parts, out, console, check_effects=check_effects, wait=wait, share=share
         )
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
@@ -140,9 +133,9 @@ def _opened(
     study: Study,
     config: Any,
     parts: Parts,
+    out: str,
     console: Console,
     *,
-    out: str,
     check_effects: bool,
     wait: bool,
     share: str | None,
