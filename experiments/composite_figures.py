@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import axis_scales, density_lines, mask_plots, result_table, theme
+from jaxlth.plots import axis_scales, density_lines, legends, mask_plots, result_table, theme
 from jaxlth.studies import method_styles, method_summary
 
 NEAR = 1  # percentage points around zero that are drawn to scale; beyond is logarithmic
@@ -73,7 +73,7 @@ def change(
             ]
             _around_zero(axes, lines, " and ".join(dict.fromkeys(of_panel["reference"])))
             axes.set_title(method_styles.SCHEDULE_TITLES.get(str(name), str(name)), loc="left")
-        theme.legend_below(figure, key=method_styles.schedule_order)
+        legends.below_figure(figure, key=method_styles.schedule_order)
     return figure
 
 
@@ -121,7 +121,7 @@ def overlap(shared: pd.DataFrame) -> Figure:
             axes.set_ylim(-0.03, 1.03)
             axes.set_ylabel("Jaccard similarity")
             axes.set_title(name, loc="left")
-        theme.legend_below(figure, key=method_styles.schedule_order)
+        legends.below_figure(figure, key=method_styles.schedule_order)
     return figure
 
 

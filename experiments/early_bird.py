@@ -35,7 +35,7 @@ from rich.table import Table
 
 from jaxlth import masks, store
 from jaxlth.models import Network
-from jaxlth.plots import result_table, theme
+from jaxlth.plots import legends, result_table, theme
 from jaxlth.settings import not_hashed, ranges
 from jaxlth.studies import (
     Figures,
@@ -160,7 +160,7 @@ def prune(lab: Lab, network: Network) -> masks.Mask:
     """Return the mask of the largest weights of a network."""
     prunable = lab.experiment.prunable
     keep = prunable.keeping(lab.config.density)
-    return jax.device_get(prunable.by_magnitude(network.params, lab.dense_mask, keep))
+    return lab.by_magnitude(network.params, lab.dense_mask, keep)
 
 
 def settled_step(lab: Lab, replicate: int) -> int | None:
@@ -268,7 +268,7 @@ def draw_distance(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, .
         threshold = run_info.setting(path, "threshold")
         axes.axhline(threshold, color=theme.GRAY, linestyle="--", label="threshold")
         axes.set(xlabel="Training step", ylabel="Distance from the mask before", ylim=(0, None))
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 

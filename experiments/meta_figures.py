@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxlth.plots import theme
+from jaxlth.plots import legends, theme
 
 TARGET = "target"
 
@@ -37,7 +37,7 @@ def examples(columns: Mapping[str, np.ndarray]) -> Figure:
             axes.set_title(name, loc="left")
             axes.set_xlabel("Score, scaled")
             axes.set_ylabel("Share (%)")
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -71,5 +71,5 @@ def learning(
         axes.set_yscale("log")
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Mean squared error in training")
-        theme.legend(axes)
+        legends.below_panel(axes)
     return figure

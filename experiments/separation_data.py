@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxlth.data import Split
-from jaxlth.plots import outcome_plots, theme
+from jaxlth.plots import legends, outcome_plots, theme
 
 SHOWN = 7  # images side by side, as in the thesis
 
@@ -29,7 +29,7 @@ def points(split: Split, names: list[str], *, labels_of_others: bool = False) ->
                 axes.scatter(x, y, s=5, color=color, linewidths=0, label=f"class {label}")
             axes.set_aspect("equal")
             axes.set_title(f"{names[task]}, labels of {names[owner]}", loc="left")
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 

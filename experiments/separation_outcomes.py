@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import axis_scales, outcome_plots, result_table, theme
+from jaxlth.plots import axis_scales, legends, outcome_plots, result_table, theme
 from jaxlth.studies.separation import summary as separation
 
 By = str | Mapping[str, float]
@@ -102,7 +102,7 @@ def at_separation(results: pd.DataFrame, by: By = "extension") -> Figure:
         axis_scales.integer_axis(axes.xaxis)
         axes.set_xlabel(_title(by))
         axes.set_ylabel("Weights where networks separate")
-        theme.legend(axes, by_end=False)
+        legends.below_panel(axes, by_end=False)
     return figure
 
 
@@ -188,7 +188,7 @@ def losses(results: pd.DataFrame, *, metric: str = "validation_loss") -> Figure:
         axes.set_ylabel(metric.replace("_", " ").capitalize())
         if len(seen) < len(rows):
             theme.note(axes, f"{len(rows) - len(seen)} of {len(rows)} networks not shown")
-        theme.legend(axes, by_end=False)
+        legends.below_panel(axes, by_end=False)
     return figure
 
 
@@ -232,7 +232,7 @@ def unused(
         share = ", of the available (%)" if relative else ""
         axes.set_ylabel(f"{category.capitalize()} weights{share}")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        theme.legend(axes, by_end=False, title=_title(by))
+        legends.below_panel(axes, by_end=False, title=_title(by))
     return figure
 
 

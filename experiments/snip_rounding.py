@@ -22,7 +22,7 @@ from composite_pruning import DENSITIES, lenet
 
 from jaxlth import cli, keys, masks
 from jaxlth.models import Network
-from jaxlth.studies import scoring
+from jaxlth.studies import score_pruning, scoring
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prune_early import run as prune_early
 
@@ -78,7 +78,7 @@ def compared(
         given = scoring.ScoreInputs(network, network.params, batch, key)
         keep = round(density * masks.size(dense))
         options = {"keep": keep, "rounds": rounds, "spacing": "exponential"}
-        return scoring.pruned(scores[name], (name,), dense, given, **options)
+        return score_pruning.pruned(scores[name], (name,), dense, given, **options)
 
     nudged = moved(network, seed=replicate)
     single, double = (mask(name, network, rounds) for name in ("snip", "snip-float64"))

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from jaxlth.plots import axis_scales, control_styles, theme
+from jaxlth.plots import axis_scales, control_styles, legends, theme
 from jaxlth.studies.instability import summary
 
 DENSE, TICKET, SPARSE = "dense", "ticket", "all sparse"
@@ -167,7 +167,7 @@ def figure(rows: pd.DataFrame, *, studied: int, threshold: float, tolerance: flo
         for axes in panels[:2]:
             axes.set_title(f"{100 * density:.3g} % of weights", loc="left")
         panels[2].set_title("all networks, a point a replicate", loc="left")
-        theme.legend_below(plot)
+        legends.below_figure(plot)
     return plot
 
 
@@ -198,7 +198,7 @@ def best(rows: pd.DataFrame) -> Figure:
         axes.axhspan(mean - deviation, mean + deviation, color=theme.GRAY, alpha=0.2, zorder=0)
         axis_scales.density_axis(axes, tickets["density"], max_ticks=11)
         axes.set_ylabel("Test accuracy (%)")
-        theme.legend_below(plot)
+        legends.below_figure(plot)
     return plot
 
 

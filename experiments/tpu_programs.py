@@ -27,9 +27,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxlth import keys, masks, models, supermasks
 from jaxlth.data import Dataset, Info, Split
 from jaxlth.studies import scoring
+from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import prunable_model
-from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import evaluation, execution
 
 

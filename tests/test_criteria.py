@@ -11,7 +11,7 @@ import pytest
 from jaxlth import keys, masks, models, prune, scores, trees
 from jaxlth.models import ModelConfig
 from jaxlth.scores import criteria
-from jaxlth.studies import scoring
+from jaxlth.studies import score_pruning
 
 INITIAL, FINAL = {"w": jnp.array([1.0, -2.0, 0.5])}, {"w": jnp.array([-3.0, -1.0, 0.75])}
 WANTED = {
@@ -132,7 +132,7 @@ def test_smart_ratio_refuses_what_it_cannot_share_out():
         r"`density` must lie in \[0\.0815034, 0\.810811\] for the score smart-ratio, .*; got 0\.08"
     )
     with pytest.raises(ValueError, match=said):
-        scoring.counts("smart-ratio", mask, keep=192)
+        score_pruning.counts("smart-ratio", mask, keep=192)
 
 
 def test_criteria_of_complex_weights_take_magnitudes_and_signs_refuse_them():

@@ -10,7 +10,7 @@ from figure_checks import faults
 from PIL import Image
 
 from jaxlth import cli, studies
-from jaxlth.plots import theme
+from jaxlth.plots import figures, theme
 from jaxlth.studies import STUDIES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -82,6 +82,5 @@ def test_figures_of_the_page_have_no_faults_in_any_style(tmp_path, script):
         results = studies.open(path.parent)
         for kind in (word[2] for word in words):
             for style in theme.STYLES:
-                pages = results.plot(kind, style=style)
-                for page in pages if isinstance(pages, list) else [pages]:
+                for page in figures.pages(results.plot(kind, style=style)):
                     assert faults(page) == [], (run[0], kind, style)

@@ -246,6 +246,10 @@ def test_counts_of_rounds(spacing):
     assert prune.round_counts(1000, keep=1, rounds=3, spacing=spacing) == ROUNDS[spacing]
 
 
+def test_counts_of_rounds_are_rounded_to_the_nearest():
+    assert prune.round_counts(10, keep=1, rounds=3) == [5, 2, 1]  # of 4.64 and 2.15
+
+
 @pytest.mark.parametrize("spacing", ROUNDS)
 @pytest.mark.parametrize(("kept", "keep"), [(1, 1), (7, 7), (7, 1), (266_200, 1331)])
 @pytest.mark.parametrize("rounds", [1, 2, 100])

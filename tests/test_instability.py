@@ -18,7 +18,7 @@ from jaxlth.data import DataConfig, packing
 from jaxlth.models import ModelConfig
 from jaxlth.studies import level_artifacts, method_styles
 from jaxlth.studies.controls import CONTROLS
-from jaxlth.studies.instability import artifacts
+from jaxlth.studies.instability import artifacts, pages
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import report as tables_of_twins
 from jaxlth.studies.instability import run as instability
@@ -34,7 +34,6 @@ from jaxlth.studies.instability.config import (
 )
 from jaxlth.studies.instability.networks import InstabilityNetworks
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.train import train_networks
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 NET = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
@@ -129,17 +128,7 @@ def test_twins_of_one_order_are_equal_to_the_bit_and_of_others_not(tmp_path):
             NetworkSpec(0, "dense"), 0, "remaining", 0, []
         )
         again = again._replace(artifact="step_0/again/dense/replicate_0")
-        compiled_training = experiment.compile_training()
-        list(
-            train_networks(
-                run,
-                [again],
-                compiled_training,
-                experiment.device_data,
-                num_pending=0,
-                checkpoint_seconds=60,
-            )
-        )
+        list(Lab(experiment, run).train([again]))
         first, second, third = (
             run.load(unit, "network")
             for unit in (
@@ -646,12 +635,12 @@ def test_figures_of_many_networks_drop_no_panel_and_give_each_method_a_colour_of
     ]
     frame = table(rows).assign(unit=lambda rows: rows.index.astype(str))
     frame["level"] = frame.groupby("control")["density"].rank(method="dense")
-    pages = twins.in_pages(twins.instability, frame, twins.by_size)
-    assert [len(page.axes) for page in pages] == [10, 2]
-    titles = [axes.get_title(loc="left") for page in pages for axes in page.axes]
+    drawn = pages.in_pages(twins.instability, frame, pages.by_size)
+    assert [len(page.axes) for page in drawn] == [10, 2]
+    titles = [axes.get_title(loc="left") for page in drawn for axes in page.axes]
     assert len(set(titles)) == len(SIZES)
     colors = {}
-    for page in pages:
+    for page in drawn:
         assert not any(axes.get_legend() for axes in page.axes)  # it would cover the lines
         for axes in page.axes:
             for line in axes.get_lines():
@@ -659,7 +648,7 @@ def test_figures_of_many_networks_drop_no_panel_and_give_each_method_a_colour_of
     assert set(colors) == set(MANY)
     assert all(len(of_method) == 1 for of_method in colors.values())
     assert len(set.union(*colors.values())) == len(MANY)
-    (alone,) = [twins.in_pages(twins.instability, frame[frame["density"] > 0.5], twins.by_size)]
+    (alone,) = [pages.in_pages(twins.instability, frame[frame["density"] > 0.5], pages.by_size)]
     assert len(alone.axes) == 3
 
 

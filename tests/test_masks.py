@@ -11,6 +11,7 @@ from flax import nnx
 from flax.core import freeze
 
 from jaxlth import keys, masks, prune, scores, trees
+from jaxlth.masks import counts
 
 Layer = collections.namedtuple("Layer", ["w", "b"])
 NETWORKS = {
@@ -120,6 +121,12 @@ def test_layer_densities_are_python_floats_by_name():
     )
     assert densities == {"a/w": 0.25}
     assert type(densities["a/w"]) is float
+
+
+def test_the_density_of_more_weights_than_int32_counts(monkeypatch):
+    monkeypatch.setattr(counts, "size", lambda mask: 2**31)  # so many take gigabytes
+    mask = {"a": np.arange(300_000) % 3 > 0, "b": None, "c": jnp.ones(7, bool)}
+    np.testing.assert_allclose(masks.density(mask), 200_007 / 2**31, rtol=1e-6)
 
 
 def test_a_mask_without_prunable_weights_counts_zero_and_has_no_density():

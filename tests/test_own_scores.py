@@ -10,7 +10,7 @@ import tiny
 from jaxlth import cli, keys, masks, scores, store, studies
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
-from jaxlth.studies import own_scores, score_names, scoring
+from jaxlth.studies import own_scores, score_names, score_pruning, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.studies.loading import load_experiment
@@ -132,7 +132,7 @@ def test_ones_own_score_prunes_what_its_name_prunes(loaded, name, own, inverted)
     batch, key = loaded.examples(0, per_class=2), keys.stream(0, 0, "score")
     given = scoring.ScoreInputs(network, network.params, batch, key, loaded.mean, inverted)
     pruned = [
-        scoring.pruned(
+        score_pruning.pruned(
             loaded.score(score),
             score_names.parts(score),
             dense,

@@ -20,7 +20,14 @@ from jaxlth.models import ModelConfig
 from jaxlth.models.resnet import ResNet
 from jaxlth.plots import mask_plots
 from jaxlth.store import metadata
-from jaxlth.studies import STUDIES, method_figures, method_summary, score_names, scoring
+from jaxlth.studies import (
+    STUDIES,
+    method_figures,
+    method_summary,
+    score_names,
+    score_pruning,
+    scoring,
+)
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -350,7 +357,7 @@ def test_each_round_scores_and_prunes_what_the_round_before_left(name, scope):
 
     network, batch = made.initial("standard", 0), experiment.examples(0, per_class=10)
     key = keys.stream(settings.seed, 0, "score")
-    last = scoring.pruned(
+    last = score_pruning.pruned(
         watched,
         score_names.parts(name),
         experiment.prunable.dense,

@@ -8,7 +8,7 @@ import pytest
 from jaxlth import masks, store, trees
 from jaxlth.data import DataConfig
 from jaxlth.models import Model, ModelConfig, Network
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import score_names, score_pruning, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prune_early import run as prune_early
 from jaxlth.studies.prune_early.config import PruneEarlyConfig
@@ -34,14 +34,14 @@ def pruned(result, names=("snip",), keep=2):
         return {"kernel": jnp.asarray(result, given.network.params["kernel"].dtype)}
 
     options = {"keep": keep, "rounds": 1, "spacing": "exponential"}
-    return scoring.pruned(score, names, DENSE, KNOWN, **options)["kernel"].tolist()
+    return score_pruning.pruned(score, names, DENSE, KNOWN, **options)["kernel"].tolist()
 
 
 def mask_of(experiment, score, given):
     made = experiment.score(score)
     dense = experiment.prunable.dense
     options = {"keep": 100, "rounds": 3, "spacing": "exponential"}
-    return scoring.pruned(made, (score,), dense, given, **options)
+    return score_pruning.pruned(made, (score,), dense, given, **options)
 
 
 def known_of(experiment):
@@ -115,7 +115,9 @@ def test_stacks_of_scores_too_large_to_be_weights_are_refused(model, stack):
     dense, given = experiment.prunable.dense, known_of(experiment)
     options = {"keep": 100, "rounds": 1, "spacing": "linear"}
     with pytest.raises(ValueError, match="may be too large"):
-        scoring.pruned(experiment.score(stack), score_names.parts(stack), dense, given, **options)
+        score_pruning.pruned(
+            experiment.score(stack), score_names.parts(stack), dense, given, **options
+        )
 
 
 def test_synflow_is_computed_on_the_host_of_a_tpu(monkeypatch):

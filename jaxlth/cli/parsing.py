@@ -23,7 +23,6 @@ from jaxlth.studies import STUDIES, Study
 from jaxlth.studies.imp.benchmarks import BENCHMARKS, scaled
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.run_info import RENAMED_STUDIES
-from jaxlth.training import with_length
 
 COMPLETION = ("--tyro-write-completion", "--tyro-print-completion")
 SHELLS = ("bash", "zsh", "fish")
@@ -224,10 +223,7 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
     )
     if not names:
         return defaults
-    training = with_length(defaults.config.training, names[0])
-    return dataclasses.replace(
-        defaults, config=dataclasses.replace(defaults.config, training=training)
-    )
+    return dataclasses.replace(defaults, config=defaults.config.with_length(names[0]))
 
 
 def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:

@@ -110,18 +110,19 @@ def _join() -> None:
 
 def _conclude(run: Run, diverged: Set[str], *, command: Training) -> None:
     """Print table, sentence and file names of a run, draw its figure, write events if asked."""
-    frame = store.table([run.path])
-    table = store.export_results(run.path)
-    results.print_summary(frame, command.tolerance, run.path)
-    files = [("figure", file) for file in last_figures(command.study, frame, run.path)]
-    for label, path in [*files, ("table", table), ("run", run.path)]:
-        print(f"{label + ':':8}{paths.relative(path)}")
-    if run.url is not None:
-        print(f"mirror: {run.url}")
-    _tell_earlier_failures(frame[~frame["unit"].isin(diverged)], run.path)
-    if command.tensorboard:
-        store.write_events(run.path, command.tensorboard)
-        print(f"events: {command.tensorboard}")
+    with run.files():
+        frame = store.table([run.path])
+        table = store.export_results(run.path)
+        results.print_summary(frame, command.tolerance, run.path)
+        files = [("figure", file) for file in last_figures(command.study, frame, run.path)]
+        for label, path in [*files, ("table", table), ("run", run.path)]:
+            print(f"{label + ':':8}{paths.relative(path)}")
+        if run.url is not None:
+            print(f"mirror: {run.url}")
+        _tell_earlier_failures(frame[~frame["unit"].isin(diverged)], run.path)
+        if command.tensorboard:
+            store.write_events(run.path, command.tensorboard)
+            print(f"events: {command.tensorboard}")
 
 
 def last_figures(study: Study, frame: Any, path: pathlib.Path) -> list[pathlib.Path]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxlth.plots import axis_scales, control_styles, result_table, theme
+from jaxlth.plots import axis_scales, control_styles, legends, result_table, theme
 
 
 def training(
@@ -61,7 +61,7 @@ def training(
         titles = {level: _level_title(level, densities) for level in levels}
         handles = [Line2D([], [], color=colors[level], label=titles[level]) for level in levels]
         handles += _control_handles(linestyles)
-        theme.legend(axes, handles=handles)
+        legends.below_panel(axes, handles=handles)
     return figure
 
 

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from jaxlth.plots import axis_scales, control_styles, density_lines, result_table, theme
+from jaxlth.plots import axis_scales, control_styles, density_lines, legends, result_table, theme
 from jaxlth.plots.curves import training
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "check",
     "dilation",
     "early_stopping",
+    "pages",
     "save",
     "save_pages",
     "to_svg",
@@ -75,7 +76,7 @@ def accuracy(
         dense = density_lines.dense_values(results, metric)
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
-        theme.legend(axes)
+        legends.below_panel(axes)
     return figure
 
 
@@ -112,7 +113,7 @@ def accuracy_of(
             dense = density_lines.dense_values(first, metric)
             diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
             density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
-        theme.legend(panels[0])
+        legends.below_panel(panels[0])
     return figure
 
 
@@ -133,7 +134,7 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(right, best_lines, best_dense, metric, diverged=diverged)
         left.set_ylim(0, 1.05 * left.dataLim.y1 or 1)
-        theme.legend(right)
+        legends.below_panel(right)
     return figure
 
 
@@ -170,7 +171,7 @@ def dilation(frame: pd.DataFrame, *, labels: Mapping[str, str] | None = None) ->
         axes.set_ylabel("Least dilation d* that matches dense")
         axes.set_ylim(0, (cross_heights or [highest])[-1] + 0.05 * highest)
         _label_crosses(axes, cross_heights, highest)
-        theme.legend(axes, missing=math.inf, no_points=" (never)")
+        legends.below_panel(axes, missing=math.inf, no_points=" (never)")
     return figure
 
 
@@ -180,14 +181,19 @@ def check(path: str | pathlib.Path) -> None:
         raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
 
 
-def save_pages(pages: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
+def pages(drawn: Figure | Sequence[Figure]) -> list[Figure]:
+    """Return the pages of what was drawn; a single figure is one page."""
+    return [drawn] if isinstance(drawn, Figure) else list(drawn)
+
+
+def save_pages(drawn: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
     """Write one figure, or several to files of their own, "name.png", "name-2.png"; see `save`.
 
     Returns:
       The files.
     """
     path = pathlib.Path(path)
-    figures = [pages] if isinstance(pages, Figure) else pages
+    figures = pages(drawn)
     files = [
         path.with_stem(f"{path.stem}-{number}") if number > 1 else path
         for number in range(1, len(figures) + 1)

@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from jaxlth.plots import theme
+from jaxlth.plots import legends, theme
 
 COLORMAP = "viridis"
 _STYLES = [*theme.STYLE_CYCLE, theme.LineStyle(theme.GRAY, "X")]
@@ -42,7 +42,7 @@ def unit_sparsities(
         axes.set_xlabel("Sparsity of a unit (%)")
         axes.set_ylabel("Units at least as sparse (%)")
         axes.set_xlim(0, 100)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -67,7 +67,7 @@ def weight_histograms(weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> F
             axes.set_title(name, loc="left")
             axes.set_xlabel("Weight kept (end bins: all beyond)")
             axes.set_ylabel("Number of weights")
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 
 from jaxlth import graphs, masks
 from jaxlth.graphs.categories import ACTIVE, INACTIVE, PRUNED, ZOMBIE
-from jaxlth.plots import axis_scales, outcome_plots, theme
+from jaxlth.plots import axis_scales, legends, outcome_plots, theme
 from jaxlth.plots.network_layout import NetworkLayout, network_layout
 
 MAX_ACTIVE_WEIGHTS = 20_000  # active weights of a drawing; more would overlap
@@ -241,7 +241,7 @@ def _legend(figure: Figure, names: list[str]) -> None:
     entries += [("not of one task", theme.GRAY)] if len(names) > 1 else []
     entries += _DEAD.values()
     lines = [Line2D([], [], color=color, linewidth=2, label=name) for name, color in entries]
-    theme.legend_below(figure, handles=lines)
+    legends.below_figure(figure, handles=lines)
 
 
 def _color(task: int) -> str:

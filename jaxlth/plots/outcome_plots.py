@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jaxlth.plots import axis_scales, theme
+from jaxlth.plots import axis_scales, legends, theme
 
 OUTCOME_STYLES = {  # in the order in which outcomes are stacked and listed; also of states
     "separated": theme.LineStyle(theme.GREEN, "^"),
@@ -79,7 +79,7 @@ def legend(axes: Axes) -> None:
     is_of_outcomes = set(names) <= set(OUTCOME_STYLES)
     listed = [*OUTCOME_STYLES] if is_of_outcomes else sorted(names, key=_is_of_stars)
     order = sorted(range(len(names)), key=lambda i: listed.index(names[i]))
-    theme.legend(axes, handles=[handles[i] for i in order])
+    legends.below_panel(axes, handles=[handles[i] for i in order])
 
 
 def legend_below(figure: Figure, outcomes: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ def legend_below(figure: Figure, outcomes: Iterable[str]) -> None:
     present = set(outcomes)
     names = [name for name in OUTCOME_STYLES if name in present]
     handles = [Line2D([], [], label=name, **_marker(name, 6)) for name in names]
-    theme.legend_below(figure, handles=handles)
+    legends.below_figure(figure, handles=handles)
 
 
 def weights_axis(axes: Axes, numbers: Iterable[float]) -> None:

@@ -15,7 +15,14 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int
-from jaxlth.prune.selecting import as_kernels, global_topk, in_auto_mode, pairs, wide_enough
+from jaxlth.prune.selecting import (
+    as_kernels,
+    global_topk,
+    group_axis,
+    in_auto_mode,
+    pairs,
+    wide_enough,
+)
 from jaxlth.trees import roles
 
 Reduce: TypeAlias = Literal["l2", "l1", "mean"]
@@ -65,7 +72,7 @@ def units(
     """
     if reduce not in REDUCE:
         raise ValueError(f"`reduce` must be one of {', '.join(REDUCE)}; got {reduce!r}.")
-    axis = axis if axes is None else -1
+    axis = group_axis(axis, axes)
     if wiring is not None and (axis != -1 or axes not in (None, roles.IN_OUT)):
         raise ValueError(
             "`axis` must be -1 with a `wiring`, which is of kernels of Flax; got "
@@ -136,8 +143,8 @@ def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | 
     function, options = (structure.func, structure.keywords) if is_partial else (structure, {})
     if function not in (units, blocks):
         return None
-    axis, axes = options.get("axis", -1), options.get("axes")
-    axis = axis if axes is None else -1
+    axes = options.get("axes")
+    axis = group_axis(options.get("axis", -1), axes)
     shapes: list[tuple[int, ...]] = []
 
     def shape_of(_: Any, kernels: list[Any]) -> list[Any]:

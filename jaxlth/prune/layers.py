@@ -3,11 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, check_share
-from jaxlth.trees import attention, roles
+from jaxlth.trees import kernels, roles
 
 
 def erdos_renyi(
@@ -47,15 +46,11 @@ def erdos_renyi(
     for name, shape in shapes.items():
         if len(shape) < 2:
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
-    leaves = trees.named(mask)
-    matrices = attention.matrices(leaves, axes if axes or not kernel else roles.IN_OUT)
-
-    def dimensions(name: str, leaf: Any) -> Sequence[int]:
-        if name in matrices:
-            return matrices[name]
-        return leaf.shape if kernel else [leaf.shape[axis] for axis in roles.axes(name, leaf, axes)]
-
-    used = {name: dimensions(name, leaf) for name, leaf in leaves.items()}
+    views = kernels.views(trees.named(mask), axes, check=not kernel)
+    used = {
+        name: view.shape if kernel else [view.shape[axis] for axis in view.axes]
+        for name, view in views.items()
+    }
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     weights = {
         name: Fraction(sum(shape), math.prod(shape)) for name, shape in used.items() if sizes[name]

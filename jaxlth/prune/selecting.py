@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import share_of
-from jaxlth.trees import attention, floats, roles, topk
+from jaxlth.trees import floats, kernels, roles, topk
 
 
 def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:
@@ -238,6 +238,17 @@ def in_auto_mode(
         return automatic(values, among, *keep)
 
 
+def group_axis(axis: int, axes: roles.Axes | None, *, of_kernels: int = -1) -> int:
+    """Return the axis by which tensors are grouped: as given, or of kernels where `axes` are.
+
+    Args:
+      axis: given beside `axes`, of tensors as they lie.
+      axes: of the inputs and the outputs, by which `as_kernels` turns tensors.
+      of_kernels: the axis of kernels (..., inputs, outputs).
+    """
+    return axis if axes is None else of_kernels
+
+
 def as_kernels(
     select: Callable[..., list[Any]], mask: masks.Mask, *, axis: int, axes: roles.Axes | None
 ) -> Callable[..., list[Any]]:
@@ -259,23 +270,23 @@ def as_kernels(
     for name, leaf in leaves.items():
         if axes is None and not -np.ndim(leaf) <= axis < np.ndim(leaf):
             raise ValueError(f"`axis` {axis} does not exist in {name!r} of shape {np.shape(leaf)}.")
-    turned = {name: roles.axes(name, leaf, axes or roles.IN_OUT) for name, leaf in leaves.items()}
-    matrices = attention.matrices(leaves, axes or roles.IN_OUT) if axes or axis < 0 else {}
-    if not matrices and set(turned.values()) <= {roles.IN_OUT}:
+    views = kernels.views(leaves, axes or roles.IN_OUT)
+    as_they_lie = {
+        name: kernels.KernelView(np.shape(leaf), roles.IN_OUT) for name, leaf in leaves.items()
+    }
+    if views == as_they_lie or (axes is None and axis >= 0):
         return select
 
     def kernel(name: str, leaf: Any) -> Any:
-        if name in matrices:
-            return jnp.reshape(leaf, matrices[name])
-        return jnp.moveaxis(leaf, turned[name], roles.IN_OUT)
+        view = views[name]
+        return jnp.moveaxis(jnp.reshape(leaf, view.shape), view.axes, roles.IN_OUT)
 
     def as_it_lay(name: str, leaf: Any) -> Any:
-        if name in matrices:
-            return jnp.reshape(leaf, np.shape(leaves[name]))
-        return jnp.moveaxis(leaf, roles.IN_OUT, turned[name])
+        moved = jnp.moveaxis(leaf, roles.IN_OUT, views[name].axes)
+        return jnp.reshape(moved, np.shape(leaves[name]))
 
     def select_kernels(values: list[Any], among: list[Any], *keep: Any) -> list[Any]:
-        kernels = [list(map(kernel, leaves, part)) for part in (values, among)]
-        return list(map(as_it_lay, leaves, select(*kernels, *keep)))
+        turned = [list(map(kernel, leaves, part)) for part in (values, among)]
+        return list(map(as_it_lay, leaves, select(*turned, *keep)))
 
     return select_kernels

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from jaxlth import masks
 from jaxlth.prune.counts import check_int, share_of
-from jaxlth.prune.selecting import as_kernels, in_auto_mode, pairs, wide_enough
+from jaxlth.prune.selecting import as_kernels, group_axis, in_auto_mode, pairs, wide_enough
 from jaxlth.trees import roles, row_topk
 
 
@@ -65,7 +65,7 @@ def n_of_m(
     if check_int("n", n, 0) > m:
         raise ValueError(f"`n` must lie in 0..{m}, the weights of a group; got {n}.")
 
-    axis = axis if axes is None else -2
+    axis = group_axis(axis, axes, of_kernels=-2)
     return _each(functools.partial(_in_groups, n=n, m=m, axis=axis), scores, mask, axis, axes)
 
 
@@ -126,7 +126,7 @@ def per_unit_topk(
     if not 0 <= density <= 1:
         raise ValueError(f"`density` must lie in [0, 1]; got {density}.")
 
-    axis = axis if axes is None else -1
+    axis = group_axis(axis, axes)
     select = functools.partial(_in_units, density=density, axis=axis)
     return _each(select, scores, mask, axis, axes)
 

@@ -33,7 +33,8 @@ from jaxlth.store.bucket import connect, is_remote
 from jaxlth.store.bucket_programs import BucketPrograms
 from jaxlth.store.export import export_arrays, export_ticket, load_network, load_ticket
 from jaxlth.store.metadata import check_settings, is_run, understood
-from jaxlth.store.runs import Run, about_run, folder, open_readonly, open_run
+from jaxlth.store.opening import about_run, folder, open_readonly, open_run
+from jaxlth.store.runs import Run
 from jaxlth.store.summaries import RunInfo, runs
 from jaxlth.store.table import curves, export_results, table
 from jaxlth.store.tensorboard import write_events

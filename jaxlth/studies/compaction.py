@@ -23,9 +23,10 @@ import numpy as np
 from jaxlth import graphs, masks, models
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Network
+from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.studies.train import CompiledTraining, DeviceDataset, Ticket, TrainRequest
+from jaxlth.studies.train import Ticket, TrainRequest
 
 GRID = sorted({2**power for power in range(24)} | {3 * 2**power for power in range(23)})
 WORTHWHILE = 1e11  # operations; to save fewer is not worth the compilation of a program

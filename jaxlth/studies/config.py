@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from jaxlth import data, models, settings
 from jaxlth.data import DataConfig
@@ -11,7 +11,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.studies import score_names
-from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers
+from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers, with_length
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
 Scope = Literal["global", "layerwise"]
@@ -89,6 +89,14 @@ class StudyConfig:
             for score in (value,) if isinstance(value, str) else value:
                 names += score_names.split(score)
         return tuple(dict.fromkeys(names))
+
+    def with_length(self, name: str) -> Self:
+        """Return the config for a training whose length is about to be given.
+
+        Args:
+          name: what will be given, "steps" or "epochs".
+        """
+        return dataclasses.replace(self, training=with_length(self.training, name))
 
     def check_effects(self) -> None:
         """Raise ValueError where a setting is given that nothing reads."""

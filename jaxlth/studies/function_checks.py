@@ -1,13 +1,15 @@
 """Checks that functions of a user's own can take what they are given."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from jaxlth import data, keys, settings, trees
-from jaxlth.data import Dataset, Streamed
+from jaxlth.data import Dataset, Streamed, sources
 from jaxlth.models import Model, Network
 from jaxlth.process import code
 from jaxlth.training import labels as label_values
@@ -15,8 +17,29 @@ from jaxlth.training import losses
 from jaxlth.training.losses import Objective
 from jaxlth.trees import programs
 
+if TYPE_CHECKING:
+    from jaxlth.studies.loading import LoadedExperiment
 
-def check_augment(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
+
+def check(experiment: LoadedExperiment) -> None:
+    """Raise ValueError unless loss, error and augmentation can take what they are given."""
+    prunable, info, objective = experiment.prunable, experiment.info, experiment.objective
+    dataset, parts = experiment.device_data.dataset, experiment.parts
+    labels = getattr(dataset.train, "labels", None)
+    # A loss of somebody's own may make anything of labels, the same for all as well.
+    names_classes = objective.name and objective.class_labels and info.classes
+    if names_classes and parts.data is not None and labels is not None:
+        sources.check_several_classes(labels.reshape(-1), name=info.name)
+    if parts.augment is not None:
+        images, batch_size = experiment.first_examples(1)[0], prunable.config.training.batch_size
+        _check_augment(parts.augment, images, batch_size=batch_size)
+    _check_objective(objective, prunable.model, prunable.like, info.example, dataset)
+    if names_classes and parts.data is not None and objective.name == "cross-entropy":
+        test_labels = np.asarray(dataset.test.labels)
+        sources.warn_of_classes(np.asarray(labels), test_labels, name=info.name)
+
+
+def _check_augment(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:
     """Raise ValueError unless a function makes inputs of inputs, by its key alone.
 
     It is traced twice, and nothing is computed.
@@ -42,7 +65,7 @@ def check_augment(augment: Callable[..., Any], images: Any, *, batch_size: int) 
     )
 
 
-def check_objective(
+def _check_objective(
     objective: Objective,
     model: Model,
     like: Network,

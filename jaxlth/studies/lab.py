@@ -9,14 +9,10 @@ import jax
 from jaxlth import keys, masks, store
 from jaxlth.models import Network
 from jaxlth.store import Run, share
+from jaxlth.studies import train
+from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.studies.train import (
-    CompiledTraining,
-    DeviceDataset,
-    Progress,
-    TrainRequest,
-    train_networks,
-)
+from jaxlth.studies.train import Progress, TrainRequest
 
 
 class Lab:
@@ -55,6 +51,10 @@ class Lab:
     def draw(self, key: jax.Array) -> Network:
         """Return a network drawn by a key."""
         return self.experiment.prunable.draw(key)
+
+    def by_magnitude(self, params: Any, mask: masks.Mask, keep: Any) -> masks.Mask:
+        """Return the mask without the weights of least magnitude, in NumPy."""
+        return jax.device_get(self.experiment.prunable.by_magnitude(params, mask, keep))
 
     def load(self, artifact: str) -> Network:
         """Return a stored network, in NumPy."""
@@ -122,14 +122,21 @@ class Lab:
           compiled_training: how they are trained; as the config says, if not given.
           device_data: on what; on all of the data, if not given.
           pending: artifacts that the run is to hold, as far as is known, to show the progress.
+
+        Yields:
+          Progress, about once a second; the state is safe while the generator is suspended.
         """
+        run, missing = self.run, train.missing(self.run, requests)
+        if not missing:
+            return
+        training = compiled_training or self.compiled_training
+        data = device_data or self.experiment.device_data
+        # Not of the missing ones alone: a layout of its own could give a resumed network other
+        # bits.
+        layout = training.training_layout(self.count_of_all(len(requests)))
         others = set(pending) - {request.artifact for request in requests}
-        yield from train_networks(
-            self.run,
-            requests,
-            compiled_training or self.compiled_training,
-            device_data or self.experiment.device_data,
-            num_pending=sum(not self.run.has(name) for name in others),
-            networks=self.count_of_all(len(requests)),
-            checkpoint_seconds=self._checkpoint_seconds,
-        )
+        num_pending = len(missing) + sum(not run.has(name) for name in others)
+        for tasks in train.grouped(run, missing, training.trainer, size=layout.size):
+            group = train.TrainGroup(run, tasks, layout, training, data)
+            yield from group.train(num_pending, self._checkpoint_seconds)
+            num_pending -= len(tasks)

@@ -11,14 +11,14 @@ import numpy as np
 import optax
 
 from jaxlth import data, keys, models, settings, training
-from jaxlth.data import Dataset, Info, Split, augment, sources, streamed
+from jaxlth.data import Dataset, Info, Split, augment, streamed
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
+from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
 from jaxlth.studies.config import StudyConfig, check_validation, watches_loss
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.prunable import PrunableModel, prunable_model
-from jaxlth.studies.train import CompiledTraining, DeviceDataset
 from jaxlth.training import (
     cross_entropy,
     losses,
@@ -138,23 +138,6 @@ class LoadedExperiment:
             f"{what} one set with an output for each class, such as mnist; outputs of"
             f" {self.info.name}, task by task: {settings.in_a_row(self.info.tasks)}.",
         )
-
-    def check_functions(self) -> None:
-        """Raise ValueError unless loss, error and augmentation can take what they are given."""
-        model, like = self.prunable.model, self.prunable.like
-        dataset = self.device_data.dataset
-        labels = getattr(dataset.train, "labels", None)
-        # A loss of somebody's own may make anything of labels, the same for all as well.
-        names_classes = self.objective.name and self.objective.class_labels and self.info.classes
-        if names_classes and self.parts.data is not None and labels is not None:
-            sources.check_several_classes(labels.reshape(-1), name=self.info.name)
-        if self.parts.augment is not None:
-            images, batch_size = self.first_examples(1)[0], self.prunable.config.training.batch_size
-            function_checks.check_augment(self.parts.augment, images, batch_size=batch_size)
-        function_checks.check_objective(self.objective, model, like, self.info.example, dataset)
-        if names_classes and self.parts.data is not None and self.objective.name == "cross-entropy":
-            test_labels = np.asarray(dataset.test.labels)
-            sources.warn_of_classes(np.asarray(labels), test_labels, name=self.info.name)
 
     @functools.cached_property
     def objective(self) -> Objective:
@@ -325,7 +308,7 @@ def load_experiment(
     experiment = LoadedExperiment(network, info, DeviceDataset(dataset), parts)
     labels_may_be_any = config.data.is_text or config.data.is_npz
     if parts_lib.any_of(config, parts) or labels_may_be_any or config.loss != StudyConfig.loss:
-        experiment.check_functions()
+        function_checks.check(experiment)
     return experiment
 
 

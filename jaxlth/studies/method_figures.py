@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import axis_scales, density_lines, result_table, theme
+from jaxlth.plots import axis_scales, density_lines, legends, result_table, theme
 from jaxlth.studies import method_styles, method_summary
 
 MAX_LINES = 12  # of a panel
@@ -54,12 +54,12 @@ def accuracy(
             lines = _density_lines(rows, styles, metric, is_ablation=line == "ablation")
             _plot_panel(axes, lines, reference, metric, diverged=rows["nan_step"].notna())
             if len(panels) == 1:
-                theme.legend(axes)
+                legends.below_panel(axes)
             if len(panels) > 1:
                 title = method_styles.SCHEDULE_TITLES.get(str(name), str(name))
                 axes.set_title(title, loc="left")
         if len(panels) > 1:
-            theme.legend_below(figure)
+            legends.below_figure(figure)
     return figure
 
 
@@ -137,7 +137,7 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
             axes.set_ylabel(f"{name}, {result_table.percent(lowest)} % of weights")
             if not result_table.is_loss(metric):
                 _leave_random_below(axes, of_panel)
-        theme.legend_below(figure, key=method_styles.schedule_order)
+        legends.below_figure(figure, key=method_styles.schedule_order)
     return figure
 
 
@@ -195,7 +195,7 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         axes.set_ylabel("Weights remaining of the layer (%)")
         said = f"{result_table.percent(share)} % of all weights, the dashed line"
         theme.note(axes, said + "; lines to the bottom: no weight" * bool((drawn <= 0).any()))
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 

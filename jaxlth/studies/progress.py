@@ -81,7 +81,7 @@ class _Pace:
         rate, done = self.trained / seconds, self.networks - self.first
         text = f"{count}, {rate:,.0f} steps/s"
         left = (self.expected - self.networks) * seconds / done if done > 0 else None
-        return text if left is None else f"{text}, {at_most}{_duration(left)} left"
+        return text if left is None else f"{text}, {at_most}{duration(left)} left"
 
 
 @contextlib.contextmanager
@@ -171,11 +171,11 @@ def _where(artifacts: tuple[str, ...]) -> str:
     return f"{_stage(artifacts)} {control} {', '.join(same)}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time as people say it.
 
     Example:
-      >>> _duration(45), _duration(200), _duration(9000)
+      >>> duration(45), duration(200), duration(9000)
       ('45 s', '3 min', '2 h 30 min')
     """
     if seconds < 90:

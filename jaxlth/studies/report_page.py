@@ -6,7 +6,7 @@ first named.
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -110,7 +110,7 @@ def _section(runs: Sequence[StoredRun], tolerance: float) -> Section:
         facts=run_facts.rows([(run.path, run.study, run.about, run.frame) for run in runs]),
         charts=charts.overlaid(drawn),
         tables=tables,
-        pictures=_pictures(names, runs, drawn),
+        pictures=_pictures(names, runs),
     )
 
 
@@ -171,17 +171,14 @@ def _principal(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~frame["link"].astype(bool)] if "link" in frame else frame
 
 
-def _pictures(
-    names: Sequence[str], runs: Sequence[StoredRun], drawn: Mapping[str, Sequence[Chart]]
-) -> dict[str, bytes]:
+def _pictures(names: Sequence[str], runs: Sequence[StoredRun]) -> dict[str, bytes]:
     """Return the figures with which runs end, where a study has no chart of its own."""
     pictures = {}
     for name, run in zip(names, runs, strict=True):
         is_charted = run.study.charts is not None or table_charts.accuracy(run.frame) is not None
         for kind in () if is_charted else run.study.figures.last(run.frame):
             title = f"{name}: {kind}" if len(runs) > 1 else kind
-            pages = run.study.draw(kind, run.frame, run.path)
-            pages = pages if isinstance(pages, list) else [pages]
+            pages = figures.pages(run.study.draw(kind, run.frame, run.path))
             for number, page in enumerate(pages, start=1):
                 named = f"{title}, page {number}" if len(pages) > 1 else title
                 pictures[named] = figures.to_svg(page)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from jaxlth import data, settings, store
 from jaxlth.process import code
+from jaxlth.studies import progress
 from jaxlth.studies.study import Study
 
 Row = tuple[str, list[str], bool]  # name, the text of each run, whether it is a setting
@@ -71,7 +72,7 @@ def _facts(
         "replicates": _text(values.get("replicates")),
         "results stored": f"{stored} of {_text(about['planned'])}",
         "made": f"{about['created'][:16].replace('T', ' ')} UTC",
-        "time in training": f"{_duration(float(seconds))}, the sum over networks",
+        "time in training": f"{progress.duration(float(seconds))}, the sum over networks",
         "device": "; ".join(dict.fromkeys(map(_device, about["environments"]))),
         "versions": "; ".join(dict.fromkeys(map(_versions, about["environments"]))),
     }
@@ -135,16 +136,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_text, value)) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    Example:
-      >>> _duration(4.2), _duration(200), _duration(9000)
-      ('4.2 s', '3 min 20 s', '2 h 30 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -22,6 +22,7 @@ from jaxlth.studies import own_scores, profiling, progress
 from jaxlth.studies.config import run_label
 from jaxlth.studies.fingerprint import of_experiment
 from jaxlth.studies.lab import Lab
+from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.parts import NONE, Parts, any_of
 from jaxlth.studies.study import Study
 from jaxlth.studies.train import Progress
@@ -105,33 +106,10 @@ def run_study(
     Raises:
       KeyboardInterrupt: it was interrupted; its message says what is stored and where.
     """
-    replicates = None
-    if share is not None:
-        replicates = store.share.parse(share).replicates(config.replicates)
-        study.check_share(config)
     go_on = f"the same {caller} goes on from there."
-    name = {"job": study.name, "label": run_label(config)}
     with distributed.interrupted_together(), _interrupted("interrupted; nothing was computed."):
-        folder = store.folder(out, config, **name)
-        if check_effects and not distributed.on_main(folder.exists):
-            config.check_effects()
-        # What is of somebody's own is looked at in any case: it may have changed.
-        has_own_parts = _has_own_parts(config, parts)
-        finished = not has_own_parts and study.is_complete(config, folder)
-        experiment = None if finished else study.prepare(config, parts)
-        if experiment is None:
-            data, fingerprint = _identified(config, console), {}
-        else:
-            data = experiment.identity
-            fingerprint = of_experiment(experiment) if has_own_parts else {}
-        run = store.open_run(
-            out,
-            config,
-            **name,
-            wait=wait,
-            data=data,
-            fingerprint=fingerprint,
-            replicates=replicates,
+        experiment, run = _opened(
+            study, config, parts, out, console, check_effects=check_effects, wait=wait, share=share
         )
     with run:
         place, diverged = run.url or paths.relative(run.path), set()
@@ -147,8 +125,42 @@ def run_study(
                     diverged = _train(study, config, lab, console, saved, at_events)
         words = f"interrupted; every network is stored in {place}; {go_on}"
         with distributed.interrupted_together(), _interrupted(words):
-            distributed.on_main(lambda: _concluded(run, diverged, conclude))
+            distributed.on_main(lambda: conclude(run, diverged))
     return run.path
+
+
+def _opened(
+    study: Study,
+    config: Any,
+    parts: Parts,
+    out: str,
+    console: Console,
+    *,
+    check_effects: bool,
+    wait: bool,
+    share: str | None,
+) -> tuple[LoadedExperiment | None, Run]:
+    """Return the experiment, None where the run lacks nothing, and the run; see `run_study`."""
+    replicates = None
+    if share is not None:
+        replicates = store.share.parse(share).replicates(config.replicates)
+        study.check_share(config)
+    name = {"job": study.name, "label": run_label(config)}
+    folder = store.folder(out, config, **name)
+    if check_effects and not distributed.on_main(folder.exists):
+        config.check_effects()
+    # What is of somebody's own is looked at in any case: it may have changed.
+    has_own_parts = any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
+    finished = not has_own_parts and study.is_complete(config, folder)
+    experiment = None if finished else study.prepare(config, parts)
+    if experiment is None:
+        data, fingerprint = _identified(config, console), {}
+    else:
+        data = experiment.identity
+        fingerprint = of_experiment(experiment) if has_own_parts else {}
+    options: dict[str, Any] = {"wait": wait, "replicates": replicates}
+    run = store.open_run(out, config, **name, data=data, fingerprint=fingerprint, **options)
+    return experiment, run
 
 
 def _tell_other_bits(run: Run, console: Console) -> None:
@@ -161,15 +173,6 @@ def _tell_other_bits(run: Run, console: Console) -> None:
             markup=False,
             soft_wrap=True,
         )
-
-
-def _concluded(run: Run, diverged: Set[str], conclude: Conclude) -> None:
-    with run.files():
-        conclude(run, diverged)
-
-
-def _has_own_parts(config: Any, parts: Parts) -> bool:
-    return any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
 
 
 def _train(

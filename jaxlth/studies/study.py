@@ -50,14 +50,14 @@ def styled(style: str, draw: Callable[..., Any], *arguments: Any, **named: Any) 
     Raises:
       ValueError: there is no such style.
     """
-    from jaxlth.plots import theme
+    from jaxlth.plots import figures, theme
 
     check_choice("style", style, theme.STYLES)
     with theme.style(style):
-        pages = draw(*arguments, **named)
-    for page in pages if isinstance(pages, list) else [pages]:
+        drawn = draw(*arguments, **named)
+    for page in figures.pages(drawn):
         theme.wrap_labels(page)
-    return pages
+    return drawn
 
 
 class Summary(NamedTuple):

@@ -1,23 +1,22 @@
 """Train the networks that a run lacks: what it already has is not trained again.
 
 A study requests networks by the names of their artifacts in the run's folder. Those that are
-missing are trained in groups, with checkpoints, and stored whole. `train_networks` is a generator
-of `Progress`; throwing KeyboardInterrupt into it saves a checkpoint of the group in training first.
+missing are trained in groups, with checkpoints, and stored whole. `TrainGroup.train` is a generator
+of `Progress`; throwing KeyboardInterrupt into it saves a checkpoint of the group first.
 """
 
 import contextlib
-import functools
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxlth import distributed, masks
-from jaxlth.data import Dataset, StreamConfig, Streamed, packing
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.training import Plan, execution, fit, optimizers
+from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
+from jaxlth.training import execution, fit, optimizers
 from jaxlth.training.evaluation import Evaluation
 from jaxlth.training.states import NEVER, State
 from jaxlth.training.train import Trainer
@@ -63,82 +62,7 @@ class Progress(NamedTuple):
     num_pending: int  # networks still to be stored, those in training among them; at most
 
 
-class CompiledTraining:
-    """A training that may be asked for: its times, and its functions compiled for each layout.
-
-    Args:
-      trainer: the training.
-      plan: its times.
-      train_examples: training examples that finished networks are evaluated on.
-      split: devices that share each batch.
-      networks_per_device: networks that an accelerator trains at once, at most; None for as many
-        as was measured to be best.
-      name: of the network.
-      convolutional: whether the networks have convolutions.
-      stream: how streamed images are read; None for data in memory.
-      shared_batch: size of batches that idle devices may share; None where they may not.
-
-    Attributes:
-      layout: networks -> how they are placed to be evaluated.
-      training_layout: networks -> how they are placed to be trained.
-    """
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        plan: Plan,
-        *,
-        train_examples: int,
-        split: int = 1,
-        networks_per_device: int | None = None,
-        name: str = "",
-        convolutional: bool = False,
-        stream: StreamConfig | None = None,
-        shared_batch: int | None = None,
-    ) -> None:
-        self.trainer = trainer
-        self.plan = plan
-        self.layout = functools.partial(
-            execution.layout,
-            split=split,
-            networks_per_device=networks_per_device,
-            model=name,
-            convolutional=convolutional,
-            streamed=stream is not None,
-        )
-        self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
-        self.compiled = functools.cache(
-            functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
-        )
-
-
-class DeviceDataset:
-    """A data set, sent to the devices once for each set of them; of streams the statistics."""
-
-    def __init__(self, dataset: Dataset | Streamed) -> None:
-        self.dataset = dataset
-        self._shared: dict[tuple[Any, ...], Dataset | Streamed] = {}
-
-    def shared(self, layout: execution.Layout) -> Dataset | Streamed:
-        """Return the data set on the devices of a layout."""
-        if layout.devices not in self._shared:
-            self._shared[layout.devices] = self._sent(layout)
-        return self._shared[layout.devices]
-
-    @property
-    def packed(self) -> Dataset | Streamed:
-        """The data set as it is sent: examples in memory are rows."""
-        dataset = self.dataset
-        return packing.pack_dataset(dataset) if isinstance(dataset, Dataset) else dataset
-
-    def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
-        if isinstance(self.dataset, Dataset):
-            return layout.share(self.packed)
-        mean, std = layout.share((self.dataset.mean, self.dataset.std))
-        return self.dataset._replace(mean=mean, std=std)
-
-
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """A network about to be trained on."""
 
     request: TrainRequest
@@ -149,60 +73,36 @@ class _Task(NamedTuple):
     seconds: float  # spent on it before
 
 
-def train_networks(
-    run: Run,
-    requests: Sequence[TrainRequest],
-    compiled_training: CompiledTraining,
-    device_data: DeviceDataset,
-    *,
-    num_pending: int,
-    networks: int | None = None,
-    checkpoint_seconds: float,
-) -> Iterator[Progress]:
-    """Train the networks that the run lacks, and store them.
+def missing(run: Run, requests: Sequence[TrainRequest]) -> list[TrainRequest]:
+    """Return the requests for networks, or snapshots of them, that the run lacks."""
 
-    Args:
-      run: where they are looked for and stored.
-      requests: the networks wanted.
-      compiled_training: how they are trained.
-      device_data: on what.
-      num_pending: networks that the study trains after these, at most; for telling progress.
-      networks: how many are laid out together, those of other shares among them; the
-        requested ones by default.
-      checkpoint_seconds: time between checkpoints within a network's training.
+    def is_whole(request: TrainRequest) -> bool:
+        return all(run.has(name) for name in (request.artifact, *request.snapshots.values()))
 
-    Yields:
-      Progress, about once a second; the state is safe while the generator is suspended.
-    """
-    missing = [request for request in requests if not _has_all(run, request)]
-    if not missing:
-        return
-    # Not of the missing ones alone: a layout of its own could give a resumed network other bits.
-    layout = compiled_training.training_layout(len(requests) if networks is None else networks)
-    num_pending += len(missing)
+    return [request for request in requests if not is_whole(request)]
+
+
+def grouped(
+    run: Run, requests: Sequence[TrainRequest], trainer: Trainer, *, size: int
+) -> Iterator[list[Task]]:
+    """Yield networks that train side by side, at most `size`: all at the step of a checkpoint."""
     steps = {
         request.artifact: run.latest_step(request.artifact, _notes(request)) or request.start_step
-        for request in missing
+        for request in requests
     }
     for step in sorted(set(steps.values()), reverse=True):
-        same = [request for request in missing if steps[request.artifact] == step]
-        for first in range(0, len(same), layout.size):
-            tasks = [
-                _task(run, request, compiled_training.trainer)
-                for request in same[first : first + layout.size]
-            ]
-            group = _Group(run, tasks, layout, compiled_training, device_data)
-            yield from group.train(num_pending, checkpoint_seconds)
-            num_pending -= len(tasks)
+        same = [request for request in requests if steps[request.artifact] == step]
+        for first in range(0, len(same), size):
+            yield [_task(run, request, trainer) for request in same[first : first + size]]
 
 
-class _Group:
+class TrainGroup:
     """Networks that are trained side by side."""
 
     def __init__(
         self,
         run: Run,
-        tasks: list[_Task],
+        tasks: list[Task],
         layout: execution.Layout,
         compiled_training: CompiledTraining,
         device_data: DeviceDataset,
@@ -217,15 +117,34 @@ class _Group:
         self._clock = time.perf_counter()
 
     def train(self, num_pending: int, checkpoint_seconds: float) -> Iterator[Progress]:
-        """Train the networks to the end and store them; see `train_networks`."""
-        step, saved = self._tasks[0].step, self._clock
+        """Train the networks to the end and store them; see `Lab.train`.
+
+        Args:
+          num_pending: networks still to be stored, these among them, at most; for the progress.
+          checkpoint_seconds: time between checkpoints.
+        """
+        tasks, saved = self._tasks, self._clock
+        step, rows = tasks[0].step, [task.rows for task in tasks]
         # The last states, if the training is resumed at its end.
-        states = self._layout.place([task.state for task in self._tasks])
-        events = self._events(states)
+        states = self._layout.place([task.state for task in tasks])
+        events = fit.fit(
+            self._compiled,
+            states,
+            self._masks,
+            self._dataset,
+            self._layout.place([task.request.key for task in tasks]),
+            start_step=step,
+            plan=self._plan,
+            save_steps=self._save_steps,
+            last_eval_step=max(
+                (row[-1]["step"] for row in rows if row), default=tasks[0].request.start_step
+            ),
+            rows=rows,
+        )
         with contextlib.closing(events):  # what reads streamed data ends, however this does
             for event in events:
                 self._save_snapshots(event.states, event.step)
-                trained, step = (event.step - step) * len(self._tasks), event.step
+                trained, step = (event.step - step) * len(tasks), event.step
                 seconds = self._seconds()
                 if distributed.broadcast(time.perf_counter() - saved > checkpoint_seconds):
                     self._save_checkpoints(event, seconds)
@@ -241,25 +160,7 @@ class _Group:
             if save_step > step:
                 self._save_snapshots(states, save_step)
         records = self._store(states, step)
-        yield self._progress(step, 0, num_pending - len(self._tasks), records)
-
-    def _events(self, states: Any) -> Generator[fit.TrainEvent, None, None]:
-        tasks = self._tasks
-        rows = [task.rows for task in tasks]
-        return fit.fit(
-            self._compiled,
-            states,
-            self._masks,
-            self._dataset,
-            self._layout.place([task.request.key for task in tasks]),
-            start_step=tasks[0].step,
-            plan=self._plan,
-            save_steps=self._save_steps,
-            last_eval_step=max(
-                (row[-1]["step"] for row in rows if row), default=tasks[0].request.start_step
-            ),
-            rows=rows,
-        )
+        yield self._progress(step, 0, num_pending - len(tasks), records)
 
     def _store(self, states: Any, step: int) -> list[Mapping[str, Any]]:
         """Store the trained networks, and return their records."""
@@ -316,16 +217,12 @@ class _Group:
         return Progress(self._artifacts, step, steps, trained, tuple(records), num_pending)
 
 
-def _has_all(run: Run, request: TrainRequest) -> bool:
-    return all(run.has(name) for name in (request.artifact, *request.snapshots.values()))
-
-
 def _notes(request: TrainRequest) -> dict[str, str]:
     """Return what a checkpoint of a request says of the network that it is of."""
     return {"parts": request.parts}
 
 
-def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
+def _task(run: Run, request: TrainRequest, trainer: Trainer) -> Task:
     """Return the task as its checkpoint left it, or at its beginning."""
     ticket = request.start()
     template = jax.eval_shape(trainer.start, *ticket)
@@ -337,13 +234,13 @@ def _task(run: Run, request: TrainRequest, trainer: Trainer) -> _Task:
             state = state._replace(opt=optimizers.masked_state(opt, ticket.mask))
         if request.first_opt:
             state = state._replace(opt=jax.device_get(request.first_opt(state.opt)))
-        return _Task(request, state, ticket.mask, request.start_step, [], 0.0)
+        return Task(request, state, ticket.mask, request.start_step, [], 0.0)
     step, state, notes = checkpoint
-    return _Task(request, state, ticket.mask, step, notes["rows"], notes["seconds"])
+    return Task(request, state, ticket.mask, step, notes["rows"], notes["seconds"])
 
 
 def _result(
-    task: _Task, mask: masks.Mask, state: State, on_train: Evaluation, step: int
+    task: Task, mask: masks.Mask, state: State, on_train: Evaluation, step: int
 ) -> dict[str, Any]:
     """Return the numbers of a trained network, in the columns of the table of results."""
 

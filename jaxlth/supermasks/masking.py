@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.supermasks.config import SupermaskConfig
-from jaxlth.trees import attention, roles
+from jaxlth.trees import kernels
 
 
 def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:
@@ -33,16 +33,14 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
 
 def centered(draws: masks.Params) -> masks.Params:
     """Return draws from U[0, 1) as edge-popup's scores, uniform around 0."""
-    matrices = attention.matrices(trees.named(draws), roles.IN_OUT)
+    views = kernels.views(trees.named(draws), check=False)
 
-    def inputs_of(name: str, leaf: jax.Array) -> int:
-        if name in matrices:
-            return matrices[name][0]
-        _, outputs = roles.axes(name, leaf)
-        return math.prod(n for axis, n in enumerate(leaf.shape) if axis != outputs % leaf.ndim)
+    def inputs_of(name: str) -> int:
+        shape, (_, outputs) = views[name]
+        return math.prod(n for axis, n in enumerate(shape) if axis != outputs % len(shape))
 
     def leaf_scores(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-        return (2 * leaf - 1) / math.sqrt(max(1, inputs_of(trees.name(path), leaf)))
+        return (2 * leaf - 1) / math.sqrt(max(1, inputs_of(trees.name(path))))
 
     return jax.tree_util.tree_map_with_path(leaf_scores, draws)
 

@@ -12,7 +12,6 @@ With several processes each calls the same functions at the same time, and sees 
 its own devices hold; `Layout.take` gathers those of all.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -32,8 +31,6 @@ from jaxlth.training import side_by_side
 AXIS = "devices"
 _LEADING = P((AXIS, BATCH))  # the leading axis of what each device has its own part of
 Device: TypeAlias = Any  # a `jax.Device`, which has no type that pyright sees
-# (tree, batch, (mean, std)) -> sums over the batch's examples
-BatchSums: TypeAlias = Callable[..., Any]
 
 # XLA's newer kernels for CPU are kept for sums and what is done number by number: its convolutions
 # are faster without: with `models.convolution`, a training step takes a half to a sixth of the time
@@ -43,10 +40,6 @@ CONVOLUTIONS_ON_CPU = {
         "LIBRARY_FUSION_TYPE_REDUCE,LIBRARY_FUSION_TYPE_ELTWISE"
     )
 }
-
-
-def _as_it_is(dataset: Any, _keys: jax.Array, _end: int) -> contextlib.AbstractContextManager[Any]:
-    return contextlib.nullcontext(dataset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,33 +193,6 @@ class Layout:
         if len(local) == len(self.devices):
             return jax.sharding.NamedSharding(self._mesh, _LEADING if axes else P())
         return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(local), (AXIS,)), P(*axes))
-
-
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """A trainer's functions, mapped over a layout's group and compiled once.
-
-    open_data(dataset, keys, end) -> context that gives the data that `advance` trains on up to a
-      step
-    advance(states, masks, data, keys, start_step, end) -> states
-    measure(states, masks, dataset, step, last_eval_step) -> (states, Measured)
-    finish(states, masks, dataset) -> (networks, evaluations on examples of training)
-    train_subset(dataset) -> the examples of training that networks are evaluated on
-    make_sums(batch_sums) -> sums(trees, split, mean_std): batch_sums(tree, batch, mean_std) of each
-      of a group's trees, added up over a split
-    multi_eval_loop(states, masks, dataset, keys, last_eval_step, ends, count) -> (states, Measured
-      of each end): from ends[0] to the next ones, `count` of them, measuring at each, as long as a
-      network goes on; None where that is no program of its own
-    """
-
-    layout: Layout
-    advance: Callable[..., Any]
-    measure: Callable[..., Any]
-    finish: Callable[..., Any]
-    train_subset: Callable[[Any], Any]
-    make_sums: Callable[[BatchSums], Callable[..., Any]]
-    open_data: Callable[..., contextlib.AbstractContextManager[Any]] = _as_it_is
-    multi_eval_loop: Callable[..., Any] | None = None
 
 
 def layout(

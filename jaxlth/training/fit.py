@@ -15,7 +15,8 @@ import numpy as np
 from jaxlth import distributed
 from jaxlth.data import StreamConfig
 from jaxlth.training import Plan, looping, scanning, streaming
-from jaxlth.training.execution import Compiled, Layout
+from jaxlth.training.compiled import Compiled
+from jaxlth.training.execution import Layout
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
 

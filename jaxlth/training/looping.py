@@ -13,8 +13,9 @@ import numpy as np
 
 from jaxlth.data import Dataset, Split, sources
 from jaxlth.training import evaluation
+from jaxlth.training.compiled import BatchSums, Compiled
 from jaxlth.training.evaluation import LOOPED_BATCH, Evaluation
-from jaxlth.training.execution import BatchSums, Compiled, Layout
+from jaxlth.training.execution import Layout
 from jaxlth.training.train import Trainer
 
 

@@ -14,7 +14,6 @@ import jax
 
 from jaxlth.data import StreamConfig
 from jaxlth.models import Model, Network
-from jaxlth.process import code
 from jaxlth.training import optimizers
 from jaxlth.training.config import TrainingConfig
 from jaxlth.training.execution import Layout
@@ -140,7 +139,7 @@ def device() -> int | None:
 def _state(like: Network, training: TrainingConfig, optimizer: OptimizerConfig) -> int:
     """Return the bytes of the weights and the optimiser's state of one network."""
     copies = 2 if training.checkpoint == "best" else 1
-    if code.is_own(optimizer.optimizer):
+    if optimizer.is_own:
         return copies * _size(like)  # and its own state, which is not known here
     rule = optimizers.build(optimizer, optimizers.schedule(optimizer, steps=1))
     return copies * _size(like) + _size(jax.eval_shape(rule.init, like.params))

@@ -61,9 +61,14 @@ class OptimizerConfig:
     """Times that the schedule runs in a training, warmup included, each in an equal part of the
     steps (cyclic training); milestones and warmup count from the beginning of each part."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the optimizer is none of the library's: given in Python, or FILE.py:NAME."""
+        return code.is_own(self.optimizer)
+
     def __post_init__(self) -> None:
         settings.check_fields(self)
-        if code.is_own(self.optimizer):
+        if self.is_own:
             self._check_own()
             return
         settings.check_choice("optimizer", self.optimizer, RULES)

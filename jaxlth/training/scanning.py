@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from jaxlth.data import Dataset, Split
 from jaxlth.training import evaluation, looping
-from jaxlth.training.execution import BatchSums, Compiled, Layout
+from jaxlth.training.compiled import BatchSums, Compiled
+from jaxlth.training.execution import Layout
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
 

@@ -17,7 +17,8 @@ from jaxlth.data import Split, StreamConfig, Streamed, sources, streamed, worker
 from jaxlth.data.batches import Source
 from jaxlth.models import BatchAxis
 from jaxlth.training import evaluation, looping
-from jaxlth.training.execution import BatchSums, Compiled, Layout
+from jaxlth.training.compiled import BatchSums, Compiled
+from jaxlth.training.execution import Layout
 from jaxlth.training.train import Trainer
 
 

@@ -10,12 +10,13 @@ import optax
 
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.models import Network
+from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.dynamic import artifacts, cost
 from jaxlth.studies.dynamic.config import DENSE, DYNAMIC_IMP, IMP, DynamicConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import KeepCount, total_kept
-from jaxlth.studies.train import CompiledTraining, Progress, Ticket, TrainRequest
+from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
 GROWTH: dict[str, Any] = {"set": "random", "rigl": "gradient"}
 SCOPES: dict[str, Any] = {"uniform": "layer"}  # names in `prune.sparsify` that differ
@@ -286,7 +287,7 @@ class DynamicNetworks:
             total_kept(keep) <= int(masks.kept(mask)),
             f"`density` {density:g} keeps more weights than the level before it.",
         )
-        return jax.device_get(self._experiment.prunable.by_magnitude(params, mask, keep))
+        return self._lab.by_magnitude(params, mask, keep)
 
     def _flops(self, ticket: Ticket, cost_of: Any) -> dict[str, float | None]:
         counts = self._counts

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jaxlth import store
-from jaxlth.plots import result_table, theme
+from jaxlth.plots import legends, result_table, theme
 from jaxlth.studies import method_styles, method_summary, methods, metrics, tables
 from jaxlth.studies.dynamic import artifacts
 from jaxlth.studies.dynamic.config import IMP, DynamicConfig
@@ -106,7 +106,7 @@ def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = (
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel=COST_LABEL, ylabel=theme.AXIS_LABELS[metric])
-        theme.legend(axes)
+        legends.below_panel(axes)
     return figure
 
 

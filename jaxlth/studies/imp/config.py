@@ -4,7 +4,6 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from jaxlth import settings
-from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.studies import level_artifacts, own_scores, score_names
 from jaxlth.studies.config import (
@@ -129,7 +128,7 @@ class ImpConfig(StudyConfig):
             ("after_pruning", self.after_pruning == "fine-tune"),
         ):
             settings.require(
-                not (given and code.is_own(self.optimizer.optimizer)),
+                not (given and self.optimizer.is_own),
                 f"`{name}` changes the learning rate, which an optimizer of your own has within.",
             )
         for name in ("restart_schedule", "rewind_optimizer"):

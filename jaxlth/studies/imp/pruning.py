@@ -1,13 +1,10 @@
 """How iterative magnitude pruning prunes a trained network: by magnitude, or by another score."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from jaxlth import masks
-from jaxlth.studies import score_names, scoring
+from jaxlth.studies import score_names, score_pruning, scoring
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork
@@ -17,8 +14,7 @@ def prune_rule(lab: Lab) -> Prune:
     """Return the function that prunes a trained network as the config says."""
     if lab.config.score != ImpConfig.score:
         return by_score(lab)
-    select = by_magnitude(lab)
-    return lambda trained, keep: select(trained.network.params, trained.mask, keep)
+    return lambda trained, keep: lab.by_magnitude(trained.network.params, trained.mask, keep)
 
 
 def by_score(lab: Lab) -> Prune:
@@ -38,7 +34,7 @@ def by_score(lab: Lab) -> Prune:
             key=lab.key("score", trained.replicate),
             mean=experiment.mean,
         )
-        return scoring.pruned(
+        return score_pruning.pruned(
             score(),
             names,
             trained.mask,
@@ -49,8 +45,3 @@ def by_score(lab: Lab) -> Prune:
         )
 
     return pruned
-
-
-def by_magnitude(lab: Lab) -> Callable[[Any, masks.Mask, Any], masks.Mask]:
-    """Return the function (params, mask, keep) that prunes the weights of least magnitude."""
-    return lambda *arguments: jax.device_get(lab.experiment.prunable.by_magnitude(*arguments))

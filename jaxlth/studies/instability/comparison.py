@@ -14,8 +14,9 @@ import numpy as np
 from jaxlth import landscape, masks
 from jaxlth.data import Split
 from jaxlth.models import Network
+from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.studies.train import CompiledTraining, Ticket
+from jaxlth.studies.train import Ticket
 from jaxlth.training import evaluation, fit
 
 SPLITS = ("test", "train")

@@ -9,7 +9,7 @@ import tyro
 
 from jaxlth import settings
 from jaxlth.settings import ranges
-from jaxlth.studies import own_scores, score_names, scoring
+from jaxlth.studies import own_scores, score_names, score_pruning
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp.config import ImpConfig
@@ -103,7 +103,7 @@ class InstabilityConfig(StudyConfig):
     """Prune the dense network to each level's density at once."""
     scope: Annotated[Scope, settings.RARE] = "global"
     """Compare the weights of the whole network, or prune each layer alike."""
-    rounds: Annotated[int | None, scoring.ROUNDS, settings.RARE] = None
+    rounds: Annotated[int | None, score_pruning.ROUNDS, settings.RARE] = None
     """Rounds of scoring and pruning, for scores; if not given as published: 100 for SynFlow, else
     1."""
     per_class: Annotated[int, ranges.at_least(1), settings.RARE] = 10

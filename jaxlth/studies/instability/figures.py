@@ -7,17 +7,16 @@ References:
   Frankle 2023, chapter 4.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import axis_scales, control_styles, result_table, theme
-from jaxlth.studies import method_styles, metrics
+from jaxlth.plots import axis_scales, control_styles, legends, theme
+from jaxlth.studies import metrics
+from jaxlth.studies.instability import pages, step_lines
 from jaxlth.studies.instability.summary import (
     BY_LOSS,
     DENSE,
@@ -61,7 +60,7 @@ def instability(results: pd.DataFrame, *, threshold: float | None = None) -> Fig
     rows = pairs(results)
     by = measure(rows)
     columns = {f"{split}_{by.barrier}": dash for split, dash in SPLITS.items()}
-    figure = _by_step(rows, columns, _barrier_label(by), scale=by.scale)
+    figure = step_lines.figure_by_step(rows, columns, _barrier_label(by), scale=by.scale)
     if threshold is not None and by != BY_LOSS:  # of losses it is a share of each
         for axes in figure.axes:
             axes.axhline(by.scale * threshold, color=theme.GRAY, linewidth=1, zorder=0)
@@ -78,7 +77,7 @@ def error(results: pd.DataFrame) -> Figure:
     by = measure(rows)
     columns = {f"{split}_{by.value}": dash for split, dash in SPLITS.items()}
     name = "Loss at the end of training" if by == BY_LOSS else "Error at the end of training (%)"
-    figure = _by_step(rows, columns, name, scale=by.scale)
+    figure = step_lines.figure_by_step(rows, columns, name, scale=by.scale)
     _fit_together(figure)
     dense = dense_networks(results, by).dropna()
     dense = by.scale * (dense if by == BY_LOSS else 1 - dense)
@@ -100,7 +99,7 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """
     rows = pairs(results)
     by = measure(rows)
-    rows = rows.assign(panel=by_network_and_step(rows))
+    rows = rows.assign(panel=pages.by_network_and_step(rows))
     rows = rows[rows[f"test_{by.value}"].notna()]
     if rows.empty:
         raise ValueError("`results` have no pair of twins that did not diverge.")
@@ -112,7 +111,7 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             of = lines[lines["panel"] == name]
             for (split, dash), (color, _) in zip(SPLITS.items(), _OF_SPLITS, strict=True):
                 values = of.groupby("alpha")[f"{split}_{by.value}"].agg(["mean", "std"])
-                _band(axes, by.scale * values, color=color, dash=dash, label=split)
+                step_lines.plot_band(axes, by.scale * values, color=color, dash=dash, label=split)
             axes.set_title(name, loc="left")
             axes.set_xlabel("Place on the line between twins")
             axes.set_ylabel("Loss" if by == BY_LOSS else "Error (%)")
@@ -120,7 +119,7 @@ def interpolation(results: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         highest = max(axes.get_ylim()[1] for axes in panels)
         for axes in panels:
             axes.set_ylim(lowest, highest)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -143,11 +142,13 @@ def throughout(results: pd.DataFrame) -> Figure:
             for step, shade in zip(steps, shades, strict=True):
                 of = rows[(rows["network"] == name) & (rows["step_k"] == step)]
                 values = of.groupby("compared_step")[f"test_{by.barrier}"].agg(["mean", "std"])
-                _band(axes, by.scale * values, color=shade, label=f"from step {step}")
+                step_lines.plot_band(
+                    axes, by.scale * values, color=shade, label=f"from step {step}"
+                )
             axes.set_title(name, loc="left")
             axes.set_xlabel("Training step")
             axes.set_ylabel(_barrier_label(by))
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -164,11 +165,13 @@ def distances(results: pd.DataFrame) -> Figure:
     with theme.applied():
         figure, panels = theme.new_figure(panels=len(shown))
         for axes, (column, title) in zip(panels, shown.items(), strict=True):
-            _lines(axes, rows, names, column, scale=1, styles=_styles(rows))
-            _step_axis(axes, rows)
+            step_lines.plot_networks(
+                axes, rows, names, column, scale=1, styles=step_lines.styles_of(rows)
+            )
+            step_lines.step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 
@@ -183,8 +186,8 @@ def start(results: pd.DataFrame) -> Figure:
     title = "Test loss at step k" if by == BY_LOSS else "Test error at step k (%)"
     with theme.applied():
         figure, panels = theme.new_figure(panels=1 + len(names))
-        column, styles = f"test_{by.value}_at_start", _styles(rows)
-        _lines(panels[0], rows, names, column, scale=by.scale, styles=styles)
+        column, styles = f"test_{by.value}_at_start", step_lines.styles_of(rows)
+        step_lines.plot_networks(panels[0], rows, names, column, scale=by.scale, styles=styles)
         panels[0].set_ylabel(title)
         for axes, name in zip(panels[1:], names, strict=True):
             of = rows[rows["network"] == name]
@@ -192,13 +195,13 @@ def start(results: pd.DataFrame) -> Figure:
                 WAY.items(), theme.STYLE_CYCLE, strict=False
             ):
                 values = of.groupby("step_k")[column].agg(["mean", "std"])
-                _band(axes, values, color=color, marker=marker, label=label)
+                step_lines.plot_band(axes, values, color=color, marker=marker, label=label)
             axes.set_title(name, loc="left")
             axes.set_ylabel("L2 distance of weights")
             axes.set_ylim(bottom=0)
         for axes in panels:
-            _step_axis(axes, rows)
-        theme.legend_below(figure)
+            step_lines.step_axis(axes, rows)
+        legends.below_figure(figure)
     return figure
 
 
@@ -225,7 +228,7 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
         raise ValueError("`results` have no sparse network; ask for --networks ticket --levels N.")
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
-        for control, (color, marker) in _styles(sparse).items():
+        for control, (color, marker) in step_lines.styles_of(sparse).items():
             of = sparse[sparse["control"] == control]
             for column, dash in (("stable", "-"), ("matches", ":")):
                 points = _medians(of, column)
@@ -236,62 +239,12 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
         axis_scales.density_axis(axes, sparse["density"], max_ticks=11)
         axis_scales.step_axis(axes, "y", rows["step_k"])
         axes.set_ylabel("From step")
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
-
-
-def in_pages(
-    draw: Callable[[pd.DataFrame], Figure],
-    results: pd.DataFrame,
-    panel: Callable[[pd.DataFrame], pd.Series],
-    *,
-    besides: int = 0,
-) -> Figure | list[Figure]:
-    """Return a figure, or several of at most ten panels where it has more.
-
-    Args:
-      draw: table of results of one run -> figure.
-      results: the table of results of one run.
-      panel: pairs -> the panel that each is drawn in; NaN for those that are in all.
-      besides: panels that each figure has besides.
-    """
-    rows = pairs(results, at_end=False)
-    panels = panel(rows)
-    names = list(dict.fromkeys(panels.dropna()))
-    most = theme.MAX_PANELS - besides
-    if len(names) <= most:
-        return draw(results)
-    pages = []
-    for first in range(0, len(names), most):
-        of_page = panels.isin(names[first : first + most]) | panels.isna()
-        others = results["kind"] != "pair"
-        pages.append(draw(results[others | results["unit"].isin(rows.loc[of_page, "unit"])]))
-    return pages
-
-
-def by_size(rows: pd.DataFrame) -> pd.Series:
-    """Return the density of sparse networks, NaN for dense ones."""
-    return rows["density"].mask(rows["control"] == DENSE)
-
-
-def by_network(rows: pd.DataFrame) -> pd.Series:
-    """Return the name of each network."""
-    return rows["network"]
-
-
-def by_network_and_step(rows: pd.DataFrame) -> pd.Series:
-    """Return the name of each network, with the step that its twins start from."""
-    return rows["network"] + _from_step(rows)
 
 
 def _barrier_label(by: Measure) -> str:
     return "Loss barrier between twins" if by == BY_LOSS else "Error barrier between twins (points)"
-
-
-def _from_step(rows: pd.DataFrame) -> pd.Series:
-    several = rows["length"].nunique() > 1
-    steps = ", from step " + rows["step_k"].astype(str)
-    return steps + (", " + rows["length"] if several else "")
 
 
 def _medians(rows: pd.DataFrame, column: str) -> dict[float, float]:
@@ -306,36 +259,6 @@ def _medians(rows: pd.DataFrame, column: str) -> dict[float, float]:
     return {density: step if np.isfinite(step) else np.nan for density, step in medians.items()}
 
 
-def _by_step(rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: float) -> Figure:
-    """Return columns by step, times a scale: a panel for each size of network."""
-    rows = _both_at_0(rows)
-    dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
-    sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
-    several, styles = rows["length"].nunique() > 1, _styles(rows)
-    with theme.applied():
-        figure, panels = theme.new_figure(panels=len(sizes))
-        for axes, size in zip(panels, sizes, strict=True):
-            of = pd.concat(
-                [dense, sparse[np.isclose(sparse["density"], size)]] if size else [dense]
-            )
-            if len(sizes) > 1:  # the panel says how many weights there are
-                of = of.assign(network=of["network"].str.replace(r" at [^ ]+ %", "", regex=True))
-                axes.set_title(f"{result_table.percent(size)} % of weights", loc="left")
-            for length, part in of.groupby("length", sort=False):
-                names = list(dict.fromkeys(part["network"]))
-                for column, dash in columns.items():
-                    more = f" ({length})" if several else ""
-                    label = f"{more}, {column.partition('_')[0]}"
-                    alpha = 1.0 if length == "remaining" else 0.5
-                    style: dict[str, Any] = {"dash": dash, "more": label, "alpha": alpha}
-                    _lines(axes, part, names, column, scale=scale, styles=styles, **style)
-            _step_axis(axes, rows)
-            axes.set_ylabel(title)
-            axes.set_ylim(bottom=0)
-        theme.legend_below(figure)
-    return figure
-
-
 def _fit_together(figure: Figure) -> None:
     """Give all panels the heights of the data of all: from 0 no difference of a point is seen."""
     heights = np.array([axes.dataLim.intervaly for axes in figure.axes])
@@ -343,69 +266,3 @@ def _fit_together(figure: Figure) -> None:
     margin = 0.05 * (highest - lowest)
     for axes in figure.axes if np.isfinite(margin) and margin else ():
         axes.set_ylim(lowest - margin, highest + margin)
-
-
-def _both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with those of step 0 for both lengths of training, which are the same there."""
-    lengths = set(rows["length"])
-    if len(lengths) == 1:
-        return rows
-    first = rows[rows["step_k"] == 0]
-    other = first.assign(
-        length=first["length"].map(dict(zip(lengths, [*lengths][::-1], strict=True)))
-    )
-    return pd.concat([rows, other])
-
-
-def _lines(
-    axes: Axes,
-    rows: pd.DataFrame,
-    names: list[str],
-    column: str,
-    *,
-    scale: float,
-    styles: Mapping[Any, theme.LineStyle],
-    dash: str = "-",
-    more: str = "",
-    alpha: float = 1.0,
-) -> None:
-    """Draw a column by step, a line for each network; of one method sparser ones are paler."""
-    controls = rows.groupby("network", sort=False)["control"].first()
-    for name in names:
-        of = rows[rows["network"] == name]
-        alike = [other for other in names if controls[other] == controls[name]]
-        paler = 1 - 0.65 * alike.index(name) / len(alike)
-        by = scale * of.groupby("step_k")[column].agg(["mean", "std"])
-        color, marker = styles[of["control"].iloc[0]]
-        label = f"{name}{more}"
-        _band(axes, by, color=color, marker=marker, dash=dash, label=label, alpha=alpha * paler)
-
-
-def _band(
-    axes: Axes,
-    by: pd.DataFrame,
-    *,
-    color: Any,
-    label: str,
-    marker: str | None = None,
-    dash: str = "-",
-    alpha: float = 1.0,
-) -> None:
-    """Draw means, and their standard deviation as a band if the line is solid."""
-    x, deviation = by.index.to_numpy(float), by["std"].fillna(0)
-    style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": dash, "alpha": alpha}
-    band = (by["mean"] - deviation, by["mean"] + deviation) if dash == "-" else None
-    theme.plot_mean(axes, x, by["mean"], band, band_alpha=0.12, label=label, **style)
-
-
-def _step_axis(axes: Axes, rows: pd.DataFrame) -> None:
-    """Make the horizontal axis: steps, logarithmic beyond the least above 0."""
-    axis_scales.step_axis(axes, "x", rows["step_k"])
-    axes.set_xlabel("Twins start at step")
-
-
-def _styles(rows: pd.DataFrame) -> dict[Any, theme.LineStyle]:
-    """Return a style for each kind of network: a method has the same one in all figures."""
-    names = list(dict.fromkeys(rows["control"]))
-    styles = method_styles.line_styles([name for name in names if name != DENSE])
-    return {DENSE: theme.LineStyle(theme.BLACK, "o")} | styles if DENSE in names else styles

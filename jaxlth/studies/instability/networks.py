@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 
-from jaxlth import keys, masks, settings, training
+from jaxlth import masks, settings, training
 from jaxlth.models import Network
 from jaxlth.store import Run
-from jaxlth.studies import controls, score_names, scoring
+from jaxlth.studies import controls, score_names, score_pruning, scoring
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.imp.pruning import by_magnitude
 from jaxlth.studies.instability import artifacts
 from jaxlth.studies.instability.config import (
     DENSE,
@@ -38,7 +37,6 @@ class InstabilityNetworks:
         self._experiment = lab.experiment
         self._dense = lab.dense_mask
         self._keep = keep_by_level(imp(self.config, 0), self._dense)
-        self._select = by_magnitude(lab)
         self._score = functools.cache(lab.experiment.score)
         self.start = functools.lru_cache(maxsize=2 * self.config.replicates)(self._start)
 
@@ -74,7 +72,7 @@ class InstabilityNetworks:
         return TrainRequest(
             artifact=artifacts.twin(spec, number, length, replicate),
             start=functools.partial(self.start, spec, replicate),
-            key=keys.fold(keys.stream(self.config.seed, replicate, "twins"), number),
+            key=self._lab.key("twins", replicate, number),
             start_step=spec.step if length == REMAINING else 0,
             record=record_of("twin", spec, replicate) | {"length": length, "twins": str(number)},
             snapshots={
@@ -116,7 +114,7 @@ class InstabilityNetworks:
         before = self._artifact_before(step, number, replicate)
         trained = self._lab.load(before)
         denser = self._imp_mask(step, 0 if self.config.one_shot else number - 1, replicate)
-        return self._select(trained.params, denser, self._keep[number])
+        return self._lab.by_magnitude(trained.params, denser, self._keep[number])
 
     def _artifact_before(self, step: int, number: int, replicate: int) -> str:
         """Return the name of the trained network that a level prunes."""
@@ -134,10 +132,10 @@ class InstabilityNetworks:
             network=state,
             initial=state.params,
             batch=batch,
-            key=keys.stream(self.config.seed, replicate, "score"),
+            key=self._lab.key("score", replicate),
             mean=self._experiment.mean,
         )
-        return scoring.pruned(
+        return score_pruning.pruned(
             self._score(spec.network),
             (spec.network,),
             self._dense,

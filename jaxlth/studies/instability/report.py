@@ -11,6 +11,7 @@ from jaxlth.plots.figures import Figure
 from jaxlth.studies import metrics, run_info, tables
 from jaxlth.studies.config import ENTROPIES
 from jaxlth.studies.instability import figures as twins
+from jaxlth.studies.instability import pages
 from jaxlth.studies.instability import summary as instability
 from jaxlth.studies.instability.summary import BY_ERROR, BY_LOSS, Measure
 from jaxlth.studies.run_info import setting
@@ -158,7 +159,7 @@ def instability_figure(
 ) -> Figure | list[Figure]:
     """Return the figure of instability by the step that twins start from, or its pages."""
     draw = functools.partial(twins.instability, threshold=setting(path, "threshold"))
-    return twins.in_pages(draw, frame, twins.by_size)
+    return pages.in_pages(draw, frame, pages.by_size)
 
 
 def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> Figure:
@@ -169,18 +170,18 @@ def onset(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) -> 
 FIGURES = Figures(
     kinds={
         "instability": instability_figure,
-        "error": lambda frame, _path, _levels: twins.in_pages(twins.error, frame, twins.by_size),
-        "interpolation": lambda frame, path, _levels: twins.in_pages(
+        "error": lambda frame, _path, _levels: pages.in_pages(twins.error, frame, pages.by_size),
+        "interpolation": lambda frame, path, _levels: pages.in_pages(
             functools.partial(twins.interpolation, curves=store.curves([path])),
             frame,
-            twins.by_network_and_step,
+            pages.by_network_and_step,
         ),
-        "throughout": lambda frame, _path, _levels: twins.in_pages(
-            twins.throughout, frame, twins.by_network
+        "throughout": lambda frame, _path, _levels: pages.in_pages(
+            twins.throughout, frame, pages.by_network
         ),
         "distances": lambda frame, _path, _levels: twins.distances(frame),
-        "start": lambda frame, _path, _levels: twins.in_pages(
-            twins.start, frame, twins.by_network, besides=1
+        "start": lambda frame, _path, _levels: pages.in_pages(
+            twins.start, frame, pages.by_network, besides=1
         ),
         "onset": onset,
     },

@@ -8,12 +8,12 @@ import tyro
 
 from jaxlth import settings
 from jaxlth.settings import ranges
-from jaxlth.studies import own_scores, score_names, scoring
+from jaxlth.studies import own_scores, score_names, score_pruning
 from jaxlth.studies.config import Scope, StudyConfig, check_network_count
 from jaxlth.studies.prune_early.initial import WEIGHTS
 from jaxlth.studies.prune_early.meta import NAMES as LEARNED
 from jaxlth.studies.score_names import AT_RANDOM, BEFORE_AND_AFTER, SEES_DATA
-from jaxlth.studies.scoring import Spacing
+from jaxlth.studies.score_pruning import Spacing
 
 ALL_SCORES = (*score_names.SCORES, *LEARNED)
 SCHEDULES = (
@@ -111,7 +111,7 @@ class PruneEarlyConfig(StudyConfig):
     references: Annotated[tuple[str, ...], settings.RARE] = settings.not_hashed(())
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (after-rewind). They have the controls too."""
-    rounds: Annotated[int, scoring.ROUNDS] = 100
+    rounds: Annotated[int, score_pruning.ROUNDS] = 100
     """Rounds of scoring and pruning of the schedules whose names end in rounds."""
     spacing: Annotated[Spacing, settings.RARE] = "exponential"
     """How densities fall from round to round: by a factor, or by an amount."""

@@ -1,7 +1,7 @@
 """How many weights the networks of a run keep, and whether what is asked for can be."""
 
 from jaxlth import masks, prune, settings
-from jaxlth.studies import own_scores, score_names, scoring
+from jaxlth.studies import own_scores, score_names, score_pruning
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import meta
@@ -62,7 +62,7 @@ class Kept:
         keep = self._experiment.prunable.keeping(density)
         if method.score in score_names.AT_RANDOM:
             kept = round(density * masks.size(self._dense))
-            return scoring.counts(method.score, self._dense, keep=kept)
+            return score_pruning.counts(method.score, self._dense, keep=kept)
         return keep
 
     def links(self) -> list[KeepCount]:

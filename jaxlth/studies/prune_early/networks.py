@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, prune
 from jaxlth.models import Network
-from jaxlth.studies import controls, score_names, scoring
+from jaxlth.studies import controls, score_names, score_pruning, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.prunable import KeepCount, total_kept
 from jaxlth.studies.prune_early import artifacts, initial, meta
@@ -124,22 +124,22 @@ class EarlyNetworks:
         """Return a ticket: its mask and the network that it starts from."""
         mask = self.mask(_hashable(keep), method.source, replicate)
         if method.control == "shuffled":
-            key = self._change(keep, method, replicate)
-            mask = controls.shuffled(mask, keys.fold(key, 1))
+            mask = controls.shuffled(mask, self._control_key(keep, method, replicate, 1))
         return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:
         """Return the network that a ticket starts from."""
         if method.control == "reinitialized":
-            key = self._change(keep, method, replicate)
-            key = keys.fold(key, 0)
+            key = self._control_key(keep, method, replicate, 0)
             return self._weights(method.weights, replicate, key, self._lab.draw(key))
         return self._rewound(method, replicate)
 
-    def _change(self, keep: KeepCount, method: Method, replicate: int) -> jax.Array:
-        """Return the key of what a control draws."""
-        key = keys.stream(self.config.seed, replicate, f"ablation/{method.stream}")
-        return keys.fold(key, total_kept(keep))
+    def _control_key(
+        self, keep: KeepCount, method: Method, replicate: int, number: int
+    ) -> jax.Array:
+        """Return a key of what a control draws: 0 for its weights, 1 for its mask."""
+        purpose = f"ablation/{method.stream}"
+        return self._lab.key(purpose, replicate, total_kept(keep), number)
 
     def _rewound(self, method: Method, replicate: int) -> Network:
         if method.schedule in AFTER:
@@ -149,7 +149,7 @@ class EarlyNetworks:
         return self.initial(method.weights, replicate)
 
     def _initial(self, weights: str, replicate: int) -> Network:
-        key = keys.stream(self.config.seed, replicate, "initialization")
+        key = self._lab.key("initialization", replicate)
         return self._weights(weights, replicate, key, self._lab.init(replicate))
 
     def _weights(self, weights: str, replicate: int, key: jax.Array, network: Network) -> Network:
@@ -184,7 +184,7 @@ class EarlyNetworks:
             keeps, args = self._keeps(before, keep, 1), (weight_scores, inverted)
             return jax.device_get(prune.in_rounds(_oriented, before, keeps=keeps, args=args))
         rounds = self.config.rounds if method.schedule in MULTI_SHOT else 1
-        return scoring.pruned(
+        return score_pruning.pruned(
             self._score(method.score),
             score_parts(method.score),
             before,
@@ -205,7 +205,7 @@ class EarlyNetworks:
         others = others[: self.config.meta_replicates]
         pairs = [self.learned_from(r, plain, extended) for r in others]
         inputs, targets = (np.concatenate(each) for each in zip(*pairs, strict=True))
-        key = keys.stream(self.config.seed, replicate, "meta")
+        key = self._lab.key("meta", replicate)
         most, seed = self.config.meta_weights, int(jax.random.bits(key, (), jnp.uint32) >> 1)
         if most is not None and most < len(targets):
             rows = np.random.default_rng(seed).choice(len(targets), most, replace=False)
@@ -248,7 +248,7 @@ class EarlyNetworks:
         return inputs, meta.columns([target], self._dense)[:, 0]
 
     def _keeps(self, before: masks.Mask, keep: KeepCount, rounds: int) -> list[Any]:
-        return scoring.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
+        return score_pruning.falling(before, keep, rounds=rounds, spacing=self.config.spacing)
 
     def _before(self, method: Method, replicate: int, number: int) -> str:
         """Return the name of the trained network that a ticket's schedule scores."""
@@ -257,7 +257,7 @@ class EarlyNetworks:
         return self.request_link(number - 1, method.source, replicate).artifact
 
     def _score_inputs(self, network: Network, first: Any, replicate: int) -> scoring.ScoreInputs:
-        key = keys.stream(self.config.seed, replicate, "score")
+        key = self._lab.key("score", replicate)
         return scoring.ScoreInputs(
             network, first, self._examples(replicate), key, self._experiment.mean
         )

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import axis_scales, outcome_plots, result_table, theme
+from jaxlth.plots import axis_scales, legends, outcome_plots, result_table, theme
 from jaxlth.studies.separation import summary as separation
 
 _NAMED = 12  # networks up to which each has its name in the legend
@@ -68,7 +68,7 @@ def performance(results: pd.DataFrame) -> Figure:
         outcome_plots.weights_axis(axes, results["kept"])
         axes.set_ylabel(outcome_plots.ACCURACY_LABEL)
         if axes.get_legend_handles_labels()[0]:
-            theme.legend(axes, by_end=False)
+            legends.below_panel(axes, by_end=False)
     return figure
 
 
@@ -113,7 +113,7 @@ def unused(results: pd.DataFrame) -> Figure:
             axes.set_ylim(bottom=0)
             axes.set_ylabel(title)
             _levels_axis(axes)
-        theme.legend_below(figure)
+        legends.below_figure(figure)
     return figure
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxlth import masks, prune, settings
-from jaxlth.studies import score_names, scoring
-from jaxlth.studies.imp.pruning import by_magnitude
+from jaxlth.studies import score_names, score_pruning, scoring
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Prune, TrainedNetwork, keep_by_level
 from jaxlth.studies.separation.config import SeparationConfig, imp
@@ -16,12 +15,11 @@ from jaxlth.studies.separation.config import SeparationConfig, imp
 def prune_rule(lab: Lab, config: SeparationConfig) -> Prune:
     """Return the function that prunes a trained network as the config says."""
     score = functools.cache(lab.experiment.score)
-    magnitude = by_magnitude(lab)
 
     def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
         mask = trained.mask
         if config.score == "magnitude":
-            return magnitude(trained.network.params, mask, keep)
+            return lab.by_magnitude(trained.network.params, mask, keep)
         mean, replicate = lab.experiment.mean, trained.replicate
         given = scoring.ScoreInputs(
             trained.network,
@@ -30,7 +28,7 @@ def prune_rule(lab: Lab, config: SeparationConfig) -> Prune:
             lab.key("score", replicate, trained.level + 1),
             mean,
         )
-        return scoring.pruned(
+        return score_pruning.pruned(
             score(config.score),
             (config.score,),
             mask,

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxlth.plots import control_styles, theme
+from jaxlth.plots import control_styles, legends, theme
 from jaxlth.settings import require
 from jaxlth.studies.threshold_masks.summary import (
     by_threshold,
@@ -120,7 +120,7 @@ def _short(axes: Axes, data: _PlotData) -> None:
         axes.plot(each.index[-1], each.iloc[-1], "o", color=theme.ORANGE, zorder=4)
     axes.plot([], [], "o", color=theme.ORANGE, label="end of a replicate")
     _band(axes, losses.dropna(), theme.LineStyle(theme.BLUE, ""), "mean and deviation")
-    theme.legend(axes, by_end=False)
+    legends.below_panel(axes, by_end=False)
     _loss_axes(axes, data, losses)
 
 
@@ -131,7 +131,7 @@ def _densities(axes: Axes, data: _PlotData) -> None:
     _plot_thresholds(axes, data, "density")
     _threshold_axes(axes, curve)
     axes.set_ylabel("Weights kept (%)")
-    theme.legend(axes, by_end=False)
+    legends.below_panel(axes, by_end=False)
 
 
 def _accuracies(axes: Axes, data: _PlotData) -> None:
@@ -144,7 +144,7 @@ def _accuracies(axes: Axes, data: _PlotData) -> None:
     _plot_thresholds(axes, data, name)
     _threshold_axes(axes, curve)
     axes.set_ylabel(f"{theme.AXIS_LABELS[name]}, untrained")
-    theme.legend(axes, by_end=False)
+    legends.below_panel(axes, by_end=False)
 
 
 def _training(axes: Axes, data: _PlotData) -> None:
@@ -154,7 +154,7 @@ def _training(axes: Axes, data: _PlotData) -> None:
     for (title, _, style), losses in zip(lines, drawn, strict=True):
         _band(axes, losses, style, title, mark=True)
     _loss_axes(axes, data, *drawn)
-    theme.legend(axes, by_end=False)
+    legends.below_panel(axes, by_end=False)
 
 
 def _sizes(axes: Axes, data: _PlotData) -> None:

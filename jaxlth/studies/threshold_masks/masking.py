@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import masks, trees
+from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.loading import LoadedExperiment
-from jaxlth.studies.train import CompiledTraining, Ticket
+from jaxlth.studies.train import Ticket
 from jaxlth.training import evaluation
 from jaxlth.training.evaluation import Evaluation
 from jaxlth.trees import roles

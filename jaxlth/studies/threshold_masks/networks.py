@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlth import keys, masks
+from jaxlth import masks
 from jaxlth.models import Network
 from jaxlth.store import Run
 from jaxlth.studies.controls import TICKET
@@ -60,7 +60,7 @@ class ThresholdNetworks:
 
     def request_size(self, size: str, prunable: PrunableModel, replicate: int) -> TrainRequest:
         """Return the request for a dense network of a size, with an initialisation of its own."""
-        key = keys.stream(self.config.seed, replicate, f"initialization/{size}")
+        key = self._lab.key(f"initialization/{size}", replicate)
         kind = BASELINE if size == baseline_size(self.config) else SIZE
         return TrainRequest(
             artifact=artifacts.size(size, replicate),

@@ -27,6 +27,7 @@ from collections.abc import Generator, Iterator
 
 from jaxlth import masks, settings, training
 from jaxlth.models import Model
+from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.config import check_accuracy
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
@@ -42,7 +43,7 @@ from jaxlth.studies.threshold_masks.config import (
     with_size,
 )
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks, expected_artifacts
-from jaxlth.studies.train import CompiledTraining, Progress, TrainRequest
+from jaxlth.studies.train import Progress, TrainRequest
 from jaxlth.training.execution import Layout
 from jaxlth.trees import roles
 

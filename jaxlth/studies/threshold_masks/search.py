@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxlth import masks
+from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.threshold_masks import artifacts, masking
 from jaxlth.studies.threshold_masks.config import THRESHOLDS, UNTRAINED
 from jaxlth.studies.threshold_masks.masking import best_threshold, emptied
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks, record_of
-from jaxlth.studies.train import CompiledTraining, Progress, Ticket
+from jaxlth.studies.train import Progress, Ticket
 from jaxlth.training import fit
 from jaxlth.training.evaluation import Evaluation
 

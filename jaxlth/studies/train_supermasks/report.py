@@ -7,6 +7,7 @@ from jaxlth import store
 from jaxlth.store import Run
 from jaxlth.studies import methods
 from jaxlth.studies.controls import TICKET
+from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import read_config, require_artifact
@@ -37,7 +38,7 @@ def find(run: Run, wanted: Wanted, replicate: int, parts: Parts = NONE) -> Ticke
     config, images = read_config(run, TrainSupermasksConfig)
     name = wanted.artifact(replicate)
     require_artifact(run, name)
-    return start_of(for_reading(config, parts, **images).prunable, run, wanted, replicate)
+    return start_of(Lab(for_reading(config, parts, **images), run), wanted, replicate)
 
 
 FIGURES = Figures(kinds=methods.FIGURES, last=methods.last, help=methods.HELP)

@@ -75,13 +75,15 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
     replicates = lab.replicates
     for wanted, rule in rules(config):
         within = _wrapped(lab.experiment, rule)
-        requests = [_request_mask(within, wanted, rule, replicate) for replicate in replicates]
+        requests = [
+            _request_mask(lab, within.prunable, wanted, rule, replicate) for replicate in replicates
+        ]
         training = within.compile_training(change=functools.partial(supermasks.optimizer, rule))
         yield from lab.train(requests, training, pending=units(config))
     if config.finetune:
         again = _finetuned(lab.experiment)
         requests = [
-            _request_weights(again.prunable, lab.run, wanted, replicate)
+            _request_weights(lab, wanted, replicate)
             for wanted in finetuned(config)
             for replicate in replicates
             if not _mask_diverged(lab.run, wanted, replicate)
@@ -126,17 +128,16 @@ def _prunable(config: TrainSupermasksConfig) -> Callable[[masks.Params], masks.M
 
 
 def _request_mask(
-    experiment: LoadedExperiment,
+    lab: Lab,
+    prunable: PrunableModel,
     wanted: Wanted,
     rule: supermasks.SupermaskConfig,
     replicate: int,
 ) -> TrainRequest:
     """Return the request for a trained mask, which is stored with the network within."""
-    prunable = experiment.prunable
-    seed = prunable.config.seed
 
     def start() -> Ticket:
-        network = prunable.draw(keys.stream(seed, replicate, "initialization"))
+        network = prunable.draw(lab.key("initialization", replicate))
         return Ticket(network, prunable.dense)
 
     def restore(network: Network) -> Ticket:
@@ -146,41 +147,36 @@ def _request_mask(
     return TrainRequest(
         artifact=wanted.artifact(replicate),
         start=start,
-        key=keys.stream(seed, replicate, "order"),
+        key=lab.key("order", replicate),
         start_step=0,
-        record=_record_of(wanted, prunable.config, replicate),
+        record=_record_of(wanted, lab.config, replicate),
         restore=restore,
     )
 
 
-def _request_weights(
-    prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int
-) -> TrainRequest:
+def _request_weights(lab: Lab, wanted: Wanted, replicate: int) -> TrainRequest:
     """Return the request for a network whose weights are trained under a mask that was."""
-    order = keys.stream(prunable.config.seed, replicate, "order")
     return TrainRequest(
         artifact=wanted.artifact(replicate),
-        start=functools.partial(start_of, prunable, run, wanted, replicate),
-        key=keys.fold(order, 1),
+        start=functools.partial(start_of, lab, wanted, replicate),
+        key=lab.key("order", replicate, 1),
         start_step=0,
-        record=_record_of(wanted, prunable.config, replicate),
+        record=_record_of(wanted, lab.config, replicate),
     )
 
 
-def start_of(prunable: PrunableModel, run: Run, wanted: Wanted, replicate: int) -> Ticket:
+def start_of(lab: Lab, wanted: Wanted, replicate: int) -> Ticket:
     """Return what a network starts from; of an untrained one that is what it stays."""
-    config: TrainSupermasksConfig = prunable.config
+    config: TrainSupermasksConfig = lab.config
     if wanted.method == DENSE:
-        key = keys.stream(config.seed, replicate, "initialization")
-        return Ticket(prunable.draw(key), prunable.dense)
+        return Ticket(lab.draw(lab.key("initialization", replicate)), lab.dense_mask)
     artifact = wanted.source.artifact(replicate)
-    network = run.load(artifact, "network", prunable.like)
-    ticket = Ticket(network, run.load(artifact, "mask", prunable.dense))
-    rule = config.supermask.at(wanted.density)
+    ticket = Ticket(lab.load(artifact), lab.load_mask(artifact))
+    model, rule = lab.experiment.prunable.model, config.supermask.at(wanted.density)
 
     def redrawn(key: jax.Array) -> Network:
         """Return other weights, made as those were that the mask was trained on."""
-        new = supermasks.frozen_network(prunable.model, rule, key=key, prunable=_prunable(config))
+        new = supermasks.frozen_network(model, rule, key=key, prunable=_prunable(config))
         return new._replace(params=supermasks.rescaled(new.params, ticket.mask, rule))
 
     kept = int(masks.kept(ticket.mask))

@@ -1,0 +1,48 @@
+"""Masks of eight weights a byte."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlth.masks.mask import Mask
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PackedLeaf:
+    """A tensor of a mask, eight weights a byte."""
+
+    bits: jax.Array  # (ceil(size / 8),) uint8, in row-major order, the first weight highest
+    shape: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+
+def pack(mask: Mask) -> Any:
+    """Return a mask with eight weights a byte, to store or send; see `unpack`.
+
+    Each tensor becomes a `PackedLeaf`; `None` stays. Works under jit and vmap.
+
+    Example:
+      >>> packed = pack({"w": jnp.array([[True, False, True]]), "b": None})
+      >>> packed["w"].bits.tolist(), packed["w"].shape
+      ([160], (1, 3))
+    """
+    return jax.tree.map(lambda leaf: PackedLeaf(jnp.packbits(leaf), np.shape(leaf)), mask)
+
+
+def unpack(packed: Any) -> Mask:
+    """Return the mask that `pack` packed, bit by bit.
+
+    Example:
+      >>> unpack(pack({"w": jnp.array([[True, False, True]])}))["w"].tolist()
+      [[True, False, True]]
+    """
+
+    def leaf_mask(leaf: PackedLeaf) -> jax.Array:
+        bits = jnp.unpackbits(leaf.bits, count=math.prod(leaf.shape))
+        return bits.astype(bool).reshape(leaf.shape)
+
+    return jax.tree.map(leaf_mask, packed, is_leaf=lambda node: isinstance(node, PackedLeaf))

@@ -1,0 +1,83 @@
+"""What networks are trained by and on: a training compiled once, and data sent to devices once."""
+
+import functools
+from typing import Any
+
+from jaxlth.data import Dataset, StreamConfig, Streamed, packing
+from jaxlth.training import Plan, execution, fit
+from jaxlth.training.train import Trainer
+
+
+class CompiledTraining:
+    """A training that may be asked for: its times, and its functions compiled for each layout.
+
+    Args:
+      trainer: the training.
+      plan: its times.
+      train_examples: training examples that finished networks are evaluated on.
+      split: devices that share each batch.
+      networks_per_device: networks that an accelerator trains at once, at most; None for as many
+        as was measured to be best.
+      name: of the network.
+      convolutional: whether the networks have convolutions.
+      stream: how streamed images are read; None for data in memory.
+      shared_batch: size of batches that idle devices may share; None where they may not.
+
+    Attributes:
+      layout: networks -> how they are placed to be evaluated.
+      training_layout: networks -> how they are placed to be trained.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        plan: Plan,
+        *,
+        train_examples: int,
+        split: int = 1,
+        networks_per_device: int | None = None,
+        name: str = "",
+        convolutional: bool = False,
+        stream: StreamConfig | None = None,
+        shared_batch: int | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.plan = plan
+        self.layout = functools.partial(
+            execution.layout,
+            split=split,
+            networks_per_device=networks_per_device,
+            model=name,
+            convolutional=convolutional,
+            streamed=stream is not None,
+        )
+        self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
+        self.compiled = functools.cache(
+            functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
+        )
+
+
+class DeviceDataset:
+    """A data set, sent to the devices once for each set of them; of streams the statistics."""
+
+    def __init__(self, dataset: Dataset | Streamed) -> None:
+        self.dataset = dataset
+        self._shared: dict[tuple[Any, ...], Dataset | Streamed] = {}
+
+    def shared(self, layout: execution.Layout) -> Dataset | Streamed:
+        """Return the data set on the devices of a layout."""
+        if layout.devices not in self._shared:
+            self._shared[layout.devices] = self._sent(layout)
+        return self._shared[layout.devices]
+
+    @property
+    def packed(self) -> Dataset | Streamed:
+        """The data set as it is sent: examples in memory are rows."""
+        dataset = self.dataset
+        return packing.pack_dataset(dataset) if isinstance(dataset, Dataset) else dataset
+
+    def _sent(self, layout: execution.Layout) -> Dataset | Streamed:
+        if isinstance(self.dataset, Dataset):
+            return layout.share(self.packed)
+        mean, std = layout.share((self.dataset.mean, self.dataset.std))
+        return self.dataset._replace(mean=mean, std=std)
