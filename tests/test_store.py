@@ -927,8 +927,10 @@ def test_broken_and_missing_tickets_are_named(tmp_path, suffix):
         path.write_bytes(whole[:size])
         with pytest.raises(StoreError, match=r"ticket\.\w+ is damaged"):
             store.load_ticket(path)
-    with pytest.raises(StoreError, match="cannot be written"):
-        store.export_ticket(tmp_path / "no" / path.name, PARAMS, MASK, metadata={})
+    with pytest.raises(StoreError, match="cannot be written: Not a directory"):
+        store.export_ticket(path / path.name, PARAMS, MASK, metadata={})
+    store.export_ticket(tmp_path / "new" / path.name, PARAMS, MASK, metadata={})
+    assert_same(store.load_ticket(tmp_path / "new" / path.name).mask, MASK)
 
 
 # Event files

@@ -116,7 +116,8 @@ def _write(
     write, _ = _format(path)
     part = path.with_name(f".{path.name}.part")
     with atomic.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():  # a file in its place is no directory, as the system says
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(part, arrays, entries)
             atomic.sync_one(part)
