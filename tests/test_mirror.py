@@ -465,7 +465,7 @@ def check_after_kill(tmp_path, on_machine, *, kills):
         process.wait()
         process.stdout.close()
         on_machine(f"machine_{kill}")
-        url = f"{OUT}/imp-digits-lenet-{store.folder('', Settings(), job='', label='').name[-8:]}"
+        url = f"{OUT}/imp-digits-lenet-{store.folder('.', Settings(), job='', label='').name[-8:]}"
         gone = json.loads(bucket.read_or_none(bucket.connect(url), "lock")) | {"seen": 0.0}
         bucket.write(bucket.connect(url), "lock", json.dumps(gone).encode())
         with open_run() as run:

@@ -388,8 +388,8 @@ def test_a_run_has_what_was_asked_for_and_tells_so_without_the_data(done, monkey
     for name, value in more.items():
         asked = change(config, **{name: value})
         assert not train_supermasks.complete(asked, run.path), name
-        assert store.folder("", asked, job="train-supermasks", label="a") == store.folder(
-            "", config, job="train-supermasks", label="a"
+        assert store.folder("runs", asked, job="train-supermasks", label="a") == store.folder(
+            "runs", config, job="train-supermasks", label="a"
         )
 
 

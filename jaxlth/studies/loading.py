@@ -314,7 +314,8 @@ def load_experiment(
 
 def _check_has_classes(config: Any, info: Info, dataset: Dataset | streamed.Streamed) -> None:
     """Raise ValueError where labels do not say how many outputs a network of the library has."""
-    labels = getattr(dataset.train, "labels", np.zeros(0))
+    labels = getattr(dataset.train, "labels", None)
+    labels = np.zeros(0) if labels is None else labels  # of streams
     one_hot = ", of one-hot ones labels.argmax(-1)" if np.ndim(labels) == 2 else ""
     settings.require(
         info.classes > 0,
