@@ -207,26 +207,19 @@ def _reader(name: str, option: str, kind: Any) -> tuple[str, Callable[[str], Any
         options = typing.get_args(kind)
         return "{" + ",".join(options) + "}", functools.partial(_one_of, option, options)
     metavar = METAVARS.get(name, "NAME")
-    read = functools.partial(_path, option) if metavar in PLACES else str
-    if metavar == "FILE":
-        read = functools.partial(_file, option)
-    return metavar, read
+    if metavar not in PLACES:
+        return metavar, str
+    return metavar, functools.partial(_path, option, local=metavar == "FILE")
 
 
-def _path(option: str, word: str) -> str:
+def _path(option: str, word: str, *, local: bool = False) -> str:
+    """Return a path as it is used; a `local` one is no address."""
     try:
+        if local:
+            paths.check_local(word, setting=option)
         return paths.expand(word, setting=option)
     except ValueError as error:
         raise Mistake(str(error)) from error
-
-
-def _file(option: str, word: str) -> str:
-    """Return a path of this machine, as it is used."""
-    try:
-        paths.check_local(word, setting=option)
-    except ValueError as error:
-        raise Mistake(str(error)) from error
-    return _path(option, word)
 
 
 def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,7 +256,7 @@ def _number(option: str, kind: Callable[[str], Any], what: str, word: str) -> An
     try:
         return kind(word)
     except ValueError as error:
-        reason = f" {error}." if "too small" in str(error) else ""
+        reason = f" {error}." if isinstance(error, ranges.TooSmall) else ""
         raise Mistake(f"`{option}` must be {what}; got {word!r}.{reason}") from error
 
 

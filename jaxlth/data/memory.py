@@ -41,9 +41,8 @@ def load_arrays(
         sources.check_several_classes(
             labels, name=name, tasks=config.names if published.tasks else ()
         )
-        if (
-            config.is_npz and train.labels.ndim == 1
-        ):  # published sets have all classes in all splits
+        # Published sets have all classes in all splits.
+        if config.is_npz and train.labels.ndim == 1:
             sources.warn_of_classes(published.train.labels, published.test.labels, name=name)
     if not name.startswith(PREPARED):  # which tensorflow-datasets has looked at
         sources.warn_of_equal_inputs(train.images, name=name)

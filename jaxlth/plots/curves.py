@@ -116,7 +116,7 @@ def _common_steps(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Accuracies are in percent.
     """
-    scale = 1 if result_table.is_loss(metric) else 100
+    scale, _ = result_table.scale(metric)
     values = scale * rows.pivot(index="step", columns="replicate", values=metric).astype(float)
     is_missing = rows[metric].isna()
     if "test_loss" in rows:

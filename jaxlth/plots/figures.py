@@ -181,9 +181,9 @@ def check(path: str | pathlib.Path) -> None:
         raise ValueError(f"A figure's file must end in .png, .pdf or .svg; got {str(path)!r}.")
 
 
-def pages(drawn: Figure | Sequence[Figure]) -> list[Figure]:
-    """Return the pages of what was drawn; a single figure is one page."""
-    return [drawn] if isinstance(drawn, Figure) else list(drawn)
+def pages(figure: Figure | Sequence[Figure]) -> list[Figure]:
+    """Return the pages of a figure: itself, if it is a single one."""
+    return [figure] if isinstance(figure, Figure) else list(figure)
 
 
 def save_pages(drawn: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:

@@ -45,6 +45,16 @@ def is_loss(metric: str) -> bool:
     return metric.endswith("loss")
 
 
+def scale(metric: str) -> tuple[int, str]:
+    """Return the factor by which a metric is shown, and what follows the number.
+
+    Example:
+      >>> scale("test_accuracy"), scale("test_loss")
+      ((100, ' %'), (1, ''))
+    """
+    return (1, "") if is_loss(metric) else (100, " %")
+
+
 def controls(results: pd.DataFrame) -> list[str]:
     """Return the controls that occur, in the order in which they are listed."""
     return sort_controls(list(pd.unique(results["control"])))

@@ -52,15 +52,15 @@ def by_density(
       metric: the accuracy, or loss, that is drawn.
       levels: {density: level}, told beside a point; None where densities are no levels.
     """
-    scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
+    scale, unit = result_table.scale(metric)
     title = theme.AXIS_LABELS.get(metric, metric)
-    drawn = [_density_line(line, scale, unit, levels or {}) for line in lines]
-    if len(dense) and drawn:
-        drawn.append(dense_line(drawn, dense, scale, unit))
-    limits = density_lines.limits([*lines], dense, metric) if len(dense) and drawn else None
+    chart_lines = [_density_line(line, scale, unit, levels or {}) for line in lines]
+    if len(dense) and chart_lines:
+        chart_lines.append(dense_line(chart_lines, dense, scale, unit))
+    limits = density_lines.limits([*lines], dense, metric) if len(dense) and chart_lines else None
     name = title.partition(" (")[0]
     note = "Bands and bars: from the least to the most of the replicates. Double-click: all points."
-    return Chart(f"{name} by density", DENSITY_AXIS, Axis(title, limits=limits), drawn, note)
+    return Chart(f"{name} by density", DENSITY_AXIS, Axis(title, limits=limits), chart_lines, note)
 
 
 def _density_line(
@@ -82,9 +82,9 @@ def _density_line(
     return ChartLine(line.title, color, points, marker, dash, has_bars=line.has_gaps)
 
 
-def dense_line(drawn: list[ChartLine], dense: pd.Series, scale: float, unit: str) -> ChartLine:
-    """Return the dense network as a dashed line over all places of the lines that are drawn."""
-    places = [x for line in drawn for x in line.points["x"]] or [100.0]
+def dense_line(lines: list[ChartLine], dense: pd.Series, scale: float, unit: str) -> ChartLine:
+    """Return the dense network as a dashed line over all places of other lines."""
+    places = [x for line in lines for x in line.points["x"]] or [100.0]
     ends = sorted({max(places), min(places)}, reverse=True)
     statistics = pd.DataFrame([dense.agg(["mean", "min", "max"])] * len(ends))
     facts = [["all weights"]] * len(ends)
@@ -111,7 +111,7 @@ def training(
     several = rows.groupby("unit")["step"].nunique() > 1
     trained = several[several].index
     nets = [net for net in network_lines.networks(results) if set(net.units) & set(trained)]
-    scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
+    scale, unit = result_table.scale(metric)
     lines = network_lines.lines(nets, styles, lambda net: _curve(net, rows, metric, scale, unit))
     title = theme.AXIS_LABELS.get(metric, metric)
     if not lines:

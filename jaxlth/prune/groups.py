@@ -5,7 +5,7 @@ Axes are those of each tensor, and kernels of attention are matrices, as in `str
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -127,6 +127,12 @@ def blocks(
     )
 
 
+def with_options(structure: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return a function and the options that a `functools.partial` of it sets."""
+    is_partial = isinstance(structure, functools.partial)
+    return (structure.func, structure.keywords) if is_partial else (structure, {})
+
+
 def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | None:
     """Return how many units or blocks a mask has, kept or not; None of other structures.
 
@@ -139,8 +145,7 @@ def num_groups(structure: Callable[..., masks.Mask], mask: masks.Mask) -> int | 
       >>> num_groups(units, mask), num_groups(functools.partial(blocks, shape=(64, 2)), mask)
       (3, 8)
     """
-    is_partial = isinstance(structure, functools.partial)
-    function, options = (structure.func, structure.keywords) if is_partial else (structure, {})
+    function, options = with_options(structure)
     if function not in (units, blocks):
         return None
     axes = options.get("axes")

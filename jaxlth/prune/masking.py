@@ -59,17 +59,13 @@ def _boxed_as(tree: Any, mask: masks.Mask) -> masks.Mask:
 
     `nnx.Optimizer` hands boxes to `init`, and what is in them to `update`.
     """
-    structure, of_mask = (jax.tree.flatten(t, is_leaf=_is_none)[1] for t in (tree, mask))
+    structure, of_mask = (jax.tree.structure(t, is_leaf=trees.is_none) for t in (tree, mask))
     names, mask_names = (
         [roles.unboxed(name) for name in trees.names_with_none(part)] for part in (tree, mask)
     )
     if structure == of_mask or names != mask_names:
         return mask
-    return jax.tree.unflatten(structure, jax.tree.leaves(mask, is_leaf=_is_none))
-
-
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
+    return jax.tree.unflatten(structure, jax.tree.leaves(mask, is_leaf=trees.is_none))
 
 
 def to_zero(updates: Any, params: masks.Params, keep: masks.Mask) -> Any:
@@ -102,7 +98,7 @@ def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> A
     """
     masks_by_path = {
         path: leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(keep, is_leaf=lambda x: x is None)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(keep, is_leaf=trees.is_none)
         if leaf is not None
     }
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]

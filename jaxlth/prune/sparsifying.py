@@ -11,7 +11,7 @@ import optax
 from jaxlth import keys, masks, scores, trees
 from jaxlth.prune import schedules
 from jaxlth.prune.counts import share_of
-from jaxlth.prune.groups import blocks, num_groups, units
+from jaxlth.prune.groups import blocks, num_groups, units, with_options
 from jaxlth.prune.growing import drop_and_grow
 from jaxlth.prune.layers import erdos_renyi
 from jaxlth.prune.masking import renewed, to_zero
@@ -308,11 +308,11 @@ def _check(
         raise ValueError(f"`scope` must be one of {', '.join(SCOPES)}; got {scope!r}.")
     if structure is not None and scope != "global":
         raise ValueError(f'`scope` must be "global" with a `structure`; got {scope!r}.')
-    is_partial = isinstance(structure, functools.partial)
-    if is_partial and structure.func in (units, blocks) and "keep" in structure.keywords:
+    function, options = with_options(structure)
+    if function in (units, blocks) and "keep" in options:
         raise ValueError(
             "`structure` must leave `keep` open, as the schedule says it; got a partial of "
-            f"`{structure.func.__name__}` with keep={structure.keywords['keep']!r}."
+            f"`{function.__name__}` with keep={options['keep']!r}."
         )
     if growth not in (None, "random", "gradient"):
         raise ValueError(f'`growth` must be None, "random" or "gradient"; got {growth!r}.')

@@ -170,22 +170,29 @@ def _field(name: str, hint: Any) -> _Field:
     return _Field(name, title, kind, own_range)
 
 
+class TooSmall(ValueError):
+    """A number is nearer to 0 than any other of 64 bits."""
+
+
 def read_float(text: str) -> float:
     """Return the number that a text says, but none for which 64 bits have nothing but 0.
 
     Raises:
-      ValueError: it is no number, or nearer to 0 than any other of 64 bits.
+      TooSmall: it is nearer to 0 than any other of 64 bits.
+      ValueError: it is no number.
 
     Example:
       >>> read_float("1e-3"), read_float("0e5")
       (0.001, 0.0)
-      >>> read_float("1e-400")
-      Traceback (most recent call last):
-      ValueError: 1e-400 is too small: numbers of 64 bits begin at 4.9e-324, or are 0
+      >>> try:
+      ...     read_float("1e-400")
+      ... except TooSmall as error:
+      ...     print(error)
+      1e-400 is too small: numbers of 64 bits begin at 4.9e-324, or are 0
     """
     number = float(text)
     if number == 0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
-        raise ValueError(
+        raise TooSmall(
             f"{shown(text)[1:-1]} is too small: numbers of 64 bits begin at 4.9e-324, or are 0"
         )
     return number

@@ -124,18 +124,14 @@ def fill(leaves: Mapping[str, Any], like: Any, *, name: str) -> Any:
             raise ValueError(f"`{name}` has no leaf {leaf!r}, which `like` has.")
         if leaf not in expected:
             raise ValueError(f"`{name}` has a leaf {leaf!r}, which `like` lacks.")
-    structure = jax.tree.structure(like, is_leaf=_is_none)
+    structure = jax.tree.structure(like, is_leaf=trees.is_none)
     ordered = [_as_like(leaves[leaf], value, f"{name}/{leaf}") for leaf, value in expected.items()]
     return jax.tree.unflatten(structure, ordered)
 
 
-def _is_none(value: Any) -> bool:
-    return value is None
-
-
 def _named(tree: Any) -> dict[str, Any]:
     """Return leaves under their names, `None` being a leaf here."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=trees.is_none)
     named = {trees.name(path): leaf for path, leaf in leaves}
     if len(named) < len(leaves):
         raise ValueError("The tree has two leaves of one name; give its keys distinct text.")

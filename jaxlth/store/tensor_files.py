@@ -68,5 +68,5 @@ def _storable(array: np.ndarray) -> np.ndarray:
 
 
 def _restored(array: np.ndarray, kind: str) -> np.ndarray:
-    stored = array.dtype.name == kind or kind == "bool"
-    return array if stored else array.view(np.dtype(kind)).reshape(-1)
+    is_whole = array.dtype.name == kind or kind == "bool"
+    return array if is_whole else array.view(np.dtype(kind)).reshape(-1)

@@ -5,8 +5,10 @@ import math
 import re
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+
 from jaxlth import data, models, settings
-from jaxlth.data import DataConfig
+from jaxlth.data import DataConfig, Info
 from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
@@ -14,6 +16,7 @@ from jaxlth.studies import score_names
 from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers, with_length
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
+MOST_OUTPUTS = 1000  # classes, not all of which need examples
 Scope = Literal["global", "layerwise"]
 Split = Literal["validation", "test"]
 MOST_NETWORKS = 100_000  # each has a folder of its run
@@ -152,6 +155,31 @@ def check_validation(config: Any, *, has_split: bool) -> None:
         has_split or config.choose_on == "test" or not watches_loss(config),
         "`patience` and `checkpoint` best need a validation split, or `choose_on` test; "
         "`validation` is 0.",
+    )
+
+
+def check_outputs(config: Any, info: Info, labels: Any) -> None:
+    """Raise ValueError where labels do not say how many outputs a network of the library has.
+
+    Args:
+      config: of the study.
+      info: of the data.
+      labels: of the training examples; None of streams.
+    """
+    labels = np.zeros(0) if labels is None else labels
+    one_hot = ", of one-hot ones labels.argmax(-1)" if np.ndim(labels) == 2 else ""
+    settings.require(
+        info.classes > 0,
+        f"`model` {config.model.name} has an output for each class, and labels of {info.name} are "
+        f"{labels.dtype}: give class numbers as whole numbers, labels.astype(int){one_hot}; or a "
+        "`model` of your own.",
+    )
+    examples = info.train + info.validation + info.test
+    settings.require(
+        info.classes <= max(examples, MOST_OUTPUTS) or np.ndim(labels) != 1,
+        f"`data`: class numbers of {info.name} run to {info.classes - 1}, more than its {examples} "
+        f"examples, and `model` {config.model.name} has an output for each: number the classes "
+        "0, 1, ... in a row.",
     )
 
 

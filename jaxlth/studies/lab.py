@@ -131,8 +131,7 @@ class Lab:
             return
         training = compiled_training or self.compiled_training
         data = device_data or self.experiment.device_data
-        # Not of the missing ones alone: a layout of its own could give a resumed network other
-        # bits.
+        # Not of the missing ones alone: in a layout of its own a resumed network could differ.
         layout = training.training_layout(self.count_of_all(len(requests)))
         others = set(pending) - {request.artifact for request in requests}
         num_pending = len(missing) + sum(not run.has(name) for name in others)

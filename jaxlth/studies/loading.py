@@ -15,7 +15,7 @@ from jaxlth.data import Dataset, Info, Split, augment, streamed
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
-from jaxlth.studies.config import StudyConfig, check_validation, watches_loss
+from jaxlth.studies.config import StudyConfig, check_outputs, check_validation, watches_loss
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.prunable import PrunableModel, prunable_model
@@ -30,7 +30,6 @@ from jaxlth.training.evaluation import Classifier
 from jaxlth.training.losses import Objective
 
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
-MOST_OUTPUTS = 1000  # classes, not all of which need examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,7 +289,7 @@ def load_experiment(
     if config.choose_on == "test" and watches_loss(config):
         dataset = dataset._replace(validation=dataset.test)
     if parts.model is None:
-        _check_has_classes(config, info, dataset)
+        check_outputs(config, info, getattr(dataset.train, "labels", None))
     training.plan(config.training, config.optimizer, examples=info.train)
     any_width = config.model.name == "mlp"
     if any_width:  # before its mask is made; other networks are small, and slow to outline twice
@@ -310,26 +309,6 @@ def load_experiment(
     if parts_lib.any_of(config, parts) or labels_may_be_any or config.loss != StudyConfig.loss:
         function_checks.check(experiment)
     return experiment
-
-
-def _check_has_classes(config: Any, info: Info, dataset: Dataset | streamed.Streamed) -> None:
-    """Raise ValueError where labels do not say how many outputs a network of the library has."""
-    labels = getattr(dataset.train, "labels", None)
-    labels = np.zeros(0) if labels is None else labels  # of streams
-    one_hot = ", of one-hot ones labels.argmax(-1)" if np.ndim(labels) == 2 else ""
-    settings.require(
-        info.classes > 0,
-        f"`model` {config.model.name} has an output for each class, and labels of {info.name} are "
-        f"{labels.dtype}: give class numbers as whole numbers, labels.astype(int){one_hot}; or a "
-        "`model` of your own.",
-    )
-    examples = info.train + info.validation + info.test
-    settings.require(
-        info.classes <= max(examples, MOST_OUTPUTS) or np.ndim(labels) != 1,
-        f"`data`: class numbers of {info.name} run to {info.classes - 1}, more than its {examples} "
-        f"examples, and `model` {config.model.name} has an output for each: number the classes "
-        "0, 1, ... in a row.",
-    )
 
 
 def for_reading(

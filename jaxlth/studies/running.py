@@ -158,8 +158,15 @@ def _opened(
     else:
         data = experiment.identity
         fingerprint = of_experiment(experiment) if has_own_parts else {}
-    options: dict[str, Any] = {"wait": wait, "replicates": replicates}
-    run = store.open_run(out, config, **name, data=data, fingerprint=fingerprint, **options)
+    run = store.open_run(
+        out,
+        config,
+        **name,
+        wait=wait,
+        data=data,
+        fingerprint=fingerprint,
+        replicates=replicates,
+    )
     return experiment, run
 
 

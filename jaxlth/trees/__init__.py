@@ -163,7 +163,7 @@ def check_containers(a: Any, b: Any, *, a_name: str = "a", b_name: str = "b") ->
       Traceback (most recent call last):
       ValueError: `params` and `mask` differ in their containers: the container of leaf 'w/0' ...
     """
-    structures = [jax.tree.structure(tree, is_leaf=_is_none) for tree in (a, b)]
+    structures = [jax.tree.structure(tree, is_leaf=is_none) for tree in (a, b)]
     if structures[0] == structures[1]:
         return
     before, *nodes = _first_difference(*structures)
@@ -187,11 +187,12 @@ def names_with_none(tree: Any) -> list[str]:
       >>> names_with_none({"kernel": 1.0, "bias": None})
       ['bias', 'kernel']
     """
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_none)
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_none)
     return [name(path) for path, _ in leaves]
 
 
-def _is_none(leaf: Any) -> bool:
+def is_none(leaf: Any) -> bool:
+    """Return whether a leaf is `None`: as `is_leaf` of `jax.tree`, `None` is a leaf too."""
     return leaf is None
 
 

@@ -28,9 +28,9 @@ def by_cost(frame: pd.DataFrame) -> list[Chart]:
     if not costs:
         return []
     metric = result_table.metric(frame, metrics.ACCURACY)
-    scale, unit = (1, "") if result_table.is_loss(metric) else (100, " %")
+    scale, unit = result_table.scale(metric)
     styles = method_styles.line_styles(list(costs))
-    drawn = [
+    lines = [
         ChartLine(
             method,
             styles[method].color,
@@ -42,10 +42,10 @@ def by_cost(frame: pd.DataFrame) -> list[Chart]:
         for method, rows in costs.items()
     ]
     if dense.notna().any():
-        drawn.append(table_charts.dense_line(drawn, dense.dropna(), scale, unit))
+        lines.append(table_charts.dense_line(lines, dense.dropna(), scale, unit))
     title = theme.AXIS_LABELS[metric]
     name = f"{title.partition(' (')[0]} by cost"
-    return [Chart(name, Axis(report.COST_LABEL, "log"), Axis(title), drawn, NOTE)]
+    return [Chart(name, Axis(report.COST_LABEL, "log"), Axis(title), lines, NOTE)]
 
 
 def _facts(rows: pd.DataFrame) -> list[list[str]]:

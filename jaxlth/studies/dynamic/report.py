@@ -90,7 +90,7 @@ def costs(frame: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], pd.Series]:
 def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:
     """Return accuracy against the cost of all trainings that a network takes."""
     metric = result_table.metric(frame, metrics.ACCURACY)
-    scale = 1 if result_table.is_loss(metric) else 100
+    scale, _ = result_table.scale(metric)
     by_method, dense = costs(frame)
     if not by_method:
         raise ValueError("`results` have no ticket yet whose cost is known.")

@@ -207,7 +207,7 @@ def flat(tree: Any, mask: masks.Mask) -> np.ndarray:
 
 def unflat(values: np.ndarray, params: Any, mask: masks.Mask) -> Any:
     """Return a (weights,) array as a tree like the parameters; 0 where nothing is ever pruned."""
-    leaves, structure = jax.tree.flatten(mask, is_leaf=lambda leaf: leaf is None)
+    leaves, structure = jax.tree.flatten(mask, is_leaf=trees.is_none)
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(params)]
     sizes = [0 if leaf is None else int(np.prod(s)) for leaf, s in zip(leaves, shapes, strict=True)]
     parts = np.split(values.astype(np.float32), np.cumsum(sizes)[:-1])
