@@ -34,9 +34,9 @@ gc.set_threshold(20_000, 20, 50)
 jax.config.update("jax_num_cpu_devices", 2)
 
 
-# Compilation is half of what the default tests take; with these settings it takes half as long.
-# As users compile: with `JAXLTH_TESTS_OPTIMIZED=1 pytest`, in slow tests, with other versions of
-# JAX, and in all processes that tests start.
+# Compilation is half of what the tests take; with these settings it takes half as long. As users
+# compile: with `JAXLTH_TESTS_OPTIMIZED=1 pytest`, with other versions of JAX, where a test asks for
+# `optimized`, and in the processes that tests start.
 FAST_FLAGS = "--xla_cpu_use_fusion_emitters=false"  # later versions than JAX 0.10 end at it
 
 
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("JAXLTH_TESTS_OPTIMIZED") or jax.__version_info__[:2] != (0, 10):
         return
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
-    if config.option.markexpr == "not slow" and not starts_workers:
+    if not starts_workers:
         compile_fast()
 
 
