@@ -3,8 +3,10 @@
 import collections
 import contextlib
 import gc
+import hashlib
 import os
 import pathlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -34,9 +36,9 @@ gc.set_threshold(20_000, 20, 50)
 jax.config.update("jax_num_cpu_devices", 2)
 
 
-# Compilation is half of what the tests take; with these settings it takes half as long. As users
-# compile: with `JAXLTH_TESTS_OPTIMIZED=1 pytest`, with other versions of JAX, where a test asks for
-# `optimized`, and in the processes that tests start.
+# Compilation is half of what the default tests take; with these settings it takes half as long.
+# As users compile: with `JAXLTH_TESTS_OPTIMIZED=1 pytest`, in slow tests, with other versions of
+# JAX, and in all processes that tests start.
 FAST_FLAGS = "--xla_cpu_use_fusion_emitters=false"  # later versions than JAX 0.10 end at it
 
 
@@ -44,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.environ.get("JAXLTH_TESTS_OPTIMIZED") or jax.__version_info__[:2] != (0, 10):
         return
     starts_workers = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
-    if not starts_workers:
+    if config.option.markexpr == "not slow" and not starts_workers:
         compile_fast()
 
 
@@ -69,20 +71,44 @@ def optimized() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.fixture
+def unoptimized() -> Iterator[None]:
+    """Compile with few optimisations of LLVM: for tests of many programs and no numbers."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 # Files of few tests that take minutes: a process would work on the last of them alone.
-FIRST = ("test_kills.py", "test_fuzz.py")
+FIRST = ("test_kills.py", "test_fuzz.py", "test_experiments.py", "test_benchmarks.py")
+
+
+# All slow tests take longer than CI may: it gives a time after which none is begun, and a word by
+# which the files are put in order, so that those left out at one commit come early at others.
+UNTIL = os.environ.get("JAXLTH_TESTS_UNTIL", "")  # seconds of the epoch
+TURN = os.environ.get("JAXLTH_TESTS_TURN", "")
 
 
 @pytest.hookimpl(trylast=True)  # of the tests that are not deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = collections.Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path.name not in FIRST, -tests[item.path]))
+    if TURN:  # other files come first at each commit
+        items.sort(key=lambda item: hashlib.sha256(f"{TURN} {item.path.name}".encode()).digest())
+    else:
+        place = {name: place for place, name in enumerate(FIRST)}
+        items.sort(key=lambda item: (place.get(item.path.name, len(FIRST)), -tests[item.path]))
     if os.environ.get("JAXLTH_DATA"):
         return
     skip = pytest.mark.skip(reason="needs real data sets; set JAXLTH_DATA to their directory")
     for item in items:
         if item.get_closest_marker("data"):
             item.add_marker(skip)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if UNTIL and time.time() > float(UNTIL):
+        pytest.skip("THERE WAS NO TIME LEFT; run it with `pytest -m slow`")
 
 
 def pytest_sessionfinish() -> None:

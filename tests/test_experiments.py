@@ -1,29 +1,29 @@
 """Each study runs at its smallest scale, twice, the second time training nothing.
 
-Each benchmark runs with few rounds. Every script of the folder has its test here.
+Every script of the folder has its test here, or in `test_benchmarks.py`.
 """
 
 import ast
 import contextlib
 import functools
 import importlib
-import importlib.util
 import io
 import os
 import pathlib
 import re
 import runpy
 import shlex
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import get_args
 from unittest import mock
 
 import pandas as pd
 import pytest
+import scripts
 import tiny
+from scripts import EXPERIMENTS, ROOT
 
 from jaxlth import cli, store
 from jaxlth.data import DataConfig
@@ -32,42 +32,12 @@ from jaxlth.studies.config import run_label
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import TrainingConfig
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-EXPERIMENTS = ROOT / "experiments"
-SCRIPTS = sorted(path.name for path in EXPERIMENTS.glob("*.py") if '"__main__"' in path.read_text())
-
 
 @functools.cache
 def entry(script: str) -> Callable[..., None]:
     """The function `main` of a script."""
     with mock.patch.dict(os.environ):
         return importlib.import_module(script.removesuffix(".py")).main
-
-
-def process(
-    path: pathlib.Path, *arguments: str, cwd: pathlib.Path, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """A script run to its end in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", str(path), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def script(path: pathlib.Path, *arguments: str, cwd: pathlib.Path) -> str:
-    """What a script prints, run in a process of its own."""
-    done = process(path, *arguments, cwd=cwd, environment=os.environ)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def benchmark(name: str, *arguments: str, cwd: pathlib.Path) -> str:
-    """What a script of the folder prints that measures: it has a process of its own."""
-    return script(EXPERIMENTS / name, *arguments, cwd=cwd)
 
 
 def study(name: str, *arguments: str, cwd: pathlib.Path) -> str:
@@ -174,7 +144,7 @@ def test_imagenet_resnet50_compares_its_rewinding_steps_on_a_small_network(tmp_p
     path = ROOT / "experiments" / "imagenet_resnet50.py"
     (tmp_path / "study.py").write_text(textwrap.dedent(STAND_IN.format(study=str(path))))
     arguments = ["--results", str(tmp_path / "results")]
-    first = script(tmp_path / "study.py", *arguments, cwd=tmp_path)
+    first = scripts.printed(tmp_path / "study.py", *arguments, cwd=tmp_path)
     folder = tmp_path / "results" / "smoke"
     assert {path.stem for path in folder.glob("*.png")} == {"rewinding", "epoch-5", "step-0"}
     table = pd.read_csv(folder / "summary.csv")
@@ -182,52 +152,9 @@ def test_imagenet_resnet50_compares_its_rewinding_steps_on_a_small_network(tmp_p
     assert set(table["density"].round(2)) == {1.0, 0.3}
     assert len(table) == 2 * (1 + 4)
     stored = records(tmp_path / "runs")
-    again = script(tmp_path / "study.py", *arguments, cwd=tmp_path)
+    again = scripts.printed(tmp_path / "study.py", *arguments, cwd=tmp_path)
     assert concluded(again) == concluded(first)
     assert records(tmp_path / "runs") == stored
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_speed_prints_its_tables(tmp_path, real_data):
-    arguments = ("--data-dir", str(real_data), "--steps", "60", "--rounds", "1")
-    printed = benchmark("speed.py", *arguments, cwd=tmp_path)
-    assert "library, pure function" in printed
-    assert "14.7 million" in printed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["vit-tiny", "gpt-mini"])
-def test_speed_compares_a_transformer_with_its_bare_scan(model, tmp_path):
-    printed = benchmark("speed.py", "--model", model, "--steps", "1", "--rounds", "1", cwd=tmp_path)
-    assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d\.\d\d \|$", printed, re.M)) == 6
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_own_speed_compares_networks_and_arrays_of_ones_own(tmp_path, real_data):
-    small = ["--steps", "20", "--rounds", "1", "--data-dir", str(real_data)]
-    printed = benchmark("own_speed.py", *small, cwd=tmp_path)
-    assert len(re.findall(r"^\| .+ \| [\d.]+ steps/s \| \d+\.\d\d \|$", printed, re.M)) == 5
-    peaks = re.findall(r"^\| (.+) \| \d+ MB \| \d\.\d\d \| \d+ MB \|$", printed, re.M)
-    assert peaks == ["mnist", "own arrays"]
-
-
-@pytest.mark.slow
-def test_streaming_speed_prints_its_tables(tmp_path):
-    small = ("--images", "8", "--steps", "3", "--batch-size", "4", "--step-seconds", "0.01")
-    printed = benchmark("streaming_speed.py", *small, cwd=tmp_path)
-    for row in ("for training", "for testing", "0", "1", "2"):
-        assert re.search(rf"^\| {row} \| \d+( %)? \|$", printed, re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_cifar_speed_prints_its_table(tmp_path):
-    small = ("--networks", "conv-2", "--batch-size", "4", "--rounds", "1")
-    printed = benchmark("cifar_speed.py", *small, cwd=tmp_path)
-    assert (
-        len(re.findall(r"^\| conv-2 \| .* \| \d+ ms \| \d\.\d\d \|$", printed, re.MULTILINE)) >= 3
-    )
 
 
 @pytest.mark.data
@@ -354,21 +281,6 @@ def test_dynamic_sparse_has_a_row_for_each_method_and_density(tmp_path, real_dat
 
 
 @pytest.mark.slow
-def test_sparsify_speed_prints_its_tables(tmp_path):
-    printed = benchmark("sparsify_speed.py", "--steps", "1", "--rounds", "1", cwd=tmp_path)
-    plain = re.findall(r"^\| (.*) \| \d+\.\d\d \| 1\.00 \| 1\.00 \|$", printed, re.MULTILINE)
-    assert plain[0] == "plain"
-    assert len(re.findall(r"^\| .* \| \d.* \|$", printed, re.MULTILINE)) == 4 + 2
-
-
-@pytest.mark.slow
-def test_selection_speed_compares_with_a_partition_of_numpy(tmp_path):
-    printed = benchmark("selection_speed.py", "--rounds", "1", "--divide", "16", cwd=tmp_path)
-    assert re.search(r"^\| np\.partition of the scores \| \d+ \| 1\.00 \|$", printed, re.MULTILINE)
-    assert len(re.findall(r"^\| .* \| \d+ \| \d+\.\d\d \|$", printed, re.MULTILINE)) == 6
-
-
-@pytest.mark.slow
 def test_a_tree_is_selected_from_as_numpy_counts(tmp_path):
     printed = study("large_tree.py", "--side", "300", cwd=tmp_path)
     assert "270000 weights, 202500 asked for: 202500 kept, density 0.7500000" in printed
@@ -451,43 +363,6 @@ def test_transformers_end_in_tables_and_figures_and_train_nothing_again(network,
     assert records(tmp_path / "runs") == stored
 
 
-@pytest.mark.data
-@pytest.mark.slow
-def test_compaction_speed_measures_every_level(tmp_path, real_data):
-    arguments = ["--levels", "2", "--rounds", "1", "--data-dir", str(real_data)]
-    printed = benchmark("compaction_speed.py", *arguments, cwd=tmp_path)
-    rows = [line for line in printed.splitlines() if re.match(r"\| \d", line)]
-    assert [row.split("|")[1].strip() for row in rows] == ["0", "1", "2"]
-    assert rows[0].split("|")[3].strip() == "784 x 300 x 100 x 10"
-
-
-@pytest.mark.slow
-def test_precision_has_a_row_for_each_variant(tmp_path):
-    small = "--networks lenet-300-100 --steps 4 --split-step 1 --replicates 1 --scores snip"
-    words = [*small.split(), "--variants", "highest", "--out", str(tmp_path)]
-    header, _, *rows = benchmark("precision.py", *words, cwd=tmp_path).splitlines()
-    assert [row.split(" | ")[1] for row in rows] == ["highest"]
-    assert all(re.fullmatch(r"\| .* \|", row) for row in [header, *rows])
-    assert rows[0].endswith("| 0.00 | 1.000 |")
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_groups_speed_compares_groups_of_networks(tmp_path, real_data):
-    small = ["--steps", "20", "--rounds", "1", "--networks-per-device", "1", "2"]
-    printed = benchmark("groups_speed.py", *small, "--data-dir", str(real_data), cwd=tmp_path)
-    assert len(re.findall(r"^\| .* core.* \| \d+ \| \d+\.\d\d \|$", printed, re.MULTILINE)) == 3
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_line_speed_finds_the_errors_of_the_barest_loop_in_every_way(tmp_path, real_data):
-    small = ["--points", "3", "--rounds", "1", "--data-dir", str(real_data)]
-    printed = benchmark("line_speed.py", *small, cwd=tmp_path)  # it compares the errors itself
-    rows = re.findall(r"^\| (.*) \| \d+\.\d\d s \| (\d+) \| ", printed, re.MULTILINE)
-    assert [int(images) for _, images in rows] == [10_000, 10_000, 20_000]
-
-
 @pytest.mark.slow
 def test_supermask_tickets_draws_its_figures_and_trains_nothing_again(tmp_path):
     arguments = ["--replicates", "1", "--no-search", "--results", str(tmp_path / "results")]
@@ -502,70 +377,13 @@ def test_supermask_tickets_draws_its_figures_and_trains_nothing_again(tmp_path):
     assert records(tmp_path / "runs") == stored
 
 
-def refused(name: str, *arguments: str, cwd: pathlib.Path) -> str:
-    """The one line that a script ends with where it cannot run."""
-    without_data = {k: v for k, v in os.environ.items() if k != "JAXLTH_DATA"}
-    done = process(EXPERIMENTS / name, *arguments, cwd=cwd, environment=without_data)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    return line
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "compaction_speed.py",
-        "groups_speed.py",
-        "line_speed.py",
-        "own_speed.py",
-        "speed.py",
-    ],
-)
-def test_a_benchmark_without_data_says_so_in_one_line(name, tmp_path):
-    assert "give the option `--data-dir DIR`" in refused(name, cwd=tmp_path)
-    assert "Did you mean --rounds?" in refused(name, "--round", "1", cwd=tmp_path)
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_lenet_in_pytorch_prints_its_accuracies_or_that_it_needs_pytorch(tmp_path, real_data):
-    small = ["--steps", "20", "--seeds", "0", "--data-dir", str(real_data)]
-    if importlib.util.find_spec("torch") is None:
-        line = "jaxlth: This needs PyTorch: pip install torch."
-        assert refused("lenet_pytorch.py", *small, cwd=tmp_path) == line
-    else:
-        printed = benchmark("lenet_pytorch.py", *small, cwd=tmp_path)
-        assert re.fullmatch(r"seed 0: [\d.]+ at the end; before:( [\d.]+){20}\n", printed)
-
-
-@pytest.mark.slow
-def test_memory_plan_prints_its_table_or_that_it_needs_the_compiler_of_tpus(tmp_path):
-    small = ["--slices", "v4-8", "--dtypes", "bfloat16", "--batch-size", "4"]
-    if importlib.util.find_spec("libtpu") is None:
-        line = "jaxlth: This needs the TPU's compiler: pip install 'jax[tpu]'."
-        assert refused("memory_plan.py", *small, cwd=tmp_path) == line
-    else:
-        printed = benchmark("memory_plan.py", *small, cwd=tmp_path)
-        assert re.search(r"^\| v4-8 \| 4 \| bfloat16 \| .* \| 32768 \|$", printed, re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_tpu_speed_prints_a_row_or_that_it_needs_the_compiler_of_tpus(tmp_path):
-    small = ["--benchmarks", "mnist_lenet_300_100", "--slices", "v5e-8"]
-    if importlib.util.find_spec("libtpu") is None:
-        line = "jaxlth: This needs the TPU's compiler: pip install 'jaxlth[tpu]'."
-        assert refused("tpu_speed.py", *small, cwd=tmp_path) == line
-    else:
-        printed = benchmark("tpu_speed.py", *small, cwd=tmp_path)
-        (row,) = re.findall(r"^\| mnist_lenet_300_100 \| v5e-8 \| 5 \| 1 \| .*$", printed, re.M)
-        assert 20_000 < int(row.split(" | ")[6].replace(",", "")) < 46_406  # cycles, until then
-
-
 def test_every_script_of_the_folder_has_a_test_here():
-    tree = ast.parse(pathlib.Path(__file__).read_text())
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert set(SCRIPTS) - named == set()
+    here = pathlib.Path(__file__)
+    trees = [ast.parse(path.read_text()) for path in (here, here.with_name("test_benchmarks.py"))]
+    named = {
+        node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    }
+    assert set(scripts.NAMES) - named == set()
 
 
 def commands() -> list[str]:
@@ -577,13 +395,13 @@ def commands() -> list[str]:
     for place, command in enumerate(named):  # "..." stands for the script of the row above
         if command.startswith("... "):
             named[place] = f"{' '.join(named[place - 1].split()[:2])} {command[4:]}"
-    for name in SCRIPTS:
+    for name in scripts.NAMES:
         text = (EXPERIMENTS / name).read_text()
         named += re.findall(r"^    (python experiments/.*?)(?:  +#.*)?$", text, re.MULTILINE)
     return named
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", scripts.NAMES)
 def test_every_command_that_is_named_has_the_options_of_its_script(script, monkeypatch):
     main = entry(script)
     own = [shlex.split(line) for line in commands() if line.split()[1] == f"experiments/{script}"]

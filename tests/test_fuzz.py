@@ -409,7 +409,7 @@ def test_sixty_command_lines_and_settings_files_end_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.usefixtures("elsewhere", "unoptimized")
 def test_two_thousand_command_lines_and_settings_files_end_in_one_line_or_a_result(finished):
     assert wrong(make(random.Random(1), finished.parent, LONG)) == {}
 

@@ -383,8 +383,11 @@ def test_commands_store_the_same_bits_under_all_other_settings_at_once(name, sto
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "name"),
-    [("jax_enable_checks", "imp"), ("jax_check_tracer_leaks", "imp")]
-    + [("jax_check_tracer_leaks", "train-supermasks")],
+    [
+        ("jax_enable_checks", "imp"),
+        ("jax_check_tracer_leaks", "imp"),
+        ("jax_check_tracer_leaks", "train-supermasks"),
+    ],
 )
 def test_a_command_stores_the_same_bits_under_a_check_of_much_work(setting, name, stored, tmp_path):
     wanted = stored(name)
