@@ -62,22 +62,24 @@ def compile_fast() -> None:
         os.environ["XLA_FLAGS"] = flags
 
 
+def optimize(all_of_them: bool) -> Iterator[None]:
+    """Compile with all optimisations of LLVM, or with few, until it is told to go on."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", not all_of_them)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture
 def optimized() -> Iterator[None]:
     """Compile with all optimisations of LLVM: for tests that compare two programs to the bit."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    yield from optimize(True)
 
 
 @pytest.fixture
 def unoptimized() -> Iterator[None]:
     """Compile with few optimisations of LLVM: for tests of many programs and no numbers."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    yield from optimize(False)
 
 
 # Files of few tests that take minutes: a process would work on the last of them alone.
@@ -93,11 +95,14 @@ TURN = os.environ.get("JAXLTH_TESTS_TURN", "")
 @pytest.hookimpl(trylast=True)  # of the tests that are not deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = collections.Counter(item.path for item in items)
-    if TURN:  # other files come first at each commit
-        items.sort(key=lambda item: hashlib.sha256(f"{TURN} {item.path.name}".encode()).digest())
-    else:
-        place = {name: place for place, name in enumerate(FIRST)}
-        items.sort(key=lambda item: (place.get(item.path.name, len(FIRST)), -tests[item.path]))
+
+    def place(item: pytest.Item) -> object:
+        name = item.path.name
+        if TURN:
+            return hashlib.sha256(f"{TURN} {name}".encode()).digest()
+        return FIRST.index(name) if name in FIRST else len(FIRST), -tests[item.path]
+
+    items.sort(key=place)
     if os.environ.get("JAXLTH_DATA"):
         return
     skip = pytest.mark.skip(reason="needs real data sets; set JAXLTH_DATA to their directory")
@@ -108,7 +113,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if UNTIL and time.time() > float(UNTIL):
-        pytest.skip("THERE WAS NO TIME LEFT; run it with `pytest -m slow`")
+        pytest.skip(f"NO TIME LEFT for {item.path.name}: `pytest -m slow` runs it")  # by file
 
 
 def pytest_sessionfinish() -> None:

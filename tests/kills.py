@@ -277,7 +277,7 @@ def killed(job: str, seed: str, folder: pathlib.Path, most: int) -> Run:
             kills.append(phases[-1].phase)
         elif code:
             wrong.append(f"{phase}: exit code {code}")
-        has_ended |= phases[-1].phase in ("table", "figure", "end")
+        has_ended |= any(each.phase in ("table", "figure", "end") for each in phases)
     code, _ = watched(words(job), out, out / "log")
     if code:
         return Run(job, kills, [*wrong, f"exit code {code}: {(out / 'log').read_text()[-3000:]}"])

@@ -53,12 +53,11 @@ def plot_metric(
     axes: Axes, lines: list[DensityLine], dense: pd.Series, metric: str, *, diverged: pd.Series
 ) -> None:
     """Plot lines of a metric, the interesting part visible, and note what is missing."""
-    is_loss = result_table.is_loss(metric)
     title = theme.AXIS_LABELS.get(metric, metric)
-    plot_lines(axes, lines, dense, title, scale=1 if is_loss else 100)
+    plot_lines(axes, lines, dense, title, scale=result_table.scale(metric)[0])
     if len(dense):
         axes.set_ylim(*limits(lines, dense, metric))
-    _note_missing(axes, lines, is_loss=is_loss, diverged=diverged)
+    _note_missing(axes, lines, is_loss=result_table.is_loss(metric), diverged=diverged)
 
 
 def limits(lines: list[DensityLine], dense: pd.Series, metric: str) -> tuple[float, float]:

@@ -186,20 +186,20 @@ def pages(figure: Figure | Sequence[Figure]) -> list[Figure]:
     return [figure] if isinstance(figure, Figure) else list(figure)
 
 
-def save_pages(drawn: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
+def save_pages(figure: Figure | Sequence[Figure], path: str | pathlib.Path) -> list[pathlib.Path]:
     """Write one figure, or several to files of their own, "name.png", "name-2.png"; see `save`.
 
     Returns:
       The files.
     """
     path = pathlib.Path(path)
-    figures = pages(drawn)
+    figures = pages(figure)
     files = [
         path.with_stem(f"{path.stem}-{number}") if number > 1 else path
         for number in range(1, len(figures) + 1)
     ]
-    for figure, file in zip(figures, files, strict=True):
-        save(figure, file)
+    for page, file in zip(figures, files, strict=True):
+        save(page, file)
     return files
 
 

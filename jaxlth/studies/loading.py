@@ -19,13 +19,7 @@ from jaxlth.studies.config import StudyConfig, check_outputs, check_validation, 
 from jaxlth.studies.machine import check_devices, check_memory, check_stream, shared_batch
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.prunable import PrunableModel, prunable_model
-from jaxlth.training import (
-    cross_entropy,
-    losses,
-    optimizers,
-    train,
-    transformations,
-)
+from jaxlth.training import cross_entropy, losses, optimizers, train, transformations
 from jaxlth.training.evaluation import Classifier
 from jaxlth.training.losses import Objective
 

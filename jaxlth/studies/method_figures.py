@@ -110,7 +110,7 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
       Frankle 2023, Figures 5-12 and 5-14.
     """
     metric = result_table.metric(results, "test_accuracy")
-    name, scale = ("Test loss", 1) if result_table.is_loss(metric) else ("Test accuracy (%)", 100)
+    name, (scale, _) = theme.AXIS_LABELS[metric], result_table.scale(metric)
     rows = method_summary.tickets(results)
     rows = rows.assign(
         method=rows["score"] + ", " + rows["schedule"],
