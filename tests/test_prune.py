@@ -58,11 +58,19 @@ def layerwise(scores, mask, keep):
     return prune.layerwise_topk(scores, mask, keep=dict.fromkeys(trees.names(mask), keep))
 
 
-@pytest.fixture(params=["filled up", "as they are"])
-def joined(request, monkeypatch):
-    """Have arrays of few elements selected from in both ways: filled up to one size, or not."""
-    if request.param == "as they are":
-        monkeypatch.setattr(topk, "FILLED", (-1,))
+WAYS = {"by NumPy": topk.BY_NUMPY, "in a program": (-1, -1)}
+
+
+@pytest.fixture
+def in_a_program(monkeypatch):
+    """Have arrays on the host selected from as those on an accelerator are."""
+    monkeypatch.setattr(topk, "BY_NUMPY", WAYS["in a program"])
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Have arrays of few elements selected from in both ways."""
+    monkeypatch.setattr(topk, "BY_NUMPY", WAYS[request.param])
 
 
 PRUNERS = {"global": lambda s, m, k: prune.global_topk(s, m, keep=k), "layerwise": layerwise}
@@ -83,7 +91,7 @@ def test_exactly_the_count_survives_and_only_what_the_mask_kept(network, pruner)
     masks.check(scores, pruned)
 
 
-def test_pruners_agree_with_a_stable_sort(network, joined):
+def test_pruners_agree_with_a_stable_sort(network, way):
     scores, mask = network
     values = flat(masks.prunable(scores, mask))
     for keep in (0, 1, 7, int(masks.kept(mask)) - 1, int(masks.kept(mask))):
@@ -133,8 +141,8 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1.0, -1.0, 1e-45, -1e-45
 
 
 @hypothesis.settings(max_examples=150, deadline=None)
-@hypothesis.given(st.data(), st.sampled_from(FLOATS), st.sampled_from([topk.FILLED, (-1,)]))
-def test_any_scores_are_selected_as_by_a_stable_sort(data, kind, filled):
+@hypothesis.given(st.data(), st.sampled_from(FLOATS), st.sampled_from([*WAYS]))
+def test_any_scores_are_selected_as_by_a_stable_sort(data, kind, way):
     numbers = st.sampled_from(SPECIAL) | st.floats(width=32)
     with np.errstate(all="ignore"):
         scores = data.draw(arrays.arrays(np.float32, 12, elements=numbers)).astype(kind)
@@ -142,11 +150,22 @@ def test_any_scores_are_selected_as_by_a_stable_sort(data, kind, filled):
     keep = data.draw(st.integers(0, int(mask.sum())))
     tree, tree_mask = ({"a": x[:4].reshape(2, 2), "b": x[4:]} for x in (scores, mask))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(topk, "FILLED", filled)
+        patch.setattr(topk, "BY_NUMPY", WAYS[way])
         pruned = prune.global_topk(tree, tree_mask, keep=keep)
     np.testing.assert_array_equal(
         flat(pruned), reference(scores.astype(np.float32), mask, keep), err_msg=f"{scores} {keep}"
     )
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_program_for_one_device_selects_as_one_for_several_does(network, devices, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    topk._separate.clear_cache()
+    scores, mask = network
+    values = flat(masks.prunable(scores, mask))
+    select = jax.jit(lambda keep: prune.global_topk(scores, mask, keep=keep))
+    for keep in (0, 1, 7, int(masks.kept(mask))):
+        np.testing.assert_array_equal(flat(select(keep)), reference(values, flat(mask), keep))
 
 
 @hypothesis.settings(max_examples=30, deadline=None)
@@ -413,15 +432,12 @@ def many(count):
 
 
 @pytest.fixture
-def few_are_many(monkeypatch):
+def few_are_many(monkeypatch, in_a_program):
     """Cut parts out on the host from eight tensors on, so that little is compiled."""
     monkeypatch.setattr(topk, "MANY", 8)
-    monkeypatch.setattr(topk, "FILLED", (-1,))
 
 
-def test_networks_of_few_weights_share_a_program(caplog):
-    scores, mask = many(3)
-    prune.global_topk(scores, mask, keep=5)
+def test_selection_on_the_host_compiles_nothing(caplog):
     others = {"a": np.arange(4000.0).astype(np.float32).reshape(2, -1), "b": np.ones(96, "f4")}
     full = {name: np.ones(leaf.shape, bool) for name, leaf in others.items()}
     with jax.log_compiles():
@@ -430,13 +446,14 @@ def test_networks_of_few_weights_share_a_program(caplog):
     assert flat(pruned).nonzero()[0].tolist() == [*range(3991, 4000)]
 
 
-@pytest.mark.parametrize("size", [*topk.FILLED, *(size + 1 for size in topk.FILLED)])
-def test_the_sizes_that_few_weights_are_filled_up_to_select_alike(size):
-    generator = np.random.default_rng(size)
-    scores, mask = generator.integers(-9, 9, size).astype("f4"), generator.random(size) < 0.9
-    parts = [scores[:100], scores[100:]], [mask[:100], mask[100:]]
-    pruned = prune.global_topk(*parts, keep=size // 2)
-    np.testing.assert_array_equal(flat(pruned), reference(scores, mask, size // 2))
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_number_of_weights_that_numpy_selects_from_changes_nothing(more, monkeypatch):
+    monkeypatch.setattr(topk, "BY_NUMPY", (300, 300))
+    generator = np.random.default_rng(0)
+    scores, mask = generator.integers(-9, 9, 300 + more), generator.random(300 + more) < 0.9
+    scores = scores.astype("f4")
+    pruned = prune.global_topk([scores[:100], scores[100:]], [mask[:100], mask[100:]], keep=150)
+    np.testing.assert_array_equal(flat(pruned), reference(scores, mask, 150))
     assert all(isinstance(leaf, jax.Array) for leaf in pruned)
 
 
@@ -459,8 +476,7 @@ def test_many_tensors_are_selected_alike_under_jit_and_vmap_and_with_a_traced_co
     np.testing.assert_array_equal(flat([leaf[0] for leaf in both]), expected)
 
 
-def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
-    monkeypatch.setattr(topk, "FILLED", (-1,))
+def test_many_tensors_compile_one_program_with_one_result(caplog, in_a_program, monkeypatch):
     monkeypatch.setattr(topk, "_separate", None)  # the program with a result for each
     scores, mask = many(topk.MANY)
     with jax.log_compiles():
@@ -471,9 +487,7 @@ def test_many_tensors_compile_one_program_with_one_result(caplog, monkeypatch):
     assert all(isinstance(leaf, jax.Array) for leaf in pruned)
 
 
-@pytest.mark.parametrize("filled", [(-1,), topk.FILLED])
-def test_many_tensors_on_a_device_of_their_own_stay_there(few_are_many, filled, monkeypatch):
-    monkeypatch.setattr(topk, "FILLED", filled)
+def test_many_tensors_on_a_device_of_their_own_stay_there(few_are_many, way):
     scores, mask = many(8)
     other = jax.devices()[1]
     pruned = prune.global_topk(jax.device_put(scores, other), mask, keep=20)
@@ -483,7 +497,7 @@ def test_many_tensors_on_a_device_of_their_own_stay_there(few_are_many, filled, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "seconds"), [(150, 3), (1000, 15)])
-def test_the_first_call_on_many_tensors_compiles_in_seconds(count, seconds):
+def test_the_first_call_on_many_tensors_compiles_in_seconds(count, seconds, in_a_program):
     scores, mask = many(count)
     enabled = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
@@ -495,10 +509,11 @@ def test_the_first_call_on_many_tensors_compiles_in_seconds(count, seconds):
     assert time.process_time() - start < seconds
 
 
-def test_large_arrays_are_selected_without_a_copy_beside_small_ones_that_are_joined(monkeypatch):
+def test_large_arrays_are_selected_without_a_copy_beside_small_ones_that_are_joined(
+    in_a_program, monkeypatch
+):
     scores, mask = many(12)
     scores[5], mask[5] = np.tile(scores[5], (9, 1)), np.tile(mask[5], (9, 1))
-    monkeypatch.setattr(topk, "FILLED", (-1,))
     monkeypatch.setattr(topk, "JOINED", 50)
     monkeypatch.setattr(topk, "SMALL", 20)
     assert topk._runs([6, 8, 60, 3, 30]) == ((0, 1), (2,), (3,), (4,))

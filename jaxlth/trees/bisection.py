@@ -63,6 +63,11 @@ def count(number: Any) -> Count:
     return Count(np.uint32(number >> 16), np.uint32(number & 0xFFFF))
 
 
+def whole(number: Count) -> int:
+    """Return a `Count` that has a value as a whole number."""
+    return int(number.high) * 2**16 + int(number.low)
+
+
 def total(arrays: Sequence[jax.Array]) -> Count:
     """Return how many elements of boolean arrays are True, of which there may be 2**31 and more.
 
@@ -236,7 +241,12 @@ def counted(
 ) -> jax.Array:
     """Return how many elements of an array fulfil each condition, (conditions,) uint32."""
     held = conditions(images(values, among), _positions(np.shape(values)))
-    return _summed(held, _short_axis(values))
+    in_rows = functools.partial(_summed, axis=_short_axis(values))
+    if jax.device_count() > 1:  # XLA would gather an array whose sums are made in one pass
+        return in_rows(held)
+    return jax.lax.platform_dependent(
+        *held, cpu=_summed_at_once, default=lambda *held: in_rows(held)
+    )
 
 
 def _short_axis(array: jax.Array) -> int | None:
@@ -288,7 +298,7 @@ def counted_in_blocks(
 
 
 def _summed_at_once(*held: jax.Array) -> jax.Array:
-    """Return `_summed` of arrays on one device in one pass, which stores nothing on CPUs.
+    """Return `_summed` in one pass, which stores nothing on CPUs.
 
     XLA for CPUs stores what one reduction adds up, but not what several do together.
     """

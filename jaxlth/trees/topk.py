@@ -1,5 +1,6 @@
 """Exact selection of the largest numbers of many arrays, without sorting.
 
+Of arrays on the host NumPy finds the least number that is selected. Elsewhere, and in programs,
 `bisection` counts arrays one by one: of arrays spread over devices only counts are exchanged, and
 masks lie where their arrays do. On one device small arrays are joined, so that few programs are
 compiled.
@@ -21,7 +22,7 @@ from jaxlth.trees.bisection import BLOCK, LARGEST, Count, count
 MANY = 32  # arrays from which on their parts are cut out on the host
 JOINED = 2**25  # elements in all below which arrays on one device are joined: few programs
 SMALL = 2**16  # elements of an array below which it is joined with small neighbours
-FILLED = (2**12, 2**16)  # elements that few are filled up to: small networks share two programs
+BY_NUMPY = (2**16, 2**25)  # elements in all up to which NumPy selects: on a device, on the host
 
 
 def largest(
@@ -62,8 +63,12 @@ def largest(
         return _separate(values, among, count(keep))
     given = places.given([*values, *among])
     are_single = all(isinstance(place, jax.sharding.SingleDeviceSharding) for place in given)
-    if sum(map(math.prod, shapes)) <= FILLED[-1] and len(given) < 2 and are_single:
-        return _filled(values, among, count(keep), next(iter(given), None))
+    limit = BY_NUMPY[all(map(places.is_on_host, [*values, *among]))]
+    if sum(map(math.prod, shapes)) <= limit and len(given) < 2 and are_single:
+        values, among = jax.device_get((list(values), list(among)))
+        flat, live = _flat(values, floats.widest(values)), _flat(among, bool)
+        selected = _largest_on_host(flat, live, bisection.whole(count(keep)))
+        return jax.device_put(_cut(selected, shapes), next(iter(given), None))
     runs = _runs([math.prod(shape) for shape in shapes])
     masks = []
     for run, part in zip(runs, _joined(values, among, count(keep), runs), strict=True):
@@ -75,32 +80,24 @@ def largest(
     return masks
 
 
-def _filled(
-    values: Sequence[Any],
-    among: Sequence[Any],
-    keep: Count,
-    place: jax.sharding.Sharding | None,
-) -> list[jax.Array]:
-    """Return `largest` of few elements, joined on the host and filled up with what is not live.
+def _flat(arrays: Sequence[Any], dtype: Any) -> np.ndarray:
+    """Return the elements of arrays of NumPy one after the other, as one type."""
+    return np.concatenate([np.ravel(array).astype(dtype, copy=False) for array in arrays])
 
-    So all small networks share a program, whose compilation would take longest by far.
 
-    Args:
-      values: as of `largest`.
-      among: likewise.
-      keep: how many to select.
-      place: where the masks must lie; None for the default device.
-    """
-    dtype = floats.widest(values)
-    shapes = [np.shape(value) for value in values]
-    total = sum(map(math.prod, shapes))
-    size = next(size for size in FILLED if size >= total)
-    flat, live = np.zeros(size, dtype), np.zeros(size, bool)
-    on_host = jax.device_get((list(values), list(among)))
-    for array, parts in zip((flat, live), on_host, strict=True):
-        array[:total] = np.concatenate([np.ravel(part).astype(array.dtype) for part in parts])
-    ((mask,),) = _joined(*jax.device_put(([flat], [live]), place), keep, ((0,),))
-    return jax.device_put(_cut(jax.device_get(mask), shapes), place)
+def _largest_on_host(values: np.ndarray, among: np.ndarray, keep: int) -> np.ndarray:
+    """Return `largest` of one flat array of NumPy, by its partition."""
+    if keep == 0:
+        return np.zeros_like(among)
+    is_number = among & ~np.isnan(values)
+    numbers = values if is_number.all() else values[is_number]
+    if keep <= numbers.size:
+        least = np.partition(numbers, numbers.size - keep)[numbers.size - keep]
+        selected, ties = is_number & (values > least), is_number & (values == least)
+    else:
+        selected, ties = is_number, among & ~is_number
+    selected[np.flatnonzero(ties)[: keep - np.count_nonzero(selected)]] = True
+    return selected
 
 
 def _runs(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
