@@ -57,6 +57,7 @@ def main(
     networks: tuple[int, ...] = (),
     levels: int | None = None,
     networks_per_device: int | None = None,
+    dtype: str = "float32",
 ) -> int:
     """Compile and print.
 
@@ -66,40 +67,37 @@ def main(
       networks: how many train; those of the benchmark by default.
       levels: of pruning; those of the benchmark by default.
       networks_per_device: networks side by side on a device, at most; as jobs train by default.
+      dtype: of computation; parameters and what an optimizer keeps are float32.
     """
     if not tpu_programs.is_installed():
         raise ValueError("This needs the TPU's compiler: pip install 'jaxlth[tpu]'.")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for benchmark in benchmarks:
+        config = dataclasses.replace(BENCHMARKS[benchmark], dtype=dtype)
+        config = side_by_side(config, networks_per_device)
+        config = config if levels is None else dataclasses.replace(config, levels=levels)
         for name in slices:
-            for count in networks or (BENCHMARKS[benchmark].replicates,):
-                row = cells(benchmark, name, count, levels, networks_per_device)
+            for count in networks or (config.replicates,):
+                row = [benchmark, name, f"{count}", *cells(config, name, count)]
                 print(f"| {' | '.join(row)} |", flush=True)
     return 0
 
 
-def cells(
-    benchmark: str, name: str, count: int, levels: int | None, networks_per_device: int | None
-) -> list[str]:
-    """Return the cells of a row."""
-    config, on = BENCHMARKS[benchmark], tpu_programs.devices(name)
-    levels = config.levels if levels is None else levels
-    loaded = tpu_programs.experiment(side_by_side(config, networks_per_device))
+def cells(config: Any, name: str, count: int) -> list[str]:
+    """Return the cells of a row, from the fourth on."""
+    loaded, on = tpu_programs.experiment(config), tpu_programs.devices(name)
     layout = loaded.compile_training().training_layout(count, devices=on)
     chip = name if layout.split > 1 else first_slice(SLICES[name].chip)
-    cost = compiled(benchmark, chip, layout.per_device, layout.split)
+    cost = compiled(config, chip, layout.per_device, layout.split)
     plan, hertz = loaded.plan(1.0), SLICES[name].hertz
     seconds = (plan.steps * cost.step + len(plan.evaluations) * cost.evaluation) / hertz
     groups = math.ceil(count / layout.size)
-    trainings = sum(len(kinds_at(level, config)) for level in range(levels + 1))
+    trainings = sum(len(kinds_at(level, config)) for level in range(config.levels + 1))
     hours = seconds * groups * trainings / 3600
-    flops = step_flops(benchmark) * layout.per_device
+    flops = step_flops(config) * layout.per_device
     of_peak = flops / layout.split / (cost.step / hertz) / SLICES[name].flops
     calls = groups * (seconds / fit.CHUNK_SECONDS + 2 * len(plan.evaluations))
     return [
-        benchmark,
-        name,
-        f"{count}",
         f"{layout.per_device}",
         f"{layout.split}",
         f"{cost.seconds:.0f}",
@@ -127,9 +125,9 @@ def first_slice(chip: str) -> str:
 
 
 @functools.cache
-def compiled(benchmark: str, name: str, per_device: int, split: int) -> Cost:
+def compiled(config: Any, name: str, per_device: int, split: int) -> Cost:
     """Return the cost of a device, which is that of each: of so many networks, sharing batches."""
-    loaded = tpu_programs.experiment(side_by_side(BENCHMARKS[benchmark], per_device))
+    loaded = tpu_programs.experiment(side_by_side(config, per_device))
     on, training = tpu_programs.devices(name)[:split], loaded.compile_training()
     layout = training.layout(per_device, devices=on, split=split)
     programs = tpu_programs.Programs(loaded, training, layout)
@@ -148,9 +146,9 @@ def compiled(benchmark: str, name: str, per_device: int, split: int) -> Cost:
 
 
 @functools.cache
-def step_flops(benchmark: str) -> float:
+def step_flops(config: Any) -> float:
     """Return the floating-point operations of a step of one network, before any compiler."""
-    loaded = tpu_programs.experiment(BENCHMARKS[benchmark])
+    loaded = tpu_programs.experiment(config)
     trainer, network = loaded.compile_training().trainer, loaded.prunable.like
     mask, size = loaded.prunable.dense, trainer.batch_size
     images = jax.ShapeDtypeStruct((size, *loaded.info.shape), np.uint8)

@@ -1,5 +1,6 @@
 """Streams: which examples come when, what is cropped from them, and what is said of bad data."""
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -824,9 +825,12 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, how):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2
-        parent.send_signal(how)
         try:
-            parent.wait(30)
+            for _ in range(5):  # an exception may get lost in JAX's hook of the garbage collector
+                parent.send_signal(how)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    parent.wait(15)
+            assert parent.poll() is not None
         finally:
             parent.kill()
     end = time.monotonic() + 20
