@@ -64,9 +64,11 @@ def test_an_accelerator_trains_no_more_side_by_side_than_is_told():
     ("networks", "batch_size", "asked", "split", "per_device"),
     [
         (1, 128, 1, 8, 1),
-        (5, 128, 1, 8, 5),
-        (5, 60, 1, 4, 3),  # eight have no equal parts of 60
+        (1, 60, 1, 4, 1),  # eight have no equal parts of 60
+        (2, 128, 1, 4, 1),
+        (3, 128, 1, 2, 1),
         (3, 125, 1, 1, 1),
+        (5, 128, 1, 1, 1),  # four pairs would take one and a half times as long
         (5, 128, 2, 2, 2),  # all eight work already
         (8, 128, 1, 1, 1),
         (13, 128, 1, 1, 2),
@@ -87,6 +89,17 @@ def test_idle_tpus_share_no_batches_of_a_network_that_loses_by_it():
     lenet = {"model": "lenet-300-100", "batch_size": 60}
     assert execution.layout(5, devices=devices("tpu", 16), **lenet).split == 1
     assert execution.layout(5, devices=devices("gpu", 16), **lenet).split == 2
+
+
+@pytest.mark.parametrize("model", side_by_side.CYCLES_SHARED)
+def test_a_tpu_shares_batches_as_far_as_that_was_measured_to_be_faster(model):
+    shared, cycles = side_by_side.CYCLES_SHARED[model]
+    alone = side_by_side.CYCLES[model][0]
+    assert side_by_side.step_time("tpu", model, 1) == 1
+    assert side_by_side.step_time("tpu", model, shared) == pytest.approx(cycles / alone)
+    assert side_by_side.step_time("cpu", model, shared) == 1
+    one = execution.layout(1, devices=devices("tpu", shared), model=model, batch_size=64)
+    assert one.split == (shared if cycles < alone else 1)
 
 
 def test_convolutions_use_all_cores_through_one_device_unless_asked_to_share_batches():

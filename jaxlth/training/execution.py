@@ -219,8 +219,8 @@ def layout(
         inside scan or vmap than in a function of their own.
       streamed: whether batches come from the host; all devices share each then.
       batch_size: of batches that more devices may share where accelerators would be idle, as there
-        are fewer networks than devices, unless `side_by_side` knows that they lose by it; None
-        where they may not.
+        are fewer networks than devices, and all would be trained sooner by what `side_by_side`
+        knows; None where they may not.
 
     Raises:
       ValueError: there are too few devices, or processes would get different numbers of them.
@@ -242,8 +242,9 @@ def layout(
     )
     on_cpu = _on_cpu(all_devices)
     platform = all_devices[0].platform
-    if batch_size is not None and side_by_side.gains_by_sharing(platform, model):
-        split = _split_for_all(networks, len(all_devices), split, batch_size)
+    if batch_size is not None:
+        step_time = functools.partial(side_by_side.step_time, platform, model)
+        split = _soonest(networks, len(all_devices), split, batch_size, step_time)
     # Two replicates on two forced devices take 1.5 times as long as one after the other on all
     # cores, or twice: there steps are compiled without the options for convolutions.
     most_sets = 1 if on_cpu and convolutional and not several else len(all_devices) // split
@@ -263,7 +264,13 @@ def _on_cpu(devices: Sequence[Device]) -> bool:
     return devices[0].platform == "cpu"
 
 
-def _split_for_all(networks: int, devices: int, split: int, batch_size: int) -> int:
+def _soonest(
+    networks: int,
+    devices: int,
+    split: int,
+    batch_size: int,
+    step_time: Callable[[int], float],
+) -> int:
     """Return how many devices share a batch for the networks to be trained soonest.
 
     Args:
@@ -271,21 +278,22 @@ def _split_for_all(networks: int, devices: int, split: int, batch_size: int) -> 
       devices: how many there are.
       split: devices that share each batch at least.
       batch_size: examples of a batch, whose parts are equal.
+      step_time: how long a step takes by the number of devices that share its batch.
 
     Example:
-      >>> [_split_for_all(networks, 8, 1, 128) for networks in (1, 3, 5, 8, 13)]
-      [8, 8, 8, 1, 1]
+      >>> [_soonest(n, 8, 1, 128, lambda shared: 0.5 + 0.5 / shared) for n in (1, 3, 5, 8)]
+      [8, 2, 1, 1]
     """
     if networks * split >= devices:
         return split
 
-    def work(shared: int) -> float:
-        """Return the batches that a device computes, at most, while each network takes a step."""
-        return -(-networks // (devices // shared)) / shared
+    def of_all(shared: int) -> float:
+        """Return how long it takes until each network has taken a step."""
+        return -(-networks // (devices // shared)) * step_time(shared)
 
     candidates = range(split, devices + 1, split)
     whole = [each for each in candidates if devices % each == 0 and batch_size % each == 0]
-    return min(whole, key=lambda shared: (work(shared), shared), default=split)
+    return min(whole, key=lambda shared: (of_all(shared), shared), default=split)
 
 
 @functools.cache

@@ -16,27 +16,33 @@ CYCLES = {
     "resnet-20": (2_030_589, 2_314_109),
 }
 
-# Cycles there of a step of one network whose batch two chips share, each half of it, without what
-# the exchange of gradients takes: `experiments/tpu_speed.py --slices v5e-16`.
-CYCLES_OF_HALF = {"lenet-300-100": 54_219}
+# Cycles there of a step of one network whose batch so many chips share, without what the exchange
+# of gradients takes: `experiments/tpu_speed.py --slices v5e-16`.
+CYCLES_SHARED = {"lenet-300-100": (2, 54_219), "resnet-20": (8, 1_447_005)}
+STAYS = 0.5  # part of a step that takes as long for a part of the batch, where nothing was measured
 
 
-def gains_by_sharing(platform: str, model: str) -> bool:
-    """Return whether a step is shorter where idle devices share its batch.
+def step_time(platform: str, model: str, shared: int) -> float:
+    """Return how long a step takes whose batch some devices share, as a share of that of one.
 
-    On a CPU it is not, as its devices share the cores. Where nothing was measured it is.
+    On a CPU it takes as long, since its devices share the cores.
 
     Args:
       platform: of the devices: "cpu", "gpu", "tpu".
       model: name of the network.
+      shared: how many devices share the batch.
 
     Example:
-      >>> [gains_by_sharing("tpu", model) for model in ("lenet-300-100", "resnet-50")]
-      [False, True]
+      >>> [round(step_time("tpu", "resnet-20", shared), 2) for shared in (1, 2, 8)]
+      [1.0, 0.84, 0.71]
     """
-    alone, _ = CYCLES.get(model, (0, 0))
-    loses = platform == "tpu" and CYCLES_OF_HALF.get(model, 0) > alone
-    return platform != "cpu" and not loses
+    if platform == "cpu":
+        return 1.0
+    stays = STAYS
+    if platform == "tpu" and model in CYCLES_SHARED:
+        devices, cycles = CYCLES_SHARED[model]
+        stays = (cycles / CYCLES[model][0] - 1 / devices) / (1 - 1 / devices)
+    return stays + (1 - stays) / shared
 
 
 def most(platform: str, model: str) -> int:
