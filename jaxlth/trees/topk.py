@@ -87,16 +87,21 @@ def _flat(arrays: Sequence[Any], dtype: Any) -> np.ndarray:
 
 def _largest_on_host(values: np.ndarray, among: np.ndarray, keep: int) -> np.ndarray:
     """Return `largest` of one flat array of NumPy, by its partition."""
-    if keep == 0:
-        return np.zeros_like(among)
-    is_number = among & ~np.isnan(values)
-    numbers = values if is_number.all() else values[is_number]
-    if keep <= numbers.size:
-        least = np.partition(numbers, numbers.size - keep)[numbers.size - keep]
-        selected, ties = is_number & (values > least), is_number & (values == least)
+    numbers = values if among.all() else values[among]
+    if np.isnan(numbers.max(initial=0)):
+        numbers = numbers[~np.isnan(numbers)]
+    if keep >= numbers.size:
+        selected, lowest = among & ~np.isnan(values), np.flatnonzero(among & np.isnan(values))
+        selected[lowest[: keep - numbers.size]] = True
+    elif keep == 0:
+        selected = np.zeros_like(among)
     else:
-        selected, ties = is_number, among & ~is_number
-    selected[np.flatnonzero(ties)[: keep - np.count_nonzero(selected)]] = True
+        least = np.partition(numbers, numbers.size - keep)[numbers.size - keep]
+        selected = (values >= least) & among
+        surplus = np.count_nonzero(selected) - keep
+        if surplus:
+            ties = np.flatnonzero(selected & (values == least))
+            selected[ties[-surplus:]] = False
     return selected
 
 
