@@ -302,6 +302,26 @@ class ForNnx:
         module.lora = nnx.LoRA(4, 2, 4, rngs=rngs)
         return module
 
+    @staticmethod
+    def recurrent(nnx, rngs):
+        module = nnx.Sequential(nnx.ConvTranspose(4, 8, (3, 3), rngs=rngs))
+        module.grouped = nnx.Conv(8, 8, (3, 3), feature_group_count=4, rngs=rngs)
+        module.product = nnx.Einsum("bi,io->bo", (4, 6), (6,), rngs=rngs)
+        module.gru, module.lstm = (
+            kind(3, 5, rngs=rngs) for kind in (nnx.GRUCell, nnx.OptimizedLSTMCell)
+        )
+        return module
+
+
+class Recurrent(nn.Module):
+    """Cells, a transposed and a grouped convolution, and a product by its indices, of linen."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(8, (3, 3), feature_group_count=4)(nn.ConvTranspose(8, (3, 3))(x))
+        x = nn.Einsum((8, 6), "bwi,io->bwo")(x.mean(1))
+        return nn.RNN(nn.GRUCell(5))(nn.RNN(nn.LSTMCell(5))(x))
+
 
 def equinox_modules(key):
     return [
@@ -335,6 +355,17 @@ TREES = {  # parameters, or their shapes, and the names of their kernels
     "nnx": (
         lambda: of_nnx(ForNnx.block),
         [*(f"attention/{name}" for name in ATTENTION), "layers/0/kernel"],
+    ),
+    "linen, recurrent": (
+        lambda: shapes_of(Recurrent(), (2, 6, 6, 4)),
+        [f"{name}_0/kernel" for name in ("Conv", "ConvTranspose", "Einsum")]
+        + [f"LSTMCell_0/{a}{b}/kernel" for a in "hi" for b in "figo"]
+        + [f"GRUCell_0/{gate}/kernel" for gate in ("hn", "hr", "hz", "in", "ir", "iz")],
+    ),
+    "nnx, recurrent": (
+        lambda: of_nnx(ForNnx.recurrent),
+        [f"{cell}/dense_{of}/kernel" for cell in ("gru", "lstm") for of in "hi"]
+        + ["grouped/kernel", "layers/0/kernel", "product/kernel"],
     ),
     "equinox": (
         of_equinox,
@@ -383,9 +414,8 @@ def test_kernels_of_each_framework_are_prunable_and_nothing_else(framework):
 
 
 def test_trees_of_all_containers_are_pruned_to_exact_counts():
-    params = [
-        make() for name, (make, _) in TREES.items() if name not in ("linen", "nnx", "equinox")
-    ]
+    others = ("linen", "linen, recurrent", "nnx", "nnx, recurrent", "equinox")
+    params = [make() for name, (make, _) in TREES.items() if name not in others]
     params = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), params)
     mask, applied = jax.device_get(jax.jit(halved)(params))
     size = masks.size(mask)

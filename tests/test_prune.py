@@ -616,6 +616,18 @@ def test_tensors_without_elements_change_nothing_in_pruning():
         prune.erdos_renyi(mask, keep=7)
 
 
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("left_out", [0, 1, 32, 3_000, 30_000])
+def test_erdos_renyi_fills_small_layers_and_gives_the_rest_to_others(kernel, left_out):
+    sizes = {"a": (2, 2), "b": (300, 100), "c": (3, 3, 16, 16), "d": (1, 1)}
+    mask = {name: np.ones(shape, bool) for name, shape in sizes.items()}
+    keeps = prune.erdos_renyi(mask, keep=32_309 - left_out, kernel=kernel)
+    assert sum(keeps.values()) == 32_309 - left_out
+    assert all(0 <= keep <= mask[name].size for name, keep in keeps.items())
+    if left_out < 4_000:
+        assert keeps == {"a": 4, "b": 30_000 - left_out, "c": 2_304, "d": 1}
+
+
 def test_smart_ratio_gives_a_tensor_without_elements_none():
     shapes = {"a": (3, 3, 1, 2), "b": (3, 3, 2, 0), "c": (5, 2), "d": (0, 2)}
     mask = masks.dense({name: np.ones(shape) for name, shape in shapes.items()})
