@@ -26,7 +26,7 @@ from tiny import once, printed
 import jaxlth
 from jaxlth import cli, data, models, settings, store
 from jaxlth.cli import errors, formats, options
-from jaxlth.cli.commands import TOLERANCE, by_name
+from jaxlth.cli.commands import READING, TOLERANCE, by_name
 from jaxlth.process import signals
 from jaxlth.store import lock, metadata
 from jaxlth.studies import STUDIES, figure_kinds, level_artifacts
@@ -519,6 +519,35 @@ def test_a_backend_that_is_not_there_is_a_line_that_names_the_variable(platforms
     assert line.endswith("or set it to a backend that is installed, such as cpu.")
 
 
+@pytest.mark.slow
+def test_the_older_variable_of_a_backend_is_named_where_it_is_to_blame():
+    done = program(DEVICES, JAX_PLATFORMS="cpu", JAX_PLATFORM_NAME="cuda")
+    assert done.returncode == 2
+    assert "backend of JAX_PLATFORM_NAME=cuda: Unknown backend cuda." in done.stderr
+    assert "Unset JAX_PLATFORM_NAME, or set it to" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*READING, "imp"])
+def test_a_process_that_only_reads_runs_starts_no_accelerator(name, monkeypatch, capfd):
+    jax.devices()  # those of this process stay as they are
+    before = jax.config.jax_platforms
+    try:
+        for arguments, platforms in ((None, "cpu"), ([name, "--nope"], "cuda")):
+            jax.config.update("jax_platforms", "cuda")
+            monkeypatch.setattr(sys, "argv", ["jaxlth", name, "--nope"])
+            assert cli.main(arguments) == 2
+            assert jax.config.jax_platforms == ("cuda" if name in STUDIES else platforms)
+    finally:
+        jax.config.update("jax_platforms", before)
+
+
+@pytest.mark.slow
+def test_results_are_read_on_a_machine_without_the_accelerator_of_the_environment(finished):
+    show = f"sys.argv[1:] = ['results', {str(finished)!r}]\nsys.exit(cli.main())"
+    done = program(show, JAX_PLATFORMS="cuda")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -642,13 +671,22 @@ def test_a_full_disk_behind_a_stream_is_told_or_does_not_matter(file, words, cod
     assert getattr(sys, file) is full
 
 
-def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, capfd):
+@pytest.mark.parametrize("talk", [print, rich.console.Console(file=None).print])
+def test_a_command_whose_reader_has_enough_ends_its_work_without_a_word(talk, monkeypatch, capfd):
     reading, writing = os.pipe()
     os.close(reading)
+    done = []
+
+    def work():
+        talk("much", end="\n" * 99999)
+        done.append("figure")
+        talk("more")
+        return 0
+
     with open(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        for talk in (print, rich.console.Console(file=None).print):
-            assert cli.guarded(lambda talk=talk: talk("much", end="\n" * 99999) or 0) == 0
+        assert cli.guarded(work) == 0
+    assert done == ["figure"]
     assert capfd.readouterr().err == ""
 
 

@@ -643,6 +643,7 @@ def test_a_tolerance_without_a_table_is_refused(more, capfd):
         (["list", "--out", "$NO_SUCH_NAME"], "$NO_SUCH_NAME is not set."),
         (["imp", "--data", "a\n\x1b[31mb"], r"`data` has no value 'a\n\x1b[31mb'."),
         (["imp", "--data", "\udcff"], r"'\udcff' is not text in UTF-8."),
+        (["list", "--out", "r\udcc3\udcbcns"], "lacks its letters: set $PYTHONUTF8=1."),
     ],
 )
 def test_a_message_has_the_name_that_was_typed(arguments, words, capfd):

@@ -399,6 +399,14 @@ def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
     assert updates == [("jax_num_cpu_devices", 3)]
 
 
+def test_more_devices_than_a_machine_can_start_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="`devices` must be at most 1024, .*; got 1025"):
+        running._use_cores(1025)
+    monkeypatch.setattr(running, "MOST_DEVICES", 1)  # two, of `conftest`
+    with pytest.raises(ValueError, match=r"\$JAX_NUM_CPU_DEVICES must be at most 1, .*; got 2"):
+        running._use_cores(None)
+
+
 # ---- the package
 
 

@@ -54,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    code = guarded(lambda: _run(given))
-    return code if arguments is not None else unhindered(code)
+    alone = arguments is None
+    code = guarded(lambda: _run(given, alone=alone))
+    return unhindered(code) if alone else code
 
 
 def unhindered(code: int) -> int:
@@ -102,13 +103,21 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, alone: bool) -> int:
+    """Run a command.
+
+    Args:
+      arguments: words of the command line.
+      alone: whether this process does nothing else.
+    """
     if words.asks_version(arguments):
         print(f"jaxlth {__version__}")
         return 0
     from jaxlth.cli import commands, export, figure, parsing, report, results, train
     from jaxlth.studies import running
 
+    if alone and arguments and arguments[0] in commands.READING:
+        backends.use_cpu()
     with parsing.own_study(arguments):
         command = parsing.parse(arguments)
         if isinstance(command, commands.Training):
@@ -128,9 +137,7 @@ def _finished(function: Callable[[], int]) -> int:
     """Return the exit code of a function, once what it printed is written out."""
     try:
         code = function()
-    except SystemExit as ended:  # of the help
-        if isinstance(ended.__context__, BrokenPipeError):  # rich ends so
-            raise ended.__context__ from None
+    except SystemExit:  # of the help
         sys.stdout.flush()
         raise
     sys.stdout.flush()
@@ -143,8 +150,6 @@ def _answered(error: Exception) -> int:
     Raises:
       Exception: the error, where its traceback is asked for or needed.
     """
-    if isinstance(error, BrokenPipeError) and error.filename == errors.OUTPUT:
-        return 0  # who reads has enough
     line = errors.message(error)
     if line is None:
         error.add_note(errors.report(error))

@@ -101,7 +101,8 @@ class Stream:
     Attributes:
       stream: where to write; other methods and attributes are its own.
       name: of the stream, for its errors; None drops what cannot be written, so that no training
-        ends because its progress cannot be printed.
+        ends because its progress cannot be printed. What is written to a closed pipe, whose reader
+        has enough, is dropped in any case: what else a command has to do is done.
     """
 
     def __init__(self, stream: Any, *, name: str | None) -> None:
@@ -129,7 +130,7 @@ class Stream:
             yield
         except OSError as error:
             self._close()
-            if self.name is not None:
+            if self.name is not None and not isinstance(error, BrokenPipeError):
                 raise OSError(error.errno, error.strerror, self.name) from error
 
     def _close(self) -> None:

@@ -37,9 +37,23 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
     require(text.strip() != "", f"`{setting}` must be a path; got {text!r}.")
     require(
         not any(unicodedata.category(letter) in NO_TEXT for letter in text),
-        f"`{setting}` must be a path in UTF-8 without control characters; got {text!r}.",
+        f"`{setting}` must be a path in UTF-8 without control characters; got {text!r}."
+        f"{locale_hint(text)}",
     )
     return _with_home(_with_variables(text, setting), setting)
+
+
+def locale_hint(text: str) -> str:
+    r"""Return a remedy for a text in UTF-8 that the locale could not decode; "" for another text.
+
+    Example:
+      >>> locale_hint("r\udcc3\udcbcns"), locale_hint("r\udcffns")
+      (' The locale of this process lacks its letters: set $PYTHONUTF8=1.', '')
+    """
+    with contextlib.suppress(UnicodeError):
+        if os.fsencode(text).decode() != text:
+            return " The locale of this process lacks its letters: set $PYTHONUTF8=1."
+    return ""
 
 
 def given(path: str | os.PathLike[str], *, setting: str) -> pathlib.Path:

@@ -30,6 +30,7 @@ from jaxlth.training.precision import Precision, products
 
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
+MOST_DEVICES = 1024
 _event_numbers = itertools.count(1)  # of all studies of this process, for `distributed.stop_agreed`
 
 
@@ -244,9 +245,19 @@ def _identified(config: Any, console: Console) -> Identity | None:
 
 
 def _use_cores(devices: int | None) -> None:
-    """Make each core a device of its own where there is no accelerator."""
-    if devices is None and jax.config.jax_num_cpu_devices > 0:  # type: ignore[attr-defined]
-        return  # the program has decided
+    """Make each core a device of its own where there is no accelerator.
+
+    Raises:
+      ValueError: more devices are asked for than `MOST_DEVICES`.
+    """
+    decided = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    for name, count in (("`devices`", devices), ("$JAX_NUM_CPU_DEVICES", decided)):
+        settings.require(
+            count is None or count <= MOST_DEVICES,
+            f"{name} must be at most {MOST_DEVICES}, as each has threads of its own; got {count}.",
+        )
+    if devices is None and decided > 0:
+        return  # the program or its user has decided
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):  # a backend is there already, in notebooks for instance
         jax.config.update("jax_num_cpu_devices", devices or cores or 1)
