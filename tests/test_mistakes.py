@@ -279,6 +279,48 @@ def test_a_file_in_the_way_of_the_runs_is_named(capfd, tmp_path):
     assert "runs" in complaint(TINY, capfd)
 
 
+def test_a_link_to_nowhere_in_the_way_of_the_runs_is_named(capfd, tmp_path):
+    (tmp_path / "runs").symlink_to("nowhere")
+    assert "`out` must be a folder, but runs is a link to none." in complaint(TINY, capfd)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["figure", "--file", "way/new.png"], "way/new.png: Not a directory."),
+        (["results", "--file", "way/new.csv"], "way/new.csv: Not a directory."),
+        (
+            ["export", "way/new.npz", "--run"],
+            "way/new.npz cannot be written: Not a directory. M",
+        ),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_link_to_nowhere_in_the_place_of_a_folder_is_named(
+    words, message, finished, capfd, tmp_path
+):
+    (tmp_path / "way").symlink_to("nowhere")
+    assert message in complaint([*words, str(finished)], capfd)
+
+
+@pytest.mark.parametrize("words", [TINY, ["list"], ["results", "--file", "new.csv"]])
+def test_a_current_folder_that_is_gone_is_named(words, finished, capfd, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    runs = ["--out", str(finished.parent)] if words[0] == "results" else []
+    line = complaint([*words, *runs], capfd)
+    assert line.endswith("the current folder is gone; change to one.")
+
+
+def test_a_whole_path_needs_no_current_folder(finished, capfd, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert paths.relative(finished) == str(finished)
+    assert cli.main(["results", str(finished)]) == 0
+
+
 def test_a_truncated_data_file_is_named(capfd, tmp_path):
     folder = tmp_path / "data" / "mnist"
     folder.mkdir(parents=True)

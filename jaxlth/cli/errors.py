@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxlth.cli import backends
-from jaxlth.process import code
+from jaxlth.process import code, paths
 
 REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
 CALLBACK = "CpuCallback error"  # of JAX, around an error of Python code that a program calls
@@ -144,6 +144,8 @@ class Stream:
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) and paths.is_adrift():
+        return f"{error.filename or 'A relative path'}: the current folder is gone; change to one."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return " ".join(f"{error.filename}: {error.strerror}.".split())  # a name may have two lines
     if isinstance(error, OSError) and error.strerror:
