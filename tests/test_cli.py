@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import pathlib
 import pickle
@@ -699,6 +700,18 @@ def test_letters_that_a_stream_lacks_stop_no_command(encoding, written):
     stream = errors.Stream(io.TextIOWrapper(content, encoding=encoding), name="standard output")
     print(text, file=stream, flush=True)
     assert content.getvalue().decode(encoding) == f"{written or text}\n"
+
+
+def test_what_matplotlib_says_of_its_cache_is_not_shown(caplog):
+    log = logging.getLogger("matplotlib")
+
+    def warn():
+        log.warning("%s is not a writable directory", "/home/m")
+        log.warning("no font")
+        return 0
+
+    assert cli.guarded(warn) == 0
+    assert caplog.messages == ["no font"]
 
 
 def test_a_process_without_streams_works(monkeypatch, tmp_path):

@@ -303,14 +303,14 @@ def test_a_link_to_nowhere_in_the_place_of_a_folder_is_named(
     assert message in complaint([*words, str(finished)], capfd)
 
 
-@pytest.mark.parametrize("words", [TINY, ["list"], ["results", "--file", "new.csv"]])
+@pytest.mark.parametrize("words", [TINY, ["list"], ["export", "new.npz"]])
 def test_a_current_folder_that_is_gone_is_named(words, finished, capfd, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    runs = ["--out", str(finished.parent)] if words[0] == "results" else []
+    runs = ["--out", str(finished.parent)] if words[0] == "export" else []
     line = complaint([*words, *runs], capfd)
-    assert line.endswith("the current folder is gone; change to one.")
+    assert line.endswith(" The current folder is gone: change to another.")
 
 
 def test_a_whole_path_needs_no_current_folder(finished, capfd, tmp_path, monkeypatch):

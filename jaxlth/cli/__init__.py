@@ -39,6 +39,7 @@ __all__ = [
 MISTAKEN = 2
 INTERRUPTED = 130
 NARROWEST, WIDEST = 40, 1000  # columns
+OLD_NEWS = ("temporary cache directory", "mkdir -p failed", "is not a writable directory")
 _PUBLIC = {
     "call": "jaxlth.cli.parsing",
     **dict.fromkeys(("run_study", "staged", "trained"), "jaxlth.cli.train"),
@@ -160,9 +161,8 @@ def _answered(error: Exception) -> int:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return False for the message of matplotlib that there is no home directory, else True."""
-    text = record.getMessage()
-    return "temporary cache directory" not in text and "mkdir -p failed" not in text
+    """Return False for what matplotlib says of a folder that cannot be its cache, else True."""
+    return not any(words in record.getMessage() for words in OLD_NEWS)
 
 
 def _fit_width() -> None:

@@ -44,6 +44,8 @@ def message(error: Exception) -> str | None:
     text = _text(error)
     if is_of_files(error):
         return None
+    if isinstance(error.__cause__ or error, FileNotFoundError) and paths.is_adrift():
+        return f"{text} The current folder is gone: change to another."
     if type(error).__module__.partition(".")[0] == PACKAGE.name:
         return text
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
@@ -144,8 +146,6 @@ class Stream:
 
 
 def _text(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError) and paths.is_adrift():
-        return f"{error.filename or 'A relative path'}: the current folder is gone; change to one."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return " ".join(f"{error.filename}: {error.strerror}.".split())  # a name may have two lines
     if isinstance(error, OSError) and error.strerror:
