@@ -414,6 +414,15 @@ def test_the_help_of_jaxlth_is_a_line_for_each_command_and_fits_one_screen():
     assert page_of("--help-all") == page
 
 
+@pytest.mark.slow
+def test_the_help_has_no_code_where_python_leaves_out_docstrings():
+    help_page = "sys.exit(cli.main(['imp', '--help-all']))"
+    page = program(help_page, PYTHONOPTIMIZE="2").stdout
+    assert page.count(options.NO_TEXT) > 1
+    assert "--levels" in page
+    assert "typing." not in page
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_help_of_a_study_fits_in_120_lines_and_explains_or_names_every_option(name):
     page, rest = page_of(name, "--help"), page_of(name, "--help-all")
