@@ -223,10 +223,29 @@ def test_a_signal_while_concluding_says_that_all_is_stored(finished, capfd, monk
 
 
 def test_handlers_of_signals_are_given_back(finished):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
     assert cli.guarded(lambda: 7) == 7
-    assert cli.guarded(lambda: os.kill(os.getpid(), signal.SIGTERM) or 0) == 130
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    for number in signals.SIGNALS:
+        assert cli.guarded(lambda number=number: os.kill(os.getpid(), number) or 0) == 130
+        assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+
+
+def test_a_terminal_that_closes_is_no_second_signal_and_none_under_nohup(monkeypatch):
+    def close_terminal():
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 0
+
+    with signals.noted() as received:
+        close_terminal()
+        close_terminal()
+        assert received == [signal.SIGHUP] * 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.guarded(close_terminal) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_is_no_mistake_is_not_hidden(monkeypatch):

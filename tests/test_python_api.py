@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 import jaxlth
 from jaxlth import masks, store, studies
 from jaxlth.models import ModelConfig
+from jaxlth.process import signals
 from jaxlth.studies import STUDIES, functions, progress, running
 from jaxlth.studies.imp import report
 from jaxlth.supermasks import SupermaskRule
@@ -36,7 +37,7 @@ SHORT = {"model": MLP, "data": "digits", "steps": 20, "batch_size": 50}
 EXPERIMENT = studies.Experiment(**SHORT)
 FIELDS = {"levels": 2, "replicates": 1, "controls": []}
 WORDS = [*tiny.COMMAND[:-1], "--levels", "2", "--controls"]  # the command of the same run
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+HANDLED = (*signals.SIGNALS, signal.SIGALRM)
 
 
 def imp(out, experiment=EXPERIMENT, **fields):

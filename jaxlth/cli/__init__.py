@@ -78,7 +78,7 @@ def guarded(function: Callable[[], int]) -> int:
 
     Args:
       function: what to run, without arguments; it returns an exit code. A KeyboardInterrupt, which
-        SIGTERM raises here as well, may carry the words to say.
+        SIGTERM and SIGHUP raise here as well, may carry the words to say.
 
     Returns:
       The exit code of the function, 2 after a mistake, 130 after an interruption.

@@ -199,9 +199,10 @@ def check_room(size: int, *, folder: str = SHARED) -> None:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
+    """Leave Ctrl-C and a closed terminal to the parent, and end with it even if it is killed."""
     del index, count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
