@@ -1,6 +1,7 @@
 """What the command line says: interruptions, files of results, several runs, help."""
 
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -676,6 +677,26 @@ def test_a_defect_shows_its_traceback_and_how_to_report_it(error):
     with pytest.raises(type(error)) as caught:
         cli.guarded(raising(error))
     assert caught.value.__notes__ == [errors.REPORT]
+
+
+@pytest.mark.parametrize("name", ["wave", "networkx"])  # of Python, and of a package
+def test_a_file_that_hides_a_module_is_named(name, tmp_path, monkeypatch, capfd):
+    (tmp_path / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def work():
+        return importlib.import_module(name).nothing
+
+    try:
+        assert cli.guarded(work) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith(f"jaxlth: {tmp_path / name}.py is imported in the place of a module")
+        assert line.endswith(
+            f"rename it. AttributeError: module '{name}' has no attribute 'nothing'"
+        )
+    finally:
+        sys.modules.pop(name)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ import pickle
 import struct
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import types
 import zipfile
 import zlib
 from collections.abc import Iterator
+from importlib import machinery
 from typing import Any
 
 from jaxlth.cli import backends
@@ -36,6 +38,7 @@ OUTSIDE = (  # exceptions of damaged files, of numbers too large, of machines to
     *(subprocess.SubprocessError, concurrent.futures.BrokenExecutor),
 )
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+PYTHON = os.path.join(sysconfig.get_path("stdlib"), "")
 INSTALLED = ("site-packages", "dist-packages")  # folders of other packages
 
 
@@ -54,6 +57,11 @@ def message(error: Exception) -> str | None:
         return f"jax_debug_nans or jax_debug_infs ended this: {text} {SHOWN}"
     if isinstance(error, ValueError | TypeError | OSError):
         return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
+    if shadow := _shadow():
+        kind = type(error).__name__
+        return (
+            f"{shadow} is imported in the place of a module of that name: rename it. {kind}: {text}"
+        )
     if words := backends.complaint(error):
         return words
     if package := _package(error):
@@ -174,7 +182,7 @@ def _place(at: types.TracebackType) -> str | None:
     top = at.tb_frame.f_globals.get("__name__", "").partition(".")[0]
     if file.is_relative_to(PACKAGE):
         return PACKAGE.name
-    if set(INSTALLED) & set(file.parts):
+    if _is_installed(str(file)):
         return top
     return None if top in sys.stdlib_module_names and top != "__main__" else ""
 
@@ -190,6 +198,22 @@ def _package(error: Exception) -> str | None:
     if place in ("", PACKAGE.name):
         return "Python" if isinstance(error, OUTSIDE) else None
     return place
+
+
+def _shadow() -> str | None:
+    """Return the file of a module that hides one of Python or of an installed package, if any."""
+    folders = [entry for entry in sys.path if _is_installed(entry)]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if "." in name or not file or _is_installed(file) or file.startswith(PYTHON):
+            continue
+        if name in sys.stdlib_module_names or machinery.PathFinder.find_spec(name, folders):
+            return file
+    return None
+
+
+def _is_installed(path: str) -> bool:
+    return not set(INSTALLED).isdisjoint(pathlib.Path(path).parts)
 
 
 def _is_raised_here(error: Exception) -> bool:
