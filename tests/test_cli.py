@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 
@@ -680,8 +681,11 @@ def test_a_defect_shows_its_traceback_and_how_to_report_it(error):
 
 
 @pytest.mark.parametrize("name", ["wave", "networkx"])  # of Python, and of a package
-def test_a_file_that_hides_a_module_is_named(name, tmp_path, monkeypatch, capfd):
-    (tmp_path / f"{name}.py").touch()
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "AttributeError: module "), ("1 / 0", "ZeroDivisionError: division ")]
+)
+def test_a_file_that_hides_a_module_is_named(name, text, words, tmp_path, monkeypatch, capfd):
+    (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, name, raising=False)
 
@@ -690,13 +694,11 @@ def test_a_file_that_hides_a_module_is_named(name, tmp_path, monkeypatch, capfd)
 
     try:
         assert cli.guarded(work) == 2
-        (line,) = capfd.readouterr().err.splitlines()
-        assert line.startswith(f"jaxlth: {tmp_path / name}.py is imported in the place of a module")
-        assert line.endswith(
-            f"rename it. AttributeError: module '{name}' has no attribute 'nothing'"
-        )
     finally:
-        sys.modules.pop(name)
+        sys.modules.pop(name, None)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"jaxlth: {tmp_path / name}.py hides another module of that name: ")
+    assert words in line
 
 
 @pytest.mark.parametrize(
@@ -761,6 +763,21 @@ def test_what_matplotlib_says_of_its_cache_is_not_shown(caplog):
 
     assert cli.guarded(warn) == 0
     assert caplog.messages == ["no font"]
+
+
+def test_commands_of_several_threads_leave_the_streams_as_they_were(capfd):
+    before, codes = (sys.stdout, sys.stderr), []
+
+    def work():
+        codes.append(cli.main(["imp", "--levels", "-1"]))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
+    assert codes == [2] * 4
+    assert (sys.stdout, sys.stderr) == before
+    assert capfd.readouterr().err == "jaxlth: `levels` must be at least 0; got -1.\n" * 4
 
 
 def test_a_process_without_streams_works(monkeypatch, tmp_path):

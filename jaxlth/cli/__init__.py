@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ MISTAKEN = 2
 INTERRUPTED = 130
 NARROWEST, WIDEST = 40, 1000  # columns
 OLD_NEWS = ("temporary cache directory", "mkdir -p failed", "is not a writable directory")
+_ONE_AT_A_TIME = threading.RLock()  # commands of several threads: the process has one stdout
 _PUBLIC = {
     "call": "jaxlth.cli.parsing",
     **dict.fromkeys(("run_study", "staged", "trained"), "jaxlth.cli.train"),
@@ -56,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     alone = arguments is None
-    code = guarded(lambda: _run(given, alone=alone))
+    with _ONE_AT_A_TIME:
+        code = guarded(lambda: _run(given, alone=alone))
     return unhindered(code) if alone else code
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import traceback
 import types
 import zipfile
 import zlib
@@ -57,11 +58,9 @@ def message(error: Exception) -> str | None:
         return f"jax_debug_nans or jax_debug_infs ended this: {text} {SHOWN}"
     if isinstance(error, ValueError | TypeError | OSError):
         return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
-    if shadow := _shadow():
+    if shadow := _shadow(error):
         kind = type(error).__name__
-        return (
-            f"{shadow} is imported in the place of a module of that name: rename it. {kind}: {text}"
-        )
+        return f"{shadow} hides another module of that name: rename it. {kind}: {text}"
     if words := backends.complaint(error):
         return words
     if package := _package(error):
@@ -200,11 +199,13 @@ def _package(error: Exception) -> str | None:
     return place
 
 
-def _shadow() -> str | None:
+def _shadow(error: Exception) -> str | None:
     """Return the file of a module that hides one of Python or of an installed package, if any."""
     folders = [entry for entry in sys.path if _is_installed(entry)]
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+    places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    for frame, _ in traceback.walk_tb(error.__traceback__):  # a module that raises is gone by now
+        places.setdefault(frame.f_globals.get("__name__", ""), frame.f_code.co_filename)
+    for name, file in places.items():
         if "." in name or not file or _is_installed(file) or file.startswith(PYTHON):
             continue
         if name in sys.stdlib_module_names or machinery.PathFinder.find_spec(name, folders):
