@@ -559,14 +559,18 @@ def test_the_older_variable_of_a_backend_is_named_where_it_is_to_blame():
 
 
 @pytest.mark.parametrize("name", [*READING, "imp"])
-def test_a_process_that_only_reads_runs_starts_no_accelerator(name, monkeypatch, capfd):
+def test_a_process_that_only_reads_runs_starts_no_accelerator_and_no_command_a_window(
+    name, monkeypatch, capfd
+):
     jax.devices()  # those of this process stay as they are
     before = jax.config.jax_platforms
     try:
         for arguments, platforms in ((None, "cpu"), ([name, "--nope"], "cuda")):
             jax.config.update("jax_platforms", "cuda")
             monkeypatch.setattr(sys, "argv", ["jaxlth", name, "--nope"])
+            monkeypatch.setenv("MPLBACKEND", "rubbish")
             assert cli.main(arguments) == 2
+            assert os.environ["MPLBACKEND"] == ("agg" if arguments is None else "rubbish")
             assert jax.config.jax_platforms == ("cuda" if name in STUDIES else platforms)
     finally:
         jax.config.update("jax_platforms", before)

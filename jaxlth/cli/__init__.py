@@ -117,6 +117,8 @@ def _run(arguments: list[str], *, alone: bool) -> int:
     if words.asks_version(arguments):
         print(f"jaxlth {__version__}")
         return 0
+    if alone:  # no window is opened; another value, if wrong, would end any command
+        os.environ["MPLBACKEND"] = "agg"
     from jaxlth.cli import commands, export, figure, parsing, report, results, train
     from jaxlth.studies import running
 

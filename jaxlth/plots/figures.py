@@ -214,17 +214,15 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     check(path)
     path = pathlib.Path(path)
     metadata = _METADATA[path.suffix]
-    with (
-        paths.replacing(path) as part,
-        matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}),
-    ):
+    settings = {**theme.without_file(), "svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
+    with paths.replacing(path) as part, matplotlib.rc_context(settings):
         figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=metadata)
 
 
 def to_svg(figure: Figure) -> bytes:
     """Return a figure as SVG; the same figure always gives the same bytes."""
     content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "jaxlth"}):
+    with matplotlib.rc_context({**theme.without_file(), "svg.hashsalt": "jaxlth"}):
         figure.savefig(content, format="svg", metadata=_METADATA[".svg"])
     return content.getvalue()
 
