@@ -559,9 +559,7 @@ def test_the_older_variable_of_a_backend_is_named_where_it_is_to_blame():
 
 
 @pytest.mark.parametrize("name", [*READING, "imp"])
-def test_a_process_that_only_reads_runs_starts_no_accelerator_and_no_command_a_window(
-    name, monkeypatch, capfd
-):
+def test_a_process_that_only_reads_runs_starts_no_accelerator(name, monkeypatch, capfd):
     jax.devices()  # those of this process stay as they are
     before = jax.config.jax_platforms
     try:

@@ -400,6 +400,13 @@ def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
     assert updates == [("jax_num_cpu_devices", 3)]
 
 
+def test_a_fork_of_a_process_that_runs_studies_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "_started_in", {os.getpid() + 1})
+    with pytest.raises(ValueError, match=r'a fork .* start it by .*get_context\("spawn"\)'):
+        imp(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_more_devices_than_a_machine_can_start_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="`devices` must be at most 1024, .*; got 1025"):
         running._use_cores(1025)

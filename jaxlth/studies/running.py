@@ -31,6 +31,7 @@ from jaxlth.training.precision import Precision, products
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
 MOST_DEVICES = 1024
+_started_in: set[int] = set()  # the process that runs studies, of which a fork has a copy
 _event_numbers = itertools.count(1)  # of all studies of this process, for `distributed.stop_agreed`
 
 
@@ -60,10 +61,16 @@ def prepare_process(out: str, *, devices: int | None, keep_programs: bool) -> No
       keep_programs: whether compiled programs are kept in the user's cache folder.
 
     Raises:
-      ValueError: `out` cannot be a folder.
+      ValueError: `out` cannot be a folder, or this process is a fork of one that runs studies.
       StoreError: `out` is a bucket that cannot be used.
     """
     workers.end_if_unguarded()
+    settings.require(
+        _started_in <= {os.getpid()},
+        "This process is a fork of one that runs studies, in which JAX would wait for ever: start "
+        'it by multiprocessing.get_context("spawn").',
+    )
+    _started_in.add(os.getpid())
     if store.is_remote(out):
         store.connect(out)
     else:
