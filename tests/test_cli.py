@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zipfile
 
 import jax
@@ -23,12 +24,13 @@ import pandas as pd
 import PIL.Image
 import pytest
 import rich.console
+from jax.experimental.compilation_cache import compilation_cache
 from tiny import COMMAND as TINY
 from tiny import once, printed
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store
-from jaxlth.cli import errors, formats, options
+from jaxlth.cli import errors, formats, notices, options
 from jaxlth.cli.commands import READING, TOLERANCE, by_name
 from jaxlth.process import signals
 from jaxlth.store import lock, metadata
@@ -753,6 +755,29 @@ def test_letters_that_a_stream_lacks_stop_no_command(encoding, written):
     stream = errors.Stream(io.TextIOWrapper(content, encoding=encoding), name="standard output")
     print(text, file=stream, flush=True)
     assert content.getvalue().decode(encoding) == f"{written or text}\n"
+
+
+def test_programs_that_cannot_be_kept_are_told_once(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file"))
+        compilation_cache.reset_cache()
+        with pytest.warns(UserWarning, match=notices.UNKEPT) as caught:
+            jax.jit(lambda x: x + 1234)(1.0)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        compilation_cache.reset_cache()
+
+    def warn():
+        for _ in range(2):
+            print(warnings.formatwarning(caught[0].message, UserWarning, "file.py", 7), end="")
+        return 0
+
+    assert cli.guarded(warn) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("jaxlth: warning: compiled programs are not kept, so that later runs")
+    assert line.endswith(f"again: FileExistsError: [Errno 17] File exists: '{tmp_path / 'file'}'")
 
 
 def test_what_matplotlib_says_of_its_cache_is_not_shown(caplog):
