@@ -1,8 +1,10 @@
 """What the command line says: interruptions, files of results, several runs, help."""
 
 import contextlib
+import importlib
 import io
 import json
+import logging
 import os
 import pathlib
 import pickle
@@ -11,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 import zipfile
 
 import jax
@@ -20,13 +24,14 @@ import pandas as pd
 import PIL.Image
 import pytest
 import rich.console
+from jax.experimental.compilation_cache import compilation_cache
 from tiny import COMMAND as TINY
 from tiny import once, printed
 
 import jaxlth
 from jaxlth import cli, data, models, settings, store
-from jaxlth.cli import errors, formats, options
-from jaxlth.cli.commands import TOLERANCE, by_name
+from jaxlth.cli import errors, formats, notices, options
+from jaxlth.cli.commands import READING, TOLERANCE, by_name
 from jaxlth.process import signals
 from jaxlth.store import lock, metadata
 from jaxlth.studies import STUDIES, figure_kinds, level_artifacts
@@ -222,10 +227,29 @@ def test_a_signal_while_concluding_says_that_all_is_stored(finished, capfd, monk
 
 
 def test_handlers_of_signals_are_given_back(finished):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
     assert cli.guarded(lambda: 7) == 7
-    assert cli.guarded(lambda: os.kill(os.getpid(), signal.SIGTERM) or 0) == 130
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    for number in signals.SIGNALS:
+        assert cli.guarded(lambda number=number: os.kill(os.getpid(), number) or 0) == 130
+        assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+
+
+def test_a_terminal_that_closes_is_no_second_signal_and_none_under_nohup(monkeypatch):
+    def close_terminal():
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 0
+
+    with signals.noted() as received:
+        close_terminal()
+        close_terminal()
+        assert received == [signal.SIGHUP] * 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.guarded(close_terminal) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_is_no_mistake_is_not_hidden(monkeypatch):
@@ -413,6 +437,15 @@ def test_the_help_of_jaxlth_is_a_line_for_each_command_and_fits_one_screen():
     assert page_of("--help-all") == page
 
 
+@pytest.mark.slow
+def test_the_help_has_no_code_where_python_leaves_out_docstrings():
+    help_page = "sys.exit(cli.main(['imp', '--help-all']))"
+    page = program(help_page, PYTHONOPTIMIZE="2").stdout
+    assert page.count(options.NO_TEXT) > 1
+    assert "--levels" in page
+    assert "typing." not in page
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_help_of_a_study_fits_in_120_lines_and_explains_or_names_every_option(name):
     page, rest = page_of(name, "--help"), page_of(name, "--help-all")
@@ -519,6 +552,37 @@ def test_a_backend_that_is_not_there_is_a_line_that_names_the_variable(platforms
     assert line.endswith("or set it to a backend that is installed, such as cpu.")
 
 
+@pytest.mark.slow
+def test_the_older_variable_of_a_backend_is_named_where_it_is_to_blame():
+    done = program(DEVICES, JAX_PLATFORMS="cpu", JAX_PLATFORM_NAME="cuda")
+    assert done.returncode == 2
+    assert "backend of JAX_PLATFORM_NAME=cuda: Unknown backend cuda." in done.stderr
+    assert "Unset JAX_PLATFORM_NAME, or set it to" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*READING, "imp"])
+def test_a_process_that_only_reads_runs_starts_no_accelerator(name, monkeypatch, capfd):
+    jax.devices()  # those of this process stay as they are
+    before = jax.config.jax_platforms
+    try:
+        for arguments, platforms in ((None, "cpu"), ([name, "--nope"], "cuda")):
+            jax.config.update("jax_platforms", "cuda")
+            monkeypatch.setattr(sys, "argv", ["jaxlth", name, "--nope"])
+            monkeypatch.setenv("MPLBACKEND", "rubbish")
+            assert cli.main(arguments) == 2
+            assert os.environ["MPLBACKEND"] == ("agg" if arguments is None else "rubbish")
+            assert jax.config.jax_platforms == ("cuda" if name in STUDIES else platforms)
+    finally:
+        jax.config.update("jax_platforms", before)
+
+
+@pytest.mark.slow
+def test_results_are_read_on_a_machine_without_the_accelerator_of_the_environment(finished):
+    show = f"sys.argv[1:] = ['results', {str(finished)!r}]\nsys.exit(cli.main())"
+    done = program(show, JAX_PLATFORMS="cuda")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -620,6 +684,27 @@ def test_a_defect_shows_its_traceback_and_how_to_report_it(error):
     assert caught.value.__notes__ == [errors.REPORT]
 
 
+@pytest.mark.parametrize("name", ["wave", "networkx"])  # of Python, and of a package
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "AttributeError: module "), ("1 / 0", "ZeroDivisionError: division ")]
+)
+def test_a_file_that_hides_a_module_is_named(name, text, words, tmp_path, monkeypatch, capfd):
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def work():
+        return importlib.import_module(name).nothing
+
+    try:
+        assert cli.guarded(work) == 2
+    finally:
+        sys.modules.pop(name, None)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"jaxlth: {tmp_path / name}.py hides another module of that name: ")
+    assert words in line
+
+
 @pytest.mark.parametrize(
     ("file", "words", "code"),
     [
@@ -642,13 +727,22 @@ def test_a_full_disk_behind_a_stream_is_told_or_does_not_matter(file, words, cod
     assert getattr(sys, file) is full
 
 
-def test_a_reader_that_has_enough_ends_a_command_without_a_word(monkeypatch, capfd):
+@pytest.mark.parametrize("talk", [print, rich.console.Console(file=None).print])
+def test_a_command_whose_reader_has_enough_ends_its_work_without_a_word(talk, monkeypatch, capfd):
     reading, writing = os.pipe()
     os.close(reading)
+    done = []
+
+    def work():
+        talk("much", end="\n" * 99999)
+        done.append("figure")
+        talk("more")
+        return 0
+
     with open(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        for talk in (print, rich.console.Console(file=None).print):
-            assert cli.guarded(lambda talk=talk: talk("much", end="\n" * 99999) or 0) == 0
+        assert cli.guarded(work) == 0
+    assert done == ["figure"]
     assert capfd.readouterr().err == ""
 
 
@@ -661,6 +755,56 @@ def test_letters_that_a_stream_lacks_stop_no_command(encoding, written):
     stream = errors.Stream(io.TextIOWrapper(content, encoding=encoding), name="standard output")
     print(text, file=stream, flush=True)
     assert content.getvalue().decode(encoding) == f"{written or text}\n"
+
+
+def test_programs_that_cannot_be_kept_are_told_once(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file"))
+        compilation_cache.reset_cache()
+        with pytest.warns(UserWarning, match=notices.UNKEPT) as caught:
+            jax.jit(lambda x: x + 1234)(1.0)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        compilation_cache.reset_cache()
+
+    def warn():
+        for _ in range(2):
+            print(warnings.formatwarning(caught[0].message, UserWarning, "file.py", 7), end="")
+        return 0
+
+    assert cli.guarded(warn) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("jaxlth: warning: compiled programs are not kept, so that later runs")
+    assert line.endswith(f"again: FileExistsError: [Errno 17] File exists: '{tmp_path / 'file'}'")
+
+
+def test_what_matplotlib_says_of_its_cache_is_not_shown(caplog):
+    log = logging.getLogger("matplotlib")
+
+    def warn():
+        log.warning("%s is not a writable directory", "/home/m")
+        log.warning("no font")
+        return 0
+
+    assert cli.guarded(warn) == 0
+    assert caplog.messages == ["no font"]
+
+
+def test_commands_of_several_threads_leave_the_streams_as_they_were(capfd):
+    before, codes = (sys.stdout, sys.stderr), []
+
+    def work():
+        codes.append(cli.main(["imp", "--levels", "-1"]))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for step in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            step(thread)
+    assert codes == [2] * 4
+    assert (sys.stdout, sys.stderr) == before
+    assert capfd.readouterr().err == "jaxlth: `levels` must be at least 0; got -1.\n" * 4
 
 
 def test_a_process_without_streams_works(monkeypatch, tmp_path):

@@ -5,7 +5,6 @@ import os
 import pathlib
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxlth import store
+from jaxlth.process import signals
 
 COMMAND = [sys.executable, "-c", "import sys; from jaxlth.cli import main; sys.exit(main())", "imp"]
 COMMAND += ["--model", "mlp", "--hidden", "64", "--steps", "30000", "--batch-size", "20"]
@@ -138,7 +138,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(whole, uninterrupted, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_saves_and_says_how_to_go_on(number, uninterrupted, tmp_path):
     process = started(tmp_path)
     in_training(tmp_path, process)

@@ -156,6 +156,26 @@ def test_a_style_ends_with_its_context_and_leaves_matplotlib_as_it_was():
     assert dict(matplotlib.rcParams) == before
 
 
+def test_a_figure_does_not_follow_a_matplotlibrc_but_the_program(tmp_path, monkeypatch):
+    def drawn():
+        figure = figures.accuracy(results())
+        figures.save(figure, tmp_path / "a.svg")
+        return (tmp_path / "a.svg").read_bytes()
+
+    of_file = {
+        "text.usetex": True,  # LaTeX may be missing
+        "axes.prop_cycle": matplotlib.cycler(color=["red"]),
+        "font.family": ["serif"],
+        "savefig.bbox": "tight",
+    }
+    plain = drawn()
+    with matplotlib.rc_context(of_file):
+        monkeypatch.setattr(matplotlib, "rcParamsOrig", matplotlib.rcParams.copy())
+        assert drawn() == plain
+        matplotlib.rcParams["savefig.bbox"] = None  # set by the program, to the default by chance
+        assert theme.without_file().keys() == of_file.keys() - {"savefig.bbox"}
+
+
 def test_text_of_a_pdf_is_text_in_truetype_fonts(drawn, tmp_path):
     style, figure = drawn
     figures.save(figure, tmp_path / "figure.pdf")

@@ -11,7 +11,7 @@ import pytest
 import jaxlth
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-HEAVY = ["flax", "matplotlib", "orbax", "pandas", "tensorflow_datasets", "tyro"]
+HEAVY = ["flax", "jax", "matplotlib", "numpy", "orbax", "pandas", "tensorflow_datasets", "tyro"]
 PROGRAM = """
 import json, sys
 {statement}
@@ -26,7 +26,11 @@ def imported_by(statement: str) -> list[str]:
 
 
 def test_public_functions_import_nothing_heavy():
-    assert imported_by("from jaxlth import masks, prune, scores") == []
+    assert imported_by("from jaxlth import masks, prune, scores") == ["jax", "numpy"]
+
+
+def test_the_command_answers_signals_before_it_imports_what_is_heavy():
+    assert imported_by("import jaxlth.cli") == []
 
 
 def test_studies_import_nothing_that_only_reports_need():

@@ -279,6 +279,48 @@ def test_a_file_in_the_way_of_the_runs_is_named(capfd, tmp_path):
     assert "runs" in complaint(TINY, capfd)
 
 
+def test_a_link_to_nowhere_in_the_way_of_the_runs_is_named(capfd, tmp_path):
+    (tmp_path / "runs").symlink_to("nowhere")
+    assert "`out` must be a folder, but runs is a link to none." in complaint(TINY, capfd)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["figure", "--file", "way/new.png"], "way/new.png: Not a directory."),
+        (["results", "--file", "way/new.csv"], "way/new.csv: Not a directory."),
+        (
+            ["export", "way/new.npz", "--run"],
+            "way/new.npz cannot be written: Not a directory. M",
+        ),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_link_to_nowhere_in_the_place_of_a_folder_is_named(
+    words, message, finished, capfd, tmp_path
+):
+    (tmp_path / "way").symlink_to("nowhere")
+    assert message in complaint([*words, str(finished)], capfd)
+
+
+@pytest.mark.parametrize("words", [TINY, ["list"], ["export", "new.npz"]])
+def test_a_current_folder_that_is_gone_is_named(words, finished, capfd, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    runs = ["--out", str(finished.parent)] if words[0] == "export" else []
+    line = complaint([*words, *runs], capfd)
+    assert line.endswith(" The current folder is gone: change to another.")
+
+
+def test_a_whole_path_needs_no_current_folder(finished, capfd, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert paths.relative(finished) == str(finished)
+    assert cli.main(["results", str(finished)]) == 0
+
+
 def test_a_truncated_data_file_is_named(capfd, tmp_path):
     folder = tmp_path / "data" / "mnist"
     folder.mkdir(parents=True)
@@ -643,6 +685,7 @@ def test_a_tolerance_without_a_table_is_refused(more, capfd):
         (["list", "--out", "$NO_SUCH_NAME"], "$NO_SUCH_NAME is not set."),
         (["imp", "--data", "a\n\x1b[31mb"], r"`data` has no value 'a\n\x1b[31mb'."),
         (["imp", "--data", "\udcff"], r"'\udcff' is not text in UTF-8."),
+        (["list", "--out", "r\udcc3\udcbcns"], "lacks its letters: set $PYTHONUTF8=1."),
     ],
 )
 def test_a_message_has_the_name_that_was_typed(arguments, words, capfd):

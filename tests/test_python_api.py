@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 import jaxlth
 from jaxlth import masks, store, studies
 from jaxlth.models import ModelConfig
+from jaxlth.process import signals
 from jaxlth.studies import STUDIES, functions, progress, running
 from jaxlth.studies.imp import report
 from jaxlth.supermasks import SupermaskRule
@@ -36,7 +37,7 @@ SHORT = {"model": MLP, "data": "digits", "steps": 20, "batch_size": 50}
 EXPERIMENT = studies.Experiment(**SHORT)
 FIELDS = {"levels": 2, "replicates": 1, "controls": []}
 WORDS = [*tiny.COMMAND[:-1], "--levels", "2", "--controls"]  # the command of the same run
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+HANDLED = (*signals.SIGNALS, signal.SIGALRM)
 
 
 def imp(out, experiment=EXPERIMENT, **fields):
@@ -397,6 +398,21 @@ def test_the_devices_that_a_program_has_chosen_stay(monkeypatch):
     assert updates == []
     running._use_cores(3)
     assert updates == [("jax_num_cpu_devices", 3)]
+
+
+def test_a_fork_of_a_process_that_runs_studies_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "_started_in", {os.getpid() + 1})
+    with pytest.raises(ValueError, match=r'a fork .* start it by .*get_context\("spawn"\)'):
+        imp(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_devices_than_a_machine_can_start_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="`devices` must be at most 1024, .*; got 1025"):
+        running._use_cores(1025)
+    monkeypatch.setattr(running, "MOST_DEVICES", 1)  # two, of `conftest`
+    with pytest.raises(ValueError, match=r"\$JAX_NUM_CPU_DEVICES must be at most 1, .*; got 2"):
+        running._use_cores(None)
 
 
 # ---- the package

@@ -680,9 +680,10 @@ def test_a_terminal_shows_a_bar_with_level_replicates_speed_and_time_left(monkey
     assert "\x1b[2K" in text.rsplit("networks", 1)[1]  # the bar is wiped away at the end
 
 
-def test_elsewhere_there_is_one_plain_line_a_level():
+@pytest.mark.parametrize("console", [{}, {"force_terminal": True, "_environ": {"TERM": "dumb"}}])
+def test_elsewhere_there_is_one_plain_line_a_level(console):
     paper = io.StringIO()
-    with progress.shown(Console(file=paper, width=100), finished=2) as show:
+    with progress.shown(Console(file=paper, width=100, **console), finished=2) as show:
         for event in events(10):
             show(event)
     assert paper.getvalue() == "level 1 done, 4/8 networks\n"

@@ -26,6 +26,7 @@ from test_data import write_prepared
 
 from jaxlth import cli, data, keys, settings, store
 from jaxlth.data import batches, crops, encoded, folders, streamed, workers
+from jaxlth.process import signals
 from jaxlth.studies.imp.config import ImpConfig
 
 ORDER, CROPS = (keys.stream(0, 0, purpose) for purpose in ("order", "augmentation"))
@@ -814,6 +815,25 @@ if __name__ == "__main__":
     for batch in events:
         pass
 """
+
+
+@pytest.mark.slow
+def test_workers_leave_signals_to_their_parent(tmp_path):
+    write_folders(tmp_path / "set")
+    few = PROGRAM.replace("pass", "if sys.stdin.readline() == 'end': break")
+    (tmp_path / "program.py").write_text(f"{few}\n    print('whole')\n")
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as parent:
+        try:
+            pids = [int(pid) for pid in parent.stdout.readline().split()]
+            for number in signals.SIGNALS:
+                for pid in pids:
+                    os.kill(pid, number)
+            told, _ = parent.communicate("\n" * 20 + "end", timeout=60)
+        finally:
+            parent.kill()
+    assert told == "whole\n"
 
 
 @pytest.mark.slow

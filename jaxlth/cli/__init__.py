@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ __all__ = [
 MISTAKEN = 2
 INTERRUPTED = 130
 NARROWEST, WIDEST = 40, 1000  # columns
+OLD_NEWS = ("temporary cache directory", "mkdir -p failed", "is not a writable directory")
+_ONE_AT_A_TIME = threading.RLock()  # commands of several threads: the process has one stdout
 _PUBLIC = {
     "call": "jaxlth.cli.parsing",
     **dict.fromkeys(("run_study", "staged", "trained"), "jaxlth.cli.train"),
@@ -54,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    code = guarded(lambda: _run(given))
-    return code if arguments is not None else unhindered(code)
+    alone = arguments is None
+    with _ONE_AT_A_TIME:
+        code = guarded(lambda: _run(given, alone=alone))
+    return unhindered(code) if alone else code
 
 
 def unhindered(code: int) -> int:
@@ -76,7 +81,7 @@ def guarded(function: Callable[[], int]) -> int:
 
     Args:
       function: what to run, without arguments; it returns an exit code. A KeyboardInterrupt, which
-        SIGTERM raises here as well, may carry the words to say.
+        SIGTERM and SIGHUP raise here as well, may carry the words to say.
 
     Returns:
       The exit code of the function, 2 after a mistake, 130 after an interruption.
@@ -102,13 +107,23 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, alone: bool) -> int:
+    """Run a command.
+
+    Args:
+      arguments: words of the command line.
+      alone: whether this process does nothing else.
+    """
     if words.asks_version(arguments):
         print(f"jaxlth {__version__}")
         return 0
+    if alone:  # no window is opened; another value, if wrong, would end any command
+        os.environ["MPLBACKEND"] = "agg"
     from jaxlth.cli import commands, export, figure, parsing, report, results, train
     from jaxlth.studies import running
 
+    if alone and arguments and arguments[0] in commands.READING:
+        backends.use_cpu()
     with parsing.own_study(arguments):
         command = parsing.parse(arguments)
         if isinstance(command, commands.Training):
@@ -128,9 +143,7 @@ def _finished(function: Callable[[], int]) -> int:
     """Return the exit code of a function, once what it printed is written out."""
     try:
         code = function()
-    except SystemExit as ended:  # of the help
-        if isinstance(ended.__context__, BrokenPipeError):  # rich ends so
-            raise ended.__context__ from None
+    except SystemExit:  # of the help
         sys.stdout.flush()
         raise
     sys.stdout.flush()
@@ -143,8 +156,6 @@ def _answered(error: Exception) -> int:
     Raises:
       Exception: the error, where its traceback is asked for or needed.
     """
-    if isinstance(error, BrokenPipeError) and error.filename == errors.OUTPUT:
-        return 0  # who reads has enough
     line = errors.message(error)
     if line is None:
         error.add_note(errors.report(error))
@@ -155,9 +166,8 @@ def _answered(error: Exception) -> int:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Return False for the message of matplotlib that there is no home directory, else True."""
-    text = record.getMessage()
-    return "temporary cache directory" not in text and "mkdir -p failed" not in text
+    """Return False for what matplotlib says of a folder that cannot be its cache, else True."""
+    return not any(words in record.getMessage() for words in OLD_NEWS)
 
 
 def _fit_width() -> None:

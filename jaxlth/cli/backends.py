@@ -3,6 +3,7 @@
 JAX aborts the process on an unknown flag. On a missing backend it prints tracebacks of many lines.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from jaxlth.settings import require
 PARSE = "from jaxlib import xla_client; xla_client.CompileOptions()"
 FATAL = re.compile(r"^F.*?\] (.*)$", re.MULTILINE)  # a line before XLA ends the process
 NO_BACKEND = "nable to initialize backend"
+UNKNOWN = "Unknown backend"  # JAX says so of the older variable, JAX_PLATFORM_NAME
 
 
 def check_flags() -> None:
@@ -32,6 +34,19 @@ def check_flags() -> None:
     )
 
 
+def use_cpu() -> None:
+    """Have JAX start one device of the CPU in this process, whatever the environment says.
+
+    What only reads runs needs no more. It would take the memory of a GPU that trains, or fail
+    beside a process that has the TPU, or on a machine without either.
+    """
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    with contextlib.suppress(RuntimeError):  # the CPU is in use already
+        jax.config.update("jax_num_cpu_devices", 1)
+
+
 def complaint(error: Exception) -> str | None:
     """Return what to say of a backend of JAX that cannot start; None where it does.
 
@@ -42,9 +57,10 @@ def complaint(error: Exception) -> str | None:
     if cause is None:
         return None
     reason = str(cause).partition(" (set JAX_PLATFORMS")[0].strip().rstrip(".")
+    name = "JAX_PLATFORM_NAME" if reason.startswith(UNKNOWN) else "JAX_PLATFORMS"
     return (
-        f"JAX cannot start the backend of JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: "
-        f"{reason or 'there is no such device or driver'}. Unset JAX_PLATFORMS, or set it to a "
+        f"JAX cannot start the backend of {name}={os.environ.get(name, '')}: "
+        f"{reason or 'there is no such device or driver'}. Unset {name}, or set it to a "
         "backend that is installed, such as cpu."
     )
 

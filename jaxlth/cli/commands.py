@@ -14,6 +14,7 @@ from jaxlth.settings import RARE, check_choice, effective, ranges, require
 from jaxlth.store import share
 from jaxlth.studies import STUDIES, TOLERANCE, Study, figure_kinds
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
+from jaxlth.studies.running import MOST_DEVICES
 
 Scale = Literal["smoke", "cpu", "paper"]
 Format = Literal["table", "json", "csv"]
@@ -38,7 +39,7 @@ class Training:
     """I/N, such as 2/5: do the I-th of N shares of the replicates, beside processes on this or
     other machines that do the others, in the same folder or bucket."""
     devices: Annotated[
-        int | None, ranges.at_least(1, most=1024, why="each has threads of its own")
+        int | None, ranges.at_least(1, most=MOST_DEVICES, why="each has threads of its own")
     ] = None
     """Number of devices to train on; on CPU, of networks trained side by side (convolutional ones
     train one after another, on all cores). All devices, or all cores, if not given."""
@@ -251,13 +252,14 @@ class Export:
     them."""
 
 
+READING = {"results": Results, "figure": Figure, "report": Report, "list": List, "export": Export}
+
+
 def by_name() -> dict[str, type]:
     """Return the class of each command by its name: of the studies, and of what reads runs."""
-    reading = {"results": Results, "figure": Figure, "report": Report}
-    reading |= {"list": List, "export": Export}
-    for name in reading:
+    for name in READING:
         require(name not in STUDIES, f"A study has the name {name}, which is another command's.")
-    return {name: of_study(study) for name, study in STUDIES.items()} | reading
+    return {name: of_study(study) for name, study in STUDIES.items()} | READING
 
 
 def in_words(names: Sequence[str]) -> str:

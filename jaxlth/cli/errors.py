@@ -15,15 +15,18 @@ import pickle
 import struct
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import traceback
 import types
 import zipfile
 import zlib
 from collections.abc import Iterator
+from importlib import machinery
 from typing import Any
 
 from jaxlth.cli import backends
-from jaxlth.process import code
+from jaxlth.process import code, paths
 
 REPORT = "This is a defect of jaxlth: please report it, with these lines and the command."
 CALLBACK = "CpuCallback error"  # of JAX, around an error of Python code that a program calls
@@ -36,6 +39,7 @@ OUTSIDE = (  # exceptions of damaged files, of numbers too large, of machines to
     *(subprocess.SubprocessError, concurrent.futures.BrokenExecutor),
 )
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+PYTHON = os.path.join(sysconfig.get_path("stdlib"), "")
 INSTALLED = ("site-packages", "dist-packages")  # folders of other packages
 
 
@@ -44,6 +48,8 @@ def message(error: Exception) -> str | None:
     text = _text(error)
     if is_of_files(error):
         return None
+    if isinstance(error.__cause__ or error, FileNotFoundError) and paths.is_adrift():
+        return f"{text} The current folder is gone: change to another."
     if type(error).__module__.partition(".")[0] == PACKAGE.name:
         return text
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
@@ -52,6 +58,9 @@ def message(error: Exception) -> str | None:
         return f"jax_debug_nans or jax_debug_infs ended this: {text} {SHOWN}"
     if isinstance(error, ValueError | TypeError | OSError):
         return text if _is_raised_here(error) or isinstance(error, OSError) else f"{text} {SHOWN}"
+    if shadow := _shadow(error):
+        kind = type(error).__name__
+        return f"{shadow} hides another module of that name: rename it. {kind}: {text}"
     if words := backends.complaint(error):
         return words
     if package := _package(error):
@@ -101,7 +110,8 @@ class Stream:
     Attributes:
       stream: where to write; other methods and attributes are its own.
       name: of the stream, for its errors; None drops what cannot be written, so that no training
-        ends because its progress cannot be printed.
+        ends because its progress cannot be printed. What is written to a closed pipe, whose reader
+        has enough, is dropped in any case: what else a command has to do is done.
     """
 
     def __init__(self, stream: Any, *, name: str | None) -> None:
@@ -129,7 +139,7 @@ class Stream:
             yield
         except OSError as error:
             self._close()
-            if self.name is not None:
+            if self.name is not None and not isinstance(error, BrokenPipeError):
                 raise OSError(error.errno, error.strerror, self.name) from error
 
     def _close(self) -> None:
@@ -171,7 +181,7 @@ def _place(at: types.TracebackType) -> str | None:
     top = at.tb_frame.f_globals.get("__name__", "").partition(".")[0]
     if file.is_relative_to(PACKAGE):
         return PACKAGE.name
-    if set(INSTALLED) & set(file.parts):
+    if _is_installed(str(file)):
         return top
     return None if top in sys.stdlib_module_names and top != "__main__" else ""
 
@@ -187,6 +197,24 @@ def _package(error: Exception) -> str | None:
     if place in ("", PACKAGE.name):
         return "Python" if isinstance(error, OUTSIDE) else None
     return place
+
+
+def _shadow(error: Exception) -> str | None:
+    """Return the file of a module that hides one of Python or of an installed package, if any."""
+    folders = [entry for entry in sys.path if _is_installed(entry)]
+    places = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    for frame, _ in traceback.walk_tb(error.__traceback__):  # a module that raises is gone by now
+        places.setdefault(frame.f_globals.get("__name__", ""), frame.f_code.co_filename)
+    for name, file in places.items():
+        if "." in name or not file or _is_installed(file) or file.startswith(PYTHON):
+            continue
+        if name in sys.stdlib_module_names or machinery.PathFinder.find_spec(name, folders):
+            return file
+    return None
+
+
+def _is_installed(path: str) -> bool:
+    return not set(INSTALLED).isdisjoint(pathlib.Path(path).parts)
 
 
 def _is_raised_here(error: Exception) -> bool:

@@ -1,6 +1,5 @@
 """Tables as JSON, CSV and parquet."""
 
-import contextlib
 import json
 import math
 import os
@@ -9,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+
+from jaxlth.process import paths
 
 _INTEGER_COLUMNS = [  # pandas turns them into floats where a value is missing
     *("replicate", "level", "kept", "prunable", "step", "steps"),
@@ -69,16 +70,8 @@ def write(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """
     check(path)
     path = pathlib.Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with paths.replacing(path) as part:
         WRITERS[path.suffix](frame, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _write_csv(frame: pd.DataFrame, path: pathlib.Path) -> None:

@@ -45,7 +45,7 @@ def is_short(kind: type | None, help_asked: str | None) -> bool:
 
 def description(kind: type, *, short: bool) -> str:
     """Return what the help says of a command: all of its text, or the first line."""
-    text = inspect.cleandoc(kind.__doc__ or "")
+    text = inspect.cleandoc(options.docstring(kind))
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
     return paragraphs[0] if short else "\n\n".join(paragraphs)
 

@@ -49,6 +49,7 @@ ASIDE = re.compile(r" \((?=[^()]*[a-z]{2})(?:[^()]|\[0, 1\))*\)(?! ->)")  # in p
 FEW = 10  # names that short help lists
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
 NONE = "none"  # takes back what a settings file says; in a list, the only word: no value
+NO_TEXT = "(Python's option -OO leaves out what is said here.)"
 NO_DEFAULT: Any = tyro.MISSING_NONPROP
 
 
@@ -135,9 +136,21 @@ def _maker(cls: Any, *, short: bool) -> Callable[..., Any]:
         except (ValueError, TypeError) as error:
             raise Mistake(str(error)) from error
 
+    make.__doc__ = docstring(cls)
     if short and not hasattr(cls, "study"):  # of a command all of the text stands above its options
-        make.__doc__ = (cls.__doc__ or "").partition("\n")[0]
+        make.__doc__ = make.__doc__.partition("\n")[0]
     return make
+
+
+def docstring(cls: Any) -> str:
+    """Return the docstring of a dataclass, which makes one up of its fields where it has none.
+
+    Example:
+      >>> docstring(dataclasses.make_dataclass("List", ["out"]))
+      "(Python's option -OO leaves out what is said here.)"
+    """
+    made_up = (cls.__doc__ or "").startswith(f"{cls.__name__}(")
+    return NO_TEXT if made_up else cls.__doc__ or ""
 
 
 def _other_names(cls: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Iterable, Sequence
 
+from jaxlth.process import paths
 from jaxlth.settings import require
 
 VERSION = ("--version", "-V")
@@ -39,7 +40,7 @@ def check(words: Sequence[str], options: Iterable[str]) -> None:
     """
     for word in words:
         is_text = word.encode(errors="replace").decode() == word
-        require(is_text, f"{word!r} is not text in UTF-8.")
+        require(is_text, f"{word!r} is not text in UTF-8.{paths.locale_hint(word)}")
     require("--" not in words, "Leave out `--`: no word after it would be an option.")
     given = collections.Counter(names(words, options))
     for option, times in given.items():

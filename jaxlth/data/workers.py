@@ -7,6 +7,7 @@ it ends, the system kills the worker that writes to it.
 """
 
 import collections
+import contextlib
 import dataclasses
 import gc
 import multiprocessing
@@ -17,11 +18,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 import numpy as np
 
 from jaxlth.data import sources
+from jaxlth.process import signals
 
 T = TypeVar("T")
 SHARED = "/dev/shm"  # where Linux has shared memory
@@ -98,9 +101,12 @@ def make(
     batches: Any = iter(steps.to_iter_dataset(at_once).mp_prefetch(options, _start_worker))
     last = None
     try:
-        while (last := _next(batches)) is not None:
+        with _shielded():
+            last = _next(batches)
+        while last is not None:
             images, labels = map(np.asarray, last)
             yield sources.Split(images, labels)
+            last = _next(batches)
     finally:
         batches.close()
         batches = last = images = labels = None
@@ -198,10 +204,27 @@ def check_room(size: int, *, folder: str = SHARED) -> None:
         )
 
 
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Have processes that are started within get none of the signals that end a study.
+
+    Many a sender reaches all processes of a group: a terminal, Slurm, systemd. The parent answers,
+    and needs its workers until it has saved.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # unblocks some of them as it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(index: int, count: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it even if it is killed."""
+    """Leave signals to the parent, and end with it even if it is killed."""
     del index, count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in signals.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

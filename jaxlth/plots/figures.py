@@ -8,10 +8,8 @@ References:
   Frankle 2023, The Lottery Ticket Hypothesis, Figures 3-1 to 3-9.
 """
 
-import contextlib
 import io
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +22,7 @@ from matplotlib.ticker import FixedLocator
 
 from jaxlth.plots import axis_scales, control_styles, density_lines, legends, result_table, theme
 from jaxlth.plots.curves import training
+from jaxlth.process import paths
 
 __all__ = [
     "accuracy",
@@ -214,24 +213,16 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     """
     check(path)
     path = pathlib.Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context({"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}):
-            metadata = _METADATA[path.suffix]
-            figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=metadata)
-        os.replace(part, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    metadata = _METADATA[path.suffix]
+    settings = {**theme.without_file(), "svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
+    with paths.replacing(path) as part, matplotlib.rc_context(settings):
+        figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=metadata)
 
 
 def to_svg(figure: Figure) -> bytes:
     """Return a figure as SVG; the same figure always gives the same bytes."""
     content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "jaxlth"}):
+    with matplotlib.rc_context({**theme.without_file(), "svg.hashsalt": "jaxlth"}):
         figure.savefig(content, format="svg", metadata=_METADATA[".svg"])
     return content.getvalue()
 

@@ -104,6 +104,7 @@ STYLES = {
         6.75,
     ),
 }
+UNDRAWN = {"backend", "interactive", "toolbar", "timezone"}  # settings that no figure shows
 _STYLE = contextvars.ContextVar("style", default="screen")
 
 
@@ -123,7 +124,22 @@ def applied(more: Mapping[Any, Any] | None = None) -> contextlib.AbstractContext
     Args:
       more: other settings of matplotlib, which win.
     """
-    return matplotlib.rc_context({**STYLES[_STYLE.get()].rc_params, **(more or {})})
+    return matplotlib.rc_context(
+        {**without_file(), **STYLES[_STYLE.get()].rc_params, **(more or {})}
+    )
+
+
+def without_file() -> dict[Any, Any]:
+    """Return matplotlib's defaults for what a user's matplotlibrc changes, and no program since.
+
+    A figure is the same whoever draws it, and needs no LaTeX or font of somebody's own.
+    """
+    defaults, of_file = matplotlib.rcParamsDefault, matplotlib.rcParamsOrig
+    return {
+        name: defaults[name]
+        for name in defaults.keys() - UNDRAWN
+        if of_file[name] != defaults[name] and of_file[name] == matplotlib.rcParams[name]
+    }
 
 
 def fitted(width: float, height: float) -> tuple[float, float]:

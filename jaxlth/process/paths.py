@@ -5,11 +5,13 @@ variables.
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
 import tempfile
 import unicodedata
+from collections.abc import Iterator
 
 from jaxlth.settings import require
 
@@ -37,9 +39,23 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
     require(text.strip() != "", f"`{setting}` must be a path; got {text!r}.")
     require(
         not any(unicodedata.category(letter) in NO_TEXT for letter in text),
-        f"`{setting}` must be a path in UTF-8 without control characters; got {text!r}.",
+        f"`{setting}` must be a path in UTF-8 without control characters; got {text!r}."
+        f"{locale_hint(text)}",
     )
     return _with_home(_with_variables(text, setting), setting)
+
+
+def locale_hint(text: str) -> str:
+    r"""Return a remedy for a text in UTF-8 that the locale could not decode; "" for another text.
+
+    Example:
+      >>> locale_hint("r\udcc3\udcbcns"), locale_hint("r\udcffns")
+      (' The locale of this process lacks its letters: set $PYTHONUTF8=1.', '')
+    """
+    with contextlib.suppress(UnicodeError):
+        if os.fsencode(text).decode() != text:
+            return " The locale of this process lacks its letters: set $PYTHONUTF8=1."
+    return ""
 
 
 def given(path: str | os.PathLike[str], *, setting: str) -> pathlib.Path:
@@ -104,8 +120,47 @@ def _with_home(text: str, setting: str) -> str:
 
 def relative(path: str | os.PathLike[str]) -> str:
     """Return a path as one types it here."""
-    path, here = pathlib.Path(path), pathlib.Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    path = pathlib.Path(path)
+    with contextlib.suppress(FileNotFoundError):  # the current folder is gone
+        here = pathlib.Path.cwd()
+        path = path.relative_to(here) if path.is_relative_to(here) else path
+    return str(path)
+
+
+def is_adrift() -> bool:
+    """Return whether the current folder is gone, so that no relative path leads anywhere."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Give the path of a new file, which then takes the place of another: at once and when whole.
+
+    Folders are made where they are missing.
+
+    Args:
+      path: of the file to replace, or to make; it stays as it is where this fails.
+
+    Raises:
+      OSError: the file cannot be written; the error names it.
+    """
+    # A fixed name: leftovers of a killed process are overwritten by the next one.
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except FileExistsError as error:  # in the place of a folder
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def check_folder(option: str, folder: str, *, writable: bool = False) -> None:
@@ -120,8 +175,9 @@ def check_folder(option: str, folder: str, *, writable: bool = False) -> None:
     path = pathlib.Path(folder).absolute()
     for place in (path, *path.parents):
         require(
-            place.is_dir() or not place.exists(),
-            f"`{option}` must be a folder, but {relative(place)} is a file.",
+            place.is_dir() or not os.path.lexists(place),
+            f"`{option}` must be a folder, but {relative(place)} is a "
+            f"{'link to none' if place.is_symlink() else 'file'}.",
         )
     if writable:
         _try_to_write(option, path)

@@ -1,4 +1,7 @@
-"""How a study answers Ctrl-C and SIGTERM: with KeyboardInterrupt, at once or when it is ready.
+"""How a study answers Ctrl-C, SIGTERM and SIGHUP: with KeyboardInterrupt, at once or when ready.
+
+SIGHUP comes from a terminal that closes, twice as a rule: from the shell and from the system. Where
+it is ignored, as `nohup` has it, it stays so.
 
 An exception that a handler raises may get lost: JAX's hook of the garbage collector swallows it,
 and modules in C that are just being imported turn it into an ImportError or worse. So none is
@@ -16,7 +19,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SOON, AGAIN = 0.01, 1.0  # seconds: an import may be over then; an exception must have arrived
 
 
@@ -27,11 +30,11 @@ def obeyed() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def noted() -> Iterator[list[int]]:
-    """Give a list of the signals received; a second one raises KeyboardInterrupt."""
+    """Give a list of the signals received; a second one raises KeyboardInterrupt, if no SIGHUP."""
     received: list[int] = []
 
     def note(number: int, frame: types.FrameType | None) -> None:
-        if received:
+        if received and number != signal.SIGHUP:
             _stop(number, frame)
         received.append(number)
 
@@ -82,7 +85,8 @@ def _handled(handler: Callable[[int, types.FrameType | None], None]) -> Iterator
     tell, sys.unraisablehook = sys.unraisablehook, _but_interruptions(sys.unraisablehook)
     try:
         for number in SIGNALS:
-            if number in before:
+            is_nohup = number == signal.SIGHUP and before.get(number) is signal.SIG_IGN
+            if number in before and not is_nohup:
                 signal.signal(number, handler)
         yield
     finally:

@@ -20,8 +20,6 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import tomli_w
-
 from jaxlth.settings import ranges
 from jaxlth.settings.digests import bounded, changed, default, differences, digest, file_name
 
@@ -238,6 +236,8 @@ def _has_field(kind: Any, name: str) -> bool:
 
 def to_toml(settings: Any) -> str:
     """Return settings as TOML text; what is None is left out."""
+    import tomli_w  # late: what the command imports before it answers signals is Python's own
+
     return tomli_w.dumps(without_none(to_dict(settings)))
 
 

@@ -6,6 +6,7 @@ training computes with (`single`) has 32 bits there: it must not become 0 or inf
 that does not belong to the range.
 """
 
+import ctypes
 import dataclasses
 import functools
 import math
@@ -15,11 +16,9 @@ import types
 import typing
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
 Ends = Literal["[]", "[)", "(]", "()"]
 LARGEST = 2**31 - 1  # whole number of 32 bits
-LARGEST_SINGLE, LEAST_SINGLE = map(float, (np.finfo(np.float32).max, np.finfo(np.float32).tiny))
+LARGEST_SINGLE, LEAST_SINGLE = (2 - 2**-23) * 2.0**127, 2.0**-126  # normal numbers of 32 bits
 WIDTH = 60  # characters of a value in a message
 
 
@@ -86,8 +85,8 @@ class Range:
             limit = f"at most {LARGEST_SINGLE:.2g}"
         elif 0 < abs(value) < LEAST_SINGLE:
             limit = f"at least {LEAST_SINGLE:.2g}" + (" or 0" if self._holds(0) else "")
-        elif not self._holds(float(np.float32(value))):
-            limit = f"further from {np.float32(value):g}"
+        elif not self._holds(single := ctypes.c_float(value).value):
+            limit = f"further from {single:g}"
         else:
             return
         raise ValueError(

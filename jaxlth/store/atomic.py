@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import json
 import os
 import pathlib
@@ -25,15 +26,22 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn an error of the operating system while writing to `path` into a StoreError."""
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        remedy = "Move away what is in the place of a folder: a file, or a link to none"
+        raise unwritable(path, os.strerror(errno.ENOTDIR), remedy) from error
     except OSError as error:
         raise unwritable(path, error.strerror or str(error)) from error
 
 
-def unwritable(path: str | os.PathLike[str], why: str) -> StoreError:
+def unwritable(
+    path: str | os.PathLike[str],
+    why: str,
+    remedy: str = "Free disk space or make the folder writable",
+) -> StoreError:
     """Return the error that `path` cannot be written."""
     return StoreError(
-        f"{path} cannot be written: {why}. Free disk space or make the folder writable, then run "
-        f"the same command again; what was stored before is whole."
+        f"{path} cannot be written: {why}. {remedy}, then run the same command again; what was "
+        "stored before is whole."
     )
 
 

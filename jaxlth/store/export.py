@@ -114,18 +114,12 @@ def _write(
 ) -> None:
     """Write arrays and texts to a file, whole or not at all."""
     write, _ = _format(path)
-    part = path.with_name(f".{path.name}.part")
-    with atomic.writing(path):
-        if not path.parent.exists():  # a file in its place is no directory, as the system says
-            path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.writing(path), paths.replacing(path) as part:
         try:
             write(part, arrays, entries)
-            atomic.sync_one(part)
-            os.replace(part, path)
         except safetensors.SafetensorError as error:
             raise atomic.unwritable(path, str(error)) from error
-        finally:
-            part.unlink(missing_ok=True)
+        atomic.sync_one(part)
 
 
 def load_ticket(path: str | os.PathLike[str], *, like: Any = None) -> Exported:

@@ -218,8 +218,8 @@ def _docstring(study: Study) -> Iterator[str]:
         "  ValueError, TypeError: an argument is wrong; the message says how.\n"
         "  DataError: the data are missing or damaged.\n"
         "  StoreError: the run is held by another process, damaged, or cannot be written.\n"
-        "  KeyboardInterrupt: after Ctrl-C and SIGTERM, once a checkpoint is saved; the same call "
-        "goes\n    on from there.\n"
+        "  KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once a checkpoint is saved; the "
+        "same call goes\n    on from there.\n"
     )
 
 

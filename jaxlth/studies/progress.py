@@ -30,15 +30,16 @@ def shown(
     """Return a context that gives a function which shows each event it is called with.
 
     Args:
-      console: where it is shown; a bar on a terminal and in a notebook, else a line for each level
-        finished.
+      console: where it is shown; a bar on a terminal and in a notebook, else, as where $TERM is
+        dumb, a line for each level finished.
       finished: networks that were there before.
       may_skip: whether some networks may be left out; totals and times are told as bounds then.
     """
     pace = _Pace(finished, may_skip)
     if console.is_jupyter and not console.quiet:
         return _notebook(pace)
-    return (_bar if console.is_terminal else _lines)(console, pace)
+    redraws = console.is_terminal and not console.is_dumb_terminal
+    return (_bar if redraws else _lines)(console, pace)
 
 
 class _Pace:

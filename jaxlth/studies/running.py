@@ -30,6 +30,8 @@ from jaxlth.training.precision import Precision, products
 
 # (run, networks that this call told to have diverged); what is done before the run is given back
 Conclude = Callable[[Run, Set[str]], None]
+MOST_DEVICES = 1024
+_started_in: set[int] = set()  # the process that runs studies, of which a fork has a copy
 _event_numbers = itertools.count(1)  # of all studies of this process, for `distributed.stop_agreed`
 
 
@@ -59,10 +61,16 @@ def prepare_process(out: str, *, devices: int | None, keep_programs: bool) -> No
       keep_programs: whether compiled programs are kept in the user's cache folder.
 
     Raises:
-      ValueError: `out` cannot be a folder.
+      ValueError: `out` cannot be a folder, or this process is a fork of one that runs studies.
       StoreError: `out` is a bucket that cannot be used.
     """
     workers.end_if_unguarded()
+    settings.require(
+        _started_in <= {os.getpid()},
+        "This process is a fork of one that runs studies, in which JAX would wait for ever: start "
+        'it by multiprocessing.get_context("spawn").',
+    )
+    _started_in.add(os.getpid())
     if store.is_remote(out):
         store.connect(out)
     else:
@@ -244,9 +252,19 @@ def _identified(config: Any, console: Console) -> Identity | None:
 
 
 def _use_cores(devices: int | None) -> None:
-    """Make each core a device of its own where there is no accelerator."""
-    if devices is None and jax.config.jax_num_cpu_devices > 0:  # type: ignore[attr-defined]
-        return  # the program has decided
+    """Make each core a device of its own where there is no accelerator.
+
+    Raises:
+      ValueError: more devices are asked for than `MOST_DEVICES`.
+    """
+    decided = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    for name, count in (("`devices`", devices), ("$JAX_NUM_CPU_DEVICES", decided)):
+        settings.require(
+            count is None or count <= MOST_DEVICES,
+            f"{name} must be at most {MOST_DEVICES}, as each has threads of its own; got {count}.",
+        )
+    if devices is None and decided > 0:
+        return  # the program or its user has decided
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):  # a backend is there already, in notebooks for instance
         jax.config.update("jax_num_cpu_devices", devices or cores or 1)
