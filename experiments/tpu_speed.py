@@ -73,8 +73,9 @@ def main(
         raise ValueError("This needs the TPU's compiler: pip install 'jaxlth[tpu]'.")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     for benchmark in benchmarks:
-        config = dataclasses.replace(BENCHMARKS[benchmark], dtype=dtype)
-        config = side_by_side(config, networks_per_device)
+        config = side_by_side(BENCHMARKS[benchmark], networks_per_device)
+        model = dataclasses.replace(config.model, dtype=dtype)
+        config = dataclasses.replace(config, model=model)
         config = config if levels is None else dataclasses.replace(config, levels=levels)
         for name in slices:
             for count in networks or (config.replicates,):
