@@ -16,16 +16,20 @@ CYCLES = {
     "resnet-20": (2_030_589, 2_314_109),
 }
 
-# Cycles there of a step of one network whose batch so many chips share, without what the exchange
-# of gradients takes: `experiments/tpu_speed.py --slices v5e-16`.
-CYCLES_SHARED = {"lenet-300-100": (2, 54_219), "resnet-20": (8, 1_447_005)}
+# Cycles there of a step of one network by the number of chips that share its batch, without what
+# the exchange of gradients takes: `experiments/tpu_speed.py --slices v5e-8 v5e-16`.
+CYCLES_SHARED = {
+    "lenet-300-100": {1: 33_765, 2: 54_219},
+    "resnet-20": {1: 2_030_589, 2: 2_338_449, 8: 1_447_005},
+}
 STAYS = 0.5  # part of a step that takes as long for a part of the batch, where nothing was measured
 
 
 def step_time(platform: str, model: str, shared: int) -> float:
     """Return how long a step takes whose batch some devices share, as a share of that of one.
 
-    On a CPU it takes as long, since its devices share the cores.
+    On a CPU it takes as long, since its devices share the cores. With a number of devices that was
+    not measured it takes as long as with the next smaller one.
 
     Args:
       platform: of the devices: "cpu", "gpu", "tpu".
@@ -33,16 +37,15 @@ def step_time(platform: str, model: str, shared: int) -> float:
       shared: how many devices share the batch.
 
     Example:
-      >>> [round(step_time("tpu", "resnet-20", shared), 2) for shared in (1, 2, 8)]
-      [1.0, 0.84, 0.71]
+      >>> [round(step_time("tpu", "resnet-20", shared), 2) for shared in (1, 2, 4, 8)]
+      [1.0, 1.15, 1.15, 0.71]
     """
     if platform == "cpu":
         return 1.0
-    stays = STAYS
     if platform == "tpu" and model in CYCLES_SHARED:
-        devices, cycles = CYCLES_SHARED[model]
-        stays = (cycles / CYCLES[model][0] - 1 / devices) / (1 - 1 / devices)
-    return stays + (1 - stays) / shared
+        measured = CYCLES_SHARED[model]
+        return measured[max(devices for devices in measured if devices <= shared)] / measured[1]
+    return STAYS + (1 - STAYS) / shared
 
 
 def most(platform: str, model: str) -> int:
