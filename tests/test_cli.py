@@ -34,7 +34,7 @@ from jaxlth.cli import errors, formats, notices, options
 from jaxlth.cli.commands import READING, TOLERANCE, by_name
 from jaxlth.process import signals
 from jaxlth.store import lock, metadata
-from jaxlth.studies import STUDIES, figure_kinds, level_artifacts
+from jaxlth.studies import STUDIES, field_docs, figure_kinds, level_artifacts
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import optimizers
@@ -441,7 +441,7 @@ def test_the_help_of_jaxlth_is_a_line_for_each_command_and_fits_one_screen():
 def test_the_help_has_no_code_where_python_leaves_out_docstrings():
     help_page = "sys.exit(cli.main(['imp', '--help-all']))"
     page = program(help_page, PYTHONOPTIMIZE="2").stdout
-    assert page.count(options.NO_TEXT) > 1
+    assert page.count(field_docs.NO_TEXT) > 1
     assert "--levels" in page
     assert "typing." not in page
 

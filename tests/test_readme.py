@@ -122,18 +122,21 @@ def test_the_first_command_finds_tickets_and_the_second_time_computes_nothing(fi
     assert files == {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
 
 
+def sentence(text: str) -> str:
+    """Return how the summary begins; how far down tickets match differs between processors."""
+    return re.search(r"Winning tickets .*?(?= down to)", " ".join(text.split()))[0]
+
+
 @pytest.mark.slow
 def test_the_table_of_the_readme_is_the_one_that_is_printed(first_run):
     shown = TABLE.split("Winning tickets")[0].splitlines()
     printed = [line.rstrip() for line in first_run[1].splitlines()][: len(shown)]
-    for ours, theirs in zip(printed, shown, strict=True):  # another processor rounds otherwise
+    lines = [*zip(printed, shown, strict=True), (sentence(first_run[1]), sentence(TABLE))]
+    for ours, theirs in lines:  # another processor rounds otherwise
         assert re.sub(NUMBER + r"|[*\s]", "", ours) == re.sub(NUMBER + r"|[*\s]", "", theirs)
         np.testing.assert_allclose(numbers(ours), numbers(theirs), atol=1.2)
     assert numbers(printed[2])[:2].tolist() == [0, 100]
-    words = [re.sub(NUMBER, "", " ".join(text.split())) for text in (TABLE, first_run[1])]
-    sentence = words[0][words[0].index("Accuracy in percent") :].split("down to")[0]
-    assert sentence in words[1]
-    assert "Winning tickets match the dense network" in sentence
+    assert sentence(TABLE).startswith("Winning tickets match the dense network")
 
 
 @pytest.mark.slow

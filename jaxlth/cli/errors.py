@@ -48,7 +48,7 @@ def message(error: Exception) -> str | None:
     text = _text(error)
     if is_of_files(error):
         return None
-    if isinstance(error.__cause__ or error, FileNotFoundError) and paths.is_adrift():
+    if isinstance(error.__cause__ or error, FileNotFoundError) and paths.current_folder_is_gone():
         return f"{text} The current folder is gone: change to another."
     if type(error).__module__.partition(".")[0] == PACKAGE.name:
         return text
@@ -181,7 +181,7 @@ def _place(at: types.TracebackType) -> str | None:
     top = at.tb_frame.f_globals.get("__name__", "").partition(".")[0]
     if file.is_relative_to(PACKAGE):
         return PACKAGE.name
-    if _is_installed(str(file)):
+    if _is_installed(file):
         return top
     return None if top in sys.stdlib_module_names and top != "__main__" else ""
 
@@ -213,7 +213,7 @@ def _shadow(error: Exception) -> str | None:
     return None
 
 
-def _is_installed(path: str) -> bool:
+def _is_installed(path: str | pathlib.Path) -> bool:
     return not set(INSTALLED).isdisjoint(pathlib.Path(path).parts)
 
 

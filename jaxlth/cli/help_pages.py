@@ -18,6 +18,7 @@ from rich.text import Text
 
 from jaxlth.cli import commands, options
 from jaxlth.studies import STUDIES
+from jaxlth.studies.field_docs import docstring
 
 HELP, ALL = ("-h", "--help"), "--help-all"
 FOOT = (
@@ -45,7 +46,7 @@ def is_short(kind: type | None, help_asked: str | None) -> bool:
 
 def description(kind: type, *, short: bool) -> str:
     """Return what the help says of a command: all of its text, or the first line."""
-    text = inspect.cleandoc(options.docstring(kind))
+    text = inspect.cleandoc(docstring(kind))
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
     return paragraphs[0] if short else "\n\n".join(paragraphs)
 

@@ -27,7 +27,7 @@ from jaxlth.settings import ranges
 from jaxlth.studies import STUDIES, figure_kinds
 from jaxlth.studies.config import OPTION_VALUES
 from jaxlth.studies.controls import CONTROLS, TICKET
-from jaxlth.studies.field_docs import field_docs
+from jaxlth.studies.field_docs import docstring, field_docs
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 
 # Names that shared options of text take; the help lists those that its docstring does not name.
@@ -49,7 +49,6 @@ ASIDE = re.compile(r" \((?=[^()]*[a-z]{2})(?:[^()]|\[0, 1\))*\)(?! ->)")  # in p
 FEW = 10  # names that short help lists
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
 NONE = "none"  # takes back what a settings file says; in a list, the only word: no value
-NO_TEXT = "(Python's option -OO leaves out what is said here.)"
 NO_DEFAULT: Any = tyro.MISSING_NONPROP
 
 
@@ -136,21 +135,9 @@ def _maker(cls: Any, *, short: bool) -> Callable[..., Any]:
         except (ValueError, TypeError) as error:
             raise Mistake(str(error)) from error
 
-    make.__doc__ = docstring(cls)
-    if short and not hasattr(cls, "study"):  # of a command all of the text stands above its options
-        make.__doc__ = make.__doc__.partition("\n")[0]
+    text = docstring(cls)  # of a command all of it stands above its options
+    make.__doc__ = text.partition("\n")[0] if short and not hasattr(cls, "study") else text
     return make
-
-
-def docstring(cls: Any) -> str:
-    """Return the docstring of a dataclass, which makes one up of its fields where it has none.
-
-    Example:
-      >>> docstring(dataclasses.make_dataclass("List", ["out"]))
-      "(Python's option -OO leaves out what is said here.)"
-    """
-    made_up = (cls.__doc__ or "").startswith(f"{cls.__name__}(")
-    return NO_TEXT if made_up else cls.__doc__ or ""
 
 
 def _other_names(cls: Any) -> dict[str, str]:

@@ -8,10 +8,12 @@ References:
   Frankle 2023, The Lottery Ticket Hypothesis, Figures 3-1 to 3-9.
 """
 
+import contextlib
 import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -214,17 +216,22 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     check(path)
     path = pathlib.Path(path)
     metadata = _METADATA[path.suffix]
-    settings = {**theme.without_file(), "svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
-    with paths.replacing(path) as part, matplotlib.rc_context(settings):
+    with paths.replacing(path) as part, _writing():
         figure.savefig(part, format=path.suffix[1:], dpi=200, metadata=metadata)
 
 
 def to_svg(figure: Figure) -> bytes:
     """Return a figure as SVG; the same figure always gives the same bytes."""
     content = io.BytesIO()
-    with matplotlib.rc_context({**theme.without_file(), "svg.hashsalt": "jaxlth"}):
+    with _writing():
         figure.savefig(content, format="svg", metadata=_METADATA[".svg"])
     return content.getvalue()
+
+
+def _writing() -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the same figure gives the same bytes, for all formats."""
+    fixed: dict[Any, Any] = {"svg.hashsalt": "jaxlth", "pdf.fonttype": 42}
+    return matplotlib.rc_context(theme.without_file() | fixed)
 
 
 def _mark_missing(

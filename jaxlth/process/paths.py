@@ -127,7 +127,7 @@ def relative(path: str | os.PathLike[str]) -> str:
     return str(path)
 
 
-def is_adrift() -> bool:
+def current_folder_is_gone() -> bool:
     """Return whether the current folder is gone, so that no relative path leads anywhere."""
     try:
         os.getcwd()
@@ -137,13 +137,12 @@ def is_adrift() -> bool:
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def replacing(path: pathlib.Path, *, make_folders: bool = True) -> Iterator[pathlib.Path]:
     """Give the path of a new file, which then takes the place of another: at once and when whole.
-
-    Folders are made where they are missing.
 
     Args:
       path: of the file to replace, or to make; it stays as it is where this fails.
+      make_folders: whether folders are made where they are missing.
 
     Raises:
       OSError: the file cannot be written; the error names it.
@@ -151,7 +150,8 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     # A fixed name: leftovers of a killed process are overwritten by the next one.
     part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
     except FileExistsError as error:  # in the place of a folder

@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxlth.process import paths
+
 LARGEST = 2**30  # bytes of a file of JSON: a record with long curves has some millions
 DEEPEST = 50  # tables and lists within each other in such a file, of which we write ten at most
 CHECKSUM = "crc32"  # the entry of an object that holds the checksum of the others
@@ -59,18 +61,14 @@ def write_text(path: pathlib.Path, text: str) -> None:
     Raises:
       StoreError: the file cannot be written; what was there before remains.
     """
-    # A fixed name: leftovers of a killed process are overwritten by the next one.
-    part = path.with_name(f".{path.name}.part")
-    with writing(path):
-        try:
-            with open(part, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+    with (
+        writing(path),
+        paths.replacing(path, make_folders=False) as part,
+        open(part, "w", encoding="utf-8") as file,
+    ):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def to_json(value: Any, **options: Any) -> str:

@@ -230,11 +230,8 @@ def discard(folder: pathlib.Path) -> None:
 def write(file: pathlib.Path, content: bytes) -> None:
     """Put a file in its place at once, unless it is there already."""
     if not file.exists() or file.read_bytes() != content:
-        part = file.with_name(f".{file.name}.part")
-        with atomic.writing(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.writing(file), paths.replacing(file) as part:
             part.write_bytes(content)
-            os.replace(part, file)
 
 
 def cached(purpose: str, url: str | os.PathLike[str]) -> pathlib.Path:

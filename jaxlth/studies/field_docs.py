@@ -1,10 +1,24 @@
-"""The docstrings of the fields of settings, for the help of commands and of functions."""
+"""The docstrings of settings and of their fields, for the help of commands and of functions."""
 
 import ast
 import dataclasses
 import functools
 import inspect
 import itertools
+from typing import Any
+
+NO_TEXT = "(Python's option -OO leaves out what is said here.)"
+
+
+def docstring(cls: Any) -> str:
+    """Return the docstring of a dataclass, which makes one up of its fields where it has none.
+
+    Example:
+      >>> docstring(dataclasses.make_dataclass("List", ["out"]))
+      "(Python's option -OO leaves out what is said here.)"
+    """
+    made_up = (cls.__doc__ or "").startswith(f"{cls.__name__}(")
+    return NO_TEXT if made_up else cls.__doc__ or ""
 
 
 @functools.cache

@@ -56,8 +56,9 @@ def write(
     file = paths.given(file, setting="path")
     check(file)
     text = render([read(*run) for run in runs], tolerance=tolerance)
-    with atomic.writing(file), paths.replacing(file) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic.writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(file, text)
     return file
 
 

@@ -18,11 +18,8 @@ CYCLES = {
 
 # Cycles there of a step of one network by the number of chips that share its batch, without what
 # the exchange of gradients takes: `experiments/tpu_speed.py --slices v5e-8 v5e-16`.
-CYCLES_SHARED = {
-    "lenet-300-100": {1: 33_765, 2: 54_219},
-    "resnet-20": {1: 2_030_589, 2: 2_338_449, 8: 1_447_005},
-}
-STAYS = 0.5  # part of a step that takes as long for a part of the batch, where nothing was measured
+CYCLES_SHARED = {"lenet-300-100": {2: 54_219}, "resnet-20": {2: 2_338_449, 8: 1_447_005}}
+FIXED = 0.5  # share of a step's time that the size of its batch does not change; not measured
 
 
 def step_time(platform: str, model: str, shared: int) -> float:
@@ -43,9 +40,10 @@ def step_time(platform: str, model: str, shared: int) -> float:
     if platform == "cpu":
         return 1.0
     if platform == "tpu" and model in CYCLES_SHARED:
-        measured = CYCLES_SHARED[model]
-        return measured[max(devices for devices in measured if devices <= shared)] / measured[1]
-    return STAYS + (1 - STAYS) / shared
+        alone, _ = CYCLES[model]
+        measured = {1: alone, **CYCLES_SHARED[model]}
+        return measured[max(devices for devices in measured if devices <= shared)] / alone
+    return FIXED + (1 - FIXED) / shared
 
 
 def most(platform: str, model: str) -> int:

@@ -241,12 +241,13 @@ def counted(
 ) -> jax.Array:
     """Return how many elements of an array fulfil each condition, (conditions,) uint32."""
     held = conditions(images(values, among), _positions(np.shape(values)))
-    in_rows = functools.partial(_summed, axis=_short_axis(values))
+
+    def in_rows(*held: jax.Array) -> jax.Array:
+        return _summed(held, _short_axis(values))
+
     if jax.device_count() > 1:  # XLA would gather an array whose sums are made in one pass
-        return in_rows(held)
-    return jax.lax.platform_dependent(
-        *held, cpu=_summed_at_once, default=lambda *held: in_rows(held)
-    )
+        return in_rows(*held)
+    return jax.lax.platform_dependent(*held, cpu=_summed_at_once, default=in_rows)
 
 
 def _short_axis(array: jax.Array) -> int | None:
