@@ -23,6 +23,7 @@ import numpy as np
 from jaxlth import graphs, masks, models
 from jaxlth.data import Dataset, Split
 from jaxlth.models import Network
+from jaxlth.process import memo
 from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import LoadedExperiment
@@ -148,7 +149,7 @@ class Compaction:
         prunable = self._experiment.prunable
         shape = (1, widths[0], 1) if widths[0] < self._full[0] else self._experiment.info.shape
         config = dataclasses.replace(prunable.config.model, name="mlp", hidden=widths[1:-1])
-        model = models.build(config, shape=shape, classes=widths[-1])
+        model = memo.shared(models.build, config, shape=shape, classes=widths[-1])
         return dataclasses.replace(
             self._experiment, prunable=dataclasses.replace(prunable, model=model)
         )

@@ -4,7 +4,9 @@ import functools
 from typing import Any
 
 from jaxlth.data import Dataset, StreamConfig, Streamed, packing
+from jaxlth.process.memo import Memo
 from jaxlth.training import Plan, execution, fit
+from jaxlth.training.compiled import Compiled
 from jaxlth.training.train import Trainer
 
 
@@ -22,6 +24,7 @@ class CompiledTraining:
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
       shared_batch: size of batches that idle devices may share; None where they may not.
+      memo: what keeps compiled functions; one of its own if not given.
 
     Attributes:
       layout: networks -> how they are placed to be evaluated.
@@ -40,6 +43,7 @@ class CompiledTraining:
         convolutional: bool = False,
         stream: StreamConfig | None = None,
         shared_batch: int | None = None,
+        memo: Memo | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
@@ -52,8 +56,17 @@ class CompiledTraining:
             streamed=stream is not None,
         )
         self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
-        self.compiled = functools.cache(
-            functools.partial(fit.compile, trainer, train_examples=train_examples, stream=stream)
+        self._memo = memo or Memo()
+        self._train_examples, self._stream = train_examples, stream
+
+    def compiled(self, layout: execution.Layout) -> Compiled:
+        """Return the training's functions for a layout."""
+        return self._memo(
+            fit.compile,
+            self.trainer,
+            layout,
+            train_examples=self._train_examples,
+            stream=self._stream,
         )
 
 

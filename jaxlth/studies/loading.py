@@ -12,6 +12,8 @@ import optax
 
 from jaxlth import data, keys, models, settings, training
 from jaxlth.data import Dataset, Info, Split, augment, streamed
+from jaxlth.process import memo as memo_lib
+from jaxlth.process.memo import Memo
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
@@ -42,6 +44,11 @@ class LoadedExperiment:
     device_data: DeviceDataset
     parts: Parts = parts_lib.NONE
 
+    @functools.cached_property
+    def memo(self) -> Memo:
+        """What keeps the functions that are made from settings, with what JAX compiles of them."""
+        return Memo() if parts_lib.any_function(self.parts) else memo_lib.shared
+
     @property
     def identity(self) -> data.Identity:
         """What tells the data from others of the same name."""
@@ -66,7 +73,8 @@ class LoadedExperiment:
           change: what becomes of the optimiser.
         """
         config, plan = self.prunable.config, self.plan(dilation)
-        rate = optimizers.schedule(
+        rate = self.memo(
+            optimizers.schedule,
             config.optimizer,
             steps=plan.steps,
             milestones=plan.milestones,
@@ -74,8 +82,9 @@ class LoadedExperiment:
             start=restart_step,
         )
         if fine_tune:
-            rate = optimizers.constant_at(rate, at=plan.steps - 1)
-        trainer = train.make(
+            rate = self.memo(optimizers.constant_at, rate, at=plan.steps - 1)
+        trainer = self.memo(
+            train.make,
             self.prunable.model,
             change(self._optimizer(rate)),
             batch_size=config.training.batch_size,
@@ -97,13 +106,14 @@ class LoadedExperiment:
             shared_batch=shared_batch(
                 config, self.prunable.model, own=self.parts.model is not None
             ),
+            memo=self.memo,
         )
 
     def _optimizer(self, rate: optimizers.Schedule) -> Optimizer:
         """Return the optimizer, whose learning rate is its own where it is no setting."""
         if self.parts.optimizer is not None:
             return transformations.optimizer(self.parts.optimizer, self.prunable.like.params)
-        return optimizers.build(self.prunable.config.optimizer, rate)
+        return self.memo(optimizers.build, self.prunable.config.optimizer, rate)
 
     def check_steps(self, option: str, steps: tuple[int, ...], *, last: bool = False) -> None:
         """Raise ValueError unless all steps of an option lie in a training.
@@ -136,7 +146,7 @@ class LoadedExperiment:
     def objective(self) -> Objective:
         """The loss that is trained on, and the error."""
         loss = self.prunable.config.loss if self.parts.loss is None else self.parts.loss
-        return losses.objective(loss, self.parts.error, tasks=self.info.tasks)
+        return self.memo(losses.objective, loss, self.parts.error, tasks=self.info.tasks)
 
     @functools.cached_property
     def classifier(self) -> Classifier:
@@ -150,14 +160,15 @@ class LoadedExperiment:
         model = full_precision = self.prunable.model
         if self.parts.model is None:
             model, full_precision = (
-                models.build(each, shape=info.shape, classes=info.classes)
+                self.memo(models.build, each, shape=info.shape, classes=info.classes)
                 for each in (config, dataclasses.replace(config, dtype="float32"))
             )
         options: dict[str, Any] = {"full_precision": full_precision, "chunk": chunk}
-        options |= {"own": self.own_scores, "has_examples": self.has_examples}
+        options |= {"own": self.own_scores} if self.own_scores else {}  # which no memo keeps
         own_loss = self.prunable.config.loss != StudyConfig.loss
-        loss = self.objective.per_example if own_loss else None
-        return scoring.build(name, model, self.info.example, loss=loss, **options)
+        options |= {"loss": self.objective.per_example if own_loss else None}
+        options |= {"has_examples": self.has_examples}
+        return self.memo(scoring.build, name, model, self.info.example, **options)
 
     @functools.cached_property
     def own_scores(self) -> dict[str, own_scores.ScoreFunction]:

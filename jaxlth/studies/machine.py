@@ -7,6 +7,7 @@ import jax
 from jaxlth import keys, models
 from jaxlth.data import Dataset, Info, Streamed
 from jaxlth.models import Model, Network
+from jaxlth.process import memo
 from jaxlth.training import execution, memory
 
 
@@ -49,7 +50,7 @@ def check_memory(
     """
     own = model is not None
     if model is None:
-        model = models.build(config.model, shape=info.shape, classes=info.classes)
+        model = memo.shared(models.build, config.model, shape=info.shape, classes=info.classes)
     needs = memory.of_training(
         option or _grows_with(config),
         model,

@@ -93,6 +93,12 @@ def any_of(config: Any, parts: Parts = NONE) -> bool:
     return objects or bool(files) or any(map(code.is_own, _names(config).values()))
 
 
+def any_function(parts: Parts) -> bool:
+    """Return whether an experiment, resolved, has a function of a user's own, scores aside."""
+    functions = (parts.model, parts.optimizer, parts.loss, parts.error, parts.augment)
+    return any(part is not None for part in functions)
+
+
 def _names(config: Any) -> dict[str, str]:
     """Return what a config says in the place of each part that may be a user's own."""
     return {

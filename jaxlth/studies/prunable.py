@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxlth import keys, masks, models, prune, scores, settings, trees
 from jaxlth.models import BatchAxis, Model, Network
+from jaxlth.process import memo
 from jaxlth.studies.machine import check_weights
 
 _magnitude = jax.jit(scores.magnitude)  # without, a program for each shape would be compiled
@@ -128,7 +129,9 @@ def prunable_model(
     """
     if model is None:
         axis = batch_axis(config)
-        model = models.build(config.model, shape=shape, classes=classes, batch_axis=axis)
+        model = memo.shared(
+            models.build, config.model, shape=shape, classes=classes, batch_axis=axis
+        )
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     check_weights(config, like)
     dense = excluding(masks.dense(_zeros(like)), config.exclude)

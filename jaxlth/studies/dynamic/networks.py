@@ -51,6 +51,29 @@ def between(config: DynamicConfig) -> list[float]:
     return between
 
 
+def _sparsified(
+    optimizer: optax.GradientTransformation,
+    *,
+    names: frozenset[str],
+    key: jax.Array | None = None,
+    **options: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer that exchanges weights of some names.
+
+    Args:
+      optimizer: how weights are trained.
+      names: of the tensors whose weights are exchanged.
+      key: of the first mask and of growth; None where the state is given others.
+      **options: of `prune.sparsify`.
+    """
+    return prune.sparsify(
+        optimizer,
+        prunable=lambda name, _: name in names,
+        key=keys.stream(0, 0, "") if key is None else key,
+        **options,
+    )
+
+
 class DynamicNetworks:
     """The networks of a run: what each starts from, and how it is trained."""
 
@@ -136,15 +159,15 @@ class DynamicNetworks:
         )
 
     def _sparsify(self, method: str, density: float, length: float) -> Any:
-        """Return what makes an optimizer one of SET or RigL; its key is replaced in its state."""
-        distribution, names = self.config.distribution, set(trees.names(self._dense))
+        """Return what makes an optimizer one of SET or RigL."""
+        distribution = self.config.distribution
         return functools.partial(
-            prune.sparsify,
+            self._experiment.memo,
+            _sparsified,
             schedule=self._schedule(density, self._experiment.plan(length).steps),
             scope=SCOPES.get(distribution, distribution),
-            prunable=lambda name, _: name in names,
+            names=frozenset(trees.names(self._dense)),
             growth=GROWTH.get(method, "random"),
-            key=keys.stream(0, 0, ""),
         )
 
     def _first_mask(self, density: float, length: float, replicate: int) -> masks.Mask:

@@ -18,6 +18,7 @@ from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.train import Ticket
 from jaxlth.training import evaluation, fit
+from jaxlth.training.execution import Layout
 
 SPLITS = ("test", "train")
 Metrics = dict[str, np.ndarray]  # {"test_error": (n,) in [0, 1], "test_loss": (n,), likewise train}
@@ -94,14 +95,12 @@ class _Group:
         )
         self._splits = {"test": dataset.test, "train": compiled.train_subset(dataset)}
         self._mean_std = dataset.mean, dataset.std
-        self.between = self.layout.map(landscape.interpolate, (None, None, 0))
+        memo = experiment.memo
+        self.between = memo(Layout.map, self.layout, landscape.interpolate, (None, None, 0))
 
         def summing(function: Callable[..., Any]) -> Callable[..., Any]:
-            def sums(trees: tuple[Any, Any], batch: Split, mean_std: Any) -> Any:
-                network, mask = trees
-                return function(experiment.classifier, network, mask, batch, mean_std)
-
-            return compiled.make_sums(sums)
+            sums = memo(evaluation.of_ticket, function, experiment.classifier)
+            return memo(compiled.make_sums, sums)
 
         self._sums_of_metrics = summing(evaluation.metric_sums)
         self._disagreements = summing(evaluation.disagreement)

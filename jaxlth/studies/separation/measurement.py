@@ -1,18 +1,19 @@
 """What the graph of a pruned network says, and its errors task by task."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxlth import data, graphs, masks, trees
-from jaxlth.data import Dataset
+from jaxlth.data import Dataset, Split
 from jaxlth.models import Network
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.train import Ticket
 from jaxlth.training import evaluation
+from jaxlth.training.evaluation import Classifier
 
 
 class Measurement:
@@ -23,7 +24,7 @@ class Measurement:
         self._config = experiment.prunable.config
         self._tasks = [graphs.Task(*task) for task in data.tasks(experiment.info)]
         self._names = task_names(experiment.info.name)
-        self._by_task = jax.jit(self._summed)
+        self._by_task = jax.jit(experiment.memo(_by_task, experiment.classifier))
 
     def __call__(self, ticket: Ticket) -> Mapping[str, Any]:
         """Return what a network's graph says, and its errors on the test split task by task."""
@@ -63,15 +64,6 @@ class Measurement:
             for name, loss, right in zip(self._names, losses, rights, strict=True)
         }
 
-    def _summed(self, network: Network, mask: masks.Mask, split: Any, mean_std: Any) -> Any:
-        classifier = self._experiment.classifier
-        return evaluation.sum_over_split(
-            lambda batch: evaluation.metric_sums_by_task(
-                classifier, network, mask, batch, mean_std
-            ),
-            split,
-        )
-
     def _categories(self, mask: masks.Mask) -> graphs.Categories:
         return graphs.categories(self._experiment.prunable.zeros, mask)
 
@@ -79,6 +71,22 @@ class Measurement:
         """Return the categories of the weights of each tensor that may be pruned."""
         every = dict(zip(graphs.kernels(categories.wiring), categories.weights, strict=True))
         return {name: every[name] for name in trees.names(self._experiment.prunable.dense)}
+
+
+def _by_task(classifier: Classifier) -> Callable[..., evaluation.MetricSums]:
+    """Return (network, mask, split, mean_std) -> sums over the split for each task."""
+
+    def summed(
+        network: Network, mask: masks.Mask, split: Split, mean_std: Any
+    ) -> evaluation.MetricSums:
+        return evaluation.sum_over_split(
+            lambda batch: evaluation.metric_sums_by_task(
+                classifier, network, mask, batch, mean_std
+            ),
+            split,
+        )
+
+    return summed
 
 
 def task_names(dataset: str) -> list[str]:

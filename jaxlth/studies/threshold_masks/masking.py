@@ -75,12 +75,10 @@ class Untrained:
         self._mean_std = (dataset.mean, dataset.std)
         named = {name: getattr(dataset, name) for name in SPLITS}
         self._splits = {name: split for name, split in named.items() if split is not None}
-
-        def sums(start: Ticket, batch: Any, mean_std: Any) -> evaluation.MetricSums:
-            return evaluation.metric_sums(experiment.classifier, *start, batch, mean_std)
-
         self._labels = experiment.objective.labels_per_example
-        self._sums = compiled_training.compiled(self._layout).make_sums(sums)
+        compiled = compiled_training.compiled(self._layout)
+        sums = experiment.memo(evaluation.of_ticket, evaluation.metric_sums, experiment.classifier)
+        self._sums = experiment.memo(compiled.make_sums, sums)
 
     def evaluations(self, starts: Iterable[Ticket]) -> Iterator[dict[str, Evaluation]]:
         """Yield what each network reaches on each split there is, group after group."""

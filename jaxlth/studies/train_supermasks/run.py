@@ -78,7 +78,8 @@ def train_supermasks(lab: Lab, config: TrainSupermasksConfig) -> Generator[Progr
         requests = [
             _request_mask(lab, within.prunable, wanted, rule, replicate) for replicate in replicates
         ]
-        training = within.compile_training(change=functools.partial(supermasks.optimizer, rule))
+        change: Any = functools.partial(within.memo, supermasks.optimizer, rule)
+        training = within.compile_training(change=change)
         yield from lab.train(requests, training, pending=units(config))
     if config.finetune:
         again = _finetuned(lab.experiment)
@@ -117,14 +118,15 @@ def _wrapped(experiment: LoadedExperiment, rule: supermasks.SupermaskConfig) -> 
       ValueError: the training is too short for gem-miner.
     """
     inner, steps = experiment.prunable, experiment.plan(1.0).steps
-    model = supermasks.wrap(inner.model, rule, steps=steps, prunable=_prunable(inner.config))
+    prunable = experiment.memo(_prunable, inner.config.exclude)
+    model = experiment.memo(supermasks.wrap, inner.model, rule, steps=steps, prunable=prunable)
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
     own = dataclasses.replace(inner, model=model, like=like, dense=masks.dense(like.params))
     return dataclasses.replace(experiment, prunable=own)
 
 
-def _prunable(config: TrainSupermasksConfig) -> Callable[[masks.Params], masks.Mask]:
-    return lambda params: excluding(masks.dense(params), config.exclude)
+def _prunable(exclude: tuple[str, ...]) -> Callable[[masks.Params], masks.Mask]:
+    return lambda params: excluding(masks.dense(params), exclude)
 
 
 def _request_mask(
@@ -176,7 +178,7 @@ def start_of(lab: Lab, wanted: Wanted, replicate: int) -> Ticket:
 
     def redrawn(key: jax.Array) -> Network:
         """Return other weights, made as those were that the mask was trained on."""
-        new = supermasks.frozen_network(model, rule, key=key, prunable=_prunable(config))
+        new = supermasks.frozen_network(model, rule, key=key, prunable=_prunable(config.exclude))
         return new._replace(params=supermasks.rescaled(new.params, ticket.mask, rule))
 
     kept = int(masks.kept(ticket.mask))
