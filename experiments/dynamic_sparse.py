@@ -41,7 +41,7 @@ SMALL_NETWORKS = pathlib.Path(__file__).with_name("small_networks.py")
 EVERY = {"lenet": 100, "conv-4": 50}  # steps between changes of masks; Evci et al., section 4: 100
 LENGTHS: dict[str, tuple[tuple[tuple[str, ...], float], ...]] = {  # methods, length of trainings
     "lenet": ((("static", "set", "rigl", "dynamic-imp"), 1.0), (("rigl",), 5.0)),
-    "conv-4": ((("static", "set", "rigl"), 1.0),),
+    "conv-4": ((("static", "set", "rigl"), 1.0), (("static", "set", "rigl"), 5.0)),
 }
 PRUNED = {  # what `jaxlth prune-early` calls a method
     "dense": "dense",
@@ -51,7 +51,9 @@ PRUNED = {  # what `jaxlth prune-early` calls a method
 }
 NAMES = {  # of methods of `jaxlth dynamic`
     "static": "static",
+    "static-5x": "static 5x",
     "set": "SET",
+    "set-5x": "SET 5x",
     "rigl": "RigL",
     "rigl-5x": "RigL 5x",
     "dynamic-imp": "dynamic IMP",

@@ -66,6 +66,19 @@ def test_sparsify_speed_prints_its_tables(tmp_path):
 
 
 @pytest.mark.slow
+def test_repeated_speed_compiles_nothing_again(tmp_path):
+    printed = benchmark("repeated_speed.py", "--steps", "20", "--rounds", "1", cwd=tmp_path)
+    rows = re.findall(r"^\| ([a-z-]+) \| [\d.]+ s \| (\d+) \| [\d.]+ s \| 0 \|$", printed, re.M)
+    assert [name for name, programs in rows if int(programs)] == [
+        "imp",
+        "instability",
+        "prune-early",
+        "dynamic",
+        "train-supermasks",
+    ]
+
+
+@pytest.mark.slow
 def test_selection_speed_compares_with_a_partition_of_numpy(tmp_path):
     printed = benchmark("selection_speed.py", "--rounds", "1", "--divide", "16", cwd=tmp_path)
     assert re.search(r"^\| np\.partition of the scores \| \d+ \| 1\.00 \|$", printed, re.MULTILINE)

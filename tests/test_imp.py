@@ -377,7 +377,7 @@ def test_a_replicate_that_diverges_is_told_with_its_step(tmp_path, capfd):
     assert "the loss is not finite from step" in " ".join(told.split())
 
 
-def test_more_levels_and_other_seeds_compile_nothing_more_in_a_process(tmp_path):
+def test_more_levels_and_other_seeds_need_no_more_compilations(tmp_path):
     compiled = []
 
     def listen(name, seconds, **_):

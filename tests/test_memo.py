@@ -70,7 +70,7 @@ def test_a_function_of_a_users_own_is_traced_anew_in_each_study(tmp_path):
         batch_size=20,
     )
     reached = []
-    for share in (0.25, 0.75):  # noqa: B007 - `error` reads it
+    for share in (0.25, 0.75):
         results = studies.imp(
             experiment, out=str(tmp_path / str(share)), progress=False, levels=1, replicates=1
         )

@@ -73,14 +73,11 @@ class LoadedExperiment:
           change: what becomes of the optimiser.
         """
         config, plan = self.prunable.config, self.plan(dilation)
-        rate = self.memo(
-            optimizers.schedule,
-            config.optimizer,
-            steps=plan.steps,
-            milestones=plan.milestones,
-            warmup=plan.warmup,
-            start=restart_step,
-        )
+        times: dict[str, Any] = {"steps": 1}  # a constant rate is one program for all lengths
+        if config.optimizer.varies:
+            times = {"steps": plan.steps, "milestones": plan.milestones, "warmup": plan.warmup}
+            times |= {"start": restart_step}
+        rate = self.memo(optimizers.schedule, config.optimizer, **times)
         if fine_tune:
             rate = self.memo(optimizers.constant_at, rate, at=plan.steps - 1)
         trainer = self.memo(
