@@ -52,11 +52,13 @@ def _name(stem: str, control: str, density: float) -> str:
 
     Example:
       >>> _name("level_03/ticket", "ticket", 0.512), _name("step_9/level_02/found", "ticket", 0.6)
-      ('ticket, 51.2 %', 'step 9, level 2, found')
+      ('ticket, 51.2 %', 'step 9, level 2, ticket')
     """
+    label = control_styles.control_style(control).label
     if stem.startswith(("level_", "density_")) and stem.count("/") == 1 and density == density:
-        return f"{control_styles.control_style(control).label}, {result_table.percent(density)} %"
-    return ", ".join(re.sub(r"_0*(?=.)", " ", part) for part in stem.split("/"))
+        return f"{label}, {result_table.percent(density)} %"
+    parts = [label if part == "found" else part for part in stem.split("/")]
+    return ", ".join(re.sub(r"_0*(?=.)", " ", part) for part in parts)
 
 
 def level(number: int | None) -> list[str]:

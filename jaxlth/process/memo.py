@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MOST = 128  # results that are kept, those asked for last: of about ten studies
+MOST = 64  # results that are kept, those asked for last; a study asks for 7 to 20
 
 
 class Memo:

@@ -70,7 +70,8 @@ class LoadedExperiment:
           fine_tune: whether the rate is the last one throughout.
           restart_step: step, dilated, at which the schedule begins, to run as a whole after it.
           until: step to end at, of a schedule that would go on.
-          change: what becomes of the optimiser.
+          change: what becomes of the optimiser; the same for the same optimiser, as trainings of
+            equal settings are made once.
         """
         config, plan = self.prunable.config, self.plan(dilation)
         times: dict[str, Any] = {"steps": 1}  # a constant rate is one program for all lengths
