@@ -145,11 +145,11 @@ def build(
     )
     module = MODELS[config.name](config, classes, layers)
     like = example(config.name, shape)
-    inputs_like = jnp.zeros((1, *like.shape), like.dtype)
 
     def init(key: jax.Array) -> Network:
+        inputs = jnp.zeros((1, *like.shape), like.dtype)
         with jax.numpy_dtype_promotion("standard"):  # Flax's batch norm takes it for granted
-            variables = module.init(key, inputs_like, train=False)
+            variables = module.init(key, inputs, train=False)
         params = variables["params"]
         if config.initializer == "pytorch":
             params = draw_biases(params, key=keys.substream(key, "biases"))
