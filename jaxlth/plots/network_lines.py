@@ -51,13 +51,14 @@ def _name(stem: str, control: str, density: float) -> str:
     """Return the name of a network: control and density, or what its artifact is called.
 
     Example:
-      >>> _name("level_03/ticket", "ticket", 0.512), _name("step_9/level_02/found", "ticket", 0.6)
-      ('ticket, 51.2 %', 'step 9, level 2, ticket')
+      >>> _name("level_03/ticket", "ticket", 0.512)
+      'ticket, 51.2 %'
+      >>> _name("step_9/level_02/found/ticket", "ticket", 0.6)
+      'step 9, level 2, ticket'
     """
-    label = control_styles.control_style(control).label
     if stem.startswith(("level_", "density_")) and stem.count("/") == 1 and density == density:
-        return f"{label}, {result_table.percent(density)} %"
-    parts = [label if part == "found" else part for part in stem.split("/")]
+        return f"{control_styles.control_style(control).label}, {result_table.percent(density)} %"
+    parts = [part for part in stem.split("/") if part != "found"]  # by IMP on its way
     return ", ".join(re.sub(r"_0*(?=.)", " ", part) for part in parts)
 
 
