@@ -1,5 +1,6 @@
 """What the pages on papers claim of networks whose mask moves while they train."""
 
+import numpy as np
 import pandas
 from claims import Claim, table
 
@@ -40,9 +41,9 @@ def conv_p(first: str, density: float, second: str) -> float:
     return method_summary.welch(values.get_group(first), values.get_group(second))
 
 
-def means(density: float, *methods: str) -> list[float]:
+def means(density: float, *methods: str, path: str = METHODS) -> list[float]:
     """Return the mean accuracies of methods, in percent."""
-    return [100 * row(method, density)["mean"] for method in methods]
+    return [100 * row(method, density, path)["mean"] for method in methods]
 
 
 def p(first: str, density: float, second: str) -> float:
@@ -70,7 +71,7 @@ CLAIMS = [
         ],
     ),
     Claim("(p {} against RigL at 2 %)", lambda: [p("IMP", 0.02, "RigL")]),
-    Claim("Dense: {}.", lambda: [100 * row("dense", 1.0, CONV_4)["mean"]], after=SECTION),
+    Claim("Dense: {}.", lambda: means(1.0, "dense", path=CONV_4), after=SECTION),
     *(
         Claim(
             f"| {name} | {{}} | {{}} | {{}} | {{}} |",
@@ -82,7 +83,7 @@ CLAIMS = [
     Claim(
         "SET: {} against {} (p {})",
         lambda: [
-            *(100 * row(name, 0.02, CONV_4)["mean"] for name in ("SET 5x", "static 5x")),
+            *means(0.02, "SET 5x", "static 5x", path=CONV_4),
             conv_p("SET 5x", 0.02, "static 5x"),
         ],
         true=lambda: (
@@ -95,8 +96,7 @@ CLAIMS = [
             number
             for density in (0.1, 0.02)
             for number in (
-                100 * row("static 5x", density, CONV_4)["mean"]
-                - 100 * row("static", density, CONV_4)["mean"],
+                -np.subtract(*means(density, "static", "static 5x", path=CONV_4)),
                 conv_p("static 5x", density, "static"),
             )
         ],

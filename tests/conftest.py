@@ -82,6 +82,20 @@ def unoptimized() -> Iterator[None]:
     yield from optimize(False)
 
 
+@pytest.fixture
+def compiled() -> Iterator[list[float]]:
+    """Return a list that gets the seconds of each compilation."""
+    seconds = []
+
+    def listen(name: str, duration: float, **_: object) -> None:
+        if name == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seconds
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 # Files of few tests that take minutes: a process would work on the last of them alone.
 FIRST = ("test_kills.py", "test_fuzz.py", "test_experiments.py", "test_benchmarks.py")
 

@@ -1,7 +1,6 @@
 """Functions that a process makes once, so that a second study compiles nothing of what is kept."""
 
 import bits
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,20 +21,6 @@ SLOW = [
     "train-supermasks-edge-popup",
 ]
 EVERY = [*FAST, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)]
-
-
-@pytest.fixture
-def compiled():
-    """Return a list that gets the seconds of each compilation."""
-    seconds = []
-
-    def listen(name, duration, **_):
-        if name == "/jax/core/compile/backend_compile_duration":
-            seconds.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seconds
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize("case", EVERY)

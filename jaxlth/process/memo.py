@@ -2,7 +2,7 @@
 
 JAX compiles a function again for each object: a training, an evaluation or a score that is made
 anew from the same settings is another function to it. So studies make theirs through a `Memo`, and
-a second study of the same network and training in one process compiles nothing.
+a second study of the same network and training in one process compiles nothing again.
 
 Only what settings say in full may be shared so. Functions of a user's own may read what has changed
 since, as a variable of a notebook: they need a `Memo` of their own in each study.

@@ -1,12 +1,14 @@
 """What networks are trained by and on: a training compiled once, and data sent to devices once."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from jaxlth.data import Dataset, StreamConfig, Streamed, packing
 from jaxlth.process.memo import Memo
-from jaxlth.training import Plan, execution, fit
+from jaxlth.training import Plan, evaluation, execution, fit
 from jaxlth.training.compiled import Compiled
+from jaxlth.training.evaluation import Classifier
 from jaxlth.training.train import Trainer
 
 
@@ -17,6 +19,7 @@ class CompiledTraining:
       trainer: the training.
       plan: its times.
       train_examples: training examples that finished networks are evaluated on.
+      memo: what keeps compiled functions.
       split: devices that share each batch.
       networks_per_device: networks that an accelerator trains at once, at most; None for as many
         as was measured to be best.
@@ -24,7 +27,6 @@ class CompiledTraining:
       convolutional: whether the networks have convolutions.
       stream: how streamed images are read; None for data in memory.
       shared_batch: size of batches that idle devices may share; None where they may not.
-      memo: what keeps compiled functions; one of its own if not given.
 
     Attributes:
       layout: networks -> how they are placed to be evaluated.
@@ -37,13 +39,13 @@ class CompiledTraining:
         plan: Plan,
         *,
         train_examples: int,
+        memo: Memo,
         split: int = 1,
         networks_per_device: int | None = None,
         name: str = "",
         convolutional: bool = False,
         stream: StreamConfig | None = None,
         shared_batch: int | None = None,
-        memo: Memo | None = None,
     ) -> None:
         self.trainer = trainer
         self.plan = plan
@@ -56,7 +58,7 @@ class CompiledTraining:
             streamed=stream is not None,
         )
         self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
-        self._memo = memo or Memo()
+        self._memo = memo
         self._train_examples, self._stream = train_examples, stream
 
     def compiled(self, layout: execution.Layout) -> Compiled:
@@ -68,6 +70,22 @@ class CompiledTraining:
             train_examples=self._train_examples,
             stream=self._stream,
         )
+
+    def sums(
+        self, layout: execution.Layout, classifier: Classifier, function: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Return a function of `evaluation`, such as `metric_sums`, over the splits of a layout.
+
+        Args:
+          layout: how networks are placed.
+          classifier: what evaluates them.
+          function: (classifier, network, mask, batch, mean_std) -> sums over the batch.
+
+        Returns:
+          (networks and masks, split, mean_std) -> sums over the split.
+        """
+        of_batch = self._memo(evaluation.of_ticket, function, classifier)
+        return self._memo(self.compiled(layout).make_sums, of_batch)
 
 
 class DeviceDataset:

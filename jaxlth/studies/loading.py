@@ -12,8 +12,7 @@ import optax
 
 from jaxlth import data, keys, models, settings, training
 from jaxlth.data import Dataset, Info, Split, augment, streamed
-from jaxlth.process import memo as memo_lib
-from jaxlth.process.memo import Memo
+from jaxlth.process import memo
 from jaxlth.studies import function_checks, initial, own_scores, score_examples, scoring
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
@@ -45,9 +44,9 @@ class LoadedExperiment:
     parts: Parts = parts_lib.NONE
 
     @functools.cached_property
-    def memo(self) -> Memo:
+    def memo(self) -> memo.Memo:
         """What keeps the functions that are made from settings, with what JAX compiles of them."""
-        return Memo() if parts_lib.any_function(self.parts) else memo_lib.shared
+        return memo.Memo() if parts_lib.any_function(self.parts) else memo.shared
 
     @property
     def identity(self) -> data.Identity:
@@ -70,20 +69,19 @@ class LoadedExperiment:
           fine_tune: whether the rate is the last one throughout.
           restart_step: step, dilated, at which the schedule begins, to run as a whole after it.
           until: step to end at, of a schedule that would go on.
-          change: what becomes of the optimiser; the same for the same optimiser, as trainings of
-            equal settings are made once.
+          change: what becomes of the optimiser; nothing may change it between two calls.
         """
-        config, plan = self.prunable.config, self.plan(dilation)
+        config, model, plan = self.prunable.config, self.prunable.model, self.plan(dilation)
         times: dict[str, Any] = {"steps": 1}  # a constant rate is one program for all lengths
         if config.optimizer.varies:
-            times = {"steps": plan.steps, "milestones": plan.milestones, "warmup": plan.warmup}
-            times |= {"start": restart_step}
+            times = {"steps": plan.steps, "milestones": plan.milestones}
+            times |= {"warmup": plan.warmup, "start": restart_step}
         rate = self.memo(optimizers.schedule, config.optimizer, **times)
         if fine_tune:
             rate = self.memo(optimizers.constant_at, rate, at=plan.steps - 1)
         trainer = self.memo(
             train.make,
-            self.prunable.model,
+            model,
             change(self._optimizer(rate)),
             batch_size=config.training.batch_size,
             patience=plan.patience,
@@ -99,11 +97,9 @@ class LoadedExperiment:
             split=config.training.data_parallel,
             networks_per_device=config.training.networks_per_device,
             name=config.model.name,
-            convolutional=self.prunable.model.convolutional,
+            convolutional=model.convolutional,
             stream=config.data.stream if config.data.streamed else None,
-            shared_batch=shared_batch(
-                config, self.prunable.model, own=self.parts.model is not None
-            ),
+            shared_batch=shared_batch(config, model, own=self.parts.model is not None),
             memo=self.memo,
         )
 
@@ -155,18 +151,18 @@ class LoadedExperiment:
     def score(self, name: str, *, chunk: int | None = None) -> scoring.Score:
         """Return a score of networks of this experiment; see `scoring.build`."""
         info, config = self.info, self.prunable.config.model
-        model = full_precision = self.prunable.model
+        model = exact = self.prunable.model
         if self.parts.model is None:
-            model, full_precision = (
+            model, exact = (
                 self.memo(models.build, each, shape=info.shape, classes=info.classes)
                 for each in (config, dataclasses.replace(config, dtype="float32"))
             )
-        options: dict[str, Any] = {"full_precision": full_precision, "chunk": chunk}
-        options |= {"own": self.own_scores} if self.own_scores else {}  # which no memo keeps
-        own_loss = self.prunable.config.loss != StudyConfig.loss
-        options |= {"loss": self.objective.per_example if own_loss else None}
-        options |= {"has_examples": self.has_examples}
-        return self.memo(scoring.build, name, model, self.info.example, **options)
+        options: dict[str, Any] = {"chunk": chunk, "has_examples": self.has_examples}
+        if self.own_scores:  # which no memo keeps
+            options["own"] = self.own_scores
+        if self.prunable.config.loss != StudyConfig.loss:
+            options["loss"] = self.objective.per_example
+        return self.memo(scoring.build, name, model, info.example, full_precision=exact, **options)
 
     @functools.cached_property
     def own_scores(self) -> dict[str, own_scores.ScoreFunction]:

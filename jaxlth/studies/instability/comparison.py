@@ -5,7 +5,8 @@ that is faster. Errors and losses are those of the test split ("test") and of ex
 over the training split ("train"); there are no errors where the loss has none, as of a regression.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -95,13 +96,10 @@ class _Group:
         )
         self._splits = {"test": dataset.test, "train": compiled.train_subset(dataset)}
         self._mean_std = dataset.mean, dataset.std
-        memo = experiment.memo
-        self.between = memo(Layout.map, self.layout, landscape.interpolate, (None, None, 0))
-
-        def summing(function: Callable[..., Any]) -> Callable[..., Any]:
-            sums = memo(evaluation.of_ticket, function, experiment.classifier)
-            return memo(compiled.make_sums, sums)
-
+        self.between = experiment.memo(
+            Layout.map, self.layout, landscape.interpolate, (None, None, 0)
+        )
+        summing = functools.partial(compiled_training.sums, self.layout, experiment.classifier)
         self._sums_of_metrics = summing(evaluation.metric_sums)
         self._disagreements = summing(evaluation.disagreement)
         self._statistics = summing(evaluation.batch_stats_sums)

@@ -76,9 +76,9 @@ class Untrained:
         named = {name: getattr(dataset, name) for name in SPLITS}
         self._splits = {name: split for name, split in named.items() if split is not None}
         self._labels = experiment.objective.labels_per_example
-        compiled = compiled_training.compiled(self._layout)
-        sums = experiment.memo(evaluation.of_ticket, evaluation.metric_sums, experiment.classifier)
-        self._sums = experiment.memo(compiled.make_sums, sums)
+        self._sums = compiled_training.sums(
+            self._layout, experiment.classifier, evaluation.metric_sums
+        )
 
     def evaluations(self, starts: Iterable[Ticket]) -> Iterator[dict[str, Evaluation]]:
         """Yield what each network reaches on each split there is, group after group."""
