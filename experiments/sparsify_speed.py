@@ -3,15 +3,20 @@
 Claim: a step at which the mask does not change costs little more than the plain step; exchanging
 weights on ResNet-20, as RigL does, less than 50 ms beside its gradient.
 
-    python experiments/sparsify_speed.py                   # five minutes on two cores
+    python experiments/sparsify_speed.py                        # six minutes on two cores
+    PYTHONPATH=CLONE python experiments/sparsify_speed.py       # if jaxpruner is to take part
 
 Random images, LeNet-300-100 and ResNet-20, batch 64, Adam. Variants take turns within one process;
-printed are medians of the rounds.
+printed are medians of the rounds. CLONE is one of jaxpruner, which has no release; it needs chex
+and ml-collections.
 """
 
 import functools
+import importlib
+import importlib.util
 import sys
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +26,17 @@ from timing import interleaved
 
 from jaxlth import cli, masks, models, prune, scores
 from jaxlth.models import ModelConfig
+
+jaxpruner: Any = None
+if importlib.util.find_spec("jaxpruner"):
+    # Its code of April 2024 calls this function of JAX, which treated None as a leaf.
+    jax.tree_map = lambda function, tree, *others: jax.tree.map(
+        lambda leaf, *rest: None if leaf is None else function(leaf, *rest),
+        tree,
+        *others,
+        is_leaf=lambda node: node is None,
+    )
+    jaxpruner = importlib.import_module("jaxpruner")
 
 NEVER = 10**9
 ADAM = optax.adam(1e-3)
@@ -38,7 +54,12 @@ def main(steps: int = 10, rounds: int = 101, batch: int = 64) -> int:
     compare("lenet-300-100", batch, steps, rounds)
     compare("resnet-20", batch, 1, max(1, rounds // 8))
     print("\n| an exchange of weights | ms |\n|---|---|")
-    exchanges = {name: exchange(build(name)[0].params) for name in SHAPES}
+    exchanges = {}
+    for name in SHAPES:
+        params = build(name)[0].params
+        exchanges[name] = exchange(params)
+        if jaxpruner:
+            exchanges[f"{name}, RigL of jaxpruner"] = exchange_of_jaxpruner(params)
     for name, seconds in interleaved(exchanges, rounds).items():
         print(f"| {name} | {1000 * seconds:.1f} |")
     return 0
@@ -56,6 +77,10 @@ def compare(name: str, batch: int, steps: int, rounds: int) -> None:
 
     made = optimizers(network.params)
     variants = {kind: loop(loss, network.params, made[kind], steps) for kind in made}
+    for kind, updater in updaters().items() if jaxpruner else ():
+        variants[f"{kind} of jaxpruner, no change due"] = loop(
+            loss, network.params, updater.wrap_optax(ADAM), steps, updater.post_gradient_update
+        )
     medians = interleaved(variants, rounds)
     busy = interleaved(variants, rounds, time.process_time)
     print(f"| a step of {name} | ms | of plain | of its processor time |\n|---|---|---|---|")
@@ -93,13 +118,40 @@ def optimizers(params: masks.Params) -> dict[str, optax.GradientTransformation]:
     }
 
 
-def loop(loss, params: masks.Params, optimizer: optax.GradientTransformation, steps: int):
-    """Return a function that does so many steps from the start, compiled one by one."""
+def updaters() -> dict[str, Any]:
+    """Return methods of jaxpruner that change no mask before step `NEVER`, with a tenth kept."""
+    periodic = jaxpruner.sparsity_schedules.PeriodicSchedule(
+        update_freq=100, update_start_step=NEVER, update_end_step=NEVER
+    )
+    layers = functools.partial(jaxpruner.sparsity_distributions.erk, sparsity=0.9)
+    methods = {"magnitude": jaxpruner.MagnitudePruning, "RigL": jaxpruner.RigL}
+    return {
+        name: method(scheduler=periodic, sparsity_distribution_fn=layers)
+        for name, method in methods.items()
+    }
+
+
+def loop(
+    loss,
+    params: masks.Params,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    masked=lambda params, state: params,
+):
+    """Return a function that does so many steps from the start, compiled one by one.
+
+    Args:
+      loss: of parameters.
+      params: where it starts.
+      optimizer: makes the updates.
+      steps: how many.
+      masked: (params, state) -> params, after each update.
+    """
 
     @jax.jit
     def step(params, state):
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
+        return masked(optax.apply_updates(params, updates), state), state
 
     state = jax.jit(optimizer.init)(params)
 
@@ -119,6 +171,15 @@ def exchange(params: masks.Params):
     return functools.partial(
         jax.jit(prune.drop_and_grow), params, mask, growth, fraction=jnp.float32(0.3)
     )
+
+
+def exchange_of_jaxpruner(params: masks.Params):
+    """Return a function that exchanges a share of the weights as jaxpruner's RigL does."""
+    updater = updaters()["RigL"]
+    state = updater.wrap_optax(ADAM).init(params)
+    growth = scores.random(params, key=jax.random.key(1))
+    params = updater.post_gradient_update(params, state)
+    return functools.partial(jax.jit(updater.update_state), state, params, growth)
 
 
 if __name__ == "__main__":
