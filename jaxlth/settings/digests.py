@@ -11,6 +11,11 @@ FOLDER_OF_FILE = re.compile(r"[^+]*[/\\](?=[^/\\+]+\.py:[^\W\d]\w*(\+|$))")
 LONGEST_NAME = 255  # bytes of a file's name that Linux and most file systems allow
 
 
+def not_hashed(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+    """Return a dataclass field that stays out of the digest."""
+    return dataclasses.field(default=default, metadata={"not_hashed": True}, **kwargs)
+
+
 def default(field: dataclasses.Field[Any]) -> Any:
     """Return the default of a field that has one."""
     if field.default_factory is not dataclasses.MISSING:
