@@ -128,9 +128,9 @@ NOISY = ("linen", "nnx")
 @functools.cache
 def training(model):
     """Return a training of a model, and where it starts."""
-    trainer, network = tiny.trainer(model), tiny.network(model)
+    trainer, network = tiny.jitted(tiny.trainer(model)), tiny.network(model)
     mask = tiny.half(network.params)
-    return trainer._replace(advance=jax.jit(trainer.advance)), trainer.start(network, mask), mask
+    return trainer, trainer.start(network, mask), mask
 
 
 def trained(model, *, key=KEY):

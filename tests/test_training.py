@@ -36,8 +36,7 @@ def network(built):
 @pytest.fixture(scope="module")
 def trainer(built):
     """A training whose functions are compiled once for all tests."""
-    made = tiny.trainer(built, tiny.optimizer("adam", 0.01))
-    return made._replace(advance=jax.jit(made.advance), measure=jax.jit(made.measure))
+    return tiny.jitted(tiny.trainer(built, tiny.optimizer("adam", 0.01)))
 
 
 # Masks.
@@ -258,8 +257,7 @@ def test_stopping_by_validation_loss_needs_a_validation_split(built, network, st
 def exploding():
     """Weights of 1e6 in three layers, and the step whose loss is not finite any more."""
     built = tiny.model(8, 8)
-    made = tiny.trainer(built)
-    made = made._replace(advance=jax.jit(made.advance), measure=jax.jit(made.measure))
+    made = tiny.jitted(tiny.trainer(built))
     network = jax.tree.map(lambda leaf: leaf * 1e6, tiny.network(built))
     mask = masks.dense(network.params)
     state = made.start(network, mask)

@@ -73,6 +73,13 @@ def trainer(built, config=None, *, batch_size=5, **stopping):
     return train.make(built, config or optimizer(), batch_size=batch_size, **stopping)
 
 
+def jitted(trainer):
+    """Return the training, whose steps and evaluations are compiled once from now on."""
+    for name in ("advance", "measure"):
+        object.__setattr__(trainer, name, jax.jit(getattr(trainer, name)))
+    return trainer
+
+
 class Group:
     """Networks trained together, started and advanced as a job does it."""
 

@@ -91,9 +91,12 @@ def compiled(
     """
     update_early_stopping = layout.map(trainer.update_early_stopping, (0, 0, 0, None, None))
     keep = layout.map(trainer.finish, (0,))
-    metric_sums = make_sums(
-        lambda trees, batch, mean_std: trainer.metric_sums(*trees, batch, mean_std)
-    )
+
+    def batch_sums(networks_and_masks: Any, batch: Any, mean_std: Any) -> Any:
+        network, mask = networks_and_masks
+        return trainer.metric_sums(network, mask, batch, mean_std)
+
+    metric_sums = make_sums(batch_sums)
 
     def evaluate(networks: Any, masks: Any, split: Any, mean_std: Any) -> Evaluation:
         sums = metric_sums((networks, masks), split, mean_std)

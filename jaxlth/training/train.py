@@ -8,9 +8,9 @@ step alone, so that a training cut anywhere goes on as it would have. A replicat
 is carried along unchanged.
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,37 +27,179 @@ from jaxlth.training.states import NEVER, Best, Measured, State
 _SHARED = BatchAxis()  # the devices that share each batch, if several do
 
 
-class Trainer(NamedTuple):
-    """The pure functions of a training, each for one network.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trainer:
+    """The pure functions of a training, each for one network, as `make` returns them.
 
-    start(network, mask) -> State
-    advance(state, mask, dataset, key, start_step, end) -> State: steps start_step, ..., end - 1
-    measure(state, mask, dataset, step, last_eval_step) -> (State, Measured): evaluates, and stops
-      a training that is out of patience or whose loss is not finite
-    evaluate(network, mask, split, mean, std) -> Evaluation
-    finish(state) -> Network: the last or the best, as the settings say
-
-    Where a loop in Python has to take the place of a scan, its parts:
-
-    order(dataset, key, step) -> (examples,) int32: the order of examples in the step's epoch
-    step(state, mask, dataset, order, key, step) -> State: one step of a data set on the device
-    update(state, mask, batch, mean_std, key, step) -> State: one step on a batch from elsewhere
-    metric_sums(network, mask, batch, mean_std) -> MetricSums
-    update_early_stopping(state, validation, test, step, last_eval_step) -> (State, Measured)
+    Where a loop in Python takes the place of a scan, it calls what `advance` and `measure` are made
+    of: `order`, `step` or `update`, `metric_sums` and `update_early_stopping`.
     """
 
+    classifier: Classifier
+    optimizer: optax.GradientTransformationExtraArgs
     batch_size: int
-    objective: Objective
-    start: Callable[..., State]
-    advance: Callable[..., State]
-    measure: Callable[..., tuple[State, Measured]]
-    evaluate: Callable[..., Evaluation]
-    finish: Callable[[State], Network]
-    order: Callable[..., jax.Array]
-    step: Callable[..., State]
-    update: Callable[..., State]
-    metric_sums: Callable[..., MetricSums]
-    update_early_stopping: Callable[..., tuple[State, Measured]]
+    patience: int | None
+    keep_best: bool
+    augmentation: Callable[..., jax.Array]
+
+    @property
+    def objective(self) -> Objective:
+        """The loss, and the error."""
+        return self.classifier.objective
+
+    def start(self, network: Network, mask: masks.Mask) -> State:
+        """Return the state of a network before its first step."""
+        network = network._replace(params=masks.apply(network.params, mask))
+        never = jnp.asarray(NEVER, jnp.int32)
+        worst = jnp.asarray(jnp.finfo(jnp.float32).max)  # no infinity, which `debug_infs` refuses
+        return State(
+            network=network,
+            opt=self.optimizer.init(network.params),
+            loss_sum=jnp.zeros((), jnp.float32),
+            nan_step=never,
+            stopped_step=never,
+            best=Best(never, worst, network if self.keep_best else None),
+        )
+
+    def advance(
+        self, state: State, mask: masks.Mask, dataset: Dataset, key: jax.Array, start_step, end
+    ) -> State:
+        """Return the state after the steps start_step, ..., end - 1."""
+        train, mean_std = dataset.train, (dataset.mean, dataset.std)
+        per_epoch = train.labels.shape[0] // self.batch_size
+
+        def epoch(carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
+            step, state = carry
+            rows = self.order(dataset, key, step)
+
+            def one_step(step: jax.Array, state: State) -> State:
+                batch = self._batch(train, rows, key, step)
+                return self._train_step(state, mask, batch, mean_std, key, step)
+
+            last = jnp.minimum(end, (step // per_epoch + 1) * per_epoch)
+            return last, jax.lax.fori_loop(step, last, one_step, state)
+
+        start_step, end = jnp.asarray(start_step, jnp.int32), jnp.asarray(end, jnp.int32)
+        _, after = jax.lax.while_loop(lambda carry: carry[0] < end, epoch, (start_step, state))
+        return states.keep_if_stopped(state, after)
+
+    def measure(
+        self, state: State, mask: masks.Mask, dataset: Dataset, step, last_eval_step
+    ) -> tuple[State, Measured]:
+        """Return the state after an evaluation, and what it measured.
+
+        A training that is out of patience, or whose loss is not finite, is stopped.
+        """
+
+        def on(split: Split) -> Evaluation:
+            return self.evaluate(state.network, mask, split, dataset.mean, dataset.std)
+
+        validation = None if dataset.validation is None else on(dataset.validation)
+        return self.update_early_stopping(state, validation, on(dataset.test), step, last_eval_step)
+
+    def evaluate(
+        self, network: Network, mask: masks.Mask, split: Split, mean: Any, std: Any
+    ) -> Evaluation:
+        """Return loss and accuracy on a split."""
+        sums = evaluation.sum_over_devices(
+            lambda batch: self.metric_sums(network, mask, batch, (mean, std)), split
+        )
+        labels = self.objective.labels_per_example
+        return evaluation.mean(sums, split.labels.shape[0], labels=labels)
+
+    def finish(self, state: State) -> Network:
+        """Return the network that is kept: the last or the best, as the settings say."""
+        if not self.keep_best:
+            return state.network
+        has_best = state.best.step != NEVER
+        return states.where_tree(has_best, state.best.network, state.network)
+
+    def order(self, dataset: Dataset, key: jax.Array, step: jax.Array) -> jax.Array:
+        """Return the order of examples in the epoch of a step, (examples,) int32."""
+        examples = dataset.train.labels.shape[0]
+        return shuffled(keys.fold(key, step // (examples // self.batch_size)), examples)
+
+    def step(
+        self, state: State, mask: masks.Mask, dataset: Dataset, order: jax.Array, key, step
+    ) -> State:
+        """Return the state after one step on a data set on the device."""
+        batch = self._batch(dataset.train, order, key, step)
+        return self.update(state, mask, batch, (dataset.mean, dataset.std), key, step)
+
+    def update(
+        self, state: State, mask: masks.Mask, batch: Split, mean_std: Any, key, step
+    ) -> State:
+        """Return the state after one step on a batch from elsewhere."""
+        after = self._train_step(state, mask, batch, mean_std, key, step)
+        return states.keep_if_stopped(state, after)
+
+    def metric_sums(
+        self, network: Network, mask: masks.Mask, batch: Split, mean_std: Any
+    ) -> MetricSums:
+        """Return the sums of a batch; see `evaluation.metric_sums`."""
+        return evaluation.metric_sums(self.classifier, network, mask, batch, mean_std)
+
+    def update_early_stopping(
+        self, state: State, validation: Evaluation | None, test: Evaluation, step, last_eval_step
+    ) -> tuple[State, Measured]:
+        """Return the state after an evaluation; see `states.update_early_stopping`."""
+        rules = {"patience": self.patience, "keep_best": self.keep_best}
+        return states.update_early_stopping(state, validation, test, step, last_eval_step, **rules)
+
+    def _batch(self, train: Split, order: jax.Array, key: jax.Array, step: jax.Array) -> Split:
+        """Return the batch of a step, augmented."""
+        examples, size = train.labels.shape[0], self.batch_size
+        first = step % (examples // size) * size
+        at = jax.lax.dynamic_slice(order, (first,), (size,))
+        images = packing.unpack(jax.tree.map(lambda array: jnp.asarray(array)[at], train.images))
+        # Whole batches are augmented, so that the images do not depend on how many devices share.
+        key = keys.fold(keys.substream(key, "augmentation"), step)
+        images = self.augmentation(images, key=key)
+        return _SHARED.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
+
+    def _train_step(
+        self, state: State, mask: masks.Mask, batch: Split, mean_std: Any, key, step
+    ) -> State:
+        """Return the state after one step, whether it has stopped or not."""
+        model, params, noise_key = self.classifier.model, state.network.params, None
+        if model.noisy is not None:
+            noise_key = _SHARED.device_key(keys.fold(keys.substream(key, "dropout"), step))
+        value_and_grad = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, stats), grads = value_and_grad(params, state.network, batch, mean_std, noise_key)
+        loss, grads = _SHARED.mean((loss, grads))
+        grads = masks.apply(grads, mask)
+        stats = model.shared(stats, _SHARED.mean)
+        with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
+            updates, opt = self.optimizer.update(grads, state.opt, params, step=step, value=loss)
+            params = optax.apply_updates(params, updates)
+        # Some optimisers, such as Muon, move weights that have no gradient. Masked before they are
+        # added, updates would round in another way.
+        params = masks.apply(params, mask)
+        first_nan = (state.nan_step == NEVER) & ~jnp.isfinite(loss)
+        return state._replace(
+            network=Network(params, stats),
+            opt=opt,
+            loss_sum=state.loss_sum + loss,
+            nan_step=jnp.where(first_nan, step, state.nan_step),
+        )
+
+    def _loss(self, params: Any, network: Network, batch: Split, mean_std: Any, noise_key: Any):
+        """Return the mean loss of a batch, and the batch statistics after it."""
+        model, normalize, objective = self.classifier
+        network = network._replace(params=params)
+        inputs = normalize(packing.unpack(batch.images), *mean_std)
+
+        def mean_loss(outputs: Any) -> jax.Array:
+            return jnp.mean(objective.per_example(outputs, batch.labels))
+
+        if model.auxiliary is not None:
+            outputs, aux_outputs, stats = model.auxiliary(network, inputs)
+            return mean_loss(outputs) + AUXILIARY_WEIGHT * mean_loss(aux_outputs), stats
+        if model.noisy is None:
+            outputs, stats = model.apply(network, inputs, True)
+        else:
+            outputs, stats = model.noisy(network, inputs, noise_key)
+        return mean_loss(outputs), stats
 
 
 def make(
@@ -84,215 +226,9 @@ def make(
       augmentation: (images, key=) -> images; one of `augment.AUGMENTATIONS`.
       objective: the loss, and the error; cross-entropy of one task if not given.
     """
-    optimizer = optax.with_extra_args_support(optimizer)
     classifier = Classifier(model, normalize, objective or losses.objective())
-    train_step = _make_train_step(classifier, optimizer)
-    order, batch_at = _make_batches(batch_size, augmentation)
-    step, update = _make_single_steps(train_step, batch_at)
-    update_early_stopping = functools.partial(
-        states.update_early_stopping, patience=patience, keep_best=keep_best
-    )
-
-    def metric_sums(network: Network, mask, batch: Split, mean_std) -> MetricSums:
-        return evaluation.metric_sums(classifier, network, mask, batch, mean_std)
-
-    def finish(state: State) -> Network:
-        if not keep_best:
-            return state.network
-        has_best = state.best.step != NEVER
-        return states.where_tree(has_best, state.best.network, state.network)
-
-    evaluate = _make_evaluate(metric_sums, classifier.objective.labels_per_example)
-    return Trainer(
-        batch_size=batch_size,
-        objective=classifier.objective,
-        start=_make_start(optimizer, keep_best),
-        advance=_make_advance(train_step, order, batch_at, batch_size),
-        measure=_make_measure(evaluate, update_early_stopping),
-        evaluate=evaluate,
-        finish=finish,
-        order=order,
-        step=step,
-        update=update,
-        metric_sums=metric_sums,
-        update_early_stopping=update_early_stopping,
-    )
-
-
-def _make_start(
-    optimizer: optax.GradientTransformationExtraArgs, keep_best: bool
-) -> Callable[..., State]:
-    """Return the function `start` of a `Trainer`."""
-
-    def start(network: Network, mask: masks.Mask) -> State:
-        network = network._replace(params=masks.apply(network.params, mask))
-        never = jnp.asarray(NEVER, jnp.int32)
-        worst = jnp.asarray(jnp.finfo(jnp.float32).max)  # no infinity, which `debug_infs` refuses
-        return State(
-            network=network,
-            opt=optimizer.init(network.params),
-            loss_sum=jnp.zeros((), jnp.float32),
-            nan_step=never,
-            stopped_step=never,
-            best=Best(never, worst, network if keep_best else None),
-        )
-
-    return start
-
-
-def _make_loss(classifier: Classifier) -> Callable[..., tuple[jax.Array, Any]]:
-    """Return (params, network, batch, mean_std, noise_key) -> (mean loss, batch statistics)."""
-    model, normalize, objective = classifier
-
-    def mean_loss(outputs: Any, labels: Any) -> jax.Array:
-        return jnp.mean(objective.per_example(outputs, labels))
-
-    def loss_of(params: Any, network: Network, batch: Split, mean_std: Any, noise_key: Any):
-        network = network._replace(params=params)
-        inputs = normalize(packing.unpack(batch.images), *mean_std)
-        if model.auxiliary is None:
-            if model.noisy is None:
-                outputs, stats = model.apply(network, inputs, True)
-            else:
-                outputs, stats = model.noisy(network, inputs, noise_key)
-            return mean_loss(outputs, batch.labels), stats
-        outputs, aux_outputs, stats = model.auxiliary(network, inputs)
-        loss, aux_loss = (mean_loss(each, batch.labels) for each in (outputs, aux_outputs))
-        return loss + AUXILIARY_WEIGHT * aux_loss, stats
-
-    return loss_of
-
-
-def _make_train_step(
-    classifier: Classifier,
-    optimizer: optax.GradientTransformationExtraArgs,
-) -> Callable[..., State]:
-    """Return (state, mask, batch, mean_std, key, step) -> the state after one step."""
-    value_and_grad = jax.value_and_grad(_make_loss(classifier), has_aux=True)
-
-    def train_step(state: State, mask: masks.Mask, batch: Split, mean_std: Any, key, step):
-        noise_key = None
-        if classifier.model.noisy is not None:
-            noise_key = _SHARED.device_key(keys.fold(keys.substream(key, "dropout"), step))
-        (loss, stats), grads = value_and_grad(
-            state.network.params, state.network, batch, mean_std, noise_key
-        )
-        loss, grads = _SHARED.mean((loss, grads))
-        grads = masks.apply(grads, mask)
-        stats = classifier.model.shared(stats, _SHARED.mean)
-        with jax.numpy_dtype_promotion("standard"):  # the optimiser is optax's, or anybody's
-            updates, opt = optimizer.update(
-                grads, state.opt, state.network.params, step=step, value=loss
-            )
-            params = optax.apply_updates(state.network.params, updates)
-        # Some optimisers, such as Muon, move weights that have no gradient. Masked before they are
-        # added, updates would round in another way.
-        params = masks.apply(params, mask)
-        first_nan = (state.nan_step == NEVER) & ~jnp.isfinite(loss)
-        return state._replace(
-            network=Network(params, stats),
-            opt=opt,
-            loss_sum=state.loss_sum + loss,
-            nan_step=jnp.where(first_nan, step, state.nan_step),
-        )
-
-    return train_step
-
-
-def _make_batches(
-    batch_size: int, augmentation: Callable[..., jax.Array]
-) -> tuple[Callable[..., jax.Array], Callable[..., Split]]:
-    """Return the function `order` of a `Trainer`, and (split, order, key, step) -> the batch."""
-
-    def order(dataset: Dataset, key: jax.Array, step: jax.Array) -> jax.Array:
-        examples = dataset.train.labels.shape[0]
-        return shuffled(keys.fold(key, step // (examples // batch_size)), examples)
-
-    def batch_at(train: Split, order: jax.Array, key: jax.Array, step: jax.Array) -> Split:
-        examples = train.labels.shape[0]
-        first = step % (examples // batch_size) * batch_size
-        at = jax.lax.dynamic_slice(order, (first,), (batch_size,))
-        images = packing.unpack(jax.tree.map(lambda array: jnp.asarray(array)[at], train.images))
-        # Whole batches are augmented, so that the images do not depend on how many devices share.
-        images = augmentation(images, key=keys.fold(keys.substream(key, "augmentation"), step))
-        return _SHARED.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
-
-    return order, batch_at
-
-
-def _make_advance(
-    train_step: Callable[..., State],
-    order: Callable[..., jax.Array],
-    batch_at: Callable[..., Split],
-    batch_size: int,
-) -> Callable[..., State]:
-    """Return the function `advance` of a `Trainer`: a loop of steps in a loop of epochs."""
-
-    def advance(state: State, mask, dataset: Dataset, key, start_step, end) -> State:
-        train, mean_std = dataset.train, (dataset.mean, dataset.std)
-        per_epoch = train.labels.shape[0] // batch_size
-
-        def epoch(carry):
-            step, state = carry
-            shuffled_rows = order(dataset, key, step)
-
-            def one_step(step, state):
-                batch = batch_at(train, shuffled_rows, key, step)
-                return train_step(state, mask, batch, mean_std, key, step)
-
-            last = jnp.minimum(end, (step // per_epoch + 1) * per_epoch)
-            return last, jax.lax.fori_loop(step, last, one_step, state)
-
-        start_step, end = jnp.asarray(start_step, jnp.int32), jnp.asarray(end, jnp.int32)
-        _, after = jax.lax.while_loop(lambda carry: carry[0] < end, epoch, (start_step, state))
-        return states.keep_if_stopped(state, after)
-
-    return advance
-
-
-def _make_single_steps(
-    train_step: Callable[..., State], batch_at: Callable[..., Split]
-) -> tuple[Callable[..., State], Callable[..., State]]:
-    """Return the functions `step` and `update` of a `Trainer`."""
-
-    def step(state: State, mask, dataset: Dataset, order, key, step) -> State:
-        batch = batch_at(dataset.train, order, key, step)
-        return update(state, mask, batch, (dataset.mean, dataset.std), key, step)
-
-    def update(state: State, mask, batch: Split, mean_std, key, step) -> State:
-        return states.keep_if_stopped(state, train_step(state, mask, batch, mean_std, key, step))
-
-    return step, update
-
-
-def _make_evaluate(
-    metric_sums: Callable[..., MetricSums], labels_per_example: int
-) -> Callable[..., Evaluation]:
-    """Return the function `evaluate` of a `Trainer`."""
-
-    def evaluate(network: Network, mask, split: Split, mean, std) -> Evaluation:
-        sums = evaluation.sum_over_devices(
-            lambda batch: metric_sums(network, mask, batch, (mean, std)), split
-        )
-        return evaluation.mean(sums, split.labels.shape[0], labels=labels_per_example)
-
-    return evaluate
-
-
-def _make_measure(
-    evaluate: Callable[..., Evaluation],
-    update_early_stopping: Callable[..., tuple[State, Measured]],
-) -> Callable[..., tuple[State, Measured]]:
-    """Return the function `measure` of a `Trainer`."""
-
-    def measure(state: State, mask, dataset: Dataset, step, last_eval_step):
-        def on(split: Split) -> Evaluation:
-            return evaluate(state.network, mask, split, dataset.mean, dataset.std)
-
-        validation = None if dataset.validation is None else on(dataset.validation)
-        return update_early_stopping(state, validation, on(dataset.test), step, last_eval_step)
-
-    return measure
+    optimizer = optax.with_extra_args_support(optimizer)
+    return Trainer(classifier, optimizer, batch_size, patience, keep_best, augmentation)
 
 
 def shuffled(key: jax.Array, count: int) -> jax.Array:
