@@ -23,7 +23,7 @@ import tiny
 from matplotlib.figure import Figure
 
 import jaxlth
-from jaxlth import masks, store, studies
+from jaxlth import cli, masks, store, studies
 from jaxlth.models import ModelConfig
 from jaxlth.process import signals
 from jaxlth.studies import STUDIES, functions, progress, running
@@ -215,6 +215,38 @@ def test_tickets_of_methods_are_named_by_method_and_density(tmp_path):
     with pytest.raises(ValueError, match=says):
         two.ticket()
     tiny.assert_same(two.ticket(method="magnitude-before-once", density=0.5), ticket)
+
+
+@pytest.mark.parametrize(
+    ("study", "method", "fields"),
+    [
+        (studies.prune_early, "magnitude-before-once", {"scores": ["magnitude"]}),
+        (studies.dynamic, "static", {"methods": ["static"]}),
+        (studies.train_supermasks, "edge-popup", {"supermask": SupermaskRule(method="edge-popup")}),
+    ],
+)
+@pytest.mark.parametrize("shown", [0.05, 0.013])  # no whole numbers of 592 weights
+def test_tickets_are_named_by_the_density_that_tables_show(
+    study, method, fields, shown, tmp_path, capsys
+):
+    fields = fields | {"densities": (shown,), "replicates": 2, "progress": False}
+    made = study(EXPERIMENT, out=str(tmp_path), **fields)
+    ticket = made.ticket(method=method, density=shown, replicate=1)
+    kept = float(masks.density(ticket.mask))
+    assert kept != shown
+    assert kept == pytest.approx(shown, rel=0.05)
+    tiny.assert_same(made.ticket(method=method, replicate=1), ticket)
+    trained = made.trained(method=method, density=shown, replicate=1)
+    tiny.assert_same(made.trained(method=method, replicate=1), trained)
+    words = ["--run", str(made.path), "--method", method, "--density", f"{shown:g}"]
+    for weights in ("start", "trained"):
+        file = tmp_path / f"{weights}.npz"
+        assert cli.main(["export", str(file), *words, "--weights", weights]) == 0
+    exported = store.load_ticket(tmp_path / "trained.npz")
+    tiny.assert_same(exported.params, made.trained(method=method, density=shown).params)
+    capsys.readouterr()
+    with pytest.raises(ValueError, match=f"There is no density 0.3 of {method} of .*{shown:g}"):
+        made.trained(method=method, density=0.3)
 
 
 def test_a_study_without_tickets_says_so(results):

@@ -17,7 +17,7 @@ from jaxlth.studies import (
     method_summary,
     metrics,
     run_info,
-    ticket_checks,
+    ticket_rows,
 )
 from jaxlth.studies.study import Draw, Summary, TicketName
 
@@ -66,22 +66,15 @@ def ticket_row(name: TicketName, path: pathlib.Path) -> pd.Series:
     Raises:
       ValueError: the run has no such ticket.
     """
-    density, method, replicate = name.density, name.method, name.replicate
-    ticket_checks.refuse(name, path, ("level", "control"), instead=("density", "method"))
+    ticket_rows.refuse(ticket_rows.BY_METHOD, path, name)
     has_densities = bool(run_info.setting(path, "densities"))
-    if method is None or (density is None and has_densities):
+    if name.method is None or (name.density is None and has_densities):
         raise ValueError(
             f"A ticket of {path.name}, a run of `jaxlth {run_info.study_name(path)}`, is named by "
             "`density` and `method`; `jaxlth results` lists them."
         )
     rows = pruned(run_info.results(path), path)
-    check_choice("method", method, dict.fromkeys(rows["control"]))
-    rows, of = rows[rows["control"] == method], f"{method} of {path.name}"
-    if density is not None:
-        ticket_checks.density(density, rows["density"], of)
-        rows, of = rows[rows["density"] == density], f"{of} at density {density:g}"
-    ticket_checks.number("replicate", replicate, rows["replicate"], of)
-    return rows.iloc[0]
+    return ticket_rows.find(ticket_rows.BY_METHOD, rows, path, name)
 
 
 def sparsest(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:

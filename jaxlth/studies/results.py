@@ -20,8 +20,8 @@ from jaxlth.settings import check_choice, require
 from jaxlth.studies import run_info, running
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.parts import NONE, Parts
-from jaxlth.studies.study import TOLERANCE, Study
-from jaxlth.studies.ticket_rows import ticket_name, trained_network
+from jaxlth.studies.study import TOLERANCE, Study, TicketName
+from jaxlth.studies.ticket_rows import completed, trained_network
 from jaxlth.studies.train import Ticket
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ class Results:
           ValueError: the run has no such ticket, or its study none at all.
         """
         study, frame = self._with_tickets()
-        given = (level, density, control, method, replicate)
-        name = ticket_name(study.named_by, frame, self.path, *given)
+        given = TicketName(level, control, density, method, replicate)
+        name = completed(study.named_by, frame, self.path, given)
         assert study.ticket is not None
         with running.jax_settings():
             ticket, _ = study.ticket(name, self.path, self.parts)
@@ -187,8 +187,8 @@ class Results:
           ValueError: the run has no such network, or its study no tickets.
         """
         study, frame = self._with_tickets()
-        given = (level, density, control, method, replicate)
-        name = ticket_name(study.named_by, frame, self.path, *given)
+        given = TicketName(level, control, density, method, replicate)
+        name = completed(study.named_by, frame, self.path, given)
         return trained_network(study.named_by, frame, self.path, name)
 
     def _with_tickets(self) -> tuple[Study, pd.DataFrame]:

@@ -1,55 +1,52 @@
-"""From the arguments that name a ticket to its row in the table of results."""
+"""From the name of a ticket to its row in the table of results.
+
+Messages say which tickets a run has.
+"""
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from jaxlth import store
 from jaxlth.models import Network
 from jaxlth.settings import check_choice, require
-from jaxlth.studies import run_info, ticket_checks
+from jaxlth.store import Run
+from jaxlth.studies import run_info
 from jaxlth.studies.controls import TICKET
+from jaxlth.studies.lazy import Lazy
+from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TicketName
+from jaxlth.studies.train import Ticket
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CLOSE = 0.1  # how far a density may be from that of a level, as a share of it
+BY_LEVEL = ("level", "control")
+BY_METHOD = ("density", "method")
+_requested = Lazy("jaxlth.studies.method_summary", "tickets")  # late: it imports pandas
 
 
-def ticket_name(
-    named_by: Collection[str],
-    frame: pd.DataFrame,
-    path: pathlib.Path,
-    level: int | None,
-    density: float | None,
-    control: str,
-    method: str | None,
-    replicate: int,
+def completed(
+    named_by: Collection[str], frame: pd.DataFrame, path: pathlib.Path, name: TicketName
 ) -> TicketName:
     """Return the name of a ticket, completed by what the run has.
 
-    Args:
-      named_by: what names tickets of the study.
-      frame: the table of results.
-      path: folder of the run.
-      level: the last one, if neither it nor a density is given.
-      density: of a level, the closest one.
-      control: "ticket" or a control.
-      method: the only one, if not given.
-      replicate: counted from 0.
+    The level is the last one, or the one of the density closest to that given; method and density
+    are the only ones.
 
     Raises:
       ValueError: the run has no such ticket, or several that this may be.
     """
+    level, control, density, method, replicate = name
     if "level" in named_by:
         require(
             level is None or density is None,
             "`level` and `density` both say how much the ticket keeps; give one.",
         )
-        rows = _of_control(frame, control)
+        rows = _of("control", control or TICKET, frame)
         rows = rows[rows["replicate"] == replicate]
         if density is not None and not rows.empty:
             level, density = _closest_level(rows, density), None
@@ -57,7 +54,7 @@ def ticket_name(
             level = int(rows["level"].max())
         return TicketName(level, control, density, method, replicate)
     if "method" in named_by:
-        pruned = frame[frame["level"] > 0]
+        pruned = _as_listed(frame[frame["level"] > 0])
         method = _only("method", pruned["control"], path) if method is None else method
         rows = pruned[pruned["control"] == method]
         if density is None and not rows.empty:
@@ -65,7 +62,7 @@ def ticket_name(
     return TicketName(level, None if control == TICKET else control, density, method, replicate)
 
 
-def find_row(
+def find(
     named_by: Collection[str], frame: pd.DataFrame, path: pathlib.Path, name: TicketName
 ) -> pd.Series:
     """Return the row of the network that a ticket has become.
@@ -73,19 +70,37 @@ def find_row(
     Raises:
       ValueError: the run has no such network.
     """
-    options = ("level", "control", "density", "method")
-    others = [option for option in options if option not in named_by]
-    ticket_checks.refuse(name, path, others, instead=list(named_by) or ["replicate"])
-    control = name.method or name.control or TICKET
-    rows, of = _of_control(frame, control), f"{control} of {path.name}"
+    refuse(named_by, path, name)
+    option, control = ("method", name.method) if name.method else ("control", name.control)
+    control = control or TICKET
+    rows = _of(option, control, _as_listed(frame) if "method" in named_by else frame)
+    of = f"{control} of {path.name}"
     if name.level is not None:
-        ticket_checks.number("level", name.level, rows["level"], of)
+        _check_number("level", name.level, rows["level"], of)
         rows, of = rows[rows["level"] == name.level], f"{of} at level {name.level}"
     if name.density is not None:
-        ticket_checks.density(name.density, rows["density"], of)
+        densities = sorted(set(rows["density"]), reverse=True)
+        closest = min(densities, key=lambda density: abs(density - name.density))
+        require(
+            name.density in densities,
+            f"There is no density {name.density:g} of {of}. Did you mean {closest:g}? Trained: "
+            f"{', '.join(f'{density:g}' for density in densities)}.",
+        )
         rows, of = rows[rows["density"] == name.density], f"{of} at density {name.density:g}"
-    ticket_checks.number("replicate", name.replicate, rows["replicate"], of)
+    _check_number("replicate", name.replicate, rows["replicate"], of)
     return rows[rows["replicate"] == name.replicate].iloc[0]
+
+
+def refuse(named_by: Collection[str], path: pathlib.Path, name: TicketName) -> None:
+    """Raise ValueError where an option is given that does not name tickets of this run."""
+    others = [field for field in TicketName._fields[:4] if field not in named_by]
+    given = [option for option in others if getattr(name, option) is not None]
+    require(
+        not given,
+        f"`{given[0] if given else ''}` does not go with {path.name}, a run of "
+        f"`jaxlth {run_info.study_name(path)}`: its tickets are named by "
+        f"`{'` and `'.join(named_by or ['replicate'])}`.",
+    )
 
 
 def trained_network(
@@ -96,16 +111,51 @@ def trained_network(
     Raises:
       ValueError: the run has no such network.
     """
-    row = find_row(named_by, frame, path, name)
+    row = find(named_by, frame, path, name)
     network = store.open_readonly(path).load(row["unit"], "network")
     return Network(network["params"], network.get("stats", {}))
 
 
-def _of_control(frame: pd.DataFrame, control: str) -> pd.DataFrame:
+def of_level(
+    name: TicketName,
+    path: pathlib.Path,
+    parts: Parts = NONE,
+    *,
+    find_ticket: Callable[[Run, int, str, int, Parts], Ticket],
+) -> tuple[Ticket, dict[str, Any]]:
+    """Return a ticket that is named by level and control, and what its file says of it.
+
+    Args:
+      name: of the ticket; of level 1 and no control, where it does not say.
+      path: folder of the run.
+      parts: of the experiment that no setting says.
+      find_ticket: (run, level, control, replicate, parts) -> ticket.
+    """
+    named = {"level": 1 if name.level is None else name.level, "control": name.control or TICKET}
+    find(BY_LEVEL, run_info.results(path), path, name._replace(**named))
+    run = store.open_readonly(path)
+    return find_ticket(run, named["level"], named["control"], name.replicate, parts), named
+
+
+def _as_listed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of methods with densities as tables show them: those asked for."""
+    return _requested(frame) if "link" in frame else frame  # a study of a user's own has none
+
+
+def _of(option: str, control: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a control, or of a method, trained as long as the config says."""
     rows = run_info.undilated(frame) if "dilation" in frame else frame
-    check_choice("control", control, dict.fromkeys(rows["control"]))
+    check_choice(option, control, dict.fromkeys(rows["control"]))
     return rows[rows["control"] == control]
+
+
+def _check_number(option: str, value: int, trained: pd.Series, of: str) -> None:
+    """Raise ValueError unless a level or replicate is among those trained."""
+    numbers = sorted(set(trained))
+    listed = ", ".join(map(str, numbers))
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        listed = f"{numbers[0]}..{numbers[-1]}"
+    require(value in numbers, f"There is no {option} {value} of the {of}; trained: {listed}.")
 
 
 def _closest_level(rows: pd.DataFrame, density: float) -> int:

@@ -8,7 +8,7 @@ again: asking for more levels, replicates or controls extends a run.
 import functools
 from typing import Any
 
-from jaxlth.studies import level_tickets
+from jaxlth.studies import ticket_rows
 from jaxlth.studies.imp import run as imp
 from jaxlth.studies.imp.config import SCORES, ImpConfig, network_names
 from jaxlth.studies.lazy import Lazy
@@ -30,7 +30,7 @@ STUDY = Study(
     artifacts=lambda config: network_names(config, levels=config.levels),
     summarize=_report.summarize,
     figures=_report.FIGURES,
-    ticket=functools.partial(level_tickets.ticket, find=_report.find),
+    ticket=functools.partial(ticket_rows.of_level, find_ticket=_report.find),
     named_by=("level", "control"),
     values={"score": SCORES},
 )

@@ -8,7 +8,7 @@ run's folder already is not computed again: asking for more replicates extends a
 import functools
 from typing import Any
 
-from jaxlth.studies import level_tickets
+from jaxlth.studies import ticket_rows
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.separation import config
 from jaxlth.studies.separation import run as separation
@@ -31,7 +31,7 @@ STUDY = Study(
     summarize=_report.summarize,
     figures=_report.FIGURES,
     charts=_charts.charts,
-    ticket=functools.partial(level_tickets.ticket, find=_reading.find),
+    ticket=functools.partial(ticket_rows.of_level, find_ticket=_reading.find),
     for_data=config.for_data,
     named_by=("level", "control"),
     values={"score": SCORES},

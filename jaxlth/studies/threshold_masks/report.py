@@ -9,7 +9,7 @@ import pandas as pd
 from jaxlth import store
 from jaxlth.plots.figures import Figure
 from jaxlth.store import Run
-from jaxlth.studies import ticket_checks
+from jaxlth.studies import ticket_rows
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
@@ -39,8 +39,7 @@ def ticket(
     name: TicketName, path: pathlib.Path, parts: Parts = NONE
 ) -> tuple[Ticket, dict[str, Any]]:
     """Return the ticket of a replicate; its file says nothing else of it."""
-    options = ("level", "control", "density", "method")
-    ticket_checks.refuse(name, path, options, instead=("replicate",))
+    ticket_rows.refuse((), path, name)
     return find(store.open_readonly(path), name.replicate, parts), {}
 
 
