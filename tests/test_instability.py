@@ -17,8 +17,10 @@ from jaxlth import settings as settings_lib
 from jaxlth.data import DataConfig, packing
 from jaxlth.models import ModelConfig
 from jaxlth.studies import level_artifacts, method_styles
+from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.instability import artifacts, pages
+from jaxlth.studies.instability import config as instability_config
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import report as tables_of_twins
 from jaxlth.studies.instability import run as instability
@@ -34,6 +36,8 @@ from jaxlth.studies.instability.config import (
 )
 from jaxlth.studies.instability.networks import InstabilityNetworks
 from jaxlth.studies.lab import Lab
+from jaxlth.studies.separation import config as separation_config
+from jaxlth.studies.separation.config import SeparationConfig
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
 NET = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
@@ -288,6 +292,59 @@ def test_tickets_and_the_dense_network_are_those_of_imp(tmp_path):
     printed("figure", run, "--kind", "distances", "--file", str(file))
     assert file.exists()
     assert same(only_run(taken).load(level, "network"), ticket)
+
+
+BRIER = """
+import jax
+import jax.numpy as jnp
+
+def brier(outputs, labels):
+    return {factor} * jnp.sum((jax.nn.softmax(outputs) - jax.nn.one_hot(labels, 10)) ** 2, axis=-1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "factor", "adopts"),
+    [(["--loss", "own.py:brier"], 1, True), (["--loss", "own.py:brier"], 2, False), ([], 1, False)],
+)
+def test_networks_of_imp_with_another_loss_are_not_taken_over(
+    words, factor, adopts, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(BRIER.format(factor=factor))
+    shared = [*NET, "--replicates", "1", "--name", "n", "--out", "runs"]
+    printed("imp", *shared, "--levels", "0", "--controls", *words)
+    (tmp_path / "own.py").write_text(BRIER.format(factor=1))
+    printed("instability", *shared, "--twins", "2", "--points", "3", "--loss", "own.py:brier")
+    record = only_run(tmp_path / "runs").record(artifacts.dense(0))
+    assert ("adopted" in record) == adopts
+    assert record["test_loss"] < 2  # a Brier score
+
+
+@pytest.mark.parametrize("study", ["instability", "separation"])
+def test_settings_of_imp_are_those_of_the_study_that_it_stands_for(study):
+    given = {
+        "name": "n",
+        "loss": "squared-error",
+        "error": "own.py:error",
+        "initial": "own.npz",
+        "initial_mask": "mask.npz",
+        "exclude": ("Dense_0",),
+        "choose_on": "test",
+        "replicates": 2,
+        "seed": 3,
+        "data": DataConfig(name="digits", validation=0.25),
+        "model": ModelConfig(name="mlp", hidden=(5,)),
+        "training": TrainingConfig(steps=9, patience=3),
+        "optimizer": OptimizerConfig(lr=0.3),
+    }
+    assert given.keys() == {field.name for field in dataclasses.fields(StudyConfig)}
+    if study == "instability":
+        config = instability_config.imp(InstabilityConfig(**given), 4)
+    else:
+        config = separation_config.imp(SeparationConfig(**given))
+    assert {name: getattr(config, name) for name in given} == given
+    assert (config.score, config.controls) == ("magnitude", ())
 
 
 @pytest.mark.slow

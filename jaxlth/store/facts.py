@@ -40,6 +40,11 @@ def same_data(facts: Mapping[str, Any], data: "Identity") -> bool:
     return bool(data.digest) and _digest(facts) == data.digest
 
 
+def same_parts(facts: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Return whether runs with these facts have the same parts of a user's own, or none."""
+    return _differing_part(facts.get(PARTS) or {}, others.get(PARTS) or {}) is None
+
+
 def joined(
     path: str | os.PathLike[str], facts: Mapping[str, Any], more: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -72,20 +77,24 @@ def joined(
 def _check_parts(
     path: str | os.PathLike[str], old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> None:
-    """Compare the fingerprints of parts, in their order: a later one may depend on those before.
+    """Raise StoreError where a part differs."""
+    name = _differing_part(old, new)
+    if name is not None:
+        part = name.partition(" ")[0]
+        raise StoreError(
+            f"{path} was made with another `{part}` than is given now (its {name} differs). "
+            "Give the experiment another `name`, or go on with the code that began the run."
+        )
 
-    Raises:
-      StoreError: a part differs.
-    """
+
+def _differing_part(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Return the first part whose fingerprints differ: a later one may depend on those before."""
     for name in dict.fromkeys([*new, *old]):
         if name.startswith(SCORE) and not (name in old and name in new):
             continue  # a run may have more scores than a call asks for, and the other way round
         if not _close(old.get(name), new.get(name)):
-            part = name.partition(" ")[0]
-            raise StoreError(
-                f"{path} was made with another `{part}` than is given now (its {name} differs). "
-                "Give the experiment another `name`, or go on with the code that began the run."
-            )
+            return name
+    return None
 
 
 def _close(old: Any, new: Any) -> bool:

@@ -166,6 +166,23 @@ class ImpConfig(StudyConfig):
         settings.effective(self, "per_class", sees, f"on the score {self.score}")
 
 
+def of(config: StudyConfig, **given: Any) -> ImpConfig:
+    """Return the settings of IMP that another study's settings stand for.
+
+    Args:
+      config: settings of another study; those that IMP has too count.
+      given: settings of IMP that do not come from there.
+
+    Raises:
+      ValueError: a setting lies outside its range.
+    """
+    names, others = (
+        [field.name for field in dataclasses.fields(kind)] for kind in (ImpConfig, config)
+    )
+    shared = {name: getattr(config, name) for name in names if name in others}
+    return ImpConfig(**shared | given)
+
+
 def check_compact(config: Any) -> None:
     """Raise ValueError where smaller networks would not be trained as the whole ones are.
 

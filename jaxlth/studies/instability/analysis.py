@@ -118,8 +118,9 @@ class Analysis:
     def _adopt(self, artifact: str, step: int, imp_artifact: str, record: dict[str, Any]) -> None:
         """Take over what `jaxlth imp` has trained, rewinding to a step, in this folder of runs.
 
-        Nothing comes from a run of other data, or of data that it does not identify. Only the first
-        of several processes looks: the others need not see its disk.
+        Nothing comes from a run of other data, or of data that it does not identify, or of other
+        parts of a user's own. Only the first of several processes looks: the others need not see
+        its disk.
         """
         distributed.on_main(lambda: self._copy_from_imp(artifact, step, imp_artifact, record))
 
@@ -147,8 +148,13 @@ class Analysis:
         run = store.open_readonly(folder)
         about = store.about_run(folder)
         differing = settings.differences(about["settings"], imp_config)
-        same_data = store.facts.same_data(about.get("facts", {}), self._experiment.identity)
-        if differing or not same_data or not run.has(artifact):
+        facts, own_facts = about.get("facts", {}), store.about_run(self.run.path)["facts"]
+        if (
+            differing
+            or not store.facts.same_data(facts, self._experiment.identity)
+            or not store.facts.same_parts(facts, own_facts)
+            or not run.has(artifact)
+        ):
             return None
         record = run.record(artifact)
         trees = {"network": run.load(artifact, "network", self._experiment.prunable.like)}

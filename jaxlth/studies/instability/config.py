@@ -12,6 +12,7 @@ from jaxlth.settings import ranges
 from jaxlth.studies import own_scores, score_names, score_pruning
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig, check_network_count
 from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies.imp import config as imp_config
 from jaxlth.studies.imp.config import ImpConfig
 
 Length = Literal["remaining", "whole"]
@@ -190,15 +191,8 @@ def check_networks(config: InstabilityConfig, *, comparisons: int = 1) -> None:
 
 def imp(config: InstabilityConfig, step: int) -> ImpConfig:
     """Return the settings of `jaxlth imp` that find the tickets of a step."""
-    shared = {
-        name: getattr(config, name)
-        for name in (
-            *("data", "model", "training", "optimizer", "prune_fraction", "one_shot", "scope"),
-            *("exclude", "choose_on", "replicates", "seed"),
-        )
-    }
-    levels = max(config.levels, default=0)
-    return ImpConfig(**shared, levels=levels, rewind_step=step, controls=())
+    levels, unread = max(config.levels, default=0), ImpConfig.per_class
+    return imp_config.of(config, levels=levels, rewind_step=step, controls=(), per_class=unread)
 
 
 def network_specs(config: InstabilityConfig, step: int) -> list[NetworkSpec]:

@@ -9,6 +9,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
 from jaxlth.studies import own_scores, score_names
 from jaxlth.studies.config import LEVELS, Scope, StudyConfig
+from jaxlth.studies.imp import config as imp_config
 from jaxlth.studies.imp.config import AfterPruning, ImpConfig, network_names
 from jaxlth.training import OptimizerConfig, TrainingConfig
 
@@ -124,24 +125,7 @@ def imp(config: SeparationConfig) -> ImpConfig:
     Raises:
       ValueError: a setting lies outside its range.
     """
-    return ImpConfig(
-        data=config.data,
-        model=config.model,
-        training=config.training,
-        optimizer=config.optimizer,
-        levels=len(config.counts) or config.levels,
-        prune_fraction=config.prune_fraction,
-        scope=config.scope,
-        alive=config.alive,
-        exclude=config.exclude,
-        rewind_step=config.rewind_step,
-        after_pruning=config.after_pruning,
-        choose_on=config.choose_on,
-        controls=(),
-        replicates=config.replicates,
-        compact=config.compact,
-        seed=config.seed,
-    )
+    return imp_config.of(config, levels=levels(config), controls=(), score="magnitude")
 
 
 def levels(config: SeparationConfig) -> int:
