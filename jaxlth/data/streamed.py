@@ -27,6 +27,7 @@ from jaxlth.data import (
     memory,
     records,
     sources,
+    workers,
 )
 from jaxlth.data.batches import Shard, Source
 from jaxlth.data.config import DataConfig, StreamConfig, split_rows
@@ -150,11 +151,34 @@ def training(
     crop_key: jax.Array,
     shard: Shard | None = None,
 ) -> Generator[sources.Split, None, None]:
-    """Return this host's batches of steps start_step, ..., end - 1; see `batches.training`.
+    """Return this host's batches of steps start_step, ..., end - 1.
 
     One stream serves a training from where it starts or resumes to its end: workers take seconds
     to start.
+
+    Args:
+      source: the training examples, the same on all hosts.
+      config: how images are cropped; arrays are not.
+      batch_size: examples of a step, over all hosts.
+      start_step: first step.
+      end: step after the last one.
+      order_key: of the order; it differs from epoch to epoch by itself.
+      crop_key: of the crops, likewise.
+      shard: this host's part, if not given.
+
+    Yields:
+      Images (share, size, size, 3) uint8 and labels (share,) int32, or a share of arrays.
+
+    Raises:
+      DataError: there are fewer examples than a batch needs, or one is broken.
+      ValueError: hosts would have unequal shares.
     """
+    rows = (shard or this_host()).rows(batch_size)
+    if source.examples < batch_size:
+        raise sources.DataError(
+            f"`batch_size` = {batch_size} is more than the {source.examples} training images;"
+            " choose a smaller one."
+        )
     crop = functools.partial(
         crops.random_crop,
         size=config.image_size,
@@ -162,36 +186,39 @@ def training(
         ratio=config.crop_ratio,
         flip=config.flip,
     )
-    return batches.training(
+    make = functools.partial(
+        batches.of_training,
         source,
         crop,
         batch_size=batch_size,
-        start_step=start_step,
-        end=end,
-        order_key=order_key,
-        crop_key=crop_key,
-        shard=shard or this_host(),
-        workers=config.workers,
+        order_key=batches.numbers(order_key),
+        crop_key=batches.numbers(crop_key),
+        rows=rows,
         skip_broken=config.skip_broken,
     )
+    return workers.make(make, start_step, end, workers=config.workers)
 
 
 def evaluation(
-    source: Source,
-    config: StreamConfig,
-    *,
-    batch_size: int,
-    shard: Shard | None = None,
+    source: Source, config: StreamConfig, *, batch_size: int, shard: Shard | None = None
 ) -> Iterator[sources.Split]:
-    """Return this host's part of all examples, each once; see `batches.evaluation`."""
-    return batches.evaluation(
+    """Return this host's part of all examples, each once, in the order of the source.
+
+    The last batch is filled up with black images of label PADDING, which belong to no class.
+
+    Raises:
+      DataError: an example is broken.
+      ValueError: hosts would have unequal shares.
+    """
+    make = functools.partial(
+        batches.of_evaluation,
         source,
         functools.partial(crops.center_crop, size=config.image_size, shorter=config.resize_to),
         batch_size=batch_size,
-        shard=shard or this_host(),
-        workers=config.workers,
+        rows=(shard or this_host()).rows(batch_size),
         skip_broken=config.skip_broken,
     )
+    return workers.make(make, 0, -(-source.examples // batch_size), workers=config.workers)
 
 
 def statistics(source: encoded.Source, config: StreamConfig) -> tuple[np.ndarray, np.ndarray]:
