@@ -9,8 +9,8 @@ import pandas as pd
 from jaxlth.plots import charts as charts_lib
 from jaxlth.plots import theme
 from jaxlth.plots.charts import Axis, Chart, ChartLine
-from jaxlth.studies import method_styles
-from jaxlth.studies.instability.summary import BY_LOSS, DENSE, Measure, measure, pairs
+from jaxlth.studies.instability import step_lines
+from jaxlth.studies.instability.summary import BY_LOSS, Measure, measure, pairs
 from jaxlth.studies.run_info import setting
 
 SPLITS = {"test": "solid", "train": "dot"}
@@ -94,10 +94,7 @@ def _networks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _style(rows: pd.DataFrame, of: pd.DataFrame) -> theme.LineStyle:
     """Return the style of a network: of its control, as in the figures."""
-    control = of["control"].iloc[0]
-    if control == DENSE:
-        return theme.LineStyle(theme.BLACK, "o")
-    return method_styles.line_styles(list(dict.fromkeys(rows["control"])))[control]
+    return step_lines.styles_of(rows)[of["control"].iloc[0]]
 
 
 def _points(groups: Any, facts: Sequence[str], name: str, by: Measure) -> pd.DataFrame:

@@ -106,6 +106,4 @@ def step_axis(axes: Axes, rows: pd.DataFrame) -> None:
 
 def styles_of(rows: pd.DataFrame) -> dict[Any, theme.LineStyle]:
     """Return a style for each kind of network: a method has the same one in all figures."""
-    names = list(dict.fromkeys(rows["control"]))
-    styles = method_styles.line_styles([name for name in names if name != DENSE])
-    return {DENSE: theme.LineStyle(theme.BLACK, "o")} | styles if DENSE in names else styles
+    return method_styles.line_styles(list(dict.fromkeys(rows["control"])))

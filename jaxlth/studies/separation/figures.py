@@ -31,7 +31,7 @@ def overview(results: pd.DataFrame) -> Figure:
     outcomes = separation.outcomes(results)
     with theme.applied():
         figure, (left, right) = theme.new_figure(panels=2)
-        for name, style, column in _task_lines(results):
+        for name, style, column in task_lines(results):
             outcome_plots.error_bars(
                 left, 100 * _by_level(results, column), style=style, label=name
             )
@@ -82,7 +82,7 @@ def performance_of_tasks(results: pd.DataFrame) -> Figure:
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         kept = results.groupby("level")["kept"].mean()
-        for name, style, column in _task_lines(results):
+        for name, style, column in task_lines(results):
             by = 100 * _by_level(results, column)
             outcome_plots.error_bars(axes, by.set_axis(kept[by.index]), style=style, label=name)
         outcome_plots.weights_axis(axes, results["kept"])
@@ -178,7 +178,7 @@ def _check_tasks(results: pd.DataFrame) -> None:
         raise ValueError("`results` lack the columns `tasks.NAME.test_accuracy`.")
 
 
-def _task_lines(results: pd.DataFrame) -> list[tuple[str, theme.LineStyle, str]]:
+def task_lines(results: pd.DataFrame) -> list[tuple[str, theme.LineStyle, str]]:
     """Return name, style and column of each accuracy that is drawn by task, the mean last."""
     names = separation.tasks(results)
     lines = [
@@ -186,7 +186,7 @@ def _task_lines(results: pd.DataFrame) -> list[tuple[str, theme.LineStyle, str]]
         for place, name in enumerate(names)
     ]
     mean = ("mean of tasks", theme.LineStyle(theme.BLACK, "o"), "test_accuracy")
-    return [*lines, mean] if len(names) > 1 else lines
+    return [*lines, mean] if len(names) != 1 else lines
 
 
 def _by_level(results: pd.DataFrame, column: str) -> pd.DataFrame:
