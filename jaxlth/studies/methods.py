@@ -8,7 +8,9 @@ import pandas as pd
 from rich.table import Table
 
 from jaxlth import masks, store, trees
-from jaxlth.plots import mask_plots, result_table
+from jaxlth.plots import density_lines, mask_plots, result_table, table_charts
+from jaxlth.plots.charts import Chart
+from jaxlth.plots.density_lines import DensityLine
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import (
@@ -44,6 +46,27 @@ def baseline(frame: pd.DataFrame, method: str) -> Table:
 def last(frame: pd.DataFrame) -> Sequence[str]:
     """Return the kinds of figures that a run ends with; none of a run without tickets."""
     return ("accuracy",) if (frame["level"] > 0).any() else ()
+
+
+def charts(frame: pd.DataFrame, _curves: pd.DataFrame, _path: pathlib.Path) -> list[Chart]:
+    """Return accuracy, or loss, by density.
+
+    Raises:
+      ValueError: only dense networks are there.
+    """
+    metric = result_table.metric(frame, metrics.ACCURACY)
+    rows = method_summary.tickets(frame)
+    dense, pruned = rows[rows["level"] == 0], rows[rows["level"] > 0]
+    require(not pruned.empty, "There is no ticket yet, only dense networks.")
+    names = list(dict.fromkeys(method_summary.summary(frame, tolerance=0)["control"]))
+    styles = method_styles.line_styles(names)
+    lines = [
+        DensityLine(name, styles[name], density_lines.statistics(of, metric), False)
+        for name in names
+        if len(of := pruned[pruned["control"] == name])
+    ]
+    reference = result_table.survived(method_summary.reference(dense), metric).dropna()
+    return [table_charts.by_density(lines, reference, metric)]
 
 
 def pruned(frame: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:

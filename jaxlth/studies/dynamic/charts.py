@@ -7,7 +7,7 @@ import pandas as pd
 from jaxlth.plots import charts as charts_lib
 from jaxlth.plots import result_table, table_charts, theme
 from jaxlth.plots.charts import Axis, Chart, ChartLine
-from jaxlth.studies import method_charts, method_styles, metrics
+from jaxlth.studies import method_styles, methods, metrics
 from jaxlth.studies.dynamic import report
 
 NOTE = "A point is a density; bands: from the least to the most of the replicates."
@@ -19,7 +19,7 @@ def charts(frame: pd.DataFrame, curves: pd.DataFrame, path: pathlib.Path) -> lis
     Raises:
       ValueError: only dense networks are there.
     """
-    return [*method_charts.charts(frame, curves, path), *by_cost(frame)]
+    return [*methods.charts(frame, curves, path), *by_cost(frame)]
 
 
 def by_cost(frame: pd.DataFrame) -> list[Chart]:

@@ -61,10 +61,10 @@ class Analysis:
     def dense(self) -> Generator[Progress, None, None]:
         """Train the dense networks, whose states all else starts from."""
         for step, replicate in itertools.product(
-            sorted({0, *self.config.rewind_steps}), self._replicates()
+            sorted({0, *self.config.rewind_steps}), self._lab.replicates
         ):
             self._adopt_dense(step, replicate)
-        yield from self._trained([self._networks.request_dense(r) for r in self._replicates()])
+        yield from self._trained([self._networks.request_dense(r) for r in self._lab.replicates])
 
     def at(self, step: int) -> Generator[Progress, None, None]:
         """Train and compare everything that is asked for at a step."""
@@ -73,7 +73,7 @@ class Analysis:
             for level in self._networks.levels_before():
                 yield from self._level(step, level)
         for spec in specs:
-            there = [r for r in self._replicates() if not self._diverged_before(spec, r)]
+            there = [r for r in self._lab.replicates if not self._diverged_before(spec, r)]
             for length in twin_lengths(self.config, step):
                 steps = self._compared_at(step if length == REMAINING else 0)
                 yield from self._trained(
@@ -89,7 +89,7 @@ class Analysis:
     def _level(self, step: int, level: int) -> Generator[Progress, None, None]:
         """Train the tickets of a level that are to be pruned further."""
         spec = NetworkSpec(step, TICKET, level=level)
-        for replicate in self._replicates():
+        for replicate in self._lab.replicates:
             artifact, imp_artifact = (
                 artifacts.level(step, level, replicate),
                 level_artifacts.network(level, TICKET, replicate),
@@ -98,7 +98,7 @@ class Analysis:
         yield from self._trained(
             [
                 self._networks.request_level(step, level, replicate)
-                for replicate in self._replicates()
+                for replicate in self._lab.replicates
                 if not self._diverged_before(spec, replicate)
             ]
         )
@@ -162,9 +162,6 @@ class Analysis:
             trees["mask"] = run.load(artifact, "mask", self._experiment.prunable.dense)
         record.pop("dilation", None)
         return trees, record
-
-    def _replicates(self) -> tuple[int, ...]:
-        return self._lab.replicates
 
     def _diverged_before(self, spec: NetworkSpec, replicate: int) -> bool:
         return diverged_before(self.run, self.config, spec, replicate)
@@ -248,7 +245,7 @@ class Analysis:
         }
         if lost_at:
             return common | {"test_instability": None, "train_instability": None}
-        a, b = (self._network(name) for name in names)
+        a, b = (self._lab.load(name) for name in names)
         groups = []
         for group in self._line.along(a, b, start.mask):
             groups.append(group)
@@ -301,7 +298,7 @@ class Analysis:
         }
         if lost_at:
             return common | {"test_error": None, "train_error": None}
-        networks = [self._network(name) for name in names]
+        networks = [self._lab.load(name) for name in names]
         mean = self._line.of_network(Ticket(landscape.average(networks), mask), estimate=True)
         twins = [self._line.of_network(Ticket(network, mask)) for network in networks]
         means = {
@@ -309,9 +306,6 @@ class Analysis:
             for name in mean
         }
         return common | mean | means
-
-    def _network(self, artifact: str) -> Network:
-        return self.run.load(artifact, "network", self._experiment.prunable.like)
 
     def _store(self, artifact: str, record: dict[str, Any]) -> None:
         self.run.save(artifact, {}, record)

@@ -13,9 +13,10 @@ References:
   Hypothesis; Bolwerk 2021, whose AdSynFlow prunes at the first stable step.
 """
 
+import functools
 import itertools
 import pathlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
@@ -58,11 +59,8 @@ def instability(lab: Lab, config: InstabilityConfig) -> Generator[Progress, None
     analysis = Analysis(lab)
     lab.begin(units(config) if config.search == "all" else ())
     yield from analysis.dense()
-    searched = search(sorted(config.rewind_steps), config.search)
-    step = next(searched, None)
-    while step is not None:
+    for step in searched(lab.run, config):
         yield from analysis.at(step)
-        step = _next(searched, config.search != "all" and stable(lab.run, config, step))
     lab.expect(())
 
 
@@ -84,34 +82,34 @@ def complete(config: InstabilityConfig, path: pathlib.Path) -> bool:
     if config.compare_every is not None:
         return False
     return has_artifacts(
-        path, lambda run: all(_has_all(run, config, step) for step in _replayed(run, config))
+        path, lambda run: all(_has_all(run, config, step) for step in searched(run, config))
     )
 
 
-def search(steps: list[int], how: str) -> Generator[int, bool, None]:
-    """Yield steps to analyse; send whether the network is stable there.
+def searched(run: Run, config: InstabilityConfig) -> Iterator[int]:
+    """Yield the steps to analyse; each is asked for once those before it are in the run."""
+    steps, is_stable = sorted(config.rewind_steps), functools.partial(stable, run, config)
+    return iter(steps) if config.search == "all" else search(steps, config.search, is_stable)
+
+
+def search(steps: list[int], how: str, is_stable: Callable[[int], bool]) -> Iterator[int]:
+    """Yield the steps that a search goes through.
 
     Args:
       steps: in increasing order.
-      how: "all"; "first", in order until it is stable; or "bisection", which takes it that a
-        network is stable from some step on.
+      how: "first", in order until a network is stable; or "bisection", which takes it that it is
+        stable from some step on.
+      is_stable: whether it is at a step; asked after that step was yielded.
 
     Example:
-      >>> searched = search([0, 10, 20, 40], "bisection")
-      >>> next(searched), searched.send(False)
-      (20, 40)
+      >>> list(search([0, 10, 20, 40], "bisection", lambda step: step >= 40))
+      [20, 40]
     """
-    if how != "bisection":
-        for step in steps:
-            is_stable = yield step
-            if is_stable and how == "first":
-                return
-        return
     low, high = 0, len(steps)
     while low < high:
-        middle = (low + high) // 2
-        is_stable = yield steps[middle]
-        low, high = (low, middle) if is_stable else (middle + 1, high)
+        middle = (low + high) // 2 if how == "bisection" else low
+        yield steps[middle]
+        low, high = (low, middle) if is_stable(steps[middle]) else (middle + 1, high)
 
 
 def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
@@ -143,15 +141,6 @@ def stable(run: Run, config: InstabilityConfig, step: int) -> bool:
     return True
 
 
-def _replayed(run: Run, config: InstabilityConfig) -> Generator[int, None, None]:
-    """Yield the steps that a search goes through, by what the run has."""
-    searched = search(sorted(config.rewind_steps), config.search)
-    step = next(searched, None)
-    while step is not None:
-        yield step
-        step = _next(searched, _has_all(run, config, step) and stable(run, config, step))
-
-
 def _has_all(run: Run, config: InstabilityConfig, step: int) -> bool:
     dense = [artifacts.dense(replicate) for replicate in range(config.replicates)]
     return all(map(run.has, dense)) and all(
@@ -162,10 +151,3 @@ def _has_all(run: Run, config: InstabilityConfig, step: int) -> bool:
         if not diverged_before(run, config, spec, replicate)
         for artifact in artifacts.of_subject(config, spec, replicate)
     )
-
-
-def _next(searched: Generator[int, bool, None], is_stable: bool) -> int | None:
-    try:
-        return searched.send(is_stable)
-    except StopIteration:
-        return None

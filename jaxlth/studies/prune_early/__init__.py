@@ -19,7 +19,6 @@ from jaxlth.studies.prune_early.config import (
 )
 from jaxlth.studies.study import Study
 
-_charts: Any = Lazy("jaxlth.studies.method_charts")
 _report: Any = Lazy("jaxlth.studies.prune_early.report")
 _methods: Any = Lazy("jaxlth.studies.methods")
 
@@ -33,7 +32,7 @@ STUDY = Study(
     artifacts=artifacts.networks,
     summarize=_methods.summarize,
     figures=_report.FIGURES,
-    charts=_charts.charts,
+    charts=_methods.charts,
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,

@@ -15,7 +15,6 @@ from jaxlth.studies.train_supermasks import config
 from jaxlth.studies.train_supermasks import run as train_supermasks
 from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig
 
-_charts: Any = Lazy("jaxlth.studies.method_charts")
 _report: Any = Lazy("jaxlth.studies.train_supermasks.report")
 _methods: Any = Lazy("jaxlth.studies.methods")
 
@@ -30,7 +29,7 @@ STUDY = Study(
     artifacts=config.units,
     summarize=_methods.summarize,
     figures=_report.FIGURES,
-    charts=_charts.charts,
+    charts=_methods.charts,
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,
