@@ -274,7 +274,7 @@ def test_control_sparser_than_the_ticket():
 def test_sentence_of_the_dense_network_alone_and_of_a_failed_one():
     assert say({"ticket": [[0.9]]}) == "Only the dense network (90.00 %) has been trained."
     told = say({"ticket": [[0.1], [0.1]]}, nan=[("ticket", 0, 0)])
-    assert told == "The dense network did not train (1 of 2 networks diverged and are left out)."
+    assert told == "The dense network did not train (1 of 2 networks diverged and is left out)."
 
 
 def test_unknown_controls_are_named():

@@ -203,7 +203,8 @@ def test_the_table_is_in_percent_and_fits_a_terminal():
         (
             ("ii", "isd", "id"),
             "1 of 3 networks separated, at level 1 with 64 active weights of 80 available; 1 of "
-            "these degraded later; 1 stayed interconnected and 1 degraded before.",
+            "these degraded later; 1 stayed interconnected and 1 degraded before "
+            "separating.",
         ),
         (
             ("ii", "ii", "id"),

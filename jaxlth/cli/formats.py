@@ -99,6 +99,9 @@ def _with_integers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(value: Any) -> Any:
+    """Return a cell as JSON has it: null where there is none, or an infinity."""
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     if pd.isna(value) or (isinstance(value, float) and math.isinf(value)):
         return None
     return value

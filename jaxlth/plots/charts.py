@@ -62,7 +62,7 @@ def points(
 
     Args:
       x: place of each point.
-      statistics: mean, and min and max where there is a range, of each point.
+      statistics: mean of each point, and where there is a band, min and max, or std.
       facts: of each point what else is told, such as its level; a line of text each.
       name: of the line.
       scale: what numbers are multiplied by, 100 for percents.
@@ -73,22 +73,27 @@ def points(
       >>> points([1], row, [["level 3"]], name="ticket", scale=100, unit=" %")["hover"][0]
       '<b>ticket</b><br>level 3<br>50 %<br>range 25 to 75 %'
     """
-    rows = pd.DataFrame({"x": list(x), "y": (scale * statistics["mean"].astype(float)).to_numpy()})
-    for end, column in (("low", "min"), ("high", "max")):
-        ends = statistics.get(column, statistics["mean"]).astype(float)
+    mean, deviation = statistics["mean"].astype(float), statistics.get("std")
+    rows = pd.DataFrame({"x": list(x), "y": (scale * mean).to_numpy()})
+    for end, column, sign in (("low", "min", -1), ("high", "max", 1)):
+        ends = statistics.get(column, mean).astype(float)
+        ends = ends if deviation is None else mean + sign * deviation.fillna(0)
         rows[end] = (scale * ends).to_numpy()
+    of_range = deviation is None
     rows["hover"] = [
-        _hover(name, told, row, unit) for told, row in zip(facts, rows.itertuples(), strict=True)
+        _hover(name, told, row, unit, of_range=of_range)
+        for told, row in zip(facts, rows.itertuples(), strict=True)
     ]
     rows = rows[np.isfinite(rows["y"])]
     ends = {end: rows[end].where(np.isfinite(rows[end]), rows["y"]) for end in ("low", "high")}
     return rows.assign(**ends).reset_index(drop=True)
 
 
-def _hover(name: str, facts: Sequence[str], row: object, unit: str) -> str:
+def _hover(name: str, facts: Sequence[str], row: object, unit: str, *, of_range: bool) -> str:
     y, low, high = (getattr(row, column) for column in ("y", "low", "high"))
+    band = f"range {low:.5g} to {high:.5g}" if of_range else f"standard deviation {high - y:.5g}"
     lines = [html.escape(fact) for fact in facts] + [f"{y:.5g}{unit}"]
-    lines += [f"range {low:.5g} to {high:.5g}{unit}"] if low < high else []
+    lines += [f"{band}{unit}"] if low < high else []
     return "<br>".join([f"<b>{html.escape(name)}</b>", *lines])
 
 

@@ -30,7 +30,7 @@ def control_lines(
     results: pd.DataFrame, column: str, labels: Mapping[str, str]
 ) -> list[DensityLine]:
     """Return one line for each control of a run."""
-    lines = []
+    lines, results = [], result_table.of_levels(results)
     densities = set(results["density"])
     for name in result_table.controls(results):
         points = statistics(results[results["control"] == name], column)

@@ -21,6 +21,14 @@ def percent(density: float) -> str:
     return f"{value:.3g}" if value >= 9.95 else f"{value:.2g}"
 
 
+def of_levels(results: pd.DataFrame) -> pd.DataFrame:
+    """Return results in which all networks of a level have its density, the median.
+
+    They differ where dead weights are pruned too.
+    """
+    return results.assign(density=results.groupby("level")["density"].transform("median"))
+
+
 def metric(results: pd.DataFrame, name: str) -> str:
     """Return the metric that a table has for an accuracy: the loss, where no accuracy is defined.
 

@@ -33,7 +33,7 @@ def accuracy(results: pd.DataFrame) -> Chart | None:
     if not result_table.is_dense(results).any() or results[metric].isna().all():
         return None
     lines = density_lines.control_lines(results, metric, {})
-    levels = results.groupby("density")["level"].first().to_dict()
+    levels = result_table.of_levels(results).groupby("density")["level"].first().to_dict()
     return by_density(lines, density_lines.dense_values(results, metric), metric, levels=levels)
 
 
@@ -87,7 +87,7 @@ def dense_line(lines: list[ChartLine], dense: pd.Series, scale: float, unit: str
     places = [x for line in lines for x in line.points["x"]] or [100.0]
     ends = sorted({max(places), min(places)}, reverse=True)
     statistics = pd.DataFrame([dense.agg(["mean", "min", "max"])] * len(ends))
-    facts = [["all weights"]] * len(ends)
+    facts = [["before any pruning"]] * len(ends)
     points = charts.points(ends, statistics, facts, name="dense", scale=scale, unit=unit)
     return ChartLine("dense", theme.GRAY, points, dash="dash")
 

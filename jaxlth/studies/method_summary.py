@@ -16,6 +16,7 @@ from rich.table import Table
 from jaxlth.plots import result_table
 from jaxlth.studies import method_styles, metrics, tables
 
+DENSE = "dense"  # begins the name of a network that no method has pruned
 SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
 
 
@@ -38,7 +39,8 @@ def summary(
 ) -> pd.DataFrame:
     """Return a row for each method and density: accuracies over the replicates.
 
-    Columns: control, density, mean, min, max, n (replicates that did not diverge), matches
+    Columns: control, density, mean, min, max, n (replicates that did not diverge), failed (those
+    that did), matches
     (whether the mean loses at most `tolerance` of that of the dense network; see `metrics`) and,
     with a baseline, p: of Welch's t-test against it at the same density, two-sided; NaN for fewer
     than two replicates. Of results without accuracy they are of test losses. With `losses`, loss,
@@ -61,6 +63,7 @@ def summary(
     rows = rows.assign(value=result_table.survived(rows, metric))
     by = rows.groupby(["control", "density"], sort=False)
     table = by["value"].agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"})
+    table["failed"] = by.size() - table["n"]
     if losses:
         rows = rows.assign(value=result_table.survived(rows, "test_loss"))
         table["loss"] = rows.groupby(["control", "density"], sort=False)["value"].mean()
@@ -133,15 +136,15 @@ def render(
     n = int(summary["n"].max())
     unit = metrics.unit_of(metric, token) + (f", mean of {n} replicates." if n > 1 else ".")
     lines = [unit, *metrics.below(token)]
-    if (summary["control"].str.startswith("dense")).any():
+    if is_dense(summary).any():
         lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")
-    table = tables.plain("\n".join(lines))
+    table = tables.plain("\n".join([*lines, *left_out(summary)]))
     table.add_column("method", overflow="fold")
     for density in means.columns:
         table.add_column(f"{result_table.percent(density)} %", justify="right", no_wrap=True)
     for method, values in means.iterrows():
         cells = [
-            "- " if pd.isna(value) else _cell(value, rows[method, density], metric)
+            _cell(value, rows[method, density], metric) if (method, density) in rows else "- "
             for density, value in values.items()
         ]
         table.add_row(str(method), *cells)
@@ -150,10 +153,28 @@ def render(
 
 def _cell(value: float, row: pd.Series, metric: str) -> str:
     """Return the mean of a method at a density, and below it what there is of its loss."""
-    star = "*" if row["density"] != 1 and row["matches"] else " "
+    if not row["n"]:
+        return "failed "
+    star = "*" if not str(row["control"]).startswith(DENSE) and row["matches"] else " "
     loss = f"\n{metrics.loss_and_bits(row['loss'])} " if "loss" in row else ""
     text = metrics.number(row["mean"], metric) if result_table.is_loss(metric) else f"{value:.2f}"
     return f"{text}{star}{loss}"
+
+
+def is_dense(summary: pd.DataFrame) -> pd.Series:
+    """Return which rows are of dense networks, or of what an initial mask keeps of them."""
+    return summary["control"].str.startswith(DENSE)
+
+
+def left_out(summary: pd.DataFrame) -> list[str]:
+    """Return the line on networks that are left out of means because they diverged, if any are."""
+    failed = summary[summary["failed"] > 0]
+    listed = ", ".join(
+        f"{row.failed} of {row.failed + row.n} {row.control}"
+        + (f" at {result_table.percent(row.density)} %" if row.control != DENSE else "")
+        for row in failed.itertuples()
+    )
+    return [f"Left out because they diverged: {listed}."] if listed else []
 
 
 def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
@@ -182,22 +203,24 @@ def sentence(summary: pd.DataFrame, *, metric: str = metrics.ACCURACY) -> str:
       >>> sentence(pd.DataFrame(rows, columns=["control", "density", "mean"]))
       'The dense network reaches 98.00 %. Best at 10 %: snip-before-once (97.50 %).'
     """
-    dense = summary.loc[summary["control"] == "dense", "mean"]
-    start = (
-        f"The dense network reaches {metrics.with_unit(dense.iloc[0], metric)}. "
-        if len(dense)
-        else ""
-    )
-    pruned = summary[(summary["density"] < 1) & summary["mean"].notna()]
-    if pruned.empty:
-        return f"{start}No ticket was trained."
-    best = pruned.loc[metrics.best(pruned.groupby("density")["mean"], metric)]
-    best = best.sort_values("density", ascending=False)
-    clauses = [
-        f"at {result_table.percent(row.density)} %: {row.control} "
-        f"({metrics.with_unit(row.mean, metric)})"
-        for row in best.itertuples()
-    ]
+    dense, pruned = (summary[of] for of in (is_dense(summary), ~is_dense(summary)))
+    means = dense.loc[dense["control"] == DENSE, "mean"]
+    start = ""
+    if len(means) and pd.notna(means.iloc[0]):
+        start = f"The dense network reaches {metrics.with_unit(means.iloc[0], metric)}. "
+    elif len(means):
+        start = "The dense network diverged. "
+    finite = pruned[pruned["mean"].notna()]
+    if finite.empty:
+        return f"{start}{'No ticket was trained' if pruned.empty else 'All tickets diverged'}."
+    best = finite.loc[metrics.best(finite.groupby("density")["mean"], metric)]
+    clauses = []
+    for row in best.sort_values("density", ascending=False).itertuples():
+        tied = finite[(finite["density"] == row.density) & (finite["mean"] == row.mean)]
+        clauses.append(
+            f"at {result_table.percent(row.density)} %: {' and '.join(tied['control'])} "
+            f"({metrics.with_unit(row.mean, metric)})"
+        )
     return f"{start}Best {'; '.join(clauses)}."
 
 

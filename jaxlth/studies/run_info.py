@@ -85,9 +85,10 @@ def unfinished(path: pathlib.Path) -> str:
     lacking = [f"{r} ({count} of {most})" for r, count in counts.items() if count < most]
     if not lacking:
         return ""
+    one = len(lacking) == 1
     return (
-        f"Unfinished, so left out of the means in part: replicates {', '.join(lacking)} have not"
-        " all networks that others have."
+        f"Unfinished, so left out of the means in part: replicate{'s' * (not one)} "
+        f"{', '.join(lacking)} {'has' if one else 'have'} not all networks that others have."
     )
 
 

@@ -131,6 +131,9 @@ def run_study(
                 with profiling.Trace(profile) as trace:
                     at_events = (kept_programs.push, trace.advance)
                     diverged = _train(study, config, lab, console, saved, at_events)
+                if share is not None and study.is_complete(config, run.path):
+                    # Replicates of other shares may have ended before the last level.
+                    run.set_expected_count(sum(1 for _ in run.records()))
         words = f"interrupted; every network is stored in {place}; {go_on}"
         with distributed.interrupted_together(), _interrupted(words):
             distributed.on_main(lambda: conclude(run, diverged))

@@ -28,7 +28,8 @@ def summary(
 ) -> pd.DataFrame:
     """Return one row per level: what was kept, and how the ticket and each control did.
 
-    Columns: `level`, `density`, `kept`; for each control C in the results `C_mean`, `C_min`,
+    Columns: `level`, `density`, `kept`; where networks of a level differ in size, these are
+    medians, and there are `kept_min` and `kept_max`. For each control C `C_mean`, `C_min`,
     `C_max` (over the replicates that did not fail; NaN if there is none), `C_n` (how many those
     are) and `C_failed`; `matches` for the ticket and `C_matches` for the others, missing (NA) where
     C was not trained at that level or no dense network survived. With `losses`, `C_loss` too, the
@@ -47,8 +48,11 @@ def summary(
     if not 0 <= tolerance <= 1:
         raise ValueError(f"`tolerance` must be an accuracy in [0, 1]; got {tolerance}.")
     result_table.check(results, metric)
-    levels = results.groupby("level")[["density", "kept"]].first()
+    sizes = results.groupby("level")[["density", "kept"]]
+    levels = sizes.median()  # over networks, whose sizes differ with All-alive pruning
     columns = {"density": levels["density"], "kept": levels["kept"].astype(int)}
+    if (sizes.nunique() > 1).any(axis=None):
+        columns |= {f"kept_{end}": sizes["kept"].agg(end).astype(int) for end in ("min", "max")}
     dense = result_table.survived(results[result_table.is_dense(results)], metric).mean()
     for control in result_table.controls(results):
         mine = results[results["control"] == control]
@@ -139,7 +143,8 @@ def _table(
         table.add_column(style.narrow_label if lines == 2 else style.label)
     for _, row in summary.iterrows():
         cells = [str(int(row["level"])), f"{result_table.percent(row['density'])} %"]
-        cells += [f"{int(row['kept']):,}"] * kept
+        ends = {int(row.get(f"kept_{end}", row["kept"])) for end in ("min", "max")}
+        cells += ["-".join(f"{end:,}" for end in sorted(ends))] * kept
         table.add_row(*cells, *(_cell(row, name, metric, lines) for name in names))
     return table
 
@@ -172,6 +177,8 @@ def _caption(
     what = "of one replicate" if counts == [1] else f"mean (min-max) of {many} replicates"
     lines = [f"{unit}, {what}.", *metrics.below(token)]
     lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")
+    if "kept_min" in summary:
+        lines.append("Networks of a level differ in size: the density is the median.")
     failed = {name: int(summary[f"{name}_failed"].sum()) for name in names}
     if any(failed.values()):
         listed = ", ".join(

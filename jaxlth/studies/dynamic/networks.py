@@ -1,6 +1,7 @@
 """Networks of dynamic sparse training: what each starts from, how it is trained, its cost."""
 
 import functools
+import math
 from collections.abc import Generator
 from typing import Any
 
@@ -38,17 +39,22 @@ def levels(experiment: LoadedExperiment) -> list[float]:
 
 
 def between(config: DynamicConfig) -> list[float]:
-    """Return the densities that imp passes on its way to the lowest one asked for."""
-    density, between = 1 - config.prune_fraction, []
-    while density > min(config.densities):
-        between.append(density)
+    """Return the densities that imp passes on its way to the lowest one asked for.
+
+    Those that differ from one asked for by rounding alone, as 0.8 * 0.8 from 0.64, are that one.
+    """
+    density, between = 1.0, []
+    while True:
         density *= 1 - config.prune_fraction
+        asked = [each for each in config.densities if math.isclose(each, density)]
+        between += asked[:1] or [density]
+        if between[-1] <= min(config.densities):
+            return between[:-1]
         settings.require(
             len(between) <= 1000,
             f"`prune_fraction` {config.prune_fraction:g} takes more than 1000 trainings to "
             f"density {min(config.densities):g}.",
         )
-    return between
 
 
 def _sparsified(

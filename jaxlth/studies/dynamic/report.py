@@ -43,22 +43,24 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     rows = rows.sort_values("density", ascending=False, kind="stable")
     unit, n = metrics.unit_of(metric, token(path)), int(rows["n"].max())
     within = metrics.within(tolerance, metric)
-    table = tables.plain(
-        f"{unit}, mean of {n} replicates and range.\n"
-        f"* matches the dense network{within}.\n"
-        "flops: multiplications of all trainings that a network takes, dense = 1.\n"
-        "p: of Welch's test against imp."
-    )
+    lines = [
+        f"{unit}, mean of {n} replicates and range." if n > 1 else f"{unit}.",
+        f"* matches the dense network{within}.",
+        "flops: multiplications of all trainings that a network takes, dense = 1.",
+        "p: of Welch's test against imp.",
+    ]
+    table = tables.plain("\n".join([*lines, *method_summary.left_out(rows)]))
     for name in ("weights", "method", "mean", "range", "flops", "p"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for row in rows.to_dict("records"):
-        star = "*" if row["density"] != 1 and row["matches"] else " "
+        star = "*" if row["control"] != method_summary.DENSE and row["matches"] else " "
+        low, mean, high = (metrics.number(row[name], metric) for name in ("min", "mean", "max"))
         p = row.get("p")
         table.add_row(
             f"{result_table.percent(row['density'])} %",
             row["control"],
-            f"{metrics.number(row['mean'], metric)}{star}",
-            f"{metrics.number(row['min'], metric)} to {metrics.number(row['max'], metric)}",
+            f"{mean}{star}" if row["n"] else "failed ",
+            f"{low} to {high}" if row["n"] else "-",
             "-" if pd.isna(row["flops"]) else f"{row['flops']:.3g}",
             "-" if p is None or pd.isna(p) or row["control"] == IMP else f"{p:.2g}",
         )

@@ -10,10 +10,11 @@ from jaxlth.plots import charts as charts_lib
 from jaxlth.plots import theme
 from jaxlth.plots.charts import Axis, Chart, ChartLine
 from jaxlth.studies.instability import step_lines
-from jaxlth.studies.instability.summary import BY_LOSS, Measure, measure, pairs
+from jaxlth.studies.instability.summary import BY_LOSS, Measure, both_at_0, measure, pairs
 from jaxlth.studies.run_info import setting
 
-SPLITS = {"test": "solid", "train": "dot"}
+SPLITS = ("test", "train")
+_DASHES = (("solid", "dot"), ("dash", "dashdot"))  # of the splits, for each length of training
 _LINES = 12  # shown at first
 
 
@@ -32,25 +33,28 @@ def charts(frame: pd.DataFrame, curves: pd.DataFrame, path: pathlib.Path) -> lis
     """
     rows = pairs(frame)
     by = measure(rows)
-    return [_barriers(rows, by, setting(path, "threshold")), _on_lines(rows, curves, by)]
+    return [_barriers(both_at_0(rows), by, setting(path, "threshold")), _on_lines(rows, curves, by)]
 
 
 def _barriers(rows: pd.DataFrame, by: Measure, threshold: float) -> Chart:
     name = "Loss barrier" if by == BY_LOSS else "Error barrier"
     lines = []
     steps = [str(step) for step in sorted(rows["step_k"].unique())]
-    for i, (network, of) in enumerate(_networks(rows)):
-        color, marker = _style(rows, of)
-        for split, dash in SPLITS.items():
-            title = f"{network}, {split}"
-            columns = of.groupby("step_k")[f"{split}_{by.barrier}"]
-            points = _points(columns, [f"twins from step {k}" for k in columns.groups], title, by)
-            points["x"] = points["x"].astype(str)
-            shown = i < _LINES and split == "test"
-            lines.append(ChartLine(title, color, points, marker, dash, is_shown=shown))
+    several, unit = rows["length"].nunique() > 1, "" if by == BY_LOSS else " points"
+    for i, (network, of_network) in enumerate(_networks(rows)):
+        color, marker = _style(rows, of_network)
+        for place, (length, of) in enumerate(of_network.groupby("length")):
+            for split, dash in zip(SPLITS, _DASHES[place % len(_DASHES)], strict=True):
+                title = f"{network}{f', {length}' * several}, {split}"
+                columns = of.groupby("step_k")[f"{split}_{by.barrier}"]
+                facts = [f"twins from step {k}" for k in columns.groups]
+                points = _points(columns, facts, title, by, unit)
+                points["x"] = points["x"].astype(str)
+                shown = i < _LINES and split == "test"
+                lines.append(ChartLine(title, color, points, marker, dash, is_shown=shown))
     if by != BY_LOSS:
         lines.append(_threshold(steps, by.scale * threshold))
-    unit = "" if by == BY_LOSS else " (points)"
+    unit = "" if by == BY_LOSS else " (points)"  # of the axis
     note = "Means over pairs of twins; bands: one standard deviation. Below the threshold: stable."
     x, y = Axis("Twins start at step", "category"), Axis(f"{name} between twins{unit}")
     return Chart(f"{name} by step", x, y, lines, note)
@@ -78,7 +82,7 @@ def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure) -> Chart:
                 columns = on_lines[on_lines["unit"].isin(of["unit"])].groupby("alpha")
                 values = columns[f"{split}_{by.value}"]
                 facts = [f"place on the line {alpha:.2f}" for alpha in values.groups]
-                points = _points(values, facts, title, by)
+                points = _points(values, facts, title, by, "" if by == BY_LOSS else " %")
                 dash = charts_lib.DASHES[place % len(charts_lib.DASHES)]
                 is_end = place in (0, len(groups) - 1)
                 shown = split == "test" and is_end and len(lines) < 2 * _LINES * len(groups)
@@ -97,12 +101,8 @@ def _style(rows: pd.DataFrame, of: pd.DataFrame) -> theme.LineStyle:
     return step_lines.styles_of(rows)[of["control"].iloc[0]]
 
 
-def _points(groups: Any, facts: Sequence[str], name: str, by: Measure) -> pd.DataFrame:
+def _points(groups: Any, facts: Sequence[str], name: str, by: Measure, unit: str) -> pd.DataFrame:
     """Return points of a line: the mean of each group, and one deviation to either side."""
-    mean, deviation = groups.mean(), groups.std().fillna(0)
-    ends = {"mean": mean, "min": mean - deviation, "max": mean + deviation}
-    unit = "" if by == BY_LOSS else " %"
+    statistics, told = groups.agg(["mean", "std"]), [[fact] for fact in facts]
     how: dict[str, Any] = {"name": name, "scale": by.scale, "unit": unit}
-    return charts_lib.points(
-        list(mean.index), pd.DataFrame(ends), [[fact] for fact in facts], **how
-    )
+    return charts_lib.points(list(statistics.index), statistics, told, **how)

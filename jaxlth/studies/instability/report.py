@@ -1,6 +1,7 @@
 """Summary and figures of instability."""
 
 import functools
+import math
 import pathlib
 
 import pandas as pd
@@ -37,17 +38,26 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
 
 def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
     """Return what "matches" and "stable" are to be read with: the dense value, too few steps."""
-    by = BY_LOSS if summary["accuracy"].isna().all() else BY_ERROR
+    by = _measure(summary)
     dense, steps = instability.reference(frame, by), frame["compared_step"].max()
     value = (
-        f"an accuracy of {100 * dense:.2f} %" if by == BY_ERROR else f"a test loss of {dense:.4g}"
+        f"reach an accuracy of {100 * dense:.2f} %"
+        if by == BY_ERROR
+        else f"reach a test loss of {dense:.4g}"
     )
-    lines = [f"Dense networks trained beside the twins reach {value}."]
+    value = "diverged" if math.isnan(dense) else value
+    lines = [f"Dense networks trained beside the twins {value}."]
     few = (
         f"Twins train for but {steps:,.0f} steps, which leaves them little time to part: this says"
         " little of longer trainings."
     )
     return lines + [few] * bool(steps < FEW_STEPS)
+
+
+def _measure(summary: pd.DataFrame) -> Measure:
+    """Return what networks are compared by: by losses where only these are defined."""
+    only_losses = summary["accuracy"].isna().all() and summary["loss"].notna().any()
+    return BY_LOSS if only_losses else BY_ERROR
 
 
 def render(
@@ -68,9 +78,8 @@ def render(
       loss: name of the loss.
       token: what a token of a language model is; "" for other networks.
     """
-    has_losses = summary["loss"].notna().any()
-    by = BY_LOSS if has_losses and summary["accuracy"].isna().all() else BY_ERROR
-    losses_below = has_losses and by == BY_ERROR
+    by = _measure(summary)
+    losses_below = summary["loss"].notna().any() and by == BY_ERROR
     unit = " in nats" if loss in ENTROPIES else ""
     caption = _caption(summary, by, unit, token, threshold, tolerance)
     if losses_below:
@@ -102,7 +111,7 @@ def _caption(
     if by == BY_LOSS:
         what, value = f"Loss barrier between twins{unit}", "test loss"
         stable = f"below {100 * threshold:g} % of the test loss, as no error is defined"
-    over = "of 1 pair" if n == 1 else f"mean ± sd of {n} pairs"
+    over = {0: "of no pair", 1: "of 1 pair"}.get(n, f"mean ± sd of {n} pairs")
     lines = [
         f"{what}, {over}; {value}, of the twins, and of the mean of their weights.",
         f"* stable: {stable}.",

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 
 from jaxlth.plots import axis_scales, legends, result_table, theme
 from jaxlth.studies import method_styles
-from jaxlth.studies.instability.summary import DENSE
+from jaxlth.studies.instability.summary import DENSE, both_at_0
 
 
 def figure_by_step(
     rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: float
 ) -> Figure:
     """Return columns by step, times a scale: a panel for each size of network."""
-    rows = _both_at_0(rows)
+    rows = both_at_0(rows)
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
     several, styles = rows["length"].nunique() > 1, styles_of(rows)
@@ -43,18 +43,6 @@ def figure_by_step(
             axes.set_ylim(bottom=0)
         legends.below_figure(figure)
     return figure
-
-
-def _both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows with those of step 0 for both lengths of training, which are the same there."""
-    lengths = set(rows["length"])
-    if len(lengths) == 1:
-        return rows
-    first = rows[rows["step_k"] == 0]
-    other = first.assign(
-        length=first["length"].map(dict(zip(lengths, [*lengths][::-1], strict=True)))
-    )
-    return pd.concat([rows, other])
 
 
 def plot_networks(

@@ -80,7 +80,7 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     rows = _as_trained(_filled(rows), results)
     most = rows.groupby([*SAME, "estimated"], dropna=False)["points"].transform("max")
     rows = rows[rows["points"] == most]
-    rows = _in_order(rows.assign(network=[_network(row) for row in rows.itertuples()]))
+    rows = _in_order(rows.assign(network=_networks(rows)))
     is_drawn_anew = rows["control"].isin(NEW_WEIGHTS)
     rows = rows.assign(l2_from_initialization=rows["l2_from_initialization"].mask(is_drawn_anew))
     if not at_end:
@@ -90,11 +90,24 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     return rows[rows["at_end"]]
 
 
+def both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with those of step 0 for both lengths of training, which are the same there."""
+    lengths = set(rows["length"])
+    if len(lengths) == 1:
+        return rows
+    first = rows[rows["step_k"] == 0]
+    other = first.assign(
+        length=first["length"].map(dict(zip(lengths, [*lengths][::-1], strict=True)))
+    )
+    return pd.concat([rows, other])
+
+
 def principal(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the pairs whose twins were trained for the steps that remain, statistics interpolated.
 
     Where there are none of these, those that there are.
     """
+    rows = both_at_0(rows)
     for column, value in (("length", "remaining"), ("estimated", False)):
         of_value = rows[rows[column] == value]
         rows = of_value if len(of_value) else rows
@@ -161,7 +174,7 @@ def _of_means(results: pd.DataFrame, name: str) -> dict[Any, float]:
     if rows.empty:
         return {}
     rows = rows.assign(twins=rows["twins"].astype(int), estimated=_estimated(rows))
-    rows = rows.assign(network=[_network(row) for row in rows.itertuples()])
+    rows = rows.assign(network=_networks(rows))
     same = ["network", "length", "step_k"]
     rows = rows[rows["twins"] == rows.groupby(same)["twins"].transform("max")]
     column = rows.get("test_error" if name == "accuracy" else "test_loss", result_table.NONE)
@@ -196,7 +209,7 @@ def onset(summary: pd.DataFrame, column: str, *, to_end: bool = True) -> dict[st
       to_end: whether it must be so at all later steps too; otherwise the least step is returned.
     """
     steps = {}
-    for network, rows in summary.groupby("network", sort=False):
+    for network, rows in both_at_0(summary).groupby("network", sort=False):
         remaining = rows[rows["length"] == "remaining"]
         rows = remaining if len(remaining) else rows
         rows = rows if to_end else rows[rows[column].astype(bool)]
@@ -218,7 +231,9 @@ def sentence(summary: pd.DataFrame) -> str:
         f"{network} is stable {stable[network]}, and matches {matching[network]}"
         for network in stable
     ]
-    return f"Of the steps asked for: {'; '.join(clauses)}."
+    several = summary["length"].nunique() > 1
+    of = " by twins that train for the remaining steps" if several else ""
+    return f"Of the steps looked at{of}: {'; '.join(clauses)}."
 
 
 def _steps(summary: pd.DataFrame, column: str) -> dict[str, str]:
@@ -285,12 +300,23 @@ def _as_trained(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _network(row: Any) -> str:
-    more = ANEW if row.estimated else ""
-    if row.control == DENSE:
-        return f"{row.control}{more}"
-    label = control_styles.control_style(row.control).label
-    return f"{label} at {result_table.percent(row.density)} %{more}"
+def _networks(rows: pd.DataFrame) -> list[str]:
+    """Return the name of the network of each row, "ticket at 3.5 %" for instance.
+
+    Densities have as many digits as tell those of one control apart.
+    """
+    shown = rows["density"].map(result_table.percent)
+    for digits in range(3, 8):
+        clashes = rows["density"].groupby([rows["control"], shown]).transform("nunique") > 1
+        shown = shown.where(~clashes, (100 * rows["density"]).map(f"{{:.{digits}g}}".format))
+    return list(map(_network, rows["control"], shown, rows["estimated"]))
+
+
+def _network(control: str, percent: str, estimated: bool) -> str:
+    more = ANEW if estimated else ""
+    if control == DENSE:
+        return f"{control}{more}"
+    return f"{control_styles.control_style(control).label} at {percent} %{more}"
 
 
 def first_step(rows: pd.DataFrame, column: str) -> int | None:

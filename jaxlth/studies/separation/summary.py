@@ -171,7 +171,9 @@ def sentence(results: pd.DataFrame) -> str:
     """
     table = outcomes(results)
     total, separated = len(table), table[table["level"].notna()]
-    rest = _rest(table["outcome"], degraded="degraded before" if len(separated) else "degraded")
+    rest = _rest(
+        table["outcome"], degraded="degraded before separating" if len(separated) else "degraded"
+    )
     if separated.empty:
         if total == 1:
             return f"The network {rest.partition(' ')[2]}; it did not separate."

@@ -37,14 +37,13 @@ def by_threshold(curves: pd.DataFrame, *, split: str) -> list[Chart]:
 
 
 def _line(rows: pd.DataFrame, name: str) -> ChartLine:
-    mean, deviation = rows[f"{name}_mean"], rows[f"{name}_sd"].fillna(0)
-    ends = pd.DataFrame({"mean": mean, "min": mean - deviation, "max": mean + deviation})
+    statistics = pd.DataFrame({"mean": rows[f"{name}_mean"], "std": rows[f"{name}_sd"]})
     facts = [
         [f"threshold {row.threshold:g}"] + [f"empties a layer of {row.emptied}"] * (row.emptied > 0)
         for row in rows.itertuples()
     ]
     title = "untrained" if name == "accuracy" else "masks"
     points = charts_lib.points(
-        list(rows["threshold"]), ends, facts, name=title, scale=100, unit=" %"
+        list(rows["threshold"]), statistics, facts, name=title, scale=100, unit=" %"
     )
     return ChartLine(title, theme.BLUE, points, "o")

@@ -187,9 +187,11 @@ def _caption(summary: pd.DataFrame, curves: pd.DataFrame, split: str) -> str:
     tried = untrained(curves)
     empty = tried[tried["emptied"] != ""] if len(tried) else tried
     if len(empty):
+        lowest = empty.groupby("replicate")["threshold"].min()
+        others = f" (in other replicates up to {lowest.max():g})" * (lowest.nunique() > 1)
         lines.append(
-            f"Never chosen, for it empties a layer: a threshold of {empty['threshold'].min():g} or "
-            f"more ({len(empty)} of {len(tried)} masks)."
+            f"Never chosen, for they empty a layer: thresholds from {lowest.min():g}{others} on "
+            f"({len(empty)} of {len(tried)} masks)."
         )
     failed = summary[(summary["failed"] > 0) & (summary["kind"] != "thresholds")]
     if len(failed):
