@@ -12,7 +12,7 @@ from tiny import only_run, printed, same, times
 from jaxlth import masks, prune, scores, store, studies
 from jaxlth.models import ModelConfig
 from jaxlth.studies import run_info
-from jaxlth.studies.dynamic import artifacts, charts, cost, report
+from jaxlth.studies.dynamic import artifacts, charts, cost, networks, report
 from jaxlth.studies.dynamic import run as dynamic
 from jaxlth.studies.dynamic.config import METHODS, SPARSE, DynamicConfig
 from jaxlth.studies.dynamic.networks import DynamicNetworks
@@ -336,3 +336,12 @@ def test_changes_outside_the_training_are_refused():
         dynamic.prepare(config(changes=(0.01,)))
     with pytest.raises(ValueError, match="`rewind_step`"):
         dynamic.prepare(config(rewind_step=20))
+
+
+@pytest.mark.parametrize("density", [0.64, 0.512, 0.4096])
+def test_a_density_that_rounding_alone_tells_from_a_level_of_imp_is_that_level(density):
+    """0.8 * 0.8 is 0.6400000000000001."""
+    config = DynamicConfig(densities=(density, 0.35))
+    levels = networks.between(config)
+    assert levels == pytest.approx([0.8, 0.64, 0.512, 0.4096])
+    assert density in levels

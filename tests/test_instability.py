@@ -19,7 +19,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.studies import level_artifacts, method_styles
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.controls import CONTROLS
-from jaxlth.studies.instability import artifacts, pages
+from jaxlth.studies.instability import artifacts, charts, pages
 from jaxlth.studies.instability import config as instability_config
 from jaxlth.studies.instability import figures as twins
 from jaxlth.studies.instability import report as tables_of_twins
@@ -625,6 +625,63 @@ def test_a_network_that_is_stable_at_first_only_is_said_to_be_so():
     summary = report.summary(table(rows), threshold=0.02, tolerance=0.002)
     said = report.sentence(summary)
     assert "dense is stable at step 1 first, not at all later ones" in said
+
+
+def both_lengths():
+    """Return results of twins of both lengths, those of step 0 stored under one of them."""
+    rows = [("dense", 1.0, step, (value,), 0.1) for step, value in enumerate((0.01, 0.01, 0.01))]
+    remaining = table(rows)
+    whole = remaining[remaining["kind"] == "pair"].assign(length="whole", test_instability=0.4)
+    whole.loc[whole["step_k"] == 0, "test_instability"] = 0.01
+    keep = (remaining["step_k"] != 0) | (remaining["kind"] == "dense")
+    return pd.concat([remaining[keep], whole], ignore_index=True)
+
+
+def test_step_0_counts_for_both_lengths_of_training():
+    summary = report.summary(both_lengths(), threshold=0.02, tolerance=0.002)
+    assert report.onset(summary, "stable") == {"dense": 0}
+    said = report.sentence(summary)
+    assert said == (
+        "Of the steps looked at by twins that train for the remaining steps: dense is stable from "
+        "step 0 on, and matches from step 0 on."
+    )
+    assert sorted(report.principal(report.pairs(both_lengths()))["step_k"]) == [0, 1, 2]
+
+
+def test_the_page_has_a_line_for_each_length_of_training():
+    chart = charts._barriers(report.both_at_0(report.pairs(both_lengths())), report.BY_ERROR, 0.02)
+    lines = {line.name: line.points["y"].tolist() for line in chart.lines}
+    assert lines["dense, remaining, test"] == pytest.approx([1, 1, 1])
+    assert lines["dense, whole, test"] == pytest.approx([1, 40, 40])
+    assert len({line.dash for line in chart.lines if line.name.endswith("test")}) == 2
+
+
+def test_a_band_of_deviations_is_said_to_be_one():
+    pairs = table([("dense", 1.0, 0, (0.1, 0.3), 0.1)])
+    chart = charts._barriers(report.pairs(pairs), report.BY_ERROR, 0.02)
+    hover = chart.lines[0].points["hover"][0]
+    assert hover.endswith("<br>20 points<br>standard deviation 14.142 points")
+
+
+def test_densities_that_print_alike_are_networks_of_their_own():
+    close = [
+        ("magnitude", density, 0, (value,), 0.1) for density, value in ((0.062, 0.1), (0.0616, 0.2))
+    ]
+    summary = report.summary(table(close), threshold=0.02, tolerance=0.002)
+    assert summary["network"].tolist() == ["magnitude at 6.2 %", "magnitude at 6.16 %"]
+    assert summary["test_mean"].tolist() == [0.1, 0.2]
+
+
+def test_where_all_twins_diverged_that_is_said():
+    lost = table([("dense", 1.0, 0, (None,), None)]).assign(test_loss=None, test_loss_barrier=None)
+    lost.loc[0, ["nan_step", "test_accuracy"]] = [3, 0.1]
+    summary = report.summary(lost, threshold=0.02, tolerance=0.002)
+    rendered = tables_of_twins.render(summary, threshold=0.02, tolerance=0.002)
+    assert "Error barrier between twins in points, of no pair; accuracy" in rendered.caption
+    assert (
+        tables_of_twins.remarks(lost, summary)[0]
+        == "Dense networks trained beside the twins diverged."
+    )
 
 
 def test_one_pair_is_a_pair():

@@ -995,6 +995,51 @@ def test_a_summary_has_means_and_welchs_p_against_the_baseline():
         method_summary.summary(rows(values), tolerance=0.002, baseline="synflow-before-rounds")
 
 
+def told(values, *, diverged=()):
+    """Return the printed table and the sentence of results; some replicates have diverged."""
+    results = rows(values)
+    results["nan_step"] = [7 if key in diverged else None for key in results["unit"]]
+    summary = method_summary.summary(results, tolerance=0.01)
+    table = method_summary.render(summary, tolerance=0.01)
+    cells = [[str(cell) for cell in column.cells] for column in table.columns]
+    return cells, table.caption, method_summary.sentence(summary)
+
+
+def test_networks_that_diverged_are_counted_and_left_out():
+    values = {("dense", 1): [0.9] * 3, ("snip-before-once", 0.5): [0.1, 0.8, 0.8]}
+    values |= {("random-before-once", 0.5): [0.1] * 3}
+    units = {f"density_0.5/random-before-once/replicate_{replicate}" for replicate in range(3)}
+    units |= {"density_0.5/snip-before-once/replicate_0"}
+    cells, caption, sentence = told(values, diverged=units)
+    assert cells[-1] == ["- ", "failed ", "80.00 "]
+    assert caption.endswith(
+        "Left out because they diverged: 3 of 3 random-before-once at 50 %, 1 of 3 "
+        "snip-before-once at 50 %."
+    )
+    assert (
+        sentence == "The dense network reaches 90.00 %. Best at 50 %: snip-before-once (80.00 %)."
+    )
+    dense = {f"density_1/dense/replicate_{replicate}" for replicate in range(3)}
+    _, _, sentence = told(values, diverged=units | dense)
+    assert sentence == "The dense network diverged. Best at 50 %: snip-before-once (80.00 %)."
+    _, _, sentence = told(values, diverged={*rows(values)["unit"]})
+    assert sentence == "The dense network diverged. All tickets diverged."
+
+
+def test_the_best_methods_are_tickets_and_may_be_several():
+    tied = {("snip-before-once", 0.5): [0.8], ("random-before-once", 0.5): [0.8]}
+    _, _, sentence = told(tied | {("dense", 1): [0.9]})
+    assert sentence.endswith("Best at 50 %: random-before-once and snip-before-once (80.00 %).")
+    masked = {("dense", 0.5): [0.9], ("snip-before-once", 0.25): [0.8]}  # by an initial mask
+    cells, _, sentence = told(masked)
+    assert cells[1:] == [["90.00 ", "- "], ["- ", "80.00 "]]
+    assert (
+        sentence == "The dense network reaches 90.00 %. Best at 25 %: snip-before-once (80.00 %)."
+    )
+    _, _, sentence = told({("dense", 1): [0.9], ("edge-popup", 1.0): [0.2]})
+    assert sentence == "The dense network reaches 90.00 %. Best at 100 %: edge-popup (20.00 %)."
+
+
 def test_a_figure_has_a_panel_for_each_schedule_and_a_line_for_each_score():
     values = {("dense", 1): [0.98, 0.982]}
     names = itertools.product(("snip", "random"), ("before-once", "iterative-rounds"), (0.5, 0.1))

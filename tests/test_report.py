@@ -23,7 +23,7 @@ from matplotlib.colors import to_hex
 from rich.console import Console
 
 from jaxlth.cli import formats
-from jaxlth.plots import figures
+from jaxlth.plots import figures, table_charts
 from jaxlth.plots.control_styles import CONTROL_STYLES
 from jaxlth.plots.theme import BLUE, GREEN, ORANGE
 from jaxlth.studies import progress, tables
@@ -286,6 +286,24 @@ def test_unknown_controls_are_named():
     )
 
 
+def test_a_level_whose_networks_differ_in_size_is_one_row_and_one_point():
+    results = table({"ticket": [[0.9, 0.9, 0.9], [0.5, 0.7, 0.9]]})
+    results.loc[results["level"] == 1, "kept"] = [4, 12, 12]
+    results = results.assign(density=results["kept"] / 800, run="a")
+    summary = tables.summary(results, tolerance=0.01)
+    assert summary["kept"].tolist() == [800, 12]
+    assert summary["density"].tolist() == [1, 0.015]
+    printed = text(tables.render(summary, tolerance=0.01), width=120)
+    assert re.search(r"1 +1\.5 % +4-12 +70\.00 +\(50\.00-90\.00\)", printed)
+    assert "Networks of a level differ in size: the density is the median." in " ".join(
+        printed.split()
+    )
+    chart = table_charts.accuracy(results)
+    (ticket,) = (line for line in chart.lines if line.name == "ticket")
+    assert ticket.points["x"].tolist() == [100, 1.5]
+    assert ticket.points["y"].tolist() == pytest.approx([90, 70])
+
+
 # ---- output formats
 
 
@@ -298,6 +316,11 @@ def test_json_is_valid_and_has_null_for_what_is_missing():
         {"level": 1, "best_step": None, "loss": 0.5, "nan_step": None},
     ]
     assert json.loads(formats.to_json(frame[:0])) == []
+    lists = pd.DataFrame({"widths": [[3, 2], None], "shares": [[0.5, math.nan], [math.inf]]})
+    assert json.loads(formats.to_json(lists)) == [
+        {"widths": [3, 2], "shares": [0.5, None]},
+        {"widths": None, "shares": [None]},
+    ]
 
 
 def test_json_and_csv_keep_every_digit():

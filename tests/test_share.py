@@ -80,6 +80,17 @@ def test_shares_of_any_number_make_the_run_of_one_process(tmp_path, capfd):
     assert store.runs(shared)[0].state == "finished"
 
 
+def test_shares_whose_replicates_end_early_make_a_finished_run(tmp_path, capfd):
+    words = "separation --data moons+circles --model mlp --hidden 8 --steps 30 --batch-size 50"
+    words += " --levels 5 --prune-fraction 0.5 --replicates 3"  # degraded before the last level
+    for index in (1, 2):
+        assert run(f"{words} --share {index}/2", tmp_path) == 0
+    assert "Unfinished" not in capfd.readouterr().out.rpartition("run: ")[0].rpartition("level")[2]
+    (info,) = store.runs(tmp_path)
+    assert info.state == "finished"
+    assert info.finished == info.expected < 3 * 6
+
+
 def test_no_two_processes_write_the_same_replicate(tmp_path):
     def opened(replicates):
         how = {"job": "imp", "label": "a", "replicates": replicates}

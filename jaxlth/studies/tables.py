@@ -48,11 +48,13 @@ def summary(
     if not 0 <= tolerance <= 1:
         raise ValueError(f"`tolerance` must be an accuracy in [0, 1]; got {tolerance}.")
     result_table.check(results, metric)
-    sizes = results.groupby("level")[["density", "kept"]]
-    levels = sizes.median()  # over networks, whose sizes differ with All-alive pruning
+    in_level = results.groupby("level")
+    levels = in_level[
+        ["density", "kept"]
+    ].median()  # over networks, whose sizes differ with All-alive pruning
     columns = {"density": levels["density"], "kept": levels["kept"].astype(int)}
-    if (sizes.nunique() > 1).any(axis=None):
-        columns |= {f"kept_{end}": sizes["kept"].agg(end).astype(int) for end in ("min", "max")}
+    if (in_level["kept"].nunique() > 1).any():
+        columns |= {f"kept_{end}": in_level["kept"].agg(end).astype(int) for end in ("min", "max")}
     dense = result_table.survived(results[result_table.is_dense(results)], metric).mean()
     for control in result_table.controls(results):
         mine = results[results["control"] == control]

@@ -27,6 +27,7 @@ STUDY = Study(
     may_skip=lambda config: True,  # it stops where networks separate or degrade
     across_replicates=lambda config: (),
     run=separation.separation,
+    complete=separation.complete,
     artifacts=config.units,
     summarize=_report.summarize,
     figures=_report.FIGURES,

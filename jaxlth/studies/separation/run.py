@@ -12,9 +12,12 @@ References:
   Burger 2024, Winning the Lottery Twice with Iterative Magnitude Pruning.
 """
 
+import pathlib
 from collections.abc import Generator
 
 from jaxlth import settings
+from jaxlth.store import Run
+from jaxlth.studies import level_artifacts
 from jaxlth.studies.config import PERCEPTRONS, check_accuracy
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.imp.config import expected_artifacts
@@ -22,7 +25,9 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, TrainedNetwork
 from jaxlth.studies.loading import LoadedExperiment, load_experiment
 from jaxlth.studies.parts import NONE, Parts
+from jaxlth.studies.run_info import has_artifacts
 from jaxlth.studies.separation.config import SeparationConfig, imp
+from jaxlth.studies.separation.config import levels as last_level
 from jaxlth.studies.separation.measurement import Measurement
 from jaxlth.studies.separation.pruning import keep_counts, prune_rule
 from jaxlth.studies.train import Progress
@@ -81,3 +86,22 @@ def prepare(config: SeparationConfig, parts: Parts = NONE) -> LoadedExperiment:
     keep_counts(config, experiment.prunable.dense)
     experiment.check_steps("rewind_step", (config.rewind_step,))
     return experiment
+
+
+def complete(config: SeparationConfig, path: pathlib.Path) -> bool:
+    """Return whether each replicate in a folder has all levels, or ended before the last."""
+    return has_artifacts(
+        path,
+        lambda run: all(_is_complete(run, config, each) for each in range(config.replicates)),
+    )
+
+
+def _is_complete(run: Run, config: SeparationConfig, replicate: int) -> bool:
+    for level in range(last_level(config) + 1):
+        name = level_artifacts.network(level, TICKET, replicate)
+        if not run.has(name):
+            return False
+        record = run.record(name)
+        if record["nan_step"] is not None or record["state"] in STOPS[config.stop]:
+            return True
+    return True
