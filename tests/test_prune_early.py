@@ -993,6 +993,12 @@ def test_a_summary_has_means_and_welchs_p_against_the_baseline():
     ]
     with pytest.raises(ValueError, match="must be a method of the results"):
         method_summary.summary(rows(values), tolerance=0.002, baseline="synflow-before-rounds")
+    apart = {("snip-before-rounds", 0.1): [0.9, 0.92], ("random-before-once", 0.5): [0.9, 0.8]}
+    table = method_summary.render_tests(
+        method_summary.summary(rows(apart), tolerance=0, baseline="snip-before-rounds"),
+        "snip-before-rounds",
+    )
+    assert table.caption.startswith("No method has two replicates at a density at which snip-")
 
 
 def told(values, *, diverged=()):

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jaxlth import store, studies
-from jaxlth.cli import formats, listing
+from jaxlth.cli import formats
 from jaxlth.cli.commands import List, Results
 from jaxlth.settings import check_choice, require
 from jaxlth.studies import STUDIES, run_info
@@ -51,8 +52,31 @@ def list_runs(command: List) -> int:
     if not runs:
         print(f"No runs in {command.out}.")
         return 0
-    Console(highlight=False).print(listing.render(runs))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "results", "size", "created (UTC)"):
+        table.add_column(heading, overflow="fold")
+    for run in runs:
+        stored = f"{run.finished}/{'?' if run.expected is None else run.expected}"
+        created = run.created[:16].replace("T", " ")
+        name = Text(run.path.name)  # which may hold brackets
+        table.add_row(name, run.state, stored, _size(run.bytes), created)
+    Console(highlight=False).print(table)
     return 0
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes as people say it.
+
+    Example:
+      >>> _size(900), _size(52_400_000)
+      ('900 B', '52.4 MB')
+    """
+    value, suffix = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, suffix = value / 1000, larger
+    return f"{value:.0f} B" if suffix == "B" else f"{value:.1f} {suffix}"
 
 
 def print_summary(frame: pd.DataFrame, tolerance: float, path: pathlib.Path) -> None:

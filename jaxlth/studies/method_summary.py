@@ -179,12 +179,13 @@ def left_out(summary: pd.DataFrame) -> list[str]:
 
 def render_tests(summary: pd.DataFrame, baseline: str) -> Table:
     """Return the p of a summary made with `baseline` as a table for a terminal."""
-    table = tables.plain("")
-    table.add_column("method", overflow="fold")
     rows = summary[summary["control"] != baseline]
     p_values = rows.pivot(index="control", columns="density", values="p")
     p_values = p_values.loc[list(dict.fromkeys(rows["control"]))]
     p_values = p_values.dropna(axis=1, how="all").dropna(how="all")
+    none = f"No method has two replicates at a density at which {baseline} has two."
+    table = tables.plain(none if p_values.empty else "")
+    table.add_column("method", overflow="fold")
     densities = sorted(p_values.columns, reverse=True)
     for density in densities:
         table.add_column(f"{result_table.percent(density)} %", justify="right", no_wrap=True)
