@@ -642,23 +642,37 @@ def test_step_0_counts_for_both_lengths_of_training():
     assert report.onset(summary, "stable") == {"dense": 0}
     said = report.sentence(summary)
     assert said == (
-        "Of the steps looked at by twins that train for the remaining steps: dense is stable from "
-        "step 0 on, and matches from step 0 on."
+        "Twins trained for the remaining steps: dense is stable from step 0 on, and matches from "
+        "step 0 on."
     )
     assert sorted(report.principal(report.pairs(both_lengths()))["step_k"]) == [0, 1, 2]
 
 
-def test_the_page_has_a_line_for_each_length_of_training():
-    chart = charts._barriers(report.both_at_0(report.pairs(both_lengths())), report.BY_ERROR, 0.02)
+def barriers(results, monkeypatch):
+    """Return the chart of barriers by step on the report page of a run."""
+    monkeypatch.setattr(charts, "setting", lambda path, name: 0.02)
+    monkeypatch.setattr(charts, "_on_lines", lambda *_: None)  # there are no curves
+    chart, _ = charts.charts(results, pd.DataFrame(), None)
+    return chart
+
+
+def test_pairs_of_step_0_that_are_stored_under_both_lengths_count_once():
+    results = both_lengths()
+    stored = results[(results["length"] == "whole") & (results["step_k"] == 0)]
+    results = pd.concat([results, stored.assign(length="remaining")], ignore_index=True)
+    assert sorted(report.principal(report.pairs(results))["step_k"]) == [0, 1, 2]
+
+
+def test_the_page_has_a_line_for_each_length_of_training(monkeypatch):
+    chart = barriers(both_lengths(), monkeypatch)
     lines = {line.name: line.points["y"].tolist() for line in chart.lines}
     assert lines["dense, remaining, test"] == pytest.approx([1, 1, 1])
     assert lines["dense, whole, test"] == pytest.approx([1, 40, 40])
     assert len({line.dash for line in chart.lines if line.name.endswith("test")}) == 2
 
 
-def test_a_band_of_deviations_is_said_to_be_one():
-    pairs = table([("dense", 1.0, 0, (0.1, 0.3), 0.1)])
-    chart = charts._barriers(report.pairs(pairs), report.BY_ERROR, 0.02)
+def test_a_band_of_deviations_is_said_to_be_one(monkeypatch):
+    chart = barriers(table([("dense", 1.0, 0, (0.1, 0.3), 0.1)]), monkeypatch)
     hover = chart.lines[0].points["hover"][0]
     assert hover.endswith("<br>20 points<br>standard deviation 14.142 points")
 
@@ -670,6 +684,12 @@ def test_densities_that_print_alike_are_networks_of_their_own():
     summary = report.summary(table(close), threshold=0.02, tolerance=0.002)
     assert summary["network"].tolist() == ["magnitude at 6.2 %", "magnitude at 6.16 %"]
     assert summary["test_mean"].tolist() == [0.1, 0.2]
+    # The mean of the weights of one of them is known: it keeps its name beside the other.
+    mean = {"kind": "average", "control": "magnitude", "density": 0.062, "length": "remaining"}
+    mean |= {"step_k": 0, "twins": 2, "test_error": 0.25}
+    both = pd.concat([table(close), pd.DataFrame([mean])], ignore_index=True)
+    summary = report.summary(both, threshold=0.02, tolerance=0.002)
+    assert summary["mean_accuracy"].fillna(0).tolist() == [0.75, 0]
 
 
 def test_where_all_twins_diverged_that_is_said():

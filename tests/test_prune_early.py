@@ -957,7 +957,11 @@ def rows(values):
             result.append(
                 {
                     **{"unit": f"density_{density}/{control}/replicate_{replicate}"},
-                    **{"replicate": replicate, "control": control, "level": int(density < 1)},
+                    **{
+                        "replicate": replicate,
+                        "control": control,
+                        "level": int(control != "dense"),
+                    },
                     **{"score": score, "schedule": schedule or "none", "ablation": "none"},
                     **{"weights": "standard", "prune_step": 0, "density": density},
                     **{"test_accuracy": accuracy, "nan_step": None, "link": False},
@@ -1004,6 +1008,7 @@ def test_a_summary_has_means_and_welchs_p_against_the_baseline():
 def told(values, *, diverged=()):
     """Return the printed table and the sentence of results; some replicates have diverged."""
     results = rows(values)
+    results["level"] = (results["control"] != "dense").astype(int)
     results["nan_step"] = [7 if key in diverged else None for key in results["unit"]]
     summary = method_summary.summary(results, tolerance=0.01)
     table = method_summary.render(summary, tolerance=0.01)
@@ -1036,6 +1041,9 @@ def test_the_best_methods_are_tickets_and_may_be_several():
     tied = {("snip-before-once", 0.5): [0.8], ("random-before-once", 0.5): [0.8]}
     _, _, sentence = told(tied | {("dense", 1): [0.9]})
     assert sentence.endswith("Best at 50 %: random-before-once and snip-before-once (80.00 %).")
+    own = {("dense", 1): [0.9], ("densenet-score", 0.5): [0.8], ("random-before-once", 0.5): [0.7]}
+    _, _, sentence = told(own)  # a score of densenet.py
+    assert sentence.endswith("Best at 50 %: densenet-score (80.00 %).")
     masked = {("dense", 0.5): [0.9], ("snip-before-once", 0.25): [0.8]}  # by an initial mask
     cells, _, sentence = told(masked)
     assert cells[1:] == [["90.00 ", "- "], ["- ", "80.00 "]]

@@ -298,10 +298,22 @@ def test_a_level_whose_networks_differ_in_size_is_one_row_and_one_point():
     assert "Networks of a level differ in size: the density is the median." in " ".join(
         printed.split()
     )
+    ends = tables.ends(results)
+    assert ends[["density", "n"]].to_numpy().tolist() == [[1, 3], [0.015, 3]]
+    (axes,) = figures.accuracy_of({"a": results}, metrics=["test_accuracy"]).axes
+    assert line(axes, "a").get_xdata().tolist() == [100, 1.5]
     chart = table_charts.accuracy(results)
     (ticket,) = (line for line in chart.lines if line.name == "ticket")
     assert ticket.points["x"].tolist() == [100, 1.5]
     assert ticket.points["y"].tolist() == pytest.approx([90, 70])
+
+
+def test_densities_of_one_level_stay_apart_in_a_study_of_ones_own():
+    results = table({"ticket": [[0.9], [0.8, 0.4]]})
+    results.loc[results["level"] == 1, ["density", "replicate"]] = [[0.5, 0], [0.1, 0]]
+    chart = table_charts.accuracy(results)
+    (ticket,) = (line for line in chart.lines if line.name == "ticket")
+    assert ticket.points["x"].tolist() == [100, 50, 10]
 
 
 # ---- output formats

@@ -257,7 +257,7 @@ def test_replicates_that_are_missing_are_named_as_in_the_table(tmp_path, capfd):
     capfd.readouterr()
     tiny.printed("report", path, "--file", tmp_path / "a.html")
     sentence = capfd.readouterr().err.strip()
-    assert "replicate 1 (1 of 2) has not all networks" in sentence
+    assert "Unfinished: replicate 1 (1 of 2) lacks networks that others have." in sentence
     assert sentence in tiny.printed("results", path).replace("\n", " ")
     assert sentence in browser_pages.read(tmp_path / "a.html").text
 

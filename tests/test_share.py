@@ -70,11 +70,11 @@ def test_shares_of_any_number_make_the_run_of_one_process(tmp_path, capfd):
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     assert run(f"{IMP} --share 2/3", shared) == 0
     told = capfd.readouterr().out
-    assert "replicates 0 (0 of 4), 2 (0 of 4) have not all networks" in told
+    assert "Unfinished: replicates 0 (0 of 4), 2 (0 of 4) lack networks that others have." in told
     (info,) = store.runs(shared)
     assert (info.state, info.finished, info.expected) == ("interrupted", 4, 12)
     assert run(f"{IMP} --share 1/2", shared) == 0
-    assert "have not all networks" not in capfd.readouterr().out
+    assert "Unfinished" not in capfd.readouterr().out
     assert run(IMP, alone) == 0
     assert contents(shared) == contents(alone)
     assert store.runs(shared)[0].state == "finished"
@@ -83,9 +83,11 @@ def test_shares_of_any_number_make_the_run_of_one_process(tmp_path, capfd):
 def test_shares_whose_replicates_end_early_make_a_finished_run(tmp_path, capfd):
     words = "separation --data moons+circles --model mlp --hidden 8 --steps 30 --batch-size 50"
     words += " --levels 5 --prune-fraction 0.5 --replicates 3"  # degraded before the last level
-    for index in (1, 2):
+    for index, lacks in ((1, True), (2, False)):
         assert run(f"{words} --share {index}/2", tmp_path) == 0
-    assert "Unfinished" not in capfd.readouterr().out.rpartition("run: ")[0].rpartition("level")[2]
+        printed = capfd.readouterr().out
+        assert "networks separated" in printed
+        assert ("Unfinished" in printed) == lacks
     (info,) = store.runs(tmp_path)
     assert info.state == "finished"
     assert info.finished == info.expected < 3 * 6

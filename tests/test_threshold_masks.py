@@ -393,7 +393,7 @@ def test_the_command_prints_its_table_draws_its_figure_and_computes_nothing_twic
     for network in ("ticket", "untrained", "12-6", "5", "short", "long"):
         assert sum(line.startswith(f"{network} ") for line in said.splitlines()) == 1, network
     assert "At the best threshold" in said
-    assert "Never chosen, for they empty a layer: thresholds from " in said
+    assert "Thresholds that empty a layer are never chosen: from " in said
     assert (run.path / "threshold-masks.png").exists()
     assert threshold_masks.complete(TINY, run.path)
     before = times(run.path)

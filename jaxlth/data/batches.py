@@ -52,7 +52,7 @@ def order(key: Key, epoch: int, count: int) -> np.ndarray:
     return np.argsort(_bits(key, count, epoch), kind="stable")
 
 
-def of_training(
+def training_batch(
     source: Source,
     crop: Callable[..., np.ndarray],
     step: int,
@@ -77,7 +77,7 @@ def of_training(
     return _stack([example(number) for number in numbers[rows].tolist()])
 
 
-def of_evaluation(
+def evaluation_batch(
     source: Source,
     crop: Callable[[crops.Image], np.ndarray],
     number: int,
@@ -106,8 +106,8 @@ def _stack(examples: list[tuple[np.ndarray, int]]) -> sources.Split:
     return sources.Split(np.stack(images), np.array(labels, np.int32))
 
 
-def numbers(key: jax.Array) -> Key:
-    """Return a JAX key as the numbers that draw here."""
+def key_numbers(key: jax.Array) -> Key:
+    """Return the two numbers of a JAX key, by which orders and crops are drawn."""
     first, second = np.asarray(jax.random.key_data(key)).tolist()
     return first, second
 

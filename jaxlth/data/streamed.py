@@ -187,12 +187,12 @@ def training(
         flip=config.flip,
     )
     make = functools.partial(
-        batches.of_training,
+        batches.training_batch,
         source,
         crop,
         batch_size=batch_size,
-        order_key=batches.numbers(order_key),
-        crop_key=batches.numbers(crop_key),
+        order_key=batches.key_numbers(order_key),
+        crop_key=batches.key_numbers(crop_key),
         rows=rows,
         skip_broken=config.skip_broken,
     )
@@ -211,7 +211,7 @@ def evaluation(
       ValueError: hosts would have unequal shares.
     """
     make = functools.partial(
-        batches.of_evaluation,
+        batches.evaluation_batch,
         source,
         functools.partial(crops.center_crop, size=config.image_size, shorter=config.resize_to),
         batch_size=batch_size,

@@ -104,7 +104,7 @@ def accuracy_of(
             for i, (name, results) in enumerate(runs.items()):
                 result_table.check(results, metric, dense=results is first)
                 control = result_table.controls(results)[0]
-                rows = results[results["control"] == control]
+                rows = result_table.of_levels(results[results["control"] == control])
                 style = theme.STYLE_CYCLE[i % len(theme.STYLE_CYCLE)]
                 lines.append(
                     density_lines.DensityLine(

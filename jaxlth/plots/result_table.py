@@ -22,10 +22,13 @@ def percent(density: float) -> str:
 
 
 def of_levels(results: pd.DataFrame) -> pd.DataFrame:
-    """Return results in which all networks of a level have its density, the median.
+    """Return results in which each level has one density, the median of its networks.
 
-    They differ where dead weights are pruned too.
+    They differ with All-alive pruning. A table that has several rows of a network, as one of a
+    user's own study with several densities at a level, is returned as it is.
     """
+    if results.duplicated(["replicate", "level", "control"]).any():
+        return results
     return results.assign(density=results.groupby("level")["density"].transform("median"))
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from jaxlth.plots import result_table
 from jaxlth.studies import method_styles, metrics, tables
 
-DENSE = "dense"  # begins the name of a network that no method has pruned
+DENSE = "dense"  # what a network is called that no method has pruned
 SIGNIFICANT = 0.05  # of p, as in Lutz & Manai 2022, section 4.3
 
 
@@ -40,11 +40,10 @@ def summary(
     """Return a row for each method and density: accuracies over the replicates.
 
     Columns: control, density, mean, min, max, n (replicates that did not diverge), failed (those
-    that did), matches
-    (whether the mean loses at most `tolerance` of that of the dense network; see `metrics`) and,
-    with a baseline, p: of Welch's t-test against it at the same density, two-sided; NaN for fewer
-    than two replicates. Of results without accuracy they are of test losses. With `losses`, loss,
-    the mean test loss.
+    that did), is_dense (not pruned by a method), matches (whether the mean loses at most
+    `tolerance` of that of the dense network; see `metrics`) and, with a baseline, p: of Welch's
+    t-test against it at the same density, two-sided; NaN for fewer than two replicates. Of results
+    without accuracy they are of test losses. With `losses`, loss, the mean test loss.
 
     Args:
       results: the table of results of one run.
@@ -64,6 +63,7 @@ def summary(
     by = rows.groupby(["control", "density"], sort=False)
     table = by["value"].agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"})
     table["failed"] = by.size() - table["n"]
+    table["is_dense"] = by["level"].max() == 0
     if losses:
         rows = rows.assign(value=result_table.survived(rows, "test_loss"))
         table["loss"] = rows.groupby(["control", "density"], sort=False)["value"].mean()
@@ -136,7 +136,7 @@ def render(
     n = int(summary["n"].max())
     unit = metrics.unit_of(metric, token) + (f", mean of {n} replicates." if n > 1 else ".")
     lines = [unit, *metrics.below(token)]
-    if is_dense(summary).any():
+    if summary["is_dense"].any():
         lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")
     table = tables.plain("\n".join([*lines, *left_out(summary)]))
     table.add_column("method", overflow="fold")
@@ -155,15 +155,10 @@ def _cell(value: float, row: pd.Series, metric: str) -> str:
     """Return the mean of a method at a density, and below it what there is of its loss."""
     if not row["n"]:
         return "failed "
-    star = "*" if not str(row["control"]).startswith(DENSE) and row["matches"] else " "
+    star = "*" if row["matches"] and not row["is_dense"] else " "
     loss = f"\n{metrics.loss_and_bits(row['loss'])} " if "loss" in row else ""
     text = metrics.number(row["mean"], metric) if result_table.is_loss(metric) else f"{value:.2f}"
     return f"{text}{star}{loss}"
-
-
-def is_dense(summary: pd.DataFrame) -> pd.Series:
-    """Return which rows are of dense networks, or of what an initial mask keeps of them."""
-    return summary["control"].str.startswith(DENSE)
 
 
 def left_out(summary: pd.DataFrame) -> list[str]:
@@ -171,7 +166,7 @@ def left_out(summary: pd.DataFrame) -> list[str]:
     failed = summary[summary["failed"] > 0]
     listed = ", ".join(
         f"{row.failed} of {row.failed + row.n} {row.control}"
-        + (f" at {result_table.percent(row.density)} %" if row.control != DENSE else "")
+        + ("" if row.is_dense else f" at {result_table.percent(row.density)} %")
         for row in failed.itertuples()
     )
     return [f"Left out because they diverged: {listed}."] if listed else []
@@ -199,13 +194,13 @@ def sentence(summary: pd.DataFrame, *, metric: str = metrics.ACCURACY) -> str:
     """Return in one sentence which method is best at each density.
 
     Example:
-      >>> rows = [("dense", 1.0, 0.98), ("snip-before-once", 0.1, 0.975)]
-      >>> rows += [("random-before-once", 0.1, 0.92)]
-      >>> sentence(pd.DataFrame(rows, columns=["control", "density", "mean"]))
+      >>> rows = [("dense", 1.0, 0.98, True), ("snip-before-once", 0.1, 0.975, False)]
+      >>> rows += [("random-before-once", 0.1, 0.92, False)]
+      >>> sentence(pd.DataFrame(rows, columns=["control", "density", "mean", "is_dense"]))
       'The dense network reaches 98.00 %. Best at 10 %: snip-before-once (97.50 %).'
     """
-    dense, pruned = (summary[of] for of in (is_dense(summary), ~is_dense(summary)))
-    means = dense.loc[dense["control"] == DENSE, "mean"]
+    pruned = summary[~summary["is_dense"]]
+    means = summary.loc[summary["control"] == DENSE, "mean"]
     start = ""
     if len(means) and pd.notna(means.iloc[0]):
         start = f"The dense network reaches {metrics.with_unit(means.iloc[0], metric)}. "

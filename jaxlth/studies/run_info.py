@@ -85,11 +85,10 @@ def unfinished(path: pathlib.Path) -> str:
     lacking = [f"{r} ({count} of {most})" for r, count in counts.items() if count < most]
     if not lacking:
         return ""
-    one = len(lacking) == 1
-    return (
-        f"Unfinished, so left out of the means in part: replicate{'s' * (not one)} "
-        f"{', '.join(lacking)} {'has' if one else 'have'} not all networks that others have."
-    )
+    who = f"replicate {lacking[0]} lacks"
+    if len(lacking) > 1:
+        who = f"replicates {', '.join(lacking)} lack"
+    return f"Unfinished: {who} networks that others have. Means there are over fewer replicates."
 
 
 def undilated(frame: pd.DataFrame) -> pd.DataFrame:

@@ -49,9 +49,8 @@ def summary(
         raise ValueError(f"`tolerance` must be an accuracy in [0, 1]; got {tolerance}.")
     result_table.check(results, metric)
     in_level = results.groupby("level")
-    levels = in_level[
-        ["density", "kept"]
-    ].median()  # over networks, whose sizes differ with All-alive pruning
+    # All-alive pruning leaves networks of a level with different sizes.
+    levels = in_level[["density", "kept"]].median()
     columns = {"density": levels["density"], "kept": levels["kept"].astype(int)}
     if (in_level["kept"].nunique() > 1).any():
         columns |= {f"kept_{end}": in_level["kept"].agg(end).astype(int) for end in ("min", "max")}
@@ -89,6 +88,7 @@ def ends(results: pd.DataFrame) -> pd.DataFrame:
       results: the table of results of one run; dilated networks are left out.
     """
     undilated = results[results["dilation"] == 1] if "dilation" in results else results
+    undilated = result_table.of_levels(undilated)
     rows = undilated[undilated["level"].isin([0, undilated["level"].max()])]
     metric = result_table.metric(rows, ACCURACY)
     scale, digits = (1, 6) if result_table.is_loss(metric) else (100, 2)

@@ -67,13 +67,19 @@ def find(
 ) -> pd.Series:
     """Return the row of the network that a ticket has become.
 
+    Args:
+      named_by: what names tickets of the study.
+      frame: the table of results; for methods with densities as tables show them.
+      path: folder of the run.
+      name: of the ticket.
+
     Raises:
       ValueError: the run has no such network.
     """
     refuse(named_by, path, name)
     option, control = ("method", name.method) if name.method else ("control", name.control)
     control = control or TICKET
-    rows = _of(option, control, _as_listed(frame) if "method" in named_by else frame)
+    rows = _of(option, control, frame)
     of = f"{control} of {path.name}"
     if name.level is not None:
         _check_number("level", name.level, rows["level"], of)
@@ -93,7 +99,7 @@ def find(
 
 def refuse(named_by: Collection[str], path: pathlib.Path, name: TicketName) -> None:
     """Raise ValueError where an option is given that does not name tickets of this run."""
-    others = [field for field in TicketName._fields[:4] if field not in named_by]
+    others = [field for field in TicketName._fields if field not in (*named_by, "replicate")]
     given = [option for option in others if getattr(name, option) is not None]
     require(
         not given,
@@ -111,7 +117,7 @@ def trained_network(
     Raises:
       ValueError: the run has no such network.
     """
-    row = find(named_by, frame, path, name)
+    row = find(named_by, _as_listed(frame) if "method" in named_by else frame, path, name)
     network = store.open_readonly(path).load(row["unit"], "network")
     return Network(network["params"], network.get("stats", {}))
 

@@ -27,9 +27,9 @@ from jaxlth.training.states import NEVER, Best, Measured, State
 _SHARED = BatchAxis()  # the devices that share each batch, if several do
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Trainer:
-    """The pure functions of a training, each for one network, as `make` returns them.
+    """The pure functions of a training of one network; `make` builds it.
 
     Where a loop in Python takes the place of a scan, it calls what `advance` and `measure` are made
     of: `order`, `step` or `update`, `metric_sums` and `update_early_stopping`.
@@ -228,7 +228,14 @@ def make(
     """
     classifier = Classifier(model, normalize, objective or losses.objective())
     optimizer = optax.with_extra_args_support(optimizer)
-    return Trainer(classifier, optimizer, batch_size, patience, keep_best, augmentation)
+    return Trainer(
+        classifier=classifier,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        patience=patience,
+        keep_best=keep_best,
+        augmentation=augmentation,
+    )
 
 
 def shuffled(key: jax.Array, count: int) -> jax.Array:

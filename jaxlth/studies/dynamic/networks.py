@@ -41,7 +41,7 @@ def levels(experiment: LoadedExperiment) -> list[float]:
 def between(config: DynamicConfig) -> list[float]:
     """Return the densities that imp passes on its way to the lowest one asked for.
 
-    Those that differ from one asked for by rounding alone, as 0.8 * 0.8 from 0.64, are that one.
+    One that equals a requested one up to rounding (0.8 * 0.8 and 0.64) is returned as requested.
     """
     density, between = 1.0, []
     while True:

@@ -53,7 +53,7 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     for name in ("weights", "method", "mean", "range", "flops", "p"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for row in rows.to_dict("records"):
-        star = "*" if row["control"] != method_summary.DENSE and row["matches"] else " "
+        star = "*" if row["matches"] and not row["is_dense"] else " "
         low, mean, high = (metrics.number(row[name], metric) for name in ("min", "mean", "max"))
         p = row.get("p")
         table.add_row(

@@ -166,7 +166,7 @@ class ImpConfig(StudyConfig):
         settings.effective(self, "per_class", sees, f"on the score {self.score}")
 
 
-def of(config: StudyConfig, **given: Any) -> ImpConfig:
+def from_study(config: StudyConfig, **given: Any) -> ImpConfig:
     """Return the settings of IMP that another study's settings stand for.
 
     Args:
@@ -176,10 +176,12 @@ def of(config: StudyConfig, **given: Any) -> ImpConfig:
     Raises:
       ValueError: a setting lies outside its range.
     """
-    names, others = (
-        [field.name for field in dataclasses.fields(kind)] for kind in (ImpConfig, config)
-    )
-    shared = {name: getattr(config, name) for name in names if name in others}
+    names = {field.name for field in dataclasses.fields(ImpConfig)}
+    shared = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name in names
+    }
     return ImpConfig(**shared | given)
 
 

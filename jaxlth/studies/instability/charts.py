@@ -54,9 +54,9 @@ def _barriers(rows: pd.DataFrame, by: Measure, threshold: float) -> Chart:
                 lines.append(ChartLine(title, color, points, marker, dash, is_shown=shown))
     if by != BY_LOSS:
         lines.append(_threshold(steps, by.scale * threshold))
-    unit = "" if by == BY_LOSS else " (points)"  # of the axis
+    axis_unit = "" if by == BY_LOSS else " (points)"
     note = "Means over pairs of twins; bands: one standard deviation. Below the threshold: stable."
-    x, y = Axis("Twins start at step", "category"), Axis(f"{name} between twins{unit}")
+    x, y = Axis("Twins start at step", "category"), Axis(f"{name} between twins{axis_unit}")
     return Chart(f"{name} by step", x, y, lines, note)
 
 

@@ -191,8 +191,9 @@ def check_networks(config: InstabilityConfig, *, comparisons: int = 1) -> None:
 
 def imp(config: InstabilityConfig, step: int) -> ImpConfig:
     """Return the settings of `jaxlth imp` that find the tickets of a step."""
-    levels, unread = max(config.levels, default=0), ImpConfig.per_class
-    return imp_config.of(config, levels=levels, rewind_step=step, controls=(), per_class=unread)
+    given = {"controls": (), "per_class": ImpConfig.per_class}  # which nothing reads
+    levels = max(config.levels, default=0)
+    return imp_config.from_study(config, levels=levels, rewind_step=step, **given)
 
 
 def network_specs(config: InstabilityConfig, step: int) -> list[NetworkSpec]:

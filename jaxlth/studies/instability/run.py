@@ -97,8 +97,8 @@ def search(steps: list[int], how: str, is_stable: Callable[[int], bool]) -> Iter
 
     Args:
       steps: in increasing order.
-      how: "first", in order until a network is stable; or "bisection", which takes it that it is
-        stable from some step on.
+      how: "first", in order until a network is stable; or "bisection", which assumes that it
+        stays stable from some step on.
       is_stable: whether it is at a step; asked after that step was yielded.
 
     Example:

@@ -23,6 +23,7 @@ from jaxlth.studies.controls import NEW_WEIGHTS
 
 DENSE = "dense"
 ANEW = ", statistics anew"  # of the name of a network whose batch statistics are taken so
+OTHER_LENGTH = {"remaining": "whole", "whole": "remaining"}  # of a training of twins
 SAME = ["control", "level", "asked_density", "length", "step_k", "compared_step"]
 SAME += ["replicate", "twins"]  # what tells pairs apart
 MEASURED = (  # columns of pairs whose twins did not diverge
@@ -80,7 +81,7 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
     rows = _as_trained(_filled(rows), results)
     most = rows.groupby([*SAME, "estimated"], dropna=False)["points"].transform("max")
     rows = rows[rows["points"] == most]
-    rows = _in_order(rows.assign(network=_networks(rows)))
+    rows = _in_order(rows.assign(network=_networks(rows, results)))
     is_drawn_anew = rows["control"].isin(NEW_WEIGHTS)
     rows = rows.assign(l2_from_initialization=rows["l2_from_initialization"].mask(is_drawn_anew))
     if not at_end:
@@ -92,14 +93,13 @@ def pairs(results: pd.DataFrame, *, at_end: bool = True) -> pd.DataFrame:
 
 def both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows with those of step 0 for both lengths of training, which are the same there."""
-    lengths = set(rows["length"])
-    if len(lengths) == 1:
+    if rows["length"].nunique() < 2:
         return rows
     first = rows[rows["step_k"] == 0]
-    other = first.assign(
-        length=first["length"].map(dict(zip(lengths, [*lengths][::-1], strict=True)))
-    )
-    return pd.concat([rows, other])
+    copies = first.assign(length=first["length"].map(OTHER_LENGTH))
+    stored = set(zip(first["network"], first["length"], strict=True))
+    is_new = [of not in stored for of in zip(copies["network"], copies["length"], strict=True)]
+    return pd.concat([rows, copies[is_new]])
 
 
 def principal(rows: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +174,7 @@ def _of_means(results: pd.DataFrame, name: str) -> dict[Any, float]:
     if rows.empty:
         return {}
     rows = rows.assign(twins=rows["twins"].astype(int), estimated=_estimated(rows))
-    rows = rows.assign(network=_networks(rows))
+    rows = rows.assign(network=_networks(rows, results))
     same = ["network", "length", "step_k"]
     rows = rows[rows["twins"] == rows.groupby(same)["twins"].transform("max")]
     column = rows.get("test_error" if name == "accuracy" else "test_loss", result_table.NONE)
@@ -232,8 +232,8 @@ def sentence(summary: pd.DataFrame) -> str:
         for network in stable
     ]
     several = summary["length"].nunique() > 1
-    of = " by twins that train for the remaining steps" if several else ""
-    return f"Of the steps looked at{of}: {'; '.join(clauses)}."
+    of = "Twins trained for the remaining steps" if several else "Of the steps looked at"
+    return f"{of}: {'; '.join(clauses)}."
 
 
 def _steps(summary: pd.DataFrame, column: str) -> dict[str, str]:
@@ -300,16 +300,20 @@ def _as_trained(rows: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _networks(rows: pd.DataFrame) -> list[str]:
+def _networks(rows: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     """Return the name of the network of each row, "ticket at 3.5 %" for instance.
 
-    Densities have as many digits as tell those of one control apart.
+    Densities of one control in the results get as many digits as distinguish them.
     """
-    shown = rows["density"].map(result_table.percent)
+    compared = results[results["kind"].isin(("pair", "average"))]
+    sizes = compared[["control", "density"]].drop_duplicates()
+    shown = sizes["density"].map(result_table.percent)
     for digits in range(3, 8):
-        clashes = rows["density"].groupby([rows["control"], shown]).transform("nunique") > 1
-        shown = shown.where(~clashes, (100 * rows["density"]).map(f"{{:.{digits}g}}".format))
-    return list(map(_network, rows["control"], shown, rows["estimated"]))
+        clashes = shown.groupby([sizes["control"], shown]).transform("size") > 1
+        shown = shown.where(~clashes, (100 * sizes["density"]).map(f"{{:.{digits}g}}".format))
+    names = dict(zip(zip(sizes["control"], sizes["density"], strict=True), shown, strict=True))
+    percents = [names[key] for key in zip(rows["control"], rows["density"], strict=True)]
+    return list(map(_network, rows["control"], percents, rows["estimated"]))
 
 
 def _network(control: str, percent: str, estimated: bool) -> str:

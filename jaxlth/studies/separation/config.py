@@ -125,7 +125,7 @@ def imp(config: SeparationConfig) -> ImpConfig:
     Raises:
       ValueError: a setting lies outside its range.
     """
-    return imp_config.of(config, levels=levels(config), controls=(), score="magnitude")
+    return imp_config.from_study(config, levels=levels(config), controls=(), score="magnitude")
 
 
 def levels(config: SeparationConfig) -> int:

@@ -14,6 +14,7 @@ References:
 
 import pathlib
 from collections.abc import Generator
+from typing import Any
 
 from jaxlth import settings
 from jaxlth.store import Run
@@ -62,7 +63,12 @@ def separation(lab: Lab, config: SeparationConfig) -> Generator[Progress, None, 
 
 def stops(network: TrainedNetwork, config: SeparationConfig) -> bool:
     """Return whether a replicate is pruned no further; a state never gets better again."""
-    return network.lab.run.record(network.artifact)["state"] in STOPS[config.stop]
+    return _has_ended(network.lab.run.record(network.artifact), config)
+
+
+def _has_ended(record: dict[str, Any], config: SeparationConfig) -> bool:
+    """Return whether a replicate is pruned no further, by the record of a network."""
+    return record["state"] in STOPS[config.stop]
 
 
 def prepare(config: SeparationConfig, parts: Parts = NONE) -> LoadedExperiment:
@@ -102,6 +108,6 @@ def _is_complete(run: Run, config: SeparationConfig, replicate: int) -> bool:
         if not run.has(name):
             return False
         record = run.record(name)
-        if record["nan_step"] is not None or record["state"] in STOPS[config.stop]:
+        if record["nan_step"] is not None or _has_ended(record, config):
             return True
     return True

@@ -188,10 +188,10 @@ def _caption(summary: pd.DataFrame, curves: pd.DataFrame, split: str) -> str:
     empty = tried[tried["emptied"] != ""] if len(tried) else tried
     if len(empty):
         lowest = empty.groupby("replicate")["threshold"].min()
-        others = f" (in other replicates up to {lowest.max():g})" * (lowest.nunique() > 1)
+        others = f", in other replicates from up to {lowest.max():g}" * (lowest.nunique() > 1)
         lines.append(
-            f"Never chosen, for they empty a layer: thresholds from {lowest.min():g}{others} on "
-            f"({len(empty)} of {len(tried)} masks)."
+            f"Thresholds that empty a layer are never chosen: from {lowest.min():g} upwards{others}"
+            f" ({len(empty)} of {len(tried)} masks)."
         )
     failed = summary[(summary["failed"] > 0) & (summary["kind"] != "thresholds")]
     if len(failed):
