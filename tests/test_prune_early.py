@@ -960,7 +960,7 @@ def rows(values):
                     **{
                         "replicate": replicate,
                         "control": control,
-                        "level": int(control != "dense"),
+                        "level": int(density < 1),
                     },
                     **{"score": score, "schedule": schedule or "none", "ablation": "none"},
                     **{"weights": "standard", "prune_step": 0, "density": density},
