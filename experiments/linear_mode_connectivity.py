@@ -46,6 +46,7 @@ STEPS = (0, 100, 250, 500, 1_000, 2_000, 3_000, 8_000)  # of 63,000
 LENET_STEPS = (0, 25, 50, 100, 250, 500, 1_000, 2_000)  # of 24,000
 THRESHOLD = InstabilityConfig().threshold
 SPARSE = ("ticket", "shuffled", "reinitialized")
+DIGITS = 6  # of numbers in `pairs.csv`; ranks of what nearly ties depend on them
 SMALL = {"mlp-small": (5, 7), "resnet-8": (3, 5)}  # the level studied, and the last of all
 
 
@@ -163,7 +164,9 @@ def report_on(shared: InstabilityConfig, out: str, folder: pathlib.Path, *, stud
     if "model.name" in pairs:  # a file of ours, wherever it lies
         pairs = pairs.assign(**{"model.name": pairs["model.name"].str.rpartition("/")[2]})
     kept = [name for name in pairs if pairs[name].notna().any() and "layer_" not in str(name)]
-    pairs[kept].drop(columns=["run", "unit"]).round(6).to_csv(folder / "pairs.csv", index=False)
+    pairs[kept].drop(columns=["run", "unit"]).round(DIGITS).to_csv(
+        folder / "pairs.csv", index=False
+    )
     print(stability.round(4).to_string(index=False))
     print(report.sentence(stability))
     remaining = frame[(frame["kind"] == "dense") | (frame["length"] == "remaining")]
@@ -202,7 +205,7 @@ def of_cells(
     frame: pd.DataFrame, folder: pathlib.Path, *, studied: int
 ) -> dict[str, figures.Figure]:
     """Write whether networks match where they are stable, and return the figures of it."""
-    rows = cells.replicates(frame)
+    rows = cells.replicates(frame.round(DIGITS))
     in_points = {"threshold": 100 * THRESHOLD, "tolerance": 100 * cli.TOLERANCE}
     cells.cells(rows, **in_points).round(4).to_csv(folder / "matching.csv", index=False)
     cells.association(rows, **in_points).round(4).to_csv(folder / "association.csv", index=False)
