@@ -388,6 +388,37 @@ def test_progress_counts_down_to_nothing(tmp_path):
     assert sum(len(event.finished) for event in events) == 2 * 5
 
 
+NUMBERS = [
+    f"{name}_{of}"
+    for name in ("density", "final_loss", "least_loss", "least_step", "test_accuracy")
+    for of in ("mean", "sd")
+]  # columns of a summary
+
+
+@pytest.mark.parametrize(
+    ("emptied", "told"),
+    [
+        ({(0, 0.6), (0, 0.8), (1, 0.6), (1, 0.8)}, "from 0.6 upwards (4 of 6 masks)."),
+        (
+            {(0, 0.6), (0, 0.8), (1, 0.8)},
+            "from 0.6 upwards in one replicate, from 0.8 in another (3 of 6 masks).",
+        ),
+    ],
+)
+def test_thresholds_that_empty_a_layer_are_told_of_each_replicate(emptied, told):
+    tried = [
+        {"control": "untrained", "replicate": replicate, "threshold": threshold}
+        | {"emptied": "Dense_0" * ((replicate, threshold) in emptied)}
+        for replicate in (0, 1)
+        for threshold in (0.2, 0.6, 0.8)
+    ]
+    summary = pd.DataFrame({"n": [2], "failed": [0], "kind": ["ticket"], "network": ["ticket"]})
+    caption = report.render(
+        summary.assign(**dict.fromkeys(NUMBERS, 1.0)), pd.DataFrame(tried), split="validation"
+    ).caption
+    assert f"Thresholds that empty a layer are never chosen: {told}" in caption
+
+
 def test_the_command_prints_its_table_draws_its_figure_and_computes_nothing_twice(finished):
     run, said = finished
     for network in ("ticket", "untrained", "12-6", "5", "short", "long"):

@@ -188,7 +188,7 @@ def _caption(summary: pd.DataFrame, curves: pd.DataFrame, split: str) -> str:
     empty = tried[tried["emptied"] != ""] if len(tried) else tried
     if len(empty):
         lowest = empty.groupby("replicate")["threshold"].min()
-        others = f", in other replicates from up to {lowest.max():g}" * (lowest.nunique() > 1)
+        others = f" in one replicate, from {lowest.max():g} in another" * (lowest.nunique() > 1)
         lines.append(
             f"Thresholds that empty a layer are never chosen: from {lowest.min():g} upwards{others}"
             f" ({len(empty)} of {len(tried)} masks)."
