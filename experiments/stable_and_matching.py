@@ -106,20 +106,30 @@ def association(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> pd
     return pd.DataFrame(lines)
 
 
-def _agreement(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> dict[str, float]:
-    table = cells(rows, threshold=threshold, tolerance=tolerance)
-    counts = [
+def counts(table: pd.DataFrame) -> list[int]:
+    """Return how many cells are stable and match, are only stable, only match, and are neither."""
+    return [
         int(((table["stable"] == stable) & (table["matches"] == matches)).sum())
         for stable in (True, False)
         for matches in (True, False)
     ]
+
+
+def fisher(numbers: list[int]) -> float:
+    """Return the p of Fisher's exact test on the numbers of `counts`."""
+    return float(stats.fisher_exact(np.reshape(numbers, (2, 2))).pvalue)
+
+
+def _agreement(rows: pd.DataFrame, *, threshold: float, tolerance: float) -> dict[str, float]:
+    table = cells(rows, threshold=threshold, tolerance=tolerance)
+    numbers = counts(table)
     correlations = [
         stats.spearmanr(of["instability"], of["lost"]).statistic
         for _, of in rows.groupby("replicate")
     ]
     return {
-        **dict(zip(("both", "only_stable", "only_matching", "none"), counts, strict=True)),
-        "p_fisher": stats.fisher_exact(np.reshape(counts, (2, 2))).pvalue,
+        **dict(zip(("both", "only_stable", "only_matching", "none"), numbers, strict=True)),
+        "p_fisher": fisher(numbers),
         "rank_correlation": float(np.mean(correlations)),
         "rank_correlation_sd": float(np.std(correlations, ddof=1)),
         "p_rank": _p(pd.Series(correlations)),

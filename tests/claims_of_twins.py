@@ -1,8 +1,8 @@
 """What the pages on papers claim of twins, changing masks, early birds and transformers."""
 
 import pandas
+import stable_and_matching
 from claims import Claim, table
-from scipy import stats
 
 LENET = "linear_mode_connectivity/paper/lenet"
 MLP = "linear_mode_connectivity/cpu/mlp-cifar"
@@ -134,16 +134,10 @@ def twins_at(column: str, control: str, *steps: int, folder: str = RESNET) -> li
 
 
 def numbers_of_both(folder: str) -> list[float]:
-    """Return how many sparse networks of the level studied are stable and match, only one or
-    neither, and Fisher's p."""
+    """Return `stable_and_matching.counts` of sparse networks of the level studied, and p."""
     rows = table(f"{folder}/matching.csv")
-    rows = rows[rows["level"] == STUDIED[folder]]
-    counts = [
-        int(((rows["stable"] == stable) & (rows["matches"] == matches)).sum())
-        for stable in (True, False)
-        for matches in (True, False)
-    ]
-    return [*counts, stats.fisher_exact([counts[:2], counts[2:]]).pvalue]
+    numbers = stable_and_matching.counts(rows[rows["level"] == STUDIED[folder]])
+    return [*numbers, stable_and_matching.fisher(numbers)]
 
 
 def stable_and_matching_controls(folder: str) -> tuple[int, int]:

@@ -957,11 +957,7 @@ def rows(values):
             result.append(
                 {
                     **{"unit": f"density_{density}/{control}/replicate_{replicate}"},
-                    **{
-                        "replicate": replicate,
-                        "control": control,
-                        "level": int(density < 1),
-                    },
+                    **{"replicate": replicate, "control": control, "level": int(density < 1)},
                     **{"score": score, "schedule": schedule or "none", "ablation": "none"},
                     **{"weights": "standard", "prune_step": 0, "density": density},
                     **{"test_accuracy": accuracy, "nan_step": None, "link": False},

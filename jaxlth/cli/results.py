@@ -56,10 +56,10 @@ def list_runs(command: List) -> int:
     for heading in ("run", "state", "results", "size", "created (UTC)"):
         table.add_column(heading, overflow="fold")
     for run in runs:
-        stored = f"{run.finished}/{'?' if run.expected is None else run.expected}"
+        progress = f"{run.finished}/{'?' if run.expected is None else run.expected}"
         created = run.created[:16].replace("T", " ")
         name = Text(run.path.name)  # which may hold brackets
-        table.add_row(name, run.state, stored, _size(run.bytes), created)
+        table.add_row(name, run.state, progress, _size(run.bytes), created)
     Console(highlight=False).print(table)
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxlth.settings import ranges
 
+WIDTH = 100  # characters of names in a row
 MISTYPED = 0.75  # likeness of a mistyped name; a shortened one may be less like what is meant
 
 
@@ -145,10 +146,10 @@ def closest(value: Any, options: Iterable[str], *, cutoff: float = 0.5) -> str |
     return lowered[close[0]] if close else None
 
 
-def listed(names: list[str], *, width: int = 100) -> str:
+def listed(names: list[str]) -> str:
     """Return names in a row, those that fit and how many more there are."""
     fitting = [
-        name for index, name in enumerate(names) if len(", ".join(names[: index + 1])) <= width
+        name for index, name in enumerate(names) if len(", ".join(names[: index + 1])) <= WIDTH
     ]
     more = len(names) - len(fitting)
     return ", ".join(fitting) + (f" and {more} more" if more else "")

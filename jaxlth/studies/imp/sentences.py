@@ -115,8 +115,5 @@ def _down_to(reach: _Reach, *, unit: str = "") -> str:
 def _left_out(summary: pd.DataFrame, names: Sequence[str]) -> str:
     failed = sum(int(summary[f"{name}_failed"].sum()) for name in names)
     total = failed + sum(int(summary[f"{name}_n"].sum()) for name in names)
-    return f" ({failed} of {total} networks diverged and {_are(failed)} left out)" if failed else ""
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+    verb = "is" if failed == 1 else "are"
+    return f" ({failed} of {total} networks diverged and {verb} left out)" if failed else ""

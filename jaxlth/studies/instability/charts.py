@@ -41,8 +41,9 @@ def _barriers(rows: pd.DataFrame, by: Measure, threshold: float) -> Chart:
     lines = []
     steps = [str(step) for step in sorted(rows["step_k"].unique())]
     several, unit = rows["length"].nunique() > 1, "" if by == BY_LOSS else " points"
+    styles = step_lines.styles_of(rows)
     for i, (network, of_network) in enumerate(_networks(rows)):
-        color, marker = _style(rows, of_network)
+        color, marker = styles[of_network["control"].iloc[0]]
         for place, (length, of) in enumerate(of_network.groupby("length")):
             for split, dash in zip(SPLITS, _DASHES[place % len(_DASHES)], strict=True):
                 title = f"{network}{f', {length}' * several}, {split}"
@@ -73,8 +74,9 @@ def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure) -> Chart:
     on_lines = curves.merge(rows[["unit", "network", "step_k", "length"]], on="unit")
     several = rows["length"].nunique() > 1
     lines = []
+    styles = step_lines.styles_of(rows)
     for network, of_network in _networks(rows):
-        color, _ = _style(rows, of_network)
+        color, _ = styles[of_network["control"].iloc[0]]
         groups = list(of_network.groupby(["step_k", "length"], sort=False))
         for place, ((step, length), of) in enumerate(groups):
             for split in SPLITS:
@@ -94,11 +96,6 @@ def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure) -> Chart:
 
 def _networks(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(str(name), of) for name, of in rows.groupby("network", sort=False)]
-
-
-def _style(rows: pd.DataFrame, of: pd.DataFrame) -> theme.LineStyle:
-    """Return the style of a network: of its control, as in the figures."""
-    return step_lines.styles_of(rows)[of["control"].iloc[0]]
 
 
 def _points(groups: Any, facts: Sequence[str], name: str, by: Measure, unit: str) -> pd.DataFrame:

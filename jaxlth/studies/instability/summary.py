@@ -97,8 +97,8 @@ def both_at_0(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     first = rows[rows["step_k"] == 0]
     copies = first.assign(length=first["length"].map(OTHER_LENGTH))
-    stored = set(zip(first["network"], first["length"], strict=True))
-    is_new = [of not in stored for of in zip(copies["network"], copies["length"], strict=True)]
+    present = set(zip(first["network"], first["length"], strict=True))
+    is_new = [of not in present for of in zip(copies["network"], copies["length"], strict=True)]
     return pd.concat([rows, copies[is_new]])
 
 
