@@ -106,7 +106,9 @@ def test_every_figure_of_an_interrupted_run_is_a_picture_or_one_clear_line(whole
             assert code in (0, 2), (count, words)
             if code == 0:
                 assert out, (count, words)
-                told = file is not None and re.fullmatch(r"Unfinished, .*replicates .*\n", err)
+                told = file is not None and re.fullmatch(
+                    r"Unfinished: replicates? .* lacks? .*\n", err
+                )
                 assert err == "" or told, (count, words, err)
                 assert file is None or file.stat().st_size > 0
             else:
