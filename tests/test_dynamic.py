@@ -27,7 +27,8 @@ TINY += ["--prune-fraction", "0.5", "--density", "0.3", "0.1"]
 def config(**fields):
     model = ModelConfig(name="mlp", hidden=(8,))
     training = TrainingConfig(steps=20, batch_size=50, train_examples=100)
-    return DynamicConfig(model=model, training=training, update_every=4, **fields)
+    given = {"model": model, "training": training, "update_every": 4}
+    return DynamicConfig(**given | fields)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,26 @@ def test_costs_are_counted_by_hand(whole):
     assert flops(moved) == pytest.approx(1 + kept)
     shares = [round(d * size) / size for d in (1, 0.5, 0.25, 0.125)]
     assert flops(tickets) == pytest.approx(sum(shares) + kept)
+
+
+def test_each_phase_of_dynamic_imp_costs_what_its_own_mask_multiplies_by(tmp_path):
+    """Weights of a convolution cost more than others, so the costs of masks of one size differ."""
+    words = "dynamic --model conv-2 --steps 10 --batch-size 20 --train-examples 100 --replicates 1"
+    words += " --methods dynamic-imp --density 0.2 --changes 0.2 0.7"
+    printed(*words.split(), "--out", tmp_path)
+    run = only_run(tmp_path)
+    training = TrainingConfig(steps=10, batch_size=20, train_examples=100)
+    lab = Lab(dynamic.prepare(config(model=ModelConfig(name="conv-2"), training=training)), run)
+    counts = cost.multiplications(lab.experiment)
+    names = [artifacts.phase(0.2, number, "sparse", 0) for number in (0, 1)]
+    names.append(artifacts.network(0.2, "dynamic-imp", 0))
+    shares = [cost.share(lab.load_mask(name), counts) for name in names]
+    assert len(set(shares)) == 3
+    cumulated = np.cumsum([part * (1 + s) for part, s in zip((0.2, 0.5, 0.3), shares, strict=True)])
+    costs = [run.record(name)["flops"] for name in names]
+    np.testing.assert_allclose(costs, cumulated, rtol=1e-12)
+    of_dense = run.record(artifacts.phase(0.2, 1, "dense", 0))["flops"]
+    assert of_dense == pytest.approx(costs[0] + 0.5)
 
 
 def test_a_convolution_multiplies_at_every_pixel():

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from jaxlth import cli, data, masks, models, settings, store, studies, trees
 from jaxlth.models import ModelConfig
 from jaxlth.studies import running
+from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.training import TrainingConfig
 
@@ -315,6 +316,25 @@ def test_a_given_mask_is_part_of_every_density_of_early_pruning(tmp_path):
     for method in ("magnitude-before-once", "random-iterative-once"):
         mask = run.ticket(method=method, density=0.5).mask
         assert not mask["Dense_0"]["kernel"][0].any()
+
+
+def test_controls_are_drawn_of_what_a_given_mask_keeps(tmp_path):
+    """A random part of another network than the one that was pruned is no control of a ticket."""
+    fields = {"levels": 1, "controls": list(CONTROLS)}
+    run = given(tmp_path, fields=fields)
+    counts = {}
+    for control in CONTROLS:
+        mask = run.ticket(level=1, control=control).mask
+        assert not mask["Dense_0"]["kernel"][0].any(), control
+        counts[control] = {name: int(leaf.sum()) for name, leaf in trees.named(mask).items()}
+        assert sum(counts[control].values()) == 38
+    for layerwise in ("shuffled", "random-layerwise"):
+        assert counts[layerwise] == counts["reinitialized"]
+    early = {"scores": ["magnitude"], "densities": [0.5], "controls": ["shuffled"]}
+    run = given(tmp_path, studies.prune_early, fields=early | {"schedules": ["before-once"]})
+    shuffled = run.ticket(method="magnitude-before-once-shuffled", density=0.5).mask
+    assert not shuffled["Dense_0"]["kernel"][0].any()
+    assert int(masks.kept(shuffled)) == 28
 
 
 @pytest.mark.slow

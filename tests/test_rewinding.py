@@ -173,13 +173,13 @@ def test_controls_with_new_weights_are_known(experiment):
     ticket = jax.device_get(
         Ticket(experiment.prunable.model.init(jax.random.key(0)), experiment.prunable.dense)
     )
-    init = experiment.prunable.model.init
-    new = [
-        kind
+    options = {"within": ticket.mask, "seed": 0, "replicate": 0, "level": 1}
+    made = {
+        kind: make(ticket, kind, experiment.prunable.model.init, **options)
         for kind in (TICKET, *CONTROLS)
-        if not same(make(ticket, kind, init, seed=0, replicate=0, level=1).network, ticket.network)
-    ]
-    assert set(new) == set(NEW_WEIGHTS)
+    }
+    new = {kind for kind, control in made.items() if not same(control.network, ticket.network)}
+    assert new == set(NEW_WEIGHTS) == {"reinitialized", "random", "random-layerwise"}
 
 
 @pytest.mark.slow

@@ -663,3 +663,10 @@ def test_a_network_with_convolutions_trains_masks_and_then_weights(tmp_path):
     assert {name for name in drawn if name.endswith("kernel")} == mask.keys()
     after, _ = parts(run, tuned(wanted))
     assert same(after, under(after, mask))
+
+
+def test_accuracies_that_are_not_of_the_stored_masks_are_said_to_be_so(tmp_path):
+    note = "bernoulli is evaluated by weights times their probabilities, not by the stored masks."
+    short = [*SHORT[:-4], "--hidden", "8", "--steps", "5", "--replicates", "1", "--out", tmp_path]
+    assert note in printed(*short, "--at-test", "expected")
+    assert note not in printed(*short)

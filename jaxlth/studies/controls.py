@@ -22,33 +22,35 @@ from jaxlth.studies.train import Ticket
 TICKET = "ticket"
 
 
-def shuffled(mask: masks.Mask, key: jax.Array) -> masks.Mask:
-    """Return the mask that random scores leave of all weights, as many of each tensor.
+def shuffled(mask: masks.Mask, key: jax.Array, *, within: masks.Mask) -> masks.Mask:
+    """Return the mask that random scores leave of another, as many of each tensor.
 
-    `masks.shuffle` does the same from another stream; stored runs keep the masks of this one.
+    `masks.shuffle` does the same, of all weights and from another stream; stored runs keep the
+    masks of this one.
+
+    Args:
+      mask: tells how many.
+      key: of the scores.
+      within: the mask that level 0 is trained under: all weights, or what an initial mask leaves.
     """
     keep = {name: int(np.sum(leaf)) for name, leaf in trees.named(mask).items()}
-    return prune.layerwise_topk(scores.random(mask, key=key), _full(mask), keep=keep)
+    return prune.layerwise_topk(scores.random(mask, key=key), within, keep=keep)
 
 
-def random(mask: masks.Mask, key: jax.Array) -> masks.Mask:
-    """Return the mask that random scores leave of all weights, as many in all; see `shuffled`."""
-    return prune.global_topk(scores.random(mask, key=key), _full(mask), keep=masks.kept(mask))
+def random(mask: masks.Mask, key: jax.Array, *, within: masks.Mask) -> masks.Mask:
+    """Return the mask that random scores leave of another, as many in all; see `shuffled`."""
+    return prune.global_topk(scores.random(mask, key=key), within, keep=masks.kept(mask))
 
 
-def _full(mask: masks.Mask) -> masks.Mask:
-    return jax.tree.map(lambda leaf: np.ones(np.shape(leaf), bool), mask)
-
-
-# ticket, newly drawn network, key -> control
-CONTROLS: dict[str, Callable[[Ticket, Network, jax.Array], Ticket]] = {
-    "reinitialized": lambda ticket, new, key: Ticket(new, ticket.mask),
-    "shuffled": lambda ticket, new, key: Ticket(ticket.network, shuffled(ticket.mask, key)),
-    "shuffled-globally": lambda ticket, new, key: Ticket(ticket.network, random(ticket.mask, key)),
-    "random": lambda ticket, new, key: Ticket(new, random(ticket.mask, key)),
-    "random-layerwise": lambda ticket, new, key: Ticket(new, shuffled(ticket.mask, key)),
+# mask, key, `within` -> mask of a control
+MASKS: dict[str, Callable[..., masks.Mask]] = {
+    "reinitialized": lambda mask, key, *, within: mask,
+    "shuffled": shuffled,
+    "shuffled-globally": random,
+    "random": random,
+    "random-layerwise": shuffled,
 }
-
+CONTROLS = tuple(MASKS)
 NEW_WEIGHTS = ("reinitialized", "random", "random-layerwise")
 
 
@@ -57,6 +59,7 @@ def make(
     control: str,
     init: Callable[[jax.Array], Network],
     *,
+    within: masks.Mask,
     seed: int,
     replicate: int,
     level: int,
@@ -67,6 +70,7 @@ def make(
       ticket: mask and network of a level.
       control: "ticket", or a name of `CONTROLS`.
       init: draws a network.
+      within: the mask that level 0 is trained under.
       seed: of the run.
       replicate: the ticket's.
       level: the ticket's.
@@ -74,4 +78,5 @@ def make(
     if control == TICKET:
         return ticket
     key = keys.fold(keys.stream(seed, replicate, f"control/{control}"), level)
-    return CONTROLS[control](ticket, init(keys.fold(key, 0)), keys.fold(key, 1))
+    new = init(keys.fold(key, 0)) if control in NEW_WEIGHTS else ticket.network
+    return Ticket(new, MASKS[control](ticket.mask, keys.fold(key, 1), within=within))

@@ -121,7 +121,8 @@ class Lab:
           requests: the networks wanted.
           compiled_training: how they are trained; as the config says, if not given.
           device_data: on what; on all of the data, if not given.
-          pending: artifacts that the run is to hold, as far as is known, to show the progress.
+          pending: artifacts that the run is to hold, as far as is known, to show the progress;
+            those of other shares are not waited for.
 
         Yields:
           Progress, about once a second; the state is safe while the generator is suspended.
@@ -133,7 +134,8 @@ class Lab:
         data = device_data or self.experiment.device_data
         # Not of the missing ones alone: in a layout of its own a resumed network could differ.
         layout = training.training_layout(self.count_of_all(len(requests)))
-        others = set(pending) - {request.artifact for request in requests}
+        own = {name for name in pending if share.is_own(run.replicates, name)}
+        others = own - {request.artifact for request in requests}
         num_pending = len(missing) + sum(not run.has(name) for name in others)
         for tasks in train.grouped(run, missing, training.trainer, size=layout.size):
             group = train.TrainGroup(run, tasks, layout, training, data)

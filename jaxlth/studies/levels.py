@@ -106,10 +106,8 @@ class Levels:
 
     def control(self, kind: str, level: int, replicate: int, ticket: MakeTicket) -> MakeTicket:
         """Return a control of a ticket."""
-        seed = self.config.seed
-        return lambda: make(
-            ticket(), kind, self.lab.draw, seed=seed, replicate=replicate, level=level
-        )
+        which = {"seed": self.config.seed, "replicate": replicate, "level": level}
+        return lambda: make(ticket(), kind, self.lab.draw, within=self.lab.dense_mask, **which)
 
     def with_controls(self, level: int, tickets: Mapping[int, MakeTicket]) -> Starts:
         """Return the tickets of a level, by replicate, and their controls, as the config asks."""

@@ -90,6 +90,7 @@ class DynamicNetworks:
         self._steps = lab.experiment.plan(1.0).steps
         self._counts = cost.multiplications(lab.experiment)
         self._changes = change_steps(self.config, self._steps)
+        self._ends = [*self._changes, self._steps]  # of the phases of dynamic-imp
 
     # Dense networks.
 
@@ -189,17 +190,15 @@ class DynamicNetworks:
 
     def dynamic_imp(self, density: float, train: Any) -> Generator[Progress, None, None]:
         """Train dense and sparse networks in turns, from one change of the mask to the next."""
-        ends = [*self._changes, self._steps]
         starts = {r: self._lab.init(r) for r in self._finite(artifacts.dense)}
-        begin = 0
-        for number, end in enumerate(ends):
+        for number, end in enumerate(self._ends):
             training = self._experiment.compile_training(until=end)
             if number == 0:
                 source = functools.partial(artifacts.state, end)
             else:
                 source = functools.partial(self._phase, density, number, "dense")
                 requests = [
-                    self._request_phase(source(r), Ticket(start, self._dense), begin, r)
+                    self._request_phase(density, number, "dense", Ticket(start, self._dense), r)
                     for r, start in starts.items()
                 ]
                 yield from train(requests, training)
@@ -210,7 +209,7 @@ class DynamicNetworks:
             }
             sparse = functools.partial(self._phase, density, number, "sparse")
             requests = [
-                self._request_phase(sparse(r), ticket, begin, r, last=end == self._steps)
+                self._request_phase(density, number, "sparse", ticket, r)
                 for r, ticket in tickets.items()
             ]
             yield from train(requests, training)
@@ -219,7 +218,6 @@ class DynamicNetworks:
                 for r in self._finite(sparse)
                 if r in tickets
             }
-            begin = end
 
     def _phase(self, density: float, number: int, kind: str, replicate: int) -> str:
         if number == len(self._changes) and kind == "sparse":
@@ -227,20 +225,38 @@ class DynamicNetworks:
         return artifacts.phase(density, number, kind, replicate)
 
     def _request_phase(
-        self, artifact: str, ticket: Ticket, begin: int, replicate: int, *, last: bool = False
+        self, density: float, number: int, kind: str, ticket: Ticket, replicate: int
     ) -> TrainRequest:
-        """Return the request for a network of dynamic IMP.
-
-        Its costs, in all: dense networks take as many steps as the dense training.
-        """
+        """Return the request for a dense or sparse network of dynamic IMP."""
+        is_last = kind == "sparse" and number == len(self._changes)
         return TrainRequest(
-            artifact=artifact,
+            artifact=self._phase(density, number, kind, replicate),
             start=lambda: ticket,
             key=self._order(replicate),
-            start_step=begin,
-            record=_record(replicate, DYNAMIC_IMP, on_the_way=not last),
-            measure=lambda trained: self._flops(trained, lambda share: 1 + share),
+            start_step=(0, *self._ends)[number],
+            record=_record(replicate, DYNAMIC_IMP, on_the_way=not is_last),
+            measure=functools.partial(self._of_phase, density, number, kind, replicate),
         )
+
+    def _of_phase(
+        self, density: float, number: int, kind: str, replicate: int, trained: Ticket
+    ) -> dict[str, float | None]:
+        """Return the costs of a network of dynamic IMP with those of all that it follows from.
+
+        The first sparse network follows from the run's dense one, up to the first change.
+        """
+        part = (self._ends[number] - (0, *self._ends)[number]) / self._steps
+
+        def cost_of(share: float) -> float:
+            if kind == "dense":
+                before = self._phase(density, number - 1, "sparse", replicate)
+            elif number == 0:
+                return part + part * share
+            else:
+                before = self._phase(density, number, "dense", replicate)
+            return self._lab.run.record(before)["flops"] + part * share
+
+        return self._flops(trained, cost_of)
 
     def _regrown(self, sparse: Network, mask: masks.Mask, number: int, replicate: int) -> Network:
         """Return a sparse network with what was pruned drawn anew."""

@@ -59,8 +59,9 @@ class ImpConfig(StudyConfig):
     """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),
     shuffled (its weights, its mask shuffled within each layer), shuffled-globally (its weights, as
     many kept anywhere), random (new weights, as many kept anywhere), random-layerwise (new weights,
-    as many kept in each layer). All are trained from --rewind-step on; the random pruning of
-    Frankle 2023 is shuffled and shuffled-globally where that is not 0."""
+    as many kept in each layer). Masks are drawn within --initial-mask, where one is given. All are
+    trained from --rewind-step on; the random pruning of Frankle 2023 is shuffled and
+    shuffled-globally where that is not 0."""
     control_levels: Annotated[tuple[int, ...], ranges.at_least(1), settings.RARE] = (
         settings.not_hashed(())
     )

@@ -102,7 +102,8 @@ class InstabilityNetworks:
         level = spec.level or 0
         ticket = Ticket(state, self._imp_mask(spec.step, level, replicate))
         which = {"seed": self.config.seed, "replicate": replicate, "level": level}
-        return jax.device_get(controls.make(ticket, spec.network, self._lab.draw, **which))
+        made = controls.make(ticket, spec.network, self._lab.draw, within=self._dense, **which)
+        return jax.device_get(made)
 
     def _imp_mask(self, step: int, number: int, replicate: int) -> masks.Mask:
         """Return the mask that IMP finds by rewinding to a step: stored, or pruned now."""

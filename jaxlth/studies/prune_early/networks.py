@@ -124,7 +124,8 @@ class EarlyNetworks:
         """Return a ticket: its mask and the network that it starts from."""
         mask = self.mask(_hashable(keep), method.source, replicate)
         if method.control == "shuffled":
-            mask = controls.shuffled(mask, self._control_key(keep, method, replicate, 1))
+            key = self._control_key(keep, method, replicate, 1)
+            mask = controls.shuffled(mask, key, within=self._dense)
         return Ticket(self.network(keep, method, replicate), mask)
 
     def network(self, keep: KeepCount, method: Method, replicate: int) -> Network:

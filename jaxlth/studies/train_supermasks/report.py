@@ -1,20 +1,31 @@
-"""Figures and tickets of trained masks."""
+"""Table, figures and tickets of trained masks."""
 
 import pathlib
 from typing import Any
 
+import pandas as pd
+
 from jaxlth import store
 from jaxlth.store import Run
-from jaxlth.studies import methods
+from jaxlth.studies import methods, run_info
 from jaxlth.studies.controls import TICKET
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.run_info import read_config, require_artifact
-from jaxlth.studies.study import Figures, TicketName
+from jaxlth.studies.study import Figures, Summary, TicketName
 from jaxlth.studies.train import Ticket
 from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig, Wanted
 from jaxlth.studies.train_supermasks.run import start_of
+
+
+def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, width: int) -> Summary:
+    """Return the table of methods by density and its sentence, which says what is not of a mask."""
+    summary = methods.summarize(frame, path, tolerance=tolerance, width=width)
+    if run_info.setting(path, "supermask")["at_test"] == "sampled":
+        return summary
+    note = "bernoulli is evaluated by weights times their probabilities, not by the stored masks."
+    return summary._replace(sentence=f"{summary.sentence} {note}")
 
 
 def ticket(

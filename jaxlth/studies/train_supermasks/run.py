@@ -183,7 +183,7 @@ def start_of(lab: Lab, wanted: Wanted, replicate: int) -> Ticket:
 
     kept = int(masks.kept(ticket.mask))
     which = {"seed": config.seed, "replicate": replicate, "level": kept}
-    return controls.make(ticket, wanted.control, redrawn, **which)
+    return controls.make(ticket, wanted.control, redrawn, within=lab.dense_mask, **which)
 
 
 def _mask_diverged(run: Run, wanted: Wanted, replicate: int) -> bool:
