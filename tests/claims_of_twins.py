@@ -4,6 +4,8 @@ import pandas
 import stable_and_matching
 from claims import Claim, table
 
+from jaxlth.studies import method_summary
+
 LENET = "linear_mode_connectivity/paper/lenet"
 MLP = "linear_mode_connectivity/cpu/mlp-cifar"
 RESNET = "linear_mode_connectivity/cpu/resnet-8"
@@ -140,6 +142,23 @@ def numbers_of_both(folder: str) -> list[float]:
     return [*numbers, stable_and_matching.fisher(numbers)]
 
 
+def with_the_threshold(*levels: int | range) -> list[pandas.DataFrame]:
+    """Return sparse networks of the MLP, those exactly at the threshold counted as stable."""
+    rows = table(f"{SMALL_MLP}/matching.csv")
+    rows = rows[rows["control"] != "dense"].assign(stable=rows["instability"] <= 2)
+    return [
+        rows[rows["level"].isin([level] if isinstance(level, int) else level)] for level in levels
+    ]
+
+
+def of_each_replicate(control: str, step: int) -> pandas.Series:
+    """Return the mean barrier of twins of each replicate, of the MLP's level studied."""
+    rows = table(f"{SMALL_MLP}/pairs.csv")
+    rows = rows[(rows["kind"] == "pair") & (rows["control"] == control)]
+    rows = rows[(rows["level"] == STUDIED[SMALL_MLP]) & (rows["step_k"] == step)]
+    return rows.groupby("replicate")["test_instability"].mean()
+
+
 def stable_and_matching_controls(folder: str) -> tuple[int, int]:
     rows = table(f"{folder}/matching.csv")
     rows = rows[rows["control"].isin(["shuffled", "reinitialized"])]
@@ -196,6 +215,21 @@ CELLS += [
         " sparse networks, with the tickets of other densities, {}",
         lambda: [*numbers_of_both(SMALL_MLP), agreement("all sparse", SMALL_MLP)["p_fisher"]],
         after="So here stability is necessary, not sufficient",
+    ),
+    Claim(
+        "the barrier of shuffled ones at step 0 is {}, the threshold itself, and comes from one of"
+        " three initialisations. Counted as stable, they make it p {} here, and {} of all 45",
+        lambda: [
+            cell("shuffled", 0, SMALL_MLP)["instability"],
+            *(
+                stable_and_matching.fisher(stable_and_matching.counts(rows))
+                for rows in with_the_threshold(STUDIED[SMALL_MLP], range(1, 8))
+            ),
+        ],
+        true=lambda: sorted(
+            barrier >= 2
+            for barrier in 100 * of_each_replicate("shuffled", 0)
+        ) == [False, False, True],
     ),
     *(
         Claim(
@@ -259,8 +293,12 @@ CELLS += [
         true=lambda: max(tickets_of_all_densities("gained", steps=(400,))[1:6]) < 0,
     ),
     Claim(
-        "Those of the ResNet-8 are unstable at every step. Those of the MLP are stable at five of"
-        " ten steps, and match at none",
+        "match nowhere.** Those of the ResNet-8 are unstable at every step. Those of the MLP are"
+        " stable at five of ten steps. LeNet's reinitialised ones lose {} points",
+        lambda: [
+            accuracy(f"{LENET}/summary.csv", "dense")
+            - accuracy(f"{LENET}/summary.csv", "reinitialised")
+        ],
         true=lambda: (
             stable_and_matching_controls(RESNET) == (0, 0)
             and stable_and_matching_controls(SMALL_MLP) == (5, 0)
@@ -477,6 +515,13 @@ CLAIMS = [
         for percent, path, step in ((10, AD_10, 50), (1, AD_1, 200))
     ),
     Claim(
+        "On the training set it is so from step 100 on with 10 %: at 50 its barrier is {} there",
+        lambda: barrier(AD_10, "synflow", "train", 50)[:1],
+        true=lambda: (
+            max(barrier(AD_10, "synflow", "train", step)[0] for step in STEPS[2:]) < 2
+        ),
+    ),
+    Claim(
         "its barrier is {} and {} points, that of the dense one {}",
         lambda: [
             barrier(AD_10, "synflow")[0], barrier(AD_1, "synflow")[0], barrier(AD_1, "dense")[0],
@@ -497,6 +542,17 @@ CLAIMS = [
     Claim(
         "{} % of the first mask are in the last one",
         lambda: [dynamic("first mask throughout", "shared_with_last")],
+    ),
+    Claim(
+        "are drawn at steps {}, {} and {}. They are as good as the last mask (p {}), one image of"
+        " 359 below",
+        lambda: [
+            *table("early_bird/results.csv")["ticket_step"].dropna(),
+            method_summary.welch(early_bird("ticket", 1), early_bird("last-mask", 1)),
+        ],
+        true=lambda: round(
+            3.59 * (early_bird("last-mask", 1).mean() - early_bird("ticket", 1).mean())
+        ) == 1,
     ),
     Claim(
         "| early-bird ticket | {} ({}-{}) | | the last mask, on the same weights | {} |"

@@ -240,3 +240,25 @@ def test_public_names_are_those_of_all_or_those_that_a_module_defines():
 def test_constants_say_what_the_comment_behind_them_says():
     assert public_names.comment("jaxlth.scores", "SCORES") == "those of the weights alone"
     assert public_names.comment("jaxlth.plots.outcome_plots", "STAR") == ""
+
+
+def test_commits_that_pages_name_are_in_the_history():
+    """A number whose code cannot be found again is no evidence."""
+    git = ["git", "-C", str(ROOT)]
+    told = subprocess.run(
+        [*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True, check=False
+    )
+    if told.stdout.strip() != "false":
+        pytest.skip("NO HISTORY: this copy of the project is no whole clone")
+    named = {
+        name
+        for page in (DOCS / "papers").glob("*.md")
+        for name in re.findall(
+            r"\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7}\b", page.read_text()
+        )
+    }
+    assert len(named) > 15
+    history = subprocess.run(
+        [*git, "rev-list", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert named <= {commit[:7] for commit in history}
