@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import pytest
 
+from jaxlth import settings
 from jaxlth.settings import ranges
 from jaxlth.training import OptimizerConfig
 
@@ -113,3 +114,34 @@ def test_rates_that_training_cannot_compute_with_are_refused():
     }.items():
         with pytest.raises(ValueError, match=f"`{name}` must be .* 32 bits"):
             OptimizerConfig(**values)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named:
+    one: Annotated[str, ranges.Names(("a", "b"), others=lambda name: name.endswith(".py"))] = "a"
+    some: Annotated[tuple[str, ...], ranges.Names(("a", "b"))] = ("a",)
+    any_number: Annotated[tuple[str, ...], ranges.Names(("a", "b"), empty=True, once=False)] = ()
+    literal: tuple[Literal["a", "b"], ...] = ()
+
+    def __post_init__(self):
+        settings.check_fields(self)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"one": "c"}, "`one` has no value 'c'. Known: a, b."),
+        ({"some": ("a", "c")}, "`some` has no value 'c'. Known: a, b."),
+        ({"some": ("a", "a")}, "`some` must name something, each once; got a a."),
+        ({"some": ()}, "`some` must name something, each once; got nothing."),
+        ({"any_number": ("c",)}, "`any_number` has no value 'c'. Known: a, b."),
+        ({"literal": ("a", "c")}, "`literal` has no value 'c'. Known: a, b."),
+    ],
+)
+def test_a_name_that_is_unknown_or_given_twice_is_told(fields, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Named(**fields)
+
+
+def test_names_that_a_setting_takes_are_let_through():
+    Named(one="own.py", some=("b", "a"), any_number=("a", "a"), literal=("b", "b"))

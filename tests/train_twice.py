@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Annotated
 
 import jax
 from matplotlib.figure import Figure
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from jaxlth import landscape, settings, store
 from jaxlth.models import ModelConfig
+from jaxlth.settings import ranges
 from jaxlth.studies import Figures, Study, Summary, TicketName
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.lab import Lab
@@ -29,7 +31,9 @@ class TwiceConfig(StudyConfig):
 
     model: ModelConfig = ModelConfig(name="mlp", hidden=(8,))
     training: TrainingConfig = TrainingConfig(steps=20, batch_size=50)
-    orders: tuple[str, ...] = ("a", "b")
+    orders: Annotated[
+        tuple[str, ...], ranges.Names(("a", "b", "c"), once=False, others=ranges.anything)
+    ] = ("a", "b")
     """Names of the two data orders, each a random stream."""
     replicates: int = settings.not_hashed(1)
     """Repetitions, each with its own initialisation."""
@@ -125,6 +129,5 @@ STUDY = Study(
         help={"order-distances": "distance of networks"},
     ),
     ticket=ticket,
-    values={"orders": ("a", "b", "c")},
     tolerance=False,
 )

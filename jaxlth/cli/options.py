@@ -10,7 +10,7 @@ import pathlib
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -24,19 +24,9 @@ from tyro.constructors import (
 from jaxlth import settings
 from jaxlth.process import paths
 from jaxlth.settings import ranges
-from jaxlth.studies import STUDIES, figure_kinds
-from jaxlth.studies.config import OPTION_VALUES
-from jaxlth.studies.controls import CONTROLS, TICKET
+from jaxlth.studies import figure_kinds
 from jaxlth.studies.field_docs import docstring, field_docs
-from jaxlth.studies.imp.benchmarks import BENCHMARKS
 
-# Names that shared options of text take; the help lists those that its docstring does not name.
-VALUES: dict[str, Iterable[str]] = {
-    **OPTION_VALUES,
-    "benchmark": BENCHMARKS,
-    "controls": CONTROLS,
-    "control": (TICKET, *CONTROLS),
-}
 KINDS = "kind"  # option that takes the kinds of figures of all studies
 METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("out", "data_dir", "tensorboard", "profile"), "FOLDER"),
@@ -111,9 +101,9 @@ def _struct(info: Any, *, short: bool, names: bool) -> StructConstructorSpec | N
         text = docs.get(field.name)
         if not dataclasses.is_dataclass(_bare(kind)):
             text = summary(text or "") if short else text or ""
-            text = _with_values(_typed(field.name, kind), text, cls, kind if short else None)
+            text = _with_values(_typed(field.name, kind), text, kind, short=short)
             is_hidden = short and _is_rare(kind)
-            values = _values(_typed(field.name, kind), cls, kind) if names else ()
+            values = _values(_typed(field.name, kind), kind) if names else ()
             kind = _readable(field.name, kind, default, short=short, values=values)
             if short:
                 kind = Annotated[kind, tyro.conf.FlagCreatePairsOff]
@@ -177,7 +167,7 @@ def _readable(
         """Return the values of a list, in which numbers may have commas between them."""
         if inner in (int, float):
             words = [word for text in words for word in text.strip(",").split(",")]
-        return () if _is_none(option, words) else tuple(map(single, words))
+        return () if _is_none(option, words, kind) else tuple(map(single, words))
 
     spec: Any = PrimitiveConstructorSpec(
         nargs="*" if several else 1,
@@ -236,16 +226,13 @@ def expanded(values: Mapping[str, Any]) -> dict[str, Any]:
     return paths_by_name
 
 
-def _is_none(option: str, words: list[str]) -> bool:
+def _is_none(option: str, words: list[str], kind: Any) -> bool:
     """Return whether the words of a list stand for no value, where none is no value of it.
 
     Raises:
       Mistake: "none" stands among others.
     """
-    name = option.removeprefix("--")
-    tables = [VALUES, *(study.values for study in STUDIES.values())]
-    is_value = any(NONE in table.get(name, ()) for table in tables)
-    if is_value or NONE not in map(str.lower, words):
+    if NONE in _values(option, kind) or NONE not in map(str.lower, words):
         return False
     if len(words) > 1:
         raise Mistake(f"`{option}` {NONE} stands for no value; got {settings.in_a_row(words)}.")
@@ -312,39 +299,31 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return NO_DEFAULT if field.default is dataclasses.MISSING else field.default
 
 
-def _with_values(option: str, text: str, cls: type, kind: Any = None) -> str:
+def _with_values(option: str, text: str, kind: Any, *, short: bool) -> str:
     """Return the help of an option with the names that it takes, unless it has them all.
 
     Args:
       option: as it is typed.
       text: its help.
-      cls: the class that it is of.
-      kind: of its value, for short help: with the names of a `Literal`, without long lists.
+      kind: annotation of its field.
+      short: whether long lists are left out, and the names of a `Literal` put in, which stand
+        behind the option elsewhere.
     """
-    name = option.removeprefix("--")
-    if name == KINDS:  # which stand below the options, by study
-        return text
-    values = _values(option, cls, kind)
+    is_literal = typing.get_origin(_bare(kind)) is Literal
+    if option.removeprefix("--") == KINDS or (is_literal and not short):
+        return text  # kinds stand below the options, by study
+    values = _values(option, kind)
     named = all(re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) for value in values)
     if named:
         return text
-    if kind is not None and len(values) > FEW:
+    if short and len(values) > FEW:
         return f"{text} {len(values)} names, see --help-all."
     return f"{text} One of: {', '.join(values)}."
 
 
-def _values(option: str, cls: type, kind: Any) -> list[str]:
-    """Return the names that an option of a class takes; [] where it takes others."""
-    name = option.removeprefix("--")
-    if name == KINDS:
-        return list(figure_kinds())
-    own = [study.values.get(name, ()) for study in STUDIES.values() if study.Config is cls]
-    return list(next(filter(None, own), VALUES.get(name, _names(kind))))
-
-
-def _names(kind: Any) -> tuple[str, ...]:
-    """Return the names of a `Literal`, or of a tuple of them; () for other kinds."""
-    kind = _bare(kind)
-    if typing.get_origin(kind) is tuple:
-        (kind, *_) = typing.get_args(kind)
-    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+def _values(option: str, kind: Any) -> Sequence[str]:
+    """Return the names that an option takes; () where it takes others."""
+    names = ranges.names_of(kind)
+    if option.removeprefix("--") == KINDS:
+        return tuple(figure_kinds())
+    return () if names is None else tuple(names.known)

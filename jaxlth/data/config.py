@@ -107,7 +107,9 @@ class StreamConfig:
 class DataConfig:
     """Which data set, and how much of its training set is kept for validation."""
 
-    name: Annotated[str, tyro.conf.arg(name="data")] = "digits"
+    name: Annotated[
+        str, tyro.conf.arg(name="data"), ranges.Names(NAMES, others=ranges.anything)
+    ] = "digits"
     """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
     synthetic_320 (fewer of these, enlarged), moons and circles (points in a plane, two classes
     each), mnist, fashion_mnist, cifar10, cifar100 (its fine labels), or tfds:NAME for an
@@ -137,13 +139,13 @@ class DataConfig:
     num_train_examples: Annotated[int | None, ranges.at_least(1), settings_lib.RARE] = None
     """Images to train on, drawn from what is left of the training set; all if not given."""
 
-    normalize: str = "statistics"
+    normalize: Annotated[str, ranges.Names(NORMALIZERS)] = "statistics"
     """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
     training set, per channel), per-pixel (likewise, for every pixel of each channel by itself),
     unit-norm (each image divided by its Euclidean norm), unit-range (0..255 brought to 0..1) or
     none. A text has none."""
 
-    augment: str = "none"
+    augment: Annotated[str, ranges.Names(AUGMENTATIONS, others=code.is_own)] = "none"
     """How training images in memory are changed in each step: none, or flip-crop (mirrored with
     probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the edge);
     or FILE.py:NAME, a function (inputs, key=) -> inputs."""
@@ -166,9 +168,6 @@ class DataConfig:
             )
         for name in () if self.is_own else self.names:
             _check_name(name, within=self.name)
-        settings_lib.check_choice("normalize", self.normalize, NORMALIZERS)
-        if not code.is_own(self.augment):
-            settings_lib.check_choice("augment", self.augment, AUGMENTATIONS)
         if code.is_spec(self.name):
             for field in ("validation", "normalize"):
                 where = f"on {self.name}, which says it itself (data.from_arrays)"

@@ -54,6 +54,86 @@ __all__ = [
     "wiring",
 ]
 
+Make = Callable[["ModelConfig", int, Layers], nn.Module]  # (settings, classes, layers) -> module
+
+
+def _lenet(config: "ModelConfig", classes: int, layers: Layers) -> MLP:
+    """LeCun et al. 1998; 266,200 weights for 28x28 images in three kernels."""
+    return MLP(widths=(300, 100, classes), layers=layers)
+
+
+def _mlp(config: "ModelConfig", classes: int, layers: Layers) -> MLP:
+    return MLP(widths=(*config.hidden, classes), layers=layers)
+
+
+def _conv(convolutions: int) -> Make:
+    return lambda config, classes, layers: Conv(convolutions // 2, classes, layers)
+
+
+def _cifar_resnet(depth: int, *, width: int = 1) -> Make:
+    """Return a network of `depth` = 6n + 2 layers with `width` times 16, 32 and 64 channels."""
+    blocks = ((depth - 2) // 6,) * 3
+    return lambda config, classes, layers: ResNet(blocks, 16 * width, classes, layers)
+
+
+def _resnet(*blocks: int, bottleneck: bool = False, large: bool = True) -> Make:
+    return lambda config, classes, layers: ResNet(
+        blocks, 64, classes, layers, bottleneck=bottleneck, large=large
+    )
+
+
+def _vgg(*stacks: int) -> Make:
+    return lambda config, classes, layers: VGG(stacks, config.fc_layers, classes, layers)
+
+
+def _inception(config: "ModelConfig", classes: int, layers: Layers) -> InceptionV3:
+    return InceptionV3(classes, layers)
+
+
+def _vit(config: "ModelConfig", classes: int, layers: Layers) -> ViT:
+    return ViT(width=96, blocks=6, heads=3, ratio=2, classes=classes, layers=layers)
+
+
+def _gpt(config: "ModelConfig", classes: int, layers: Layers) -> GPT:
+    return GPT(width=128, blocks=4, heads=4, ratio=4, classes=classes, layers=layers)
+
+
+MODELS: dict[str, Make] = {
+    "lenet-300-100": _lenet,
+    "mlp": _mlp,
+    "conv-2": _conv(2),
+    "conv-4": _conv(4),
+    "conv-6": _conv(6),
+    "conv-8": _conv(8),
+    "resnet-20": _cifar_resnet(20),
+    "resnet-32": _cifar_resnet(32),
+    "resnet-44": _cifar_resnet(44),
+    "resnet-56": _cifar_resnet(56),
+    "resnet-110": _cifar_resnet(110),
+    "wrn-14-8": _cifar_resnet(14, width=8),
+    "wrn-14-10": _cifar_resnet(14, width=10),
+    "wrn-20-8": _cifar_resnet(20, width=8),
+    "wrn-32-2": _cifar_resnet(32, width=2),
+    "vgg-11": _vgg(1, 1, 2, 2, 2),
+    "vgg-16": _vgg(2, 2, 3, 3, 3),
+    "vgg-19": _vgg(2, 2, 4, 4, 4),
+    "resnet-18": _resnet(2, 2, 2, 2),
+    "resnet-18-modified": _resnet(2, 2, 2, 2, large=False),
+    "resnet-50": _resnet(3, 4, 6, 3, bottleneck=True),
+    "inception-v3": _inception,
+    "vit-tiny": _vit,
+    "gpt-mini": _gpt,
+}
+_WITH_BATCH_NORM = ("resnet-", "wrn-", "vgg-", "inception-")
+_OF_ANYTHING = ("lenet-300-100", "mlp")  # inputs of any shape are flattened
+_OF_TOKENS = ("gpt-mini",)
+_WITHOUT_CONVOLUTIONS = (*_OF_ANYTHING, *_OF_TOKENS, "vit-tiny")
+
+# Pixels of height and width below which pooling leaves nothing; 1 for a network not named here.
+LEAST_SIDES = {f"conv-{depth}": 2 ** (depth // 2) for depth in (2, 4, 6, 8)}
+LEAST_SIDES |= {f"vgg-{depth}": 16 for depth in (11, 16, 19)}
+LEAST_SIDES |= {"inception-v3": LEAST_SIDE, "vit-tiny": PATCH}
+
 MOST_LAYERS = 1000  # hidden ones of an mlp
 
 
@@ -61,7 +141,9 @@ MOST_LAYERS = 1000  # hidden ones of an mlp
 class ModelConfig:
     """Which network, and how its weights are drawn."""
 
-    name: Annotated[str, tyro.conf.arg(name="model")] = "lenet-300-100"
+    name: Annotated[str, tyro.conf.arg(name="model"), ranges.Names(MODELS, others=code.is_own)] = (
+        "lenet-300-100"
+    )
     """Network, such as lenet-300-100, resnet-20 and vit-tiny; mlp with the widths of --hidden;
     gpt-mini for tokens; or FILE.py:NAME: a linen module, a function (rngs) -> nnx module, a
     `models.Model`, or a function (input shape, classes) -> one of these."""
@@ -69,7 +151,7 @@ class ModelConfig:
     """Widths of the hidden layers of an mlp, input side first."""
     fc_layers: Annotated[int, ranges.at_least(1), settings.RARE] = 1
     """Dense layers of a VGG, the classifier among them: 1 or 2."""
-    initializer: Annotated[str, settings.RARE] = "kaiming-normal"
+    initializer: Annotated[str, settings.RARE, ranges.Names(INITIALIZERS)] = "kaiming-normal"
     """Distribution of the initial weights. Biases start at zero; pytorch draws them as PyTorch
     does, from U(-b, b) with b = 1 / sqrt(fan-in), the distribution of the weights."""
     norm_scale: Annotated[NormScale, settings.RARE] = "uniform"
@@ -82,8 +164,6 @@ class ModelConfig:
         if code.is_own(self.name):
             self._check_own()
             return
-        settings.check_choice("model", self.name, MODELS)
-        settings.check_choice("initializer", self.initializer, INITIALIZERS)
         settings.require(
             len(self.hidden) <= MOST_LAYERS,
             f"`hidden` must be at most {MOST_LAYERS} widths, as each layer is compiled; got "
@@ -228,84 +308,3 @@ def _check_shape(name: str, shape: tuple[int, ...]) -> None:
 
 def _at_least_float32(logits: jax.Array) -> jax.Array:
     return logits.astype(floats.widest([logits]))
-
-
-Make = Callable[[ModelConfig, int, Layers], nn.Module]  # (settings, classes, layers) -> module
-
-
-def _lenet(config: ModelConfig, classes: int, layers: Layers) -> MLP:
-    """LeCun et al. 1998; 266,200 weights for 28x28 images in three kernels."""
-    return MLP(widths=(300, 100, classes), layers=layers)
-
-
-def _mlp(config: ModelConfig, classes: int, layers: Layers) -> MLP:
-    return MLP(widths=(*config.hidden, classes), layers=layers)
-
-
-def _conv(convolutions: int) -> Make:
-    return lambda config, classes, layers: Conv(convolutions // 2, classes, layers)
-
-
-def _cifar_resnet(depth: int, *, width: int = 1) -> Make:
-    """Return a network of `depth` = 6n + 2 layers with `width` times 16, 32 and 64 channels."""
-    blocks = ((depth - 2) // 6,) * 3
-    return lambda config, classes, layers: ResNet(blocks, 16 * width, classes, layers)
-
-
-def _resnet(*blocks: int, bottleneck: bool = False, large: bool = True) -> Make:
-    return lambda config, classes, layers: ResNet(
-        blocks, 64, classes, layers, bottleneck=bottleneck, large=large
-    )
-
-
-def _vgg(*stacks: int) -> Make:
-    return lambda config, classes, layers: VGG(stacks, config.fc_layers, classes, layers)
-
-
-def _inception(config: ModelConfig, classes: int, layers: Layers) -> InceptionV3:
-    return InceptionV3(classes, layers)
-
-
-def _vit(config: ModelConfig, classes: int, layers: Layers) -> ViT:
-    return ViT(width=96, blocks=6, heads=3, ratio=2, classes=classes, layers=layers)
-
-
-def _gpt(config: ModelConfig, classes: int, layers: Layers) -> GPT:
-    return GPT(width=128, blocks=4, heads=4, ratio=4, classes=classes, layers=layers)
-
-
-MODELS: dict[str, Make] = {
-    "lenet-300-100": _lenet,
-    "mlp": _mlp,
-    "conv-2": _conv(2),
-    "conv-4": _conv(4),
-    "conv-6": _conv(6),
-    "conv-8": _conv(8),
-    "resnet-20": _cifar_resnet(20),
-    "resnet-32": _cifar_resnet(32),
-    "resnet-44": _cifar_resnet(44),
-    "resnet-56": _cifar_resnet(56),
-    "resnet-110": _cifar_resnet(110),
-    "wrn-14-8": _cifar_resnet(14, width=8),
-    "wrn-14-10": _cifar_resnet(14, width=10),
-    "wrn-20-8": _cifar_resnet(20, width=8),
-    "wrn-32-2": _cifar_resnet(32, width=2),
-    "vgg-11": _vgg(1, 1, 2, 2, 2),
-    "vgg-16": _vgg(2, 2, 3, 3, 3),
-    "vgg-19": _vgg(2, 2, 4, 4, 4),
-    "resnet-18": _resnet(2, 2, 2, 2),
-    "resnet-18-modified": _resnet(2, 2, 2, 2, large=False),
-    "resnet-50": _resnet(3, 4, 6, 3, bottleneck=True),
-    "inception-v3": _inception,
-    "vit-tiny": _vit,
-    "gpt-mini": _gpt,
-}
-_WITH_BATCH_NORM = ("resnet-", "wrn-", "vgg-", "inception-")
-_OF_ANYTHING = ("lenet-300-100", "mlp")  # inputs of any shape are flattened
-_OF_TOKENS = ("gpt-mini",)
-_WITHOUT_CONVOLUTIONS = (*_OF_ANYTHING, *_OF_TOKENS, "vit-tiny")
-
-# Pixels of height and width below which pooling leaves nothing; 1 for a network not named here.
-LEAST_SIDES = {f"conv-{depth}": 2 ** (depth // 2) for depth in (2, 4, 6, 8)}
-LEAST_SIDES |= {f"vgg-{depth}": 16 for depth in (11, 16, 19)}
-LEAST_SIDES |= {"inception-v3": LEAST_SIDE, "vit-tiny": PATCH}

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import re
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -49,16 +48,20 @@ def check_fields(config: Any) -> None:
 
     Raises:
       TypeError: a value is of another kind than its field.
-      ValueError: a number lies outside the range of its field, or a name is none of its `Literal`.
+      ValueError: a number lies outside the range of its field, a name is none of its names, or a
+        name is given twice.
     """
     ranges.check(config)
     for field in ranges.fields(type(config)):
-        value = getattr(config, field.name)
-        several = typing.get_origin(field.kind) is tuple
-        kind = typing.get_args(field.kind)[0] if several else field.kind
-        if typing.get_origin(kind) is typing.Literal:
-            for name in value if several else (value,):
-                check_choice(field.title, name, typing.get_args(kind))
+        names, value = field.names, getattr(config, field.name)
+        if names is None:
+            continue
+        several = isinstance(value, tuple | list)
+        for name in value if several else (value,):
+            if not names.others(name):
+                check_choice(field.title, name, names.known)
+        if several and names.once:
+            check_unique(field.title, value, empty=names.empty)
 
 
 def effective(settings: Any, name: str, condition: bool, where: str) -> None:

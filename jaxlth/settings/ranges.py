@@ -1,4 +1,4 @@
-"""Ranges of settings, declared beside their kinds: `levels: Annotated[int, at_least(0)]`.
+"""Ranges and names of settings, declared beside kinds: `levels: Annotated[int, at_least(0)]`.
 
 `check` compares the fields of a dataclass with their kinds and ranges; every class of settings
 calls it first. A whole number has at most 32 bits unless its range says otherwise. A number that a
@@ -14,6 +14,7 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple
 
 Ends = Literal["[]", "[)", "(]", "()"]
@@ -121,6 +122,29 @@ def between(least: float, most: float, *, ends: Ends = "()", single: bool = Fals
     return Range(least=least, most=most, ends=ends, single=single)
 
 
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """The names that a setting takes.
+
+    Attributes:
+      known: the names.
+      empty: whether a tuple of them may be empty.
+      once: whether each may stand only once in a tuple.
+      others: tells whether another name is let through, such as FILE.py:NAME.
+    """
+
+    known: Collection[str]
+    empty: bool = False
+    once: bool = True
+    others: Callable[[str], bool] = lambda name: False
+
+
+def anything(name: str) -> bool:
+    """Return True: any other name is let through, and the class of settings checks it."""
+    del name
+    return True
+
+
 class _Field(NamedTuple):
     """A field of a class of settings."""
 
@@ -128,6 +152,7 @@ class _Field(NamedTuple):
     title: str  # what messages call it
     kind: Any
     range: Range | None
+    names: Names | None
 
 
 def check(config: Any) -> None:
@@ -166,7 +191,19 @@ def _field(name: str, hint: Any) -> _Field:
     own_range = next((extra for extra in extras if isinstance(extra, Range)), None)
     if own_range is not None and own_range.most == math.inf and _is_whole(kind):
         own_range = dataclasses.replace(own_range, most=LARGEST, why="a whole number of 32 bits")
-    return _Field(name, title, kind, own_range)
+    return _Field(name, title, kind, own_range, names_of(hint))
+
+
+def names_of(hint: Any) -> Names | None:
+    """Return the names of the annotation of a field, or those of its `Literal`, if it has some."""
+    extras = getattr(hint, "__metadata__", ())
+    kind = typing.get_args(hint)[0] if extras else hint
+    given = next((extra for extra in extras if isinstance(extra, Names)), None)
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    is_literal = typing.get_origin(kind) is Literal
+    literal = Names(typing.get_args(kind), empty=True, once=False) if is_literal else None
+    return given or literal
 
 
 class TooSmall(ValueError):

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 
-from jaxlth import data, models, settings
+from jaxlth import models, settings
 from jaxlth.data import DataConfig, Info
 from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.studies import score_names
-from jaxlth.training import OptimizerConfig, TrainingConfig, optimizers, with_length
+from jaxlth.training import OptimizerConfig, TrainingConfig, with_length
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
 MOST_OUTPUTS = 1000  # classes, not all of which need examples
@@ -22,17 +22,6 @@ Split = Literal["validation", "test"]
 MOST_NETWORKS = 100_000  # each has a folder of its run
 LEVELS = ranges.at_least(0, most=1000, why="each level trains all networks again")
 PERCEPTRONS = ("lenet-300-100", "mlp")  # networks whose layers are dense and in a row
-
-OPTION_VALUES = {  # option -> names that it takes, in all studies
-    "data": data.NAMES,
-    "normalize": data.NORMALIZERS,
-    "augment": data.AUGMENTATIONS,
-    "model": models.MODELS,
-    "initializer": models.INITIALIZERS,
-    "optimizer": optimizers.RULES,
-    "lr-schedule": optimizers.SCHEDULES,
-    "finetune-optimizer": optimizers.RULES,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

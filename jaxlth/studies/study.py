@@ -117,8 +117,6 @@ class Study:
     """(table of results, method) -> Welch's tests against the method; None where none apply."""
     for_data: Callable[[str], Mapping[str, Any]] = lambda data: {}
     """Name of the data -> fields of the config whose defaults are others for it."""
-    values: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
-    """Option of the study alone -> names that it takes, for the help."""
     across_replicates: Callable[[Any], Sequence[str]] | None = None
     """Config -> settings by which replicates depend on each other; None where `run` does not keep
     to `lab.replicates`: then no processes share a run."""

@@ -77,8 +77,6 @@ class SupermaskRule:
 
     def __post_init__(self) -> None:
         settings.check_fields(self)
-        settings.check_choice("method", self.method, METHODS)
-        settings.check_choice("weights", self.weights, WEIGHTS)
         for name, method in BELONGS.items():
             value = getattr(self, name)
             settings.require(

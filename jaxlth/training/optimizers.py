@@ -25,11 +25,23 @@ from jaxlth.settings import ranges
 Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
 
 
+RULES: dict[str, Callable[["OptimizerConfig"], optax.GradientTransformation]] = {
+    "sgd": lambda config: optax.identity(),
+    "momentum": lambda config: optax.trace(config.momentum),
+    "nesterov": lambda config: optax.trace(config.momentum, nesterov=True),
+    "adam": lambda config: optax.scale_by_adam(),
+    "adamw": lambda config: optax.scale_by_adam(),
+}
+
+SCHEDULES = ("constant", "milestones", "linear", "cosine", "one-cycle")
+CONSTANT = "on a constant learning rate without warmup"  # where some settings have no effect
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """The optimiser, its learning rate and how that changes in training."""
 
-    optimizer: str = "adam"
+    optimizer: Annotated[str, ranges.Names(RULES, others=code.is_own)] = "adam"
     """Optimiser: sgd, momentum, nesterov, adam or adamw; or FILE.py:NAME, a transformation of optax
     with its learning rate, or a function that returns one."""
     lr: Annotated[float, ranges.above(0, single=True)] = 1.2e-3
@@ -40,7 +52,9 @@ class OptimizerConfig:
     """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
     l1: Annotated[float, ranges.at_least(0, single=True), settings.RARE] = 0.0
     """Factor of the sum of the magnitudes of all weights, biases and norms aside, in the loss."""
-    schedule: Annotated[str, tyro.conf.arg(name="lr-schedule")] = "constant"
+    schedule: Annotated[str, tyro.conf.arg(name="lr-schedule"), ranges.Names(SCHEDULES)] = (
+        "constant"
+    )
     """Learning rate over training: constant, milestones, linear, cosine, or one-cycle (it rises to
     --lr and falls again, both as a half cosine)."""
     milestones: Annotated[tuple[float, ...], ranges.Range()] = ()
@@ -71,8 +85,6 @@ class OptimizerConfig:
         if self.is_own:
             self._check_own()
             return
-        settings.check_choice("optimizer", self.optimizer, RULES)
-        settings.check_choice("schedule", self.schedule, SCHEDULES)
         settings.require(
             0 <= self.final_lr <= self.lr,
             f"`final_lr` must lie between 0 and `lr` ({self.lr}); got {self.final_lr}.",
@@ -118,18 +130,6 @@ class OptimizerConfig:
 
 
 # What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.
-RULES: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
-    "sgd": lambda config: optax.identity(),
-    "momentum": lambda config: optax.trace(config.momentum),
-    "nesterov": lambda config: optax.trace(config.momentum, nesterov=True),
-    "adam": lambda config: optax.scale_by_adam(),
-    "adamw": lambda config: optax.scale_by_adam(),
-}
-
-SCHEDULES = ("constant", "milestones", "linear", "cosine", "one-cycle")
-CONSTANT = "on a constant learning rate without warmup"  # where some settings have no effect
-
-
 def schedule(
     config: OptimizerConfig,
     *,

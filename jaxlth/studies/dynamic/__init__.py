@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxlth.studies.dynamic import artifacts
 from jaxlth.studies.dynamic import run as dynamic
-from jaxlth.studies.dynamic.config import METHODS, DynamicConfig
+from jaxlth.studies.dynamic.config import DynamicConfig
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
 
@@ -31,5 +31,4 @@ STUDY = Study(
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,
-    values={"methods": METHODS},
 )

@@ -23,7 +23,7 @@ class DynamicConfig(StudyConfig):
       Mocanu et al. 2018; Evci et al. 2020; Frankle 2023, section 6.2.
     """
 
-    methods: tuple[str, ...] = settings.not_hashed(METHODS)
+    methods: Annotated[tuple[str, ...], ranges.Names(METHODS)] = settings.not_hashed(METHODS)
     """A random mask that stays (static); one that drops small weights and grows others at random
     (set) or by their gradients (rigl); a mask that IMP finds anew at each change (dynamic-imp);
     tickets, rewound and trained again (imp)."""
@@ -56,14 +56,11 @@ class DynamicConfig(StudyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for option, values in (
-            ("methods", self.methods),
             ("density", self.densities),
             ("lengths", self.lengths),
             ("changes", self.changes),
         ):
             settings.check_unique(option, values)
-        for method in self.methods:
-            settings.check_choice("methods", method, METHODS)
         settings.require(
             list(self.changes) == sorted(self.changes),
             f"`changes` must rise; got {settings.in_a_row(self.changes)}.",

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxlth.studies import ticket_rows
 from jaxlth.studies.imp import run as imp
-from jaxlth.studies.imp.config import SCORES, ImpConfig, network_names
+from jaxlth.studies.imp.config import ImpConfig, network_names
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
 
@@ -32,5 +32,4 @@ STUDY = Study(
     figures=_report.FIGURES,
     ticket=functools.partial(ticket_rows.of_level, find_ticket=_report.find),
     named_by=("level", "control"),
-    values={"score": SCORES},
 )

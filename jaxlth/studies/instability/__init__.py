@@ -9,7 +9,7 @@ already is not computed again: asking for more steps, networks or twins extends 
 from typing import Any
 
 from jaxlth.studies.instability import run as instability
-from jaxlth.studies.instability.config import NETWORKS, InstabilityConfig
+from jaxlth.studies.instability.config import InstabilityConfig
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.study import Study
 
@@ -29,5 +29,4 @@ STUDY = Study(
     summarize=_report.summarize,
     figures=_report.FIGURES,
     charts=_charts.charts,
-    values={"networks": NETWORKS},
 )

@@ -68,7 +68,9 @@ class InstabilityConfig(StudyConfig):
 
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
-    networks: tuple[str, ...] = settings.not_hashed((DENSE,))
+    networks: Annotated[tuple[str, ...], ranges.Names(NETWORKS, others=own_scores.is_own)] = (
+        settings.not_hashed((DENSE,))
+    )
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the
     step (ticket), their controls (reinitialized, shuffled, shuffled-globally, random,
     random-layerwise; the shuffled ones have the weights of the step), or what a score prunes there,
@@ -113,11 +115,8 @@ class InstabilityConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for network in self.networks:
-            if not own_scores.is_own(network):
-                settings.check_choice("networks", network, NETWORKS)
         own_scores.check_labels("networks", self.networks, NETWORKS)
-        for name in ("rewind_steps", "networks", "lengths"):
+        for name in ("rewind_steps", "lengths"):
             settings.check_unique(name, getattr(self, name))
         settings.check_unique("levels", self.levels, empty=True)
         settings.check_unique("density", self.densities, empty=True)

@@ -9,14 +9,7 @@ from typing import Any
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.prune_early import artifacts
 from jaxlth.studies.prune_early import run as prune_early
-from jaxlth.studies.prune_early.config import (
-    ALL_SCORES,
-    CONTROLS,
-    REFERENCES,
-    SCHEDULES,
-    WEIGHTS,
-    PruneEarlyConfig,
-)
+from jaxlth.studies.prune_early.config import PruneEarlyConfig
 from jaxlth.studies.study import Study
 
 _report: Any = Lazy("jaxlth.studies.prune_early.report")
@@ -36,11 +29,4 @@ STUDY = Study(
     ticket=_report.ticket,
     named_by=("density", "method"),
     baseline=_methods.baseline,
-    values={
-        "score": ALL_SCORES,
-        "schedule": SCHEDULES,
-        "controls": CONTROLS,
-        "weights": WEIGHTS,
-        "references": REFERENCES,
-    },
 )

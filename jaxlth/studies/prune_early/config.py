@@ -83,13 +83,17 @@ class PruneEarlyConfig(StudyConfig):
       Frankle 2023, chapter 5; Lutz & Manai 2022.
     """
 
-    scores: Annotated[tuple[str, ...], tyro.conf.arg(name="score")] = settings.not_hashed(("snip",))
+    scores: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(name="score"),
+        ranges.Names(ALL_SCORES, others=ranges.anything),
+    ] = settings.not_hashed(("snip",))
     """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
     scores of A. A score of your own is FILE.py:NAME, a function (apply_fn, params, mask, batch,
     key) -> tree of floats like params."""
-    schedules: Annotated[tuple[str, ...], tyro.conf.arg(name="schedule")] = settings.not_hashed(
-        ("before-once",)
-    )
+    schedules: Annotated[
+        tuple[str, ...], tyro.conf.arg(name="schedule"), ranges.Names(SCHEDULES)
+    ] = settings.not_hashed(("before-once",))
     """When is pruned: before training, at once (before-once) or in --rounds (before-rounds); after
     each of several trainings, rewinding, at once (iterative-once) or in rounds (iterative-rounds);
     after training, the trained weights trained again, at once (after) or in rounds (after-rounds),
@@ -98,17 +102,23 @@ class PruneEarlyConfig(StudyConfig):
         settings.not_hashed((0.1,))
     )
     """Shares of the weights that tickets keep, in (0, 1)."""
-    controls: tuple[str, ...] = settings.not_hashed(())
+    controls: Annotated[tuple[str, ...], ranges.Names(CONTROLS, empty=True)] = settings.not_hashed(
+        ()
+    )
     """Controls trained beside each ticket, or none: its mask shuffled within each layer (shuffled),
     its weights drawn anew (reinitialized), or pruned by its score the other way round, the least
     important weights being kept (inverted)."""
-    weights: Annotated[tuple[str, ...], settings.RARE] = settings.not_hashed(("standard",))
+    weights: Annotated[tuple[str, ...], settings.RARE, ranges.Names(WEIGHTS)] = settings.not_hashed(
+        ("standard",)
+    )
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
     scores of them, with their signs, scaled to [-1, 1] (snip, grasp, synflow, magnitude)."""
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation, and the last one may be asked for. The whole training follows."""
-    references: Annotated[tuple[str, ...], settings.RARE] = settings.not_hashed(())
+    references: Annotated[tuple[str, ...], settings.RARE, ranges.Names(REFERENCES, empty=True)] = (
+        settings.not_hashed(())
+    )
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on
     the weights of the prune step (after-rewind). They have the controls too."""
     rounds: Annotated[int, score_pruning.ROUNDS] = 100
@@ -134,19 +144,9 @@ class PruneEarlyConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.check_unique("score", self.scores)
         for score in self.scores:
             score_parts(score)
         own_scores.check_labels("score", self.score_names(), ALL_SCORES)
-        for option, values, choices in (
-            ("schedule", self.schedules, SCHEDULES),
-            ("controls", self.controls, CONTROLS),
-            ("weights", self.weights, WEIGHTS),
-            ("references", self.references, REFERENCES),
-        ):
-            settings.check_unique(option, values, empty=option in ("controls", "references"))
-            for value in values:
-                settings.check_choice(option, value, choices)
         settings.check_unique("density", self.densities)
         settings.check_unique("rewind_steps", self.rewind_steps)
         self._check_networks()

@@ -12,7 +12,7 @@ from jaxlth.studies import ticket_rows
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.separation import config
 from jaxlth.studies.separation import run as separation
-from jaxlth.studies.separation.config import SCORES, SeparationConfig
+from jaxlth.studies.separation.config import SeparationConfig
 from jaxlth.studies.study import Study
 
 _charts: Any = Lazy("jaxlth.studies.separation.charts")
@@ -35,6 +35,5 @@ STUDY = Study(
     ticket=functools.partial(ticket_rows.of_level, find_ticket=_reading.find),
     for_data=config.for_data,
     named_by=("level", "control"),
-    values={"score": SCORES},
     tolerance=False,
 )

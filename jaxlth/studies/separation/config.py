@@ -40,7 +40,7 @@ class SeparationConfig(StudyConfig):
     """Weights kept at the last level, in place of --prune-fraction."""
     counts: Annotated[tuple[int, ...], ranges.Range(), settings.RARE] = ()
     """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
-    score: str = "magnitude"
+    score: Annotated[str, ranges.Names(SCORES, others=own_scores.is_own)] = "magnitude"
     """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
     of Zhou et al. 2019, such as magnitude-increase; or FILE.py:NAME, a function (apply_fn, params,
     mask, batch, key) -> tree of floats like params, batch being None."""
@@ -69,8 +69,6 @@ class SeparationConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not own_scores.is_own(self.score):
-            settings.check_choice("score", self.score, SCORES)
         settings.require(
             self.target is None or self.levels >= 1,
             "`target` is reached by pruning; `levels` is 0.",

@@ -77,13 +77,17 @@ class TrainSupermasksConfig(StudyConfig):
     """Length of a training, after that of the masks, of the weights that they keep, in the same
     artifact: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
     none."""
-    finetune_optimizer: Annotated[str, settings.RARE] = OptimizerConfig().optimizer
+    finetune_optimizer: Annotated[str, settings.RARE, ranges.Names(optimizers.RULES)] = (
+        OptimizerConfig().optimizer
+    )
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
     finetune_lr: Annotated[float, ranges.above(0, single=True), settings.RARE] = (
         OptimizerConfig().lr
     )
     """Its learning rate, which stays constant."""
-    controls: tuple[str, ...] = settings.not_hashed(())
+    controls: Annotated[tuple[str, ...], ranges.Names(CONTROLS, empty=True)] = settings.not_hashed(
+        ()
+    )
     """Controls to train as long: reinitialized, shuffled, shuffled-globally, random,
     random-layerwise."""
 
@@ -100,9 +104,6 @@ class TrainSupermasksConfig(StudyConfig):
         settings.check_unique("density", self.densities, empty=True)
         for density in self.densities:
             self.supermask.at(density)
-        settings.check_unique("controls", self.controls, empty=True)
-        for control in self.controls:
-            settings.check_choice("controls", control, CONTROLS)
         plain = type(self)
         for name in ("controls", "finetune_optimizer", "finetune_lr"):
             settings.require(
@@ -122,7 +123,6 @@ class TrainSupermasksConfig(StudyConfig):
         check_network_count(
             replicates=self.replicates, density=1 + len(self.densities), controls=controls
         )
-        settings.check_choice("finetune_optimizer", self.finetune_optimizer, optimizers.RULES)
         training.check_whole("finetune", self.finetune, self.training)
         if self.finetune:
             finetuning(self)
