@@ -47,10 +47,10 @@ from jaxlth.studies import (
     TicketName,
     TrainRequest,
     level_artifacts,
+    reading,
     run_info,
 )
 from jaxlth.studies.config import Scope
-from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import Parts
 from jaxlth.studies.train import Progress
 
@@ -293,9 +293,7 @@ def ticket(name: TicketName, path: pathlib.Path, parts: Parts) -> tuple[Ticket, 
     run, replicate = store.open_readonly(path), name.replicate
     level, control = 1 if name.level is None else name.level, name.control or "ticket"
     artifact = level_artifacts.network(level, control, replicate)
-    run_info.require_artifact(run, artifact)
-    config, images = run_info.read_config(run, EarlyBirdConfig)
-    lab = Lab(for_reading(config, parts, **images), run)
+    lab = reading.lab(run, EarlyBirdConfig, artifact, parts)
     step = run.record(artifact)["start_step"]
     network = lab.load(state(step, replicate)) if step else jax.device_get(lab.init(replicate))
     return Ticket(network, lab.load_mask(artifact)), {"level": level, "control": control}

@@ -287,6 +287,88 @@ def test_another_process_goes_on_with_ones_own_parts(whole, place, monkeypatch):
     tiny.assert_same(arrays_of(run.path), arrays_of(whole.path))
 
 
+# Runs are read with the parts that made them.
+
+NETWORK = """
+import jax
+from flax import linen as nn
+
+
+class Network(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(4, kernel_init=jax.nn.initializers.normal({scale}))(x))
+        return nn.Dense(10)(x)
+
+
+network = Network()
+"""
+SHORT = ["--steps", "4", "--batch-size", "50", "--train-examples", "100", "--replicates", "1"]
+READ = {  # a study -> its options, and those that name a ticket which starts at initialisation
+    "imp": ("--levels 1 --controls reinitialized", "--control reinitialized"),
+    "prune-early": (
+        "--score magnitude --density 0.5",
+        "--density 0.5 --method magnitude-before-once",
+    ),
+    "dynamic": ("--methods static --density 0.5", "--density 0.5 --method static"),
+}
+
+
+@pytest.mark.parametrize("study", sorted(READ))
+def test_a_network_that_was_changed_after_a_run_exports_no_ticket_of_it(
+    study, tmp_path, monkeypatch, capsys
+):
+    """Its weights would be others than those that the run began with, beside the run's mask."""
+    monkeypatch.chdir(tmp_path)
+    options, ticket = READ[study]
+    (tmp_path / "net.py").write_text(NETWORK.format(scale=0.1))
+    assert cli.main([study, "--model", "net.py:network", *options.split(), *SHORT]) == 0
+    assert cli.main(["export", "a.npz", *ticket.split()]) == 0
+    kernel = store.load_ticket("a.npz").params["Dense_0"]["kernel"]
+    assert np.std(kernel) < 0.11
+    capsys.readouterr()
+    (tmp_path / "net.py").write_text(NETWORK.format(scale=5.0))
+    assert cli.main(["export", "b.npz", *ticket.split()]) == cli.MISTAKEN
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "was made with another `model` than is given now" in told
+    assert not (tmp_path / "b.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "part"), [("--initial", "initial"), ("--initial-mask", "initial_mask")]
+)
+def test_a_file_that_was_changed_after_a_run_exports_no_ticket_of_it(
+    option, part, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    study = ["imp", "--model", "mlp", "--hidden", "8", "--levels", "1", *SHORT, "--controls"]
+    for seed in ("0", "1"):
+        assert cli.main([*study, "--seed", seed, "--out", f"seed {seed}"]) == 0
+        assert cli.main(["export", f"{seed}.npz", "--out", f"seed {seed}"]) == 0
+    (tmp_path / "w.npz").write_bytes((tmp_path / "0.npz").read_bytes())
+    assert cli.main([*study, option, "w.npz"]) == 0
+    export = ["--level", "0"]
+    assert cli.main(["export", "a.npz", *export]) == 0
+    (tmp_path / "w.npz").write_bytes((tmp_path / "1.npz").read_bytes())
+    capsys.readouterr()
+    assert cli.main(["export", "b.npz", *export]) == cli.MISTAKEN
+    assert f"was made with another `{part}` than is given now" in capsys.readouterr().err
+    if part == "initial":  # the drawing has no weights
+        (tmp_path / "w.npz").unlink()
+        words = ["figure", "--kind", "network", "--file", "network.svg"]
+        assert cli.main(words) == 0
+
+
+def test_a_run_is_read_with_no_other_experiment_than_its_own(whole):
+    own = studies.Experiment(**OWN | {"model": Noisy()})
+    assert studies.open(whole.path, experiment=own).ticket(level=1).mask is not None
+    other = studies.Experiment(**OWN | {"model": Noisy(gain=1.5)})
+    with pytest.raises(store.StoreError, match="was made with another `model`"):
+        studies.open(whole.path, experiment=other).ticket(level=1)
+
+
 # Given weights and masks.
 
 

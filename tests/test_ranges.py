@@ -118,9 +118,9 @@ def test_rates_that_training_cannot_compute_with_are_refused():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Named:
-    one: Annotated[str, ranges.Names(("a", "b"), others=lambda name: name.endswith(".py"))] = "a"
-    some: Annotated[tuple[str, ...], ranges.Names(("a", "b"))] = ("a",)
-    any_number: Annotated[tuple[str, ...], ranges.Names(("a", "b"), empty=True, once=False)] = ()
+    one: Annotated[str, ranges.OneOf(("a", "b"), others=lambda name: name.endswith(".py"))] = "a"
+    some: Annotated[tuple[str, ...], ranges.OneOf(("a", "b"))] = ("a",)
+    any_number: Annotated[tuple[str, ...], ranges.OneOf(("a", "b"), empty=True, once=False)] = ()
     literal: tuple[Literal["a", "b"], ...] = ()
 
     def __post_init__(self):

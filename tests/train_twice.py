@@ -11,12 +11,9 @@ from rich.table import Table
 from jaxlth import landscape, settings, store
 from jaxlth.models import ModelConfig
 from jaxlth.settings import ranges
-from jaxlth.studies import Figures, Study, Summary, TicketName
+from jaxlth.studies import Figures, Study, Summary, TicketName, reading
 from jaxlth.studies.config import StudyConfig
-from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import Parts
-from jaxlth.studies.run_info import read_config
 from jaxlth.studies.train import Ticket, TrainRequest
 from jaxlth.training import TrainingConfig
 
@@ -32,7 +29,7 @@ class TwiceConfig(StudyConfig):
     model: ModelConfig = ModelConfig(name="mlp", hidden=(8,))
     training: TrainingConfig = TrainingConfig(steps=20, batch_size=50)
     orders: Annotated[
-        tuple[str, ...], ranges.Names(("a", "b", "c"), once=False, others=ranges.anything)
+        tuple[str, ...], ranges.OneOf(("a", "b", "c"), once=False, others=ranges.anything)
     ] = ("a", "b")
     """Names of the two data orders, each a random stream."""
     replicates: int = settings.not_hashed(1)
@@ -111,9 +108,8 @@ def distances(frame, path, levels):
 def ticket(name: TicketName, path: pathlib.Path, parts: Parts):
     """Return the initial network of a replicate, unpruned."""
     run = store.open_readonly(path)
-    config, images = read_config(run, TwiceConfig)
-    lab = Lab(for_reading(config, parts, **images), run)
-    return start(lab, name.replicate), {"orders": " ".join(config.orders)}
+    lab = reading.lab(run, TwiceConfig, parts=parts)
+    return start(lab, name.replicate), {"orders": " ".join(lab.config.orders)}
 
 
 STUDY = Study(

@@ -29,7 +29,7 @@ class Training:
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     settings: str | None = None
     """TOML file of settings, such as settings.toml in a run's folder; options given besides win."""
-    benchmark: Annotated[str | None, ranges.Names(BENCHMARKS, others=ranges.anything)] = None
+    benchmark: Annotated[str | None, ranges.OneOf(BENCHMARKS, others=ranges.anything)] = None
     """Settings of a benchmark of the papers, by name; options given besides win."""
     scale: Scale = "paper"
     """How much of the benchmark: as published (paper), shortened to hours (cpu) or minutes
@@ -242,7 +242,7 @@ class Export:
     """Repetition, counted from 0."""
     level: int | None = None
     """Number of prunings, of a run of `jaxlth imp`; 1 if not given."""
-    control: Annotated[str | None, ranges.Names((TICKET, *CONTROLS), others=ranges.anything)] = None
+    control: Annotated[str | None, ranges.OneOf((TICKET, *CONTROLS), others=ranges.anything)] = None
     """The ticket itself (ticket, if not given) or one of its controls, of a run of `jaxlth imp`."""
     density: float | None = None
     """Share of the weights that the ticket keeps, of a run of `jaxlth prune-early` or

@@ -108,7 +108,7 @@ class DataConfig:
     """Which data set, and how much of its training set is kept for validation."""
 
     name: Annotated[
-        str, tyro.conf.arg(name="data"), ranges.Names(NAMES, others=ranges.anything)
+        str, tyro.conf.arg(name="data"), ranges.OneOf(NAMES, others=ranges.anything)
     ] = "digits"
     """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
     synthetic_320 (fewer of these, enlarged), moons and circles (points in a plane, two classes
@@ -139,13 +139,13 @@ class DataConfig:
     num_train_examples: Annotated[int | None, ranges.at_least(1), settings_lib.RARE] = None
     """Images to train on, drawn from what is left of the training set; all if not given."""
 
-    normalize: Annotated[str, ranges.Names(NORMALIZERS)] = "statistics"
+    normalize: Annotated[str, ranges.OneOf(NORMALIZERS)] = "statistics"
     """How images are normalised in each step: statistics (mean 0 and standard deviation 1 over the
     training set, per channel), per-pixel (likewise, for every pixel of each channel by itself),
     unit-norm (each image divided by its Euclidean norm), unit-range (0..255 brought to 0..1) or
     none. A text has none."""
 
-    augment: Annotated[str, ranges.Names(AUGMENTATIONS, others=code.is_own)] = "none"
+    augment: Annotated[str, ranges.OneOf(AUGMENTATIONS, others=code.is_own)] = "none"
     """How training images in memory are changed in each step: none, or flip-crop (mirrored with
     probability 1/2, and shifted by up to 4 pixels in each direction with 0 from beyond the edge);
     or FILE.py:NAME, a function (inputs, key=) -> inputs."""

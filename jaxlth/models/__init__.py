@@ -141,7 +141,7 @@ MOST_LAYERS = 1000  # hidden ones of an mlp
 class ModelConfig:
     """Which network, and how its weights are drawn."""
 
-    name: Annotated[str, tyro.conf.arg(name="model"), ranges.Names(MODELS, others=code.is_own)] = (
+    name: Annotated[str, tyro.conf.arg(name="model"), ranges.OneOf(MODELS, others=code.is_own)] = (
         "lenet-300-100"
     )
     """Network, such as lenet-300-100, resnet-20 and vit-tiny; mlp with the widths of --hidden;
@@ -151,7 +151,7 @@ class ModelConfig:
     """Widths of the hidden layers of an mlp, input side first."""
     fc_layers: Annotated[int, ranges.at_least(1), settings.RARE] = 1
     """Dense layers of a VGG, the classifier among them: 1 or 2."""
-    initializer: Annotated[str, settings.RARE, ranges.Names(INITIALIZERS)] = "kaiming-normal"
+    initializer: Annotated[str, settings.RARE, ranges.OneOf(INITIALIZERS)] = "kaiming-normal"
     """Distribution of the initial weights. Biases start at zero; pytorch draws them as PyTorch
     does, from U(-b, b) with b = 1 / sqrt(fan-in), the distribution of the weights."""
     norm_scale: Annotated[NormScale, settings.RARE] = "uniform"

@@ -123,7 +123,7 @@ def between(least: float, most: float, *, ends: Ends = "()", single: bool = Fals
 
 
 @dataclasses.dataclass(frozen=True)
-class Names:
+class OneOf:
     """The names that a setting takes.
 
     Attributes:
@@ -152,7 +152,7 @@ class _Field(NamedTuple):
     title: str  # what messages call it
     kind: Any
     range: Range | None
-    names: Names | None
+    names: OneOf | None
 
 
 def check(config: Any) -> None:
@@ -194,15 +194,15 @@ def _field(name: str, hint: Any) -> _Field:
     return _Field(name, title, kind, own_range, names_of(hint))
 
 
-def names_of(hint: Any) -> Names | None:
+def names_of(hint: Any) -> OneOf | None:
     """Return the names of the annotation of a field, or those of its `Literal`, if it has some."""
     extras = getattr(hint, "__metadata__", ())
     kind = typing.get_args(hint)[0] if extras else hint
-    given = next((extra for extra in extras if isinstance(extra, Names)), None)
+    given = next((extra for extra in extras if isinstance(extra, OneOf)), None)
     if typing.get_origin(kind) is tuple:
         kind = typing.get_args(kind)[0]
     is_literal = typing.get_origin(kind) is Literal
-    literal = Names(typing.get_args(kind), empty=True, once=False) if is_literal else None
+    literal = OneOf(typing.get_args(kind), empty=True, once=False) if is_literal else None
     return given or literal
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxlth import distributed, settings, store
-from jaxlth.data import Identity
 from jaxlth.settings import require
 from jaxlth.store import Run
 
@@ -124,16 +123,6 @@ def _check_run(run: Run) -> None:
             f"`run` must be an opened run; got {run!r}. For the tickets of a folder, call "
             "`jaxlth.studies.open(folder).ticket(...)`."
         )
-
-
-def check_same_data(run: Run, data: Identity) -> None:
-    """Check that data that were read to look at a run are those of the run.
-
-    Raises:
-      StoreError: they are not.
-    """
-    facts = store.about_run(run.path).get("facts", {})
-    store.facts.joined(run.path, facts, store.facts.of_data(data))
 
 
 def read_config(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:

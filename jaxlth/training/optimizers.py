@@ -41,7 +41,7 @@ CONSTANT = "on a constant learning rate without warmup"  # where some settings h
 class OptimizerConfig:
     """The optimiser, its learning rate and how that changes in training."""
 
-    optimizer: Annotated[str, ranges.Names(RULES, others=code.is_own)] = "adam"
+    optimizer: Annotated[str, ranges.OneOf(RULES, others=code.is_own)] = "adam"
     """Optimiser: sgd, momentum, nesterov, adam or adamw; or FILE.py:NAME, a transformation of optax
     with its learning rate, or a function that returns one."""
     lr: Annotated[float, ranges.above(0, single=True)] = 1.2e-3
@@ -52,7 +52,7 @@ class OptimizerConfig:
     """Weight decay per unit of learning rate: added to the gradient, or decoupled for adamw."""
     l1: Annotated[float, ranges.at_least(0, single=True), settings.RARE] = 0.0
     """Factor of the sum of the magnitudes of all weights, biases and norms aside, in the loss."""
-    schedule: Annotated[str, tyro.conf.arg(name="lr-schedule"), ranges.Names(SCHEDULES)] = (
+    schedule: Annotated[str, tyro.conf.arg(name="lr-schedule"), ranges.OneOf(SCHEDULES)] = (
         "constant"
     )
     """Learning rate over training: constant, milestones, linear, cosine, or one-cycle (it rises to

@@ -23,7 +23,7 @@ class DynamicConfig(StudyConfig):
       Mocanu et al. 2018; Evci et al. 2020; Frankle 2023, section 6.2.
     """
 
-    methods: Annotated[tuple[str, ...], ranges.Names(METHODS)] = settings.not_hashed(METHODS)
+    methods: Annotated[tuple[str, ...], ranges.OneOf(METHODS)] = settings.not_hashed(METHODS)
     """A random mask that stays (static); one that drops small weights and grows others at random
     (set) or by their gradients (rigl); a mask that IMP finds anew at each change (dynamic-imp);
     tickets, rewound and trained again (imp)."""

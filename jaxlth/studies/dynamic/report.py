@@ -9,13 +9,11 @@ from matplotlib.figure import Figure
 
 from jaxlth import store
 from jaxlth.plots import legends, result_table, theme
-from jaxlth.studies import method_styles, method_summary, methods, metrics, tables
+from jaxlth.studies import method_styles, method_summary, methods, metrics, reading, tables
 from jaxlth.studies.dynamic import artifacts
 from jaxlth.studies.dynamic.config import IMP, DynamicConfig
-from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
-from jaxlth.studies.run_info import read_config, require_artifact, token
+from jaxlth.studies.run_info import token
 from jaxlth.studies.study import Figures, Summary, TicketName
 from jaxlth.studies.train import Ticket
 
@@ -122,11 +120,9 @@ def ticket(
     """
     row = methods.ticket_row(name, path)
     run = store.open_readonly(path)
-    config, images = read_config(run, DynamicConfig)
     artifact = artifacts.network(row["density"], row["control"], name.replicate)
-    require_artifact(run, artifact)
-    lab = Lab(for_reading(config, parts, **images), run)
-    step = config.rewind_step if row["control"] == IMP else 0
+    lab = reading.lab(run, DynamicConfig, artifact, parts)
+    step = lab.config.rewind_step if row["control"] == IMP else 0
     rewound = artifacts.state(step, name.replicate)
     network = lab.load(rewound) if step else jax.device_get(lab.init(name.replicate))
     return Ticket(network, lab.load_mask(artifact)), {"method": name.method}

@@ -44,7 +44,7 @@ class ImpConfig(StudyConfig):
     rewind_optimizer: Annotated[bool, settings.RARE] = False
     """Start tickets with the optimiser's state of --rewind-step, pruned weights aside, instead of a
     fresh one; controls with new weights start with a fresh one."""
-    score: Annotated[str, ranges.Names(SCORES, others=ranges.anything)] = "magnitude"
+    score: Annotated[str, ranges.OneOf(SCORES, others=ranges.anything)] = "magnitude"
     """What trained networks are pruned by: a score, a stack A+B as of `jaxlth prune-early`, or
     FILE.py:NAME, a function (apply_fn, params, mask, batch, key) -> tree of floats like params.
     SynFlow prunes in 100 rounds as published, any other score at once."""
@@ -55,7 +55,7 @@ class ImpConfig(StudyConfig):
     alive: Annotated[bool, settings.RARE] = False
     """All-alive pruning: prune dead weights, on which no output depends or which depend on no
     input, in place of others, and pass on what zombies add to biases. For lenet-300-100 and mlp."""
-    controls: Annotated[tuple[str, ...], ranges.Names(CONTROLS, empty=True)] = settings.not_hashed(
+    controls: Annotated[tuple[str, ...], ranges.OneOf(CONTROLS, empty=True)] = settings.not_hashed(
         ("reinitialized", "random")
     )
     """Controls trained beside each ticket, or none: reinitialized (its mask, new weights),

@@ -1,5 +1,6 @@
 """Summary, figures and tickets of iterative magnitude pruning."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from jaxlth.plots import figures, result_table
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
-from jaxlth.studies import level_artifacts, level_figures, metrics, run_info, tables
+from jaxlth.studies import level_artifacts, level_figures, metrics, reading, run_info, tables
 from jaxlth.studies.config import PERCEPTRONS
 from jaxlth.studies.controls import CONTROLS, TICKET
 from jaxlth.studies.imp import learning, sentences
@@ -21,7 +22,7 @@ from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels, TrainedNetwork, keep_by_level
 from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
-from jaxlth.studies.run_info import read_config, require_artifact, setting, undilated
+from jaxlth.studies.run_info import read_config, setting, undilated
 from jaxlth.studies.study import Figures, Summary
 from jaxlth.studies.train import Ticket
 
@@ -45,11 +46,10 @@ def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE
     Raises:
       ValueError: the run has no such network.
     """
-    config, images = read_config(run, ImpConfig)
     check_choice("control", control, (TICKET, *CONTROLS))
-    require_artifact(run, level_artifacts.network(level, control, replicate))
-    lab = Lab(for_reading(config, parts, **images), run)
-    levels = Levels(lab, config, keep_by_level(config, lab.dense_mask))
+    artifact = level_artifacts.network(level, control, replicate)
+    lab = reading.lab(run, ImpConfig, artifact, parts)
+    levels = Levels(lab, lab.config, keep_by_level(lab.config, lab.dense_mask))
     return levels.start(level, control, replicate, prune_rule(lab))()
 
 
@@ -72,7 +72,8 @@ def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.Pr
         f"{config.model.name}.",
     )
     shape, classes = images["shape"], images["classes"]
-    lab = Lab(for_reading(config, **images), run)
+    # What weights a network starts from is not drawn, so their file may be gone.
+    lab = Lab(for_reading(dataclasses.replace(config, initial=""), **images), run)
     prunable = lab.experiment.prunable
     rows = undilated(frame)
     rows = rows[(rows["control"] == TICKET) & (rows["replicate"] == rows["replicate"].min())]

@@ -68,7 +68,7 @@ class InstabilityConfig(StudyConfig):
 
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training from whose states twins are trained; 0 is initialisation."""
-    networks: Annotated[tuple[str, ...], ranges.Names(NETWORKS, others=own_scores.is_own)] = (
+    networks: Annotated[tuple[str, ...], ranges.OneOf(NETWORKS, others=own_scores.is_own)] = (
         settings.not_hashed((DENSE,))
     )
     """Which networks of a step: the whole one (dense), tickets that IMP finds by rewinding to the

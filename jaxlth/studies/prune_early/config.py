@@ -86,13 +86,13 @@ class PruneEarlyConfig(StudyConfig):
     scores: Annotated[
         tuple[str, ...],
         tyro.conf.arg(name="score"),
-        ranges.Names(ALL_SCORES, others=ranges.anything),
+        ranges.OneOf(ALL_SCORES, others=ranges.anything),
     ] = settings.not_hashed(("snip",))
     """Scores, of what is kept; A+B is the stack of two: B of the network whose weights are the
     scores of A. A score of your own is FILE.py:NAME, a function (apply_fn, params, mask, batch,
     key) -> tree of floats like params."""
     schedules: Annotated[
-        tuple[str, ...], tyro.conf.arg(name="schedule"), ranges.Names(SCHEDULES)
+        tuple[str, ...], tyro.conf.arg(name="schedule"), ranges.OneOf(SCHEDULES)
     ] = settings.not_hashed(("before-once",))
     """When is pruned: before training, at once (before-once) or in --rounds (before-rounds); after
     each of several trainings, rewinding, at once (iterative-once) or in rounds (iterative-rounds);
@@ -102,13 +102,13 @@ class PruneEarlyConfig(StudyConfig):
         settings.not_hashed((0.1,))
     )
     """Shares of the weights that tickets keep, in (0, 1)."""
-    controls: Annotated[tuple[str, ...], ranges.Names(CONTROLS, empty=True)] = settings.not_hashed(
+    controls: Annotated[tuple[str, ...], ranges.OneOf(CONTROLS, empty=True)] = settings.not_hashed(
         ()
     )
     """Controls trained beside each ticket, or none: its mask shuffled within each layer (shuffled),
     its weights drawn anew (reinitialized), or pruned by its score the other way round, the least
     important weights being kept (inverted)."""
-    weights: Annotated[tuple[str, ...], settings.RARE, ranges.Names(WEIGHTS)] = settings.not_hashed(
+    weights: Annotated[tuple[str, ...], settings.RARE, ranges.OneOf(WEIGHTS)] = settings.not_hashed(
         ("standard",)
     )
     """Initial weights: as the model draws them (standard), a bi-modal distribution (bimodal), or
@@ -116,7 +116,7 @@ class PruneEarlyConfig(StudyConfig):
     rewind_steps: Annotated[tuple[int, ...], ranges.at_least(0)] = settings.not_hashed((0,))
     """Steps of the dense training after which is pruned, or which is rewound to; 0 is
     initialisation, and the last one may be asked for. The whole training follows."""
-    references: Annotated[tuple[str, ...], settings.RARE, ranges.Names(REFERENCES, empty=True)] = (
+    references: Annotated[tuple[str, ...], settings.RARE, ranges.OneOf(REFERENCES, empty=True)] = (
         settings.not_hashed(())
     )
     """Benchmarks set beside the scores: magnitude pruning after training (after), and its mask on

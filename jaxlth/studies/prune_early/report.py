@@ -12,15 +12,14 @@ from jaxlth.plots import mask_plots
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import require
 from jaxlth.store import Run, StoreError
-from jaxlth.studies import method_figures, methods, score_names
+from jaxlth.studies import method_figures, methods, reading, score_names
 from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import LoadedExperiment, for_reading
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.prune_early import artifacts
 from jaxlth.studies.prune_early.config import Method, PruneEarlyConfig
 from jaxlth.studies.prune_early.networks import EarlyNetworks
 from jaxlth.studies.prune_early.run import prepare
-from jaxlth.studies.run_info import check_same_data, read_config, require_artifact
+from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.study import Figures, TicketName
 from jaxlth.studies.train import Ticket
 from jaxlth.training.precision import products
@@ -45,31 +44,31 @@ def find(run: Run, density: float, method: Method, replicate: int, parts: Parts 
       ValueError: the run has no such ticket.
     """
     name = artifacts.ticket(density, method, replicate)
-    require_artifact(run, name)
-    lab = Lab(_experiment(run, method, parts), run)
+    lab = _lab(run, name, method, parts)
     networks = EarlyNetworks(lab)
     with products(lab.config.training.matmul_precision):
         network = networks.network(networks.keep(density, method), method, replicate)
     return Ticket(network, lab.load_mask(name))
 
 
-def _experiment(run: Run, method: Method, parts: Parts) -> LoadedExperiment:
-    """Return the experiment of a run; with data only if a method's tickets start from their scores.
+def _lab(run: Run, artifact: str, method: Method, parts: Parts) -> Lab:
+    """Return a run with its experiment; with data if a method's tickets start from their scores.
 
     Raises:
       DataError: the data are needed and missing or damaged.
     """
-    config, images = read_config(run, PruneEarlyConfig)
     if method.weights not in score_names.SEES_DATA:
-        return for_reading(config, parts, **images)
+        return reading.lab(run, PruneEarlyConfig, artifact, parts)
+    config, _ = read_config(run, PruneEarlyConfig)
+    require_artifact(run, artifact)
     try:
         experiment = prepare(config, parts)
-        check_same_data(run, experiment.identity)
+        reading.check_same(run, experiment)
     except (DataError, StoreError) as error:
         raise DataError(
             f"The tickets of {method} start from scores of training examples. {error}"
         ) from error
-    return experiment
+    return Lab(experiment, run)
 
 
 def weights(

@@ -40,7 +40,7 @@ class SeparationConfig(StudyConfig):
     """Weights kept at the last level, in place of --prune-fraction."""
     counts: Annotated[tuple[int, ...], ranges.Range(), settings.RARE] = ()
     """Weights kept at each level after the dense one, in place of --levels and --prune-fraction."""
-    score: Annotated[str, ranges.Names(SCORES, others=own_scores.is_own)] = "magnitude"
+    score: Annotated[str, ranges.OneOf(SCORES, others=own_scores.is_own)] = "magnitude"
     """What weights are pruned by, after training: magnitude, random, synflow, or a mask criterion
     of Zhou et al. 2019, such as magnitude-increase; or FILE.py:NAME, a function (apply_fn, params,
     mask, batch, key) -> tree of floats like params, batch being None."""

@@ -6,14 +6,12 @@ from typing import NamedTuple
 from jaxlth import data, graphs, settings, store
 from jaxlth.data import Info
 from jaxlth.store import Run
-from jaxlth.studies import level_artifacts
+from jaxlth.studies import level_artifacts, reading
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.lab import Lab
 from jaxlth.studies.levels import Levels
-from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.prunable import prunable_model
-from jaxlth.studies.run_info import read_config, require_artifact
+from jaxlth.studies.run_info import read_config
 from jaxlth.studies.separation.config import SeparationConfig, imp
 from jaxlth.studies.separation.measurement import task_names
 from jaxlth.studies.separation.pruning import keep_counts, prune_rule
@@ -42,13 +40,10 @@ def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE
     Raises:
       ValueError: the run has no such network.
     """
-    config, images = read_config(run, SeparationConfig)
-    name = level_artifacts.network(level, control, replicate)
-    require_artifact(run, name)
-    lab = Lab(for_reading(config, parts, **images), run)
-    levels = Levels(lab, imp(config), keep_counts(config, lab.dense_mask))
-    prune = prune_rule(lab, config)
-    return levels.start(level, control, replicate, prune)()
+    artifact = level_artifacts.network(level, control, replicate)
+    lab = reading.lab(run, SeparationConfig, artifact, parts)
+    levels = Levels(lab, imp(lab.config), keep_counts(lab.config, lab.dense_mask))
+    return levels.start(level, control, replicate, prune_rule(lab, lab.config))()
 
 
 def look(path: str | os.PathLike[str], replicate: int) -> Pruned:

@@ -9,11 +9,9 @@ import pandas as pd
 from jaxlth import store
 from jaxlth.plots.figures import Figure
 from jaxlth.store import Run
-from jaxlth.studies import ticket_rows
-from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import for_reading
+from jaxlth.studies import reading, ticket_rows
 from jaxlth.studies.parts import NONE, Parts
-from jaxlth.studies.run_info import read_config, require_artifact, setting
+from jaxlth.studies.run_info import setting
 from jaxlth.studies.study import Draw, Figures, Summary, TicketName
 from jaxlth.studies.threshold_masks import artifacts
 from jaxlth.studies.threshold_masks import figures as threshold_figures
@@ -49,9 +47,8 @@ def find(run: Run, replicate: int, parts: Parts = NONE) -> Ticket:
     Raises:
       ValueError: the run has no such ticket.
     """
-    config, images = read_config(run, ThresholdMasksConfig)
-    require_artifact(run, artifacts.ticket(replicate))
-    lab = Lab(for_reading(config, parts, **images, prunable=prunable), run)
+    artifact = artifacts.ticket(replicate)
+    lab = reading.lab(run, ThresholdMasksConfig, artifact, parts, prunable=prunable)
     return ThresholdNetworks(lab).ticket(replicate)
 
 

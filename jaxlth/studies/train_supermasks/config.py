@@ -77,7 +77,7 @@ class TrainSupermasksConfig(StudyConfig):
     """Length of a training, after that of the masks, of the weights that they keep, in the same
     artifact: whole steps, or epochs and parts of them. Beside it dense networks are trained. 0 for
     none."""
-    finetune_optimizer: Annotated[str, settings.RARE, ranges.Names(optimizers.RULES)] = (
+    finetune_optimizer: Annotated[str, settings.RARE, ranges.OneOf(optimizers.RULES)] = (
         OptimizerConfig().optimizer
     )
     """Optimiser of that training: sgd, momentum, nesterov, adam or adamw."""
@@ -85,7 +85,7 @@ class TrainSupermasksConfig(StudyConfig):
         OptimizerConfig().lr
     )
     """Its learning rate, which stays constant."""
-    controls: Annotated[tuple[str, ...], ranges.Names(CONTROLS, empty=True)] = settings.not_hashed(
+    controls: Annotated[tuple[str, ...], ranges.OneOf(CONTROLS, empty=True)] = settings.not_hashed(
         ()
     )
     """Controls to train as long: reinitialized, shuffled, shuffled-globally, random,

@@ -7,12 +7,9 @@ import pandas as pd
 
 from jaxlth import store
 from jaxlth.store import Run
-from jaxlth.studies import methods, run_info
+from jaxlth.studies import methods, reading, run_info
 from jaxlth.studies.controls import TICKET
-from jaxlth.studies.lab import Lab
-from jaxlth.studies.loading import for_reading
 from jaxlth.studies.parts import NONE, Parts
-from jaxlth.studies.run_info import read_config, require_artifact
 from jaxlth.studies.study import Figures, Summary, TicketName
 from jaxlth.studies.train import Ticket
 from jaxlth.studies.train_supermasks.config import TrainSupermasksConfig, Wanted
@@ -46,10 +43,8 @@ def find(run: Run, wanted: Wanted, replicate: int, parts: Parts = NONE) -> Ticke
     Raises:
       ValueError: the run has no such network.
     """
-    config, images = read_config(run, TrainSupermasksConfig)
-    name = wanted.artifact(replicate)
-    require_artifact(run, name)
-    return start_of(Lab(for_reading(config, parts, **images), run), wanted, replicate)
+    lab = reading.lab(run, TrainSupermasksConfig, wanted.artifact(replicate), parts)
+    return start_of(lab, wanted, replicate)
 
 
 FIGURES = Figures(kinds=methods.FIGURES, last=methods.last, help=methods.HELP)
