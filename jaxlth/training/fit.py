@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxlth import distributed
 from jaxlth.data import StreamConfig
-from jaxlth.training import Plan, looping, scanning, streaming
+from jaxlth.training import Plan, looping, losses, scanning, streaming
 from jaxlth.training.compiled import Compiled
+from jaxlth.training.evaluation import Evaluation
 from jaxlth.training.execution import Layout
 from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
@@ -274,10 +275,26 @@ def _row(step: int, measured: Any) -> Row:
         "step": step,
         "train_loss": number(measured.train_loss),
         "validation_loss": None if validation is None else number(validation.loss),
-        "validation_accuracy": None if validation is None else number(validation.accuracy),
+        "validation_accuracy": None if validation is None else _accuracy(validation),
         "test_loss": number(measured.test.loss),
-        "test_accuracy": number(measured.test.accuracy),
+        "test_accuracy": _accuracy(measured.test),
     }
+
+
+def _accuracy(measured: Evaluation) -> float | None:
+    """Return the accuracy of a split.
+
+    Raises:
+      LossError: it is none, though the loss is finite, as the error is a function that returns
+        numbers beyond [0, 1].
+    """
+    accuracy = measured.accuracy
+    if accuracy is not None and math.isfinite(measured.loss) and not -1e-6 <= accuracy <= 1 + 1e-6:
+        raise losses.LossError(
+            "`error` must return numbers in [0, 1], such as outputs.argmax(-1) != labels; got "
+            f"{1 - float(accuracy):.4g} as their mean over the examples of an evaluation."
+        )
+    return number(accuracy)
 
 
 def number(value: Any) -> float | None:
