@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tiny
 
 from jaxlth import cli, data
-from jaxlth.data import DataConfig
+from jaxlth.data import DataConfig, sources
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 4, 4), dtype=np.uint8)
 LABELS = np.arange(60) % 3
@@ -56,6 +57,61 @@ def test_grey_images_get_a_channel_and_other_arrays_are_as_they_are():
     assert load()[0].shape == (4, 4, 1)
     arrays = {f"x_{part}": WHOLE[f"x_{part}"].astype(np.float32) for part in ("train", "test")}
     assert load(**arrays)[0].shape == (4, 4)
+
+
+SIDE = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "warning"),
+    [
+        (SIDE.astype("f"), "inputs (n, 8, 8) are taken for 8 places of 8 channels each"),
+        (np.stack([SIDE] * 3, 1), "inputs (n, 3, 8, 8) look as if channels came first"),
+    ],
+)
+def test_images_whose_last_axis_is_none_of_channels_are_warned_of(images, warning):
+    with pytest.warns(sources.DataWarning, match=re.escape(warning)):
+        load(x_train=images, x_test=images[:20])
+
+
+@pytest.mark.parametrize(
+    "images", [SIDE, SIDE[..., None], np.stack([SIDE] * 3, -1), SIDE[:, :, :3].astype("f")]
+)
+def test_images_with_channels_last_are_not_warned_of(images):
+    load(x_train=images, x_test=images[:20])
+
+
+@pytest.mark.parametrize("dtype", ["f", "u1"])
+def test_splits_of_other_ranges_are_warned_of(dtype):
+    train, test = SIDE[..., None], SIDE[:20, ..., None] / 255
+    expected = "training inputs lie in 0 to 255, test inputs in 0 to 1: is one of them scaled?"
+    with pytest.warns(sources.DataWarning, match=re.escape(expected)):
+        load(x_train=train.astype(dtype), x_test=test.round().astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (SIDE[..., None] / np.float32(255), "--normalize unit-range", "inputs lie in 0 to 1."),
+        (SIDE[..., None] * np.float32(257), "--normalize unit-range", "lie in 0 to 6.554e+04."),
+        (SIDE[..., None] - np.float32(128), "--normalize unit-range", "lie in -128 to 127."),
+        (SIDE.reshape(60, 64), "--augment flip-crop", "got inputs of shape (54, 64)."),
+        (SIDE.astype("f"), "--augment flip-crop --normalize none", "of shape (54, 8, 8)."),
+    ],
+)
+def test_inputs_that_a_setting_cannot_take_are_one_line(images, options, message, capfd):
+    np.savez("a.npz", **WHOLE | {"x_train": images, "x_test": images[:20]})
+    assert trained(*options.split()) == cli.MISTAKEN
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith(message)
+
+
+def test_whole_numbers_of_other_types_in_0_to_255_are_brought_to_0_to_1():
+    images = SIDE[..., None].astype(np.uint16)
+    np.savez("a.npz", **WHOLE | {"x_train": images, "x_test": images[:20]})
+    info, dataset = data.load(DataConfig(name="npz:a.npz", normalize="unit-range"), seed=0)
+    assert info.shape == (8, 8, 1)
+    assert dataset.train.images.max() == 255
 
 
 def test_arrays_that_are_not_read_are_named_in_a_warning():
@@ -144,8 +200,14 @@ COMMANDS = {  # what fits each other and no network of the library, and the word
         both(LABELS.astype(np.float32)),
         "labels of npz:a.npz are float32: give class numbers as whole numbers, labels.astype(int);",
     ),
-    "one-hot": (both(ONE_HOT), "Of one-hot labels give labels.argmax(-1)."),
-    "one-hot bool": (both(ONE_HOT > 0), "Of one-hot labels give labels.argmax(-1)."),
+    "one-hot": (
+        both(ONE_HOT),
+        "Of one-hot labels give labels.argmax(-1); tokens",
+    ),
+    "one-hot bool": (
+        both(ONE_HOT > 0),
+        "Of one-hot labels give labels.argmax(-1); tokens",
+    ),
     "one-hot floats": (
         both(ONE_HOT.astype(np.float32)),
         "labels.astype(int), of one-hot ones labels.argmax(-1);",

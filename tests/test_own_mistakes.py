@@ -109,7 +109,10 @@ MISTAKES = {
     "no model": (lambda: {"model": 3}, "`model` must be a name, .* or a function that makes"),
     "a function of nothing": (lambda: {"model": lambda: 3}, r"`model` must be .* \(rngs\) -> nnx"),
     "a function of 3": (lambda: {"model": lambda shape, classes: 3}, "`model` must be .*; got 3"),
-    "a class": (lambda: {"model": nn.Dense}, "`model` must be a `Model` .*; got <class"),
+    "a class": (
+        lambda: {"model": nn.Dense},
+        "`model` must be a `Model` .*; got <class .* Give an instance of the class",
+    ),
     "a function that raises": (
         lambda: {"model": unreached},
         r"`model`: test_own_mistakes.py:\d+ raises RuntimeError: no such luck",
@@ -209,7 +212,7 @@ MISTAKES = {
     ),
     "one-hot labels": (
         lambda: {"data": arrays(labels=np.eye(3, dtype=int)[LABELS])},
-        r"labels \(2, 3\)\. Of one-hot labels give labels\.argmax\(-1\)\.",
+        r"labels \(2, 3\)\. Of one-hot labels give labels\.argmax\(-1\); tokens need",
     ),
     "one class": (
         lambda: {"data": arrays(labels=LABELS * 0)},

@@ -207,9 +207,9 @@ def test_a_run_of_ones_own_parts_that_was_interrupted_goes_on_to_the_same_bits(
 CHANGES = {
     "width": (
         {"model": Noisy(9), "initial": start(width=9), "initial_mask": first_mask(width=9)},
-        "`model` .*its model parameters differs",
+        "`model` .*its model parameters differ",
     ),
-    "network": ({"model": Noisy(gain=1.01)}, "`model` .*its model outputs differs"),
+    "network": ({"model": Noisy(gain=1.01)}, "`model` .*its model outputs differ"),
     "loss": ({"loss": functools.partial(focal, power=2.01)}, "`loss` .*its loss differs"),
     "data byte": ({"data": points(changed=True)}, "was made with the data of digest .* but"),
     "optimizer": ({"optimizer": adam(0.0101)}, "`optimizer` .*its optimizer differs"),

@@ -21,6 +21,8 @@ from jaxlth.training import TrainingConfig
 WORDS = ["--model", "mlp", "--hidden", "8", "--steps", "4", "--batch-size", "50"]
 WORDS += ["--replicates", "1", "--evaluate-every", "4", "--train-examples", "100"]
 FILE = """
+import random as python_random
+
 import jax
 from jaxlth import scores
 
@@ -62,6 +64,9 @@ def untraceable(apply_fn, params, mask, batch, key):
 
 def fails(apply_fn, params, mask, batch, key):
     return params["nothing"]
+
+def draws(apply_fn, params, mask, batch, key):
+    return jax.tree.map(lambda w: w * python_random.random(), params)
 """
 
 
@@ -350,6 +355,7 @@ def test_the_help_of_a_study_says_where_functions_are_taken():
         ("infinite", "is NaN or infinite for 592 of 592 weights, before any training."),
         ("untraceable", "must be a function that jax.jit can trace"),
         ("fails", "fails: KeyError: 'nothing'"),
+        ("draws", "draw no random numbers but by its key: two calls of it differ."),
         ("absent", "has no absent."),
     ],
 )

@@ -107,7 +107,7 @@ def test_a_whole_number_serves_as_a_float_and_gives_the_same_digest():
         ({"minutes": None}, TypeError, "`minutes` must be of kind int; got None"),
         ({"sugar": "much"}, TypeError, "`sugar` must be of kind float or NoneType; got 'much'"),
         ({"steps": [1, 0.5]}, TypeError, "`steps` must be of kind int; got 0.5"),
-        ({"steps": 1}, TypeError, "`steps` must be of kind tuple"),
+        ({"steps": 1}, TypeError, "`steps` must be of kind list of int"),
         ({"milk": 1}, TypeError, "`milk` must be a table of settings; got 1"),
         ({"milk": {"kind": "coww"}}, ValueError, r"`milk\.kind` has no .* Did you mean 'cow'\?"),
         ({"milk": {"kind": 3}}, TypeError, r"`milk\.kind` must be of kind .*; got 3"),

@@ -24,6 +24,8 @@ from jaxlth.studies.instability import run as instability
 from jaxlth.studies.instability import summary as twin_summary
 from jaxlth.studies.separation.config import SeparationConfig
 from jaxlth.studies.threshold_masks.config import ThresholdMasksConfig
+from jaxlth.training import fit
+from jaxlth.training.evaluation import Evaluation
 
 SQUARED = {"ticket": [[4.0, 6.0], [5.004, 5.006], [7.0, 7.0]], "random": [None, [9.0, 9.0], [4.9]]}
 
@@ -83,6 +85,27 @@ def test_the_best_ticket_without_accuracy_is_that_of_least_loss():
     )
     told = sentences.sentence(summary, metric="test_loss", tolerance=0, rewind_step=0)
     assert told.endswith("the best, at 25 % of the weights, reaches loss 2.000.")
+
+
+def test_a_run_whose_networks_all_diverged_has_no_accuracy_and_says_so():
+    diverged = losses({"ticket": [[None, None]]}).assign(nan_step=3)
+    assert result_table.metric(diverged, "test_accuracy") == "test_loss"
+    summary = tables.summary(diverged, metric="test_loss", tolerance=0.002)
+    text = sentences.sentence(summary, metric="test_loss", tolerance=0.002, rewind_step=0)
+    assert text.startswith("The dense network did not train")
+    figures.accuracy(diverged, metric="test_loss")
+
+
+def test_an_error_that_is_none_at_an_evaluation_ends_the_training():
+    for wrong in (float("nan"), 4.75, -0.5):
+        accuracy = np.float32(1 - wrong)
+        with pytest.raises(
+            ValueError, match=rf"^`error` must return numbers in \[0, 1\].*got {wrong}"
+        ):
+            fit._accuracy(Evaluation(np.float32(2.0), accuracy))
+    assert fit._accuracy(Evaluation(np.float32(2.0), np.float32(0.25))) == 0.25
+    assert fit._accuracy(Evaluation(np.float32(np.nan), np.float32(np.nan))) is None  # it diverged
+    assert fit._accuracy(Evaluation(np.float32(2.0), None)) is None
 
 
 def test_accuracy_is_used_where_there_is_one_though_losses_are_there_too():

@@ -159,7 +159,7 @@ def _answered(error: Exception) -> int:
     line = errors.message(error)
     if line is None:
         error.add_note(errors.report(error))
-    if line is None or os.environ.get("JAXLTH_TRACEBACK"):
+    if line is None or os.environ.get("JAXLTH_TRACEBACK", "") not in ("", "0"):
         raise error
     errors.tell(line)
     return MISTAKEN

@@ -66,4 +66,5 @@ def _shifted(images: jax.Array, offsets: jax.Array, *, axis: int, pad: int) -> j
     return shifted
 
 
-AUGMENTATIONS: dict[str, Callable[..., jax.Array]] = {"none": none, "flip-crop": flip_crop}
+FLIP_CROP = "flip-crop"
+AUGMENTATIONS: dict[str, Callable[..., jax.Array]] = {"none": none, FLIP_CROP: flip_crop}

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxlth.data import identity, lookup, npz, prepared, side_by_side, sources, text
+from jaxlth import settings
+from jaxlth.data import identity, input_warnings, lookup, npz, prepared, side_by_side, sources, text
+from jaxlth.data.augment import FLIP_CROP
 from jaxlth.data.config import OWN, PREPARED, SOURCES, DataConfig, split_rows
 from jaxlth.data.inputs import NONE, NORMALIZERS, PER_PIXEL
 from jaxlth.data.sources import DataError, Info, Split
@@ -43,9 +45,14 @@ def load_arrays(
         )
         # Published sets have all classes in all splits.
         if config.is_npz and train.labels.ndim == 1:
-            sources.warn_of_classes(published.train.labels, published.test.labels, name=name)
+            input_warnings.of_classes(published.train.labels, published.test.labels, name=name)
     if not name.startswith(PREPARED):  # which tensorflow-datasets has looked at
-        sources.warn_of_equal_inputs(train.images, name=name)
+        input_warnings.of_equal_inputs(train.images, name=name)
+    _check_images(train.images, config)
+    if config.is_own or config.is_npz:
+        input_warnings.of_ranges(train, published.test, name=name)
+        if config.normalize != NONE:
+            input_warnings.of_axes(train.images, name=name)
     validation = published.validation
     if len(rows.validation):
         validation = sources.take(published.train, rows.validation)
@@ -61,6 +68,23 @@ def load_arrays(
         examples=tuple(0 if s is None else len(s.labels) for s in (train, validation, test)),
     )
     return info, Dataset(train, validation, test, *moments)
+
+
+def _check_images(images: Any, config: DataConfig) -> None:
+    """Raise ValueError where the library's augmentation or normalisation needs other inputs."""
+    shape = np.shape(images) if isinstance(images, np.ndarray) else ()
+    settings.require(
+        config.augment != FLIP_CROP or len(shape) == 4,
+        f"`augment` {config.augment} needs images (n, height, width, channels); got inputs of "
+        f"shape {shape or 'of several arrays'}.",
+    )
+    if config.normalize == "unit-range" and images.dtype != np.uint8:
+        low, high = float(images.min()), float(images.max())
+        settings.require(
+            low >= 0 and 1 < high <= 255,
+            "`normalize` unit-range divides by 255, and needs inputs in 0..255; the training "
+            f"inputs lie in {low:.4g} to {high:.4g}.",
+        )
 
 
 def info_of(

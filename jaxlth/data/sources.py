@@ -6,7 +6,6 @@ line that names the file, what is wrong with it and what to do.
 
 import dataclasses
 import pathlib
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -158,49 +157,6 @@ def check_several_classes(labels: np.ndarray, *, name: str, tasks: tuple[str, ..
                 f" {column[0]}; a network can learn nothing from one class: choose a set of two or"
                 " more, or train on more `num_train_examples`."
             )
-
-
-def warn_of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
-    """Warn of test examples that say little of what is learnt: of one class, or of unknown ones.
-
-    Args:
-      train: (n,) or (n, tasks) class numbers of all training examples.
-      test: likewise.
-      name: of the data set, for the message.
-    """
-    columns = (labels.reshape(len(labels), -1).T for labels in (train, test))
-    for column, tested in zip(*columns, strict=True):
-        classes, test_classes = np.unique(column), np.unique(tested)
-        strange = np.setdiff1d(test_classes, classes)
-        if strange.size:
-            shown = ", ".join(map(str, strange[:3])) + ", ..." * (strange.size > 3)
-            count = np.isin(tested, strange).sum()
-            message = (
-                f"{count} of {len(tested)} test examples are of classes that no training example"
-                f" has ({shown}), and no network can learn"
-            )
-        elif test_classes.size == 1 < classes.size:
-            message = (
-                f"all {len(tested)} test examples are of class {test_classes[0]}, so that"
-                f" accuracies say nothing of the other {classes.size - 1}"
-            )
-        else:
-            continue
-        warnings.warn(f"{name}: {message}.", DataWarning, stacklevel=3)
-
-
-def warn_of_equal_inputs(images: Any, *, name: str) -> None:
-    """Warn where all training examples have the same inputs, so that there is nothing to learn."""
-    leaves = jax.tree.leaves(images)
-    count = len(leaves[0])
-    equal = (bool((part == leaf[:1]).all()) for leaf in leaves for part in blocks(leaf))
-    if count > 1 and all(equal):  # which ends at the first that differ
-        warnings.warn(
-            f"{name}: all {count} training examples have the same inputs, from which nothing can"
-            " be learnt.",
-            DataWarning,
-            stacklevel=3,
-        )
 
 
 def held_out(

@@ -28,6 +28,7 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
       setting: its name, for the message.
 
     Raises:
+      TypeError: it is no text and no path.
       ValueError: it is empty or holds control characters, a variable is not set, or there is no
         home directory.
 
@@ -35,6 +36,8 @@ def expand(path: str | os.PathLike[str], *, setting: str) -> str:
       >>> expand("~/runs", setting="out") == os.path.join(os.path.expanduser("~"), "runs")
       True
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`{setting}` must be a path; got {path!r}.")
     text = os.fspath(path)
     require(text.strip() != "", f"`{setting}` must be a path; got {text!r}.")
     require(

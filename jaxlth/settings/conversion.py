@@ -76,7 +76,7 @@ def _as_kind(where: str, kind: Any, value: Any) -> Any:
             if origin is int and isinstance(value, bool):
                 continue
             return value
-    named = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    named = ranges.kind_name(kind).replace("tuple of", "list of")  # as TOML and JSON have it
     raise TypeError(f"`{where}` must be of kind {named}; got {ranges.shown(value)}.")
 
 

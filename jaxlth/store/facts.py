@@ -82,7 +82,8 @@ def _check_parts(
     if name is not None:
         part = name.partition(" ")[0]
         raise StoreError(
-            f"{path} was made with another `{part}` than is given now (its {name} differs). "
+            f"{path} was made with another `{part}` than is given now (its {name} "
+            f"{'differ' if name.startswith('model ') else 'differs'}). "
             "Give the experiment another `name`, or go on with the code that began the run."
         )
 

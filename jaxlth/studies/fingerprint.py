@@ -20,6 +20,7 @@ from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.training import transformations
 from jaxlth.training.losses import Objective
 from jaxlth.training.precision import products
+from jaxlth.trees import programs
 
 EXAMPLES = 8
 NUMBERS = 32  # of each part, at most
@@ -88,7 +89,8 @@ def _of_score(experiment: LoadedExperiment, name: str, network: Network) -> list
     """Return some scores of the weights of a network, in the order of the weights.
 
     Raises:
-      ValueError: the score fails, is no tree of floats like the parameters, or is not finite.
+      ValueError: the score fails, is no tree of floats like the parameters, is not finite, or
+        gives others in a second call, with which no run could go on.
     """
     config, dense = experiment.prunable.config, experiment.prunable.dense
     score_inputs = scoring.ScoreInputs(
@@ -99,6 +101,12 @@ def _of_score(experiment: LoadedExperiment, name: str, network: Network) -> list
     )
     with own_scores.explained(name):
         values = scoring.evaluated(experiment.score(name), dense, score_inputs)
+        one, other = (jax.make_jaxpr(experiment.score(name))(dense, score_inputs) for _ in range(2))
+    settings.require(
+        programs.same(one, other),
+        f"`score` {name} must keep no state in Python, and draw no random numbers but by its key: "
+        "two calls of it differ.",
+    )
     numbers = masks.kept_values(values, dense)
     lost = int(np.sum(~np.isfinite(numbers)))
     settings.require(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxlth import data, keys, settings, trees
-from jaxlth.data import Dataset, Streamed, sources
+from jaxlth.data import Dataset, Streamed, input_warnings, sources
 from jaxlth.models import Model, Network
 from jaxlth.process import code
 from jaxlth.training import labels as label_values
@@ -36,7 +36,7 @@ def check(experiment: LoadedExperiment) -> None:
     _check_objective(objective, prunable.model, prunable.like, info.example, dataset)
     if names_classes and parts.data is not None and objective.name == "cross-entropy":
         test_labels = np.asarray(dataset.test.labels)
-        sources.warn_of_classes(np.asarray(labels), test_labels, name=info.name)
+        input_warnings.of_classes(np.asarray(labels), test_labels, name=info.name)
 
 
 def _check_augment(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:

@@ -167,10 +167,11 @@ def as_model(value: Any, info: Info, inputs: Any) -> Model:
         return as_model(made, info, inputs)
     if arguments == ["rngs"]:
         return models.from_nnx(lambda rngs: value(rngs=rngs), inputs)
+    is_linen = inspect.isclass(value) and issubclass(value, flax.linen.Module)
     raise TypeError(
         "`model` must be a `Model` (models.from_linen, from_nnx, from_functions), a linen module, "
         "a function (rngs) -> nnx module, or a function (input shape, classes) -> one of these; "
-        f"got {ranges.shown(value)}."
+        f"got {ranges.shown(value)}.{' Give an instance of the class.' * is_linen}"
     )
 
 

@@ -178,11 +178,15 @@ def _cross_entropy(tasks: Tasks) -> Objective:
 def _require_classes(outputs: Any, labels: Any, tasks: Tasks) -> None:
     shapes = (outputs.shape[:1], (*outputs.shape[:1], max(1, len(tasks))))
     if outputs.ndim != 2 or labels.shape not in shapes[len(tasks) > 1 :]:
+        hint = (
+            " Of one-hot labels give labels.argmax(-1); tokens need `loss` next-token and a "
+            "network of tokens, such as gpt-mini."
+        )
         raise LossError(
             "`loss` cross-entropy needs outputs (n, classes) and labels (n,), or a label for each "
             f"task; got outputs {outputs.shape} and labels {labels.shape}."
             f"{_hint('next-token', outputs.ndim == 3)}"
-            f"{' Of one-hot labels give labels.argmax(-1).' * (labels.ndim == 2)}"
+            f"{hint * (labels.ndim == 2)}"
         )
     _require_whole("cross-entropy", labels)
 

@@ -1,0 +1,92 @@
+"""Warnings of data from which little can be learnt, or that look other than they are taken for."""
+
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlth.data import sources
+from jaxlth.data.sources import Split
+
+CHANNELS = (1, 3, 4)  # that images usually have
+SAMPLE = 1000  # examples of which spreads are compared
+UNLIKE = 20  # how many times the spread of one split must be that of the other
+
+
+def of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
+    """Warn of test examples that say little of what is learnt: of one class, or of unknown ones.
+
+    Args:
+      train: (n,) or (n, tasks) class numbers of all training examples.
+      test: likewise.
+      name: of the data set, for the message.
+    """
+    columns = (labels.reshape(len(labels), -1).T for labels in (train, test))
+    for column, tested in zip(*columns, strict=True):
+        classes, test_classes = np.unique(column), np.unique(tested)
+        strange = np.setdiff1d(test_classes, classes)
+        if strange.size:
+            shown = ", ".join(map(str, strange[:3])) + ", ..." * (strange.size > 3)
+            count = np.isin(tested, strange).sum()
+            message = (
+                f"{count} of {len(tested)} test examples are of classes that no training example"
+                f" has ({shown}), and no network can learn"
+            )
+        elif test_classes.size == 1 < classes.size:
+            message = (
+                f"all {len(tested)} test examples are of class {test_classes[0]}, so that"
+                f" accuracies say nothing of the other {classes.size - 1}"
+            )
+        else:
+            continue
+        warnings.warn(f"{name}: {message}.", sources.DataWarning, stacklevel=3)
+
+
+def of_equal_inputs(images: Any, *, name: str) -> None:
+    """Warn where all training examples have the same inputs, so that there is nothing to learn."""
+    leaves = jax.tree.leaves(images)
+    count = len(leaves[0])
+    equal = (bool((part == leaf[:1]).all()) for leaf in leaves for part in sources.blocks(leaf))
+    if count > 1 and all(equal):  # which ends at the first that differ
+        warnings.warn(
+            f"{name}: all {count} training examples have the same inputs, from which nothing can"
+            " be learnt.",
+            sources.DataWarning,
+            stacklevel=3,
+        )
+
+
+def of_axes(images: Any, *, name: str) -> None:
+    """Warn of square images whose last axis seems to be none of channels."""
+    if not isinstance(images, np.ndarray) or images.shape[-1:] in {(c,) for c in CHANNELS}:
+        return
+    shape = ", ".join(map(str, ("n", *images.shape[1:])))
+    if images.ndim == 4 and images.shape[1] in CHANNELS and images.shape[2] == images.shape[3]:
+        message = "look as if channels came first; images are (n, height, width, channels)"
+    elif images.ndim == 3 and images.shape[1] == images.shape[2] > 4:
+        message = (
+            f"are taken for {images.shape[1]} places of {images.shape[2]} channels each; grey "
+            f"images are ({shape}, 1)"
+        )
+    else:
+        return
+    warnings.warn(f"{name}: inputs ({shape}) {message}.", sources.DataWarning, stacklevel=3)
+
+
+def of_ranges(train: Split, test: Split, *, name: str) -> None:
+    """Warn where inputs of one split spread far less than those of the other, as after scaling."""
+    pairs = zip(jax.tree.leaves(train.images), jax.tree.leaves(test.images), strict=True)
+    for leaf, other in pairs:
+        if not np.issubdtype(leaf.dtype, np.number) or not len(other):
+            continue
+        parts = [np.asarray(each[:SAMPLE], np.float64) for each in (leaf, other)]
+        one, two = (float(np.std(part)) for part in parts)
+        if min(one, two) > 0 and max(one, two) > UNLIKE * min(one, two):
+            ends = [f"{part.min():.4g} to {part.max():.4g}" for part in parts]
+            warnings.warn(
+                f"{name}: training inputs lie in {ends[0]}, test inputs in {ends[1]}: is one of "
+                "them scaled?",
+                sources.DataWarning,
+                stacklevel=3,
+            )
