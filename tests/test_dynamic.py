@@ -1,15 +1,17 @@
 """The study of dynamic sparse training: counts, masks that move, costs, resuming."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from matplotlib.colors import to_hex
 from tiny import only_run, printed, same, times
 
-from jaxlth import masks, prune, scores, store, studies
+from jaxlth import cli, masks, prune, scores, store, studies
 from jaxlth.models import ModelConfig
 from jaxlth.studies import run_info
 from jaxlth.studies.dynamic import artifacts, charts, cost, networks, report
@@ -63,6 +65,21 @@ def test_every_method_density_and_replicate_has_a_network(whole):
         "dense",
         *METHODS,
     }
+
+
+def test_the_total_of_the_progress_counts_networks_on_the_way_from_the_first_line_on(
+    tmp_path, capfd
+):
+    words = [*TINY[:-3], "--density", "0.3", "--replicates", "1"]
+    assert cli.main([*tiny.once(words), "--out", str(tmp_path)]) == 0
+    told = re.findall(r"(\d+)/(\d+) networks", capfd.readouterr().err)
+    assert {total for _, total in told} == {str(len(told_by(tmp_path)))}
+    assert told[-1][0] == told[-1][1]
+
+
+def told_by(out):
+    """Return the networks that a run trained and did not only pass by."""
+    return [name for name, record in only_run(out).records() if "control" in record]
 
 
 def test_masks_of_set_and_rigl_move_and_that_of_static_stays(whole, tmp_path):

@@ -92,6 +92,23 @@ class DynamicNetworks:
         self._changes = change_steps(self.config, self._steps)
         self._ends = [*self._changes, self._steps]  # of the phases of dynamic-imp
 
+    def expected(self) -> list[str]:
+        """Return the names of all networks, those on the way to others included."""
+        config, names = self.config, artifacts.networks(self.config)
+        if DYNAMIC_IMP in config.methods:
+            kinds = [(0, "sparse")]
+            kinds += [(n, kind) for n in range(1, len(self._ends)) for kind in ("dense", "sparse")]
+            names += [
+                self._phase(density, number, kind, replicate)
+                for density in config.densities
+                for number, kind in kinds
+                for replicate in range(config.replicates)
+            ]
+        if IMP in config.methods:
+            numbers = range(1, len(levels(self._experiment)) + 1)
+            names += [self._level(n, r) for n in numbers for r in range(config.replicates)]
+        return list(dict.fromkeys(names))
+
     # Dense networks.
 
     def request_dense(self, replicate: int) -> TrainRequest:

@@ -51,8 +51,9 @@ def prepare(config: DynamicConfig, parts: Parts = NONE) -> LoadedExperiment:
 def dynamic(lab: Lab, config: DynamicConfig) -> Generator[Progress, None, None]:
     """Train dense networks; train sparse ones by each method at each density."""
     methods = networks.DynamicNetworks(lab)
-    lab.begin(artifacts.networks(config))
-    train = functools.partial(lab.train, pending=artifacts.networks(config))
+    expected = methods.expected()
+    lab.begin(expected)
+    train = functools.partial(lab.train, pending=expected)
     yield from train([methods.request_dense(replicate) for replicate in lab.replicates])
     for name, method, length in artifacts.trainings(config):
         for density in config.densities if method in SPARSE else ():

@@ -53,10 +53,11 @@ def prepare(config: PruneEarlyConfig, parts: Parts = NONE) -> LoadedExperiment:
 def prune_early(lab: Lab, config: PruneEarlyConfig) -> Generator[Progress, None, None]:
     """Train dense networks; prune by each method at each density; train what is left."""
     networks = EarlyNetworks(lab)
-    lab.begin(artifacts.networks(config))
+    expected = _expected(networks)
+    lab.begin(expected)
 
     def train(requests: list[TrainRequest]) -> Iterator[Progress]:
-        return lab.train(requests, pending=artifacts.networks(config))
+        return lab.train(requests, pending=expected)
 
     yield from train(
         [
@@ -69,7 +70,7 @@ def prune_early(lab: Lab, config: PruneEarlyConfig) -> Generator[Progress, None,
     learned = [method for method in methods if method.score in LEARNED]
     at_once = [method for method in methods if method.schedule not in ITERATIVE]
     yield from train(_tickets(networks, [each for each in at_once if each not in learned]))
-    chains = [method for method in methods if method.schedule in ITERATIVE]
+    chains = _chains(config)
     for number in range(1, len(networks.links()) + 1 if chains else 0):
         yield from train(_of_link(networks, chains, number))
     yield from train(_tickets(networks, learned))
@@ -90,6 +91,26 @@ def _tickets(networks: EarlyNetworks, wanted: list[Method]) -> list[TrainRequest
         for replicate in networks.replicates
         if networks.trained_before(method, replicate)
     ]
+
+
+def _chains(config: PruneEarlyConfig) -> list[Method]:
+    """Return the methods that prune again and again, between trainings."""
+    return [method for method in all_methods(config) if method.schedule in ITERATIVE]
+
+
+def _expected(networks: EarlyNetworks) -> list[str]:
+    """Return the names of all networks, those between prunings included."""
+    config, chains = networks.config, _chains(networks.config)
+    names = artifacts.networks(config)
+    if chains:
+        last = max(networks.place(networks.keep(d, chains[0]), chains[0]) for d in config.densities)
+        names += [
+            networks.request_link(number, method, replicate).artifact
+            for number in range(1, last)
+            for method in dict.fromkeys(method.source for method in chains)
+            for replicate in range(config.replicates)
+        ]
+    return list(dict.fromkeys(names))
 
 
 def _of_link(networks: EarlyNetworks, chains: list[Method], number: int) -> list[TrainRequest]:
