@@ -265,9 +265,12 @@ def draw_distance(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, .
             axes.plot(arrays["steps"][1:], distance, color=style.color, label=label)
             if pd.notna(steps[replicate]):
                 axes.axvline(steps[replicate], color=style.color, linestyle=":")
+        if steps.notna().any():
+            axes.plot([], [], color=theme.GRAY, linestyle=":", label="ticket drawn")
         threshold = run_info.setting(path, "threshold")
         axes.axhline(threshold, color=theme.GRAY, linestyle="--", label="threshold")
-        axes.set(xlabel="Training step", ylabel="Distance from the mask before", ylim=(0, None))
+        title = "Distance from the mask before, of the weights kept"
+        axes.set(xlabel="Training step", ylabel=title, ylim=(0, None))
         legends.below_figure(figure)
     return figure
 
