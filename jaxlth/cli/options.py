@@ -326,4 +326,4 @@ def _values(option: str, kind: Any) -> Sequence[str]:
     names = ranges.names_of(kind)
     if option.removeprefix("--") == KINDS:
         return tuple(figure_kinds())
-    return () if names is None else tuple(names.known)
+    return () if names is None else tuple(names.names)

@@ -59,7 +59,7 @@ def check_fields(config: Any) -> None:
         several = isinstance(value, tuple | list)
         for name in value if several else (value,):
             if not names.others(name):
-                check_choice(field.title, name, names.known)
+                check_choice(field.title, name, names.names)
         if several and names.once:
             check_unique(field.title, value, empty=names.empty)
 

@@ -127,13 +127,13 @@ class OneOf:
     """The names that a setting takes.
 
     Attributes:
-      known: the names.
+      names: the names.
       empty: whether a tuple of them may be empty.
       once: whether each may stand only once in a tuple.
       others: tells whether another name is let through, such as FILE.py:NAME.
     """
 
-    known: Collection[str]
+    names: Collection[str]
     empty: bool = False
     once: bool = True
     others: Callable[[str], bool] = lambda name: False

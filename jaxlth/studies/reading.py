@@ -58,8 +58,8 @@ def check_same(run: Run, experiment: LoadedExperiment) -> None:
     Raises:
       StoreError: they are others; the message names the part.
     """
-    known = store.about_run(run.path).get("facts", {})
+    facts = store.about_run(run.path).get("facts", {})
     given = store.facts.of_data(experiment.identity)
     if any_of(experiment.prunable.config, experiment.parts):
         given |= store.facts.of_parts(fingerprint.of_experiment(experiment))
-    store.facts.joined(run.path, known, given)
+    store.facts.joined(run.path, facts, given)

@@ -1,6 +1,7 @@
 """Names of what a run of dynamic sparse training stores, and which of them a config asks for."""
 
 import itertools
+from typing import Any
 
 from jaxlth.studies.dynamic.config import DENSE, DYNAMIC_IMP, SPARSE, DynamicConfig
 
@@ -63,3 +64,20 @@ def level(number: int, replicate: int) -> str:
 def phase(density: float, number: int, kind: str, replicate: int) -> str:
     """Return the name of a network of dynamic IMP between two changes of its mask."""
     return f"phase_{number}/{DYNAMIC_IMP}-{kind}/density_{float(density)!r}/replicate_{replicate}"
+
+
+def record(replicate: int, name: str, *, on_the_way: bool = False) -> dict[str, Any]:
+    """Return what a record says of a network beforehand, in the columns of `jaxlth prune-early`."""
+    is_dense = name == DENSE
+    return {
+        "job": "dynamic",
+        "replicate": replicate,
+        "level": 0 if is_dense else 1,
+        "control": name,
+        "score": "none" if is_dense else name,
+        "schedule": "none" if is_dense else "sparse",
+        "ablation": "none",
+        "weights": "standard",
+        "prune_step": 0,
+        "link": on_the_way,
+    }

@@ -8,7 +8,7 @@ References:
   Evci et al. 2020, appendix H.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,6 +43,19 @@ def share(mask: masks.Mask, counts: Mapping[str, int]) -> float:
     """Return the multiplications under a mask as a share of those of the dense network."""
     densities = masks.layer_densities(mask)
     return sum(densities[name] * counts[name] for name in counts) / sum(counts.values())
+
+
+def record(
+    counts: Mapping[str, int] | None, mask: masks.Mask, cost_of: Callable[[float], float]
+) -> dict[str, float | None]:
+    """Return what a record says of the cost of a network: None where it cannot be told.
+
+    Args:
+      counts: what `multiplications` returns.
+      mask: with which the network ends.
+      cost_of: share of the multiplications under the mask -> cost.
+    """
+    return {"flops": None if counts is None else cost_of(share(mask, counts))}
 
 
 def of_growth(share: float, schedule: prune.Schedule, *, steps: int, dense: bool) -> float:

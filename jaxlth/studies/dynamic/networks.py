@@ -2,11 +2,9 @@
 
 import functools
 import math
-from collections.abc import Generator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxlth import keys, masks, prune, settings, trees
@@ -14,10 +12,11 @@ from jaxlth.models import Network
 from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.dynamic import artifacts, cost
 from jaxlth.studies.dynamic.config import DENSE, DYNAMIC_IMP, IMP, DynamicConfig
+from jaxlth.studies.dynamic.phases import Phases
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import KeepCount, total_kept
-from jaxlth.studies.train import Progress, Ticket, TrainRequest
+from jaxlth.studies.train import Ticket, TrainRequest
 
 GROWTH: dict[str, Any] = {"set": "random", "rigl": "gradient"}
 SCOPES: dict[str, Any] = {"uniform": "layer"}  # names in `prune.sparsify` that differ
@@ -90,24 +89,21 @@ class DynamicNetworks:
         self._steps = lab.experiment.plan(1.0).steps
         self._counts = cost.multiplications(lab.experiment)
         self._changes = change_steps(self.config, self._steps)
-        self._ends = [*self._changes, self._steps]  # of the phases of dynamic-imp
 
     def expected(self) -> list[str]:
         """Return the names of all networks, those on the way to others included."""
         config, names = self.config, artifacts.networks(self.config)
         if DYNAMIC_IMP in config.methods:
-            kinds = [(0, "sparse")]
-            kinds += [(n, kind) for n in range(1, len(self._ends)) for kind in ("dense", "sparse")]
-            names += [
-                self._phase(density, number, kind, replicate)
-                for density in config.densities
-                for number, kind in kinds
-                for replicate in range(config.replicates)
-            ]
+            names += [name for density in config.densities for name in self.phases(density).names()]
         if IMP in config.methods:
             numbers = range(1, len(levels(self._experiment)) + 1)
             names += [self._level(n, r) for n in numbers for r in range(config.replicates)]
         return list(dict.fromkeys(names))
+
+    def phases(self, density: float) -> Phases:
+        """Return the networks of dynamic IMP that lead to those of a density."""
+        ends = [*self._changes, self._steps]
+        return Phases(self._lab, ends, density, finite=self._finite, largest=self._largest)
 
     # Dense networks.
 
@@ -118,15 +114,12 @@ class DynamicNetworks:
         return TrainRequest(
             artifact=artifacts.dense(replicate),
             start=lambda: Ticket(self._lab.init(replicate), self._dense),
-            key=self._order(replicate),
+            key=self._lab.key("order", replicate),
             start_step=0,
-            record=_record(replicate, DENSE),
+            record=artifacts.record(replicate, DENSE),
             snapshots={step: artifacts.state(step, replicate) for step in sorted(steps - {0})},
             measure=lambda _: {"flops": 1.0},
         )
-
-    def _order(self, replicate: int) -> jax.Array:
-        return self._lab.key("order", replicate)
 
     # Sparse from the first step to the last.
 
@@ -164,10 +157,10 @@ class DynamicNetworks:
         return TrainRequest(
             artifact=artifacts.network(density, name, replicate),
             start=start,
-            key=self._order(replicate),
+            key=self._lab.key("order", replicate),
             start_step=0,
-            record=_record(replicate, name),
-            measure=lambda ticket: self._flops(ticket, cost_of),
+            record=artifacts.record(replicate, name),
+            measure=lambda ticket: cost.record(self._counts, ticket.mask, cost_of),
             first_opt=first_opt if grows else None,
             mask_of=prune.current_mask if grows else None,
         )
@@ -203,89 +196,6 @@ class DynamicNetworks:
     def _mask_key(self, replicate: int) -> jax.Array:
         return self._lab.key("dynamic mask", replicate)
 
-    # Dynamic IMP.
-
-    def dynamic_imp(self, density: float, train: Any) -> Generator[Progress, None, None]:
-        """Train dense and sparse networks in turns, from one change of the mask to the next."""
-        starts = {r: self._lab.init(r) for r in self._finite(artifacts.dense)}
-        for number, end in enumerate(self._ends):
-            training = self._experiment.compile_training(until=end)
-            if number == 0:
-                source = functools.partial(artifacts.state, end)
-            else:
-                source = functools.partial(self._phase, density, number, "dense")
-                requests = [
-                    self._request_phase(density, number, "dense", Ticket(start, self._dense), r)
-                    for r, start in starts.items()
-                ]
-                yield from train(requests, training)
-                starts = {r: starts[r] for r in self._finite(source) if r in starts}
-            tickets = {
-                r: Ticket(start, self._largest(source(r), self._dense, density))
-                for r, start in starts.items()
-            }
-            sparse = functools.partial(self._phase, density, number, "sparse")
-            requests = [
-                self._request_phase(density, number, "sparse", ticket, r)
-                for r, ticket in tickets.items()
-            ]
-            yield from train(requests, training)
-            starts = {
-                r: self._regrown(self._lab.load(sparse(r)), tickets[r].mask, number, r)
-                for r in self._finite(sparse)
-                if r in tickets
-            }
-
-    def _phase(self, density: float, number: int, kind: str, replicate: int) -> str:
-        if number == len(self._changes) and kind == "sparse":
-            return artifacts.network(density, DYNAMIC_IMP, replicate)
-        return artifacts.phase(density, number, kind, replicate)
-
-    def _request_phase(
-        self, density: float, number: int, kind: str, ticket: Ticket, replicate: int
-    ) -> TrainRequest:
-        """Return the request for a dense or sparse network of dynamic IMP."""
-        is_last = kind == "sparse" and number == len(self._changes)
-        return TrainRequest(
-            artifact=self._phase(density, number, kind, replicate),
-            start=lambda: ticket,
-            key=self._order(replicate),
-            start_step=(0, *self._ends)[number],
-            record=_record(replicate, DYNAMIC_IMP, on_the_way=not is_last),
-            measure=functools.partial(self._of_phase, density, number, kind, replicate),
-        )
-
-    def _of_phase(
-        self, density: float, number: int, kind: str, replicate: int, trained: Ticket
-    ) -> dict[str, float | None]:
-        """Return the costs of a network of dynamic IMP with those of all that it follows from.
-
-        The first sparse network follows from the run's dense one, up to the first change.
-        """
-        part = (self._ends[number] - (0, *self._ends)[number]) / self._steps
-
-        def cost_of(share: float) -> float:
-            if kind == "dense":
-                before = self._phase(density, number - 1, "sparse", replicate)
-            elif number == 0:
-                return part + part * share
-            else:
-                before = self._phase(density, number, "dense", replicate)
-            return self._lab.run.record(before)["flops"] + part * share
-
-        return self._flops(trained, cost_of)
-
-    def _regrown(self, sparse: Network, mask: masks.Mask, number: int, replicate: int) -> Network:
-        """Return a sparse network with what was pruned drawn anew."""
-        new = jax.device_get(self._lab.draw(self._lab.key(f"regrown {number}", replicate)))
-        params = jax.tree.map(
-            lambda w, v, keep: w if keep is None else jnp.where(keep, w, v),
-            sparse.params,
-            new.params,
-            mask,
-        )
-        return jax.device_get(sparse._replace(params=params))
-
     # Tickets.
 
     def requests_imp(self, number: int) -> list[TrainRequest]:
@@ -299,9 +209,11 @@ class DynamicNetworks:
             TrainRequest(
                 artifact=self._level(number, replicate),
                 start=functools.partial(self._ticket, density, source(replicate), replicate),
-                key=self._order(replicate),
+                key=self._lab.key("order", replicate),
                 start_step=self.config.rewind_step,
-                record=_record(replicate, IMP, on_the_way=density not in self.config.densities),
+                record=artifacts.record(
+                    replicate, IMP, on_the_way=density not in self.config.densities
+                ),
                 measure=functools.partial(self._of_imp, source(replicate)),
             )
             for replicate in self._finite(source)
@@ -331,7 +243,7 @@ class DynamicNetworks:
         """Return the costs of a level with those of all levels before."""
         before = self._lab.run.record(source)["flops"]
         part = 1 - self.config.rewind_step / self._steps
-        return self._flops(ticket, lambda share: before + part * share)
+        return cost.record(self._counts, ticket.mask, lambda share: before + part * share)
 
     # What they share.
 
@@ -350,24 +262,3 @@ class DynamicNetworks:
             f"`density` {density:g} keeps more weights than the level before it.",
         )
         return self._lab.by_magnitude(params, mask, keep)
-
-    def _flops(self, ticket: Ticket, cost_of: Any) -> dict[str, float | None]:
-        counts = self._counts
-        return {"flops": None if counts is None else cost_of(cost.share(ticket.mask, counts))}
-
-
-def _record(replicate: int, name: str, *, on_the_way: bool = False) -> dict[str, Any]:
-    """Return what a record says of a network beforehand, in the columns of `jaxlth prune-early`."""
-    is_dense = name == DENSE
-    return {
-        "job": "dynamic",
-        "replicate": replicate,
-        "level": 0 if is_dense else 1,
-        "control": name,
-        "score": "none" if is_dense else name,
-        "schedule": "none" if is_dense else "sparse",
-        "ablation": "none",
-        "weights": "standard",
-        "prune_step": 0,
-        "link": on_the_way,
-    }

@@ -65,7 +65,7 @@ def dynamic(lab: Lab, config: DynamicConfig) -> Generator[Progress, None, None]:
             yield from train(requests, training)
     if DYNAMIC_IMP in config.methods:
         for density in config.densities:
-            yield from methods.dynamic_imp(density, train)
+            yield from methods.phases(density).train(train)
     if IMP in config.methods:
         for number in range(1, len(networks.levels(lab.experiment)) + 1):
             yield from train(methods.requests_imp(number))
