@@ -324,6 +324,16 @@ def test_distances_do_not_overflow_nor_vanish_and_equal_infinities_are_at_none()
     assert float(landscape.loss_l2_distance(*losses)) == 500
 
 
+@pytest.mark.parametrize("jit", [lambda function: function, jax.jit])
+@pytest.mark.parametrize("kind", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("size", [1e-30, 1.0, 8e37, 9e37, 2e38])
+def test_distances_of_numbers_near_the_end_of_float32_are_right(size, kind, jit):
+    a, b = jnp.full(2, size, kind), jnp.zeros(2, kind)
+    right = pytest.approx(2**0.5 * float(a[0]), rel=1e-6)
+    assert float(jit(landscape.l2_distance)({"w": a}, {"w": b})) == right
+    assert float(jit(landscape.loss_l2_distance)(a, b)) == right
+
+
 def test_leaves_without_elements_change_nothing():
     a, b = ({"w": np.full(2, x), "e": np.ones((0, 3))} for x in (1.0, 2.0))
     assert landscape.interpolate(a, b, 0.5)["w"].tolist() == [1.5, 1.5]

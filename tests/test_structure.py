@@ -103,6 +103,15 @@ def test_exactly_so_many_groups_are_kept_those_of_a_loop(kind, reduce, keep):
         np.testing.assert_array_equal(pruned[name], leaf)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1.0, 9e37, 2e38])
+def test_the_units_of_largest_norm_are_kept_near_the_end_of_float32_too(size):
+    values = {"w": jnp.array([[0.5, 1.5, 0.2, 1.0], [0.5, 0.1, 0.2, 1.0]]) * jnp.float32(size)}
+    select = functools.partial(prune.units, keep=2)
+    for function in (select, jax.jit(select)):
+        kept = function(values, masks.dense(values))["w"]
+        assert kept.tolist() == [[False, True, False, True]] * 2
+
+
 STRUCTURES = {
     "n of m": lambda s, m, keep: prune.n_of_m(s, m),
     "per unit": lambda s, m, keep: prune.per_unit_topk(s, m, density=0.4),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlth import masks, trees
+from jaxlth.trees import floats
 
 
 def l2_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Array:
@@ -182,7 +183,6 @@ def _largest_magnitude(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike)
 
 def _norm(leaves: Sequence[jax.Array], dtype: jax.typing.DTypeLike) -> jax.Array:
     """Return the Euclidean norm of all leaves together, each scaled so that nothing overflows."""
-    most = _largest_magnitude(leaves, dtype)
-    scale = jnp.where((most > 0) & jnp.isfinite(most), most, 1)
+    scale = floats.divisor(_largest_magnitude(leaves, dtype))
     squares = [jnp.sum(jnp.square(jnp.abs(leaf) / scale)) for leaf in leaves]
     return scale * jnp.sqrt(sum(squares, start=jnp.zeros((), dtype)))

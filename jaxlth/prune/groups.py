@@ -23,7 +23,7 @@ from jaxlth.prune.selecting import (
     pairs,
     wide_enough,
 )
-from jaxlth.trees import roles
+from jaxlth.trees import floats, roles
 
 Reduce: TypeAlias = Literal["l2", "l1", "mean"]
 REDUCE = ("l2", "l1", "mean")
@@ -251,8 +251,7 @@ def _reduced(values: jax.Array, active: jax.Array, reduce: Reduce) -> jax.Array:
     """Return (groups,) scores of (groups, weights), those of weights pruned left out."""
     values = jnp.where(active, trees.at_least_float32(values), 0)
     if reduce == "l2":  # scaled, since squares of small gradients vanish
-        largest = jnp.max(jnp.abs(values), axis=1, initial=0, keepdims=True)
-        scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+        scale = floats.divisor(jnp.max(jnp.abs(values), axis=1, initial=0, keepdims=True))
         return jnp.sqrt(jnp.sum((values / scale) ** 2, axis=1)) * scale[:, 0]
     if reduce == "l1":
         return jnp.sum(jnp.abs(values), axis=1)

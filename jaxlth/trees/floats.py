@@ -1,4 +1,4 @@
-"""Types of floats: the widest of several, and float64 where JAX has it turned off."""
+"""Types of floats: the widest of several, float64 where JAX has it turned off, and their range."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -33,3 +33,21 @@ def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
     """
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(jnp.float32, *arrays)
+
+
+def divisor(most: jax.Array) -> jax.Array:
+    """Return what to divide floats by so that their squares neither overflow nor vanish.
+
+    That is the largest magnitude; or the largest number whose reciprocal is not subnormal, as XLA
+    may multiply by a reciprocal, and flushes such ones to 0. Where all are 0, or one is infinite or
+    NaN, it is 1.
+
+    Args:
+      most: the largest magnitude of the floats.
+
+    Example:
+      >>> divisor(jnp.array([0.0, 3.0, 3e38, jnp.inf])).tolist()
+      [1.0, 3.0, 8.507059173023462e+37, 1.0]
+    """
+    safe = jnp.minimum(most, 1 / jnp.finfo(most.dtype).tiny)
+    return jnp.where((most > 0) & jnp.isfinite(most), safe, 1)
