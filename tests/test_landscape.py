@@ -254,6 +254,19 @@ def test_narrow_types_are_rounded_once(kind):
     )
 
 
+@pytest.mark.parametrize("kind", [jnp.float8_e4m3fn, jnp.float8_e5m2])
+def test_lines_of_float8_are_those_of_float32_rounded_once(kind):
+    a, b = (np.random.default_rng(seed).normal(size=99).astype(kind) for seed in (0, 1))
+    a[:2], b[0] = [-0.0, 0.0], -0.0
+    wide = a.astype(np.float32), b.astype(np.float32)
+    for alpha in (0.0, 0.25, 0.9, 1.0):
+        point = np.asarray(landscape.interpolate(a, b, alpha))
+        assert point.dtype == kind
+        assert point.tobytes() == landscape.interpolate(*wide, alpha).astype(kind).tobytes()
+    mean = landscape.average([a, b])
+    assert mean.tobytes() == landscape.average(wide).astype(kind).tobytes()
+
+
 def test_lines_of_float32_have_the_bits_that_they_had():
     x, y = (np.random.default_rng(seed).normal(size=999).astype(np.float32) for seed in (0, 1))
     for at in landscape.alphas(7)[1:-1]:

@@ -136,7 +136,7 @@ def test_levels_are_nested(network):
         mask = smaller
 
 
-FLOATS = [np.float16, np.float32, jnp.bfloat16]
+FLOATS = [np.float16, np.float32, jnp.bfloat16, jnp.float8_e4m3fn, jnp.float8_e5m2]
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1.0, -1.0, 1e-45, -1e-45, 1e-41, 3e38]
 
 

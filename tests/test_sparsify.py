@@ -264,14 +264,22 @@ def test_movement_is_summed_over_the_steps():
     jax.tree.map(close, state.scores, masks.prunable(total, state.mask))
 
 
-def test_bfloat16_weights_are_pruned_to_exact_zeros():
-    params = {"w": jnp.array([[1.5, -0.1], [0.2, 3.0]], jnp.bfloat16)}
+@pytest.mark.parametrize(
+    ("kind", "inner"),
+    [
+        (jnp.bfloat16, optax.adam(0.1, mu_dtype=jnp.float32)),
+        (jnp.float8_e4m3fn, optax.sgd(0.1)),
+        (jnp.float8_e5m2, optax.sgd(0.1)),
+    ],
+)
+def test_narrow_weights_are_pruned_to_exact_zeros(kind, inner):
+    params = {"w": jnp.array([[1.5, -0.1], [0.2, 3.0]], kind)}
     schedule = prune.Schedule(density=0.5, kind="one-shot")
-    optimizer = prune.sparsify(optax.adam(0.1, mu_dtype=jnp.float32), schedule=schedule)
+    optimizer = prune.sparsify(inner, schedule=schedule)
     updates, state = jax.jit(optimizer.update)(params, optimizer.init(params), params)
     assert prune.current_mask(state)["w"].tolist() == [[True, False], [False, True]]
     pruned = optax.apply_updates(params, updates)["w"]
-    assert pruned.dtype == jnp.bfloat16
+    assert pruned.dtype == kind
     assert pruned[0, 1] == pruned[1, 0] == 0
 
 

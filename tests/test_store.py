@@ -896,12 +896,29 @@ def test_names_in_a_ticket_are_those_of_the_tree(tmp_path):
     assert names == kernels | {"params/Dense_0/bias"}
 
 
-def test_bfloat16_goes_into_safetensors_only(tmp_path):
-    params = {"kernel": jnp.arange(4, dtype=jnp.bfloat16)}
-    store.export_ticket(tmp_path / "t.safetensors", params, {"kernel": None}, metadata={})
-    assert bits(store.load_ticket(tmp_path / "t.safetensors")[0]) == bits(params)
-    with pytest.raises(ValueError, match=r"bfloat16.*\.safetensors"):
-        store.export_ticket(tmp_path / "t.npz", params, {"kernel": None}, metadata={})
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_bfloat16_and_float8_go_into_safetensors_only(tmp_path, kind):
+    params = {"kernel": jnp.arange(4).reshape(2, 2).astype(kind), "bias": jnp.ones(2)}
+    mask = dict.fromkeys(params)
+    store.export_ticket(tmp_path / "t.safetensors", params, mask, metadata={})
+    loaded = store.load_ticket(tmp_path / "t.safetensors").params
+    assert bits(loaded) == bits(params)
+    assert loaded["kernel"].dtype == kind and loaded["kernel"].shape == (2, 2)
+    with pytest.raises(ValueError, match=rf"{kind}.*\.safetensors"):
+        store.export_ticket(tmp_path / "t.npz", params, mask, metadata={})
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_scalars_and_turned_arrays_keep_their_shapes_in_files(tmp_path, suffix):
+    turned = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    params = {"temperature": jnp.float32(3), "w": turned}
+    mask = {"temperature": np.array(True), "w": turned > 1}
+    path = tmp_path / f"t{suffix}"
+    store.export_ticket(path, params, mask, stats={"count": np.int32(7)}, metadata={})
+    for loaded in (store.load_ticket(path), store.load_ticket(path, like=params)):
+        assert loaded.params["temperature"].shape == loaded.mask["temperature"].shape == ()
+        assert loaded.stats["count"].shape == ()
+        assert_same(loaded.params["w"], turned)
 
 
 def test_a_mask_that_does_not_fit_and_an_unknown_suffix_are_refused(tmp_path):

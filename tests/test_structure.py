@@ -48,6 +48,15 @@ def test_exactly_n_of_every_m_are_kept_as_a_loop_over_groups_says(n, m, axis):
     assert pruned["bias"] is None
 
 
+@pytest.mark.parametrize("kind", [jnp.float8_e4m3fn, jnp.float8_e5m2])
+def test_structures_of_float8_are_those_of_the_same_numbers_in_float32(kind):
+    narrow = {name: jnp.asarray(value).astype(kind) for name, value in TREE.items()}
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), narrow)
+    for structure in STRUCTURES.values():
+        pruned, expected = (structure(tree, TREE_MASK, 7) for tree in (narrow, wide))
+        jax.tree.map(np.testing.assert_array_equal, pruned, expected)
+
+
 def test_2_of_4_of_whole_groups_keep_half_of_each_unit():
     params = {"w": GENERATOR.normal(size=(8, 3)).astype(np.float32)}
     mask = prune.n_of_m(scores.magnitude(params), masks.dense(params))["w"]

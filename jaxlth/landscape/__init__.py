@@ -70,14 +70,14 @@ def _point(x: jax.Array, y: jax.Array, alpha: jax.Array) -> jax.Array:
     end = jnp.where(nearer, x, y)
     if not jnp.issubdtype(dtype, jnp.inexact):
         return end
-    x32, y32 = (trees.at_least_float32(z.astype(dtype)) for z in (x, y))
+    x32, y32, end32 = (trees.at_least_float32(z.astype(dtype)) for z in (x, y, end))
     weight, difference = alpha.astype(jnp.finfo(x32.dtype).dtype), y32 - x32
     point = jnp.where(nearer, x32 + weight * difference, y32 - (1 - weight) * difference)
     # A difference may overflow where the mean does not. Elsewhere ends and equal numbers come out
     # to the bit, but for -0, and with the gradients that they have on a line.
     overflows, is_end = ~jnp.isfinite(difference), (alpha == 0) | (alpha == 1)
     point = jnp.where(overflows, (1 - weight) * x32 + weight * y32, point).astype(dtype)
-    exact = (overflows & (is_end | (x == y))) | (is_end & (end == 0) & jnp.signbit(end.real))
+    exact = (overflows & (is_end | (x == y))) | (is_end & (end == 0) & jnp.signbit(end32.real))
     return jnp.where(exact, end, point)
 
 

@@ -27,6 +27,13 @@ METADATA = "jaxlth"  # name of the entry that holds the metadata as JSON text
 CONTAINERS = "jaxlth-containers"  # likewise, of what `containers.describe` says of params and stats
 ENTRIES = (METADATA, CONTAINERS)
 Entries: TypeAlias = dict[str, dict[str, Any]]
+FLOATS8 = {  # kinds that safetensors writes from NumPy and does not give back to it
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+}
 DAMAGE = (  # what readers of broken files raise
     EOFError,
     KeyError,
@@ -202,22 +209,31 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Entries]
 def _write_safetensors(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], entries: Mapping[str, str]
 ) -> None:
-    contiguous = {name: np.ascontiguousarray(leaf) for name, leaf in arrays.items()}
+    # `np.ascontiguousarray` would give a scalar an axis.
+    contiguous = {name: np.asarray(leaf, order="C") for name, leaf in arrays.items()}
     safetensors.numpy.save_file(contiguous, path, metadata=dict(entries))
 
 
 def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Entries]:
     with safetensors.safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in kinds if kinds[name] not in FLOATS8}
         entries = file.metadata() or {}
-    return arrays, {name: json.loads(entries.get(name, "{}")) for name in ENTRIES}
+    if len(arrays) < len(kinds):
+        for name, tensor in safetensors.deserialize(path.read_bytes()):
+            if name not in arrays:
+                flat = np.frombuffer(tensor["data"], np.dtype(FLOATS8[kinds[name]]))
+                arrays[name] = flat.reshape(tensor["shape"])
+    return {name: arrays[name] for name in kinds}, {
+        name: json.loads(entries.get(name, "{}")) for name in ENTRIES
+    }
 
 
 def _write_npz(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], entries: Mapping[str, str]
 ) -> None:
     for name, leaf in arrays.items():
-        if leaf.dtype.kind == "V":  # bfloat16 and the like are not NumPy's own
+        if leaf.dtype.isbuiltin == 2:  # bfloat16 and the like are not NumPy's own
             raise ValueError(f".npz cannot hold {leaf.dtype.name} of {name!r}; use .safetensors.")
     texts = {name: np.array(text) for name, text in entries.items()}
     with open(path, "wb") as file:  # a name without the suffix would get one
