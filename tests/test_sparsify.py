@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -178,6 +179,34 @@ def test_counts_of_a_schedule_follow_its_formula_and_end_exactly(kind):
     np.testing.assert_allclose(counts[7:], [formula(t) for t in times], atol=0.6)
     assert counts[47:] == [round(last)] * 13
     assert all(a >= b for a, b in itertools.pairwise(counts))
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "erdos-renyi-kernel"])
+def test_an_exponential_schedule_that_ends_with_no_weight_of_a_tensor_falls_gradually(scope):
+    schedule = prune.Schedule(density=0.01, kind="exponential", end=4)
+    expected = [10, 3, 1, 0, 0, 0]  # 10, 3.16, 1, 0.32, 0.1
+    assert [int(prune.keep_at(step, schedule, size=10)) for step in range(6)] == expected
+    params = {"w": jnp.arange(1.0, 11.0).reshape(2, 5)}
+    if scope != "global":
+        params["v"] = jnp.ones((40, 50))
+    optimizer = prune.sparsify(optax.sgd(0.0), schedule=schedule, scope=scope)
+    state, counts = optimizer.init(params), []
+    for _ in range(5):
+        _, state = optimizer.update(params, state, params)
+        counts.append(int(prune.current_mask(state)["w"].sum()))
+    if scope != "erdos-renyi-kernel":
+        assert counts == expected[:5]
+    assert all(a >= b for a, b in itertools.pairwise(counts))
+
+
+@pytest.mark.parametrize("kind", ["linear", "cubic"])
+def test_counts_of_a_schedule_are_those_of_fractions_rounded(kind):
+    schedule = prune.Schedule(density=0.125, kind=kind, end=24, initial=0.5)
+    for size in (0, 1, 3, 64, 2**31 - 1):
+        first, last = (round(Fraction(part) * size) for part in (0.5, 0.125))
+        shares = [Fraction(24 - n, 24) ** (3 if kind == "cubic" else 1) for n in range(25)]
+        expected = [round(last + (first - last) * share) for share in shares]
+        assert [int(prune.keep_at(n, schedule, size=size)) for n in range(25)] == expected
 
 
 def test_a_constant_schedule_keeps_as_many_from_the_start():

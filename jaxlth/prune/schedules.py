@@ -79,7 +79,8 @@ class Schedule:
         if self.kind == "one-shot":
             return [size, final]
         rounds = (self.last - self.begin) // self.every
-        between = spaced(initial, final, rounds, self.kind) if rounds else [final]
+        share = float(self.density) / float(self.initial)
+        between = spaced(initial, final, rounds, self.kind, share) if rounds else [final]
         return [size, *([initial] if rounds else []), *between]
 
 

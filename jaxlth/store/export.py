@@ -224,9 +224,8 @@ def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Entrie
             if name not in arrays:
                 flat = np.frombuffer(tensor["data"], np.dtype(FLOATS8[kinds[name]]))
                 arrays[name] = flat.reshape(tensor["shape"])
-    return {name: arrays[name] for name in kinds}, {
-        name: json.loads(entries.get(name, "{}")) for name in ENTRIES
-    }
+    arrays = {name: arrays[name] for name in kinds}
+    return arrays, {name: json.loads(entries.get(name, "{}")) for name in ENTRIES}
 
 
 def _write_npz(
