@@ -293,6 +293,39 @@ def test_movement_is_summed_over_the_steps():
     jax.tree.map(close, state.scores, masks.prunable(total, state.mask))
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_movement_goes_on_after_a_step_that_is_not_finite_and_is_skipped(wrong):
+    params = {"w": jnp.array([[1.0, -2.0, 3.0, 4.0]])}
+    schedule = prune.Schedule(density=0.5, kind="one-shot", begin=3)
+    inner = optax.apply_if_finite(optax.sgd(0.01), 5)
+    optimizer = prune.sparsify(inner, schedule=schedule, score="movement")
+    state, gradient = optimizer.init(params), jnp.array([[-1.0, 1.0, 0.0, 0.0]])
+    for grads in (gradient, jnp.full((1, 4), wrong), gradient, gradient):
+        updates, state = jax.jit(optimizer.update)({"w": grads}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(state.scores["w"], [[3.03, 6.03, 0, 0]], rtol=1e-5)
+    assert prune.current_mask(state)["w"].tolist() == [[True, True, False, False]]
+
+
+def test_optimizers_that_wrap_others_stand_within_sparsify_and_lookahead_around_masked():
+    params, mask = {"w": jnp.array([[3.0, 1.0, 2.0, 4.0]])}, {"w": jnp.array([[1, 0, 0, 1]]) > 0}
+    schedule = prune.Schedule(density=0.5, kind="one-shot", begin=2)
+    optimizer = prune.sparsify(optax.contrib.mechanize(optax.sgd(0.1)), schedule=schedule)
+    pruned, state = params, optimizer.init(params)
+    for _ in range(5):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, pruned)
+        pruned = optax.apply_updates(pruned, updates)
+    assert (np.asarray(pruned["w"]) != 0).tolist() == mask["w"].tolist()
+    optimizer = optax.lookahead(prune.masked(optax.adamw(0.1), mask), 2, 0.5)
+    pair = optax.LookaheadParams.init_synced(masks.apply(params, mask))
+    state = optimizer.init(pair)
+    for _ in range(4):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, pair)
+        pair = optax.apply_updates(pair, updates)
+    for leaf in jax.tree.leaves(pair):
+        assert (np.asarray(leaf) != 0).tolist() == mask["w"].tolist()
+
+
 @pytest.mark.parametrize(
     ("kind", "inner"),
     [

@@ -215,8 +215,12 @@ def test_a_packed_mask_comes_back_bit_by_bit_also_under_jit_and_vmap():
         jax.tree.map(np.testing.assert_array_equal, TREE_MASK, back)
         assert back["bias"] is None
     both = trees.stack([MASK, jax.tree.map(np.logical_not, MASK)])
-    mapped = jax.vmap(masks.unpack)(jax.vmap(masks.pack)(both))
-    jax.tree.map(np.testing.assert_array_equal, both, mapped)
+    packed = jax.vmap(masks.pack)(both)
+    for back in (jax.vmap(masks.unpack)(packed), masks.unpack(packed)):
+        jax.tree.map(np.testing.assert_array_equal, both, back)
+    twice = trees.stack([both, jax.tree.map(np.logical_not, both)])
+    back = masks.unpack(jax.vmap(jax.vmap(masks.pack))(twice))
+    jax.tree.map(np.testing.assert_array_equal, twice, back)
 
 
 def test_a_gradient_goes_straight_through_a_mask_in_both_modes():

@@ -36,13 +36,16 @@ def pack(mask: Mask) -> Any:
 def unpack(packed: Any) -> Mask:
     """Return the mask that `pack` packed, bit by bit.
 
+    Masks that were packed under vmap come back with their leading axes.
+
     Example:
       >>> unpack(pack({"w": jnp.array([[True, False, True]])}))["w"].tolist()
       [[True, False, True]]
     """
 
     def leaf_mask(leaf: PackedLeaf) -> jax.Array:
-        bits = jnp.unpackbits(leaf.bits, count=math.prod(leaf.shape))
-        return bits.astype(bool).reshape(leaf.shape)
+        leading = jnp.shape(leaf.bits)[:-1]  # of replicates, where `pack` ran under vmap
+        bits = jnp.unpackbits(leaf.bits, axis=-1, count=math.prod(leaf.shape))
+        return bits.astype(bool).reshape(*leading, *leaf.shape)
 
     return jax.tree.map(leaf_mask, packed, is_leaf=lambda node: isinstance(node, PackedLeaf))

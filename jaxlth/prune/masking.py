@@ -18,8 +18,8 @@ def masked(
     The optimizer sees the network as masked: gradients and weights are 0 where the mask is False.
     That alone stops most; Muon, yogi, and whatever adds noise or has momentum from before the
     pruning move weights without a gradient, so the updates are masked too. A weight that is 0 when
-    training starts, as `masks.apply` makes it, therefore stays 0. `optax.masked` does something
-    else: it leaves whole tensors out.
+    training starts, as `masks.apply` makes it, therefore stays 0; one that is NaN or infinite stays
+    that. `optax.masked` does something else: it leaves whole tensors out.
 
     Args:
       optimizer: Any transformation of optax whose updates are like the parameters.
@@ -71,7 +71,8 @@ def _boxed_as(tree: Any, mask: masks.Mask) -> masks.Mask:
 def to_zero(updates: Any, params: masks.Params, keep: masks.Mask) -> Any:
     """Return updates that take every weight that is not kept to exactly 0.
 
-    Adding minus a weight to itself gives 0 without rounding, if the update has its type or a wider.
+    Adding minus a weight to itself gives 0 without rounding, if the update has its type or a wider
+    one, and the weight is finite.
     """
 
     def leaf_updates(update: jax.Array, weight: jax.Array, keep: jax.Array | None) -> jax.Array:

@@ -55,20 +55,25 @@ def sparsify(
 
     At a step of the schedule the weights and gradients with which the step begins are scored, and
     the mask is pruned; then the optimizer updates what is kept, and forgets the rest. Updates take
-    pruned weights to exactly 0, so the forward pass needs no mask. A mask only loses weights, but
+    pruned weights to exactly 0, so the forward pass needs no mask. Only a weight that is NaN or
+    infinite when it is pruned stays that, as no update that is added makes it 0: `masks.apply` of
+    the parameters does. A mask only loses weights, but
     with `growth`: it then begins at random with the final density, and exchanges weights at the
     steps of a "constant" schedule, which update no weight (Evci et al., Algorithm 1). Such a
     training begins with `masks.apply(params, current_mask(state))`, and RigL needs the gradients of
     pruned weights too, which a mask in the forward pass would take away (`masks.straight_through`
     does not).
 
-    Nothing may follow this in an `optax.chain`: scaled, an update would miss 0.
+    Nothing may follow this in an `optax.chain`: scaled, an update would miss 0. Optimizers that
+    wrap others, such as `optax.contrib.mechanize` and `schedule_free`, stand within:
+    `sparsify(mechanize(...))`. `optax.lookahead` fits in neither place: it has parameters of two
+    kinds, and where both meet it brings pruned weights back. It may wrap `masked`.
 
     Args:
       optimizer: Any transformation of optax whose updates are like the parameters.
       schedule: When the mask changes, and how many weights it keeps.
       score: "magnitude", "taylor" (`scores.taylor`), "movement" (`scores.movement`, summed over the
-        steps), or (params, gradients) -> scores.
+        steps; what is NaN or infinite counts as 0), or (params, gradients) -> scores.
       scope: "global": all weights compete. "layer": each tensor keeps the same share.
         "erdos-renyi-kernel": each keeps its count of `erdos_renyi`.
       structure: None: single weights. `units` or `blocks`, or a `functools.partial` of them with
@@ -194,7 +199,9 @@ def _no_movement(weight: jax.Array) -> jax.Array:
 
 
 def _added(total: jax.Array, movement: jax.Array) -> jax.Array:
-    return total + movement.astype(total.dtype)
+    """Return a sum over steps, to which what is not finite adds nothing: a step may be skipped."""
+    movement = movement.astype(total.dtype)
+    return total + jnp.where(jnp.isfinite(movement), movement, 0)
 
 
 def _growing(
