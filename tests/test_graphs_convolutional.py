@@ -480,6 +480,37 @@ def test_an_edge_of_several_weights_has_their_norm():
     assert graphs.network(params, mask).edges[(0, 0), (1, 0)]["weight"] == 5.0
 
 
+NARROW = [jnp.float16, jnp.bfloat16, jnp.float32]
+
+
+@pytest.mark.parametrize("kind", NARROW)
+@pytest.mark.parametrize("weight", [1e-4, 300.0])
+def test_the_norm_of_an_edge_neither_overflows_nor_vanishes_in_narrow_types(weight, kind):
+    params = {"conv": np.full((3, 3, 1, 1), weight).astype(kind)}
+    ((*_, norm),) = graphs.network(params, masks.dense(params)).edges(data="weight")
+    assert norm == pytest.approx(3 * float(params["conv"][0, 0, 0, 0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_folded_zombies_are_added_up_in_float32_at_least(kind):
+    kernel = np.random.default_rng(0).normal(1, 0.3, (5, 5, 2, 1)).astype(kind)
+    kernel[0, :4, 1, 0] = [60_000, 60_000, -60_000, -60_000]
+    params = {
+        "in": {"kernel": np.ones((1, 1, 1, 2)).astype(kind), "bias": np.ones(2).astype(kind)},
+        "out": {"kernel": kernel, "bias": np.zeros(1).astype(kind)},
+    }
+    mask = jax.tree.map(np.array, masks.dense(params))
+    mask["in"]["kernel"][..., 1] = False
+    wiring = [[Incoming((0,), "in/kernel", padded=False)]]
+    wiring.append([Incoming((1,), "out/kernel", padded=False)])
+    folded = graphs.compact(params, mask, fold=True, wiring=wiring).params["out"]["bias"]
+    assert folded.dtype == kind
+    exact = kernel[..., 1, 0].astype(np.float64).sum()
+    np.testing.assert_allclose(
+        folded.astype(float), exact, rtol=max(float(jnp.finfo(kind).eps) / 2, 1e-3)
+    )
+
+
 def test_what_does_not_follow_from_shapes_asks_for_a_wiring(small):
     like = small("vgg-11").like.params
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), like)

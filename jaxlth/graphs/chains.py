@@ -32,8 +32,17 @@ class Layer(NamedTuple):
     @property
     def summed(self) -> np.ndarray:
         """Return the factor of a unit that has the same value at all pixels: (inputs, units)."""
+        return self.pixel_weights.sum(axis=0)
+
+    @property
+    def pixel_weights(self) -> np.ndarray:
+        """Return the masked weights of each pair of units: (weights of the pair, inputs, units).
+
+        Narrower types than float32 come as that: their sums and squares overflow, or lose digits.
+        """
         masked = np.where(self.mask, self.kernel, 0)
-        return by_unit(masked, sum(self.widths)).sum(axis=0)
+        wide = np.promote_types(masked.dtype, np.float32)
+        return by_unit(masked.astype(wide, copy=False), sum(self.widths))
 
     def read(self, units: Sequence[np.ndarray]) -> np.ndarray:
         """Return side by side what arrays (units,), one for each layer, say of its inputs."""

@@ -83,7 +83,8 @@ def _biases(layers: list[chains.Layer]) -> dict[int, np.ndarray]:
     biases: dict[int, np.ndarray] = {}
     for layer in layers:
         if layer.bias is not None:
-            biases[layer.target] = biases.get(layer.target, 0) + layer.bias
+            wide = layer.bias.astype(np.promote_types(layer.bias.dtype, np.float32))
+            biases[layer.target] = biases.get(layer.target, 0) + wide
     return biases
 
 
@@ -94,10 +95,8 @@ def _both(a: float | None, b: float | None) -> float | None:
 
 def _weights(layer: chains.Layer) -> np.ndarray:
     """Return one number for all the weights of each edge: (inputs, units)."""
-    pixel_weights = chains.by_unit(np.where(layer.mask, layer.kernel, 0), sum(layer.widths))
-    return (
-        pixel_weights[0] if len(pixel_weights) == 1 else np.sqrt(np.sum(pixel_weights**2, axis=0))
-    )
+    weights = layer.pixel_weights
+    return weights[0] if len(weights) == 1 else np.sqrt(np.sum(weights**2, axis=0))
 
 
 def subnetworks(graph: nx.DiGraph) -> list[nx.DiGraph]:
