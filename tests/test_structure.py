@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxlth import graphs, masks, models, prune, scores, trees
@@ -204,6 +205,52 @@ def test_consumers_lose_the_inputs_from_pruned_units():
     assert pruned["Dense_2"]["kernel"] is None
 
 
+CHAIN = {f"Dense_{n}": {"kernel": (a, b)} for n, a, b in ((0, 4, 6), (1, 6, 5), (2, 5, 3))}
+CHAIN_WIRING = [[((n,), f"Dense_{n}/kernel", None, True, 1e-5)] for n in range(3)]
+
+
+def is_shape(node):
+    return isinstance(node, tuple)
+
+
+@pytest.mark.parametrize("leave_out", ["Dense_0/kernel", "Dense_1/kernel", "Dense_2/kernel"])
+def test_scores_without_what_is_never_pruned_do_with_a_wiring(leave_out):
+    params = jax.tree.map(lambda shape: GENERATOR.random(shape), CHAIN, is_leaf=is_shape)
+    params = jax.tree.map(jnp.float32, params)
+    mask = masks.without(masks.dense(params), [leave_out])
+    select = functools.partial(prune.units, wiring=CHAIN_WIRING)
+    expected = select(params, mask, keep=4)
+    pruned = select(masks.prunable(params, mask), mask, keep=4)
+    jax.tree.map(np.testing.assert_array_equal, pruned, expected)
+    schedule = prune.Schedule(density=0.5, kind="one-shot")
+    optimizer = prune.sparsify(
+        optax.sgd(0.1), schedule=schedule, structure=select, prunable=lambda n, _: n != leave_out
+    )
+    _, state = optimizer.update(params, optimizer.init(params), params)
+    sizes = {name: shape["kernel"][1] for name, shape in CHAIN.items() if name not in leave_out}
+    expected = select(params, mask, keep=round(sum(sizes.values()) / 2))
+    jax.tree.map(np.testing.assert_array_equal, prune.current_mask(state), expected)
+
+
+def test_inputs_beside_units_are_never_empty():
+    params = {"a": jnp.array([[9.0, 1.0]] * 3), "b": jnp.ones((5, 2))}
+    wiring = [[((0,), "a")], [((0, 1), "b")]]
+    pruned = prune.units(params, masks.dense(params), keep=3, wiring=wiring)
+    assert pruned["a"].tolist() == [[True, False]] * 3
+    assert pruned["b"].tolist() == [[True, True]] * 4 + [[False, False]]
+
+
+def test_a_wiring_with_a_kernel_that_is_not_there_is_refused():
+    params = {"a": jnp.ones((3, 2)), "b": jnp.ones((2, 2))}
+    with pytest.raises(ValueError, match="`wiring` has the kernel 'c', which `mask` lacks"):
+        prune.units(params, masks.dense(params), keep=3, wiring=[[((0,), "a")], [((1,), "c")]])
+    mask = masks.without(masks.dense(params), ["a"])
+    wiring = [[((0,), "a")], [((0,), "b")], [((1, 2), "d")]]
+    params, mask = params | {"d": jnp.ones((4, 1))}, mask | {"d": jnp.ones((4, 1), bool)}
+    with pytest.raises(ValueError, match="kernels of all layers that 'd' reads side by side"):
+        prune.units(masks.prunable(params, mask), mask, keep=1, wiring=wiring)
+
+
 # --------------------------------------------------------------------- packed, straight through
 
 
@@ -244,6 +291,9 @@ SPREAD = {
     "n_of_m": prune.n_of_m,
     "per_unit_topk": functools.partial(prune.per_unit_topk, density=0.5),
     "units": functools.partial(prune.units, keep=7, reduce="mean"),
+    "units with a wiring": functools.partial(
+        prune.units, keep=7, wiring=[[((0,), "a")], [((1,), "b")]]
+    ),
     "blocks": functools.partial(prune.blocks, keep=5, shape=(4, 4)),
 }
 
@@ -251,7 +301,10 @@ SPREAD = {
 @pytest.mark.parametrize("kind", ["Explicit", "Auto"])
 @pytest.mark.parametrize("name", SPREAD)
 def test_structures_of_arrays_spread_over_devices_are_those_on_one(name, kind):
-    """Along units weights stay where they are, but for blocks, which cut across units."""
+    """Along units weights stay where they are, but for blocks, which cut across units.
+
+    With a wiring the next layer is told which units are left.
+    """
     random = np.random.default_rng(0)
     shapes = {"a": (16, 8), "b": (3, 3, 8, 12)}
     values = {n: jnp.asarray(random.random(s), jnp.float32) for n, s in shapes.items()}
@@ -276,5 +329,5 @@ def test_structures_of_arrays_spread_over_devices_are_those_on_one(name, kind):
                 assert result[leaf].sharding.is_equivalent_to(
                     spread[1][leaf].sharding, result[leaf].ndim
                 )
-        if axis == -1 and name != "blocks":
+        if axis == -1 and name not in ("blocks", "units with a wiring"):
             assert "all-gather" not in compiled.as_text()

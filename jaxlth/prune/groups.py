@@ -3,6 +3,7 @@
 Axes are those of each tensor, and kernels of attention are matrices, as in `structure`.
 """
 
+import difflib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +59,7 @@ def units(
         from pruned units alone are pruned too.
 
     Raises:
-      ValueError: the trees do not fit, or `keep` lies outside its range.
+      ValueError: the trees do not fit, `keep` lies outside its range, or the wiring does not fit.
       TypeError: `scores` are not floats, or `mask` is not boolean.
 
     Example:
@@ -80,7 +81,14 @@ def units(
         )
 
     pruned = _best_groups(scores, mask, keep=keep, reduce=reduce, axis=axis, axes=axes)
-    return pruned if wiring is None else _without_inputs(pruned, scores, wiring)
+    if wiring is None:
+        return pruned
+
+    def without_inputs(_: list[jax.Array], among: list[jax.Array]) -> list[jax.Array]:
+        return _without_inputs(mask, among, scores, wiring)
+
+    among, structure = jax.tree.flatten(pruned)
+    return jax.tree.unflatten(structure, in_auto_mode(without_inputs, [], among))
 
 
 def blocks(
@@ -258,31 +266,71 @@ def _reduced(values: jax.Array, active: jax.Array, reduce: Reduce) -> jax.Array:
     return jnp.sum(values, axis=1) / jnp.maximum(jnp.sum(active, axis=1), 1).astype(values.dtype)
 
 
-def _without_inputs(mask: masks.Mask, shapes: Any, wiring: Sequence[Any]) -> masks.Mask:
-    """Return a mask without the weights from units to which no weight leads, layer after layer."""
-    leaves = dict(trees.named(mask))
+def _without_inputs(
+    mask: masks.Mask, among: list[jax.Array], shapes: Any, wiring: Sequence[Any]
+) -> list[jax.Array]:
+    """Return a mask without the weights from units to which no weight leads, layer after layer.
+
+    Args:
+      mask: whose names count.
+      among: its tensors.
+      shapes: a tree of arrays like the parameters; what is never pruned may be left out.
+      wiring: what leads where.
+    """
+    leaves = dict(zip(trees.names(mask), among, strict=True))
     sizes = {name: np.shape(leaf) for name, leaf in trees.named(shapes).items()}
-    empty: list[jax.Array] = [jnp.zeros(1, bool)]  # of each layer, its units; inputs never are
+    _check_names(wiring, trees.names_with_none(mask))
+    first = [
+        sizes[name][-2]
+        for incoming in wiring
+        for sources, name, *_ in incoming
+        if name in sizes and not any(sources)
+    ]
+    # Of each layer, its empty units; inputs are never empty. None: no unit is, and their number is
+    # not known, as their kernel is not among the shapes.
+    empty: list[jax.Array | None] = [jnp.zeros(min(first), bool) if first else None]
     for incoming in wiring:
-        parts = []
+        parts: list[jax.Array | None] = []
         for sources, name, *_ in incoming:
-            lost = [empty[source] for source in sources]
+            lost = _side_by_side([empty[source] for source in sources], name)
             if name is None:
-                parts.append(jnp.concatenate(lost))
+                parts.append(lost)
             elif name in leaves:
-                alive = ~_from_units(lost, sizes[name][-2])
-                leading = range(leaves[name].ndim - 1)
-                leaves[name] = leaves[name] & alive.reshape((1,) * (len(leading) - 1) + (-1, 1))
-                parts.append(~jnp.any(leaves[name], axis=tuple(leading)))
+                if lost is not None:
+                    alive = ~_from_units(lost, sizes[name][-2])
+                    leading = (1,) * (leaves[name].ndim - 2)
+                    leaves[name] = leaves[name] & alive.reshape(*leading, -1, 1)
+                parts.append(~jnp.any(leaves[name], axis=tuple(range(leaves[name].ndim - 1))))
             else:
-                parts.append(jnp.zeros(sizes[name][-1], bool))
-        empty.append(functools.reduce(jnp.logical_and, parts))
-    return jax.tree.unflatten(jax.tree.structure(mask), list(leaves.values()))
+                parts.append(jnp.zeros(sizes[name][-1], bool) if name in sizes else None)
+        known = [part for part in parts if part is not None]
+        both = functools.reduce(jnp.logical_and, known) if known else None
+        empty.append(both if both is None or len(known) == len(parts) else jnp.zeros_like(both))
+    return list(leaves.values())
 
 
-def _from_units(empty: list[jax.Array], inputs: int) -> jax.Array:
+def _check_names(wiring: Sequence[Any], names: list[str]) -> None:
+    """Raise ValueError unless a wiring has kernels of these names."""
+    for name in (name for incoming in wiring for _, name, *_ in incoming):
+        if name is not None and name not in names:
+            close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            hint = f" The closest is {close[0]!r}." if close else ""
+            raise ValueError(f"`wiring` has the kernel {name!r}, which `mask` lacks.{hint}")
+
+
+def _side_by_side(empty: list[jax.Array | None], name: str | None) -> jax.Array | None:
+    """Return the flags of layers side by side, None where no unit is empty and no size is known."""
+    known = [flags for flags in empty if flags is not None]
+    if known and len(known) < len(empty):
+        raise ValueError(
+            f"`scores` must have the kernels of all layers that {name or 'a sum'!r} reads side by "
+            "side, also of those that are never pruned."
+        )
+    return jnp.concatenate(known) if known else None
+
+
+def _from_units(empty: jax.Array, inputs: int) -> jax.Array:
     """Return (inputs,) flags of the units that inputs come from, in turns where they are pixels."""
-    flags = jnp.concatenate(empty)
-    if inputs % flags.size:
-        raise ValueError(f"`wiring` has {flags.size} units for a kernel of {inputs} inputs.")
-    return jnp.tile(flags, inputs // flags.size)
+    if inputs % empty.size:
+        raise ValueError(f"`wiring` has {empty.size} units for a kernel of {inputs} inputs.")
+    return jnp.tile(empty, inputs // empty.size)

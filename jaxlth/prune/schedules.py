@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlth.prune.counts import check_int, share_of, spaced
 
@@ -114,7 +115,7 @@ def keep_at(step: int | jax.Array, schedule: Schedule, *, size: int) -> jax.Arra
 def count_at(step: int | jax.Array, schedule: Schedule, counts: list[int]) -> jax.Array:
     """Return the one of `Schedule.counts` that holds at a step."""
     place = (jnp.asarray(step, jnp.int32) - schedule.begin) // schedule.every + 1
-    return jnp.asarray(counts, jnp.int32)[jnp.clip(place, 0, len(counts) - 1)]
+    return jnp.asarray(np.array(counts, np.int32))[jnp.clip(place, 0, len(counts) - 1)]
 
 
 def is_due(step: jax.Array, schedule: Schedule) -> jax.Array:
