@@ -119,6 +119,15 @@ def test_smart_ratio_has_a_share_for_matrices_and_falls_with_depth():
     assert abs(full["b"] - (1500 - 192 - 576) * 12 / 18) < 1
 
 
+@pytest.mark.parametrize(("linear", "rows"), [(0.14, 15), (0.35, 18), (0.7, 9), (0.3, 10)])
+def test_smart_ratio_keeps_the_least_and_the_most_of_its_range(linear, rows):
+    mask = masks.dense({"a": jnp.ones((1, 1, 3, 3)), "b": jnp.ones((rows, 5))})
+    least, most = prune.smart_ratio_range(mask, linear=linear)
+    for keep, count in ((least, 1), (most, 9)):
+        counts = prune.smart_ratio(mask, keep=keep, order="ab", linear=linear)
+        assert counts == {"a": count, "b": keep - count}
+
+
 def test_smart_ratio_refuses_what_it_cannot_share_out():
     with pytest.raises(ValueError, match=r"must lie in 193\.\.1920: matrices keep 192; got 192"):
         smart(192)

@@ -323,6 +323,14 @@ def test_rounds_under_jit_and_vmap_are_those_outside(keeps):
         jax.jit(lambda mask: prune.in_rounds(scores.magnitude, mask, keeps=[13]))(mask)
 
 
+@pytest.mark.parametrize("score", [scores.snip, scores.grasp, scores.fisher])
+def test_a_leaf_without_a_gradient_is_named(score):
+    params = {"w": jnp.ones((1, 2)), "count": jnp.int32(3)}
+    batch = jnp.ones((1, 1)), jnp.array([0])
+    with pytest.raises(TypeError, match="leaf 'count' of int32, which has no gradient"):
+        score(lambda p, x: x @ p["w"], params, masks.dense(params), batch)
+
+
 @pytest.mark.parametrize(
     ("keeps", "error", "words"),
     [
@@ -332,6 +340,8 @@ def test_rounds_under_jit_and_vmap_are_those_outside(keeps):
         ([{"a": 5, "b": 8}], ValueError, r"must lie in 0\.\.4"),
         ([{"a": 4, "b": 8}, {"a": 2, "b": 2}, {"a": 3, "b": 2}], ValueError, "of 'a' must lie"),
         ([{"a": 1}], ValueError, "'b' is missing"),
+        ([3, {"a": 2}], TypeError, "`keeps` must be counts, or all be counts by name"),
+        ([{"a": 2, "b": 2}, 3], TypeError, "`keeps` must be counts, or all be counts by name"),
     ],
 )
 def test_counts_that_no_round_can_keep_are_refused_before_the_first(keeps, error, words):

@@ -163,6 +163,15 @@ def test_distances_agree_with_numpy():
     assert float(landscape.l2_distance(a, a)) == float(landscape.cosine_distance(a, a)) == 0.0
 
 
+@pytest.mark.parametrize("jit", [lambda function: function, jax.jit])
+def test_opposite_networks_are_at_distance_2_and_no_further(jit):
+    distance = jit(landscape.cosine_distance)
+    for seed in range(20):
+        weights = jax.random.normal(jax.random.key(seed), (7, 11))
+        opposite = float(distance({"w": weights}, {"w": -3.3 * weights}))
+        assert 2 - 1e-5 < opposite <= 2
+
+
 def test_small_angles_keep_their_digits():
     a = {"w": np.ones(1000, np.float32)}
     b = {"w": a["w"] + np.where(np.arange(1000) % 2, 1e-5, -1e-5).astype(np.float32)}

@@ -115,6 +115,14 @@ def test_counts_work_under_jit_and_vmap(params):
     np.testing.assert_allclose(jax.jit(masks.density)(mask), masks.kept(mask) / masks.size(mask))
 
 
+def test_masks_that_are_not_boolean_are_counted_alike_under_jit():
+    mask = {"w": jnp.array([[2, 0], [3, 1]])}
+    assert int(masks.kept(mask)) == int(jax.jit(masks.kept)(mask)) == 3
+    assert float(masks.density(mask)) == float(jax.jit(masks.density)(mask)) == 0.75
+    assert masks.layer_densities(mask) == {"w": 0.75}
+    assert masks.unit_densities(mask)["w"].tolist() == [1, 0.5]
+
+
 def test_layer_densities_are_python_floats_by_name():
     densities = masks.layer_densities(
         {"a": {"w": np.array([True, False, False, False])}, "b": None}

@@ -283,6 +283,23 @@ def test_a_density_of_layers_keeps_the_nearest_count(density, count):
     assert pruned["w"].tolist() == [False] * (5 - count) + [True] * count
 
 
+@pytest.mark.parametrize("kind", [float, np.float16, np.float32, np.float64, jnp.bfloat16])
+def test_a_density_is_the_decimal_number_that_it_prints_as_in_any_type(kind):
+    density, values, mask = kind(0.1), {"w": jnp.ones((25, 1))}, {"w": jnp.ones((25, 1), bool)}
+    for number in (density, jnp.asarray(density)):
+        assert int(prune.layerwise_topk(values, mask, keep=number)["w"].sum()) == 2
+        assert int(prune.per_unit_topk(values, mask, density=number)["w"].sum()) == 2
+        schedule = prune.Schedule(density=number, kind="one-shot")
+        assert int(prune.keep_at(0, schedule, size=25)) == 2
+    assert prune.keep_counts(1000, levels=2, fraction=kind(0.2)) == [1000, 800, 640]
+
+
+def test_several_counts_are_none():
+    mask = masks.dense(UNPRUNABLE)
+    with pytest.raises(TypeError, match="`keep` must be a whole number of weights; got .*2, 3"):
+        prune.global_topk(UNPRUNABLE, mask, keep=jnp.array([2, 3]))
+
+
 def test_a_density_is_no_count():
     with pytest.raises(TypeError, match="`keep` must be a whole number of weights; got 0.5"):
         prune.global_topk(UNPRUNABLE, masks.dense(UNPRUNABLE), keep=0.5)

@@ -38,6 +38,8 @@ def test_scores_prune_to_the_exact_count(score):
 
 def test_magnitude_is_the_absolute_value():
     jax.tree.map(np.testing.assert_array_equal, scores.magnitude(PARAMS), jax.tree.map(abs, PARAMS))
+    whole = scores.magnitude({"w": jnp.array([-128, -1, 127], jnp.int8)})["w"]
+    assert whole.tolist() == [128, 1, 127]
 
 
 def test_random_scores_do_not_depend_on_values_so_weights_never_come_back():

@@ -68,7 +68,7 @@ def cosine_distance(a: Any, b: Any, *, mask: masks.Mask | None = None) -> jax.Ar
     # Half the squared distance of unit vectors: 1 - a.b would lose all digits of a small angle.
     lengths = _norm(a, dtype), _norm(b, dtype)
     difference = [x / lengths[0] - y / lengths[1] for x, y in zip(a, b, strict=True)]
-    return jnp.square(_norm(difference, dtype)) / 2
+    return jnp.minimum(jnp.square(_norm(difference, dtype)) / 2, 2)
 
 
 def classification_differences(a: jax.Array, b: jax.Array) -> jax.Array:

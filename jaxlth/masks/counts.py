@@ -33,7 +33,7 @@ def kept(mask: Mask) -> jax.Array:
     leaves = jax.tree.leaves(mask)
     if all(map(places.is_on_host, leaves)):
         return jnp.asarray(count_on_host(leaves), dtype)
-    counts = [jnp.sum(leaf, dtype=dtype) for leaf in leaves]
+    counts = [jnp.sum(jnp.asarray(leaf).astype(bool), dtype=dtype) for leaf in leaves]
     return sum(counts, start=jnp.zeros((), dtype))
 
 
@@ -70,7 +70,7 @@ def layer_densities(mask: Mask) -> dict[str, float]:
       {'w': 0.5}
     """
     named = trees.named(mask).items()
-    return {name: int(np.sum(leaf)) / np.size(leaf) for name, leaf in named if np.size(leaf)}
+    return {n: int(np.count_nonzero(leaf)) / np.size(leaf) for n, leaf in named if np.size(leaf)}
 
 
 def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, np.ndarray]:
@@ -103,7 +103,7 @@ def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, n
     """
     densities, leaves = {}, trees.named(mask)
     for name, view in kernels.views(leaves, axes).items():
-        kernel = np.asarray(leaves[name], np.float64).reshape(view.shape)
+        kernel = np.asarray(leaves[name], bool).reshape(view.shape)
         if kernel.size:
             _, outputs = view.axes
             by_unit = np.moveaxis(kernel, outputs, -1)

@@ -5,7 +5,9 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
 
 _SLACK = Fraction(1, 10**6)  # weights; above what the 16 digits of a rate can miss
 
@@ -209,7 +211,21 @@ def _falling(counts: Iterable[int], levels: int) -> list[int]:
 
 def share_of(size: int, density: float) -> int:
     """Return round(density * size), exact in the decimal number that `density` prints as."""
-    return round(Fraction(repr(float(density))) * size)
+    return round(decimal(density) * size)
+
+
+def decimal(number: Any) -> Fraction:
+    """Return the shortest decimal number that is this one in its type, as which floats print.
+
+    Example:
+      >>> decimal(0.1), decimal(np.float32(0.1))
+      (Fraction(1, 10), Fraction(1, 10))
+    """
+    if not hasattr(number, "dtype"):
+        return Fraction(repr(float(number)))
+    array = np.asarray(number)
+    texts = (f"{float(array):.{digits}g}" for digits in range(1, 18))
+    return Fraction(next(t for t in texts if np.float64(t).astype(array.dtype) == array))
 
 
 def check_int(argument: str, value: int, least: int) -> int:
@@ -227,7 +243,7 @@ def check_share(argument: str, value: float) -> Fraction:
     """Return `value` as the decimal number it prints as, if it lies in (0, 1)."""
     if not 0 < value < 1:
         raise ValueError(f"`{argument}` must lie in (0, 1), both ends excluded; got {value}.")
-    return Fraction(repr(float(value)))
+    return decimal(value)
 
 
 def extension(shape: Sequence[int], *, levels: int, rate: float) -> list[tuple[int, ...]]:

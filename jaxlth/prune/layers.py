@@ -131,9 +131,10 @@ def smart_ratio_range(mask: masks.Mask, *, linear: float = 0.3) -> tuple[int, in
       >>> smart_ratio_range(mask)
       (4, 21)
     """
-    sizes = [leaf.shape for leaf in trees.named(mask).values()]
-    in_matrices = sum(round(linear * math.prod(shape)) for shape in sizes if len(shape) <= 2)
-    return in_matrices + 1, in_matrices + sum(math.prod(s) for s in sizes if len(s) > 2)
+    part = check_share("linear", linear)
+    shapes = [leaf.shape for leaf in trees.named(mask).values()]
+    in_matrices = sum(round(part * math.prod(shape)) for shape in shapes if len(shape) <= 2)
+    return in_matrices + 1, in_matrices + sum(math.prod(s) for s in shapes if len(s) > 2)
 
 
 def _shared_out(

@@ -111,6 +111,8 @@ def in_rounds(
     among = dict(zip(trees.names(mask), jax.tree.leaves(mask), strict=True))
     rounds: list[Any] = [dict(keep) if isinstance(keep, Mapping) else keep for keep in keeps]
     by_layer = bool(rounds) and isinstance(rounds[0], Mapping)
+    if any(isinstance(keep, Mapping) != by_layer for keep in rounds):
+        raise TypeError(f"`keeps` must be counts, or all be counts by name; got {rounds!r}.")
     counts = {name: _count(leaf) for name, leaf in among.items()}
     limits, limit = counts if by_layer else None, sum(counts.values())
     for keep in rounds:
@@ -195,7 +197,8 @@ def _layer_counts(
 
 def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> None:
     """Raise unless `keep` is a whole number in 0..kept(mask), as far as tracing lets one see."""
-    if isinstance(keep, str) or not jnp.issubdtype(jnp.result_type(keep), jnp.integer):
+    is_whole = not isinstance(keep, str) and jnp.issubdtype(jnp.result_type(keep), jnp.integer)
+    if not is_whole or np.ndim(keep):
         raise TypeError(f"`{argument}` must be a whole number of weights; got {keep!r}.")
     if _is_traced(keep):
         return

@@ -119,6 +119,7 @@ def current_mask(opt_state: Any) -> masks.Mask:
     """Return the mask that the state of an optimizer holds, wherever in it `sparsify` stands.
 
     Tensors that `optax.masked` or `optax.multi_transform` keep from it are never pruned: `None`.
+    Within `nnx.Optimizer` it has boxes, which `nnx.as_pure` takes away.
 
     Raises:
       ValueError: `sparsify` has made no part of the state, or several.

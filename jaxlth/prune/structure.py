@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlth import masks
-from jaxlth.prune.counts import check_int, share_of
+from jaxlth.prune.counts import check_int, decimal, share_of
 from jaxlth.prune.selecting import as_kernels, group_axis, in_auto_mode, pairs, wide_enough
 from jaxlth.trees import roles, row_topk
 
@@ -127,7 +127,7 @@ def per_unit_topk(
         raise ValueError(f"`density` must lie in [0, 1]; got {density}.")
 
     axis = group_axis(axis, axes)
-    select = functools.partial(_in_units, density=density, axis=axis)
+    select = functools.partial(_in_units, density=float(decimal(density)), axis=axis)
     return _each(select, scores, mask, axis, axes)
 
 

@@ -33,7 +33,7 @@ __all__ = [
 
 
 def magnitude(params: Any) -> Any:
-    """Return the absolute value of each weight.
+    """Return the absolute value of each weight; of whole numbers one without a sign.
 
     Example:
       >>> magnitude({"w": jnp.array([[-2.0, 1.0]])})["w"].tolist()
@@ -44,7 +44,14 @@ def magnitude(params: Any) -> Any:
       section 3.
     """
     trees.check_numbers(params, name="params")
-    return jax.tree.map(jnp.abs, params)
+    return jax.tree.map(_magnitude, params)
+
+
+def _magnitude(leaf: Any) -> jax.Array:
+    values = jnp.abs(leaf)
+    if jnp.issubdtype(values.dtype, jnp.signedinteger):  # the least has no counterpart
+        return values.astype(f"uint{jnp.iinfo(values.dtype).bits}")
+    return values
 
 
 def random(params: Any, *, key: jax.Array) -> Any:

@@ -62,6 +62,7 @@ def snip(
       ValueError: `chunk` does not divide the batch, a label is no class, `loss` does not return a
         number for each example, or a loss of the parameters none at all; or shapes or trees do not
         fit.
+      TypeError: a leaf of `params` is not of floats.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0]])}
@@ -69,7 +70,7 @@ def snip(
       >>> snip(lambda p, x: x @ p["w"], params, masks.dense(params), batch)["w"].round(3).tolist()
       [[0.11900000274181366, 0.11900000274181366]]
     """
-    trees.check_numbers(params, name="params")
+    _check_floats(params)
     mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk)
     grad_fn = jax.grad(mean_loss)
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
@@ -108,7 +109,7 @@ def grasp(
     Raises:
       ValueError: as of `snip`.
     """
-    trees.check_numbers(params, name="params")
+    _check_floats(params)
     mean_loss, batch = _loss_of(apply_fn, mask, batch, loss, chunk, temperature)
     grad_fn = jax.grad(mean_loss)
     grads = _mean(lambda chunk_batch: grad_fn(params, chunk_batch), batch, chunk)
@@ -143,7 +144,8 @@ def fisher(
       loss: as in `snip`.
 
     Returns:
-      A tree like `params`.
+      A tree like `params`. Squares below 1e-38, of w * dL/dw below 1e-19, are 0 in float32: for
+      losses that small take a `loss` times a power of two, whose scores rank alike.
 
     Raises:
       ValueError: as of `snip`.
@@ -158,7 +160,7 @@ def fisher(
       LeCun et al. 1989, Optimal Brain Damage, equation 5; Theis et al. 2018, Faster gaze prediction
       with dense networks and Fisher pruning, equation 8.
     """
-    trees.check_numbers(params, name="params")
+    _check_floats(params)
     mean_loss, examples = _loss_of(apply_fn, mask, batch, loss, chunk)
 
     def squares(params: Any, example: Batch) -> Any:
@@ -217,6 +219,18 @@ def synflow(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> An
             return jnp.sum(logits)
 
         return jax.tree.map(lambda w, g: jnp.abs(g * w), params64, jax.grad(flow)(params64))
+
+
+def _check_floats(params: Any) -> None:
+    """Raise TypeError unless all leaves are arrays of floats, which have gradients."""
+    trees.check_numbers(params, name="params")
+    for name, leaf in trees.named(params).items():
+        kind = jnp.result_type(leaf)
+        if not jnp.issubdtype(kind, jnp.inexact):
+            raise TypeError(
+                f"`params` has the leaf {name!r} of {kind}, which has no gradient: take it out, as "
+                "`eqx.partition(module, eqx.is_inexact_array)` does."
+            )
 
 
 def _pruned(params: Any, mask: masks.Mask) -> Any:
