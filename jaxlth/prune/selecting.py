@@ -197,8 +197,11 @@ def _layer_counts(
 
 def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> None:
     """Raise unless `keep` is a whole number in 0..kept(mask), as far as tracing lets one see."""
-    is_whole = not isinstance(keep, str) and jnp.issubdtype(jnp.result_type(keep), jnp.integer)
-    if not is_whole or np.ndim(keep):
+    if (
+        isinstance(keep, str)
+        or np.ndim(keep)
+        or not jnp.issubdtype(jnp.result_type(keep), jnp.integer)
+    ):
         raise TypeError(f"`{argument}` must be a whole number of weights; got {keep!r}.")
     if _is_traced(keep):
         return
