@@ -41,8 +41,8 @@ class Layer(NamedTuple):
         Narrower types than float32 come as that: their sums and squares overflow, or lose digits.
         """
         masked = np.where(self.mask, self.kernel, 0)
-        wide = np.promote_types(masked.dtype, np.float32)
-        return by_unit(masked.astype(wide, copy=False), sum(self.widths))
+        dtype = np.promote_types(masked.dtype, np.float32)
+        return by_unit(masked.astype(dtype, copy=False), sum(self.widths))
 
     def read(self, units: Sequence[np.ndarray]) -> np.ndarray:
         """Return side by side what arrays (units,), one for each layer, say of its inputs."""

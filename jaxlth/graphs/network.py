@@ -83,8 +83,8 @@ def _biases(layers: list[chains.Layer]) -> dict[int, np.ndarray]:
     biases: dict[int, np.ndarray] = {}
     for layer in layers:
         if layer.bias is not None:
-            wide = layer.bias.astype(np.promote_types(layer.bias.dtype, np.float32))
-            biases[layer.target] = biases.get(layer.target, 0) + wide
+            dtype = np.promote_types(layer.bias.dtype, np.float32)
+            biases[layer.target] = biases.get(layer.target, 0) + layer.bias.astype(dtype)
     return biases
 
 

@@ -303,9 +303,9 @@ def _without_inputs(
                 parts.append(~jnp.any(leaves[name], axis=tuple(range(leaves[name].ndim - 1))))
             else:
                 parts.append(jnp.zeros(sizes[name][-1], bool) if name in sizes else None)
-        known = [part for part in parts if part is not None]
-        both = functools.reduce(jnp.logical_and, known) if known else None
-        empty.append(both if both is None or len(known) == len(parts) else jnp.zeros_like(both))
+        flags = [part for part in parts if part is not None]
+        is_any = jnp.array(len(flags) == len(parts))
+        empty.append(functools.reduce(jnp.logical_and, flags, is_any) if flags else None)
     return list(leaves.values())
 
 
@@ -320,13 +320,13 @@ def _check_names(wiring: Sequence[Any], names: list[str]) -> None:
 
 def _side_by_side(empty: list[jax.Array | None], name: str | None) -> jax.Array | None:
     """Return the flags of layers side by side, None where no unit is empty and no size is known."""
-    known = [flags for flags in empty if flags is not None]
-    if known and len(known) < len(empty):
+    flags = [layer for layer in empty if layer is not None]
+    if flags and len(flags) < len(empty):
         raise ValueError(
             f"`scores` must have the kernels of all layers that {name or 'a sum'!r} reads side by "
             "side, also of those that are never pruned."
         )
-    return jnp.concatenate(known) if known else None
+    return jnp.concatenate(flags) if flags else None
 
 
 def _from_units(empty: jax.Array, inputs: int) -> jax.Array:

@@ -35,9 +35,9 @@ def widest(arrays: Sequence[jax.Array]) -> jax.typing.DTypeLike:
       >>> widest([jnp.ones(1, jnp.float8_e5m2), jnp.ones(1, jnp.bfloat16)])
       dtype('float32')
     """
-    wide = [array for array in arrays if jnp.result_type(array).itemsize > 1]
+    promotable = [array for array in arrays if jnp.result_type(array).itemsize > 1]
     with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(jnp.float32, *wide)
+        return jnp.result_type(jnp.float32, *promotable)
 
 
 def divisor(most: jax.Array) -> jax.Array:
