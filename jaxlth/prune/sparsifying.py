@@ -57,12 +57,13 @@ def sparsify(
     the mask is pruned; then the optimizer updates what is kept, and forgets the rest. Updates take
     pruned weights to exactly 0, so the forward pass needs no mask. Only a weight that is NaN or
     infinite when it is pruned stays that, as no update that is added makes it 0: `masks.apply` of
-    the parameters does. A mask only loses weights, but
-    with `growth`: it then begins at random with the final density, and exchanges weights at the
-    steps of a "constant" schedule, which update no weight (Evci et al., Algorithm 1). Such a
-    training begins with `masks.apply(params, current_mask(state))`, and RigL needs the gradients of
-    pruned weights too, which a mask in the forward pass would take away (`masks.straight_through`
-    does not).
+    the parameters does.
+
+    A mask only loses weights, but with `growth`: it then begins at random with the final density,
+    and exchanges weights at the steps of a "constant" schedule, which update no weight (Evci et
+    al., Algorithm 1). Such a training begins with `masks.apply(params, current_mask(state))`, and
+    RigL needs the gradients of pruned weights too, which a mask in the forward pass would take away
+    (`masks.straight_through` does not).
 
     Nothing may follow this in an `optax.chain`: scaled, an update would miss 0. Optimizers that
     wrap others, such as `optax.contrib.mechanize` and `schedule_free`, stand within:

@@ -5,13 +5,13 @@ which is not. The forward pass takes the second, the gradient is that of the fir
 """
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxlth import keys, masks, prune, settings, trees
+from jaxlth.prune.counts import share_of
 from jaxlth.supermasks.config import SupermaskConfig
 from jaxlth.trees import kernels
 
@@ -193,4 +193,4 @@ def _least(scores: jax.Array, among: jax.Array) -> jax.Array:
 
 def _count(config: SupermaskConfig, size: int) -> int:
     """Return the number of weights that the density keeps of so many."""
-    return round(Fraction(repr(float(config.density or 0))) * size)
+    return share_of(size, config.density or 0)
