@@ -204,6 +204,13 @@ def test_a_ticket_that_there_is_not_is_refused(results, arguments, says):
             read(**arguments)
 
 
+@pytest.mark.parametrize("level", [1.0, "1", True])
+def test_a_level_that_is_no_whole_number_is_refused(results, level):
+    for read in (results.ticket, results.trained):
+        with pytest.raises(TypeError, match=f"`level` must be a whole number; got {level!r}"):
+            read(level=level)
+
+
 def test_tickets_of_methods_are_named_by_method_and_density(tmp_path):
     settings = {"replicates": 1, "out": str(tmp_path), "progress": False}
     one = studies.prune_early(EXPERIMENT, scores=["magnitude"], densities=(0.5,), **settings)

@@ -301,6 +301,18 @@ def test_a_center_crop_of_any_image_has_the_size(size):
     assert cropped.shape == (7, 7, 3)
 
 
+@pytest.mark.parametrize("size", [(1, 20000), (20000, 1), (2, 9000)])
+def test_a_center_crop_of_a_thin_image_is_of_its_middle(size):
+    """The whole image, resized, would take gigabytes."""
+    shown = tuple(slice(length // 2 - min(200, length // 2), length // 2 + 200) for length in size)
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[shown[1], shown[0]] = 200
+    image = PIL.Image.fromarray(pixels)
+    cropped = crops.center_crop(image, size=256, shorter=256)
+    assert cropped.shape == (256, 256, 3)
+    assert (cropped == 200).all()
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "1", "I;16"])
 def test_images_of_any_mode_become_rgb(mode):
     buffer = io.BytesIO()

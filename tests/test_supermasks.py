@@ -621,3 +621,24 @@ def test_rescaling_under_a_mask_in_other_containers_names_the_leaf():
     config = SupermaskConfig(method="bernoulli", rescale=True)
     with pytest.raises(ValueError, match="leaf '0' is a list in `params` but a tuple in `mask`"):
         supermasks.rescaled([jnp.ones(2)], (jnp.ones(2, bool),), config)
+
+
+def test_constant_weights_have_the_deviation_of_kaiming_in_any_layout():
+    kernels = {  # shape, inputs of a unit
+        "Dense_0/kernel": ((20, 7), 20),  # Flax has inputs first
+        "linear/weight": ((7, 20), 20),  # Equinox and PyTorch have outputs first
+        "conv/weight": ((8, 5, 3, 3), 45),
+        "Conv_0/kernel": ((3, 3, 5, 8), 45),
+        "attention/query/kernel": ((10, 2, 3), 10),
+        "attention/out/kernel": ((2, 3, 10), 6),
+    }
+    params = {}
+    for number, (name, (shape, _)) in enumerate(kernels.items()):
+        *modules, leaf = name.split("/")
+        tree = functools.reduce(lambda tree, module: tree.setdefault(module, {}), modules, params)
+        tree[leaf] = jax.random.normal(jax.random.key(number), shape)
+    config = SupermaskConfig(method="edge-popup", density=0.5, weights="kaiming-constant")
+    frozen = trees.named(supermasks.wrapping._freeze(params, masks.dense(params), config))
+    for name, drawn_leaf in trees.named(params).items():
+        expected = np.sign(drawn_leaf) * math.sqrt(2 / kernels[name][1])
+        np.testing.assert_allclose(frozen[name], expected, rtol=1e-6, err_msg=name)

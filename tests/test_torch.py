@@ -117,3 +117,41 @@ def test_what_has_no_counterpart_in_pytorch_is_refused_by_name():
         models.to_torch(
             Network({"a": {"kernel": np.zeros((1, 1)), "weight": np.zeros((1, 1))}}, {})
         )
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (["Dense_0.weight"], TypeError, r"`names` must map names in PyTorch to ours; got \['Dense"),
+        (
+            {"fc1.weight": "Dense_0/kernel", "copy.weight": "Dense_0/kernel"},
+            ValueError,
+            "`names` has two arrays in PyTorch for 'Dense_0/kernel'",
+        ),
+        (
+            {"fc1.weight": "Dense_0/krnel"},
+            ValueError,
+            "`names` has 'Dense_0/krnel', which is no arr",
+        ),
+    ],
+)
+def test_a_map_of_names_that_is_none_is_refused(names, error, message, tmp_path):
+    state = {name: np.ones((2, 2), "f4") for name in names}
+    with pytest.raises(error, match=message):
+        models.load_torch(saved(tmp_path / "a.safetensors", state), build("mlp"), names=names)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, bool, np.float64])
+def test_arrays_that_are_no_floats_of_the_network_are_refused(dtype, tmp_path):
+    state = torch_networks.draw(REFERENCE["mlp"]["shapes"])
+    state = {name: (100 * array).astype(dtype) for name, array in state.items()}
+    with pytest.raises(
+        ValueError, match=f"must become .* and type float32; got .*{np.dtype(dtype)}"
+    ):
+        models.load_torch(saved(tmp_path / "a.safetensors", state), build("mlp"))
+
+
+def test_transposed_convolutions_are_refused_by_name():
+    network = Network({"ConvTranspose_0": {"kernel": np.zeros((3, 3, 2, 2))}}, {})
+    with pytest.raises(ValueError, match="'ConvTranspose_0/kernel' is of a transposed convolution"):
+        models.to_torch(network)

@@ -19,6 +19,7 @@ from jaxlth.data import brightness
 Image: TypeAlias = PIL.Image.Image
 ATTEMPTS = 10  # to find a crop within the image
 BLACK = PIL.Image.new("RGB", (1, 1))
+LONGEST = 64  # times its height that of an image's width is looked at, or the other way round
 DRAWS = 4 * ATTEMPTS + 1  # numbers that a random crop uses
 
 
@@ -110,6 +111,11 @@ def center_crop(image: Image, *, size: int, shorter: int) -> np.ndarray:
       (8, 8, 3)
     """
     width, height = image.size
+    if max(image.size) > LONGEST * min(image.size):  # all of which would take gigabytes
+        side = min(image.size) * LONGEST
+        left, top = (max(0, (length - side) // 2) for length in image.size)
+        image = image.crop((left, top, min(width, left + side), min(height, top + side)))
+        width, height = image.size
     resized = (
         max(shorter, round(width * shorter / min(image.size))),
         max(shorter, round(height * shorter / min(image.size))),

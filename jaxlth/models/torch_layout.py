@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from flax import linen as nn
@@ -73,8 +74,9 @@ def load_torch(
         whose names are not those of `jaxlth export`.
 
     Raises:
-      ValueError: the file is damaged, or its arrays are not those of the network; the message names
-        the first that differs.
+      TypeError: `names` is no map.
+      ValueError: the file is damaged, or its arrays, or `names`, are not those of the network; the
+        message names the first that differs.
       OSError: it cannot be read.
     """
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
@@ -86,6 +88,7 @@ def load_torch(
     names = _names(like) if names is None else names
     channels = _channels(like, model.flattened)
     leaves = trees.named(like.params) | trees.named(like.stats)
+    _check_map(names, leaves)
     _check_names(path, set(state), set(names), set(leaves) - set(names.values()))
     ours = {
         name: _from_torch(at, state[at], leaves[name], channels.get(name), name)
@@ -153,8 +156,13 @@ def _is_turned(name: str, array: Any) -> bool:
     """Return whether an array is a kernel whose axes are others in PyTorch.
 
     Raises:
-      ValueError: it is one of attention or of a convolution in one dimension; shapes do not say.
+      ValueError: it is one of attention or of a convolution in one dimension, of which shapes do
+        not say; or one of a transposed convolution, by the name of its module.
     """
+    if "ConvTranspose" in name:
+        raise ValueError(
+            f"{name!r} is of a transposed convolution, whose layout in PyTorch is not known here."
+        )
     if not masks.is_kernel(name, array) or roles.axes(name, array) == roles.OUT_IN:
         return False
     if np.ndim(array) not in (2, 4, 5):
@@ -183,7 +191,9 @@ def _from_torch(at: str, array: np.ndarray, like: Any, channels: int | None, nam
     turned = _is_turned(name, like)
     if turned and array.ndim == like.ndim:
         array = np.moveaxis(array, roles.OUT_IN, roles.IN_OUT)
-    if array.shape != like.shape or np.result_type(array.dtype, like.dtype) != like.dtype:
+    is_float = jnp.issubdtype(array.dtype, jnp.floating)
+    is_fitting = is_float and np.result_type(array.dtype, like.dtype) == like.dtype
+    if array.shape != like.shape or not is_fitting:
         raise ValueError(
             f"{at!r} must become {name!r} of shape {tuple(like.shape)} and type {like.dtype}; got "
             f"{array.shape} and {array.dtype}, with the axes of ours."
@@ -192,6 +202,20 @@ def _from_torch(at: str, array: np.ndarray, like: Any, channels: int | None, nam
         inputs, outputs = array.shape
         array = array.reshape(channels, -1, outputs).swapaxes(0, 1).reshape(inputs, outputs)
     return array.astype(like.dtype)
+
+
+def _check_map(names: Any, leaves: Mapping[str, Any]) -> None:
+    """Raise unless `names` maps names in PyTorch to arrays of the network, each once."""
+    if not isinstance(names, Mapping):
+        raise TypeError(f"`names` must map names in PyTorch to ours; got {names!r}.")
+    ours = list(names.values())
+    if unknown := [name for name in ours if name not in leaves]:
+        raise ValueError(
+            f"`names` has {unknown[0]!r}, which is no array of the network; it has "
+            f"{', '.join(leaves)}."
+        )
+    if twice := [name for name in ours if ours.count(name) > 1]:
+        raise ValueError(f"`names` has two arrays in PyTorch for {twice[0]!r}.")
 
 
 def _check_names(path: Any, has: set[str], wanted: set[str], unnamed: set[str]) -> None:

@@ -5,6 +5,7 @@ Messages say which tickets a run has.
 
 from __future__ import annotations
 
+import numbers
 import pathlib
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,21 @@ def find(
     return rows[rows["replicate"] == name.replicate].iloc[0]
 
 
+def _check_whole(option: str, value: Any) -> None:
+    """Raise TypeError unless a value is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"`{option}` must be a whole number; got {value!r}.")
+
+
 def refuse(named_by: Collection[str], path: pathlib.Path, name: TicketName) -> None:
-    """Raise ValueError where an option is given that does not name tickets of this run."""
+    """Raise ValueError where an option is given that does not name tickets of this run.
+
+    Raises:
+      TypeError: level or replicate is no whole number.
+    """
+    _check_whole("replicate", name.replicate)
+    if name.level is not None:
+        _check_whole("level", name.level)
     others = [field for field in TicketName._fields if field not in (*named_by, "replicate")]
     given = [option for option in others if getattr(name, option) is not None]
     require(

@@ -5,6 +5,7 @@ which is not. The forward pass takes the second, the gradient is that of the fir
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.prune.counts import share_of
 from jaxlth.supermasks.config import SupermaskConfig
-from jaxlth.trees import kernels
+from jaxlth.trees import kernels, roles
 
 
 def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:
@@ -31,16 +32,21 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
     return centered(draws)
 
 
+def fan_ins(leaves: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many weights lead to a unit of each kernel, by name, in whatever layout it is."""
+
+    def count(shape: tuple[int, ...], axes: roles.Axes) -> int:
+        return math.prod(n for axis, n in enumerate(shape) if axis != axes[1] % len(shape))
+
+    return {name: count(*view) for name, view in kernels.views(leaves, check=False).items()}
+
+
 def centered(draws: masks.Params) -> masks.Params:
     """Return draws from U[0, 1) as edge-popup's scores, uniform around 0."""
-    views = kernels.views(trees.named(draws), check=False)
-
-    def inputs_of(name: str) -> int:
-        shape, (_, outputs) = views[name]
-        return math.prod(n for axis, n in enumerate(shape) if axis != outputs % len(shape))
+    inputs = fan_ins(trees.named(draws))
 
     def leaf_scores(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
-        return (2 * leaf - 1) / math.sqrt(max(1, inputs_of(trees.name(path))))
+        return (2 * leaf - 1) / math.sqrt(max(1, inputs[trees.name(path)]))
 
     return jax.tree_util.tree_map_with_path(leaf_scores, draws)
 

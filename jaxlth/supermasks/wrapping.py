@@ -222,6 +222,10 @@ def optimizer(
 
 def _freeze(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> masks.Params:
     """Return the frozen weights, made from the drawn ones."""
+    named, frozen = trees.named(params), trees.named(mask)
+    inputs = masking.fan_ins(
+        {name: w for name, w in named.items() if name in frozen or masks.is_kernel(name, w)}
+    )
 
     def frozen_leaf(path: tuple[Any, ...], w: jax.Array, keep: jax.Array | None) -> jax.Array:
         name = trees.name(path)
@@ -233,7 +237,7 @@ def _freeze(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> 
             w = jnp.where(w < 0, -1, 1) * jnp.sqrt(jnp.mean(jnp.square(w)))
         if config.weights.endswith("kaiming-constant"):
             # As Ramanujan et al. 2020: what deviates of a sample is not in it.
-            w = jnp.where(w < 0, -1, 1) * math.sqrt(2 / math.prod(w.shape[:-1]))
+            w = jnp.where(w < 0, -1, 1) * math.sqrt(2 / inputs[name])
         if keep is not None and config.density and config.weights.startswith("scaled"):
             w = w / math.sqrt(config.density)
         return w
