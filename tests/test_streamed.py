@@ -129,6 +129,22 @@ def test_workers_change_no_bit_and_end_with_the_stream(pictures):
     assert not in_shared_memory() - before
 
 
+@pytest.mark.parametrize(("count", "started"), [(28, 0), (32, 2), (80, 2)])
+def test_an_evaluation_of_a_few_batches_starts_no_workers(count, started, monkeypatch):
+    """They take seconds to start, at every evaluation."""
+    asked, make = [], workers.make
+
+    def in_this_process(batch, start_step, end, *, workers):
+        asked.append(workers)
+        return make(batch, start_step, end, workers=0)
+
+    monkeypatch.setattr(workers, "make", in_this_process)
+    config = load_settings(workers=2)
+    batches_read = list(streamed.evaluation(numbered(count), config, batch_size=4))
+    assert asked == [started]
+    assert sum(int((batch.labels != batches.PADDING).sum()) for batch in batches_read) == count
+
+
 def in_shared_memory():
     return set(map(str, pathlib.Path("/dev/shm").glob("psm_*")))
 
@@ -669,12 +685,16 @@ def test_a_worker_without_room_in_shared_memory_says_so(tmp_path):
 
 UNGUARDED = """
 import sys
-from jaxlth import data
+from jaxlth import data, keys
+from jaxlth.data import streamed
 
 stream = data.StreamConfig(image_size=6, resize_to=8, workers=2)
 chosen = data.DataConfig(name="folder:set", data_dir=sys.argv[1], validation=0, stream=stream)
 try:
-    data.load(chosen, seed=0)
+    _, dataset = data.load(chosen, seed=0)
+    streams = {"order_key": keys.stream(0, 0, "order"), "crop_key": keys.stream(0, 0, "crops")}
+    options = {"batch_size": 2, "start_step": 0, "end": 100}
+    next(streamed.training(dataset.train, stream, **streams, **options))
 except data.DataError as error:
     print(error)
 """

@@ -34,6 +34,7 @@ from jaxlth.data.config import DataConfig, StreamConfig, split_rows
 from jaxlth.data.memmaps import MappedSplit
 from jaxlth.data.sources import Info, Published
 
+WORTH_STARTING = 4  # batches of an evaluation that each worker must have
 READERS = {"folder": folders.read, "stream": records.read}
 
 
@@ -205,6 +206,7 @@ def evaluation(
     """Return this host's part of all examples, each once, in the order of the source.
 
     The last batch is filled up with black images of label PADDING, which belong to no class.
+    Workers take seconds to start, each time: a few batches are made in this process.
 
     Raises:
       DataError: an example is broken.
@@ -218,7 +220,9 @@ def evaluation(
         rows=(shard or this_host()).rows(batch_size),
         skip_broken=config.skip_broken,
     )
-    return workers.make(make, 0, -(-source.examples // batch_size), workers=config.workers)
+    count = -(-source.examples // batch_size)
+    are_many = count >= WORTH_STARTING * config.workers
+    return workers.make(make, 0, count, workers=config.workers if are_many else 0)
 
 
 def statistics(source: encoded.Source, config: StreamConfig) -> tuple[np.ndarray, np.ndarray]:
