@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import os
 import pathlib
+import pickle
 import re
 import signal
 import subprocess
@@ -202,6 +203,13 @@ def test_a_ticket_that_there_is_not_is_refused(results, arguments, says):
     for read in (results.ticket, results.trained):
         with pytest.raises(ValueError, match=re.escape(says)):
             read(**arguments)
+
+
+def test_results_come_back_from_another_process_by_pickle(results):
+    again = pickle.loads(pickle.dumps(results))
+    assert again.study is results.study
+    assert again.path == results.path
+    pd.testing.assert_frame_equal(again.table(), results.table())
 
 
 @pytest.mark.parametrize("level", [1.0, "1", True])

@@ -168,6 +168,14 @@ class Study:
         names = self.artifacts(config)
         return has_artifacts(path, lambda run: all(map(run.has, names)))
 
+    def __reduce__(self) -> Any:
+        """Return what pickle stores: of a study of the table its name, as lambdas have none."""
+        from jaxlth.studies import STUDIES  # the table imports this module
+
+        if STUDIES.get(self.name) is self:
+            return _of_table, (self.name,)
+        return super().__reduce_ex__(4)
+
     def __post_init__(self) -> None:
         missing = [part for part, value in vars(self).items() if value is _MISSING]
         if self.help is None and sys.flags.optimize < 2:  # python -OO leaves out all docstrings
@@ -186,3 +194,9 @@ class Study:
                 f"The `Config` of the study {self.name} must be a class on `studies.StudyConfig`; "
                 f"got {self.Config!r}."
             )
+
+
+def _of_table(name: str) -> Study:
+    from jaxlth.studies import STUDIES
+
+    return STUDIES[name]
