@@ -1,6 +1,5 @@
 """IMP from the command line to stored tickets, on a tiny network."""
 
-import inspect
 import itertools
 import json
 import pathlib
@@ -19,8 +18,10 @@ from jaxlth.studies.imp import learning
 from jaxlth.studies.imp import report as imp_report
 from jaxlth.studies.imp.config import ImpConfig, network_names, stages
 from jaxlth.studies.prune_early import report as early_report
+from jaxlth.studies.prune_early.config import Method
 from jaxlth.studies.threshold_masks import report as masks_report
 from jaxlth.studies.train_supermasks import report as supermask_report
+from jaxlth.studies.train_supermasks.config import Wanted
 
 TINY = ["imp", "--model", "mlp", "--hidden", "8", "--steps", "30", "--batch-size", "50"]
 TINY += ["--levels", "2", "--replicates", "2"]
@@ -251,9 +252,16 @@ def test_a_ticket_is_exported_for_pytorch_with_pruned_weights_zero(finished, tmp
     assert "A file for PyTorch must end in .safetensors" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("report", [imp_report, early_report, supermask_report, masks_report])
-def test_a_name_or_path_where_a_run_is_needed_is_answered_with_open(report):
-    arguments = [0.5] * (len(inspect.signature(report.find).parameters) - 2)
+@pytest.mark.parametrize(
+    ("report", "arguments"),
+    [
+        (imp_report, (1, "ticket", 0)),
+        (early_report, (0.5, Method("snip", "before-once"), 0)),
+        (supermask_report, (Wanted("edge-popup", 0.5), 0)),
+        (masks_report, (0,)),
+    ],
+)
+def test_a_name_or_path_where_a_run_is_needed_is_answered_with_open(report, arguments):
     with pytest.raises(TypeError, match=r"got 'runs/a'.*studies\.open\(folder\)"):
         report.find("runs/a", *arguments)
 
