@@ -373,6 +373,35 @@ CELLS += [
         ),
     ),
     Claim(
+        "tell only that from step 0 from chance (p {}; else {} to {})",
+        lambda: [
+            at_level(5, 0, folder=RESNET)["p_lost"],
+            *(
+                end(at_level(5, step, folder=RESNET)["p_lost"] for step in CELL_STEPS[1:])
+                for end in (min, max)
+            ),
+        ],
+    ),
+    Claim(
+        "points**: {} at 25 % and {} at 12.5 % from step 50, {} at 3.1 % from 100. On the training"
+        " set three that match are above it: {} and {} (25 %, from 50 and 100), {} (12.5 %, from"
+        " 50)",
+        lambda: [
+            *(at_level(level, 50, folder=RESNET)["instability"] for level in (2, 3)),
+            at_level(5, 100, folder=RESNET)["instability"],
+            *(at_level(2, step, folder=RESNET)["train_instability"] for step in (50, 100)),
+            at_level(3, 50, folder=RESNET)["train_instability"],
+        ],
+        true=lambda: (
+            sum(
+                bool(cell["stable"] and cell["matches"] and cell["train_instability"] > 2)
+                for level in range(1, 6)
+                for cell in (at_level(level, step, folder=RESNET) for step in CELL_STEPS)
+            )
+            == 3
+        ),
+    ),
+    Claim(
         "stable from step 50 on, they match from 100 and 200, and lose {} and {} points from 50 and"
         " 400, which is chance (p {} and {})",
         lambda: [
@@ -471,10 +500,11 @@ CELLS += [
         ],
     ),
     Claim(
-        "The rank correlation is {} for shuffled, {} for reinitialised",
+        "The rank correlation is {} for shuffled (p {}), {} for reinitialised (p {})",
         lambda: [
-            agreement("shuffled")["rank_correlation"],
-            agreement("reinitialized")["rank_correlation"],
+            agreement(control)[column]
+            for control in ("shuffled", "reinitialized")
+            for column in ("rank_correlation", "p_rank")
         ],
     ),
 ]  # fmt: skip

@@ -364,6 +364,11 @@ def test_a_file_that_was_changed_after_a_run_exports_no_ticket_of_it(
 def test_a_run_is_read_with_no_other_experiment_than_its_own(whole):
     own = studies.Experiment(**OWN | {"model": Noisy()})
     assert studies.open(whole.path, experiment=own).ticket(level=1).mask is not None
+    slower = studies.Experiment(**OWN | {"optimizer": optax.sgd(1e-3)})  # of no ticket's start
+    tiny.assert_same(
+        studies.open(whole.path, experiment=slower).ticket(level=1).network,
+        studies.open(whole.path, experiment=own).ticket(level=1).network,
+    )
     other = studies.Experiment(**OWN | {"model": Noisy(gain=1.5)})
     with pytest.raises(store.StoreError, match="was made with another `model`"):
         studies.open(whole.path, experiment=other).ticket(level=1)
@@ -424,6 +429,16 @@ def test_thresholds_count_all_weights_beside_a_given_mask(tmp_path):
     table = given(tmp_path, studies.threshold_masks, error=wrong).table()
     assert set(table["prunable"]) == {56}
     assert set((table["density"] * 56).round()) == set(table["kept"])
+
+
+def late(outputs, labels):
+    """Return errors that are none from the ninth example on; the first eight are looked at."""
+    return jnp.where(jnp.arange(len(labels)) < 8, 0.5, 5.0)
+
+
+def test_an_error_that_is_none_at_an_evaluation_ends_the_run_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"`error` must return numbers in \[0, 1\], .*; got [1-5]"):
+        given(tmp_path, error=late, fields={"levels": 0, "controls": []})
 
 
 def wrong(outputs, labels):

@@ -1,6 +1,7 @@
 """Studies from Python: the same code, folder and bits as the command."""
 
 import asyncio
+import copy
 import dataclasses
 import inspect
 import os
@@ -21,6 +22,7 @@ import pandas as pd
 import pytest
 import rich.console
 import tiny
+import train_twice
 from matplotlib.figure import Figure
 
 import jaxlth
@@ -205,7 +207,16 @@ def test_a_ticket_that_there_is_not_is_refused(results, arguments, says):
             read(**arguments)
 
 
-def test_results_come_back_from_another_process_by_pickle(results):
+def test_studies_are_copied_and_those_of_the_table_pickled_by_name(results):
+    own = copy.deepcopy(train_twice.STUDY)
+    assert own is not train_twice.STUDY
+    assert vars(own).keys() == vars(train_twice.STUDY).keys()
+    assert own.Config is train_twice.STUDY.Config
+    assert copy.copy(own).name == "train-twice"
+    assert copy.deepcopy(results.study) is results.study
+
+
+def test_results_are_pickled(results):
     again = pickle.loads(pickle.dumps(results))
     assert again.study is results.study
     assert again.path == results.path

@@ -122,6 +122,7 @@ class Named:
     some: Annotated[tuple[str, ...], ranges.OneOf(("a", "b"))] = ("a",)
     any_number: Annotated[tuple[str, ...], ranges.OneOf(("a", "b"), empty=True, once=False)] = ()
     literal: tuple[Literal["a", "b"], ...] = ()
+    none: Annotated[str | None, ranges.OneOf(["a"])] = None
 
     def __post_init__(self):
         settings.check_fields(self)

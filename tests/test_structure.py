@@ -331,3 +331,14 @@ def test_structures_of_arrays_spread_over_devices_are_those_on_one(name, kind):
                 )
         if axis == -1 and name not in ("blocks", "units with a wiring"):
             assert "all-gather" not in compiled.as_text()
+
+
+def test_kernels_may_read_inputs_of_unlike_sizes():
+    params = {"a": jnp.ones((4, 2)), "b": jnp.ones((6, 2)), "c": 3 * jnp.ones((2, 2))}
+    wiring = [[((0,), "a"), ((0,), "b")], [((1,), "c")]]
+    scores = {**params, "a": params["a"].at[:, 1].set(2), "b": params["b"].at[:, 1].set(2)}
+    mask = prune.units(scores, masks.dense(params), keep=4, reduce="mean", wiring=wiring)
+    assert not mask["a"][:, 0].any()
+    assert not mask["b"][:, 0].any()
+    assert mask["a"][:, 1].all()
+    assert not mask["c"][0].any()  # what the unit without inputs leads to

@@ -155,3 +155,12 @@ def test_transposed_convolutions_are_refused_by_name():
     network = Network({"ConvTranspose_0": {"kernel": np.zeros((3, 3, 2, 2))}}, {})
     with pytest.raises(ValueError, match="'ConvTranspose_0/kernel' is of a transposed convolution"):
         models.to_torch(network)
+
+
+def test_whole_numbers_are_read_where_ours_are_whole_numbers(tmp_path):
+    params = {"w": jax.numpy.ones((3, 2)), "n": jax.numpy.zeros(1, int)}
+    model = models.from_functions(lambda key: params, lambda params, x: x @ params["w"])
+    state = {"w": np.ones((2, 3), "f4"), "n": np.int32([7])}
+    names = {"w": "w", "n": "n"}
+    file = saved(tmp_path / "a.safetensors", state)
+    assert models.load_torch(file, model, names=names).params["n"] == 7

@@ -10,8 +10,9 @@ from jaxlth.data import sources
 from jaxlth.data.sources import Split
 
 CHANNELS = (1, 3, 4)  # that images usually have
-SAMPLE = 1000  # examples of which spreads are compared
-UNLIKE = 20  # how many times the spread of one split must be that of the other
+SAMPLE = 1000  # examples of which sizes are compared
+FEW = 10  # test examples whose sizes say little
+UNLIKE = 20  # how many times the size of one split's inputs must be that of the other's
 
 
 def of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
@@ -59,7 +60,7 @@ def of_equal_inputs(images: Any, *, name: str) -> None:
 
 def of_axes(images: Any, *, name: str) -> None:
     """Warn of square images whose last axis seems to be none of channels."""
-    if not isinstance(images, np.ndarray) or images.shape[-1:] in {(c,) for c in CHANNELS}:
+    if not isinstance(images, np.ndarray) or images.shape[-1] in CHANNELS:
         return
     shape = ", ".join(map(str, ("n", *images.shape[1:])))
     if images.ndim == 4 and images.shape[1] in CHANNELS and images.shape[2] == images.shape[3]:
@@ -75,18 +76,30 @@ def of_axes(images: Any, *, name: str) -> None:
 
 
 def of_ranges(train: Split, test: Split, *, name: str) -> None:
-    """Warn where inputs of one split spread far less than those of the other, as after scaling."""
+    """Warn where inputs of one split are far smaller than those of the other, as after scaling."""
     pairs = zip(jax.tree.leaves(train.images), jax.tree.leaves(test.images), strict=True)
     for leaf, other in pairs:
-        if not np.issubdtype(leaf.dtype, np.number) or not len(other):
+        if not np.issubdtype(leaf.dtype, np.number) or len(other) < FEW:
             continue
-        parts = [np.asarray(each[:SAMPLE], np.float64) for each in (leaf, other)]
-        one, two = (float(np.std(part)) for part in parts)
-        if min(one, two) > 0 and max(one, two) > UNLIKE * min(one, two):
-            ends = [f"{part.min():.4g} to {part.max():.4g}" for part in parts]
+        samples = [_sample(leaf), _sample(other)]
+        sizes = np.array([_sizes(sample) for sample in samples])
+        larger, smaller = sizes.max(axis=0), sizes.min(axis=0)
+        if (smaller > 0).all() and (larger > UNLIKE * smaller).all():
+            ends = [f"{sample.min():.4g} to {sample.max():.4g}" for sample in samples]
             warnings.warn(
-                f"{name}: training inputs lie in {ends[0]}, test inputs in {ends[1]}: is one of "
-                "them scaled?",
+                f"{name}: training inputs lie in {ends[0]}, test inputs in {ends[1]}, of a sample:"
+                " is one of them scaled?",
                 sources.DataWarning,
                 stacklevel=3,
             )
+
+
+def _sample(images: np.ndarray) -> np.ndarray:
+    """Return some images from all parts of a split, in float64."""
+    return np.asarray(images[:: max(1, len(images) // SAMPLE)], np.float64)
+
+
+def _sizes(sample: np.ndarray) -> tuple[float, float]:
+    """Return the mean magnitude of inputs, and that below which all but a few lie."""
+    magnitudes = np.abs(sample)
+    return float(magnitudes.mean()), float(np.quantile(magnitudes, 0.99))

@@ -82,8 +82,8 @@ def _check_images(images: Any, config: DataConfig) -> None:
         low, high = float(images.min()), float(images.max())
         settings.require(
             low >= 0 and 1 < high <= 255,
-            "`normalize` unit-range divides by 255, and needs inputs in 0..255; the training "
-            f"inputs lie in {low:.4g} to {high:.4g}.",
+            "`normalize` unit-range divides by 255, and needs inputs in 0..255, the largest above "
+            f"1; the training inputs lie in {low:.4g} to {high:.4g}.",
         )
 
 

@@ -42,7 +42,8 @@ def to_torch(
       flattened: see `Model`.
 
     Raises:
-      ValueError: an array has no counterpart in PyTorch, or its counterpart is unknown.
+      ValueError: an array has no counterpart in PyTorch, or its counterpart is unknown, as that of
+        a module named ConvTranspose. Under another name that would be taken for a convolution.
 
     Example:
       >>> state, names = to_torch(Network({"Dense_0": {"kernel": np.zeros((3, 2))}}, {}))
@@ -192,8 +193,8 @@ def _from_torch(at: str, array: np.ndarray, like: Any, channels: int | None, nam
     if turned and array.ndim == like.ndim:
         array = np.moveaxis(array, roles.OUT_IN, roles.IN_OUT)
     is_float = jnp.issubdtype(array.dtype, jnp.floating)
-    is_fitting = is_float and np.result_type(array.dtype, like.dtype) == like.dtype
-    if array.shape != like.shape or not is_fitting:
+    is_narrower = is_float and np.result_type(array.dtype, like.dtype) == like.dtype
+    if array.shape != like.shape or not (array.dtype == like.dtype or is_narrower):
         raise ValueError(
             f"{at!r} must become {name!r} of shape {tuple(like.shape)} and type {like.dtype}; got "
             f"{array.shape} and {array.dtype}, with the axes of ours."

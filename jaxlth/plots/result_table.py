@@ -36,7 +36,8 @@ def metric(results: pd.DataFrame, name: str) -> str:
     """Return the metric that a table has for an accuracy: the loss, where no accuracy is defined.
 
     A run has no accuracy where its loss, such as the squared error, says nothing of right and wrong
-    outputs: no network of it has a test accuracy. Nor has it a test loss where all diverged.
+    outputs: no network of it has a test accuracy. If all its networks diverged, the test losses are
+    missing too.
 
     Args:
       results: a table of results or of curves.
@@ -88,7 +89,8 @@ def check(results: pd.DataFrame, metric: str, *, dense: bool = True) -> None:
         raise ValueError(
             "`results` must be of one run; here a level has two densities or a network two rows."
         )
-    if results[metric].isna().all() and results["nan_step"].isna().any():
+    diverged = results.get("nan_step", NONE).notna()
+    if results[metric].isna().all() and not (len(diverged) and diverged.all()):
         raise ValueError(
             f"`{metric}` is missing in every row; validation and best-step numbers need a run with "
             "a validation split."

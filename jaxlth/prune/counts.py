@@ -225,7 +225,8 @@ def decimal(number: Any) -> Fraction:
         return Fraction(repr(float(number)))
     array = np.asarray(number)
     texts = (f"{float(array):.{digits}g}" for digits in range(1, 18))
-    return Fraction(next(t for t in texts if np.float64(t).astype(array.dtype) == array))
+    same = (text for text in texts if np.float64(text).astype(array.dtype) == array)
+    return Fraction(next(same, repr(float(array))))
 
 
 def check_int(argument: str, value: int, least: int) -> int:

@@ -288,7 +288,7 @@ def _without_inputs(
     ]
     # Of each layer, its empty units; inputs are never empty. None: no unit is, and their number is
     # not known, as their kernel is not among the shapes.
-    empty: list[jax.Array | None] = [jnp.zeros(min(first), bool) if first else None]
+    empty: list[jax.Array | None] = [jnp.zeros(math.gcd(*first), bool) if first else None]
     for incoming in wiring:
         parts: list[jax.Array | None] = []
         for sources, name, *_ in incoming:

@@ -81,7 +81,7 @@ class Schedule:
             return [size, final]
         rounds = (self.last - self.begin) // self.every
         share = float(self.density) / float(self.initial)
-        between = spaced(initial, final, rounds, self.kind, share) if rounds else [final]
+        between = spaced(initial, final, int(rounds), self.kind, share) if rounds else [final]
         return [size, *([initial] if rounds else []), *between]
 
 

@@ -54,7 +54,7 @@ def check_fields(config: Any) -> None:
     ranges.check(config)
     for field in ranges.fields(type(config)):
         names, value = field.names, getattr(config, field.name)
-        if names is None:
+        if names is None or value is None:
             continue
         several = isinstance(value, tuple | list)
         for name in value if several else (value,):

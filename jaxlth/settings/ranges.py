@@ -122,7 +122,7 @@ def between(least: float, most: float, *, ends: Ends = "()", single: bool = Fals
     return Range(least=least, most=most, ends=ends, single=single)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class OneOf:
     """The names that a setting takes.
 

@@ -49,6 +49,26 @@ def sampled(values: Any) -> list[float]:
 
 
 @products("highest")  # so that a run goes on on another kind of device
+def of_start(experiment: LoadedExperiment) -> dict[str, Any]:
+    """Return the fingerprint of what networks start from; see `of_experiment`.
+
+    Raises:
+      ValueError: the network is not finite at initialisation.
+    """
+    prunable, result = experiment.prunable, {}
+    if experiment.parts.model is not None:
+        network, outputs, _ = _first_outputs(experiment)
+        _check_numbers(network)
+        result["model parameters"] = of_network(network)
+        result["model outputs"] = finite_numbers("model", outputs)
+    if prunable.config.initial:
+        result["initial"] = _digest(prunable.initial)
+    if prunable.config.initial_mask:
+        result["initial_mask"] = _digest(prunable.dense)
+    return result
+
+
+@products("highest")
 def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     """Return the fingerprint of an experiment: part -> text or numbers, in the order compared.
 
@@ -57,16 +77,9 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
         or an error is not in [0, 1].
       TypeError: a score is no such function.
     """
-    parts, config = experiment.parts, experiment.prunable.config
-    model, objective = experiment.prunable.model, experiment.classifier.objective
-    network = experiment.prunable.draw(keys.stream(config.seed, 0, "initialization"))
-    images, inputs, labels = experiment.first_examples(EXAMPLES)
-    outputs, _ = jax.jit(model.apply, static_argnums=2)(network, inputs, False)
-    result: dict[str, Any] = {}
-    if parts.model is not None:
-        _check_numbers(network)
-        result["model parameters"] = of_network(network)
-        result["model outputs"] = finite_numbers("model", outputs)
+    parts, objective = experiment.parts, experiment.classifier.objective
+    result = of_start(experiment)
+    network, outputs, labels = _first_outputs(experiment)
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
     if parts.loss is not None:
         _check_gradient(objective, outputs, labels)
@@ -75,14 +88,21 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     if parts.optimizer is not None:
         result["optimizer"] = transformations.fingerprint(parts.optimizer, network.params)
     if parts.augment is not None:
+        images, *_ = experiment.first_examples(EXAMPLES)
         result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
     for name in experiment.own_scores:
         result[f"score {own_scores.label(name)}"] = _of_score(experiment, name, network)
-    for name in ("initial", "initial_mask"):
-        if getattr(config, name):
-            tree = experiment.prunable.initial if name == "initial" else experiment.prunable.dense
-            result[name] = _digest(tree)
     return result
+
+
+def _first_outputs(experiment: LoadedExperiment) -> tuple[Network, jax.Array, Any]:
+    """Return the network of replicate 0, and its outputs and labels for the first examples."""
+    seed = experiment.prunable.config.seed
+    network = experiment.prunable.draw(keys.stream(seed, 0, "initialization"))
+    _, inputs, labels = experiment.first_examples(EXAMPLES)
+    apply = experiment.prunable.model.apply
+    outputs, _ = jax.jit(apply, static_argnums=2)(network, inputs, False)
+    return network, outputs, labels
 
 
 def _of_score(experiment: LoadedExperiment, name: str, network: Network) -> list[float]:

@@ -49,7 +49,9 @@ def lab(
 
 
 def check_same(run: Run, experiment: LoadedExperiment) -> None:
-    """Check that data, and parts of a user's own, are those that made a run.
+    """Check that the data, and what networks start from, are those that made a run.
+
+    Its optimizer or loss may have changed since: nothing that is read depends on them.
 
     Args:
       run: which run.
@@ -58,8 +60,11 @@ def check_same(run: Run, experiment: LoadedExperiment) -> None:
     Raises:
       StoreError: they are others; the message names the part.
     """
-    facts = store.about_run(run.path).get("facts", {})
+    facts = dict(store.about_run(run.path).get("facts", {}))
     given = store.facts.of_data(experiment.identity)
     if any_of(experiment.prunable.config, experiment.parts):
-        given |= store.facts.of_parts(fingerprint.of_experiment(experiment))
+        start = fingerprint.of_start(experiment)
+        given |= store.facts.of_parts(start)
+        parts = facts.get(store.facts.PARTS, {})
+        facts[store.facts.PARTS] = {name: parts[name] for name in start if name in parts}
     store.facts.joined(run.path, facts, given)

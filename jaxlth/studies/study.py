@@ -174,7 +174,7 @@ class Study:
 
         if STUDIES.get(self.name) is self:
             return _of_table, (self.name,)
-        return super().__reduce_ex__(4)
+        return _of_fields, (dict(vars(self)),)
 
     def __post_init__(self) -> None:
         missing = [part for part, value in vars(self).items() if value is _MISSING]
@@ -200,3 +200,9 @@ def _of_table(name: str) -> Study:
     from jaxlth.studies import STUDIES
 
     return STUDIES[name]
+
+
+def _of_fields(fields: dict[str, Any]) -> Study:
+    study = object.__new__(Study)
+    vars(study).update(fields)
+    return study

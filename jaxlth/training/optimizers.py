@@ -25,6 +25,7 @@ from jaxlth.settings import ranges
 Schedule = Callable[[jax.Array], jax.Array]  # step () int32 -> learning rate () float32
 
 
+# What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.
 RULES: dict[str, Callable[["OptimizerConfig"], optax.GradientTransformation]] = {
     "sgd": lambda config: optax.identity(),
     "momentum": lambda config: optax.trace(config.momentum),
@@ -129,7 +130,6 @@ class OptimizerConfig:
         )
 
 
-# What each optimiser does to a gradient before the learning rate and, coupled or not, the decay.
 def schedule(
     config: OptimizerConfig,
     *,

@@ -103,7 +103,8 @@ class DynamicNetworks:
     def phases(self, density: float) -> Phases:
         """Return the networks of dynamic IMP that lead to those of a density."""
         ends = [*self._changes, self._steps]
-        return Phases(self._lab, ends, density, finite=self._finite, largest=self._largest)
+        given = {"counts": self._counts, "finite": self._finite, "largest": self._largest}
+        return Phases(self._lab, ends, density, **given)
 
     # Dense networks.
 

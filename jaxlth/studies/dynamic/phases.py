@@ -5,7 +5,8 @@ steps; what is pruned is drawn anew at the next change.
 """
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+import itertools
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from jaxlth.studies.dynamic.config import DYNAMIC_IMP
 from jaxlth.studies.lab import Lab
 from jaxlth.studies.train import Progress, Ticket, TrainRequest
 
-DENSE, SPARSE = "dense", "sparse"  # kinds of networks of a phase
+DENSE_PHASE, SPARSE_PHASE = "dense", "sparse"  # kinds of networks
 
 
 class Phases:
@@ -30,6 +31,7 @@ class Phases:
         ends: Sequence[int],
         density: float,
         *,
+        counts: Mapping[str, int] | None,
         finite: Callable[[Any], list[int]],
         largest: Callable[[str, masks.Mask, float], masks.Mask],
     ) -> None:
@@ -39,17 +41,18 @@ class Phases:
           lab: where they are trained.
           ends: the step at which each phase ends; the last one ends the training.
           density: of the sparse networks.
+          counts: what `cost.multiplications` returns.
           finite: replicate -> name to the replicates whose network is there and did not diverge.
           largest: (name, mask, density) -> mask of the largest weights of a stored network.
         """
         self._lab, self._density, self._ends = lab, density, list(ends)
         self._finite, self._largest = finite, largest
-        self._counts = cost.multiplications(lab.experiment)
+        self._counts = counts
 
     def names(self) -> list[str]:
         """Return the names of all of them."""
-        kinds = [(0, SPARSE)]
-        kinds += [(n, kind) for n in range(1, len(self._ends)) for kind in (DENSE, SPARSE)]
+        pairs = itertools.product(range(len(self._ends)), (DENSE_PHASE, SPARSE_PHASE))
+        kinds = [pair for pair in pairs if pair != (0, DENSE_PHASE)]  # which is the run's own
         replicates = range(self._lab.config.replicates)
         return [self._name(*kind, replicate) for kind in kinds for replicate in replicates]
 
@@ -62,16 +65,16 @@ class Phases:
             if number == 0:
                 source = functools.partial(artifacts.state, end)
             else:
-                source = functools.partial(self._name, number, DENSE)
+                source = functools.partial(self._name, number, DENSE_PHASE)
                 tickets = {r: Ticket(start, dense) for r, start in starts.items()}
-                yield from train(self._requests(number, DENSE, tickets), training)
+                yield from train(self._requests(number, DENSE_PHASE, tickets), training)
                 starts = {r: starts[r] for r in self._finite(source) if r in starts}
             tickets = {
                 r: Ticket(start, self._largest(source(r), dense, self._density))
                 for r, start in starts.items()
             }
-            yield from train(self._requests(number, SPARSE, tickets), training)
-            sparse = functools.partial(self._name, number, SPARSE)
+            yield from train(self._requests(number, SPARSE_PHASE, tickets), training)
+            sparse = functools.partial(self._name, number, SPARSE_PHASE)
             starts = {
                 r: self._regrown(self._lab.load(sparse(r)), tickets[r].mask, number, r)
                 for r in self._finite(sparse)
@@ -79,12 +82,12 @@ class Phases:
             }
 
     def _name(self, number: int, kind: str, replicate: int) -> str:
-        if number == len(self._ends) - 1 and kind == SPARSE:
+        if number == len(self._ends) - 1 and kind == SPARSE_PHASE:
             return artifacts.network(self._density, DYNAMIC_IMP, replicate)
         return artifacts.phase(self._density, number, kind, replicate)
 
     def _requests(self, number: int, kind: str, tickets: dict[int, Ticket]) -> list[TrainRequest]:
-        is_last = kind == SPARSE and number == len(self._ends) - 1
+        is_last = kind == SPARSE_PHASE and number == len(self._ends) - 1
         return [
             TrainRequest(
                 artifact=self._name(number, kind, replicate),
@@ -104,13 +107,18 @@ class Phases:
 
         The first sparse network follows from the run's dense one, up to the first change.
         """
-        part = (self._ends[number] - (0, *self._ends)[number]) / self._ends[-1]
 
         def cost_of(share: float) -> float:
-            if kind == SPARSE and number == 0:
-                return part + part * share
-            before = (number - 1, SPARSE) if kind == DENSE else (number, DENSE)
-            return self._lab.run.record(self._name(*before, replicate))["flops"] + part * share
+            total = 0.0
+            for n in range(number + 1):
+                part = (self._ends[n] - (0, *self._ends)[n]) / self._ends[-1]
+                total += part  # of the dense network
+                if n < number:
+                    mask = self._lab.load_mask(self._name(n, SPARSE_PHASE, replicate))
+                    total += part * cost.share(mask, self._counts or {})
+                elif kind == SPARSE_PHASE:
+                    total += part * share
+            return total
 
         return cost.record(self._counts, trained.mask, cost_of)
 
