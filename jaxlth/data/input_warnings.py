@@ -41,7 +41,7 @@ def of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
             )
         else:
             continue
-        warnings.warn(f"{name}: {message}.", sources.DataWarning, stacklevel=3)
+        _warn(f"{name}: {message}.")
 
 
 def of_equal_inputs(images: Any, *, name: str) -> None:
@@ -50,11 +50,9 @@ def of_equal_inputs(images: Any, *, name: str) -> None:
     count = len(leaves[0])
     equal = (bool((part == leaf[:1]).all()) for leaf in leaves for part in sources.blocks(leaf))
     if count > 1 and all(equal):  # which ends at the first that differ
-        warnings.warn(
+        _warn(
             f"{name}: all {count} training examples have the same inputs, from which nothing can"
-            " be learnt.",
-            sources.DataWarning,
-            stacklevel=3,
+            " be learnt."
         )
 
 
@@ -72,7 +70,7 @@ def of_axes(images: Any, *, name: str) -> None:
         )
     else:
         return
-    warnings.warn(f"{name}: inputs ({shape}) {message}.", sources.DataWarning, stacklevel=3)
+    _warn(f"{name}: inputs ({shape}) {message}.")
 
 
 def of_ranges(train: Split, test: Split, *, name: str) -> None:
@@ -86,11 +84,9 @@ def of_ranges(train: Split, test: Split, *, name: str) -> None:
         larger, smaller = sizes.max(axis=0), sizes.min(axis=0)
         if (smaller > 0).all() and (larger > UNLIKE * smaller).all():
             ends = [f"{sample.min():.4g} to {sample.max():.4g}" for sample in samples]
-            warnings.warn(
+            _warn(
                 f"{name}: training inputs lie in {ends[0]}, test inputs in {ends[1]}, of a sample:"
-                " is one of them scaled?",
-                sources.DataWarning,
-                stacklevel=3,
+                " is one of them scaled?"
             )
 
 
@@ -103,3 +99,8 @@ def _sizes(sample: np.ndarray) -> tuple[float, float]:
     """Return the mean magnitude of inputs, and that below which all but a few lie."""
     magnitudes = np.abs(sample)
     return float(magnitudes.mean()), float(np.quantile(magnitudes, 0.99))
+
+
+def _warn(message: str) -> None:
+    """Warn at the place that called the function that calls this."""
+    warnings.warn(message, sources.DataWarning, stacklevel=4)

@@ -3,7 +3,6 @@
 Axes are those of each tensor, and kernels of attention are matrices, as in `structure`.
 """
 
-import difflib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int
 from jaxlth.prune.selecting import (
     as_kernels,
+    closest,
     global_topk,
     group_axis,
     in_auto_mode,
@@ -313,9 +313,9 @@ def _check_names(wiring: Sequence[Any], names: list[str]) -> None:
     """Raise ValueError unless a wiring has kernels of these names."""
     for name in (name for incoming in wiring for _, name, *_ in incoming):
         if name is not None and name not in names:
-            close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            hint = f" The closest is {close[0]!r}." if close else ""
-            raise ValueError(f"`wiring` has the kernel {name!r}, which `mask` lacks.{hint}")
+            raise ValueError(
+                f"`wiring` has the kernel {name!r}, which `mask` lacks.{closest(name, names)}"
+            )
 
 
 def _side_by_side(empty: list[jax.Array | None], name: str | None) -> jax.Array | None:

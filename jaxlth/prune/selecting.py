@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -185,14 +185,20 @@ def _layer_counts(
         return {name: share_of(active.size, keep) for name, active in among.items()}
     for name in keep:
         if name not in among:
-            close = difflib.get_close_matches(name, list(among), n=1, cutoff=0.0)
-            hint = f" The closest is {close[0]!r}." if close else ""
-            raise ValueError(f"`keep` names {name!r}, which is no prunable tensor.{hint}")
+            raise ValueError(
+                f"`keep` names {name!r}, which is no prunable tensor.{closest(name, among)}"
+            )
     for name, active in among.items():
         if name not in keep:
             raise ValueError(f"`keep` must name every prunable tensor; {name!r} is missing.")
         _check_keep(keep[name], active, argument=f"keep[{name!r}]", within="tensor")
     return dict(keep)
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message about a name that is none of these: the most similar one."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
+    return f" The closest is {close[0]!r}." if close else ""
 
 
 def _check_keep(keep: Any, mask: masks.Mask, *, argument: str, within: str) -> None:

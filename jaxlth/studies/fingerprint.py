@@ -17,6 +17,7 @@ from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Network
 from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import LoadedExperiment
+from jaxlth.studies.prunable import PrunableModel
 from jaxlth.training import transformations
 from jaxlth.training.losses import Objective
 from jaxlth.training.precision import products
@@ -55,17 +56,11 @@ def of_start(experiment: LoadedExperiment) -> dict[str, Any]:
     Raises:
       ValueError: the network is not finite at initialisation.
     """
-    prunable, result = experiment.prunable, {}
+    result = {}
     if experiment.parts.model is not None:
         network, outputs, _ = _first_outputs(experiment)
-        _check_numbers(network)
-        result["model parameters"] = of_network(network)
-        result["model outputs"] = finite_numbers("model", outputs)
-    if prunable.config.initial:
-        result["initial"] = _digest(prunable.initial)
-    if prunable.config.initial_mask:
-        result["initial_mask"] = _digest(prunable.dense)
-    return result
+        result = _of_model(network, outputs)
+    return result | _of_files(experiment.prunable)
 
 
 @products("highest")
@@ -78,8 +73,8 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
       TypeError: a score is no such function.
     """
     parts, objective = experiment.parts, experiment.classifier.objective
-    result = of_start(experiment)
     network, outputs, labels = _first_outputs(experiment)
+    result = {} if parts.model is None else _of_model(network, outputs)
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
     if parts.loss is not None:
         _check_gradient(objective, outputs, labels)
@@ -92,6 +87,25 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
         result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
     for name in experiment.own_scores:
         result[f"score {own_scores.label(name)}"] = _of_score(experiment, name, network)
+    return result | _of_files(experiment.prunable)
+
+
+def _of_model(network: Network, outputs: jax.Array) -> dict[str, Any]:
+    """Return the fingerprint of a user's own network."""
+    _check_numbers(network)
+    return {
+        "model parameters": of_network(network),
+        "model outputs": finite_numbers("model", outputs),
+    }
+
+
+def _of_files(prunable: PrunableModel) -> dict[str, Any]:
+    """Return the fingerprint of the weights and the mask that level 0 starts from, if given."""
+    result = {}
+    if prunable.config.initial:
+        result["initial"] = _digest(prunable.initial)
+    if prunable.config.initial_mask:
+        result["initial_mask"] = _digest(prunable.dense)
     return result
 
 
