@@ -12,6 +12,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -103,7 +104,8 @@ def experiment(config: Any) -> LoadedExperiment:
         test=counts[2],
         example=models.example(config.model.name, shape),
     )
-    network = prunable_model(config, shape=shape, classes=CLASSES)
+    with mock.patch("jax.default_backend", return_value="tpu"):  # by which networks are built
+        network = prunable_model(config, shape=shape, classes=CLASSES)
     return LoadedExperiment(network, info, DeviceDataset(dataset))
 
 

@@ -547,7 +547,7 @@ CLAIMS = [
         )
     ),
     Claim(
-        "The best at 0.5 % is the decision tree (p {}). At 1.5 % it is worse than magnitude (p {}).",
+        "the decision tree (p {}). At 1.5 % it is worse than magnitude (p {}).",
         lambda: [
             p("composite_pruning/cpu/meta_methods.csv", "meta-tree-before-once", density)
             for density in (0.005, 0.015)

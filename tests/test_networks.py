@@ -629,6 +629,53 @@ def test_statistics_are_of_parts_of_a_batch_however_many_devices_share_it(parts)
     close(np.reshape(logits, (8, -1)), np.concatenate(wanted))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_batch_norm_as_tpus_compute_it_is_that_of_flax_but_for_rounding(dtype):
+    usual, folded = small(dtype=dtype), small(dtype=dtype, folded_norm=True)
+    start, of_folded = (model.init(jax.random.key(0)) for model in (usual, folded))
+    jax.tree.map(np.testing.assert_array_equal, start, of_folded)
+    network = drawn(jax.eval_shape(usual.init, jax.random.key(0)))
+    inputs = np.random.default_rng(0).normal(3, 2, size=(16, 4, 4, 3)).astype("f4")
+
+    def told(model):
+        """Return gradients, logits in training and in evaluation, and statistics."""
+
+        def loss(network):
+            logits, stats = model.apply(network, inputs, True)
+            return jnp.mean(jnp.square(logits.astype(jnp.float32))), (logits, stats)
+
+        grads, (logits, stats) = jax.jit(jax.grad(loss, has_aux=True))(network)
+        later = jax.jit(model.apply, static_argnums=2)(
+            Network(network.params, stats), inputs, False
+        )
+        return grads.params, logits, stats, later[0]
+
+    apart = 0.1 if dtype == "bfloat16" else 1e-4
+    close = functools.partial(np.testing.assert_allclose, rtol=apart, atol=apart)
+    jax.tree.map(
+        lambda *each: close(*(leaf.astype("f4") for leaf in each)), *map(told, (usual, folded))
+    )
+    with_parts = small(dtype=dtype, folded_norm=True, batch_axis=models.BatchAxis("devices"))
+    apply = functools.partial(with_parts.apply, train=True)
+    halves = inputs.reshape((2, 8, 4, 4, 3))
+    mapped = jax.jit(jax.vmap(apply, in_axes=(None, 0), axis_name="devices"))
+    close(mapped(network, halves)[0].reshape((16, -1)).astype("f4"), told(usual)[1].astype("f4"))
+
+
+def test_networks_have_that_batch_norm_on_tpus_only(monkeypatch):
+    def sums():
+        """Return how many values a training of ResNet-20 takes sums of, in its derivative."""
+        model = models.build(ModelConfig(name="resnet-20"), shape=(32, 32, 3), classes=10)
+        like = jax.eval_shape(model.init, jax.random.key(0))
+        loss = lambda network, inputs: model.apply(network, inputs, True)[0].sum()  # noqa: E731
+        traced = jax.make_jaxpr(jax.grad(loss))(like, jax.ShapeDtypeStruct((2, 32, 32, 3), "f4"))
+        return sum(eqn.primitive.name == "reduce_sum" for eqn in walk(traced.jaxpr))
+
+    usual = sums()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert usual - sums() >= 19  # one fewer for each batch norm
+
+
 def test_neighbouring_devices_share_a_part():
     groups = []
     jax.vmap(lambda _: groups.append(models.BatchAxis(parts=2).groups()), axis_name="batch")(

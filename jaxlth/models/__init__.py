@@ -222,6 +222,7 @@ def build(
         norm_scale=config.norm_scale,
         dtype=config.dtype,
         batch_axis=batch_axis,
+        folded_norm=jax.default_backend() == "tpu",
     )
     module = MODELS[config.name](config, classes, layers)
     like = example(config.name, shape)

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from jaxlth import keys, trees
 from jaxlth.models import convolution
+from jaxlth.models.batch_norm import BatchNorm
 
 NormScale = Literal["ones", "uniform"]
 Dtype = Literal["float32", "bfloat16"]
@@ -117,12 +118,14 @@ class Layers:
       dtype: what layers compute in. "float32" is the least: with float64 parameters and inputs,
         as SynFlow wants them, they compute in that. Statistics never take less than float32.
       batch_axis: the devices whose batch statistics are averaged; None for each its own.
+      folded_norm: whether batch norm is computed as a TPU does it sooner; see `BatchNorm`.
     """
 
     initializer: str
     norm_scale: NormScale
     dtype: Dtype
     batch_axis: BatchAxis | None = None
+    folded_norm: bool = False
 
     def dense(self, width: int, *, scale: float = 1.0, name: str | None = None) -> nn.Dense:
         """Return a dense layer with a bias, whose kernel is drawn and multiplied by `scale`."""
@@ -177,7 +180,8 @@ class Layers:
         """
         axis = self.batch_axis
         shared = axis if train and axis is not None and axis.devices > axis.parts else None
-        return nn.BatchNorm(
+        kind = BatchNorm if self.folded_norm else nn.BatchNorm
+        return kind(
             use_running_average=not train,
             momentum=momentum,
             epsilon=epsilon,
