@@ -333,6 +333,18 @@ def test_runs_of_one_name_are_drawn_under_names_that_differ(finished, tmp_path):
     assert {"here/run", "there/run"} <= set(told)
 
 
+def test_tables_of_runs_of_one_name_tell_them_apart(finished, tmp_path):
+    paths = [tmp_path / lab / finished.name for lab in ("one", "two")]
+    for path in paths:
+        shutil.copytree(finished, path)
+    names = [f"{lab}/{finished.name}" for lab in ("one", "two")]
+    for read in (store.table, store.curves):
+        assert list(read(paths)["run"].unique()) == names
+        assert set(read(paths[:1])["run"]) == set(read([*paths[:1]] * 2)["run"]) == {finished.name}
+    told = printed("results", *map(str, paths)).splitlines()
+    assert [line for line in told if line.endswith(finished.name)] == names
+
+
 def test_a_run_named_twice_is_drawn_once(finished, tmp_path):
     file = tmp_path / "twice.svg"
     printed("figure", str(finished), str(finished), "--file", str(file))

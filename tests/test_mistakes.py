@@ -805,3 +805,33 @@ def test_times_in_the_unit_of_a_benchmark_are_named_where_the_length_has_another
     line = complaint(["imp", "--benchmark", "cifar_vgg16_low", "--epochs", "2"], capfd)
     assert "`milestones` must come before the end of training, 2; got 32000." in line
     assert "Times are in epochs, as the length is." in line
+
+
+def test_times_of_a_file_do_not_change_their_unit_without_a_word(tmp_path, capfd):
+    (tmp_path / "epochs.toml").write_text(
+        '[training]\nepochs = 20.0\nevaluate_every = 1.0\n[optimizer]\nschedule = "milestones"\n'
+        "milestones = [10.0, 15.0]"
+    )
+    (tmp_path / "steps.toml").write_text("[training]\nsteps = 200\n[optimizer]\nwarmup = 5")
+    words = ["imp", "--settings", "epochs.toml", "--steps", "431"]
+    line = complaint(words, capfd)
+    assert "`--evaluate-every` must be given beside `--steps`: 1.0 is in epochs, and" in line
+    line = complaint([*words, "--evaluate-every", "20"], capfd)
+    assert "`--milestones` must be given beside `--steps`: 10.0 15.0 is in epochs" in line
+    asked = parsing.parse([*words, "--evaluate-every", "20", "--milestones", "215", "323"]).config
+    assert (asked.training.evaluate_every, asked.optimizer.milestones) == (20, (215, 323))
+    line = complaint(["imp", "--settings", "steps.toml", "--epochs", "20"], capfd)
+    assert "`--warmup` must be given beside `--epochs`: 5.0 is in steps" in line
+    line = complaint(["imp", "--benchmark", "imagenet_resnet50", "--steps", "112590"], capfd)
+    assert "`--milestones` must be given beside `--steps`: 30 60 80 is in epochs" in line
+    same = parsing.parse(["imp", "--settings", "epochs.toml", "--epochs", "30"]).config
+    assert (same.training.epochs, same.optimizer.milestones) == (30, (10, 15))
+
+
+@pytest.mark.parametrize("option", ["--initial", "--initial-mask", "--error", "--name"])
+def test_none_takes_back_what_a_settings_file_names(option, tmp_path):
+    name = option.removeprefix("--").replace("-", "_")
+    value = "a.py:error" if name == "error" else "a.npz"
+    (tmp_path / "file.toml").write_text(f'{name} = "{value}"')
+    config = parsing.parse(["imp", "--settings", "file.toml", option, "none"]).config
+    assert getattr(config, name) == ""

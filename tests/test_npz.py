@@ -220,6 +220,10 @@ COMMANDS = {  # what fits each other and no network of the library, and the word
         both(LABELS * 10**6),
         "class numbers of npz:a.npz run to 2000000, more than its 80 examples",
     ),
+    "inputs of one number each": (
+        {f"x_{part}": np.arange(n, dtype=np.float32) for part, n in (("train", 60), ("test", 20))},
+        "`normalize` statistics needs inputs of shape (n, ...); got (",
+    ),
 }
 
 

@@ -486,3 +486,11 @@ def test_public_modules_are_attributes_and_imported_late():
     assert told.split() == ["False", "True", "jaxlth.masks", "imp"]
     with pytest.raises(AttributeError, match="no attribute 'mask'"):
         jaxlth.mask  # noqa: B018
+
+
+def test_a_length_in_another_unit_leaves_no_time_behind():
+    training = TrainingConfig(epochs=20.0, evaluate_every=1.0)
+    with pytest.raises(
+        ValueError, match="`evaluate_every` of `training` is 1.0 epochs, and `steps`"
+    ):
+        studies.Experiment(data="digits", model="mlp", training=training, steps=90)

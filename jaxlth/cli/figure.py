@@ -59,19 +59,5 @@ def _draw(command: Figure, frames: Mapping[pathlib.Path, pd.DataFrame]) -> Any:
     study = studies.of_run(path)
     if len(frames) == 1:
         return study.draw(command.kind, frame, path, command.levels, style=command.style)
-    tables = dict(zip(_names(list(frames)), frames.values(), strict=True))
+    tables = dict(zip(store.table_names(list(frames)), frames.values(), strict=True))
     return styled(command.style, study.figures.of_several[command.kind], tables)
-
-
-def _names(paths: list[pathlib.Path]) -> list[str]:
-    """Return a name for each run: its folder's, with as many of those above as tell all apart.
-
-    Example:
-      >>> _names([pathlib.Path("/lab/a/run"), pathlib.Path("/lab/b/run")])
-      ['a/run', 'b/run']
-    """
-    folders = [path.resolve().parts for path in paths]
-    depth = 1
-    while len({parts[-depth:] for parts in folders}) < len(folders):
-        depth += 1
-    return ["/".join(parts[-depth:]) for parts in folders]

@@ -104,7 +104,8 @@ def _struct(info: Any, *, short: bool, names: bool) -> StructConstructorSpec | N
             text = _with_values(_typed(field.name, kind), text, kind, short=short)
             is_hidden = short and _is_rare(kind)
             values = _values(_typed(field.name, kind), kind) if names else ()
-            kind = _readable(field.name, kind, default, short=short, values=values)
+            none = "" if _default(field) == "" else None
+            kind = _readable(field.name, kind, default, none=none, short=short, values=values)
             if short:
                 kind = Annotated[kind, tyro.conf.FlagCreatePairsOff]
             if is_hidden:
@@ -141,11 +142,18 @@ def _other_names(cls: Any) -> dict[str, str]:
 
 
 def _readable(
-    name: str, kind: Any, default: Any, *, short: bool = False, values: Iterable[str] = ()
+    name: str,
+    kind: Any,
+    default: Any,
+    *,
+    none: str | None = None,
+    short: bool = False,
+    values: Iterable[str] = (),
 ) -> Any:
     """Return the kind of a field with a reader of its words; flags stay as they are.
 
-    In short help the names of a `Literal` do not stand behind the option, and "none" is no default.
+    The word "none" stands for `none`. In short help the names of a `Literal` do not stand behind
+    the option, and "none" is no default.
     """
     bare = _bare(kind)
     option = METAVARS[name] if _is_positional(kind) else _typed(name, kind)
@@ -161,7 +169,7 @@ def _readable(
         metavar = "NAME"
 
     def single(word: str) -> Any:
-        return None if optional and word.lower() == NONE else read(word)
+        return none if (optional or none == "") and word.lower() == NONE else read(word)
 
     def several_of(words: list[str]) -> tuple[Any, ...]:
         """Return the values of a list, in which numbers may have commas between them."""

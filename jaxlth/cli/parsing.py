@@ -223,7 +223,29 @@ def _defaults(kind: type[Training], arguments: list[str]) -> Training:
     )
     if not names:
         return defaults
+    _check_times(kind.study.Config(), defaults.config, names[0], arguments)
     return dataclasses.replace(defaults, config=defaults.config.with_length(names[0]))
+
+
+def _check_times(usual: Any, config: Any, name: str, arguments: list[str]) -> None:
+    """Raise ValueError where times of a file or benchmark would get another unit without a word.
+
+    Drops of the rate and a warmup beyond the end are left to `training.check_times`.
+    """
+    unit = "epochs" if config.training.steps is None else "steps"
+    try:
+        length = float(words.value(f"--{name}", arguments) or "")
+    except ValueError:  # left to the parser
+        return
+    for setting, time in config.times().items() if unit != name else ():
+        flag = f"--{setting.replace('_', '-')}"
+        times = time if isinstance(time, tuple) else (time,)
+        is_beyond = setting in ("milestones", "warmup") and max(times, default=0) >= length
+        settings.require(
+            time == usual.times()[setting] or is_beyond or words.value(flag, arguments) is not None,
+            f"`{flag}` must be given beside `--{name}`: {settings.in_a_row(times)} is in "
+            f"{unit}, and times have the unit of the length.",
+        )
 
 
 def _named_defaults(kind: type[Training], arguments: list[str]) -> Training:

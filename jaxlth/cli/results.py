@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.console import Console
@@ -20,7 +20,8 @@ def results(command: Results) -> int:
     """Print stored results, or write them to a file."""
     paths = run_folders(command.runs, command.out, everything=command.all)
     if command.format == "table" and command.file is None:
-        show = functools.partial(_print, command, named=len(paths) > 1)
+        names = dict(zip(paths, store.table_names(paths), strict=True)) if len(paths) > 1 else {}
+        show = functools.partial(_print, command, names)
         store.damage.skip_damaged(paths, show, errors=(ValueError,))
         return 0
     frame = store.curves(paths) if command.curves else store.table(paths)
@@ -33,13 +34,13 @@ def results(command: Results) -> int:
     return 0
 
 
-def _print(command: Results, path: pathlib.Path, *, named: bool) -> None:
+def _print(command: Results, names: Mapping[pathlib.Path, str], path: pathlib.Path) -> None:
     """Print table and sentence of a run, below its name where there are several."""
     frame = run_info.results(path)
     studies.of_run(path)
     tests = None if command.baseline is None else _tests(frame, path, command.baseline)
-    if named:
-        print(path.name)
+    if names:
+        print(names[path])
     print_summary(frame, command.tolerance, path)
     if tests is not None:
         Console(highlight=False).print(tests)

@@ -128,6 +128,11 @@ def mean_std(images: Any, *, normalize: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the statistics of training images that a normalisation needs: 0 and 1 for none."""
     if normalize == NONE:
         return np.zeros((), np.float32), np.ones((), np.float32)
+    settings.require(
+        images.ndim > 1,
+        f"`normalize` {normalize} needs inputs of shape (n, ...); got ({len(images)},): store "
+        "inputs[:, None].",
+    )
     return statistics(images, per_pixel=normalize == PER_PIXEL)
 
 

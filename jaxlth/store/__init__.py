@@ -36,7 +36,7 @@ from jaxlth.store.metadata import check_settings, is_run, understood
 from jaxlth.store.opening import about_run, folder, open_readonly, open_run
 from jaxlth.store.runs import Run
 from jaxlth.store.summaries import RunInfo, runs
-from jaxlth.store.table import curves, export_results, table
+from jaxlth.store.table import curves, export_results, table, table_names
 from jaxlth.store.tensorboard import write_events
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "runs",
     "share",
     "table",
+    "table_names",
     "tensorboard",
     "understood",
     "write_events",

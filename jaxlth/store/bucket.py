@@ -206,8 +206,9 @@ def _remedy(url: str, error: Exception) -> str:
     kind, name = address(url)
     bucket = f"{kind}://{name.partition('/')[0]}"
     if isinstance(error, ImportError):
-        extra = "jaxlth[gcs]" if kind in ("gs", "gcs") else "what fsspec names"
-        return f"Buckets need more packages: run `pip install {extra}`."
+        if kind in ("gs", "gcs"):
+            return "Buckets need more packages: run `pip install jaxlth[gcs]`."
+        return "Install the package that is named there."
     if isinstance(error, ValueError) and "Protocol not known" in str(error):
         return "`out` must be a folder, or a bucket as gs://BUCKET/FOLDER."
     if isinstance(error, FileNotFoundError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxlth import settings
@@ -19,7 +19,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def table(paths: Paths) -> pd.DataFrame:
     """Return one row for each finished artifact of the runs, snapshots within a training aside.
 
-    Columns are `run` (the folder's name), `unit`, the record's in their order without `curve` (a
+    Columns are `run` (see `table_names`), `unit`, the record's in their order without `curve` (a
     table in it is spread, "layer_densities.Dense_0/kernel"), and then each setting that is changed
     from its default in one of the runs, as "optimizer.lr". A setting that has the name of a number
     of the record is called "settings.NAME". Whole numbers stay whole where some are missing
@@ -33,9 +33,10 @@ def table(paths: Paths) -> pd.DataFrame:
       StoreError: every folder is no run, or something in it is damaged.
     """
     runs = _read(paths)
+    named = table_names([run.folder for run in runs])
     changed = dict.fromkeys(name for run in runs for name in settings.flat(run.info["changed"]))
     rows, columns = [], dict.fromkeys(["run", "unit"])
-    for folder, info, records in runs:
+    for run, (_, info, records) in zip(named, runs, strict=True):
         values = settings.flat(info["settings"])
         settings_columns = {name: _text(values.get(name)) for name in changed}
         for artifact, record in records:
@@ -43,7 +44,7 @@ def table(paths: Paths) -> pd.DataFrame:
                 continue
             numbers = settings.flat({key: value for key, value in record.items() if key != "curve"})
             columns |= dict.fromkeys(numbers)
-            rows.append(({"run": folder.name, "unit": artifact} | numbers, settings_columns))
+            rows.append(({"run": run, "unit": artifact} | numbers, settings_columns))
     names = {name: f"settings.{name}" if name in columns else name for name in changed}
     full = [
         row | {names[name]: value for name, value in settings_columns.items()}
@@ -65,19 +66,32 @@ def curves(paths: Paths) -> pd.DataFrame:
       StoreError: every folder is no run, or something in it is damaged.
     """
     runs = _read(paths)
+    named = table_names([run.folder for run in runs])
     keys = ["replicate", "level", "control"]
     if any("dilation" in record for run in runs for _, record in run.records):
         keys.append("dilation")
     rows, columns = [], dict.fromkeys(["run", "unit", *keys, "step"])
-    for folder, _, records in runs:
+    for run, (_, _, records) in zip(named, runs, strict=True):
         for artifact, record in records:
             curve = record.get("curve") or {}
             columns |= dict.fromkeys(curve)
-            network = {"run": folder.name, "unit": artifact} | {
-                key: record.get(key) for key in keys
-            }
+            network = {"run": run, "unit": artifact} | {key: record.get(key) for key in keys}
             rows += [network | point for point in points(curve)]
     return _frame(rows, list(columns))
+
+
+def table_names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """Return a name for each run: its folder's, with as many of those above as tell all apart.
+
+    Example:
+      >>> table_names([pathlib.Path("/lab/a/run"), pathlib.Path("/lab/b/run")])
+      ['a/run', 'b/run']
+    """
+    folders = [path.resolve().parts for path in paths]
+    depth = 1
+    while len({parts[-depth:] for parts in folders}) < len(set(folders)):
+        depth += 1
+    return ["/".join(parts[-depth:]) for parts in folders]
 
 
 def points(curve: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from jaxlth.models import ModelConfig
 from jaxlth.process import code
 from jaxlth.settings import ranges
 from jaxlth.studies import score_names
-from jaxlth.training import OptimizerConfig, TrainingConfig, with_length
+from jaxlth.training import OptimizerConfig, TrainingConfig, training_times, with_length
 
 ENTROPIES = ("cross-entropy", "next-token")  # losses in nats, whose networks have an accuracy
 MOST_OUTPUTS = 1000  # classes, not all of which need examples
@@ -89,6 +89,11 @@ class StudyConfig:
           name: what will be given, "steps" or "epochs".
         """
         return dataclasses.replace(self, training=with_length(self.training, name))
+
+    def times(self) -> dict[str, Any]:
+        """Return the settings whose unit is that of the training's length, by name."""
+        of_rate = {name: getattr(self.optimizer, name) for name in ("milestones", "warmup")}
+        return training_times(self.training) | of_rate
 
     def check_effects(self) -> None:
         """Raise ValueError where a setting is given that nothing reads."""

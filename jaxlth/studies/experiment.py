@@ -15,7 +15,7 @@ from jaxlth.settings import ranges
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.parts import Parts
-from jaxlth.training import OptimizerConfig, TrainingConfig, with_length
+from jaxlth.training import OptimizerConfig, TrainingConfig, training_times, with_length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,15 @@ class Experiment:
         )
         names = ("steps", "epochs", "batch_size")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        unit = "epochs" if training.steps is None else "steps"
         for name in given.keys() & {"steps", "epochs"}:
+            times = {} if name == unit else training_times(training)
+            for setting, time in times.items():
+                settings.require(
+                    time is None,
+                    f"`{setting}` of `training` is {time} {unit}, and `{name}` gives the length "
+                    f"in {name}: give the length in `training` too.",
+                )
             training = with_length(training, name)
         changed = settings.to_dict(training) | plain(given)
         return settings.from_dict(TrainingConfig, changed)

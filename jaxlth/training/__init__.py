@@ -5,7 +5,7 @@ them over replicates and devices, `scanning`, `looping` and `streaming` compile 
 loop that a job watches.
 """
 
-from jaxlth.training.config import TrainingConfig, check_whole, with_length
+from jaxlth.training.config import TrainingConfig, check_whole, training_times, with_length
 from jaxlth.training.optimizers import OptimizerConfig
 from jaxlth.training.plans import Plan, check_times, cut, plan, time_in_steps
 
@@ -18,5 +18,6 @@ __all__ = [
     "cut",
     "plan",
     "time_in_steps",
+    "training_times",
     "with_length",
 ]

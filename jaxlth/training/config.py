@@ -65,8 +65,8 @@ class TrainingConfig:
             f"`steps` and `epochs` both give the length of training; got {self.steps} steps and "
             f"{self.epochs:g} epochs; leave out one of them.",
         )
-        for name in ("evaluate_every", "patience"):
-            check_whole(name, getattr(self, name), self)
+        for name, time in training_times(self).items():
+            check_whole(name, time, self)
 
 
 def check_whole(name: str, time: float | None, training: TrainingConfig) -> None:
@@ -97,3 +97,8 @@ def with_length(training: TrainingConfig, name: str) -> TrainingConfig:
     """
     other = {"steps": {"epochs": TrainingConfig.epochs}, "epochs": {"steps": None}}
     return dataclasses.replace(training, **other[name])
+
+
+def training_times(training: TrainingConfig) -> dict[str, float | None]:
+    """Return the settings of a training whose unit is that of its length, by name."""
+    return {name: getattr(training, name) for name in ("evaluate_every", "patience")}

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
@@ -112,6 +112,10 @@ class InstabilityConfig(StudyConfig):
     per_class: Annotated[int, ranges.at_least(1), settings.RARE] = 10
     """Training examples of each class that scores see, as one batch."""
     score_fields = ("networks",)
+
+    def times(self) -> dict[str, Any]:
+        """Return the settings whose unit is that of the training's length, by name."""
+        return super().times() | {"compare_every": self.compare_every}
 
     def __post_init__(self) -> None:
         super().__post_init__()
