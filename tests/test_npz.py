@@ -1,6 +1,7 @@
 """Arrays of a NumPy file as a data set: what is read, what is refused, and in which words."""
 
 import io
+import pathlib
 import pickle
 import re
 import zipfile
@@ -235,3 +236,18 @@ def test_labels_that_fit_no_network_are_one_line_before_any_training(case, tmp_p
     (line,) = capfd.readouterr().err.splitlines()
     assert words in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_of_two_files_of_one_name_none_is_taken_without_a_word(tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    config = DataConfig(name="npz:a.npz", data_dir=str(folder))
+    np.savez(folder / "a.npz", **WHOLE)
+    pathlib.Path("a.npz").mkdir()  # a folder of the name is no file
+    assert data.load(config, seed=0)[0].test == 20
+    pathlib.Path("a.npz").rmdir()
+    np.savez("a.npz", **WHOLE)
+    with pytest.raises(data.DataError, match=r"^There are two files a\.npz, here and in "):
+        data.load(config, seed=0)
+    here = DataConfig(name="npz:a.npz", data_dir=".")
+    assert data.load(here, seed=0)[0].test == 20

@@ -107,10 +107,22 @@ def root(data_dir: str | None, *, name: str, how: str) -> pathlib.Path:
 
 
 def file(data_dir: str | None, name: str) -> pathlib.Path:
-    """Return the path of a file: from here, or where it is not there from the data directory."""
+    """Return the path of a file: from here, or where it is not there from the data directory.
+
+    Raises:
+      DataError: there are two files of that name, one here and one there.
+    """
     path = pathlib.Path(paths.expand(name, setting="--data"))
-    if data_dir is not None and not path.exists():
-        return pathlib.Path(paths.expand(data_dir, setting="--data-dir")) / path
+    if data_dir is None or path.is_absolute():
+        return path
+    there = pathlib.Path(paths.expand(data_dir, setting="--data-dir")) / path
+    if not path.is_file():
+        return path if path.exists() and not there.exists() else there
+    if there.is_file() and not path.samefile(there):
+        raise DataError(
+            f"There are two files {path}, here and in the data directory {there.parent}: give the "
+            f"whole path of one, such as {there.absolute()}."
+        )
     return path
 
 
