@@ -111,6 +111,17 @@ def test_what_needs_no_home_does_not_ask_for_one(homeless, tmp_path, monkeypatch
     assert capfd.readouterr() == ("No runs in runs.\n", "")
 
 
+@pytest.mark.parametrize(
+    "words", [["list"], ["results"], ["report"], ["figure", "accuracy"], ["export", "a.npz"]]
+)
+def test_a_file_as_the_folder_of_all_runs_is_named_as_such(words, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    assert cli.main([*words, "--out", "notes.txt"]) == 2
+    says = "jaxlth: `out` must be a folder, but notes.txt is a file.\n"
+    assert capfd.readouterr() == ("", says)
+
+
 def test_data_are_read_from_the_place_that_is_meant(tmp_path, monkeypatch):
     monkeypatch.setenv("SCRATCH", str(tmp_path))
     with pytest.raises(data.DataError, match=f"no data directory {tmp_path}/nowhere"):

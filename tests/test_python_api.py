@@ -8,6 +8,7 @@ import os
 import pathlib
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,19 @@ def test_results_read_the_run(results):
     assert "3 rows" in repr(results)
     assert "64 %" in results._repr_html_()
     assert studies.open(str(results.path)) == results
+
+
+def test_a_run_that_is_deleted_since_is_told_in_a_line(results, tmp_path):
+    path = shutil.copytree(results.path, tmp_path / "run")
+    opened = studies.open(path)
+    shutil.rmtree(path)
+    gone = f"There is no folder {path}, or none any more."
+    assert repr(opened) == f"<Results of imp in {path}: {gone}>"
+    assert f">{gone}</pre>" in opened._repr_html_()
+    readers = (opened.table, opened.curves, opened.summary, opened.plot, opened.ticket)
+    for read in (*readers, opened.trained, lambda: opened.report(tmp_path / "page.html")):
+        with pytest.raises(store.StoreError, match=f"^{re.escape(gone)}$"):
+            read()
 
 
 def test_figures_are_drawn_by_kind(results):

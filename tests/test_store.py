@@ -797,9 +797,23 @@ def test_tables_of_nothing_are_empty_and_strangers_are_refused(run, tmp_path):
     assert list(store.table(run.path).columns) == ["run", "unit"]
     assert len(store.curves([])) == 0
     (tmp_path / "stranger").mkdir()
-    for name in ("stranger", "nowhere"):
-        with pytest.raises(StoreError, match=f"{name} is no folder of a run"):
+    (tmp_path / "file").write_text("")
+    strangers = {
+        "stranger": "stranger is no folder of a run: it has no file run.json.",
+        "nowhere": "There is no folder .*nowhere, or none any more.",
+        "file": "file is a file, and no folder of a run.",
+    }
+    for name, says in strangers.items():
+        with pytest.raises(StoreError, match=says):
             store.table(tmp_path / name)
+
+
+def test_a_file_in_the_place_of_the_folder_of_runs_is_told_from_a_folder_without_runs(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert store.runs(tmp_path) == store.runs(tmp_path / "nowhere") == []
+    for out in ("file", "file/runs"):
+        with pytest.raises(ValueError, match="`out` must be a folder, but .*file is a file.$"):
+            store.runs(tmp_path / out)
 
 
 # Exchange
@@ -1096,7 +1110,7 @@ def test_a_link_to_a_run_that_is_away_is_named_and_strangers_are_not(tmp_path, c
     (tmp_path / "file").write_text("")
     assert [info.path for info in store.runs(tmp_path)] == [good]
     (line,) = caplog.messages
-    assert line == f"left out: {away} is no folder of a run: it has no file run.json."
+    assert line == f"left out: {away} is a link to none, and no folder of a run."
 
 
 def test_a_run_with_a_damaged_record_is_left_out_of_a_table_of_several(tmp_path, caplog):

@@ -110,7 +110,7 @@ def run_folders(names: Sequence[str], out: str, *, everything: bool = False) -> 
 
     Raises:
       StoreError: all of them are damaged.
-      ValueError: there are no runs, or none of such a name.
+      ValueError: there are no runs, or none of such a name; or `out` is a file.
     """
     if not names:
         infos = store.runs(out)

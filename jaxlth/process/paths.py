@@ -179,11 +179,15 @@ def check_folder(option: str, folder: str, *, writable: bool = False) -> None:
     for place in (path, *path.parents):
         require(
             place.is_dir() or not os.path.lexists(place),
-            f"`{option}` must be a folder, but {relative(place)} is a "
-            f"{'link to none' if place.is_symlink() else 'file'}.",
+            f"`{option}` must be a folder, but {relative(place)} is a {not_a_folder(place)}.",
         )
     if writable:
         _try_to_write(option, path)
+
+
+def not_a_folder(path: pathlib.Path) -> str:
+    """Return the words for what is in the place of a folder: a file, or a link to no folder."""
+    return "link to none" if path.is_symlink() else "file"
 
 
 def _try_to_write(option: str, folder: pathlib.Path) -> None:

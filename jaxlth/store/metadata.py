@@ -21,6 +21,7 @@ import jax
 
 from jaxlth import __version__
 from jaxlth import settings as settings_lib
+from jaxlth.process import paths
 from jaxlth.store import atomic, facts
 from jaxlth.store.atomic import StoreError
 
@@ -50,8 +51,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = pathlib.Path(path).absolute() / ABOUT
     if not is_run(file.parent):
-        raise StoreError(f"{file.parent} is no folder of a run: it has no file {ABOUT}.")
-    content = atomic.read_json(file, remedy=MEND, largest=LARGEST)
+        raise StoreError(_why_no_run(file.parent))
+    try:
+        content = atomic.read_json(file, remedy=MEND, largest=LARGEST)
+    except StoreError:
+        if not is_run(file.parent):  # it was deleted in between
+            raise StoreError(_why_no_run(file.parent)) from None
+        raise
     info = atomic.without_checksum(content)
     info |= {name: value for name, value in IF_MISSING.items() if name not in info}
     if wrong := _wrong(content, info):
@@ -68,6 +74,14 @@ def is_run(path: pathlib.Path) -> bool:
     except OSError:
         return True
     return True
+
+
+def _why_no_run(path: pathlib.Path) -> str:
+    if not os.path.lexists(path):
+        return f"There is no folder {path}, or none any more."
+    if path.is_dir():
+        return f"{path} is no folder of a run: it has no file {ABOUT}."
+    return f"{path} is a {paths.not_a_folder(path)}, and no folder of a run."
 
 
 @contextlib.contextmanager

@@ -30,11 +30,13 @@ def runs(out: str | os.PathLike[str]) -> list[RunInfo]:
 
     Raises:
       StoreError: the file `run.json` of every run is damaged, or the bucket cannot be used.
+      ValueError: `out` is a file.
     """
     if bucket.is_remote(out):
         infos = damage.skip_damaged(remote.list_remote(out), _info)
     else:
         folder = paths.given(out, setting="out").absolute()
+        paths.check_folder("out", str(folder))
         inside = sorted(folder.iterdir()) if folder.is_dir() else []
         infos = damage.skip_damaged(filter(_may_be_run, inside), _info_of)
     return sorted(infos, key=lambda info: info.created)

@@ -203,14 +203,17 @@ class Results:
 
     def __repr__(self) -> str:
         """Return study, folder and number of networks."""
-        where, rows = paths.relative(self.path), len(self.table())
-        return f"<Results of {self.study.name} in {where}: {rows} rows>"
+        try:
+            rows = f"{len(self.table())} rows"
+        except store.StoreError as error:  # it was deleted since, for instance
+            rows = str(error)
+        return f"<Results of {self.study.name} in {paths.relative(self.path)}: {rows}>"
 
     def _repr_html_(self) -> str:
         """Return the summary, for notebooks."""
         try:
             text = self.summary()
-        except ValueError as error:  # no network yet
+        except (ValueError, store.StoreError) as error:  # no network yet, or none any more
             text = str(error)
         style = "line-height: 1.2; white-space: pre; overflow-x: auto"
         where = html.escape(paths.relative(self.path))
