@@ -361,6 +361,41 @@ def test_a_file_that_was_changed_after_a_run_exports_no_ticket_of_it(
         assert cli.main(words) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("option", "part"), [("--initial", "initial"), ("--initial-mask", "initial_mask")]
+)
+def test_relative_paths_of_a_run_lead_from_where_it_began(
+    option, part, tmp_path, monkeypatch, capsys
+):
+    begun, other = tmp_path / "begun", tmp_path / "other"
+    begun.mkdir()
+    other.mkdir()
+    monkeypatch.chdir(begun)
+    study = ["imp", "--model", "mlp", "--hidden", "8", "--levels", "1", *SHORT, "--controls"]
+    for seed in ("0", "1"):
+        assert cli.main([*study, "--seed", seed, "--out", f"seed {seed}"]) == 0
+        assert cli.main(["export", f"{seed}.npz", "--out", f"seed {seed}"]) == 0
+    (begun / "w.npz").write_bytes((begun / "0.npz").read_bytes())
+    assert cli.main([*study, option, "w.npz"]) == 0
+    (run,) = (info.path for info in store.runs("runs"))
+    ticket = studies.open(run).ticket(level=0)
+    monkeypatch.chdir(other)
+    again = ["imp", "--settings", f"{run}/settings.toml", "--out", str(run.parent)]
+    for name in ("", "w.npz"):  # here is no such file, and then another one
+        if name:
+            (other / name).write_bytes((begun / "1.npz").read_bytes())
+        tiny.assert_same(studies.open(run).ticket(level=0), ticket)
+        capsys.readouterr()
+        assert cli.main(again) == (cli.MISTAKEN if name else 0)  # a typed path means the file here
+        told = f"was made with another `{part}` than is given now"
+        assert (told in capsys.readouterr().err) == bool(name)
+    assert [info.path for info in store.runs(run.parent)] == [run]
+    (begun / "w.npz").unlink()  # as where all of it was moved here
+    (other / "w.npz").write_bytes((begun / "0.npz").read_bytes())
+    tiny.assert_same(studies.open(run).ticket(level=0), ticket)
+
+
 def test_a_run_is_read_with_no_other_experiment_than_its_own(whole):
     own = studies.Experiment(**OWN | {"model": Noisy()})
     assert studies.open(whole.path, experiment=own).ticket(level=1).mask is not None

@@ -1,6 +1,7 @@
 """The metadata of a run folder: `settings.toml` and `run.json`.
 
-`run.json` holds its own checksum. One without it is of a version before there was one: it is taken
+`run.json` holds its own checksum, and the directory in which the run began, from which relative
+paths in its settings lead. One without it is of a version before there was one: it is taken
 as it is, and gets a checksum when the run is opened next. `settings.toml` holds the same settings
 for people and for `--settings`; where the two differ, `run.json` counts.
 """
@@ -166,6 +167,7 @@ def describe(
             "planned": None,
             "facts": {},
             "environments": [],
+            "directory": None if paths.current_folder_is_gone() else os.getcwd(),
         }
     environments = info["environments"]
     differences = _other_bits(environments[-1], environment) if environments else []

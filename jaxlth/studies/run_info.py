@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import operator
+import os
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxlth import distributed, settings, store
+from jaxlth.process import code, paths
 from jaxlth.settings import require
 from jaxlth.store import Run
 
@@ -125,8 +128,36 @@ def _check_run(run: Run) -> None:
         )
 
 
+def located(config: C, path: pathlib.Path, *, here_first: bool = False) -> C:
+    """Return a config whose relative paths lead from the directory in which its run began.
+
+    The run keeps the paths as they were typed, as its folder's name depends on them. Where the file
+    is not there any more, or the run does not say its directory, a path leads from the working
+    directory.
+
+    Args:
+      config: of a study.
+      path: folder of the run.
+      here_first: whether files of the working directory go before, as for a path just typed.
+    """
+    directory = store.about_run(path).get("directory")
+
+    def absolute(given: str | None) -> str | None:
+        if not given or not isinstance(directory, str) or code.is_own(given):
+            return given
+        here = paths.expand(given, setting="path")
+        there = os.path.join(directory, here)
+        is_there = os.path.exists(there) and not (here_first and os.path.exists(here))
+        return there if is_there else given
+
+    values: Any = config
+    files = {name: absolute(getattr(values, name)) for name in ("initial", "initial_mask")}
+    data = dataclasses.replace(values.data, data_dir=absolute(values.data.data_dir))
+    return dataclasses.replace(values, data=data, **files)
+
+
 def read_config(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
-    """Return the settings of a run, and `shape` and `classes` of its images.
+    """Return the settings of a run, `located`, and `shape` and `classes` of its images.
 
     Args:
       run: of the job whose settings these are.
@@ -140,4 +171,4 @@ def read_config(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
         facts = about["facts"]
         shape = tuple(map(operator.index, facts["shape"]))
         images = {"shape": shape, "classes": operator.index(facts["classes"])}
-        return settings.from_dict(kind, about["settings"]), images
+        return located(settings.from_dict(kind, about["settings"]), run.path), images

@@ -18,7 +18,7 @@ from jaxlth import distributed, settings, store
 from jaxlth.data import DataError, Identity, directory, identify, workers
 from jaxlth.process import paths, programs, signals
 from jaxlth.store import Run
-from jaxlth.studies import own_scores, profiling, progress
+from jaxlth.studies import own_scores, profiling, progress, run_info
 from jaxlth.studies.config import run_label
 from jaxlth.studies.fingerprint import of_experiment
 from jaxlth.studies.lab import Lab
@@ -163,9 +163,11 @@ def _opened(
     # What is of somebody's own is looked at in any case: it may have changed.
     has_own_parts = any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
     finished = not has_own_parts and study.is_complete(config, folder)
-    experiment = None if finished else study.prepare(config, parts)
+    begun = distributed.on_main(lambda: store.is_run(folder))
+    located = run_info.located(config, folder, here_first=True) if begun else config
+    experiment = None if finished else study.prepare(located, parts)
     if experiment is None:
-        data, fingerprint = _identified(config, console), {}
+        data, fingerprint = _identified(located, console), {}
     else:
         data = experiment.identity
         fingerprint = of_experiment(experiment) if has_own_parts else {}
