@@ -496,6 +496,10 @@ GIVEN = {
     ),
     "a name": ({"initial": {"Dense_0": {}}}, "`initial` must have .*; it lacks Dense_0/bias"),
     "another name": ({"initial": start() | {"more": POINT}}, "`initial` .* it has more besides"),
+    "names of PyTorch": (
+        {"initial": {"module.fc.weight": POINT}},
+        "it lacks Dense_0/bias. Give names of PyTorch to `models.load_torch`, and its network here",
+    ),
     "no tree": ({"initial": 3}, "`initial` must have the leaves of the network; it lacks Dense_0"),
     "NaN": ({"initial": changed(lambda w: w * np.nan)}, "`initial` must be finite; Dense_0/bias"),
     "a mask of floats": (

@@ -77,6 +77,38 @@ def test_a_module_with_names_of_its_own_is_read_by_a_map_of_names(tmp_path):
         models.load_torch(tmp_path / "d.safetensors", model)
 
 
+@pytest.mark.parametrize("wrapped", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_names_of_a_wrapped_module_are_those_of_the_module_within(wrapped, tmp_path):
+    model, state = build("mlp"), torch_networks.draw(REFERENCE["mlp"]["shapes"])
+    plain = models.load_torch(saved(tmp_path / "a.safetensors", state), model)
+    renamed = {f"{wrapped}{name}": array for name, array in state.items()}
+    file = saved(tmp_path / "b.safetensors", renamed)
+    loaded = models.load_torch(file, model)
+    assert all(map(np.array_equal, jax.tree.leaves(loaded), jax.tree.leaves(plain)))
+    names = {f"{wrapped}{at}": ours for at, ours in models.to_torch(plain)[1].items()}
+    named = models.load_torch(file, model, names=names)  # where a map has the whole names
+    assert all(map(np.array_equal, jax.tree.leaves(named), jax.tree.leaves(plain)))
+    some = renamed | {"Dense_0.bias": renamed.pop(f"{wrapped}Dense_0.bias")}
+    with pytest.raises(ValueError, match=r"lacks 'Dense_0.weight' of the network"):
+        models.load_torch(saved(tmp_path / "c.safetensors", some), model)
+
+
+def test_a_network_whose_own_names_begin_with_module_is_read_as_it_is(tmp_path):
+    params = {"module": {"w": jax.numpy.zeros((3, 2))}}
+    model = models.from_functions(lambda key: params, lambda params, x: x @ params["module"]["w"])
+    file = saved(tmp_path / "a.safetensors", {"module.weight": np.ones((2, 3), "f4")})
+    assert models.load_torch(file, model).params["module"]["w"].sum() == 6
+
+
+def test_what_is_no_file_and_no_network_is_named(tmp_path):
+    with pytest.raises(ValueError, match="`path` must be a file of safetensors, but .* a folder"):
+        models.load_torch(tmp_path, build("mlp"))
+    with pytest.raises(TypeError, match="`model` must be a `models.Model`; got 'mlp'"):
+        models.load_torch(tmp_path / "a.safetensors", "mlp")
+    with pytest.raises(TypeError, match=r"`network` must be a `models.Network`.*; got \{'w': 1\}"):
+        models.to_torch({"w": 1})
+
+
 def test_layers_have_the_names_and_axes_of_pytorch():
     ones = np.arange(4, dtype=np.float32)
     kernel = np.arange(36, dtype=np.float32).reshape(3, 3, 1, 4)

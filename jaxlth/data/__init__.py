@@ -26,6 +26,7 @@ from jaxlth.data.memory import Dataset
 from jaxlth.data.side_by_side import tasks
 from jaxlth.data.sources import DataError, Info, Split, of_each_class
 from jaxlth.data.streamed import Streamed
+from jaxlth.settings import check_kind
 
 __all__ = [
     "AUGMENTATIONS",
@@ -76,6 +77,7 @@ def load(
       >>> info.train, info.validation, info.test, data.train.images.shape
       (1294, 144, 359, (1294, 8, 8, 1))
     """
+    check_kind("config", config, isinstance(config, DataConfig), "a `DataConfig`")
     if source is not None:
         config = source.config(config)
         read_arrays = streamed.load_arrays if config.streamed else memory.load_arrays
@@ -100,6 +102,7 @@ def identify(config: DataConfig, *, source: ArraySource | None = None) -> Identi
       >>> identify(DataConfig(name="moons")) == Identity(info.digest, None)
       True
     """
+    check_kind("config", config, isinstance(config, DataConfig), "a `DataConfig`")
     if source is not None:
         return Identity(memory.digest_of(source.published, source.config(config)), None)
     _check_named(config)

@@ -10,20 +10,21 @@ References:
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import trees
+from jaxlth import settings, trees
 from jaxlth.landscape.distances import (
     classification_differences,
     cosine_distance,
     l2_distance,
     loss_l2_distance,
 )
+from jaxlth.settings import ranges
 
 __all__ = [
     "alphas",
@@ -60,7 +61,17 @@ def interpolate(a: Any, b: Any, alpha: float | jax.Array) -> Any:
     """
     trees.check_same(a, b)
     trees.check_numbers(a, name="a", keys=True)
-    return jax.tree.map(lambda x, y: _point(x, y, jnp.asarray(alpha)), a, b)
+    place = _as_array("alpha", alpha)
+    return jax.tree.map(lambda x, y: _point(x, y, place), a, b)
+
+
+def _as_array(name: str, value: Any) -> jax.Array:
+    """Return a number or an array of numbers; TypeError for what is none."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        wanted = f"`{name}` must be a number or an array of numbers"
+        raise TypeError(f"{wanted}; got {ranges.shown(value)}.") from error
 
 
 def _point(x: jax.Array, y: jax.Array, alpha: jax.Array) -> jax.Array:
@@ -127,6 +138,7 @@ def errors_along(
     References:
       Frankle 2023, Algorithm 3 and section 4.1.1; 30 points there.
     """
+    settings.check_kind("error_fn", error_fn, callable(error_fn), "a function network -> error")
     trees.check_same(a, b)
     line = jnp.asarray(alphas(points))
     if batch_size is None:
@@ -159,7 +171,7 @@ def barrier(errors: jax.Array) -> jax.Array:
     References:
       Frankle et al. 2020, Linear Mode Connectivity and the Lottery Ticket Hypothesis, section 2.
     """
-    errors = jnp.asarray(errors)
+    errors = _as_array("errors", errors)
     if errors.ndim != 1 or errors.size < 2:
         raise ValueError(f"`errors` must be of shape (points,), 2 at least; got {errors.shape}.")
     return jnp.max(errors) - (errors[0] / 2 + errors[-1] / 2)
@@ -183,6 +195,8 @@ def average(networks: Sequence[Any]) -> Any:
     References:
       Frankle 2023, section 6.2.5.
     """
+    several = isinstance(networks, Iterable) and not isinstance(networks, str | Mapping)
+    settings.check_kind("networks", networks, several, "a list of networks")
 
     def leaf_mean(leaf: jax.Array) -> jax.Array:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):

@@ -216,6 +216,7 @@ def build(
     Raises:
       ValueError: the network takes no inputs of this shape.
     """
+    settings.check_kind("config", config, isinstance(config, ModelConfig), "a `ModelConfig`")
     _check_shape(config.name, shape)
     layers = Layers(
         initializer=config.initializer,

@@ -8,6 +8,7 @@ of `torch.flatten` and `torch.nn.functional.unfold`.
 """
 
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 from flax import linen as nn
 
-from jaxlth import keys, masks, trees
+from jaxlth import keys, masks, settings, trees
 from jaxlth.models.conv import CHANNELS, Conv
 from jaxlth.models.mlp import MLP
 from jaxlth.models.model import Model, Network
@@ -29,6 +30,7 @@ WORDS = {"kernel": "weight", "w": "weight", "b": "bias", "scale": "weight", "off
 WORDS |= {"embedding": "weight", "embeddings": "weight"}
 STATISTICS = {"mean": "running_mean", "var": "running_var"}
 Flattened: TypeAlias = tuple[tuple[str, int], ...]
+WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and its kin, and of torch.compile
 COUNTER = "num_batches_tracked"  # of a batch norm of PyTorch; it plays no part here
 
 
@@ -50,6 +52,8 @@ def to_torch(
       >>> {name: array.shape for name, array in state.items()}, names
       ({'Dense_0.weight': (2, 3)}, {'Dense_0.weight': 'Dense_0/kernel'})
     """
+    fits = hasattr(network, "params") and hasattr(network, "stats")
+    settings.check_kind("network", network, fits, "a `models.Network`: parameters and statistics")
     names, channels = _names(network), _channels(network, flattened)
     leaves = trees.named(network.params) | trees.named(network.stats)
     state = {
@@ -68,6 +72,10 @@ def load_torch(
 ) -> Network:
     """Return the network in a file of `safetensors.torch.save_file(module.state_dict(), path)`.
 
+    Where every name in the file begins with "module." or "_orig_mod.", as DataParallel,
+    DistributedDataParallel and torch.compile have it, these are left out, unless the network or
+    `names` has them.
+
     Args:
       path: the file, of `jaxlth export --layout torch` or of anybody's PyTorch module.
       model: of the same network.
@@ -75,21 +83,20 @@ def load_torch(
         whose names are not those of `jaxlth export`.
 
     Raises:
-      TypeError: `names` is no map.
-      ValueError: the file is damaged, or its arrays, or `names`, are not those of the network; the
-        message names the first that differs.
+      TypeError: `names` is no map, or `model` no `Model`.
+      ValueError: the path is a folder, the file is damaged, or its arrays, or `names`, are not
+        those of the network; the message names the first that differs.
       OSError: it cannot be read.
     """
+    settings.check_kind("model", model, isinstance(model, Model), "a `models.Model`")
     like = jax.eval_shape(model.init, keys.stream(0, 0, ""))
-    try:
-        arrays = safetensors.numpy.load_file(paths.given(path, setting="path"))
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is no file of safetensors, or is damaged ({error}).") from error
-    state = {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
-    names = _names(like) if names is None else names
-    channels = _channels(like, model.flattened)
     leaves = trees.named(like.params) | trees.named(like.stats)
+    names = _names(like) if names is None else names
     _check_map(names, leaves)
+    state = _read(paths.given(path, setting="path"))
+    while state and all(name.startswith(WRAPPERS) and name not in names for name in state):
+        state = {name.partition(".")[2]: array for name, array in state.items()}
+    channels = _channels(like, model.flattened)
     _check_names(path, set(state), set(names), set(leaves) - set(names.values()))
     ours = {
         name: _from_torch(at, state[at], leaves[name], channels.get(name), name)
@@ -100,6 +107,26 @@ def load_torch(
         for tree in like
     )
     return Network(params, stats)
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file that count, under their names in PyTorch.
+
+    Raises:
+      ValueError: it is a folder, or no file of safetensors.
+      OSError: it cannot be read.
+    """
+    settings.require(
+        not path.is_dir(), f"`path` must be a file of safetensors, but {path} is a folder."
+    )
+    try:
+        arrays = safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} is no file of safetensors, or is damaged ({error}). "
+            "`safetensors.torch.save_file(module.state_dict(), path)` writes one."
+        ) from error
+    return {name: array for name, array in arrays.items() if not name.endswith(COUNTER)}
 
 
 def flattened(module: nn.Module, shape: tuple[int, ...]) -> Flattened:

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import jax
 from flax import linen as nn
 
-from jaxlth import models
+from jaxlth import models, settings
 from jaxlth.models import inception
 from jaxlth.models.conv import DENSE, Conv
 from jaxlth.models.inception import InceptionV3
@@ -44,6 +44,7 @@ def wiring(config: "models.ModelConfig") -> Wiring:
       >>> wiring(ModelConfig(name="mlp", hidden=(20,)))[1]
       (((1,), 'Dense_1/kernel', None, True, 1e-05),)
     """
+    settings.check_kind("config", config, isinstance(config, models.ModelConfig), "a `ModelConfig`")
     if code.is_own(config.name):
         raise ValueError(
             f"`model` {config.name} has no wiring: no table says which units feed which; give one."

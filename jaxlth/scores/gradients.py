@@ -17,7 +17,7 @@ References:
   conserving synaptic flow; as in Frankle 2023, sections 5.3 to 5.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -25,7 +25,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import masks, trees
+from jaxlth import masks, settings, trees
 from jaxlth.scores import labels as label_values
 from jaxlth.trees import floats
 
@@ -255,6 +255,7 @@ def _loss_of(
     temperature: float = 1.0,
 ) -> tuple[Callable[[Any, Any], jax.Array], Batch | None]:
     """Return (params, batch) -> mean loss of the masked network, and the batch, checked."""
+    settings.check_kind("apply_fn", apply_fn, callable(apply_fn), "a function (params, inputs)")
     if batch is not None:
         batch = _checked(batch, classes=loss is None)
         return _mean_loss(apply_fn, mask, loss or _cross_entropy(batch[1], temperature)), batch
@@ -307,6 +308,8 @@ def _cross_entropy(labels: jax.Array, temperature: float) -> Loss:
 
 def _checked(batch: Batch, *, classes: bool) -> Batch:
     """Return a batch of arrays with as many labels as inputs, of whole numbers for `classes`."""
+    pair = isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) == 2
+    settings.check_kind("batch", batch, pair, "inputs and labels")
     inputs, labels = jax.tree.map(jnp.asarray, batch[0]), label_values.as_array(batch[1])
     count = next((len(leaf) for leaf in jax.tree.leaves(inputs) if np.ndim(leaf)), 0)
     shape = labels.shape if classes else labels.shape[:1]

@@ -10,6 +10,7 @@ another.
 from jaxlth.settings.checks import (
     check_choice,
     check_fields,
+    check_kind,
     check_unique,
     closest,
     effective,
@@ -34,6 +35,7 @@ __all__ = [
     "changed",
     "check_choice",
     "check_fields",
+    "check_kind",
     "check_unique",
     "closest",
     "default",

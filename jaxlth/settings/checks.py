@@ -18,6 +18,24 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def check_kind(name: str, value: Any, fits: bool, wanted: str) -> None:
+    """Raise TypeError for an argument of another kind than a function wants.
+
+    Args:
+      name: of the argument.
+      value: that is given.
+      fits: whether it is of the kind.
+      wanted: the kind, in words.
+
+    Example:
+      >>> check_kind("config", "lenet", False, "a `ModelConfig`")
+      Traceback (most recent call last):
+      TypeError: `config` must be a `ModelConfig`; got 'lenet'.
+    """
+    if not fits:
+        raise TypeError(f"`{name}` must be {wanted}; got {ranges.shown(value)}.")
+
+
 def check_choice(setting: str, value: str, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`.
 

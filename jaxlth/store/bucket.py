@@ -37,7 +37,7 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
       >>> is_remote("gs://bucket/runs"), is_remote("runs")
       (True, False)
     """
-    return URL.fullmatch(os.fspath(path)) is not None
+    return isinstance(path, str | os.PathLike) and URL.fullmatch(os.fspath(path)) is not None
 
 
 def address(path: str | os.PathLike[str]) -> tuple[str, str]:

@@ -122,7 +122,7 @@ class _Run(NamedTuple):
 
 
 def _read(paths: Paths) -> list[_Run]:
-    several = [paths] if isinstance(paths, str | os.PathLike) else paths
+    several = paths if isinstance(paths, Iterable) and not isinstance(paths, str) else [paths]
     return damage.skip_damaged(several, _read_run)
 
 

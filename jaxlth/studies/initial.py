@@ -84,10 +84,12 @@ def _filled(part: str, given: Any, like: Any) -> Any:
     arrays = {name: np.asarray(leaf) for name, leaf in trees.named(given).items()}
     wanted = trees.named(like)
     missing, more = wanted.keys() - arrays.keys(), arrays.keys() - wanted.keys()
+    of_torch = any("." in name for name in arrays) and not any("/" in name for name in arrays)
     settings.require(
         not missing and not more,
         f"`{part}` must have the leaves of the network; it "
-        + (f"lacks {min(missing)}." if missing else f"has {min(more, default='')} besides."),
+        + (f"lacks {min(missing)}." if missing else f"has {min(more, default='')} besides.")
+        + " Give names of PyTorch to `models.load_torch`, and its network here." * of_torch,
     )
     for name, leaf in wanted.items():
         array = arrays[name]

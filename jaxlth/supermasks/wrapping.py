@@ -11,7 +11,7 @@ import optax
 from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Model, Network
 from jaxlth.supermasks import masking
-from jaxlth.supermasks.config import SupermaskConfig
+from jaxlth.supermasks.config import SupermaskConfig, SupermaskRule
 from jaxlth.trees import roles
 
 
@@ -50,6 +50,7 @@ def wrap(
       ValueError: gem-miner has no `steps`, or too few for its prunings. `init` raises where the
         density keeps no weight of a layer, or none at all.
     """
+    _check_kinds(model, config)
     if config.method == "gem-miner":
         settings.require(
             steps is not None and steps > config.prunings,
@@ -121,6 +122,16 @@ def wrap(
     )
 
 
+def _check_kinds(model: Any, config: Any) -> None:
+    settings.check_kind("model", model, isinstance(model, Model), "a `models.Model`")
+    settings.check_kind(
+        "config",
+        config,
+        isinstance(config, SupermaskRule),
+        "a `SupermaskConfig`, such as SupermaskConfig(method='edge-popup')",
+    )
+
+
 def frozen_network(
     model: Model,
     config: SupermaskConfig,
@@ -136,6 +147,7 @@ def frozen_network(
       key: of the draw.
       prunable: parameters -> the mask that keeps all weights that have a score.
     """
+    _check_kinds(model, config)
     network = model.init(key)
     return network._replace(params=_freeze(network.params, prunable(network.params), config))
 
