@@ -665,6 +665,39 @@ def test_a_worker_that_is_killed_is_told_in_one_line(how):
     one_line(caught, *KILLED[how])
 
 
+FAILS = """
+from jaxlth import data
+from jaxlth.data import workers
+import numpy as np
+
+
+def batch(step):
+    if step == 5:
+        raise data.DataError("image 5 is broken")
+    return data.Split(np.zeros((20, 64, 64, 3), np.uint8), np.zeros(20, np.int32))
+
+
+def train():
+    for images, _ in workers.make(batch, 0, 40, workers=3):
+        assert images.any() == 0
+
+
+if __name__ == "__main__":
+    try:
+        train()
+    except data.DataError as error:
+        print(str(error).splitlines()[0])
+"""
+
+
+@pytest.mark.slow
+def test_a_batch_that_fails_in_a_worker_leaves_no_shared_memory(tmp_path):
+    (tmp_path / "fails.py").write_text(FAILS)
+    command = [sys.executable, str(tmp_path / "fails.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("image 5 is broken\n", "")
+
+
 def _times(factor, function, number):
     return function(factor * (number == 1))
 

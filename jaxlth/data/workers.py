@@ -144,15 +144,18 @@ def _next(batches: Iterator[Any]) -> Any:
     """
     try:
         return next(batches, None)
+    except sources.DataError as error:
+        # grain's frame and the error hold each other, and with them batches in shared memory.
+        raise error.with_traceback(None) from None
     except OSError as error:  # what reads files says DataError
         raise sources.DataError(
             f"Workers cannot use shared memory, {SHARED}: {error.strerror or error}. {MORE_ROOM}"
-        ) from error
+        ) from error.with_traceback(None)
     except RuntimeError as error:
         ended = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
         if ended is None:
             raise
-        raise sources.DataError(explained(int(ended[1]))) from error
+        raise sources.DataError(explained(int(ended[1]))) from error.with_traceback(None)
 
 
 def explained(code: int) -> str:
