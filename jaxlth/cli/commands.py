@@ -28,12 +28,12 @@ class Training:
     out: str = "runs"
     """Folder of all runs; also gs://BUCKET/FOLDER, with jaxlth[gcs]."""
     settings: str | None = None
-    """TOML file of settings, such as settings.toml in a run's folder; options given besides win."""
+    """TOML file of settings, such as a run's settings.toml; options given besides win."""
     benchmark: Annotated[str | None, ranges.OneOf(BENCHMARKS, others=ranges.anything)] = None
     """Settings of a benchmark of the papers, by name; options given besides win."""
     scale: Scale = "paper"
-    """How much of the benchmark: as published (paper), shortened to hours (cpu) or minutes
-    (smoke)."""
+    """How much of the benchmark: paper (as published), cpu (shortened to hours) or smoke (to
+    minutes)."""
     wait: Annotated[bool, RARE] = False
     """Wait while another process works on the same run."""
     share: Annotated[str | None, RARE] = None

@@ -35,6 +35,7 @@ METAVARS = {  # what a text stands for in the help, where it is not a name
     "sizes": "WIDTHS",
     **dict.fromkeys(("study", "error"), "FILE.py:NAME"),
 }
+OWN = "FILE.py:NAME"
 ASIDE = re.compile(r" \((?=[^()]*[a-z]{2})(?:[^()]|\[0, 1\))*\)(?! ->)")  # in parentheses
 FEW = 10  # names that short help lists
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path
@@ -126,8 +127,8 @@ def _maker(cls: Any, *, short: bool) -> Callable[..., Any]:
         except (ValueError, TypeError) as error:
             raise Mistake(str(error)) from error
 
-    text = docstring(cls)  # of a command all of it stands above its options
-    make.__doc__ = text.partition("\n")[0] if short and not hasattr(cls, "study") else text
+    # Of a command all of it stands above its options; groups of options have names in short help.
+    make.__doc__ = "" if short and not hasattr(cls, "study") else docstring(cls)
     return make
 
 
@@ -269,18 +270,20 @@ def _bare(kind: Any) -> Any:
 def summary(text: str) -> str:
     """Return the first sentence of a help, up to a semicolon, without what stands in parentheses.
 
-    Ranges and the arguments of functions stay, and so does the form of code of one's own.
+    Ranges stay, and so does the form of code of one's own, but not what the code is.
 
     Example:
       >>> summary("Share to keep (of weights), in (0, 1); by layer. Or none.")
       'Share to keep, in (0, 1).'
       >>> summary("Loss; or FILE.py:NAME, a function (outputs, labels) -> losses. Or none.")
-      'Loss; or FILE.py:NAME, a function (outputs, labels) -> losses.'
+      'Loss; or FILE.py:NAME.'
     """
     text = ASIDE.sub("", text)
     sentence = re.split(r"(?<=[\w)\"`*])\. ", text, maxsplit=1)[0].removesuffix(".")
     first, _, rest = sentence.partition("; ")
-    return (sentence if "FILE.py" in rest else first) + "." if text else ""
+    if OWN in sentence:
+        first = (sentence if OWN in rest else first).partition(OWN)[0] + OWN
+    return first + "." if text else ""
 
 
 def _is_rare(kind: Any) -> bool:

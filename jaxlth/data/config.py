@@ -113,8 +113,8 @@ class DataConfig:
     """Data set: digits (8x8 images that scikit-learn carries), synthetic (32x32, made on the fly),
     synthetic_320 (fewer of these, enlarged), moons and circles (points in a plane, two classes
     each), mnist, fashion_mnist, cifar10, cifar100 (its fine labels), or tfds:NAME for an
-    image-classification set of tensorflow-datasets, such as tfds:svhn_cropped or
-    tfds:NAME/CONFIG:VERSION. Too large for memory, and decoded when needed: stream:NAME for a set
+    image-classification set of tensorflow-datasets (such as tfds:svhn_cropped or
+    tfds:NAME/CONFIG:VERSION). Too large for memory, and decoded when needed: stream:NAME for a set
     that tensorflow-datasets has prepared, folder:NAME for images in NAME/train/CLASS/ and
     NAME/val/CLASS/, such as ImageNet and TinyImageNet as unpacked. Arrays of your own: npz:NAME for
     a NumPy file with x_train, y_train, x_test and y_test. For language models: text (characters of

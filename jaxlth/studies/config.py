@@ -29,8 +29,8 @@ class StudyConfig:
     """What a study trains, how often, and what it never prunes; each study adds its own fields."""
 
     name: str = ""
-    """Name of the experiment, part of what tells its runs from others: letters, digits and -_. of
-    them; data and model name a run without one."""
+    """Name of the experiment, by which its runs are named; letters, digits and -_. of them. Data
+    and model name a run without one."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

@@ -35,8 +35,8 @@ class TrainingConfig:
     patience: Annotated[float | None, ranges.above(0)] = None
     """Stop a replicate once its validation loss has not improved for so long, in the same unit."""
     checkpoint: CheckpointChoice = "last"
-    """Which network of a training is kept: that of the last step (last), or that of the evaluation
-    of least validation loss (best)."""
+    """Which network of a training is kept: last (of the last step), or best (of the evaluation of
+    least validation loss)."""
     train_examples: Annotated[int, ranges.above(0), settings.RARE] = 10_000
     """Training examples, evenly spaced, that a finished network is evaluated on; all if fewer."""
     data_parallel: Annotated[int, ranges.at_least(1), settings.RARE] = settings.not_hashed(1)
