@@ -704,6 +704,19 @@ def test_where_all_twins_diverged_that_is_said():
     )
 
 
+def test_where_all_twins_diverged_under_a_loss_of_ones_own_the_caption_speaks_of_losses():
+    lost = table([("dense", 1.0, 0, (None,), None)]).assign(test_loss=None, test_loss_barrier=None)
+    lost.loc[0, ["nan_step", "test_accuracy"]] = [3, None]
+    summary = report.summary(lost, threshold=0.02, tolerance=0.002)
+    how = {"threshold": 0.02, "tolerance": 0.002, "loss": "squared-error", "has_error": False}
+    caption = tables_of_twins.render(summary, **how).caption
+    assert "Loss barrier between twins, of no pair; test loss" in caption
+    assert "* stable: below 2 % of the test loss, as no error is defined." in caption
+    assert "accuracy" not in caption
+    with_error = tables_of_twins.render(summary, **how | {"has_error": True}).caption
+    assert "Error barrier between twins in points, of no pair; accuracy" in with_error
+
+
 def test_one_pair_is_a_pair():
     summary = report.summary(
         table([("dense", 1.0, 0, (0.0,), 0.1)]), threshold=0.02, tolerance=0.002

@@ -28,7 +28,9 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     del width
     threshold = setting(path, "threshold")
     summary = instability.summary(frame, threshold=threshold, tolerance=tolerance)
-    unit = {"loss": run_info.loss(path), "token": run_info.token(path)}
+    loss = run_info.loss(path)
+    has_error = loss in ENTROPIES or bool(store.about_run(path)["settings"].get("error"))
+    unit = {"loss": loss, "token": run_info.token(path), "has_error": has_error}
     table = render(summary, threshold=threshold, tolerance=tolerance, **unit)
     images = setting(path, "training")["train_examples"]
     of_train = f"Values on the training set are of at most {images:,} of its examples."
@@ -54,9 +56,13 @@ def remarks(frame: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
     return lines + [few] * bool(steps < FEW_STEPS)
 
 
-def _measure(summary: pd.DataFrame) -> Measure:
-    """Return what networks are compared by: by losses where only these are defined."""
-    only_losses = summary["accuracy"].isna().all() and summary["loss"].notna().any()
+def _measure(summary: pd.DataFrame, *, has_error: bool = True) -> Measure:
+    """Return what networks are compared by: by losses where only these are defined.
+
+    Where all twins diverged the summary has neither, and `has_error` says it.
+    """
+    has_losses = summary["loss"].notna().any() or not has_error
+    only_losses = summary["accuracy"].isna().all() and has_losses
     return BY_LOSS if only_losses else BY_ERROR
 
 
@@ -67,6 +73,7 @@ def render(
     tolerance: float,
     loss: str = "cross-entropy",
     token: str = "",
+    has_error: bool = True,
 ) -> Table:
     """Return the summary as a table for a terminal: errors in percent, and below them losses.
 
@@ -77,8 +84,9 @@ def render(
       tolerance: how far from dense still matches.
       loss: name of the loss.
       token: what a token of a language model is; "" for other networks.
+      has_error: whether an error is defined beside the loss.
     """
-    by = _measure(summary)
+    by = _measure(summary, has_error=has_error)
     losses_below = summary["loss"].notna().any() and by == BY_ERROR
     unit = " in nats" if loss in ENTROPIES else ""
     caption = _caption(summary, by, unit, token, threshold, tolerance)
