@@ -478,3 +478,14 @@ def test_the_python_of_the_documentation_runs(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "report_page.md", "exec"), {})
     assert (tmp_path / "imp.html").exists()
+
+
+def test_levels_of_one_density_are_a_point_each():
+    """As of a tiny network, of which a level prunes less than half a weight."""
+    rows = [(0, 1.0, 0.9), (1, 0.5, 0.8), (2, 0.5, 0.6)]
+    frame = pd.DataFrame(rows, columns=["level", "density", "test_accuracy"])
+    frame = frame.assign(control="ticket", replicate=0, nan_step=None, test_loss=1.0)
+    (line, *_) = table_charts.accuracy(frame).lines
+    assert line.points["y"].round(6).tolist() == [90, 80, 60]
+    told = [re.findall(r"level \d", text) for text in line.points["hover"]]
+    assert told == [["level 0"], ["level 1"], ["level 2"]]

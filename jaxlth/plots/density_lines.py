@@ -15,7 +15,7 @@ class DensityLine(NamedTuple):
 
     title: str
     style: theme.LineStyle
-    points: pd.DataFrame  # index density, dense first; mean, min, max, median over replicates
+    points: pd.DataFrame  # index density, dense first; mean, min, max, median; level, if it has one
     is_ticket: bool
     has_gaps: bool = False  # whether others have points between its own
 
@@ -26,6 +26,13 @@ def statistics(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return by_density.agg(["mean", "min", "max", "median"]).sort_index(ascending=False)
 
 
+def _of_levels(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return `statistics` of each level, of which tiny networks have several at a density."""
+    of_level = result_table.survived(rows, column).groupby([rows["density"], rows["level"]])
+    points = of_level.agg(["mean", "min", "max", "median"])
+    return points.sort_index(ascending=[False, True]).reset_index("level")
+
+
 def control_lines(
     results: pd.DataFrame, column: str, labels: Mapping[str, str]
 ) -> list[DensityLine]:
@@ -33,7 +40,7 @@ def control_lines(
     lines, results = [], result_table.of_levels(results)
     densities = set(results["density"])
     for name in result_table.controls(results):
-        points = statistics(results[results["control"] == name], column)
+        points = _of_levels(results[results["control"] == name], column)
         title = labels.get(name, control_styles.control_style(name).label)
         style = control_styles.line_style(name)
         has_gaps = any(

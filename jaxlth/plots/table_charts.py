@@ -33,28 +33,20 @@ def accuracy(results: pd.DataFrame) -> Chart | None:
     if not result_table.is_dense(results).any() or results[metric].isna().all():
         return None
     lines = density_lines.control_lines(results, metric, {})
-    levels = result_table.of_levels(results).groupby("density")["level"].first().to_dict()
-    return by_density(lines, density_lines.dense_values(results, metric), metric, levels=levels)
+    return by_density(lines, density_lines.dense_values(results, metric), metric)
 
 
-def by_density(
-    lines: Sequence[DensityLine],
-    dense: pd.Series,
-    metric: str,
-    *,
-    levels: Mapping[float, int] | None = None,
-) -> Chart:
+def by_density(lines: Sequence[DensityLine], dense: pd.Series, metric: str) -> Chart:
     """Return lines of a metric by density, with the dense network as a dashed line.
 
     Args:
       lines: of the controls or methods of one run.
       dense: the metric of each dense network that did not diverge.
       metric: the accuracy, or loss, that is drawn.
-      levels: {density: level}, told beside a point; None where densities are no levels.
     """
     scale, unit = result_table.scale(metric)
     title = theme.AXIS_LABELS.get(metric, metric)
-    chart_lines = [_density_line(line, scale, unit, levels or {}) for line in lines]
+    chart_lines = [_density_line(line, scale, unit) for line in lines]
     if len(dense) and chart_lines:
         chart_lines.append(dense_line(chart_lines, dense, scale, unit))
     limits = density_lines.limits([*lines], dense, metric) if len(dense) and chart_lines else None
@@ -63,16 +55,12 @@ def by_density(
     return Chart(f"{name} by density", DENSITY_AXIS, Axis(title, limits=limits), chart_lines, note)
 
 
-def _density_line(
-    line: DensityLine, scale: float, unit: str, levels: Mapping[float, int]
-) -> ChartLine:
+def _density_line(line: DensityLine, scale: float, unit: str) -> ChartLine:
     densities = [float(density) for density in line.points.index]
+    levels = line.points.get("level", [None] * len(densities))
     facts = [
-        [
-            *network_lines.level(levels.get(density)),
-            f"{result_table.percent(density)} % of the weights",
-        ]
-        for density in densities
+        [*network_lines.level(level), f"{result_table.percent(density)} % of the weights"]
+        for density, level in zip(densities, levels, strict=True)
     ]
     percents = [100 * density for density in densities]
     how = {"name": line.title, "scale": scale, "unit": unit}
