@@ -669,3 +669,11 @@ def test_a_text_with_characters_0_is_none(tmp_path):
     (tmp_path / "a.txt").write_bytes(("ab c" * 900).encode("utf-16-le"))
     with pytest.raises(data.DataError, match=r"a\.txt is no text: it has characters 0, as UTF-16"):
         load("text:a.txt", tmp_path)
+
+
+def test_characters_that_only_the_test_split_has_are_classes_too(tmp_path):
+    (tmp_path / "a.txt").write_text("abbaa" * 360 + "cddcc" * 40)
+    info, dataset = load("text:a.txt", tmp_path)
+    assert info.classes == 4
+    assert set(np.unique(dataset.train.labels)) == {0, 1}
+    assert set(np.unique(dataset.test.labels)) == {2, 3}

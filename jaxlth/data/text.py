@@ -3,7 +3,8 @@
 `text` is the help on Python's topics, `pydoc_data.topics`, which every Python carries; it differs
 between versions of Python, and so does its digest. An example is a row of `context` characters; its
 labels are the characters that follow each. The last tenth of the text is for testing. Characters
-are numbered in the order of their code points.
+are numbered in the order of their code points, those of the whole text: a character that only the
+last tenth has is a class too, which no training example shows and whose test loss is high.
 """
 
 import numpy as np
