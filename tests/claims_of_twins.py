@@ -515,6 +515,20 @@ def dynamic(network: str, column: str = "accuracy") -> float:
     return 100 * rows[rows["network"] == network][column].mean()
 
 
+def changing(first: str, network: str) -> pandas.Series:
+    """Return the accuracies of the replicates of a network of dynamic IMP on LeNet."""
+    rows = table("dynamic_imp/cpu-lenet/networks.csv")
+    return 100 * rows[(rows["first"] == first) & (rows["network"] == network)]["accuracy"]
+
+
+def lenet_means(network: str) -> list[float]:
+    return [changing(first, network).mean() for first in ("imp", "magnitude", "random")]
+
+
+def lenet_p(first: str, network: str, other: tuple[str, str]) -> float:
+    return method_summary.welch(changing(first, network), changing(*other))
+
+
 def early_bird(control: str, level: int) -> pandas.Series:
     rows = table("early_bird/results.csv")
     return 100 * rows[(rows["control"] == control) & (rows["level"] == level)]["test_accuracy"]
@@ -678,6 +692,74 @@ CLAIMS = [
     Claim(
         "{} % of the first mask are in the last one",
         lambda: [dynamic("first mask throughout", "shared_with_last")],
+    ),
+    *(
+        Claim(
+            f"| {label} | {{}} | {{}} | {{}} |",
+            lambda network=network: lenet_means(network),
+            after="| network | first mask: training | magnitudes | chance |",
+        )
+        for label, network in (
+            ("sparse from the start, one change", "dynamic"),
+            ("the first mask throughout", "first mask throughout"),
+            ("at least 80 % of the mask shared", "at least 80 % of the mask shared"),
+            ("all of the mask shared", "at least 100 % of the mask shared"),
+            ("regrown weights drawn again", "regrown weights drawn again"),
+            ("grown by the gradient", "grown by the gradient"),
+            ("grown by chance", "grown by chance"),
+        )
+    ),
+    Claim(
+        "the dense network has {}, tickets pruned in ten levels have {} rewound to step 0, and {}",
+        lambda: [
+            changing("imp", name).mean()
+            for name in ("dense", "ticket, rewound to 0", "ticket, rewound to 60")
+        ],
+    ),
+    Claim(
+        "| as good as tickets rewound to an early step | no: {} against {} (p {}) |",
+        lambda: [
+            changing("imp", "dynamic").mean(), changing("imp", "ticket, rewound to 60").mean(),
+            lenet_p("imp", "dynamic", ("imp", "ticket, rewound to 60")),
+        ],
+    ),
+    Claim(
+        "| {} points less | | a first mask by chance matters slightly | {} points less (p {}) |",
+        lambda: [
+            lenet_means("dynamic")[0] - lenet_means("dynamic")[1],
+            lenet_means("dynamic")[0] - lenet_means("dynamic")[2],
+            lenet_p("imp", "dynamic", ("random", "dynamic")),
+        ],
+    ),
+    Claim(
+        "where the first mask is poor: {} falls to {} (p {}) and {} (p {}) |",
+        lambda: [
+            changing("random", "dynamic").mean(),
+            *(
+                number
+                for share in (80, 100)
+                for name in [f"at least {share} % of the mask shared"]
+                for number in (
+                    changing("random", name).mean(), lenet_p("random", name, ("random", "dynamic"))
+                )
+            ),
+        ],
+    ),
+    Claim(
+        "not with a first mask by chance: {} against {} (p {}) |",
+        lambda: [
+            changing("random", "regrown weights drawn again").mean(),
+            changing("random", "dynamic").mean(),
+            lenet_p("random", "regrown weights drawn again", ("random", "dynamic")),
+        ],
+    ),
+    Claim(
+        "yes: {} against {} (p {}) | | both are far worse than IMP | by a point",
+        lambda: [
+            changing("random", "grown by the gradient").mean(),
+            changing("random", "grown by chance").mean(),
+            lenet_p("random", "grown by the gradient", ("random", "grown by chance")),
+        ],
     ),
     Claim(
         "are drawn at steps {}, {} and {}. They are as good as the last mask (p {}), one image of"
