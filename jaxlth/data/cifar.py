@@ -237,9 +237,7 @@ def _plain(place: pathlib.Path, file_names: tuple[str, ...]) -> Files:
     try:
         return {path.name: path.read_bytes() for path in paths if _bounded(path)}
     except OSError as error:
-        raise sources.DataError(
-            f"{error.filename} cannot be read: {error.strerror or error}."
-        ) from error
+        raise sources.unreadable(error.filename, error) from error
 
 
 def _bounded(path: pathlib.Path) -> bool:
@@ -263,7 +261,7 @@ def _packed(archive: pathlib.Path, file_names: tuple[str, ...]) -> Files:
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise _damaged(archive, f"it is no whole .tar.gz file ({error})") from error
     except OSError as error:
-        raise sources.DataError(f"{archive} cannot be read: {error.strerror or error}.") from error
+        raise sources.unreadable(archive, error) from error
     return files
 
 

@@ -55,7 +55,7 @@ def read(data_dir: str | None, *, name: str) -> tuple[encoded.Source, encoded.So
         annotated = (root / TEST / ANNOTATIONS).is_file()
         test, more_left_out = (_annotated if annotated else _of_classes)(root / TEST, classes)
     except OSError as error:
-        raise _unreadable(error.filename or root, error) from error
+        raise sources.unreadable(error.filename or root, error) from error
     _warn(root, [*left_out, *more_left_out], classes, {label for _, label in test})
     count = len(classes)
     return _source(root / TRAIN, train, count), _source(root / TEST, test, count)
@@ -203,7 +203,7 @@ def _read(folder: str, files: np.ndarray, labels: np.ndarray, number: int) -> tu
         with open(path, "rb") as file:
             return file.read(), int(labels[number])
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise sources.unreadable(path, error) from error
 
 
 def _where(folder: str, files: np.ndarray, number: int) -> str:
@@ -216,9 +216,5 @@ def _listing(folder: str, files: np.ndarray, labels: np.ndarray) -> bytes:
     try:
         sizes = np.array([os.stat(os.path.join(root, file)).st_size for file in measured], np.int64)
     except OSError as error:
-        raise _unreadable(os.fsdecode(error.filename or folder), error) from error
+        raise sources.unreadable(os.fsdecode(error.filename or folder), error) from error
     return b"".join(array.tobytes() for array in (files, sizes, labels))
-
-
-def _unreadable(path: str | pathlib.Path, error: OSError) -> sources.DataError:
-    return sources.DataError(f"{path} cannot be read: {error.strerror or error}.")

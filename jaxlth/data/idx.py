@@ -87,7 +87,7 @@ def _content(path: pathlib.Path) -> bytes:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise _damaged(path, f"it is no whole gzip file ({error})") from error
     except OSError as error:
-        raise sources.DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise sources.unreadable(path, error) from error
 
 
 def _damaged(path: pathlib.Path, problem: str) -> sources.DataError:

@@ -45,7 +45,7 @@ def read(path: pathlib.Path) -> sources.Published:
     except sources.DataError:
         raise
     except OSError as error:
-        raise sources.DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise sources.unreadable(path, error) from error
     except DAMAGE as error:
         why = lookup.line(error).partition(" If you trust")[0].rstrip(".")  # NumPy's, of pickles
         raise sources.DataError(

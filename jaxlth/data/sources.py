@@ -22,6 +22,11 @@ class DataError(ValueError):
     """A data set is missing, damaged or of a kind that cannot be read; the message is one line."""
 
 
+def unreadable(path: Any, error: OSError) -> DataError:
+    """Return the error of a file that cannot be read."""
+    return DataError(f"{path} cannot be read: {error.strerror or error}.")
+
+
 class DataWarning(UserWarning):
     """A data set is read, but not all of it, or it is not what its name says."""
 

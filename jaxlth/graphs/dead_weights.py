@@ -12,6 +12,7 @@ import numpy as np
 from jaxlth import masks, trees
 from jaxlth.graphs import chains, folding
 from jaxlth.graphs.categories import ACTIVE, categories
+from jaxlth.graphs.wiring import kernels
 
 
 def without_dead(params: Any, mask: masks.Mask) -> masks.Mask:
@@ -28,13 +29,7 @@ def without_dead(params: Any, mask: masks.Mask) -> masks.Mask:
       [[True], [False]]
     """
     categorized = categories(params, mask)
-    by_name = dict(
-        zip(
-            (layer.name for layer in chains.layers(params, mask, categorized.wiring)),
-            categorized.weights,
-            strict=True,
-        )
-    )
+    by_name = dict(zip(kernels(categorized.wiring), categorized.weights, strict=True))
     active = [by_name[name] == ACTIVE for name in trees.named(mask)]
     return jax.tree.unflatten(jax.tree.structure(mask), active)
 

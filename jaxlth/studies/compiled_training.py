@@ -1,12 +1,13 @@
 """What networks are trained by and on: a training compiled once, and data sent to devices once."""
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from jaxlth.data import Dataset, StreamConfig, Streamed, packing
 from jaxlth.process.memo import Memo
-from jaxlth.training import Plan, evaluation, execution, fit
+from jaxlth.training import Plan, evaluation, execution, fit, plans
 from jaxlth.training.compiled import Compiled
 from jaxlth.training.evaluation import Classifier
 from jaxlth.training.train import Trainer
@@ -60,6 +61,20 @@ class CompiledTraining:
         self.training_layout = functools.partial(self.layout, batch_size=shared_batch)
         self._memo = memo
         self._train_examples, self._stream = train_examples, stream
+
+    def until(self, step: int, *, networks: int | None = None) -> "CompiledTraining":
+        """Return the training that ends at a step; its programs are those of the whole one.
+
+        Args:
+          step: to end at, at most the end of the whole training.
+          networks: whose layout is taken for any number of them, as they would share a program then
+            and round alike; as many as there are by default.
+        """
+        shorter = copy.copy(self)
+        shorter.plan = plans.cut(self.plan, step)
+        if networks is not None:
+            shorter.training_layout = lambda _asked: self.training_layout(networks)
+        return shorter
 
     def compiled(self, layout: execution.Layout) -> Compiled:
         """Return the training's functions for a layout."""

@@ -146,20 +146,8 @@ def batch_stats_sums(
 
 
 def of_ticket(function: Callable[..., S], classifier: Classifier) -> Callable[..., S]:
-    """Return a function of sums, such as `metric_sums`, as `Compiled.make_sums` takes it.
-
-    Args:
-      function: (classifier, network, mask, batch, mean_std) -> sums over the batch.
-      classifier: what evaluates the network.
-
-    Returns:
-      (a network and its mask, batch, mean_std) -> sums.
-    """
-
-    def sums(ticket: tuple[Any, masks.Mask], batch: Split, mean_std: tuple[Any, Any]) -> S:
-        return function(classifier, *ticket, batch, mean_std)
-
-    return sums
+    """Return a function of sums, such as `metric_sums`, as `Compiled.make_sums` takes it."""
+    return lambda ticket, batch, mean_std: function(classifier, *ticket, batch, mean_std)
 
 
 def _outcomes(

@@ -19,13 +19,11 @@ References:
   Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask.
 """
 
-import copy
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Generator, Iterator
 
-from jaxlth import masks, settings, training
+from jaxlth import masks, settings
 from jaxlth.models import Model
 from jaxlth.studies.compiled_training import CompiledTraining
 from jaxlth.studies.config import check_accuracy
@@ -44,7 +42,6 @@ from jaxlth.studies.threshold_masks.config import (
 )
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks, expected_artifacts
 from jaxlth.studies.train import Progress, TrainRequest
-from jaxlth.training.execution import Layout
 from jaxlth.trees import roles
 
 
@@ -91,19 +88,19 @@ def threshold_masks(lab: Lab, config: ThresholdMasksConfig) -> Generator[Progres
     }
     for step in sorted(set(ends.values())):
         same = [networks.request_short(each) for each in replicates if ends.get(each) == step]
-        yield from train(same, until(whole, step, networks=config.replicates))
+        yield from train(same, whole.until(step, networks=config.replicates))
     there = [each for each in replicates if artifacts.thresholds(each) in expected()]
     others = expected() - {artifacts.thresholds(each) for each in there}
     pending = sum(not run.has(name) for name in others)
     yield from search.search(networks, lab.experiment, whole, there, num_pending=pending)
     with_ticket = [each for each in there if networks.threshold(each) is not None]
     steps = ticket_steps(lab.experiment)
-    yield from train([networks.request_ticket(each) for each in with_ticket], until(whole, steps))
+    yield from train([networks.request_ticket(each) for each in with_ticket], whole.until(steps))
     for size in all_sizes(config):
         resized = _resized(lab.experiment, size)
         requests = [networks.request_size(size, resized.prunable, each) for each in replicates]
         own = whole if resized is lab.experiment else resized.compile_training()
-        yield from train(requests, until(own, steps))
+        yield from train(requests, own.until(steps))
     lab.expect(())
 
 
@@ -144,28 +141,6 @@ def prunable(
         prunable=lambda name, w: masks.is_kernel(name, w) or roles.role(name) == "bias",
     )
     return dataclasses.replace(weights, dense=excluding(every, config.exclude))
-
-
-def until(
-    compiled_training: CompiledTraining, step: int, *, networks: int | None = None
-) -> CompiledTraining:
-    """Return a training that ends at a step; its programs are those of the whole one.
-
-    Args:
-      compiled_training: the whole one.
-      step: to end at, at most its own end.
-      networks: whose layout is taken for any number of them, as they would share a program then
-        and round alike; as many as there are by default.
-    """
-    shorter = copy.copy(compiled_training)
-    shorter.plan = training.cut(compiled_training.plan, step)
-    if networks is not None:
-        shorter.training_layout = functools.partial(_layout, compiled_training, networks)
-    return shorter
-
-
-def _layout(compiled_training: CompiledTraining, networks: int, _asked: int) -> Layout:
-    return compiled_training.training_layout(networks)
 
 
 def ticket_steps(experiment: LoadedExperiment) -> int:
