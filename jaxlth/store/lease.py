@@ -11,17 +11,13 @@ replicate R, with all their replicates in it: two that have one in common never 
 
 import json
 import logging
-import os
 import pathlib
-import shlex
-import socket
-import sys
 import threading
 import time
 import uuid
 from typing import Any
 
-from jaxlth.store import atomic, bucket
+from jaxlth.store import atomic, bucket, lock
 from jaxlth.store.atomic import StoreError
 from jaxlth.store.bucket import Place
 
@@ -170,7 +166,7 @@ def is_of(own: dict[str, Any], other: dict[str, Any] | None) -> bool:
 def who(entries: dict[str, Any]) -> str:
     """Return who holds a run and since when, in words."""
     shown = {key: entries.get(key, "?") for key in ("pid", "host", "since", "command")}
-    return "process {pid} on {host} since {since} ({command})".format(**shown)
+    return lock.HOLDER.format(**shown)
 
 
 def _is_gone(other: dict[str, Any], own: dict[str, Any]) -> bool:
@@ -217,11 +213,4 @@ def _text(entries: dict[str, Any]) -> bytes:
 
 
 def _me(folder: pathlib.Path) -> dict[str, Any]:
-    return {
-        "token": uuid.uuid4().hex,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "folder": str(folder),
-        "since": atomic.now(),
-        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
+    return {"token": uuid.uuid4().hex, "folder": str(folder)} | lock.this_process()

@@ -16,11 +16,23 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from jaxlth.store import atomic
 from jaxlth.store.atomic import StoreError
 
 LOCK, LOCKS = "lock", "locks"
+HOLDER = "process {pid} on {host} since {since} ({command})"
+
+
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from others that hold runs, as `HOLDER` says it."""
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": atomic.now(),
+        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
 
 
 def hold(path: pathlib.Path, *, wait: bool) -> int:
@@ -76,14 +88,9 @@ def _held(path: pathlib.Path, file: pathlib.Path, kind: int, *, wait: bool) -> i
                 raise StoreError(_who_holds(path, file))
             if kind == fcntl.LOCK_SH:
                 return descriptor
-            entries = {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": atomic.now(),
-                "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
-            }
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{atomic.to_json(atomic.with_checksum(entries))}\n".encode(), 0)
+            entries = atomic.with_checksum(this_process())
+            os.pwrite(descriptor, f"{atomic.to_json(entries)}\n".encode(), 0)
     except BaseException:
         os.close(descriptor)
         raise
@@ -109,7 +116,7 @@ def _who_holds(path: pathlib.Path, file: pathlib.Path) -> str:
         entries = atomic.read_json(file, remedy="")
         if not atomic.has_valid_checksum(entries):
             raise ValueError("the holder is just writing it, or it is damaged")
-        who = "process {pid} on {host} since {since} ({command})".format(**entries)
+        who = HOLDER.format(**entries)
     except (StoreError, ValueError, KeyError):
         who = "another process"
     return f"{path} is held by {who}. Wait for it to end, or give --wait."
