@@ -95,7 +95,7 @@ class Made:
     def __init__(self, lab):
         self.keep = keep_counts(lab.config, lab.dense_mask)
         self.measure = Measurement(lab.experiment)
-        self._prune = prune_rule(lab, lab.config)
+        self._prune = prune_rule(lab)
 
     def pruned(self, network, mask, level, replicate):
         made_up = {"network": network, "mask": mask, "level": level - 1, "replicate": replicate}
@@ -586,7 +586,7 @@ def test_biases_of_all_alive_tickets_have_what_zombies_added(tmp_path):
     initial, inputs = lab.init(0).params, np.random.default_rng(0).normal(size=(20, 4))
     for level in (1, 2):
         ticket, trained = find(run, level, TICKET, 0), TrainedNetwork(lab, level - 1, 0)
-        rule = functools.partial(prune_rule(lab, config), trained)
+        rule = functools.partial(prune_rule(lab), trained)
         keep = keep_counts(config, lab.dense_mask)[level]
         before, after = all_alive.pruned(rule, trained.network.params, trained.mask, keep)
         assert same(after, ticket.mask)

@@ -1,7 +1,10 @@
 """How iterative magnitude pruning prunes a trained network: by magnitude, or by another score."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
+
+import jax
 
 from jaxlth import masks
 from jaxlth.studies import score_names, score_pruning, scoring
@@ -12,30 +15,36 @@ from jaxlth.studies.levels import Prune, TrainedNetwork
 
 def prune_rule(lab: Lab) -> Prune:
     """Return the function that prunes a trained network as the config says."""
-    if lab.config.score != ImpConfig.score:
-        return by_score(lab)
-    return lambda trained, keep: lab.by_magnitude(trained.network.params, trained.mask, keep)
-
-
-def by_score(lab: Lab) -> Prune:
-    """Return the function that prunes a trained network by the score that the config names."""
-    experiment, config = lab.experiment, lab.config
-    names = score_names.parts(config.score)
-    score = functools.cache(lambda: experiment.score(config.score))  # not built by who reads a run
-    examples = functools.cache(functools.partial(experiment.examples, per_class=config.per_class))
+    names = score_names.parts(lab.config.score)
     sees = not {*names}.isdisjoint(score_names.SEES_DATA) or bool(score_names.batch_readers(names))
+    examples = functools.cache(lab.experiment.examples)
+    return score_rule(
+        lab,
+        batch=lambda r: examples(r, per_class=lab.config.per_class) if sees else None,
+        key=lambda trained: lab.key("score", trained.replicate),
+    )
+
+
+def score_rule(
+    lab: Lab, *, batch: Callable[[int], Any], key: Callable[[TrainedNetwork], jax.Array]
+) -> Prune:
+    """Return the function that prunes by the config's score; see `ScoreInputs` of batch and key."""
+    name = lab.config.score
+    if name == ImpConfig.score:
+        return lambda trained, keep: lab.by_magnitude(trained.network.params, trained.mask, keep)
+    names = score_names.parts(name)
+    score = functools.cache(lab.experiment.score)  # not built by who reads a run
 
     def pruned(trained: TrainedNetwork, keep: Any) -> masks.Mask:
-        batch: Any = examples(trained.replicate) if sees else None
         score_inputs = scoring.ScoreInputs(
             network=trained.network,
             initial=lab.init(trained.replicate).params,
-            batch=batch,
-            key=lab.key("score", trained.replicate),
-            mean=experiment.mean,
+            batch=batch(trained.replicate),
+            key=key(trained),
+            mean=lab.experiment.mean,
         )
         return score_pruning.pruned(
-            score(),
+            score(name),
             names,
             trained.mask,
             score_inputs,

@@ -43,7 +43,7 @@ def find(run: Run, level: int, control: str, replicate: int, parts: Parts = NONE
     artifact = level_artifacts.network(level, control, replicate)
     lab = reading.lab(run, SeparationConfig, artifact, parts)
     levels = Levels(lab, imp(lab.config), keep_counts(lab.config, lab.dense_mask))
-    return levels.start(level, control, replicate, prune_rule(lab, lab.config))()
+    return levels.start(level, control, replicate, prune_rule(lab))()
 
 
 def look(path: str | os.PathLike[str], replicate: int) -> Pruned:

@@ -45,7 +45,7 @@ def separation(lab: Lab, config: SeparationConfig) -> Generator[Progress, None, 
     measurement = Measurement(lab.experiment)
     keep = keep_counts(config, lab.dense_mask)
     levels = Levels(lab, imp(config), keep, study="separation", measure=measurement)
-    prune = prune_rule(lab, config)
+    prune = prune_rule(lab)
     lab.begin(expected_artifacts(levels.config, levels=levels.last))
     dense = {replicate: levels.dense(replicate) for replicate in lab.replicates}
     trained = yield from levels.train(0, {TICKET: dense})
