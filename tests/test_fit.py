@@ -14,7 +14,6 @@ from jaxlth.training import (
     execution,
     fit,
     optimizers,
-    scanning,
     train,
 )
 from jaxlth.training.execution import Layout
@@ -225,7 +224,7 @@ def test_a_training_resumed_from_any_event_is_the_uninterrupted_one(
 
 @pytest.mark.parametrize("cut", [None, 3, 17, 40])
 def test_a_loop_over_evaluations_is_the_same_training(group, history, end, monkeypatch, cut):
-    monkeypatch.setattr(fit, "MULTI_EVAL_GAP", scanning.MULTI_EVAL_COUNT)
+    monkeypatch.setattr(fit, "MULTI_EVAL_GAP", train.MULTI_EVAL_COUNT)
     if cut is None:
         events = [(event.step, event.rows) for event in group.fit(PLAN, save_steps=(0, 7, 60, 99))]
         steps = [step for step, _ in events]

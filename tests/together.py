@@ -58,13 +58,13 @@ def pause(phase):
     from jaxlth.cli import train
     from jaxlth.store import lock
     from jaxlth.studies import loading
-    from jaxlth.training import scanning
+    from jaxlth.training.train import Trainer
 
     module, name = {
         "joining": (distributed, "join"),
         "data": (loading.data, "load"),
         "waiting": (lock, "hold"),
-        "compiling": (scanning, "_multi_eval_loop"),
+        "compiling": (Trainer, "advance_and_measure"),
         "training": (train.running, "_tell_failures"),
         "table": (train, "_conclude"),
     }[phase]

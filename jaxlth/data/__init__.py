@@ -83,8 +83,9 @@ def load(
         read_arrays = streamed.load_arrays if config.streamed else memory.load_arrays
         return read_arrays(config, source.published, name=source.name, seed=seed)
     _check_named(config)
-    read = streamed.load if config.streamed else memory.load
-    return read(config, seed=seed)
+    if config.streamed:
+        return streamed.load(config, seed=seed)
+    return memory.load_arrays(config, memory.read(config), name=config.name, seed=seed)
 
 
 def identify(config: DataConfig, *, source: ArraySource | None = None) -> Identity:

@@ -25,15 +25,10 @@ class Dataset(NamedTuple):
     std: np.ndarray  # likewise; 0 for a channel, or pixel, that is constant
 
 
-def load(config: DataConfig, *, seed: int) -> tuple[Info, Dataset]:
-    """Return a data set; see `data.load`. Examples stay in the order of their publisher."""
-    return load_arrays(config, _read(config), name=config.name, seed=seed)
-
-
 def load_arrays(
     config: DataConfig, published: sources.Published, *, name: str, seed: int
 ) -> tuple[Info, Dataset]:
-    """Return a data set whose arrays memory holds already; see `load`."""
+    """Return a data set of arrays; see `data.load`. Examples stay in their order."""
     digest = digest_of(published, config)
     identity.check_hosts(identity.of_hosts(digest))
     rows = split_rows(config, len(published.train.labels), seed=seed)
@@ -168,7 +163,7 @@ def digest(config: DataConfig) -> str:
     for name in config.names:
         if name.startswith(PREPARED):
             lookup.check_prepared(config.directory, name=name.removeprefix(PREPARED))
-    return digest_of(_read(config), config)
+    return digest_of(read(config), config)
 
 
 def digest_of(published: sources.Published, config: DataConfig) -> str:
@@ -178,7 +173,8 @@ def digest_of(published: sources.Published, config: DataConfig) -> str:
     return identity.of_arrays(used, classes=published.classes)
 
 
-def _read(config: DataConfig) -> sources.Published:
+def read(config: DataConfig) -> sources.Published:
+    """Return a data set as its publisher gives it; nothing is drawn from it."""
     with warnings.catch_warnings():
         if config.held_out_test:  # what is wrong with published test images does not matter then
             warnings.simplefilter("ignore", sources.ShortTestWarning)

@@ -19,7 +19,7 @@ from jaxlth.training.compiled import Compiled
 from jaxlth.training.evaluation import Evaluation
 from jaxlth.training.execution import Layout
 from jaxlth.training.states import NEVER
-from jaxlth.training.train import Trainer
+from jaxlth.training.train import MULTI_EVAL_COUNT, Trainer
 
 CHUNK_SECONDS = 0.7  # what Ctrl-C and the progress bar wait for
 FIRST_CHUNK_STEPS = 50  # before the pace is known
@@ -205,9 +205,7 @@ def _fit_with_frequent_evaluations(
         else:
             ends, pending = pending[:count], pending[count:]
             group, seconds = _multi_eval(compiled, group, step, ends, last_eval_step)
-            num_evals = min(
-                scanning.MULTI_EVAL_COUNT, _next_chunk_of_all(num_evals, count, seconds)
-            )
+            num_evals = min(MULTI_EVAL_COUNT, _next_chunk_of_all(num_evals, count, seconds))
             end = last_eval_step = ends[-1]
         step = end
         yield TrainEvent(step, group.states, group.rows)
@@ -218,7 +216,7 @@ def _multi_eval(
 ) -> tuple[_Group, float]:
     """Return a group at the last of several evaluations, and the seconds until there."""
     assert compiled.multi_eval_loop is not None
-    padded = np.full(scanning.MULTI_EVAL_COUNT + 1, ends[-1], np.int32)
+    padded = np.full(MULTI_EVAL_COUNT + 1, ends[-1], np.int32)
     padded[: len(ends) + 1] = [step, *ends]
     clock = time.perf_counter()
     states, history = compiled.multi_eval_loop(

@@ -7,17 +7,11 @@ between steps. `looping` and `streaming` give the same functions where that does
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jaxlth.data import Dataset, Split
 from jaxlth.training import evaluation, looping
 from jaxlth.training.compiled import BatchSums, Compiled
 from jaxlth.training.execution import Layout
-from jaxlth.training.states import NEVER
 from jaxlth.training.train import Trainer
-
-MULTI_EVAL_COUNT = 64  # evaluations that one call of `multi_eval_loop` makes at most
 
 TILE = 8  # rows that a TPU holds together
 LEAST_BATCH = 256  # examples that each of many networks side by side is evaluated on at once
@@ -52,7 +46,7 @@ def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled
     loop_axes = (0, 0, None, 0, None, None, None)
     return Compiled(
         layout=layout,
-        multi_eval_loop=layout.map(_multi_eval_loop(trainer), loop_axes, donate=True),
+        multi_eval_loop=layout.map(trainer.advance_and_measure, loop_axes, donate=True),
         advance=layout.map(trainer.advance, (0, 0, None, 0, None, None), donate=True),
         measure=layout.map(trainer.measure, (0, 0, None, None, None)),
         finish=layout.map(finish, (0, 0, None)),
@@ -73,42 +67,3 @@ def _batch_size(networks: int) -> int:
     """
     size = max(LEAST_BATCH, evaluation.SCANNED_BATCH // networks)
     return size - size % TILE
-
-
-def _multi_eval_loop(trainer: Trainer) -> Callable[..., Any]:
-    """Return the function `multi_eval_loop` of a `Compiled`, for one network."""
-
-    def loop(
-        state: Any,
-        mask: Any,
-        dataset: Dataset,
-        key: Any,
-        last_eval_step: Any,
-        ends: Any,
-        count: Any,
-    ):
-        """Go on to ends[1], ..., ends[count], measuring at each, unless training has stopped."""
-
-        def is_active(carry: Any) -> Any:
-            at, state, _, _ = carry
-            return (at < count) & (state.stopped_step == NEVER)
-
-        def to_next_end(carry: Any) -> Any:
-            at, state, last_eval_step, history = carry
-            end = ends[at + 1]
-            state = trainer.advance(state, mask, dataset, key, ends[at], end)
-            state, measured = trainer.measure(state, mask, dataset, end, last_eval_step)
-            history = jax.tree.map(lambda all, now: all.at[at].set(now), history, measured)
-            return at + 1, state, end, history
-
-        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
-        _, shapes = jax.eval_shape(trainer.measure, state, mask, dataset, ends[0], last_eval_step)
-        history = jax.tree.map(
-            lambda leaf: jnp.zeros((MULTI_EVAL_COUNT, *leaf.shape), leaf.dtype), shapes
-        )
-        _, state, _, history = jax.lax.while_loop(
-            is_active, to_next_end, (0, state, last_eval_step, history)
-        )
-        return state, history
-
-    return loop

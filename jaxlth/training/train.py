@@ -24,6 +24,7 @@ from jaxlth.training.evaluation import Classifier, Evaluation, MetricSums
 from jaxlth.training.losses import Objective
 from jaxlth.training.states import NEVER, Best, Measured, State
 
+MULTI_EVAL_COUNT = 64  # evaluations that one call of `advance_and_measure` makes at most
 _SHARED = BatchAxis()  # the devices that share each batch, if several do
 
 
@@ -96,6 +97,36 @@ class Trainer:
 
         validation = None if dataset.validation is None else on(dataset.validation)
         return self.update_early_stopping(state, validation, on(dataset.test), step, last_eval_step)
+
+    def advance_and_measure(
+        self, state: State, mask: masks.Mask, dataset: Dataset, key, last_eval_step, ends, count
+    ) -> tuple[State, Measured]:
+        """Return the state after ends[1], ..., ends[count], and what was measured at each of them.
+
+        It begins at ends[0]. Once training has stopped, it neither goes on nor measures.
+        """
+
+        def is_active(carry: Any) -> Any:
+            at, state, _, _ = carry
+            return (at < count) & (state.stopped_step == NEVER)
+
+        def to_next_end(carry: Any) -> Any:
+            at, state, last_eval_step, history = carry
+            end = ends[at + 1]
+            state = self.advance(state, mask, dataset, key, ends[at], end)
+            state, measured = self.measure(state, mask, dataset, end, last_eval_step)
+            history = jax.tree.map(lambda all, now: all.at[at].set(now), history, measured)
+            return at + 1, state, end, history
+
+        ends = jnp.asarray(ends)  # `debug_nans` calls this as it is, to tell where a NaN arose
+        _, shapes = jax.eval_shape(self.measure, state, mask, dataset, ends[0], last_eval_step)
+        history = jax.tree.map(
+            lambda leaf: jnp.zeros((MULTI_EVAL_COUNT, *leaf.shape), leaf.dtype), shapes
+        )
+        _, state, _, history = jax.lax.while_loop(
+            is_active, to_next_end, (0, state, last_eval_step, history)
+        )
+        return state, history
 
     def evaluate(
         self, network: Network, mask: masks.Mask, split: Split, mean: Any, std: Any
