@@ -1,12 +1,13 @@
 """Tickets trained in smaller networks: the same training, up to rounding, at full size."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
 
-from jaxlth import masks, store
+from jaxlth import masks, store, studies
 from jaxlth.data import DataConfig
 from jaxlth.models import ModelConfig
 from jaxlth.studies import compaction, level_artifacts
@@ -136,6 +137,26 @@ def test_a_checkpoint_of_other_units_is_of_no_use_but_does_no_harm(tmp_path, wor
         for _ in imp.imp(Lab(imp.prepare(more), run, checkpoint_seconds=60), more):
             pass
     assert all(run.has(level_artifacts.network(2, TICKET, each)) for each in range(4))
+
+
+def test_inputs_that_an_initial_mask_leaves_dead_are_left_out_too(tmp_path, worthwhile):
+    kept = {
+        "Dense_0": {"kernel": np.ones((64, 24), bool), "bias": None},
+        "Dense_1": {"kernel": np.ones((24, 10), bool), "bias": None},
+    }
+    kept["Dense_0"]["kernel"][:20] = False
+    experiment = studies.Experiment(
+        model=ModelConfig(name="mlp", hidden=(24,)), data="digits", steps=20, initial_mask=kept,
+        name="dead",
+    )  # fmt: skip
+    ask = functools.partial(
+        studies.imp, experiment, levels=2, prune_fraction=0.6, replicates=1, controls=[],
+        progress=False,
+    )  # fmt: skip
+    smaller = ask(compact=True, out=tmp_path / "smaller").trained(level=2).params
+    whole = ask(out=tmp_path / "whole").trained(level=2).params
+    close = functools.partial(np.testing.assert_allclose, atol=2e-4)
+    jax.tree.map(close, smaller, whole)
 
 
 @pytest.mark.parametrize(

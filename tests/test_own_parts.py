@@ -1,5 +1,6 @@
 """Networks, data, losses and optimizers of a user's own through the studies, end to end."""
 
+import dataclasses
 import functools
 import os
 import signal
@@ -17,9 +18,11 @@ from sklearn.datasets import load_digits
 
 from jaxlth import cli, data, masks, models, settings, store, studies, trees
 from jaxlth.models import ModelConfig
-from jaxlth.studies import running
+from jaxlth.studies import fingerprint, running
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp.config import ImpConfig
+from jaxlth.studies.loading import load_experiment
+from jaxlth.supermasks import SupermaskRule
 from jaxlth.training import TrainingConfig
 
 KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -544,3 +547,169 @@ def test_a_file_is_the_same_wherever_it_lies():
     assert here == digest(model="../nets/mine.py:net", score="snip+/nets/mine.py:rank")
     assert here != digest(model="mine.py:other", score="snip+mine.py:rank")
     assert here != digest(model="his.py:net", score="snip+mine.py:rank")
+
+
+# ---- what no settings say of a user's own parts, and studies ask
+
+
+def experiment_of(name, **changed):
+    """Return an experiment of a small network of one's own on digits."""
+
+    def init(key):
+        return {
+            "hidden": {"kernel": jax.random.normal(key, (64, 8)) / 8},
+            "out": {"kernel": jax.random.normal(key, (8, 10)) / 3},
+        }
+
+    def apply(params, inputs):
+        flat = inputs.reshape(len(inputs), -1)
+        return jax.nn.relu(flat @ params["hidden"]["kernel"]) @ params["out"]["kernel"]
+
+    shared = {"model": models.from_functions(init, apply), "data": "digits", "steps": 20}
+    shared |= {"optimizer": optax.sgd(0.1), "batch_size": 50}
+    return studies.Experiment(name=name, **shared | changed)
+
+
+class NoisyInTraining(nn.Module):
+    rate: float = 0.1
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(8)(x.reshape(len(x), -1))
+        x = nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(x)
+        return nn.Dense(10)(nn.Dropout(self.rate, deterministic=not train)(nn.relu(x)))
+
+
+def drops_at(step):
+    return optax.sgd(optax.piecewise_constant_schedule(0.2, {step: 0.01}))
+
+
+CHANGED_IN_TRAINING = {
+    "dropout": (
+        {"model": NoisyInTraining()},
+        {"model": NoisyInTraining(rate=0.9)},
+        "model outputs in training",
+    ),
+    "momentum": (
+        {"model": NoisyInTraining()},
+        {"model": NoisyInTraining(momentum=0.999)},
+        "model outputs in training",
+    ),
+    "milestone": (
+        {"optimizer": drops_at(36), "steps": 90},
+        {"optimizer": drops_at(38), "steps": 90},
+        "optimizer over the training",
+    ),
+    "late milestone": (
+        {"optimizer": drops_at(50_000), "steps": 90_000},
+        {"optimizer": drops_at(51_000), "steps": 90_000},
+        "optimizer over the training",
+    ),
+    "gradients collected": (
+        {"optimizer": optax.MultiSteps(optax.adam(0.01), 11)},
+        {"optimizer": optax.MultiSteps(optax.adam(0.01), 14)},
+        "optimizer over the training",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED_IN_TRAINING)
+def test_a_part_that_differs_in_training_alone_is_another(case):
+    one, other, part = CHANGED_IN_TRAINING[case]
+    prints = []
+    for changed in (one, one, other):
+        parts = experiment_of("a", **changed)
+        config = ImpConfig(
+            **{f.name: getattr(parts.config, f.name) for f in dataclasses.fields(parts.config)}
+        )
+        prints.append(fingerprint.of_experiment(load_experiment(config, parts.parts)))
+    same, again, differs = (store.facts.of_parts(each) for each in prints)
+    store.facts.joined("run", same, again)
+    with pytest.raises(store.StoreError, match=f"its {part} differ"):
+        store.facts.joined("run", same, differs)
+    earlier = {name: value for name, value in prints[0].items() if name not in store.facts.ADDED}
+    store.facts.joined("run", store.facts.of_parts(earlier), same)  # of an earlier version
+
+
+def arrays(labels=lambda labels: labels, **given):
+    digits = load_digits()
+    inputs = (digits.images[..., None] / 16).astype(np.float32)
+    parts = [(inputs[at], labels(digits.target[at])) for at in (slice(1000), slice(1000, 1400))]
+    return data.from_arrays(*parts, **given)
+
+
+def test_levels_stop_by_the_validation_split_that_the_data_have(tmp_path):
+    chance = (np.zeros((40, 8, 8, 1), np.float32), np.arange(40) % 10)
+    levels = {}
+    for name, given in {"pair": {"validation": chance}, "none": {"validation": 0.0}}.items():
+        results = studies.imp(
+            experiment_of(name, data=arrays(**given), steps=200), levels=3, prune_fraction=0.8,
+            replicates=1, controls=[], stop_lost_accuracy=0.1, out=tmp_path, progress=False,
+        )  # fmt: skip
+        levels[name] = results.table()
+    # Of examples that are all alike no network tells the classes: nothing is lost there.
+    assert len(levels["pair"]) == 4
+    assert len(levels["none"]) < 4
+
+
+def test_thresholds_are_chosen_on_the_validation_split_that_the_data_have(tmp_path):
+    ask = functools.partial(
+        studies.threshold_masks, thresholds=[0.0, 0.05], replicates=1, out=tmp_path, progress=False
+    )
+    rng = np.random.default_rng(1)
+    pair = (rng.normal(size=(40, 8, 8, 1)).astype(np.float32), np.arange(40) % 10)
+    table = ask(experiment_of("pair", data=arrays(validation=pair))).table()
+    assert table["validation_accuracy"].notna().all()
+    with pytest.raises(ValueError, match="`choose_on` validation needs a validation split"):
+        ask(experiment_of("none", data=arrays(validation=0.0)))
+
+
+def test_kernels_that_are_excluded_cost_as_much_as_in_the_dense_network(tmp_path):
+    results = studies.dynamic(
+        experiment_of("cost", exclude=["hidden/*"]), methods=["static"], densities=[0.5],
+        replicates=1, out=tmp_path, progress=False,
+    )  # fmt: skip
+    costs = results.table().set_index("control")["flops"]
+    assert costs["static"] == pytest.approx((64 * 8 + 40) / (64 * 8 + 80))
+    assert costs["dense"] == 1
+
+
+def test_lengths_do_not_go_with_an_optimizer_of_ones_own(tmp_path):
+    with pytest.raises(ValueError, match="`lengths` stretch the learning rate, which an optimizer"):
+        studies.dynamic(experiment_of("a"), methods=["set"], lengths=[2.0], out=tmp_path)
+
+
+def test_compact_does_not_go_with_an_optimizer_of_ones_own(tmp_path):
+    mlp = models.ModelConfig(name="mlp", hidden=(8,))
+    with pytest.raises(ValueError, match="`compact` leaves out weights .* optimizer of your own"):
+        studies.imp(experiment_of("a", model=mlp), compact=True, out=tmp_path)
+
+
+def test_the_trained_network_of_a_supermask_is_that_of_its_row(tmp_path):
+    results = studies.train_supermasks(
+        experiment_of("supermask", data=arrays()), supermask=SupermaskRule(method="edge-popup"),
+        densities=[0.5], finetune=20, replicates=1, out=tmp_path, progress=False,
+    )  # fmt: skip
+    rows, source = results.table().set_index("control"), arrays()
+    for method in ("edge-popup", "edge-popup-finetuned"):
+        params, test = results.trained(method=method).params, source.published.test
+        hidden = np.maximum(test.images.reshape(400, -1) @ params["hidden"]["kernel"], 0)
+        accuracy = np.mean((hidden @ params["out"]["kernel"]).argmax(-1) == test.labels)
+        assert accuracy == pytest.approx(rows["test_accuracy"][method], abs=1e-6)
+
+
+def test_labels_that_stand_for_no_label_are_refused_with_a_loss_of_ones_own(tmp_path):
+    def hinge(outputs, labels):
+        return jnp.mean(jnp.maximum(0, 1 - outputs[:, :2] * labels), -1)
+
+    def signs(kind):
+        return lambda labels: np.stack([labels % 2, labels < 5], -1).astype(kind) * 2 - 1
+
+    ask = functools.partial(
+        studies.imp, levels=0, replicates=1, controls=[], out=tmp_path, progress=False
+    )
+    with pytest.raises(ValueError, match="train labels of .* examples are all negative"):
+        ask(experiment_of("whole", loss=hinge, data=arrays(signs(np.int32))))
+    table = ask(experiment_of("real", loss=hinge, data=arrays(signs(np.float32)))).table()
+    assert np.isfinite(table["test_loss"]).all()

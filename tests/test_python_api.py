@@ -502,9 +502,21 @@ def test_public_modules_are_attributes_and_imported_late():
         jaxlth.mask  # noqa: B018
 
 
-def test_a_length_in_another_unit_leaves_no_time_behind():
-    training = TrainingConfig(epochs=20.0, evaluate_every=1.0)
-    with pytest.raises(
-        ValueError, match="`evaluate_every` of `training` is 1.0 epochs, and `steps`"
-    ):
-        studies.Experiment(data="digits", model="mlp", training=training, steps=90)
+WRONG_KINDS = {
+    "density": (lambda results: results.trained(density="0.2"), "`density` must be a number"),
+    "levels": (lambda results: results.plot("training", levels=1), "`levels` must be a list of"),
+    "tolerance": (lambda results: results.summary(tolerance="a"), "`tolerance` must be a number"),
+    "width": (lambda results: results.summary(width="80"), "`width` must be a whole number"),
+    "others": (lambda results: results.report("a.html", others=results), "`others` must be a list"),
+    "other": (lambda results: results.report("a.html", others=["a"]), "`others` must be a list"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_KINDS)
+def test_arguments_of_results_of_another_kind_are_told_in_a_line(case, finished):
+    call, words = WRONG_KINDS[case]
+    results = studies.open(finished)
+    with pytest.raises(TypeError, match=words):
+        call(results)
+    with pytest.raises(ValueError, match="`width` must be above 0; got 0"):
+        results.summary(width=0)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DATA = "data"  # the fact that tells the data from others
 PARTS = "fingerprint"  # the fact by which a user's own parts are compared
 SCORE = "score "  # begins the name of a user's own score in a fingerprint
+OUTPUTS_IN_TRAINING = "model outputs in training"  # of a fingerprint
+OVER_TRAINING = "optimizer over the training"  # of a fingerprint
+ADDED = (OUTPUTS_IN_TRAINING, OVER_TRAINING)  # which runs of earlier versions do not have
 CLOSE = 1e-3  # relative difference of numbers that other machines may cause
 
 
@@ -93,6 +96,8 @@ def _differing_part(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | Non
     for name in dict.fromkeys([*new, *old]):
         if name.startswith(SCORE) and not (name in old and name in new):
             continue  # a run may have more scores than a call asks for, and the other way round
+        if name in ADDED and name not in old:
+            continue
         if not _close(old.get(name), new.get(name)):
             return name
     return None

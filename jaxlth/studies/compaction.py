@@ -96,7 +96,8 @@ class Compaction:
         config = experiment.prunable.config.data
         # Else an input would depend on others before the network sees it.
         self._inputs_may_go = config.normalize != "unit-norm" and config.augment == "none"
-        self._full = tuple(len(layer) for layer in self._alive(experiment.prunable.dense))
+        # Not only those alive: an initial mask may leave some without a weight.
+        self._full = tuple(map(len, self._units(experiment.prunable.dense)))
         self._smaller = functools.cache(lambda widths: compiled_training(self._made(widths)))
 
     def groups(self, requests: Sequence[TrainRequest]) -> Iterator[Group]:
@@ -122,10 +123,11 @@ class Compaction:
     def _alive(self, mask: masks.Mask) -> Units:
         """Return the units and inputs that outputs depend on, and all outputs."""
         inactive = graphs.CATEGORIES.index("inactive")
-        return tuple(
-            np.flatnonzero(units != inactive)
-            for units in graphs.categories(self._experiment.prunable.zeros, mask).units
-        )
+        return tuple(np.flatnonzero(units != inactive) for units in self._units(mask))
+
+    def _units(self, mask: masks.Mask) -> Sequence[np.ndarray]:
+        """Return the categories of the units of each layer, inputs first."""
+        return graphs.categories(self._experiment.prunable.zeros, mask).units
 
     def _common(self, alive: Sequence[Units], inputs: np.ndarray) -> tuple[int, ...]:
         """Return widths of the grid that several networks fit into."""

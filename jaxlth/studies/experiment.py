@@ -15,7 +15,7 @@ from jaxlth.settings import ranges
 from jaxlth.studies import parts as parts_lib
 from jaxlth.studies.config import StudyConfig
 from jaxlth.studies.parts import Parts
-from jaxlth.training import OptimizerConfig, TrainingConfig, training_times, with_length
+from jaxlth.training import OptimizerConfig, TrainingConfig, with_length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Experiment:
         for the library's, see `DataConfig.augment`.
       name: of the experiment, in place of data and model in the names of its runs; needed with
         parts of your own, whose runs it tells apart.
-      steps: length of the training in steps.
+      steps: length of the training in steps, which is the unit of the times of `training` then.
       epochs: length of the training in epochs, if not in steps.
       batch_size: examples per step; 60, if neither it nor `training` is given.
       seed: of every random stream.
@@ -153,15 +153,7 @@ class Experiment:
         )
         names = ("steps", "epochs", "batch_size")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        unit = "epochs" if training.steps is None else "steps"
         for name in given.keys() & {"steps", "epochs"}:
-            times = {} if name == unit else training_times(training)
-            for setting, time in times.items():
-                settings.require(
-                    time is None,
-                    f"`{setting}` of `training` is {time} {unit}, and `{name}` gives the length "
-                    f"in {name}: give the length in `training` too.",
-                )
             training = with_length(training, name)
         changed = settings.to_dict(training) | plain(given)
         return settings.from_dict(TrainingConfig, changed)

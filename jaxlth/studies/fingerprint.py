@@ -1,8 +1,9 @@
 """Fingerprints of a user's own parts: a few numbers by which a changed part is noticed.
 
 Code cannot be compared. A fingerprint can. It holds the names and shapes of the parameters, the
-outputs of the network of replicate 0 for the first eight training examples, the losses there, the
-updates that the optimizer makes of fixed gradients, and the scores of that network's weights.
+outputs of the network of replicate 0 for the first eight training examples, as in evaluations and
+as in training, the losses there, the updates that the optimizer makes of fixed gradients, over the
+whole training, and the scores of that network's weights.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 
 from jaxlth import keys, masks, settings, trees
 from jaxlth.models import Network
+from jaxlth.store import facts
 from jaxlth.studies import own_scores, scoring
 from jaxlth.studies.loading import LoadedExperiment
 from jaxlth.studies.prunable import PrunableModel
@@ -74,7 +76,10 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     """
     parts, objective = experiment.parts, experiment.classifier.objective
     network, outputs, labels = _first_outputs(experiment)
-    result = {} if parts.model is None else _of_model(network, outputs)
+    result = {}
+    if parts.model is not None:
+        result = _of_model(network, outputs)
+        result[facts.OUTPUTS_IN_TRAINING] = sampled(_in_training(experiment, network))
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
     if parts.loss is not None:
         _check_gradient(objective, outputs, labels)
@@ -82,6 +87,9 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
         result["error"] = _shares("error", parts.error(outputs, labels))
     if parts.optimizer is not None:
         result["optimizer"] = transformations.fingerprint(parts.optimizer, network.params)
+        steps = experiment.plan(1.0).steps
+        over = transformations.over_training(parts.optimizer, network.params, steps=steps)
+        result[facts.OVER_TRAINING] = over
     if parts.augment is not None:
         images, *_ = experiment.first_examples(EXAMPLES)
         result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
@@ -117,6 +125,15 @@ def _first_outputs(experiment: LoadedExperiment) -> tuple[Network, jax.Array, An
     apply = experiment.prunable.model.apply
     outputs, _ = jax.jit(apply, static_argnums=2)(network, inputs, False)
     return network, outputs, labels
+
+
+def _in_training(experiment: LoadedExperiment, network: Network) -> Any:
+    """Return outputs for the first examples and statistics after them, as in a training step."""
+    _, inputs, _ = experiment.first_examples(EXAMPLES)
+    model = experiment.prunable.model
+    if model.noisy is None:
+        return jax.jit(model.apply, static_argnums=2)(network, inputs, True)
+    return jax.jit(model.noisy)(network, inputs, keys.stream(0, 0, "noise"))
 
 
 def _of_score(experiment: LoadedExperiment, name: str, network: Network) -> list[float]:

@@ -30,6 +30,8 @@ def check(experiment: LoadedExperiment) -> None:
     names_classes = objective.name and objective.class_labels and info.classes
     if names_classes and parts.data is not None and labels is not None:
         sources.check_several_classes(labels.reshape(-1), name=info.name)
+    if parts.loss is not None and objective.class_labels:
+        _check_no_padding(dataset)
     if parts.augment is not None:
         images, batch_size = experiment.first_examples(1)[0], prunable.config.training.batch_size
         _check_augment(parts.augment, images, batch_size=batch_size)
@@ -37,6 +39,21 @@ def check(experiment: LoadedExperiment) -> None:
     if names_classes and parts.data is not None and objective.name == "cross-entropy":
         test_labels = np.asarray(dataset.test.labels)
         input_warnings.of_classes(np.asarray(labels), test_labels, name=info.name)
+
+
+def _check_no_padding(dataset: Dataset | Streamed) -> None:
+    """Raise ValueError where an example would count as one that only fills up a batch."""
+    for part in ("train", "validation", "test"):
+        labels = getattr(getattr(dataset, part), "labels", None)
+        if labels is None or np.ndim(labels) < 2 or not np.issubdtype(labels.dtype, np.integer):
+            continue
+        empty = np.all(np.reshape(labels, (len(labels), -1)) < 0, axis=-1)
+        settings.require(
+            not empty.any(),
+            f"`data`: {part} labels of {int(empty.sum())} examples are all negative, which stands "
+            "for no label: the loss would leave them out. Give real numbers (astype(np.float32)), "
+            "or 0 and 1.",
+        )
 
 
 def _check_augment(augment: Callable[..., Any], images: Any, *, batch_size: int) -> None:

@@ -16,12 +16,12 @@ from rich.console import Console
 from jaxlth import store
 from jaxlth.models import Network
 from jaxlth.process import paths
-from jaxlth.settings import check_choice, require
+from jaxlth.settings import check_choice, check_kind, require
 from jaxlth.studies import run_info, running
 from jaxlth.studies.lazy import Lazy
 from jaxlth.studies.parts import NONE, Parts
 from jaxlth.studies.study import TOLERANCE, Study, TicketName
-from jaxlth.studies.ticket_rows import completed, trained_network
+from jaxlth.studies.ticket_rows import completed, is_number, is_whole, trained_network
 from jaxlth.studies.train import Ticket
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Results:
         Raises:
           ValueError: the run has no finished network yet.
         """
-        require(0 <= tolerance <= 1, f"`tolerance` must lie in [0, 1]; got {tolerance}.")
+        _check_tolerance(tolerance)
+        check_kind("width", width, is_whole(width), "a whole number")
+        require(width > 0, f"`width` must be above 0; got {width}.")
         frame = run_info.results(self.path)
         text = self.study.summarize(frame, self.path, tolerance=tolerance, width=width)
         lines = io.StringIO()
@@ -93,6 +95,7 @@ class Results:
           ValueError: the study has no such kind, there is no such style, or the run lacks what the
             kind draws.
         """
+        check_kind("levels", levels, isinstance(levels, Iterable), "a list of levels")
         figures, levels = self.study.figures, tuple(levels)
         if kind is None:
             kind = "accuracy" if "accuracy" in figures.kinds else next(iter(figures.kinds))
@@ -129,7 +132,10 @@ class Results:
             `pip install jaxlth[report]` brings.
           StoreError: the file cannot be written.
         """
-        require(0 <= tolerance <= 1, f"`tolerance` must lie in [0, 1]; got {tolerance}.")
+        _check_tolerance(tolerance)
+        is_list = isinstance(others, Sequence) and not isinstance(others, str)
+        fits = is_list and all(isinstance(results, Results) for results in others)
+        check_kind("others", others, fits, "a list of results")
         runs = [(results.path, results.study) for results in (self, *others)]
         with running.jax_settings():
             return _report_page.write(runs, path, tolerance=tolerance)
@@ -230,6 +236,12 @@ def _show_in_notebooks() -> None:
         images = shell.display_formatter.formatters["image/png"]
         if Figure not in images.type_printers:
             images.for_type(Figure, _png)
+
+
+def _check_tolerance(tolerance: float) -> None:
+    """Raise TypeError or ValueError unless a tolerance is a share."""
+    check_kind("tolerance", tolerance, is_number(tolerance), "a number")
+    require(0 <= tolerance <= 1, f"`tolerance` must lie in [0, 1]; got {tolerance}.")
 
 
 def _png(figure: Figure) -> bytes:

@@ -5,14 +5,18 @@ Messages say which tickets a run has.
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 import pathlib
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+import jax
+import numpy as np
+
 from jaxlth import store
 from jaxlth.models import Network
-from jaxlth.settings import check_choice, require
+from jaxlth.settings import check_choice, check_kind, require
 from jaxlth.store import Run
 from jaxlth.studies import run_info
 from jaxlth.studies.controls import TICKET
@@ -39,8 +43,10 @@ def completed(
     are the only ones.
 
     Raises:
+      TypeError: a number of the name is none.
       ValueError: the run has no such ticket, or several that this may be.
     """
+    check_kinds(name)
     level, control, density, method, replicate = name
     if "level" in named_by:
         require(
@@ -98,10 +104,24 @@ def find(
     return rows[rows["replicate"] == name.replicate].iloc[0]
 
 
-def _check_whole(option: str, value: Any) -> None:
-    """Raise TypeError unless a value is a whole number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"`{option}` must be a whole number; got {value!r}.")
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number, of Python or NumPy."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a real number, of Python or NumPy."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_kinds(name: TicketName) -> None:
+    """Raise TypeError where a number in the name of a ticket is none."""
+    for option in ("replicate", "level"):
+        value = getattr(name, option)
+        fits = is_whole(value) or (value is None and option == "level")
+        check_kind(option, value, fits, "a whole number")
+    fits = name.density is None or is_number(name.density)
+    check_kind("density", name.density, fits, "a number")
 
 
 def refuse(named_by: Collection[str], path: pathlib.Path, name: TicketName) -> None:
@@ -110,9 +130,7 @@ def refuse(named_by: Collection[str], path: pathlib.Path, name: TicketName) -> N
     Raises:
       TypeError: level or replicate is no whole number.
     """
-    _check_whole("replicate", name.replicate)
-    if name.level is not None:
-        _check_whole("level", name.level)
+    check_kinds(name)
     others = [field for field in TicketName._fields if field not in (*named_by, "replicate")]
     given = [option for option in others if getattr(name, option) is not None]
     require(
@@ -132,8 +150,17 @@ def trained_network(
       ValueError: the run has no such network.
     """
     row = find(named_by, _as_listed(frame) if "method" in named_by else frame, path, name)
-    network = store.open_readonly(path).load(row["unit"], "network")
-    return Network(network["params"], network.get("stats", {}))
+    run = store.open_readonly(path)
+    network = run.load(row["unit"], "network")
+    params = network["params"]
+    with contextlib.suppress(ValueError):  # a dense network has no mask
+        # What a trained mask leaves out keeps its frozen weights in the run.
+        params = jax.tree.map(_masked, params, run.load(row["unit"], "mask"))
+    return Network(params, network.get("stats", {}))
+
+
+def _masked(weights: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
+    return weights if keep is None else np.where(keep, weights, weights.dtype.type(0))
 
 
 def of_level(

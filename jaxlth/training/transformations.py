@@ -27,6 +27,8 @@ FIRST_STEPS = (0, 1, 2)  # of a training; momentum shows in the second
 LATER_STEPS = (3, 7, 9, 15, 31, 99, 999, 9_999, 99_999)
 
 VANISHING = (0.0, 1e-6)  # sizes of gradients
+# Steps at which a schedule is looked at, and updates of weights that this may take.
+LEAST_PLACES, MOST_PLACES, MOST_UPDATES = 32, 256, 30_000_000
 
 
 def is_transformation(value: Any) -> bool:
@@ -134,6 +136,46 @@ def fingerprint(transformation: optax.GradientTransformation, params: masks.Para
     return [float(f"{number:.4g}") for number in np.nan_to_num(np.concatenate(shares)).tolist()]
 
 
+def over_training(
+    transformation: optax.GradientTransformation, params: masks.Params, *, steps: int
+) -> list[float]:
+    """Return numbers that tell a schedule from another: of the updates at steps of a training.
+
+    All counts of the state are set to each step in turn: to the first ones, where steps that
+    collect gradients of batches show, and to evenly spaced ones. A rate that drops elsewhere shows
+    if that is further than a two hundredth of the training, or less far in a short one or for a
+    network of above 100,000 weights.
+
+    Args:
+      transformation: as `optimizer` takes it.
+      params: of a network.
+      steps: of the training.
+
+    Returns:
+      For each step the updates' size as a share of the gradients' size, of 4 significant digits.
+    """
+    made = optimizer(transformation, params)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    most = min(MOST_PLACES, max(LEAST_PLACES, MOST_UPDATES // max(1, size)))
+    spaced = np.linspace(0, steps - 1, min(steps, most)).round()
+    places = np.union1d(np.arange(min(steps, most // 8)), spaced).astype(np.int32)
+
+    @jax.jit
+    def sizes(params: masks.Params, places: jax.Array) -> jax.Array:
+        grads, state = _gradients(params, jnp.int32(0)), made.init(params)
+
+        def size_at(step: jax.Array) -> jax.Array:
+            moved = jax.tree.map(functools.partial(_set_forward, step=step), state)
+            updates, _ = _update(made, grads, moved, params, step, 1 / (1 + step))
+            return _shares(updates, grads)[1]
+
+        return jax.lax.map(size_at, places)
+
+    with jax.numpy_dtype_promotion("standard"):
+        numbers = np.nan_to_num(np.asarray(sizes(params, jnp.asarray(places)), float))
+    return [float(f"{number:.4g}") for number in numbers.tolist()]
+
+
 def _gradients(like: masks.Params, step: jax.Array) -> masks.Params:
     """Return a fixed tree of gradients for a step, of numbers between -1 and 1."""
     leaves, structure = jax.tree.flatten(like)
@@ -156,7 +198,7 @@ def _shares(updates: masks.Params, beside: masks.Params) -> jax.Array:
     return jnp.stack([jnp.mean(weights * jnp.stack(along)), jnp.mean(weights * jnp.stack(size))])
 
 
-def _set_forward(leaf: jax.Array, step: int) -> jax.Array:
+def _set_forward(leaf: jax.Array, step: int | jax.Array) -> jax.Array:
     """Return a leaf of a state with the step for its count, if it is one."""
     is_count = leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.integer)
     return jnp.asarray(step, leaf.dtype) if is_count else leaf

@@ -70,6 +70,10 @@ class DynamicConfig(StudyConfig):
             "`patience` and `checkpoint` best do not go with the study dynamic: masks move until a "
             "step of the schedule, and costs are those of whole trainings.",
         )
+        settings.require(
+            not self.optimizer.is_own or set(self.lengths) <= {1.0},
+            "`lengths` stretch the learning rate, which an optimizer of your own has within.",
+        )
         settings.effective(self, "initial_mask", False, "on dynamic, whose masks are its own")
         check_network_count(
             replicates=self.replicates,

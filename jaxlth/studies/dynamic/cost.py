@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from jaxlth import masks, prune, scores
+from jaxlth import masks, prune, scores, trees
 from jaxlth.models import Network
 from jaxlth.studies.loading import LoadedExperiment
 
@@ -21,9 +21,10 @@ SHARED = "params/"  # in front of the names of weights in a `Network`
 
 
 def multiplications(experiment: LoadedExperiment) -> dict[str, int] | None:
-    """Return how often a forward pass multiplies by weights of each prunable tensor.
+    """Return how often a forward pass multiplies by weights of each kernel, by name.
 
-    None where that cannot be told, as the network uses one of them in another way.
+    Kernels that are never pruned count too, as Evci et al. do. None where that cannot be told, as
+    the network uses a prunable tensor in another way.
     """
     model, like = experiment.prunable.model, experiment.prunable.like
 
@@ -34,15 +35,18 @@ def multiplications(experiment: LoadedExperiment) -> dict[str, int] | None:
         lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), experiment.info.example
     )
     counts = scores.multiplications(apply, like, example)
-    names = [name for name in experiment.prunable.left if SHARED + name in counts]
-    is_complete = len(names) == len(experiment.prunable.left)
-    return {name: counts[SHARED + name] for name in names} if is_complete else None
+    prunable, kernels = experiment.prunable.left, trees.named(masks.dense(like.params))
+    if any(SHARED + name not in counts for name in prunable):
+        return None
+    names = [name for name in {**prunable, **kernels} if SHARED + name in counts]
+    return {name: counts[SHARED + name] for name in names}
 
 
 def share(mask: masks.Mask, counts: Mapping[str, int]) -> float:
     """Return the multiplications under a mask as a share of those of the dense network."""
     densities = masks.layer_densities(mask)
-    return sum(densities[name] * counts[name] for name in counts) / sum(counts.values())
+    taken = sum(densities.get(name, 1.0) * count for name, count in counts.items())
+    return taken / sum(counts.values())
 
 
 def record(

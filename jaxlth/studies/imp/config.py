@@ -199,6 +199,11 @@ def check_compact(config: Any) -> None:
             f"`compact` leaves out weights that get no gradient, which `{name}` changes too; leave "
             "out one of the two.",
         )
+    settings.require(
+        not config.optimizer.is_own,
+        "`compact` leaves out weights that get no gradient, which an optimizer of your own may "
+        "change too, or take into norms; leave out one of the two.",
+    )
     settings.require(not config.data.streamed, "`compact` needs images that memory holds.")
 
 

@@ -61,8 +61,10 @@ def lost_too_much(lab: Lab, config: ImpConfig, level: int) -> bool:
     """
     if config.stop_lost_accuracy is None:
         return False
-    split = "test" if config.data.validation == 0 else "validation"
     dense, tickets = survivors(lab, config, 0), survivors(lab, config, level)
+    # The settings do not say whether data of one's own have a validation split; records do.
+    held_out = [record.get("validation_loss") for record in dense]
+    split = "validation" if any(loss is not None and loss == loss for loss in held_out) else "test"
     reached = mean_performance(dense, split)
     lost = reached - mean_performance(tickets, split)
     is_of_losses = all(record["test_accuracy"] is None for record in dense)

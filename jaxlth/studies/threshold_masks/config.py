@@ -55,10 +55,8 @@ class ThresholdMasksConfig(StudyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.require(
-            self.choose_on == "test" or self.data.validation > 0,
-            "`choose_on` validation needs a validation split; `validation` is 0.",
-        )
+        if not self.data.is_own:  # of others it shows when they are there
+            check_choice_split(self, has_split=self.data.validation > 0)
         settings.require(
             not self.data.streamed,
             "`data` must be a set that memory holds, on which masks are tried at once; got "
@@ -129,3 +127,11 @@ def with_size(config: ThresholdMasksConfig, size: str) -> ThresholdMasksConfig:
 def all_sizes(config: ThresholdMasksConfig) -> tuple[str, ...]:
     """Return the sizes of the dense networks that tickets are compared with, its own first."""
     return (baseline_size(config), *config.sizes)
+
+
+def check_choice_split(config: ThresholdMasksConfig, *, has_split: bool) -> None:
+    """Raise ValueError where thresholds are chosen on a validation split that there is not."""
+    settings.require(
+        config.choose_on == "test" or has_split,
+        "`choose_on` validation needs a validation split; `validation` is 0.",
+    )

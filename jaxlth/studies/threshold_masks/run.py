@@ -38,6 +38,7 @@ from jaxlth.studies.threshold_masks.config import (
     ThresholdMasksConfig,
     all_sizes,
     baseline_size,
+    check_choice_split,
     with_size,
 )
 from jaxlth.studies.threshold_masks.networks import ThresholdNetworks, expected_artifacts
@@ -54,6 +55,7 @@ def prepare(config: ThresholdMasksConfig, parts: Parts = NONE) -> LoadedExperime
     """
     check_accuracy(config, "by which thresholds are chosen")
     experiment = load_experiment(config, parts, prunable=prunable)
+    check_choice_split(config, has_split=experiment.info.validation > 0)
     steps = experiment.plan(1.0).steps
     settings.require(
         config.ticket_steps is None or config.ticket_steps <= steps,
