@@ -1,6 +1,7 @@
 """Figures as papers print them: colours, fonts, sizes, nothing covered, nothing without a label."""
 
 import itertools
+import pathlib
 import re
 import zlib
 
@@ -15,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from jaxlth import cli, studies
-from jaxlth.plots import control_styles, figures, outcome_plots, theme
-from jaxlth.studies import method_styles
+from jaxlth.plots import control_styles, figures, mask_plots, outcome_plots, theme
+from jaxlth.studies import STUDIES, method_figures, method_styles, report_page
+from jaxlth.studies.dynamic import report as dynamic
 
 # ---- colours
 
@@ -97,6 +99,91 @@ def test_lines_of_as_many_methods_as_a_panel_has_differ_in_colour_or_in_marker()
     styles = list(method_styles.line_styles([f"own{i}" for i in range(12)]).values())
     assert len({(style.color, style.marker) for style in styles}) == 12
     assert len({style.marker for style in styles}) == 12
+
+
+def methods_of(*parts):
+    """Return a table of results: dense, and (score, schedule, ablation) of each part at 20 %."""
+    rows = []
+    for place, (score, schedule, ablation) in enumerate([("none", "none", "none"), *parts]):
+        control = "-".join(part for part in (score, schedule, ablation) if part != "none")
+        control, density = control or "dense", 0.2 if control else 1.0
+        rows.append(
+            {
+                **{"unit": f"density_{density:g}/{control}/replicate_0", "replicate": 0},
+                **{"control": control, "level": int(density < 1), "density": density},
+                **{"score": score, "schedule": schedule, "ablation": ablation, "link": False},
+                **{"weights": "standard", "prune_step": 0, "nan_step": None},
+                **{"test_accuracy": 0.9 - place / 100, "flops": density},
+                **{"layer_densities.Dense_0/kernel": density - place / 100},
+            }
+        )
+    return pd.DataFrame(rows).sort_values("unit", ignore_index=True)  # as a run lists them
+
+
+ONCE = [(score, "before-once", "none") for score in ("mine", "snip", "yours")]
+SHUFFLED = [(score, "before-once", "shuffled") for score in ("mine", "snip")]
+ROUNDS = [(score, "before-rounds", "none") for score in ("snip", "mine")]
+TABLES_OF_METHODS = {
+    "ablations": methods_of(*ONCE, *SHUFFLED),
+    "schedules": methods_of(*ROUNDS, *ONCE),
+    "scores": methods_of(*ONCE),
+}
+
+
+def lines_of(figure):
+    """Return the colour of each line of the first panel of a figure, or of a chart."""
+    if isinstance(figure, Figure):
+        lines = figure.axes[0].get_lines()
+        return {line.get_label(): line.get_color() for line in lines if line.get_label()[0] != "_"}
+    return {re.sub(", 20 %$", "", line.name): line.color for line in figure.lines}
+
+
+@pytest.mark.parametrize("name", TABLES_OF_METHODS)
+def test_a_method_has_one_colour_in_all_figures_and_charts_of_a_run(name):
+    frame, path = TABLES_OF_METHODS[name], pathlib.Path()
+    styles = {method: style.color for method, style in method_styles.of_run(frame).items()}
+    assert len(set(styles.values())) == len(styles) == len(frame)
+    densities = dict.fromkeys(sorted(styles.keys() - {"dense"}), np.array([0.5]))
+    run = report_page.StoredRun(path, STUDIES["dynamic"], {}, frame, pd.DataFrame())
+    charts, lacking = report_page._charts(run)
+    assert [chart.title for chart in charts][1:] == ["Test accuracy by cost", "Density of layers"]
+    assert lacking == []
+    units = mask_plots.unit_sparsities(densities, method_styles.of_run(frame))
+    for drawn in [method_figures.layers(frame), dynamic.flops(frame, path), units, *charts]:
+        colors = lines_of(drawn)
+        dashed = colors.pop("dense", None)
+        assert {method: styles[method] for method in colors} == colors
+        assert dashed in (None, theme.GRAY if isinstance(drawn, Figure) else styles["dense"])
+    of_panel = lines_of(method_figures.accuracy(frame))
+    scores = [method.removesuffix("-before-once") for method in styles if "shuffled" not in method]
+    for score in (score for score in scores if score in of_panel and score != "dense"):
+        assert of_panel[score] == styles[f"{score}-before-once"]
+    if name == "ablations":
+        assert of_panel["mine, shuffled"] == styles["mine-before-once-shuffled"]
+
+
+def test_runs_on_one_page_have_one_colour_for_each_method():
+    first, second = methods_of(*ONCE), methods_of(*ONCE[2:], *SHUFFLED)
+    both = [*method_styles.of_run(first), *method_styles.of_run(second)]
+    with method_styles.shared(both):
+        one, other = method_styles.of_run(first), method_styles.of_run(second)
+    colors = {method: style.color for method, style in [*one.items(), *other.items()]}
+    assert one["yours-before-once"] == other["yours-before-once"]
+    assert len(set(colors.values())) == len(colors) == 6
+    alone = method_styles.of_run(second)["mine-before-once-shuffled"]
+    assert alone == one["mine-before-once"] != other["mine-before-once-shuffled"]
+
+
+def test_a_page_of_a_figure_of_twins_has_the_colours_of_all():
+    rows = [(control, kind) for control in ("mine", "yours") for kind in ("twin", "pair")]
+    frame = pd.DataFrame(rows, columns=["control", "kind"])
+    page = frame[(frame["kind"] != "pair") | (frame["control"] == "yours")]
+    assert method_styles.of_run(page) == method_styles.of_run(frame)
+
+
+def test_more_methods_than_colours_differ_in_their_markers():
+    styles = list(method_styles.line_styles([f"own{i}" for i in range(24)]).values())
+    assert len(set(styles)) == 24
 
 
 # ---- styles

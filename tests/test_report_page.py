@@ -387,6 +387,16 @@ def test_long_curves_are_thinned_and_end_with_the_first_replicate():
     assert table_charts.training(frame, curves, "train_loss", {}) is None
 
 
+def test_of_networks_with_the_same_layers_the_first_in_order_is_drawn():
+    names = ["random", "snip-before-once-shuffled", "snip-before-once"]  # as a run lists them
+    frame = pd.DataFrame({"control": names, "density": 0.2, "nan_step": None, "level": 1})
+    frame["unit"] = [f"density_0.2/{name}/replicate_0" for name in names]
+    frame["layer_densities.Dense_0/kernel"] = [0.3, 0.1, 0.1]
+    styles = dict.fromkeys(["snip-before-once", "snip-before-once-shuffled", "random"], "#000000")
+    chart = table_charts.layers(frame, styles)
+    assert [line.name for line in chart.lines] == ["snip-before-once, 20 %", "random, 20 %"]
+
+
 def test_a_layer_without_weights_is_a_gap_of_its_line():
     line = line_of(y=(50.0, 0.5))
     points = line.points.assign(y=[50.0, 0.0], low=[40.0, 0.0], high=[60.0, 0.0])

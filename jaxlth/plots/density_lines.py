@@ -34,7 +34,10 @@ def _of_levels(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def control_lines(
-    results: pd.DataFrame, column: str, labels: Mapping[str, str]
+    results: pd.DataFrame,
+    column: str,
+    labels: Mapping[str, str],
+    styles: Mapping[str, theme.LineStyle] | None = None,
 ) -> list[DensityLine]:
     """Return one line for each control of a run."""
     lines, results = [], result_table.of_levels(results)
@@ -42,7 +45,7 @@ def control_lines(
     for name in result_table.controls(results):
         points = _of_levels(results[results["control"] == name], column)
         title = labels.get(name, control_styles.control_style(name).label)
-        style = control_styles.line_style(name)
+        style = (styles or {}).get(name, control_styles.line_style(name))
         has_gaps = any(
             points.index.min() < density < points.index.max()
             for density in densities.difference(points.index)

@@ -4,7 +4,7 @@ Networks that differ by their replicate alone are one: their artifacts have one 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -28,8 +28,13 @@ class Network(NamedTuple):
     units: list[str]  # of the replicates that did not diverge
 
 
-def networks(results: pd.DataFrame) -> list[Network]:
-    """Return the networks of a table, in its order by level: replicates together, none diverged."""
+def networks(results: pd.DataFrame, controls: Iterable[str] = ()) -> list[Network]:
+    """Return the networks of a table: replicates together, none diverged.
+
+    Args:
+      results: the table of results of one run.
+      controls: the order in which they come, dense networks before all; others follow.
+    """
     rows = results[results["nan_step"].isna()] if "nan_step" in results else results
     nets = []
     for stem, of in rows.groupby(rows["unit"].str.rsplit("/", n=1).str[0], sort=False):
@@ -43,7 +48,7 @@ def networks(results: pd.DataFrame) -> list[Network]:
         )
     whole = [net.control for net in nets if net.density == 1]  # dense networks come first
     order = control_styles.sort_controls(list(dict.fromkeys(net.control for net in nets)))
-    order = [*dict.fromkeys([*whole, *order])]
+    order = [*dict.fromkeys([*whole, *controls, *order])]
     return sorted(nets, key=lambda net: (order.index(net.control), net.level or 0, -net.density))
 
 

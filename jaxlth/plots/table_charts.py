@@ -22,17 +22,23 @@ _POINTS = 200  # of a line through training, at most
 _NEEDED = {"level", "density", "control", "nan_step"}
 
 
-def accuracy(results: pd.DataFrame) -> Chart | None:
+def accuracy(
+    results: pd.DataFrame, styles: Mapping[str, theme.LineStyle] | None = None
+) -> Chart | None:
     """Return test accuracy by density, a line for each control; None of tables without densities.
 
     Of results without accuracy it is the loss.
+
+    Args:
+      results: the table of results of one run.
+      styles: {control: style}, for those that have another than usual.
     """
     metric = result_table.metric(results, "test_accuracy")
     if not set(results) >= _NEEDED or metric not in results:
         return None
     if not result_table.is_dense(results).any() or results[metric].isna().all():
         return None
-    lines = density_lines.control_lines(results, metric, {})
+    lines = density_lines.control_lines(results, metric, {}, styles)
     return by_density(lines, density_lines.dense_values(results, metric), metric)
 
 
@@ -77,7 +83,7 @@ def dense_line(lines: list[ChartLine], dense: pd.Series, scale: float, unit: str
     statistics = pd.DataFrame([dense.agg(["mean", "min", "max"])] * len(ends))
     facts = [["before any pruning"]] * len(ends)
     points = charts.points(ends, statistics, facts, name="dense", scale=scale, unit=unit)
-    return ChartLine("dense", theme.GRAY, points, dash="dash")
+    return ChartLine("dense", theme.BLACK, points, dash="dash")
 
 
 def training(
@@ -91,14 +97,14 @@ def training(
       results: the table of results of one run.
       curves: its table of curves.
       metric: the accuracy or loss to draw, a column of `curves`.
-      styles: {control: colour}.
+      styles: {control: colour}, in the order in which controls come.
     """
     if metric not in curves or results.empty:
         return None
     rows = curves[curves["step"].notna() & curves[metric].notna()]
     several = rows.groupby("unit")["step"].nunique() > 1
     trained = several[several].index
-    nets = [net for net in network_lines.networks(results) if set(net.units) & set(trained)]
+    nets = [net for net in network_lines.networks(results, styles) if set(net.units) & set(trained)]
     scale, unit = result_table.scale(metric)
     lines = network_lines.lines(nets, styles, lambda net: _curve(net, rows, metric, scale, unit))
     title = theme.AXIS_LABELS.get(metric, metric)
@@ -134,7 +140,7 @@ def layers(results: pd.DataFrame, styles: Mapping[str, str]) -> Chart | None:
 
     Args:
       results: the table of results of one run.
-      styles: {control: colour}.
+      styles: {control: colour}, in the order in which controls come.
     """
     columns = [str(name) for name in results if str(name).startswith(LAYER_DENSITIES)]
     if not columns or "density" not in results:
@@ -144,7 +150,7 @@ def layers(results: pd.DataFrame, styles: Mapping[str, str]) -> Chart | None:
         name.removeprefix(LAYER_DENSITIES).removesuffix("/kernel") for name in columns
     ]
     nets, seen = [], set()
-    for net in network_lines.networks(results[results["density"] < 1]):
+    for net in network_lines.networks(results[results["density"] < 1], styles):
         means = tuple(densities.loc[net.units].mean().round(6))
         if not np.isnan(means).any() and means not in seen:
             nets.append(net)

@@ -44,7 +44,7 @@ def accuracy(
     if pruned.empty:
         raise ValueError("`results` have no ticket yet, only dense networks.")
     pruned = pruned.assign(line=pruned[line] if line else _line_names(pruned, exclude=panel))
-    styles = method_styles.line_styles(list(dict.fromkeys(pruned["line"])))
+    styles = _styles(pruned, results, of_methods=line is None)
     reference = result_table.survived(method_summary.reference(dense), metric).dropna()
     panels = sorted(dict.fromkeys(pruned[panel]), key=method_styles.schedule_order)
     with theme.applied():
@@ -61,6 +61,21 @@ def accuracy(
         if len(panels) > 1:
             legends.below_figure(figure)
     return figure
+
+
+def _styles(
+    rows: pd.DataFrame, results: pd.DataFrame, *, of_methods: bool
+) -> dict[Any, theme.LineStyle]:
+    """Return a style for each value of the column `line`.
+
+    Lines of methods have those of the run; a line of several panels, where it is another method in
+    each, that of the first.
+    """
+    if not of_methods:
+        return method_styles.line_styles(list(dict.fromkeys(rows["line"])))
+    first = method_styles.sort_methods(rows).groupby("line", sort=False)["control"].first()
+    of_run = method_styles.of_run(results)
+    return {name: of_run[first[name]] for name in dict.fromkeys(rows["line"])}
 
 
 def _density_lines(
@@ -124,7 +139,7 @@ def steps(results: pd.DataFrame, *, line: str = "ablation") -> Figure:
     pruned = rows[np.isclose(rows["density"], lowest) & rows["ablation"].isin(ablations)]
     pruned = pruned[pruned["method"].isin(after_start["method"])]
     panels = [""] if line == "method" else list(dict.fromkeys(pruned["method"]))
-    styles = method_styles.line_styles(list(dict.fromkeys(pruned[line])))
+    styles = _styles(pruned.assign(line=pruned[line]), results, of_methods=line == "method")
     with theme.applied():
         figure, all_axes = theme.new_figure(panels=len(panels))
         for axes, method in zip(all_axes, panels, strict=True):
@@ -182,7 +197,8 @@ def layers(results: pd.DataFrame, *, density: float | None = None) -> Figure:
         which = "" if density is None else f" of density {density:g}"
         raise ValueError(f"`results` have no ticket{which} yet.")
     names = [str(name).removeprefix("layer_densities.").removesuffix("/kernel") for name in columns]
-    styles = method_styles.line_styles(list(dict.fromkeys(rows["control"])))
+    of_run = method_styles.of_run(results)
+    styles = {method: of_run[method] for method in dict.fromkeys(rows["control"])}
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for method, (color, marker) in styles.items():

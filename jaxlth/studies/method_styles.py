@@ -1,6 +1,11 @@
 """Order and styles of methods in reports of pruning early."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import pandas as pd
 
 from jaxlth.plots import control_styles, theme
 
@@ -46,6 +51,44 @@ _COLORS = (  # as many as a panel has lines
     *("#A6761D", "#AEC7E8", "#7F7FFF", "#B0B0B0"),
 )
 _MARKERS = "osD^vPX<>*hp"
+_ORDER = ["schedule", "score", "weights", "prune_step", "ablation"]  # columns that sort methods
+_SHARED: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("shared", default=())
+
+
+@contextlib.contextmanager
+def shared(names: Iterable[str]) -> Iterator[None]:
+    """Have each of these methods in one style in all that is drawn within, of whatever run."""
+    token = _SHARED.set(tuple(names))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def of_run(results: pd.DataFrame) -> dict[Any, theme.LineStyle]:
+    """Return a style for each method of a run, in the order of its summary.
+
+    A figure takes its styles from here, whatever it draws of the run: so a method has the same one
+    in all figures.
+
+    Args:
+      results: the whole table of results of the run.
+    """
+    rows = results[~results["link"].astype(bool)] if "link" in results else results
+    if set(_ORDER) <= set(rows):
+        return line_styles(list(dict.fromkeys(sort_methods(rows)["control"])))
+    names = set(rows["control"].dropna()) if "control" in rows else set()
+    return line_styles(control_styles.sort_controls(sorted(names)))
+
+
+def sort_methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows by schedule, score, initial weights, step and ablation, dense ones first."""
+    ranks = rows[_ORDER].assign(
+        schedule=rows["schedule"].map(schedule_order),
+        ablation=rows["ablation"] != "none",
+        weights=rows["weights"].map(lambda name: (name != "standard", name)),
+    )
+    return rows.loc[ranks.sort_values(_ORDER, kind="stable").index]
 
 
 def line_styles(names: list[Any]) -> dict[Any, theme.LineStyle]:
@@ -53,8 +96,9 @@ def line_styles(names: list[Any]) -> dict[Any, theme.LineStyle]:
 
     The first method of a score, such as snip-before-once, has that of the score.
     """
-    styles, taken, number = {}, {name for name in names if name in LINE_STYLES}, 0
-    for name in names:
+    listed = dict.fromkeys([*_SHARED.get(), *names])
+    styles, taken, number = {}, {name for name in listed if name in LINE_STYLES}, 0
+    for name in listed:
         score = _score(str(name))
         if name in LINE_STYLES:
             styles[name] = LINE_STYLES[name]
@@ -62,10 +106,11 @@ def line_styles(names: list[Any]) -> dict[Any, theme.LineStyle]:
             styles[name] = LINE_STYLES[score]
             taken.add(score)
         else:
-            color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+            color = _COLORS[number % len(_COLORS)]
+            marker = _MARKERS[(number + number // len(_COLORS)) % len(_MARKERS)]
             styles[name] = theme.LineStyle(color, marker)
             number += 1
-    return styles
+    return {name: styles[name] for name in names}
 
 
 def _score(method: str) -> str:

@@ -58,7 +58,7 @@ def summary(
       Lutz & Manai 2022, section 4.3.
     """
     metric = result_table.metric(results, metrics.ACCURACY)
-    rows = _sort_methods(tickets(results))
+    rows = method_styles.sort_methods(tickets(results))
     rows = rows.assign(value=result_table.survived(rows, metric))
     by = rows.groupby(["control", "density"], sort=False)
     table = by["value"].agg(["mean", "min", "max", "count"]).rename(columns={"count": "n"})
@@ -224,14 +224,3 @@ def reference(dense: pd.DataFrame) -> pd.DataFrame:
     """Return the dense networks that others are compared with: of the standard weights, if any."""
     standard = dense[dense["weights"] == "standard"]
     return standard if len(standard) else dense
-
-
-def _sort_methods(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows by schedule, score, initial weights, step and ablation, dense ones first."""
-    columns = ["schedule", "score", "weights", "prune_step", "ablation"]
-    ranks = rows[columns].assign(
-        schedule=rows["schedule"].map(method_styles.schedule_order),
-        ablation=rows["ablation"] != "none",
-        weights=rows["weights"].map(lambda name: (name != "standard", name)),
-    )
-    return rows.loc[ranks.sort_values(columns, kind="stable").index]

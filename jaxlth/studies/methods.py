@@ -58,11 +58,9 @@ def charts(frame: pd.DataFrame, _curves: pd.DataFrame, _path: pathlib.Path) -> l
     rows = method_summary.tickets(frame)
     dense, pruned = rows[rows["level"] == 0], rows[rows["level"] > 0]
     require(not pruned.empty, "There is no ticket yet, only dense networks.")
-    names = list(dict.fromkeys(method_summary.summary(frame, tolerance=0)["control"]))
-    styles = method_styles.line_styles(names)
     lines = [
-        DensityLine(name, styles[name], density_lines.statistics(of, metric), False)
-        for name in names
+        DensityLine(name, style, density_lines.statistics(of, metric), False)
+        for name, style in method_styles.of_run(frame).items()
         if len(of := pruned[pruned["control"] == name])
     ]
     reference = result_table.survived(method_summary.reference(dense), metric).dropna()
@@ -114,7 +112,7 @@ def units(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()
         method: np.concatenate(list(masks.unit_densities(mask).values()))
         for method, mask in _masks(frame, path).items()
     }
-    return mask_plots.unit_sparsities(densities, method_styles.line_styles(list(densities)))
+    return mask_plots.unit_sparsities(densities, method_styles.of_run(frame))
 
 
 def overlap(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...] = ()) -> Figure:

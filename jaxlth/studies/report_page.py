@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from jaxlth import settings, store
-from jaxlth.plots import charts, figures, html_page, html_table, result_table, table_charts, theme
+from jaxlth.plots import charts, figures, html_page, html_table, result_table, table_charts
 from jaxlth.plots.charts import Chart
 from jaxlth.plots.html_page import Section
 from jaxlth.process import paths
@@ -91,6 +91,13 @@ def render(runs: Sequence[StoredRun], *, tolerance: float) -> str:
 
 def _section(runs: Sequence[StoredRun], tolerance: float) -> Section:
     """Return what is told of the runs of one study."""
+    methods = [name for run in runs for name in method_styles.of_run(_principal(run.frame))]
+    with method_styles.shared(methods):
+        return _drawn_section(runs, tolerance)
+
+
+def _drawn_section(runs: Sequence[StoredRun], tolerance: float) -> Section:
+    """Return the section, in the styles of its context."""
     names = run_facts.names([(run.path, run.about) for run in runs])
     notices, findings, tables, drawn = [], {}, {}, {}
     for name, run in zip(names, runs, strict=True):
@@ -144,18 +151,17 @@ def _charts(run: StoredRun) -> tuple[list[Chart], list[str]]:
     """Return the charts of a run: those of its study, then those of all; and what is not drawn."""
     frame = _principal(run.frame)
     curves, lacking, first = run.curves, [], []
+    looks = method_styles.of_run(frame)
     if "dilation" in curves:
         curves = curves[curves["unit"].isin(frame["unit"])]
     try:
         if run.study.charts is not None:
             first = list(run.study.charts(frame, curves, run.path))
-        elif (chart := table_charts.accuracy(frame)) is not None:
+        elif (chart := table_charts.accuracy(frame, looks)) is not None:
             first = [chart]
     except ValueError as error:
         lacking = [f"Not drawn yet: {error}"]
-    controls = list(dict.fromkeys(frame["control"])) if "control" in frame else []
-    styles = {name: look.color for name, look in method_styles.line_styles(controls).items()}
-    styles |= {"dense": theme.BLACK}
+    styles = {name: look.color for name, look in looks.items()}
     measured = dict.fromkeys([result_table.metric(curves, metrics.ACCURACY), "train_loss"])
     others = [table_charts.training(frame, curves, metric, styles) for metric in measured]
     if others[-1] is None and "train_loss" in curves:

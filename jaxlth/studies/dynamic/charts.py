@@ -29,7 +29,7 @@ def by_cost(frame: pd.DataFrame) -> list[Chart]:
         return []
     metric = result_table.metric(frame, metrics.ACCURACY)
     scale, unit = result_table.scale(metric)
-    styles = method_styles.line_styles(list(costs))
+    styles = method_styles.of_run(frame)
     lines = [
         ChartLine(
             method,

@@ -94,7 +94,7 @@ def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = (
     by_method, dense = costs(frame)
     if not by_method:
         raise ValueError("`results` have no ticket yet whose cost is known.")
-    styles = method_styles.line_styles(list(by_method))
+    styles = method_styles.of_run(frame)
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
         for method, points in by_method.items():

@@ -1,7 +1,7 @@
 """Interactive charts of instability: barriers by the step twins start from, errors on lines."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,13 +9,14 @@ import pandas as pd
 from jaxlth.plots import charts as charts_lib
 from jaxlth.plots import theme
 from jaxlth.plots.charts import Axis, Chart, ChartLine
-from jaxlth.studies.instability import step_lines
+from jaxlth.studies import method_styles
 from jaxlth.studies.instability.summary import BY_LOSS, Measure, both_at_0, measure, pairs
 from jaxlth.studies.run_info import setting
 
 SPLITS = ("test", "train")
 _DASHES = (("solid", "dot"), ("dash", "dashdot"))  # of the splits, for each length of training
 _LINES = 12  # shown at first
+Styles = Mapping[str, theme.LineStyle]  # by control
 
 
 def charts(frame: pd.DataFrame, curves: pd.DataFrame, path: pathlib.Path) -> list[Chart]:
@@ -33,15 +34,16 @@ def charts(frame: pd.DataFrame, curves: pd.DataFrame, path: pathlib.Path) -> lis
     """
     rows = pairs(frame)
     by = measure(rows)
-    return [_barriers(both_at_0(rows), by, setting(path, "threshold")), _on_lines(rows, curves, by)]
+    styles, threshold = method_styles.of_run(frame), setting(path, "threshold")
+    barriers = _barriers(both_at_0(rows), by, threshold, styles)
+    return [barriers, _on_lines(rows, curves, by, styles)]
 
 
-def _barriers(rows: pd.DataFrame, by: Measure, threshold: float) -> Chart:
+def _barriers(rows: pd.DataFrame, by: Measure, threshold: float, styles: Styles) -> Chart:
     name = "Loss barrier" if by == BY_LOSS else "Error barrier"
     lines = []
     steps = [str(step) for step in sorted(rows["step_k"].unique())]
     several, unit = rows["length"].nunique() > 1, "" if by == BY_LOSS else " points"
-    styles = step_lines.styles_of(rows)
     for i, (network, of_network) in enumerate(_networks(rows)):
         color, marker = styles[of_network["control"].iloc[0]]
         for place, (length, of) in enumerate(of_network.groupby("length")):
@@ -68,13 +70,12 @@ def _threshold(steps: Sequence[str], height: float) -> ChartLine:
     return ChartLine("threshold of stability", theme.GRAY, points, dash="longdash")
 
 
-def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure) -> Chart:
+def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure, styles: Styles) -> Chart:
     """Return the error, or loss, on the lines between twins: a line a network and step."""
     name, unit = ("Loss", "") if by == BY_LOSS else ("Error", " (%)")
     on_lines = curves.merge(rows[["unit", "network", "step_k", "length"]], on="unit")
     several = rows["length"].nunique() > 1
     lines = []
-    styles = step_lines.styles_of(rows)
     for network, of_network in _networks(rows):
         color, _ = styles[of_network["control"].iloc[0]]
         groups = list(of_network.groupby(["step_k", "length"], sort=False))

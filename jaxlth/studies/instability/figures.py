@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jaxlth.plots import axis_scales, control_styles, legends, theme
-from jaxlth.studies import metrics
+from jaxlth.studies import method_styles, metrics
 from jaxlth.studies.instability import pages, step_lines
 from jaxlth.studies.instability.summary import (
     BY_LOSS,
@@ -60,7 +60,8 @@ def instability(results: pd.DataFrame, *, threshold: float | None = None) -> Fig
     rows = pairs(results)
     by = measure(rows)
     columns = {f"{split}_{by.barrier}": dash for split, dash in SPLITS.items()}
-    figure = step_lines.figure_by_step(rows, columns, _barrier_label(by), scale=by.scale)
+    how: dict[str, Any] = {"scale": by.scale, "styles": method_styles.of_run(results)}
+    figure = step_lines.figure_by_step(rows, columns, _barrier_label(by), **how)
     if threshold is not None and by != BY_LOSS:  # of losses it is a share of each
         for axes in figure.axes:
             axes.axhline(by.scale * threshold, color=theme.GRAY, linewidth=1, zorder=0)
@@ -77,7 +78,8 @@ def error(results: pd.DataFrame) -> Figure:
     by = measure(rows)
     columns = {f"{split}_{by.value}": dash for split, dash in SPLITS.items()}
     name = "Loss at the end of training" if by == BY_LOSS else "Error at the end of training (%)"
-    figure = step_lines.figure_by_step(rows, columns, name, scale=by.scale)
+    how: dict[str, Any] = {"scale": by.scale, "styles": method_styles.of_run(results)}
+    figure = step_lines.figure_by_step(rows, columns, name, **how)
     _fit_together(figure)
     dense = dense_networks(results, by).dropna()
     dense = by.scale * (dense if by == BY_LOSS else 1 - dense)
@@ -160,14 +162,12 @@ def distances(results: pd.DataFrame) -> Figure:
     """
     rows = principal(pairs(results))
     names = list(dict.fromkeys(rows["network"]))
-    of_errors = measure(rows) != BY_LOSS
+    of_errors, styles = measure(rows) != BY_LOSS, method_styles.of_run(results)
     shown = {c: title for c, title in DISTANCES.items() if of_errors or "differences" not in c}
     with theme.applied():
         figure, panels = theme.new_figure(panels=len(shown))
         for axes, (column, title) in zip(panels, shown.items(), strict=True):
-            step_lines.plot_networks(
-                axes, rows, names, column, scale=1, styles=step_lines.styles_of(rows)
-            )
+            step_lines.plot_networks(axes, rows, names, column, scale=1, styles=styles)
             step_lines.step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)
@@ -186,7 +186,7 @@ def start(results: pd.DataFrame) -> Figure:
     title = "Test loss at step k" if by == BY_LOSS else "Test error at step k (%)"
     with theme.applied():
         figure, panels = theme.new_figure(panels=1 + len(names))
-        column, styles = f"test_{by.value}_at_start", step_lines.styles_of(rows)
+        column, styles = f"test_{by.value}_at_start", method_styles.of_run(results)
         step_lines.plot_networks(panels[0], rows, names, column, scale=by.scale, styles=styles)
         panels[0].set_ylabel(title)
         for axes, name in zip(panels[1:], names, strict=True):
@@ -226,13 +226,14 @@ def onsets(results: pd.DataFrame, *, threshold: float, tolerance: float) -> Figu
     sparse = rows[rows["control"] != DENSE]
     if sparse.empty:
         raise ValueError("`results` have no sparse network; ask for --networks ticket --levels N.")
+    styles = method_styles.of_run(results)
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
-        for control, (color, marker) in step_lines.styles_of(sparse).items():
-            of = sparse[sparse["control"] == control]
+        for control, of in sparse.groupby("control", sort=False):
+            color, marker = styles[control]
             for column, dash in (("stable", "-"), ("matches", ":")):
                 points = _medians(of, column)
-                label = f"{control_styles.control_style(control).label}, {column}"
+                label = f"{control_styles.control_style(str(control)).label}, {column}"
                 style: dict[str, Any] = {"color": color, "marker": marker, "label": label}
                 weights = [100 * density for density in points]
                 axes.plot(weights, list(points.values()), linestyle=dash, **style)

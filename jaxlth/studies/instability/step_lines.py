@@ -9,18 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxlth.plots import axis_scales, legends, result_table, theme
-from jaxlth.studies import method_styles
 from jaxlth.studies.instability.summary import DENSE, both_at_0
 
 
 def figure_by_step(
-    rows: pd.DataFrame, columns: dict[str, str], title: str, *, scale: float
+    rows: pd.DataFrame,
+    columns: dict[str, str],
+    title: str,
+    *,
+    scale: float,
+    styles: Mapping[Any, theme.LineStyle],
 ) -> Figure:
     """Return columns by step, times a scale: a panel for each size of network."""
     rows = both_at_0(rows)
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
-    several, styles = rows["length"].nunique() > 1, styles_of(rows)
+    several = rows["length"].nunique() > 1
     with theme.applied():
         figure, panels = theme.new_figure(panels=len(sizes))
         for axes, size in zip(panels, sizes, strict=True):
@@ -90,8 +94,3 @@ def step_axis(axes: Axes, rows: pd.DataFrame) -> None:
     """Make the horizontal axis: steps, logarithmic beyond the least above 0."""
     axis_scales.step_axis(axes, "x", rows["step_k"])
     axes.set_xlabel("Twins start at step")
-
-
-def styles_of(rows: pd.DataFrame) -> dict[Any, theme.LineStyle]:
-    """Return a style for each kind of network: a method has the same one in all figures."""
-    return method_styles.line_styles(list(dict.fromkeys(rows["control"])))
