@@ -235,6 +235,13 @@ def test_panels_for_a_paper_are_no_wider_than_its_text(panels):
     assert theme.new_figure(panels=3)[0].get_figwidth() == 12.75  # as wide as before
 
 
+def test_a_note_leaves_those_before_it_and_is_not_repeated():
+    _, axes = plain()
+    for text in ("1 of 3 networks diverged", "", "2 are not drawn", "1 of 3 networks diverged"):
+        theme.note(axes, text)
+    assert axes.get_title(loc="right") == "1 of 3 networks diverged\n2 are not drawn"
+
+
 def test_a_style_ends_with_its_context_and_leaves_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
     with pytest.raises(ValueError, match="`metric`"), theme.style("paper"):

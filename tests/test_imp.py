@@ -7,12 +7,13 @@ import re
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 from tiny import only_run, printed, same, times
 
 from jaxlth import cli, keys, masks, models, prune, settings, store, trees
-from jaxlth.studies import level_artifacts, run_info
+from jaxlth.studies import STUDIES, level_artifacts, run_info
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp import learning
 from jaxlth.studies.imp import report as imp_report
@@ -373,9 +374,48 @@ def test_the_least_dilation_is_the_first_that_reaches_the_dense_accuracy(tmp_pat
         mine = table[(table["level"] == row.level) & (table["replicate"] == row.replicate)]
         enough = mine[mine["test_accuracy"] >= dense]["dilation"]
         assert row.d_star == enough.min() or (np.isnan(row.d_star) and enough.empty)
+    dense = table[table["level"] == 0]
+    sparse = table.query("level == 1 and dilation == 1").assign(test_accuracy=0.0)
+    worse = [dense, *(sparse.assign(dilation=dilation) for dilation in (0.1, 1.0, 4.0))]
+    for rows, is_whole in ((pd.concat(worse), True), (pd.concat(worse[:-1]), False)):
+        (axes,) = STUDIES["imp"].draw("dilation", rows, info.path).axes
+        axes.figure.canvas.draw()
+        assert (axes.get_yticklabels()[-1].get_text() == "never") == is_whole
+        assert ("1 point is not drawn" in axes.get_title(loc="right")) != is_whole
     before = times(tmp_path)
     printed(*TINY, *arguments, "--out", str(tmp_path))
     assert times(tmp_path) == before
+
+
+def test_a_dilation_that_was_not_trained_yet_is_not_taken_for_one_that_does_not_match():
+    trained = {  # replicate of a level: accuracy by dilation; the dense mean is 0.9
+        (0, 0): {1.0: 0.9},
+        (1, 0): {1.0: 0.8, 2.0: 0.9},
+        (1, 1): {1.0: 0.8, 2.0: 0.8},  # never, if the longest is 2
+        (2, 0): {1.0: 0.9},
+        (2, 1): {1.0: 0.8},
+        (3, 0): {1.0: 0.8, 3.0: 0.9},
+    }
+    rows = [
+        (level, 0.5**level, "ticket", replicate, dilation, accuracy, np.nan)
+        for (level, replicate), by_dilation in trained.items()
+        for dilation, accuracy in by_dilation.items()
+    ]
+    names = ["level", "density", "control", "replicate", "dilation", "test_accuracy", "nan_step"]
+    frame = pd.DataFrame(rows, columns=names)
+
+    def known(*dilations):
+        least = learning.least_dilations(frame, dilations)
+        pairs = zip(least["level"], least["replicate"], strict=True)
+        return dict(zip(pairs, least["d_star"].fillna(-1), strict=True)), least
+
+    found, least = known(2.0)
+    assert found == {(0, 0): 1, (1, 0): 2, (1, 1): -1, (2, 0): 1}
+    drawn, unknown = learning.without_unknown(least, frame)
+    assert drawn["level"].tolist() == [0, 1, 1]
+    assert unknown == 2
+    assert known(2.0, 3.0)[0] == known()[0] == {(0, 0): 1, (1, 0): 2, (2, 0): 1}
+    assert known(3.0)[0] == {(0, 0): 1, (1, 0): 2, (2, 0): 1, (3, 0): 3}
 
 
 def test_a_replicate_that_diverges_is_told_with_its_step(tmp_path, capfd):

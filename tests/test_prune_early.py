@@ -1113,10 +1113,14 @@ def test_a_figure_leaves_out_what_diverged_and_compares_with_the_standard_dense(
 
 def test_of_many_methods_the_best_are_drawn():
     values = {(f"s{n:02d}-before-once", 0.1): [n / 100] for n in range(20)}
-    (axes,) = method_figures.accuracy(rows({("dense", 1): [0.98]} | values)).axes
+    frame = rows({("dense", 1): [0.98]} | values)
+    frame.loc[frame.index[-1], "nan_step"] = 3
+    (axes,) = method_figures.accuracy(frame).axes
     labels = [line.get_label() for line in axes.get_lines()]
-    assert [label for label in labels if label != "dense"] == [f"s{n:02d}" for n in range(8, 20)]
-    assert "8 methods" in axes.get_title(loc="right")
+    assert [label for label in labels if label != "dense"] == [f"s{n:02d}" for n in range(7, 19)]
+    notes = axes.get_title(loc="right").splitlines()
+    assert notes[0].endswith("1 of 20 networks diverged")
+    assert notes[1].startswith("8 methods")
 
 
 def test_steps_and_layers_are_drawn_of_what_was_pruned():

@@ -397,6 +397,23 @@ def test_of_networks_with_the_same_layers_the_first_in_order_is_drawn():
     assert [line.name for line in chart.lines] == ["snip-before-once, 20 %", "random, 20 %"]
 
 
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ((["5", "20"], ["0", "5", "10"]), ["0", "5", "10", "20"]),
+        ((["Dense_1", "Dense_0"], ["Dense_2"]), ["Dense_1", "Dense_0", "Dense_2"]),
+    ],
+)
+def test_categories_that_are_numbers_come_by_their_size_and_others_as_they_come(runs, expected):
+    lines = []
+    for names in runs:
+        statistics = pd.DataFrame({"mean": np.arange(len(names), dtype=float)})
+        points = charts.points(names, statistics, [[]] * len(names), name="dense")
+        lines.append(ChartLine("dense", "#000000", points))
+    chart = Chart("Barrier", Axis("Step", "category"), Axis("Barrier"), lines)
+    assert plotly_json.figure(chart)["layout"]["xaxis"]["categoryarray"] == expected
+
+
 def test_a_layer_without_weights_is_a_gap_of_its_line():
     line = line_of(y=(50.0, 0.5))
     points = line.points.assign(y=[50.0, 0.0], low=[40.0, 0.0], high=[60.0, 0.0])

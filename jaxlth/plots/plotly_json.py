@@ -112,7 +112,8 @@ def _axis(axis: Axis, values: list[Any]) -> dict[str, Any]:
     shared: dict[str, Any] = {"title": {"text": axis.title, "standoff": 8}, "zeroline": False}
     shared["automargin"] = True
     if axis.scale == "category":
-        return shared | {"type": "category"}
+        order = {"categoryorder": "array", "categoryarray": _categories(values)}
+        return shared | {"type": "category"} | order
     limits = list(axis.limits) if axis.limits else None
     if axis.scale == "linear":
         return shared | ({"range": limits} if limits else {})
@@ -127,6 +128,20 @@ def _axis(axis: Axis, values: list[Any]) -> dict[str, Any]:
     margin = 0.03 * math.log10(numbers[-1] / numbers[0]) + (0.01 if several else 0.3)
     dense, sparse = math.log10(numbers[-1]) + margin, math.log10(numbers[0]) - margin
     return shared | {"range": [dense, sparse]}
+
+
+def _categories(names: Iterable[str]) -> list[str]:
+    """Return the categories of an axis: numbers by their size, names as they come.
+
+    Example:
+      >>> _categories(["5", "20", "0", "5"]), _categories(["Dense_1", "Dense_0"])
+      (['0', '5', '20'], ['Dense_1', 'Dense_0'])
+    """
+    categories = list(dict.fromkeys(names))
+    try:
+        return sorted(categories, key=float)
+    except ValueError:
+        return categories
 
 
 def _number(tick: float) -> str:

@@ -218,5 +218,6 @@ def plot_mean(
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write small and gray above the right end of a panel."""
-    axes.set_title(text, loc="right", color=GRAY, size="small")
+    """Write small and gray above the right end of a panel, below what is noted there already."""
+    notes = [*axes.get_title(loc="right").splitlines(), *text.splitlines()]
+    axes.set_title("\n".join(dict.fromkeys(notes)), loc="right", color=GRAY, size="small")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from jaxlth import graphs, store
-from jaxlth.plots import figures, result_table
+from jaxlth.plots import figures, result_table, theme
 from jaxlth.plots.figures import Figure
 from jaxlth.settings import check_choice, require
 from jaxlth.store import Run
@@ -59,7 +59,14 @@ def dilation(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) 
         frame["dilation"].nunique() > 1,
         f"The run {path.name} has no dilations; `jaxlth imp --dilations 0.5 2` trains some.",
     )
-    return figures.dilation(learning.least_dilations(frame))
+    least = learning.least_dilations(frame, setting(path, "dilations"))
+    known, unknown = learning.without_unknown(least, frame)
+    require(not known.empty, f"No network of the run {path.name} was trained long enough yet.")
+    figure = figures.dilation(known)
+    if unknown:
+        points = "1 point is" if unknown == 1 else f"{unknown} points are"
+        theme.note(figure.axes[0], f"{points} not drawn: networks are still to be trained longer")
+    return figure
 
 
 def first_replicate(frame: pd.DataFrame, path: pathlib.Path) -> level_figures.PrunedNetwork:
