@@ -64,7 +64,7 @@ def chart_of(*lines, scale="linear", limits=None, title="Accuracy"):
 
 
 def line_of(name="ticket", y=(98.0, 97.0), color="#0072B2", **look):
-    x = (100.0, 20.0)[: len(y)]
+    x = (100.0, 20.0, 5.0)[: len(y)]
     spread = pd.DataFrame({"mean": y, "min": np.subtract(y, 1.0), "max": np.add(y, 1.0)})
     points = charts.points(x, spread, [["level 1"]] * len(y), name=name)
     return ChartLine(name, color, points, "o", **look)
@@ -414,12 +414,35 @@ def test_categories_that_are_numbers_come_by_their_size_and_others_as_they_come(
     assert plotly_json.figure(chart)["layout"]["xaxis"]["categoryarray"] == expected
 
 
-def test_a_layer_without_weights_is_a_gap_of_its_line():
-    line = line_of(y=(50.0, 0.5))
-    points = line.points.assign(y=[50.0, 0.0], low=[40.0, 0.0], high=[60.0, 0.0])
-    figure = plotly_json.figure(chart_of(line._replace(points=points, has_bars=True), scale="log"))
-    assert figure["data"][0]["y"] == [50.0, None]
-    assert figure["data"][0]["error_y"]["arrayminus"] == [10.0, None]
+def drawn_log(y, low, high, **look):
+    """Return figure and vertical axis of a line on a logarithmic axis."""
+    line = line_of(y=y, **look)
+    points = line.points.assign(low=low, high=high)
+    figure = plotly_json.figure(chart_of(line._replace(points=points), scale="log"))
+    return figure, figure["layout"]["yaxis"]
+
+
+def test_a_logarithmic_axis_has_0_where_a_line_or_its_range_has_it():
+    figure, axis = drawn_log([50.0, 0.5, 0.0], [40.0, 0.0, 0.0], [60.0, 1.0, 0.0])
+    band, line = figure["data"]
+    assert axis["type"] == "linear"
+    places = dict(zip(axis["ticktext"], axis["tickvals"], strict=True))
+    assert list(places)[:4] == ["0", "0.1", "0.2", "0.5"]
+    assert line["y"] == pytest.approx([places["50"], places["0.5"], places["0"]])
+    middle = (places["50"] + math.log10(1.2), places["1"], places["0"])
+    assert band["y"] == pytest.approx([*middle, 0, 0, places["50"] - math.log10(1.25)])
+    assert places["0"] == 0 < places["0.1"] < places["0.2"]
+    assert places["10"] - places["1"] == pytest.approx(places["1"] - places["0.1"]) == 1
+    figure, _ = drawn_log([50.0, 0.5, 0.0], [40.0, 0.0, 0.0], [60.0, 1.0, 0.0], has_bars=True)
+    errors = figure["data"][0]["error_y"]
+    assert errors["arrayminus"] == pytest.approx([math.log10(1.25), places["0.5"], 0])
+
+
+@pytest.mark.parametrize(("y", "kind"), [([50.0, 0.5], "log"), ([50.0, 20.0, 0.0], None)])
+def test_an_axis_without_0_stays_logarithmic_and_one_of_close_numbers_linear(y, kind):
+    figure, axis = drawn_log(y, y, y)
+    assert axis.get("type") == kind
+    assert figure["data"][0]["y"] == y
 
 
 def test_what_is_not_a_number_is_left_out():

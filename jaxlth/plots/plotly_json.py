@@ -6,7 +6,7 @@ wrap on a narrow screen.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ SYMBOLS = {  # of plotly, by the marker of matplotlib
 }
 _BAND = 0.16  # opacity of a range
 _RATIO = 4  # of the ends of a logarithmic axis, at least
+_NEAR_0 = 0.4  # powers of ten that the linear part of a logarithmic axis with a 0 is long
 _STEPS = (1, 2, 5)  # times powers of ten: where a logarithmic axis has numbers
 
 
@@ -37,17 +38,34 @@ def figure(chart: Chart) -> dict[str, Any]:
     Each trace says in `meta` of which line it is.
     """
     lines = [line for line in chart.lines if len(line.points)]
-    if chart.y.scale == "log":
-        lines = [line._replace(points=_above_0(line.points)) for line in lines]
+    layout = _layout(chart, lines)
+    if layout["yaxis"].get("type") == "log" and any(
+        (line.points["low"] <= 0).any() for line in lines
+    ):
+        lines, layout["yaxis"] = _with_0(lines, layout["yaxis"])
     traces = [trace for place, line in enumerate(lines) for trace in _traces(line, place)]
-    return {"data": traces, "layout": _layout(chart, lines), "lines": list(map(_look, lines))}
+    return {"data": traces, "layout": layout, "lines": list(map(_look, lines))}
 
 
-def _above_0(points: pd.DataFrame) -> pd.DataFrame:
-    """Return points as a logarithmic axis draws them: a line has a gap where it is 0."""
-    y = points["y"].where(points["y"] > 0)
-    low = points["low"].where(points["low"] > 0, y)
-    return points.assign(y=y, low=low, high=points["high"].where(y.notna()))
+def _with_0(
+    lines: Sequence[ChartLine], axis: Mapping[str, Any]
+) -> tuple[list[ChartLine], dict[str, Any]]:
+    """Return lines and a logarithmic axis that has 0 below its least number, linear in between."""
+    least = axis["tickvals"][0]
+
+    def height(value: float) -> float:
+        ratio = value / least
+        return _NEAR_0 * ratio if ratio < 1 else _NEAR_0 + math.log10(ratio)
+
+    def drawn(points: pd.DataFrame) -> pd.DataFrame:
+        return points.assign(**{name: points[name].map(height) for name in ("y", "low", "high")})
+
+    ticks = {
+        "tickvals": [height(tick) for tick in (0, *axis["tickvals"])],
+        "ticktext": ["0", *axis["ticktext"]],
+    }
+    lines = [line._replace(points=drawn(line.points)) for line in lines]
+    return lines, {**axis, "type": "linear", **ticks}
 
 
 def _plain(values: pd.Series) -> list[Any]:
