@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from figure_checks import faults
 from matplotlib.colors import to_hex
 from tiny import only_run, printed, same, times
 
@@ -338,6 +339,28 @@ def test_without_known_costs_the_report_page_has_no_chart_of_them(whole):
     assert charts.by_cost(frame.assign(flops=None)) == []
     with pytest.raises(ValueError, match="no ticket yet whose cost is known"):
         report.flops(frame.assign(flops=None), whole)
+    with pytest.raises(ValueError, match="whose training did not diverge"):
+        report.flops(frame.assign(nan_step=3), whole)
+
+
+def test_the_table_tests_against_imp_where_it_is_there(whole):
+    path = only_run(whole).path
+    frame = run_info.results(path)
+    for rows in (frame, frame[frame["control"] != "imp"]):
+        table = report.summarize(rows, path, tolerance=0.01, width=80).table
+        has_imp = "imp" in set(rows["control"])
+        assert ("Welch" in str(table.caption)) == has_imp
+        assert ("p" in [column.header for column in table.columns]) == has_imp
+    fewer = frame[(frame["control"] != "set") | (frame["replicate"] == 0)]
+    table = report.summarize(fewer, path, tolerance=0.01, width=80).table
+    assert "mean of 1 to 2 replicates and range." in str(table.caption)
+
+
+def test_ticks_of_costs_are_numbers_that_do_not_touch(whole):
+    frame = run_info.results(only_run(whole).path)
+    for spread in (1, 3):
+        figure = report.flops(frame.assign(flops=frame["flops"].astype(float) ** spread), whole)
+        assert faults(figure) == []
 
 
 def _under(params, mask):

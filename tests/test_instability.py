@@ -723,6 +723,10 @@ def test_one_pair_is_a_pair():
     )
     rendered = tables_of_twins.render(summary, threshold=0.02, tolerance=0.002)
     assert "of 1 pair;" in rendered.caption
+    rows = [("dense", 1.0, 0, (0.0,) * 3, 0.1), ("dense", 1.0, 5, (0.0,) * 2, 0.1)]
+    summary = report.summary(table(rows), threshold=0.02, tolerance=0.002)
+    rendered = tables_of_twins.render(summary, threshold=0.02, tolerance=0.002)
+    assert "mean ± sd of 2 to 3 pairs;" in str(rendered.caption)
 
 
 def test_it_says_how_good_dense_networks_are_and_when_steps_are_few():
@@ -841,6 +845,25 @@ def test_figures_of_instability_and_error_show_threshold_and_dense_networks():
     (band,) = axes.patches
     deviation = 100 * np.std([0.1, 0.2], ddof=1)
     assert (band.get_y(), band.get_height()) == pytest.approx((15 - deviation, 2 * deviation))
+
+
+def test_the_band_of_dense_networks_lies_within_every_panel_and_has_a_name():
+    frame = table([("ticket", share, 0, (0.0,), 0.8) for share in (0.1, 0.01)])
+    for accuracies in ([0.7, 0.8], [0.05], []):  # beside twins of 20 %
+        dense = pd.DataFrame({"kind": "dense", "control": "dense", "test_accuracy": accuracies})
+        twins_only = frame[frame["kind"] == "pair"]
+        figure = twins.error(pd.concat([dense.assign(nan_step=None), twins_only]))
+        for axes in figure.axes:
+            low, high = axes.get_ylim()
+            ends = [
+                end
+                for band in axes.patches
+                for end in (band.get_y(), band.get_y() + band.get_height())
+            ]
+            assert len(ends) == 2 * bool(accuracies)
+            assert all(low < end < high for end in ends)
+        names = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert ("dense networks" in names) == bool(accuracies)
 
 
 def test_all_panels_of_a_figure_of_lines_or_errors_have_one_scale():

@@ -1033,6 +1033,30 @@ def test_networks_that_diverged_are_counted_and_left_out():
     assert sentence == "The dense network diverged. All tickets diverged."
 
 
+@pytest.mark.parametrize(
+    ("counts", "caption"),
+    [
+        ((4, 4), "Accuracy in percent, mean of 4 replicates."),
+        ((2, 4), "Accuracy in percent, mean of 2 to 4 replicates."),
+        ((1, 1), "Accuracy in percent."),
+        ((0, 3), "Accuracy in percent, mean of 3 replicates."),
+    ],
+)
+def test_the_caption_of_means_says_of_how_many_replicates_the_least_and_the_most_are(
+    counts, caption
+):
+    values = {("dense", 1): [0.9] * 4, ("snip-before-once", 0.5): [0.8] * 4}
+    results = rows(values)
+    too_many = [
+        number
+        for control, count in zip(("dense", "snip-before-once"), counts, strict=True)
+        for number in results.index[results["control"] == control][count:]
+    ]
+    results.loc[too_many, "nan_step"] = 7
+    table = method_summary.render(method_summary.summary(results, tolerance=0), tolerance=0)
+    assert str(table.caption).splitlines()[0] == caption
+
+
 def test_the_best_methods_are_tickets_and_may_be_several():
     tied = {("snip-before-once", 0.5): [0.8], ("random-before-once", 0.5): [0.8]}
     _, _, sentence = told(tied | {("dense", 1): [0.9]})

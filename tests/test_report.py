@@ -546,6 +546,29 @@ def test_runs_lie_over_each_other_in_two_panels():
         figures.accuracy_of({"both": lenet(), "x": lenet().query("control != 'ticket'")})
 
 
+def test_only_networks_that_are_drawn_are_counted_as_diverged():
+    first, second = lenet(levels=3), lenet(levels=3)
+    second.loc[second["control"] == "random", "nan_step"] = 3
+    for axes in figures.accuracy_of({"a": first, "b": second}).axes:
+        assert "diverged" not in axes.get_title(loc="right")
+    tickets = second.index[(second["control"] == "ticket") & (second["level"] == 2)]
+    second.loc[tickets[:2], "nan_step"] = 3
+    drawn = 2 * (second["control"] == "ticket").sum()
+    for axes in figures.accuracy_of({"a": first, "b": second}).axes:
+        assert f"2 of {drawn} networks diverged" in axes.get_title(loc="right")
+    controls = second[second["control"] == "random"]
+    (axes, _) = figures.accuracy_of({"a": first, "b": controls}).axes
+    drawn = (first["control"] == "ticket").sum() + len(controls)
+    assert f"{len(controls)} of {drawn} networks diverged" in axes.get_title(loc="right")
+
+
+@pytest.mark.parametrize("count", [9, 20])
+def test_runs_laid_over_each_other_differ_in_colour_or_marker(count):
+    (axes, _) = figures.accuracy_of({f"run {i}": lenet(levels=1) for i in range(count)}).axes
+    lines = [line for line in axes.get_lines() if str(line.get_label()).startswith("run")]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == count
+
+
 def test_early_stopping_shows_steps_and_accuracy_there():
     left, right = figures.early_stopping(lenet(levels=11)).axes
     assert left.get_ylim()[0] == 0
@@ -602,6 +625,16 @@ def test_training_draws_no_dilated_networks_and_no_diverged_ones():
         np.testing.assert_array_equal(mine.get_xydata(), wanted.get_xydata())
     diverged = figures.training(plain.assign(test_loss=np.nan)).axes[0]
     assert not diverged.get_lines()[2:]
+
+
+def test_a_curve_of_one_evaluation_is_seen():
+    frame = curves(replicates=2, levels=(0,), controls=("ticket",))
+    (axes,) = figures.training(frame[frame["step"] == frame["step"].max()]).axes
+    (line,) = axes.get_lines()
+    assert len(line.get_xdata()) == 1
+    assert line.get_marker() == "o"
+    (line,) = figures.training(frame).axes[0].get_lines()
+    assert line.get_marker() == "None"
 
 
 def test_dilation_shows_what_never_matched():

@@ -375,6 +375,7 @@ def test_networks_that_diverged_are_in_no_line():
 
 
 def test_long_curves_are_thinned_and_end_with_the_first_replicate():
+    """Neither the first nor the last evaluation is left out."""
     units = ["level_00/ticket/replicate_0", "level_00/ticket/replicate_1"]
     frame = pd.DataFrame({"unit": units, "level": 0, "density": 1.0, "control": "ticket"})
     lengths = dict(zip(units, (1001, 501), strict=True))
@@ -382,8 +383,9 @@ def test_long_curves_are_thinned_and_end_with_the_first_replicate():
     curves = pd.concat(parts).assign(test_accuracy=0.5)
     chart = table_charts.training(frame, curves, "test_accuracy", {})
     places = chart.lines[0].points["x"]
-    assert len(places) <= 200
-    assert places.max() == 499  # evenly spaced: every third
+    assert len(places) == 200
+    assert (places.min(), places.max()) == (1, 500)
+    assert set(np.diff(places)) == {2, 3}
     assert table_charts.training(frame, curves, "train_loss", {}) is None
 
 
@@ -443,6 +445,15 @@ def test_an_axis_without_0_stays_logarithmic_and_one_of_close_numbers_linear(y, 
     figure, axis = drawn_log(y, y, y)
     assert axis.get("type") == kind
     assert figure["data"][0]["y"] == y
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_each_run_of_a_chart_has_a_dash_of_its_own(count):
+    of_runs = {f"run {i}": [chart_of(line_of(), scale="log")] for i in range(count)}
+    (chart,) = charts.overlaid(of_runs)
+    assert len({line.dash for line in chart.lines}) == count
+    assert {line.color for line in chart.lines} == {"#0072B2"}
+    plotly.graph_objects.Figure({"data": plotly_json.figure(chart)["data"]})  # it checks dashes
 
 
 def test_what_is_not_a_number_is_left_out():

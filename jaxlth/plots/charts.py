@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colors
 
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of runs on one chart
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # see `dash`
 DARK = "#14181d"  # the background of a dark page
 _CONTRAST = 4.5  # of a line with that background, at least
 _TOLD = 4  # lines that a sentence tells of
@@ -97,6 +97,18 @@ def _hover(name: str, facts: Sequence[str], row: object, unit: str, *, of_range:
     return "<br>".join([f"<b>{html.escape(name)}</b>", *lines])
 
 
+def dash(place: int) -> str:
+    """Return the dash of the line of this place, as plotly has it: that of no other place.
+
+    Example:
+      >>> dash(1), dash(6), dash(7)
+      ('dash', '8px,3px,2px,2px,2px,2px', '8px,3px,2px,2px,2px,2px,2px,2px')
+    """
+    if place < len(DASHES):
+        return DASHES[place]
+    return "8px,3px" + (place - len(DASHES) + 2) * ",2px,2px"
+
+
 def overlaid(charts_of_runs: Mapping[str, Sequence[Chart]]) -> list[Chart]:
     """Return the charts of several runs laid over each other: those of one title are one.
 
@@ -110,7 +122,7 @@ def overlaid(charts_of_runs: Mapping[str, Sequence[Chart]]) -> list[Chart]:
     merged: dict[str, Chart] = {}
     for place, (run, charts) in enumerate(charts_of_runs.items()):
         for chart in charts:
-            lines = [_of_run(line, run, DASHES[place % len(DASHES)]) for line in chart.lines]
+            lines = [_of_run(line, run, place) for line in chart.lines]
             earlier = merged.get(chart.title, chart._replace(lines=[]))
             merged[chart.title] = earlier._replace(
                 lines=earlier.lines + lines,
@@ -120,10 +132,10 @@ def overlaid(charts_of_runs: Mapping[str, Sequence[Chart]]) -> list[Chart]:
     return list(merged.values())
 
 
-def _of_run(line: ChartLine, run: str, dash: str) -> ChartLine:
+def _of_run(line: ChartLine, run: str, place: int) -> ChartLine:
     hover = line.points["hover"].map(lambda text: f"{html.escape(run)}<br>{text}")
     points = line.points.assign(hover=hover)
-    return line._replace(name=f"{run}: {line.name}", points=points, dash=dash)
+    return line._replace(name=f"{run}: {line.name}", points=points, dash=dash(place))
 
 
 def _wider(axis: Axis, other: Axis) -> Axis:

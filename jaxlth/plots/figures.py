@@ -100,20 +100,22 @@ def accuracy_of(
     with theme.applied():
         figure, panels = theme.new_figure(panels=len(metrics))
         for axes, metric in zip(panels, metrics, strict=True):
-            lines = []
+            lines, diverged = [], []
             for i, (name, results) in enumerate(runs.items()):
                 result_table.check(results, metric, dense=results is first)
                 control = result_table.controls(results)[0]
                 rows = result_table.of_levels(results[results["control"] == control])
-                style = theme.STYLE_CYCLE[i % len(theme.STYLE_CYCLE)]
+                is_drawn = results["control"] == control
+                is_drawn |= result_table.is_dense(results) if results is first else False
+                diverged.append(results.loc[is_drawn, "nan_step"].notna())
+                style = theme.cycled_style(i)
                 lines.append(
                     density_lines.DensityLine(
                         name, style, density_lines.statistics(rows, metric), control == "ticket"
                     )
                 )
             dense = density_lines.dense_values(first, metric)
-            diverged = pd.concat([results["nan_step"].notna() for results in runs.values()])
-            density_lines.plot_metric(axes, lines, dense, metric, diverged=diverged)
+            density_lines.plot_metric(axes, lines, dense, metric, diverged=pd.concat(diverged))
         legends.below_panel(panels[0])
     return figure
 

@@ -92,16 +92,17 @@ def lines(
     (first, of_first), *_ = by_control.items()
     drawn = []
     for place, (control, alike) in enumerate(by_control.items()):
-        if any(net.level is not None for net in of_first):
-            colors_of, dashes = _shades(len(alike)), [charts.DASHES[place % len(charts.DASHES)]]
+        of_levels = any(net.level is not None for net in of_first)
+        if of_levels:
+            colors_of = _shades(len(alike))
             shown = axis_scales.evenly_spaced(alike, _SHOWN) if control == first else []
         else:
-            colors_of, dashes = [styles.get(control, theme.BLACK)], charts.DASHES[::-1]
+            colors_of = [styles.get(control, theme.BLACK)]
             few = axis_scales.evenly_spaced(alike, 3) if len(by_control) <= 2 else alike[-1:]
             shown = few if place < 2 * _SHOWN else []
         for i, net in enumerate(reversed(alike)):
             color = colors_of[::-1][i % len(colors_of)]
-            dash = dashes[::-1][i % len(dashes)]
+            dash = charts.dash(place if of_levels else i)
             line = ChartLine(net.name, color, points(net), dash=dash, **look)
             drawn.append(line._replace(is_shown=net in shown))
     order = {net.name: place for place, net in enumerate(nets)}

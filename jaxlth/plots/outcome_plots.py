@@ -32,7 +32,7 @@ STAR |= {"markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 6}
 
 def task_style(index: int) -> theme.LineStyle:
     """Return the style of the task, network or layer of this index, the same in all figures."""
-    return theme.STYLE_CYCLE[index % len(theme.STYLE_CYCLE)]
+    return theme.cycled_style(index)
 
 
 def error_bars(axes: Axes, statistics: pd.DataFrame, *, style: theme.LineStyle, label: str) -> None:

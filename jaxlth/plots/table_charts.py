@@ -116,10 +116,11 @@ def training(
 
 
 def _curve(net: Network, rows: pd.DataFrame, metric: str, scale: float, unit: str) -> pd.DataFrame:
-    """Return the points of the curve of a network, evenly spaced ones where there are many."""
+    """Return the points of the curve of a network; first, last and some between if many."""
     of_net = rows[rows["unit"].isin(net.units)]
     values = of_net.pivot(index="step", columns="unit", values=metric).astype(float).dropna()
-    values = values.iloc[:: max(1, -(-len(values) // _POINTS))]
+    places = np.linspace(0, len(values) - 1, min(len(values), _POINTS))
+    values = values.iloc[places.round().astype(int)]
     statistics = values.agg(["mean", "min", "max"], axis=1)
     steps = [int(step) for step in values.index]
     facts = [[*network_lines.level(net.level), f"step {step:,}"] for step in steps]

@@ -187,6 +187,13 @@ def _wrap(label: Any, room: float) -> None:
         label.set_text(textwrap.fill(text, math.ceil(1.15 * len(text) / lines)))
 
 
+def cycled_style(index: int) -> LineStyle:
+    """Return the style of the line of this index; where colours come again, markers differ."""
+    count = len(STYLE_CYCLE)
+    color, marker = STYLE_CYCLE[index % count].color, (index + index // count) % count
+    return LineStyle(color, STYLE_CYCLE[marker].marker)
+
+
 def plot_mean(
     axes: Axes,
     x: Any,
@@ -197,7 +204,7 @@ def plot_mean(
     band_alpha: float = 0.18,
     **line: Any,
 ) -> None:
-    """Plot a mean as a line, and a band around it; around a single point, a bar.
+    """Plot a mean as a line, and a band around it; a single point as a marker with a bar.
 
     Args:
       axes: the panel.
@@ -208,10 +215,13 @@ def plot_mean(
       band_alpha: opacity of the band.
       **line: other properties of the line, as for `Axes.plot`.
     """
+    is_point = np.isfinite(np.asarray(mean, float)).sum() == 1
+    if is_point and not line.get("marker"):  # else nothing would be seen
+        line["marker"] = "o"
     axes.plot(x, mean, color=color, **line)
     if band is None:
         return
-    if np.size(x) == 1:
+    if is_point:
         axes.vlines(x, *band, color=color, linewidth=1.5, alpha=0.6)
     else:
         axes.fill_between(x, *band, color=color, alpha=band_alpha, linewidth=0)

@@ -133,8 +133,9 @@ def render(
     """
     means = mean_table(summary)
     rows = {(row["control"], row["density"]): row for _, row in summary.iterrows()}
-    n = int(summary["n"].max())
-    unit = metrics.unit_of(metric, token) + (f", mean of {n} replicates." if n > 1 else ".")
+    many = tables.span(summary["n"])
+    over = f", mean of {many} replicates." if many not in ("", "1") else "."
+    unit = metrics.unit_of(metric, token) + over
     lines = [unit, *metrics.below(token)]
     if summary["is_dense"].any():
         lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")

@@ -8,7 +8,7 @@ Where no accuracy is defined, it is the test loss; see `metrics.matching`. Table
 have loss and bits per character beside the accuracy per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from rich import box
@@ -171,12 +171,11 @@ def _cell(row: pd.Series, name: str, metric: str, lines: int) -> str:
 def _caption(
     summary: pd.DataFrame, names: Sequence[str], tolerance: float, metric: str, token: str
 ) -> str:
-    counts = sorted({int(n) for name in names for n in summary[f"{name}_n"] if n > 0})
+    many = span(n for name in names for n in summary[f"{name}_n"])
     unit = metrics.unit_of(metric, token)
-    if not counts:
+    if not many:
         return f"{unit}."
-    many = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    what = "of one replicate" if counts == [1] else f"mean (min-max) of {many} replicates"
+    what = "of one replicate" if many == "1" else f"mean (min-max) of {many} replicates"
     lines = [f"{unit}, {what}.", *metrics.below(token)]
     lines.append(f"* matches the dense network{metrics.within(tolerance, metric)}.")
     if "kept_min" in summary:
@@ -188,6 +187,17 @@ def _caption(
         )
         lines.append(f"Left out because they diverged: {listed}.")
     return "\n".join(lines)
+
+
+def span(counts: Iterable[int]) -> str:
+    """Return of how many values means are, those of none aside; "" if all are of none.
+
+    Example:
+      >>> span([3, 3, 0]), span([4, 2, 3]), span([0])
+      ('3', '2 to 4', '')
+    """
+    above = sorted({int(count) for count in counts if count > 0})
+    return " to ".join(str(count) for count in dict.fromkeys([*above[:1], *above[-1:]]))
 
 
 def _width(table: Table) -> int:

@@ -49,7 +49,7 @@ function swatch(line) {
   const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": "true" })) picture.setAttribute(name, value);
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  const look = { d: "M0 5H26", "stroke-width": 3, "stroke-dasharray": dashes[line.dash], stroke: dark.matches ? line.dark : line.color };
+  const look = { d: "M0 5H26", "stroke-width": 3, "stroke-dasharray": dashes[line.dash] ?? line.dash.replace(/px,?/g, " "), stroke: dark.matches ? line.dark : line.color };
   for (const [name, value] of Object.entries(look)) path.setAttribute(name, value);
   picture.append(path);
   return picture;

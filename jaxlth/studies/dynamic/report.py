@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jaxlth import store
-from jaxlth.plots import legends, result_table, theme
+from jaxlth.plots import axis_scales, legends, result_table, theme
 from jaxlth.studies import method_styles, method_summary, methods, metrics, reading, tables
 from jaxlth.studies.dynamic import artifacts
 from jaxlth.studies.dynamic.config import IMP, DynamicConfig
@@ -39,29 +39,32 @@ def summarize(frame: pd.DataFrame, path: pathlib.Path, *, tolerance: float, widt
     metric = result_table.metric(frame, metrics.ACCURACY)
     rows = summary(frame, tolerance=tolerance)
     rows = rows.sort_values("density", ascending=False, kind="stable")
-    unit, n = metrics.unit_of(metric, token(path)), int(rows["n"].max())
-    within = metrics.within(tolerance, metric)
+    unit, many = metrics.unit_of(metric, token(path)), tables.span(rows["n"])
+    over = f", mean of {many} replicates and range." if many not in ("", "1") else "."
     lines = [
-        f"{unit}, mean of {n} replicates and range." if n > 1 else f"{unit}.",
-        f"* matches the dense network{within}.",
+        f"{unit}{over}",
+        f"* matches the dense network{metrics.within(tolerance, metric)}.",
         "flops: multiplications of all trainings that a network takes, dense = 1.",
-        "p: of Welch's test against imp.",
     ]
+    of_tests = ["p"] * ("p" in rows)
+    lines += ["p: of Welch's test against imp."] * len(of_tests)
     table = tables.plain("\n".join([*lines, *method_summary.left_out(rows)]))
-    for name in ("weights", "method", "mean", "range", "flops", "p"):
+    for name in ("weights", "method", "mean", "range", "flops", *of_tests):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     for row in rows.to_dict("records"):
         star = "*" if row["matches"] and not row["is_dense"] else " "
         low, mean, high = (metrics.number(row[name], metric) for name in ("min", "mean", "max"))
-        p = row.get("p")
-        table.add_row(
+        cells = [
             f"{result_table.percent(row['density'])} %",
             row["control"],
             f"{mean}{star}" if row["n"] else "failed ",
             f"{low} to {high}" if row["n"] else "-",
             "-" if pd.isna(row["flops"]) else f"{row['flops']:.3g}",
-            "-" if p is None or pd.isna(p) or row["control"] == IMP else f"{p:.2g}",
-        )
+        ]
+        if of_tests:
+            is_tested = pd.notna(row["p"]) and row["control"] != IMP
+            cells.append(f"{row['p']:.2g}" if is_tested else "-")
+        table.add_row(*cells)
     return Summary(table, method_summary.sentence(rows, metric=metric))
 
 
@@ -92,8 +95,11 @@ def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = (
     metric = result_table.metric(frame, metrics.ACCURACY)
     scale, _ = result_table.scale(metric)
     by_method, dense = costs(frame)
-    if not by_method:
-        raise ValueError("`results` have no ticket yet whose cost is known.")
+    drawn = pd.concat([points.dropna() for points in by_method.values()] or [pd.DataFrame()])
+    if drawn.empty:
+        raise ValueError(
+            "`results` have no ticket yet whose cost is known and whose training did not diverge."
+        )
     styles = method_styles.of_run(frame)
     with theme.applied():
         figure, (axes,) = theme.new_figure(panels=1)
@@ -103,8 +109,7 @@ def flops(frame: pd.DataFrame, _path: pathlib.Path, _levels: tuple[int, ...] = (
             low, mean, high = (scale * points[name] for name in ("min", "mean", "max"))
             theme.plot_mean(axes, points["flops"], mean, (low, high), **look)
         axes.axhline(scale * dense.mean(), color=theme.GRAY, linestyle="--", label="dense")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis_scales.log_axis(axes, "x", drawn["flops"])
         axes.set(xlabel=COST_LABEL, ylabel=theme.AXIS_LABELS[metric])
         legends.below_panel(axes)
     return figure

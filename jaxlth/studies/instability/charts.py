@@ -86,7 +86,7 @@ def _on_lines(rows: pd.DataFrame, curves: pd.DataFrame, by: Measure, styles: Sty
                 values = columns[f"{split}_{by.value}"]
                 facts = [f"place on the line {alpha:.2f}" for alpha in values.groups]
                 points = _points(values, facts, title, by, "" if by == BY_LOSS else " %")
-                dash = charts_lib.DASHES[place % len(charts_lib.DASHES)]
+                dash = charts_lib.dash(place)
                 is_end = place in (0, len(groups) - 1)
                 shown = split == "test" and is_end and len(lines) < 2 * _LINES * len(groups)
                 lines.append(ChartLine(title, color, points, dash=dash, is_shown=shown))

@@ -78,15 +78,11 @@ def error(results: pd.DataFrame) -> Figure:
     by = measure(rows)
     columns = {f"{split}_{by.value}": dash for split, dash in SPLITS.items()}
     name = "Loss at the end of training" if by == BY_LOSS else "Error at the end of training (%)"
-    how: dict[str, Any] = {"scale": by.scale, "styles": method_styles.of_run(results)}
-    figure = step_lines.figure_by_step(rows, columns, name, **how)
-    _fit_together(figure)
     dense = dense_networks(results, by).dropna()
     dense = by.scale * (dense if by == BY_LOSS else 1 - dense)
-    deviation = dense.std() if len(dense) > 1 else 0
-    for axes in figure.axes if len(dense) else ():
-        band = (dense.mean() - deviation, dense.mean() + deviation)
-        axes.axhspan(*band, color=theme.GRAY, alpha=0.25, linewidth=1, zorder=0)
+    how: dict[str, Any] = {"scale": by.scale, "styles": method_styles.of_run(results)}
+    figure = step_lines.figure_by_step(rows, columns, name, reference=dense, **how)
+    _fit_together(figure)
     return figure
 
 

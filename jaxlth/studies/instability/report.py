@@ -113,13 +113,13 @@ def _caption(
     summary: pd.DataFrame, by: Measure, unit: str, token: str, threshold: float, tolerance: float
 ) -> list[str]:
     """Return the lines below the table."""
-    n, lost = int(summary["n"].max()), int((summary["pairs"] - summary["n"]).sum())
+    many, lost = tables.span(summary["n"]), int((summary["pairs"] - summary["n"]).sum())
     what, value = "Error barrier between twins in points", metrics.unit_of(by.metric, token).lower()
     stable = f"below {100 * threshold:g} points on the test set"
     if by == BY_LOSS:
         what, value = f"Loss barrier between twins{unit}", "test loss"
         stable = f"below {100 * threshold:g} % of the test loss, as no error is defined"
-    over = {0: "of no pair", 1: "of 1 pair"}.get(n, f"mean ± sd of {n} pairs")
+    over = {"": "of no pair", "1": "of 1 pair"}.get(many, f"mean ± sd of {many} pairs")
     lines = [
         f"{what}, {over}; {value}, of the twins, and of the mean of their weights.",
         f"* stable: {stable}.",

@@ -19,8 +19,18 @@ def figure_by_step(
     *,
     scale: float,
     styles: Mapping[Any, theme.LineStyle],
+    reference: pd.Series = result_table.NONE,
 ) -> Figure:
-    """Return columns by step, times a scale: a panel for each size of network."""
+    """Return columns by step, times a scale: a panel for each size of network.
+
+    Args:
+      rows: pairs of twins.
+      columns: {column: dash of its lines}.
+      title: of the vertical axis.
+      scale: of the columns.
+      styles: {control: style}.
+      reference: of dense networks, in the unit of the axis; a gray band shows mean and deviation.
+    """
     rows = both_at_0(rows)
     dense, sparse = rows[rows["control"] == DENSE], rows[rows["control"] != DENSE]
     sizes: Sequence[Any] = sorted(sparse["density"].dropna().unique(), reverse=True) or [None]
@@ -42,6 +52,11 @@ def figure_by_step(
                     alpha = 1.0 if length == "remaining" else 0.5
                     style: dict[str, Any] = {"dash": dash, "more": label, "alpha": alpha}
                     plot_networks(axes, part, names, column, scale=scale, styles=styles, **style)
+            if len(reference):
+                deviation = reference.std() if len(reference) > 1 else 0
+                ends = (reference.mean() - deviation, reference.mean() + deviation)
+                band: dict[str, Any] = {"color": theme.GRAY, "alpha": 0.25, "linewidth": 1}
+                axes.axhspan(*ends, zorder=0, label="dense networks", **band)
             step_axis(axes, rows)
             axes.set_ylabel(title)
             axes.set_ylim(bottom=0)

@@ -177,8 +177,9 @@ def sentence(results: pd.DataFrame, summary: pd.DataFrame) -> str:
 
 
 def _caption(summary: pd.DataFrame, curves: pd.DataFrame, split: str) -> str:
-    most = int(summary["n"].max())
-    spread = f"mean ± standard deviation of {most} replicates" if most > 1 else "of one replicate"
+    many = tables.span(summary["n"])
+    spread = f"mean ± standard deviation of {many} replicates"
+    spread = "of one replicate" if many in ("", "1") else spread
     lines = [f"Size in weights, {split} loss, test accuracy: {spread}."]
     if split == "test":
         lines.append(
