@@ -530,6 +530,14 @@ def test_a_figure_is_made_even_where_everything_diverged(tmp_path):
     figures.save(figures.accuracy(results), tmp_path / "empty.png")
 
 
+def test_early_stopping_is_drawn_even_where_everything_diverged():
+    frame = lenet(levels=2, controls=()).assign(nan_step=3)
+    frame = frame.assign(best_step=None, best_test_accuracy=None)
+    left, right = figures.early_stopping(frame).axes
+    assert left.get_ylim() == (0, 1)
+    assert "networks diverged" in right.get_title(loc="right")
+
+
 def test_runs_lie_over_each_other_in_two_panels():
     runs = {
         "iterative": lenet(),

@@ -417,6 +417,19 @@ def test_thresholds_that_empty_a_layer_are_told_of_each_replicate(emptied, told)
         summary.assign(**dict.fromkeys(NUMBERS, 1.0)), pd.DataFrame(tried), split="validation"
     ).caption
     assert f"Thresholds that empty a layer are never chosen: {told}" in caption
+    assert "standard deviation of 2 replicates." in caption
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [((2, 4), "mean ± standard deviation of 2 to 4 replicates."), ((1, 0), "of one replicate.")],
+)
+def test_the_caption_says_of_how_many_replicates_means_are(counts, told):
+    summary = pd.DataFrame({"n": counts, "failed": 0, "kind": "size", "network": ["4", "8"]})
+    tried = pd.DataFrame(columns=["control", "emptied"])
+    numbers = dict.fromkeys(NUMBERS, 1.0)
+    table = report.render(summary.assign(**numbers), tried, split="validation")
+    assert str(table.caption).splitlines()[0].endswith(told)
 
 
 def test_the_command_prints_its_table_draws_its_figure_and_computes_nothing_twice(finished):

@@ -136,7 +136,8 @@ def early_stopping(results: pd.DataFrame, *, labels: Mapping[str, str] | None = 
         density_lines.plot_lines(left, lines, dense, "Step of least validation loss")
         diverged = results["nan_step"].notna()
         density_lines.plot_metric(right, best_lines, best_dense, metric, diverged=diverged)
-        left.set_ylim(0, 1.05 * left.dataLim.y1 or 1)
+        top = left.dataLim.y1  # -inf without any point
+        left.set_ylim(0, 1.05 * top if 0 < top < math.inf else 1)
         legends.below_panel(right)
     return figure
 
