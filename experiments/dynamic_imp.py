@@ -6,6 +6,7 @@ masks share little.
 
     python experiments/dynamic_imp.py --scale smoke                        # a minute
     python experiments/dynamic_imp.py --scale cpu --data-dir DIR           # ten minutes, two cores
+    python experiments/dynamic_imp.py --scale cpu --levels 10 --ablations --data-dir DIR     # forty
     python experiments/dynamic_imp.py --scale cpu --network lenet --ablations --data-dir DIR
     python experiments/dynamic_imp.py --scale paper --data-dir DIR         # ResNet-20
 
