@@ -1,8 +1,8 @@
 """What trainings cost: their multiplications, as shares of those of the dense network's training.
 
 A step multiplies by every kept weight three times as often as a forward pass: in the forward pass,
-and in the backward pass for activations and for weights. Scores, optimisers and evaluations do not
-count.
+and in the backward pass for activations and for weights. Layers that `exclude` leaves dense count
+whole. Scores, optimisers and evaluations do not count.
 
 References:
   Evci et al. 2020, appendix H.

@@ -83,7 +83,7 @@ class ImpConfig(StudyConfig):
     accuracy, after the first whose loss exceeds the dense one by more, as a share of it."""
     compact: Annotated[bool, settings.RARE] = False
     """Leave units and inputs that no output depends on out of training, where that saves time:
-    the same training up to rounding. For lenet-300-100 and mlp."""
+    the same training up to rounding. For lenet-300-100 and mlp, and the library's optimizers."""
     score_fields = ("score",)
 
     def __post_init__(self) -> None:
