@@ -128,6 +128,25 @@ def test_smart_ratio_keeps_the_least_and_the_most_of_its_range(linear, rows):
         assert counts == {"a": count, "b": keep - count}
 
 
+def test_smart_ratio_takes_kernels_of_attention_for_matrices():
+    heads = {part: {"kernel": (8, 2, 4)} for part in ("query", "key", "value")}
+    stored = {"patch": (4, 4, 3, 8), "a": {**heads, "out": {"kernel": (2, 4, 8)}}, "head": (8, 10)}
+    flat = {"patch": (4, 4, 3, 8), "a": {name: {"kernel": (8, 8)} for name in stored["a"]}}
+    flat["head"] = (8, 10)
+    counts = []
+    for shapes in (stored, flat):
+        ones = jax.tree.map(jnp.ones, shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
+        mask, names = masks.dense(ones), sorted(trees.named(ones))
+        assert prune.smart_ratio_range(mask) == (101, 484)
+        counts.append(prune.smart_ratio(mask, keep=400, order=names))
+    assert counts[0] == counts[1]
+    assert counts[0]["a/query/kernel"] == 19  # round(0.3 * 64)
+    attention = {"a": jax.tree.map(jnp.ones, stored["a"], is_leaf=lambda x: type(x) is tuple)}
+    mask, names = masks.dense(attention), sorted(trees.named(attention))
+    with pytest.raises(ValueError, match="for networks with convolutions"):
+        prune.smart_ratio(mask, keep=80, order=names)
+
+
 def test_smart_ratio_refuses_what_it_cannot_share_out():
     with pytest.raises(ValueError, match=r"must lie in 193\.\.1920: matrices keep 192; got 192"):
         smart(192)

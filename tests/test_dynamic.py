@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 from figure_checks import faults
+from flax import linen as nn
 from matplotlib.colors import to_hex
 from tiny import only_run, printed, same, times
 
@@ -225,6 +226,27 @@ def test_multiplications_of_a_scan_are_those_of_all_its_steps():
 
     params = {"w": jnp.ones((5, 3, 3))}
     assert scores.multiplications(apply, params, jnp.ones((2, 3))) == {"w": 5 * 2 * 9}
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "stride", "counted"),
+    [
+        ((4, 4, 4), 4, 4, 4 * 4 * 4 * 4 * 4 * 3),  # a weight meets each pixel once, if padded
+        ((8, 8, 3), 3, 2, 8 * 8 * 3 * 3 * 3 * 3),
+        ((8, 8, 3), 3, 1, 8 * 8 * 3 * 3 * 3 * 3),
+    ],
+)
+def test_zeros_between_pixels_of_a_transposed_convolution_do_not_count(
+    shape, side, stride, counted
+):
+    up = nn.ConvTranspose(3, (side, side), strides=(stride, stride))
+    inputs = jnp.ones((1, *shape))
+    params = up.init(jax.random.key(0), inputs)["params"]
+
+    def apply(params, inputs):
+        return up.apply({"params": params}, inputs)
+
+    assert scores.multiplications(apply, params, inputs)["kernel"] == counted
 
 
 def test_a_finished_run_trains_nothing_again_and_more_extends_it(tmp_path):

@@ -411,6 +411,38 @@ def test_weights_are_scaled_and_of_one_magnitude_as_asked():
     np.testing.assert_allclose(weights("scaled-kaiming-constant"), kaiming / math.sqrt(0.4), 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [
+        ("edge-popup", "as-drawn"),
+        ("edge-popup", "kaiming-constant"),
+        ("edge-popup", "scaled-signed-constant"),
+        ("bernoulli", "as-drawn"),
+        ("bernoulli", "signed-constant"),
+    ],
+)
+def test_a_supermask_keeps_the_type_of_its_weights(weights, method):
+    seen = []
+
+    def init(key):
+        return {"a": {"kernel": jax.random.normal(key, (6, 4), jnp.bfloat16)}}
+
+    def apply(params, inputs):
+        seen.append(params["a"]["kernel"].dtype)
+        return inputs @ params["a"]["kernel"]
+
+    share = {"density": 0.5} if method == "edge-popup" else {}
+    config = SupermaskConfig(method=method, weights=weights, **share)
+    model = supermasks.wrap(models.from_functions(init, apply), config)
+    network = model.init(jax.random.key(0))
+    inputs = jnp.ones((2, 6), jnp.bfloat16)
+    seen.clear()
+    for in_training in (False, True):
+        model.apply(network, inputs, in_training)
+    assert set(seen) == {jnp.dtype("bfloat16")}
+    assert supermasks.inner(network, config).params["a"]["kernel"].dtype == jnp.bfloat16
+
+
 def test_gem_miner_has_a_penalty_at_low_densities_unless_it_is_told():
     def factor(density, **l2):
         return SupermaskConfig(method="gem-miner", density=density, **l2).l2_factor

@@ -48,7 +48,9 @@ def compact(
     is folded where that is exact: not if it stays through a sum, and not if it is other than zero
     and a padded convolution reads it, since the zeros around images give its edges less of it.
     What it adds goes to the bias of the kernel that reads it or else to the mean of its batch norm,
-    as at inference: running statistics normalise.
+    as at inference: running statistics normalise. Weights do not tell of other zeros around images:
+    where a mean pool counts them, as Flax's does if padded, or a convolution of one pixel is
+    padded, use `fold=False`. Nor do they tell of groups in the first convolution.
 
     The modules of `models` have widths of their own; `models.any_width` runs them on what is left.
     A classifier that no output depends on, as the auxiliary one of Inception, goes but for a unit.

@@ -103,9 +103,9 @@ def smart_ratio(
     if sorted(order) != sorted(shapes):
         raise ValueError(f"`order` must name each of {sorted(shapes)} once; got {list(order)}.")
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    weights = {}
+    convolutions, weights = _convolutions(mask), {}
     for place, name in enumerate(order, start=1):
-        if len(shapes[name]) > 2 and sizes[name]:
+        if name in convolutions and sizes[name]:
             layers_left = len(order) - place + 1
             weights[name] = Fraction(layers_left**2 + layers_left, place**2 if damped else 1)
     if not weights:
@@ -132,9 +132,18 @@ def smart_ratio_range(mask: masks.Mask, *, linear: float = 0.3) -> tuple[int, in
       (4, 21)
     """
     part = check_share("linear", linear)
-    shapes = [leaf.shape for leaf in trees.named(mask).values()]
-    in_matrices = sum(round(part * math.prod(shape)) for shape in shapes if len(shape) <= 2)
-    return in_matrices + 1, in_matrices + sum(math.prod(s) for s in shapes if len(s) > 2)
+    sizes = {name: leaf.size for name, leaf in trees.named(mask).items()}
+    convolutions = _convolutions(mask)
+    in_matrices = sum(
+        round(part * size) for name, size in sizes.items() if name not in convolutions
+    )
+    return in_matrices + 1, in_matrices + sum(sizes[name] for name in convolutions)
+
+
+def _convolutions(mask: masks.Mask) -> set[str]:
+    """Return the names of tensors of more than two axes that are no matrices of attention."""
+    views = kernels.views(trees.named(mask), check=False)
+    return {name for name, view in views.items() if len(view.shape) > 2}
 
 
 def _shared_out(

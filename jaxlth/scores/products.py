@@ -187,7 +187,9 @@ def _of_product(eqn: Any, operands: list[_Value], used: Used) -> jax.Array | flo
     if sum(is_weight) != 1 or not any(value.is_activation for value in operands):
         return 0.0
     weights = operands[is_weight.index(True)]
-    count = math.prod(eqn.outvars[0].aval.shape) * _summands(eqn)
+    # The zeros that a stride puts between the pixels of a transposed convolution do not count.
+    apart = math.prod(eqn.params.get("lhs_dilation") or ())
+    count = math.prod(eqn.outvars[0].aval.shape) * _summands(eqn) // apart
     used.counts.update(dict.fromkeys(weights.leaves, count))
     scored = frozenset() if weights.shadow is None else weights.shadow.leaves
     used.shadows.update(scored)

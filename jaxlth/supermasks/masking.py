@@ -182,7 +182,7 @@ def scaled(weights: masks.Params, parts: masks.Params, *, rescale: bool) -> mask
     def scaled_leaf(w: jax.Array, part: jax.Array | None) -> jax.Array:
         if part is None:
             return w
-        return w * part * factor(part) if rescale else w * part
+        return (w * part * factor(part) if rescale else w * part).astype(w.dtype)
 
     return jax.tree.map(scaled_leaf, weights, parts)
 

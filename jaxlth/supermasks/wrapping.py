@@ -249,7 +249,7 @@ def _freeze(params: masks.Params, mask: masks.Mask, config: SupermaskConfig) -> 
             w = jnp.where(w < 0, -1, 1) * jnp.sqrt(jnp.mean(jnp.square(w)))
         if config.weights.endswith("kaiming-constant"):
             # As Ramanujan et al. 2020: what deviates of a sample is not in it.
-            w = jnp.where(w < 0, -1, 1) * math.sqrt(2 / inputs[name])
+            w = jnp.where(w < 0, -1, 1).astype(w.dtype) * math.sqrt(2 / inputs[name])
         if keep is not None and config.density and config.weights.startswith("scaled"):
             w = w / math.sqrt(config.density)
         return w
