@@ -60,11 +60,11 @@ def dilation(frame: pd.DataFrame, path: pathlib.Path, _levels: tuple[int, ...]) 
         f"The run {path.name} has no dilations; `jaxlth imp --dilations 0.5 2` trains some.",
     )
     least = learning.least_dilations(frame, setting(path, "dilations"))
-    known, unknown = learning.without_unknown(least, frame)
-    require(not known.empty, f"No network of the run {path.name} was trained long enough yet.")
-    figure = figures.dilation(known)
-    if unknown:
-        points = "1 point is" if unknown == 1 else f"{unknown} points are"
+    drawn, missing = learning.without_unknown(least, frame)
+    require(not drawn.empty, f"No network of the run {path.name} was trained long enough yet.")
+    figure = figures.dilation(drawn)
+    if missing:
+        points = "1 point is" if missing == 1 else f"{missing} points are"
         theme.note(figure.axes[0], f"{points} not drawn: networks are still to be trained longer")
     return figure
 
