@@ -339,6 +339,15 @@ def test_a_network_that_was_changed_after_a_run_exports_no_ticket_of_it(
     assert not (tmp_path / "b.npz").exists()
 
 
+def study_with_two_tickets():
+    """Return the words of a study, two of whose tickets are written here, 0.npz and 1.npz."""
+    study = ["imp", "--model", "mlp", "--hidden", "8", "--levels", "1", *SHORT, "--controls"]
+    for seed in ("0", "1"):
+        assert cli.main([*study, "--seed", seed, "--out", f"seed {seed}"]) == 0
+        assert cli.main(["export", f"{seed}.npz", "--out", f"seed {seed}"]) == 0
+    return study
+
+
 @pytest.mark.parametrize(
     ("option", "part"), [("--initial", "initial"), ("--initial-mask", "initial_mask")]
 )
@@ -346,10 +355,7 @@ def test_a_file_that_was_changed_after_a_run_exports_no_ticket_of_it(
     option, part, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    study = ["imp", "--model", "mlp", "--hidden", "8", "--levels", "1", *SHORT, "--controls"]
-    for seed in ("0", "1"):
-        assert cli.main([*study, "--seed", seed, "--out", f"seed {seed}"]) == 0
-        assert cli.main(["export", f"{seed}.npz", "--out", f"seed {seed}"]) == 0
+    study = study_with_two_tickets()
     (tmp_path / "w.npz").write_bytes((tmp_path / "0.npz").read_bytes())
     assert cli.main([*study, option, "w.npz"]) == 0
     export = ["--level", "0"]
@@ -375,10 +381,7 @@ def test_relative_paths_of_a_run_lead_from_where_it_began(
     begun.mkdir()
     other.mkdir()
     monkeypatch.chdir(begun)
-    study = ["imp", "--model", "mlp", "--hidden", "8", "--levels", "1", *SHORT, "--controls"]
-    for seed in ("0", "1"):
-        assert cli.main([*study, "--seed", seed, "--out", f"seed {seed}"]) == 0
-        assert cli.main(["export", f"{seed}.npz", "--out", f"seed {seed}"]) == 0
+    study = study_with_two_tickets()
     (begun / "w.npz").write_bytes((begun / "0.npz").read_bytes())
     assert cli.main([*study, option, "w.npz"]) == 0
     (run,) = (info.path for info in store.runs("runs"))

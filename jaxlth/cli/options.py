@@ -28,14 +28,14 @@ from jaxlth.studies import figure_kinds
 from jaxlth.studies.field_docs import docstring, field_docs
 
 KINDS = "kind"  # option that takes the kinds of figures of all studies
+OWN = "FILE.py:NAME"  # code of one's own
 METAVARS = {  # what a text stands for in the help, where it is not a name
     **dict.fromkeys(("out", "data_dir", "tensorboard", "profile"), "FOLDER"),
     **dict.fromkeys(("file", "settings", "initial", "initial_mask"), "FILE"),
     **dict.fromkeys(("run", "runs"), "RUN"),
     "sizes": "WIDTHS",
-    **dict.fromkeys(("study", "error"), "FILE.py:NAME"),
+    **dict.fromkeys(("study", "error"), OWN),
 }
-OWN = "FILE.py:NAME"
 ASIDE = re.compile(r" \((?=[^()]*[a-z]{2})(?:[^()]|\[0, 1\))*\)(?! ->)")  # in parentheses
 FEW = 10  # names that short help lists
 PLACES = ("FOLDER", "FILE", "RUN")  # what is a path

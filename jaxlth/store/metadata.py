@@ -1,8 +1,8 @@
 """The metadata of a run folder: `settings.toml` and `run.json`.
 
-`run.json` holds its own checksum, and the directory in which the run began, from which relative
-paths in its settings lead. One without it is of a version before there was one: it is taken
-as it is, and gets a checksum when the run is opened next. `settings.toml` holds the same settings
+`run.json` holds its own checksum. One without it is of a version before there was one: it is taken
+as it is, and gets a checksum when the run is opened next. It also holds the directory in which the
+run began, from which relative paths in its settings lead. `settings.toml` holds the same settings
 for people and for `--settings`; where the two differ, `run.json` counts.
 """
 

@@ -60,7 +60,7 @@ def of_start(experiment: LoadedExperiment) -> dict[str, Any]:
     """
     result = {}
     if experiment.parts.model is not None:
-        network, outputs, _ = _first_outputs(experiment)
+        network, _, outputs, _ = _first_outputs(experiment)
         result = _of_model(network, outputs)
     return result | _of_files(experiment.prunable)
 
@@ -75,11 +75,11 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
       TypeError: a score is no such function.
     """
     parts, objective = experiment.parts, experiment.classifier.objective
-    network, outputs, labels = _first_outputs(experiment)
+    network, inputs, outputs, labels = _first_outputs(experiment)
     result = {}
     if parts.model is not None:
         result = _of_model(network, outputs)
-        result[facts.OUTPUTS_IN_TRAINING] = sampled(_in_training(experiment, network))
+        result[facts.OUTPUTS_IN_TRAINING] = sampled(_in_training(experiment, network, inputs))
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
     if parts.loss is not None:
         _check_gradient(objective, outputs, labels)
@@ -117,19 +117,18 @@ def _of_files(prunable: PrunableModel) -> dict[str, Any]:
     return result
 
 
-def _first_outputs(experiment: LoadedExperiment) -> tuple[Network, jax.Array, Any]:
-    """Return the network of replicate 0, and its outputs and labels for the first examples."""
+def _first_outputs(experiment: LoadedExperiment) -> tuple[Network, Any, jax.Array, Any]:
+    """Return the network of replicate 0; inputs, its outputs and labels of the first examples."""
     seed = experiment.prunable.config.seed
     network = experiment.prunable.draw(keys.stream(seed, 0, "initialization"))
     _, inputs, labels = experiment.first_examples(EXAMPLES)
     apply = experiment.prunable.model.apply
     outputs, _ = jax.jit(apply, static_argnums=2)(network, inputs, False)
-    return network, outputs, labels
+    return network, inputs, outputs, labels
 
 
-def _in_training(experiment: LoadedExperiment, network: Network) -> Any:
-    """Return outputs for the first examples and statistics after them, as in a training step."""
-    _, inputs, _ = experiment.first_examples(EXAMPLES)
+def _in_training(experiment: LoadedExperiment, network: Network, inputs: Any) -> Any:
+    """Return outputs for some inputs and statistics after them, as in a training step."""
     model = experiment.prunable.model
     if model.noisy is None:
         return jax.jit(model.apply, static_argnums=2)(network, inputs, True)

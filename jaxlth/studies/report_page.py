@@ -93,10 +93,10 @@ def _section(runs: Sequence[StoredRun], tolerance: float) -> Section:
     """Return what is told of the runs of one study."""
     methods = [name for run in runs for name in method_styles.of_run(_principal(run.frame))]
     with method_styles.shared(methods):
-        return _drawn_section(runs, tolerance)
+        return _section_of(runs, tolerance)
 
 
-def _drawn_section(runs: Sequence[StoredRun], tolerance: float) -> Section:
+def _section_of(runs: Sequence[StoredRun], tolerance: float) -> Section:
     """Return the section, in the styles of its context."""
     names = run_facts.names([(run.path, run.about) for run in runs])
     notices, findings, tables, drawn = [], {}, {}, {}
