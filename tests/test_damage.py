@@ -42,6 +42,7 @@ CLEAR = (  # what may be said of a run that is not far enough
     r"has no finished network yet; the command that made it goes on\.",
     r"ha(s|ve) no ticket (yet|pruned)",
     r"has no dilations;",
+    r"No network of the run \S+ was trained long enough yet\.",
     r"There is no level 1 of the ticket of .*; trained: 0\.",
     r"has no \S*/?ticket/replicate_0; `jaxlth results` shows",
     r"have no network of the kind .* yet that did not diverge",

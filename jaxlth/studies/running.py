@@ -163,8 +163,7 @@ def _opened(
     # What is of somebody's own is looked at in any case: it may have changed.
     has_own_parts = any_of(config, parts) or any(map(own_scores.is_own, config.score_names()))
     finished = not has_own_parts and study.is_complete(config, folder)
-    begun = distributed.on_main(lambda: store.is_run(folder))
-    located = run_info.located(config, folder, here_first=True) if begun else config
+    located = distributed.on_main(lambda: _located(config, folder))  # which alone has the run
     experiment = None if finished else study.prepare(located, parts)
     if experiment is None:
         data, fingerprint = _identified(located, console), {}
@@ -181,6 +180,11 @@ def _opened(
         replicates=replicates,
     )
     return experiment, run
+
+
+def _located(config: Any, folder: pathlib.Path) -> Any:
+    """Return the config with files found again of a run that was begun in another directory."""
+    return run_info.located(config, folder, here_first=True) if store.is_run(folder) else config
 
 
 def _tell_other_bits(run: Run, console: Console) -> None:
