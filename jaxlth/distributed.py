@@ -10,6 +10,7 @@ its handler back, and `stop_agreed` asks the service about what came before that
 """
 
 import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -23,10 +24,18 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 T = TypeVar("T")
-STOP = "jaxlth/stop"  # key at the coordinator, below which each process that stops leaves a word
-LOOK_SECONDS = 0.3  # between looks for it
+# Keys at the coordinator, below which each process that stops or fails leaves its words.
+STOP = "jaxlth/stop"
+FAILED = "jaxlth/failed"
+LOOK_SECONDS = 0.3  # between looks for them
+ALIKE_SECONDS = 3.0  # in which a process may meet the error of another one itself, and tell its own
 LAST_SECONDS = 5.0  # that the coordinator lives on for the others to see it
+_phases = itertools.count()  # which of them: all processes enter the same ones
 _alone: list[None] = []  # not empty while the first process does what only it does
+
+
+class OtherFailedError(RuntimeError):
+    """An error ended another process, without which this one cannot go on."""
 
 
 def join(processes: int | None, place: int | None) -> None:
@@ -44,28 +53,39 @@ def join(processes: int | None, place: int | None) -> None:
 
 @contextlib.contextmanager
 def interrupted_together() -> Iterator[None]:
-    """Interrupt all processes where one of them is interrupted within.
+    """Interrupt all processes where one of them is interrupted within, or fails.
 
     It is for phases in which an interruption ends a process at once; a training agrees with the
     others on where it saves, by `stop_agreed`.
+
+    Raises:
+      OtherFailedError: another process has failed, as one may that lacks a file; the message has
+        its words.
     """
     client = _client()
     if client is None or count() == 1:
         yield
         return
-    over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(client, over), daemon=True)
+    failures, over = f"{FAILED}/{next(_phases)}", threading.Event()
+    watcher = threading.Thread(target=_watch, args=(client, failures, over), daemon=True)
     watcher.start()
     try:
         yield
-    except KeyboardInterrupt:
-        _tell_stop(client)
+    except (KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
+        over.set()
+        # Where the others are gone, what waits for them fails.
+        is_signal, failed = isinstance(error, KeyboardInterrupt), _told(client, failures)
+        if _told(client, STOP) or (is_signal and not failed):
+            _tell(client, STOP)
+            raise error if is_signal else KeyboardInterrupt from None
+        _tell(client, failures, failed or _words(error))
+        if failed:
+            raise OtherFailedError(failed) from None
         raise
-    except Exception:
-        if not _is_stopping(client):
-            raise
-        _tell_stop(client)
-        raise KeyboardInterrupt from None  # a collective failed, as the others are gone
+    except Exception as error:
+        over.set()
+        _tell(client, failures, _words(error))
+        raise
     finally:
         over.set()
 
@@ -86,6 +106,11 @@ def stop_agreed(flag: bool, step: int) -> bool:
 def count() -> int:
     """Return the number of processes."""
     return jax.process_count()
+
+
+def is_joined() -> bool:
+    """Return whether this process has joined others, or is one that others may join."""
+    return _client() is not None
 
 
 def is_main() -> bool:
@@ -171,29 +196,34 @@ def _preempted(step: int) -> bool:
         return False
 
 
-def _watch(client: Any, over: threading.Event) -> None:
-    """Interrupt this process once another one has told that it stops."""
+def _words(error: BaseException) -> str:
+    return f"Process {jax.process_index()} failed: {error}"
+
+
+def _watch(client: Any, failures: str, over: threading.Event) -> None:
+    """Interrupt this process once another one has told that it stops or has failed."""
     while not over.wait(LOOK_SECONDS):
-        if _is_stopping(client) and not over.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+        if _told(client, STOP) or (_told(client, failures) and not over.wait(ALIKE_SECONDS)):
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
             return
 
 
-def _is_stopping(client: Any) -> bool:
-    """Return whether a process has told that it stops."""
+def _told(client: Any, key: str) -> str:
+    """Return the words of the first process that has told, below a key; "" if none has."""
     try:
-        return bool(client.key_value_dir_get(STOP))
+        return next((words for _, words in sorted(client.key_value_dir_get(key))), "")
     except Exception:  # the coordinator is gone: JAX ends this process
-        return False
+        return ""
 
 
-def _tell_stop(client: Any) -> None:
-    """Tell the others to stop; the coordinator, which is in the first process, waits for them."""
+def _tell(client: Any, key: str, words: str = "stops") -> None:
+    """Tell the others; the coordinator, which is in the first process, waits for them."""
     with contextlib.suppress(Exception):  # the coordinator is gone
-        client.key_value_set(f"{STOP}/{jax.process_index()}", "", True)
-        end = time.monotonic() + LAST_SECONDS
+        client.key_value_set(f"{key}/{jax.process_index()}", words, True)
+        end = time.monotonic() + ALIKE_SECONDS + LAST_SECONDS
         while is_main() and time.monotonic() < end:
-            if len(client.key_value_dir_get(STOP)) == count():
+            if len(client.key_value_dir_get(key)) >= count():
                 return
             time.sleep(LOOK_SECONDS / 3)
 

@@ -208,3 +208,28 @@ def test_a_signal_to_one_process_stops_all_in_every_phase(
         (line,) = [line for line in told.splitlines() if "interrupted" in line]
         assert ("interrupted and saved" in line) == (phase in ("compiling", "training"))
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lacking", [0, 1, None])
+def test_an_error_of_one_process_ends_all_and_all_tell_it(lacking, begin, tmp_path):
+    random = np.random.default_rng(0)
+    inputs = random.random((40, 8), np.float32)
+    arrays = {f"{split}_inputs": inputs for split in ("train", "test")}
+    arrays |= {f"{split}_labels": np.arange(40) % 4 for split in ("train", "test")}
+    for place in range(2):
+        (tmp_path / f"host_{place}").mkdir()
+        if place != lacking:
+            np.savez(tmp_path / f"host_{place}" / "own.npz", **arrays)
+    # Where none lacks the file, all meet the same error, of which each tells as its own.
+    wrong = "--validation-fraction 0.999" if lacking is None else ""
+    command = f"imp --data npz:own.npz --data-dir . --model mlp --hidden 8 --steps 5 {wrong}"
+    begun = time.monotonic()
+    for place, process in enumerate(begin(tmp_path, [command], count=2, devices=1)):
+        told, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2, told[-2000:]
+        (line,) = [line for line in told.splitlines() if line.startswith("jaxlth: ")]
+        others = lacking is not None and place != lacking
+        assert line.startswith(f"jaxlth: Process {lacking} failed: ") == others
+        assert ("No such file" in line) == (lacking is not None)
+    assert time.monotonic() - begun < 120  # JAX itself waits for five minutes

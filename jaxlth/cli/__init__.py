@@ -64,11 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def unhindered(code: int) -> int:
-    """Return an exit code, or end the process with it at once after an interruption.
+    """Return an exit code, or end the process with it at once: interrupted, or one of several.
 
-    Python's own end waits for threads of JAX that still compile, for minutes at times, or crashes.
+    Python's own end waits for threads of JAX that still compile, for minutes at times, or crashes;
+    and after an error JAX waits there for the other processes.
     """
-    if code == INTERRUPTED:
+    distributed = sys.modules.get("jaxlth.distributed")
+    if code == INTERRUPTED or (code and distributed and distributed.is_joined()):
         with contextlib.suppress(OSError):  # nobody reads
             sys.stdout.flush()
             sys.stderr.flush()
