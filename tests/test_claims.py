@@ -1,9 +1,10 @@
-"""What the pages on papers say is what the tables of experiments have."""
+"""What the pages on papers and on speed say is what the tables of experiments have."""
 
 import claims_of_lenet
 import claims_of_masks
 import claims_of_scores
 import claims_of_sparse
+import claims_of_speed
 import claims_of_twins
 import pytest
 from claims import Claim, differing
@@ -19,6 +20,7 @@ SECTIONS = {  # name: (pages of docs/papers, claims)
     "Supermasks by threshold": (("rolfs",), claims_of_masks.THRESHOLDS),
     "Trained supermasks": (("others",), claims_of_masks.TRAINED),
     "SET and RigL": (("others",), claims_of_sparse.CLAIMS),
+    "Speed": (("../speed",), claims_of_speed.CLAIMS),
 }
 
 
