@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 
 import numpy as np
 import pages
@@ -195,3 +196,22 @@ def test_the_example_with_parts_of_ones_own_runs(tmp_path, monkeypatch, capsys):
     assert "51.1 %" in capsys.readouterr().out
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
     assert sum(int(leaf["kernel"].sum()) for leaf in names["ticket"].mask.values()) == 90
+    outputs = names["Net"]().apply({"params": names["trained"]}, names["x"])
+    right = np.argmax(outputs[300:], axis=1) == names["y"][300:]
+    assert (
+        np.mean(right)
+        == names["results"]
+        .table()
+        .query("level == 3 and control == 'ticket'")["test_accuracy"]
+        .item()
+    )
+    (call,) = re.findall(r"`(results\.report\(.*?\))`", README)
+    exec(call, names)
+    assert (tmp_path / "run.html").stat().st_size > 1_000_000
+
+
+def test_every_extra_that_is_named_exists():
+    project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text())["project"]
+    texts = [README, *(page.read_text() for page in (pages.ROOT / "docs").rglob("*.md"))]
+    named = {extra for text in texts for extra in re.findall(r"(?:\.|jaxlth)\[(\w+)\]", text)}
+    assert {"tpu", "report", "gcs", "tensorflow"} <= named <= set(project["optional-dependencies"])

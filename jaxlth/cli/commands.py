@@ -108,7 +108,7 @@ def of_study(study: Study) -> type[Training]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """Print the table of results of runs, or write it to a file."""
+    """Print the results of runs, or write them to a file."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given."""
@@ -195,7 +195,10 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """Write a page of runs for the browser; it needs jaxlth[report]."""
+    """Write a page of runs for the browser, with charts.
+
+    It needs jaxlth[report].
+    """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Folders or names of runs; the newest one if none is given. Those of one study are laid over

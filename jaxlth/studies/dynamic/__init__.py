@@ -1,4 +1,4 @@
-"""Train sparse from the first step on: SET, RigL, dynamic IMP.
+"""Train sparse from the start: SET, RigL, dynamic IMP.
 
 Compares SET, RigL, dynamic IMP and a static random mask with tickets of IMP of the same density,
 and counts what each training costs.

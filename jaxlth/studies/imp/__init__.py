@@ -1,4 +1,4 @@
-"""Find lottery tickets by iterative magnitude pruning with rewinding.
+"""Find lottery tickets by iterative magnitude pruning.
 
 Trains a dense network, prunes it, rewinds the surviving weights and trains again, level by
 level, with controls beside every ticket. What is in the run's folder already is not computed

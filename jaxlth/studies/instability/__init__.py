@@ -1,9 +1,10 @@
-"""Measure instability to SGD noise: error barriers between trained twins.
+"""Measure the error barriers between trained twins.
 
 From steps of a dense training, twins are trained with other data orders and augmentations: of
 the dense network, of tickets that IMP finds there, of their controls, of what a score prunes.
-Errors on the line between them say whether they share a minimum. What is in the run's folder
-already is not computed again: asking for more steps, networks or twins extends a run.
+Errors on the line between them say whether they share a minimum: whether the network is stable
+to SGD noise. What is in the run's folder already is not computed again: asking for more steps,
+networks or twins extends a run.
 """
 
 from typing import Any

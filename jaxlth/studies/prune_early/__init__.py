@@ -1,4 +1,4 @@
-"""Prune before, early in, or between trainings, by any score.
+"""Prune before, early in or between trainings by scores.
 
 Combines each score with each schedule, control, initial weights, step and density. What is in
 the run's folder already is not computed again: asking for more of them extends a run.

@@ -1,4 +1,4 @@
-"""Tell whether pruning separates a network into one network for each task.
+"""Prune a network until it separates into its tasks.
 
 Prunes as `jaxlth imp` does, and looks at the network as a graph at each level: interconnected,
 separated into a network for each task, or degraded, which ends a replicate. What is in the

@@ -1,4 +1,4 @@
-"""Prune by the threshold at which the untrained masked network is best.
+"""Keep the mask that is best untrained, and train it.
 
 Trains a network to its least validation loss and keeps of its initial weights those that
 training made large without changing their sign: beyond the threshold at which the network,

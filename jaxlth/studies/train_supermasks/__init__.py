@@ -1,4 +1,4 @@
-"""Train which weights of a network to keep, and not the weights.
+"""Train the mask of a network, and not its weights.
 
 Supermasks: masks drawn with trained probabilities (bernoulli), or of trained scores
 (edge-popup, gem-miner). --optimizer, --lr and the training's length are those of the masks;
