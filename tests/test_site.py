@@ -141,6 +141,24 @@ def test_every_field_of_a_config_says_what_it_is(config):
     assert [name for name in names if name not in docs and name not in parts] == []
 
 
+def test_a_comment_behind_a_field_is_its_text():
+    source = "class A:\n    first: int\n"
+    source += "    share: float = 0.3  # of the weights,\n    # at first\n    last: int  # step\n"
+    texts = {field: public_names.field_text(source, field) for field in ("first", "share", "last")}
+    assert texts == {"first": "", "share": "of the weights, at first", "last": "step"}
+
+
+@pytest.mark.slow
+def test_the_reference_says_what_the_fields_of_dataclasses_and_tuples_are(site):
+    for page, where, text in (
+        ("prune", "jaxlth.prune.Schedule.fraction", "of the kept weights that growth exchanges"),
+        ("prune", "jaxlth.prune.Schedule.kind", "how the density falls"),
+        ("studies", "jaxlth.studies.Ticket.mask", "True where a weight is kept"),
+    ):
+        html_page = (site / "reference" / f"{page}.html").read_text()
+        assert text in html_page.partition(f'id="{where}"')[2].partition("</dd>")[0], where
+
+
 def test_every_module_is_in_the_reference_or_internal():
     folder = pathlib.Path(jaxlth.__file__).parent
     modules = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}

@@ -17,6 +17,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
 # Modules that have a page, by the page. Of a study only the config is public.
@@ -90,6 +91,7 @@ def entry(module: str, name: str, value: Any) -> list[str]:
     where = f"{module}.{name}"
     if inspect.isclass(value):
         without_ranges(value)
+        with_comments(value)
         options = ["members:", "inherited-members: tuple"]
         if "Attributes:" not in (value.__doc__ or ""):  # of which Napoleon makes entries
             options.append("undoc-members:")
@@ -211,16 +213,31 @@ def without_ranges(kind: type) -> None:
                 base.__annotations__ = {field: plain[field] for field in own}
 
 
+def with_comments(kind: type) -> None:
+    """Let the fields of a dataclass say what the comments behind them say, if nothing else does."""
+    if not dataclasses.is_dataclass(kind):
+        return
+    analyzer = ModuleAnalyzer.for_module(kind.__module__)
+    analyzer.analyze()
+    for field in fields(kind):
+        text = field_text(inspect.getsource(kind), field)
+        if text:
+            analyzer.attr_docs.setdefault((kind.__qualname__, field), [text, ""])
+
+
+def field_text(source: str, field: str) -> str:
+    """Return the comment behind a field in the source of its class, of several lines as one."""
+    behind = re.search(rf"^\s+{field}: [^#\n]*#\s*(.*\n(?:\s+#.*\n)*)", source, re.MULTILINE)
+    return "" if behind is None else re.sub(r"\s*\n\s*#\s*", " ", behind[1]).strip()
+
+
 def field_comment(app: Any, what: str, name: str, value: Any, options: Any, lines: Any) -> None:
     """Put the comment behind a field of a named tuple in the place of what Python says of it."""
     if not (lines and lines[0].startswith("Alias for field number")):
         return
     module, owner, field = name.rsplit(".", 2)
     kind = getattr(importlib.import_module(module), owner)
-    source = inspect.getsource(kind)
-    comment = re.search(rf"^\s+{field}: [^#\n]*(?:#\s*(.*)\n((?:\s+#.*\n)*))?", source, re.M)
-    text = "" if comment is None or comment[1] is None else comment[1] + (comment[2] or "")
-    lines[:] = [re.sub(r"\s*\n?\s*#\s*", " ", text).strip()]
+    lines[:] = [field_text(inspect.getsource(kind), field)]
 
 
 def short_name(app: Any, env: Any, node: Any, content: Any) -> Any:

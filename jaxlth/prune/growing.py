@@ -14,7 +14,7 @@ class Regrown(NamedTuple):
     """A sparse network some of whose weights were exchanged."""
 
     params: masks.Params  # 0 where the mask is False, and where a weight has just been grown
-    mask: masks.Mask
+    mask: masks.Mask  # with as many weights as before
 
 
 def drop_and_grow(

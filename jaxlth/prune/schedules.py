@@ -36,7 +36,7 @@ class Schedule:
     """
 
     density: float  # in the end, in (0, 1]
-    kind: Kind = "cubic"
+    kind: Kind = "cubic"  # how the density falls, see above
     begin: int = 0  # step of the first change
     end: int | None = None  # no change after this step; `begin` if one-shot
     every: int = 1  # steps between changes

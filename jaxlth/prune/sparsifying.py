@@ -34,7 +34,7 @@ class SparsifyState(NamedTuple):
     """The state of `sparsify`."""
 
     step: jax.Array  # () int32, updates so far
-    mask: masks.Mask
+    mask: masks.Mask  # that of the last update; see `current_mask`
     scores: Any  # like the prunable parameters: movement so far; None for other scores
     inner: Any  # the state of the optimizer
     key: jax.Array | None = None  # numbers of the key that growth at random draws by

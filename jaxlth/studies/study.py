@@ -70,11 +70,11 @@ class Summary(NamedTuple):
 class TicketName(NamedTuple):
     """What names a ticket of a run; a study reads some of these and refuses the others."""
 
-    level: int | None = None
-    control: str | None = None
-    density: float | None = None
-    method: str | None = None
-    replicate: int = 0
+    level: int | None = None  # number of prunings
+    control: str | None = None  # "ticket", or a control of it
+    density: float | None = None  # share of the weights that it keeps, in (0, 1]
+    method: str | None = None  # score, schedule and control, as tables name it
+    replicate: int = 0  # repetition, counted from 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,8 +29,8 @@ BEST = ("validation_loss", "test_accuracy", "test_loss")
 class Ticket(NamedTuple):
     """A network and the mask under which it is trained."""
 
-    network: Network
-    mask: masks.Mask
+    network: Network  # parameters and batch statistics that its training starts from
+    mask: masks.Mask  # True where a weight is kept
 
 
 class TrainRequest(NamedTuple):
