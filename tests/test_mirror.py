@@ -327,7 +327,7 @@ def test_a_bucket_that_refuses_is_an_error_of_one_line(monkeypatch, error, messa
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("gs://bucket/runs", r"gs://bucket/runs cannot be used .*pip install jaxlth\[gcs\]"),
+        ("gs://bucket/runs", r"gs://bucket/runs cannot be used .*pip install 'jaxlth\[gcs\]'"),
         ("gx://bucket/runs", r"gs://BUCKET/FOLDER"),
         ("file:///tmp/runs", r"`out` must be a folder.*got 'file:///tmp/runs'"),
         ("gs://", r"`out` must be a folder.*got 'gs://'"),

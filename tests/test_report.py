@@ -377,7 +377,7 @@ def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
     with pytest.raises(ValueError, match=r"must end in \.csv, \.json, \.parquet; got .*table\.xls"):
         formats.write(lenet(levels=2), tmp_path / "table.xls")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ValueError, match=r"pip install jaxlth\[parquet\]"):
+    with pytest.raises(ValueError, match=r"pip install 'jaxlth\[parquet\]'"):
         formats.write(lenet(levels=2), tmp_path / "table.parquet")
     assert list(tmp_path.iterdir()) == []
 

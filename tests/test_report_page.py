@@ -210,9 +210,9 @@ def test_without_plotly_one_line_says_what_to_install(finished, tmp_path, monkey
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     file = tmp_path / "report.html"
     assert cli.main(["report", str(finished), "--file", str(file)]) == 2
-    line = "jaxlth: A report page needs plotly: run `pip install jaxlth[report]`.\n"
+    line = "jaxlth: A report page needs plotly: run `pip install 'jaxlth[report]'`.\n"
     assert capfd.readouterr().err == line
-    with pytest.raises(ValueError, match=r"pip install jaxlth\[report\]"):
+    with pytest.raises(ValueError, match=r"pip install 'jaxlth\[report\]'"):
         studies.open(finished).report(file)
     assert not file.exists()
 

@@ -981,7 +981,7 @@ def test_event_files_are_written_for_each_curve(run, tmp_path):
 
 def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(StoreError, match=r"pip install jaxlth\[tensorboard\]"):
+    with pytest.raises(StoreError, match=r"pip install 'jaxlth\[tensorboard\]'"):
         store.write_events(run.path, tmp_path)
 
 

@@ -55,7 +55,7 @@ def check(path: str | os.PathLike[str]) -> None:
             import pyarrow  # noqa: F401
         except ImportError as error:
             raise ValueError(
-                "Parquet files need pyarrow: run `pip install jaxlth[parquet]`."
+                "Parquet files need pyarrow: run `pip install 'jaxlth[parquet]'`."
             ) from error
 
 

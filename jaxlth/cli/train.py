@@ -83,7 +83,7 @@ def _check_tensorboard(folder: str) -> None:
         import tensorboardX  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            "`tensorboard` needs tensorboardX: run `pip install jaxlth[tensorboard]`."
+            "`tensorboard` needs tensorboardX: run `pip install 'jaxlth[tensorboard]'`."
         ) from error
 
 

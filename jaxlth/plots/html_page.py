@@ -17,7 +17,7 @@ from jaxlth.plots import charts, html_table, plotly_json
 from jaxlth.plots.charts import Chart
 from jaxlth.plots.html_table import HtmlTable
 
-LACKING = "A report page needs plotly: run `pip install jaxlth[report]`."
+LACKING = "A report page needs plotly: run `pip install 'jaxlth[report]'`."
 
 
 class Section(NamedTuple):

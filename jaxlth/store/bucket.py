@@ -207,7 +207,7 @@ def _remedy(url: str, error: Exception) -> str:
     bucket = f"{kind}://{name.partition('/')[0]}"
     if isinstance(error, ImportError):
         if kind in ("gs", "gcs"):
-            return "Buckets need more packages: run `pip install jaxlth[gcs]`."
+            return "Buckets need more packages: run `pip install 'jaxlth[gcs]'`."
         return "Install the package that is named there."
     if isinstance(error, ValueError) and "Protocol not known" in str(error):
         return "`out` must be a folder, or a bucket as gs://BUCKET/FOLDER."

@@ -22,7 +22,7 @@ def write_events(path: str | os.PathLike[str], directory: str | os.PathLike[str]
         import tensorboardX
     except ImportError as error:
         raise StoreError(
-            "Event files need tensorboardX: run `pip install jaxlth[tensorboard]`."
+            "Event files need tensorboardX: run `pip install 'jaxlth[tensorboard]'`."
         ) from error
     target = paths.given(directory, setting="directory").absolute()
     run = remote.local(path)

@@ -129,7 +129,7 @@ class Results:
 
         Raises:
           ValueError: a run has no finished network yet, or plotly is missing, which
-            `pip install jaxlth[report]` brings.
+            `pip install 'jaxlth[report]'` brings.
           StoreError: the file cannot be written.
         """
         _check_tolerance(tolerance)
