@@ -20,7 +20,7 @@ SHARES = {  # table: (measured, its share, row of 1)
     "groups": [("steps_per_second", "share", 0)],
     "sparsify_lenet": [("ms", "share", 0)],
     "sparsify_resnet_20": [("ms", "share", 0)],
-    "selection": [("ms", "share", 0)],
+    "selection": [(f"ms_{machine}", f"share_{machine}", 0) for machine in ("first", "second")],
     "training": [(f"steps_per_second_{run}", f"share_{run}", 2) for run in ("first", "second")],
     "cifar": [(f"{net}_ms", f"{net}_share", 0) for net in ("resnet_20", "vgg_16", "conv_4")],
 }
