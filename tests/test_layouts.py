@@ -245,6 +245,95 @@ def test_convolutions_of_the_names_of_attention_stay_convolutions():
     assert units["query/kernel"].tolist() == mask["query"]["kernel"].mean((0, 1)).tolist()
 
 
+LAYERS = 4
+STACKED_SHAPES = {
+    name: (LAYERS, *shape) for name, shape in ATTENTION_SHAPES.items() if "self" in name
+}
+
+
+def layers_apart(tree):
+    """Return kernels of stacked layers as matrices, those of each layer under its number."""
+    return {
+        f"{kernel}/{layer}/kernel": np.reshape(
+            leaf[layer],
+            (HEADS * FEATURES, OUTPUTS) if "out" in kernel else (INPUTS, HEADS * FEATURES),
+        )
+        for kernel, leaf in tree.items()
+        for layer in range(LAYERS)
+    }
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures_read_attention_of_stacked_layers_layer_by_layer(name):
+    values, mask = whole_numbers(STACKED_SHAPES)
+    structure = STRUCTURES[name]
+    there = structure(values, mask)
+    assert {n: leaf.shape for n, leaf in there.items()} == STACKED_SHAPES
+    apart = [layers_apart(tree) for tree in (values, mask)]
+    assert same(layers_apart(there), structure(*apart))
+    assert same(jax.jit(structure)(values, mask), there)
+    if name in ("units", "blocks"):
+        bare = functools.partial(structure.func, shape=(3, 4)) if name == "blocks" else prune.units
+        assert groups.num_groups(bare, mask) == groups.num_groups(bare, apart[1])
+
+
+def test_units_counts_and_scales_of_stacked_attention_are_those_of_its_layers():
+    _, mask = whole_numbers(STACKED_SHAPES)
+    for axes in (None, masks.IN_OUT):
+        for kernel, units in masks.unit_densities(mask, axes=axes).items():
+            by_layer = [
+                masks.unit_densities({n: leaf[layer] for n, leaf in mask.items()})[kernel]
+                for layer in range(LAYERS)
+            ]
+            assert units.tolist() == np.concatenate(by_layer).tolist()
+    inputs = masking.fan_ins(mask)
+    assert inputs == {n: HEADS * FEATURES if "out" in n else INPUTS for n in STACKED_SHAPES}
+    for kernel in (True, False):
+        counts = prune.erdos_renyi(mask, keep=140, kernel=kernel)
+        # One layer of "out" has 30 weights, 6 + 5 = 11 inputs and outputs; others 36 and 12.
+        assert sorted(counts.values()) == [33, 35, 36, 36]
+        assert counts["self/out/kernel"] == 33
+    dense = mask | {"conv/kernel": np.ones((3, 3, 2, 4), bool)}
+    ratios = prune.smart_ratio(dense, keep=200, order=[*dense])
+    assert ratios["self/out/kernel"] == 0.3 * 120  # as a matrix
+
+
+def test_stacked_attention_of_flax_is_known_and_convolutions_of_its_names_stay():
+    class Layers(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            split = {"split_rngs": {"params": True}, "variable_axes": {"params": 0}}
+            return nn.scan(Attention, length=4, **split)()(x, None)[0]
+
+    class Attention(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return nn.MultiHeadDotProductAttention(num_heads=2, name="attention")(x), None
+
+    stacked = attention.matrices(trees.named(shapes_of(Layers(), (2, 5, 6))))
+    assert {name.split("/")[-2]: shape for name, shape in stacked.items()} == dict.fromkeys(
+        ("key", "out", "query", "value"), (4, 6, 6)
+    )
+    for shapes in (
+        {"query": (1, 1, 8, 2), "key": (1, 1, 8, 2), "value": (1, 1, 8, 8)},
+        {"query": (1, 1, 8, 8), "key": (1, 1, 8, 8), "value": (1, 1, 8, 8)},
+        dict.fromkeys(("query", "key", "value", "out"), (3, 3, 8, 8)),
+    ):
+        assert attention.matrices({f"{n}/kernel": np.empty(s) for n, s in shapes.items()}) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["layers/Dense_0/kernel", "DenseGeneral_0/kernel", "linear/w", "linear/weight"]
+)
+@pytest.mark.parametrize("shape", [(4, 6, 8), (4, 6, 2, 8)])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_structures_refuse_kernels_that_nothing_explains(structure, shape, name):
+    values, mask = whole_numbers({name: shape})
+    with pytest.raises(ValueError, match=rf"{name}' lie does not follow .* Give `axes`"):
+        STRUCTURES[structure](values, mask)
+    STRUCTURES[structure](values, mask, axes=masks.IN_OUT)
+
+
 @pytest.mark.parametrize("name", ["query/kernel", "DenseGeneral_0/kernel", "Dense_0/kernel"])
 def test_kernels_of_three_axes_that_nothing_explains_need_axes(name):
     mask = {name: RANDOM.random((6, 2, 3)) < 0.5}

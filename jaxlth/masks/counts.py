@@ -88,11 +88,12 @@ def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, n
         and "value", (heads, features, outputs) in "out", are then known by names and shapes.
 
     Returns:
-      {name of tensor: (units,) float64}, the features of the first head first.
+      {name of tensor: (units,) float64}, the features of the first head first; of the layers of a
+      stacked attention, the first layer first.
 
     Raises:
       ValueError: a tensor has not these axes; or none are given, and names and shapes do not tell
-        where those of a tensor of three dimensions lie.
+        where those of a tensor of three dimensions or more lie.
 
     Example:
       >>> unit_densities({"w": jnp.array([[True, False], [False, False]]), "b": None})
@@ -107,7 +108,8 @@ def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, n
         if kernel.size:
             _, outputs = view.axes
             by_unit = np.moveaxis(kernel, outputs, -1)
-            densities[name] = by_unit.reshape(-1, by_unit.shape[-1]).mean(axis=0)
+            layers = by_unit.reshape(*view.shape[: view.stacked], -1, by_unit.shape[-1])
+            densities[name] = layers.mean(axis=-2).ravel()
     return densities
 
 

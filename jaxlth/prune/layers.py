@@ -48,7 +48,7 @@ def erdos_renyi(
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
     views = kernels.views(trees.named(mask), axes, check=not kernel)
     used = {
-        name: view.shape if kernel else [view.shape[axis] for axis in view.axes]
+        name: view.of_layer if kernel else [view.of_layer[axis] for axis in view.axes]
         for name, view in views.items()
     }
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
@@ -143,7 +143,7 @@ def smart_ratio_range(mask: masks.Mask, *, linear: float = 0.3) -> tuple[int, in
 def _convolutions(mask: masks.Mask) -> set[str]:
     """Return the names of tensors of more than two axes that are no matrices of attention."""
     views = kernels.views(trees.named(mask), check=False)
-    return {name for name, view in views.items() if len(view.shape) > 2}
+    return {name for name, view in views.items() if len(view.of_layer) > 2}
 
 
 def _shared_out(

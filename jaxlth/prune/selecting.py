@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import share_of
-from jaxlth.trees import floats, kernels, roles, topk
+from jaxlth.trees import attention, floats, kernels, roles, topk
 
 
 def global_topk(scores: Any, mask: masks.Mask, *, keep: int | jax.Array) -> masks.Mask:
@@ -266,8 +268,8 @@ def as_kernels(
 ) -> Callable[..., list[Any]]:
     """Return `select` of tensors turned to kernels (..., inputs, outputs); masks lie as before.
 
-    Without `axes` tensors are taken as they are; but kernels of attention become matrices, unless
-    `axis` is counted from the front, as in PyTorch and Equinox.
+    Without `axes` tensors are taken as they are; but kernels of attention become matrices, one for
+    each of stacked layers, unless `axis` is counted from the front, as in PyTorch and Equinox.
 
     Args:
       select: (scores, masks, *keep) -> masks.
@@ -276,29 +278,44 @@ def as_kernels(
       axes: Of the inputs and the outputs.
 
     Raises:
-      ValueError: a tensor has not this axis or these axes.
+      ValueError: a tensor has not this axis or these axes; or, without `axes`, neither its name nor
+        its shape says where its inputs and outputs lie.
     """
     leaves = trees.named(mask)
     for name, leaf in leaves.items():
         if axes is None and not -np.ndim(leaf) <= axis < np.ndim(leaf):
             raise ValueError(f"`axis` {axis} does not exist in {name!r} of shape {np.shape(leaf)}.")
+    if axes is None and axis >= 0:
+        return select
+    if axes is None:
+        attention.matrices(leaves)  # which refuses a kernel whose inputs and outputs are unknown
     views = kernels.views(leaves, axes or roles.IN_OUT)
     as_they_lie = {
         name: kernels.KernelView(np.shape(leaf), roles.IN_OUT) for name, leaf in leaves.items()
     }
-    if views == as_they_lie or (axes is None and axis >= 0):
+    if views == as_they_lie:
         return select
+    counts = {name: math.prod(view.shape[: view.stacked]) for name, view in views.items()}
 
-    def kernel(name: str, leaf: Any) -> Any:
+    def kernels_of(name: str, leaf: Any) -> list[Any]:
         view = views[name]
-        return jnp.moveaxis(jnp.reshape(leaf, view.shape), view.axes, roles.IN_OUT)
+        layers = jnp.reshape(leaf, (counts[name], *view.of_layer))
+        return [jnp.moveaxis(layer, view.axes, roles.IN_OUT) for layer in layers]
 
-    def as_it_lay(name: str, leaf: Any) -> Any:
-        moved = jnp.moveaxis(leaf, roles.IN_OUT, views[name].axes)
-        return jnp.reshape(moved, np.shape(leaves[name]))
+    def as_it_lay(name: str, layers: list[Any]) -> Any:
+        moved = [jnp.moveaxis(layer, roles.IN_OUT, views[name].axes) for layer in layers]
+        return jnp.reshape(jnp.stack(moved), np.shape(leaves[name]))
 
     def select_kernels(values: list[Any], among: list[Any], *keep: Any) -> list[Any]:
-        turned = [list(map(kernel, leaves, part)) for part in (values, among)]
-        return list(map(as_it_lay, leaves, select(*turned, *keep)))
+        turned = [
+            [
+                kernel
+                for name, leaf in zip(leaves, part, strict=True)
+                for kernel in kernels_of(name, leaf)
+            ]
+            for part in (values, among)
+        ]
+        selected = iter(select(*turned, *keep))
+        return [as_it_lay(name, list(itertools.islice(selected, counts[name]))) for name in leaves]
 
     return select_kernels

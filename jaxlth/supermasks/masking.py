@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxlth import keys, masks, prune, settings, trees
 from jaxlth.prune.counts import share_of
 from jaxlth.supermasks.config import SupermaskConfig
-from jaxlth.trees import kernels, roles
+from jaxlth.trees import kernels
 
 
 def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -> masks.Params:
@@ -35,10 +35,11 @@ def initial(config: SupermaskConfig, weights: masks.Params, *, key: jax.Array) -
 def fan_ins(leaves: Mapping[str, Any]) -> dict[str, int]:
     """Return how many weights lead to a unit of each kernel, by name, in whatever layout it is."""
 
-    def count(shape: tuple[int, ...], axes: roles.Axes) -> int:
-        return math.prod(n for axis, n in enumerate(shape) if axis != axes[1] % len(shape))
+    def count(view: kernels.KernelView) -> int:
+        shape, outputs = view.of_layer, view.axes[1]
+        return math.prod(n for axis, n in enumerate(shape) if axis != outputs % len(shape))
 
-    return {name: count(*view) for name, view in kernels.views(leaves, check=False).items()}
+    return {name: count(view) for name, view in kernels.views(leaves, check=False).items()}
 
 
 def centered(draws: masks.Params) -> masks.Params:

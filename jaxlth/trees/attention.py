@@ -2,11 +2,11 @@
 
 Those of "query", "key" and "value" are (inputs, heads, features of a head), that of "out" is
 (heads, features of a head, outputs). Each is one matrix (inputs, outputs); its units are those of
-all heads.
+all heads. Layers that `nn.scan` or `nn.vmap` stacks have one more axis, the first: a matrix each.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,16 @@ from jaxlth.trees import roles
 
 INTO_HEADS, OUT_OF_HEADS = ("query", "key", "value"), "out"
 NOT_CONVOLUTIONS = (*INTO_HEADS, "dense", "linear", "einsum")
+KERNELS = ("kernel", "w", "weight")  # of Flax; Haiku; Equinox and PyTorch
 
 
 def matrices(
     leaves: Mapping[str, Any], axes: roles.Axes | None = None
-) -> dict[str, tuple[int, int]]:
-    """Return (inputs, outputs) of each kernel of attention, by name.
+) -> dict[str, tuple[int, ...]]:
+    """Return (inputs, outputs) of each kernel of attention, by name; of stacked ones (layers, ...).
 
-    A one-dimensional convolution (width, inputs, outputs) may be called "query" as well. Two
-    kernels of one attention have the same heads and features, which tells them apart.
+    A convolution (width, inputs, outputs) may be called "query" as well. Two kernels of one
+    attention have the same layers, heads and features, which tells them apart.
 
     Args:
       leaves: arrays by name.
@@ -39,7 +40,7 @@ def matrices(
     """
     if axes not in (None, roles.IN_OUT):
         return {}
-    shapes = {name: np.shape(leaf) for name, leaf in leaves.items() if np.ndim(leaf) == 3}
+    shapes = {name: np.shape(leaf) for name, leaf in leaves.items() if np.ndim(leaf) >= 3}
     attentions: dict[str, dict[str, str]] = {}  # {name of the module: {its part: name of a leaf}}
     for name in shapes:
         module, part = _place(name)
@@ -52,15 +53,28 @@ def matrices(
     return {
         name: _matrix(shapes[name], part)
         for parts in attentions.values()
-        if _agree({part: _heads(shapes[name], part) for part, name in parts.items()})
+        if _is_attention({part: shapes[name] for part, name in parts.items()})
         for part, name in parts.items()
     }
 
 
-def _place(name: str) -> tuple[str, str]:
+def _place(name: str, kernels: Collection[str] = ("kernel",)) -> tuple[str, str]:
     """Return the module around a kernel's layer, and the layer; "" for other leaves."""
     *module, layer, last = ["", "", *roles.unboxed(name).split("/")]
-    return "/".join(module), layer if last == "kernel" else ""
+    return "/".join(module), layer if last in kernels else ""
+
+
+def _is_attention(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether kernels of these shapes, by part, are those of one attention."""
+    if (
+        len({shape[:-3] for shape in shapes.values()}) > 1
+        or len(set(map(len, shapes.values()))) > 1
+    ):
+        return False
+    is_square = any(len(shape) > 3 and shape[-4] == shape[-3] for shape in shapes.values())
+    if is_square and OUT_OF_HEADS not in shapes:  # convolutions of images, most likely
+        return False
+    return _agree({part: _heads(shape[-3:], part) for part, shape in shapes.items()})
 
 
 def _heads(shape: tuple[int, ...], part: str) -> tuple[int, ...]:
@@ -74,20 +88,20 @@ def _agree(heads: Mapping[str, tuple[int, ...]]) -> bool:
     return same_heads and len({features for _, features in heads.values()}) == 1
 
 
-def _matrix(shape: tuple[int, ...], part: str) -> tuple[int, int]:
-    first = 2 if part == OUT_OF_HEADS else 1
-    return math.prod(shape[:first]), math.prod(shape[first:])
+def _matrix(shape: tuple[int, ...], part: str) -> tuple[int, ...]:
+    first = -1 if part == OUT_OF_HEADS else -2
+    return *shape[:-3], math.prod(shape[-3:first]), math.prod(shape[first:])
 
 
 def _check_known(shapes: Mapping[str, tuple[int, ...]], told: set[str]) -> None:
-    """Raise if a kernel of three axes is by its name no convolution, and in no attention."""
+    """Raise if a kernel of three axes or more is no convolution by its name, nor of attention."""
     for name, shape in shapes.items():
-        _, layer = _place(name)
+        _, layer = _place(name, KERNELS)
         words = roles.words(layer)
         if name not in told and any(word.endswith(NOT_CONVOLUTIONS) for word in words):
             raise ValueError(
                 f"Where the inputs and the outputs of {name!r} lie does not follow from its shape "
                 f"{shape}: it is by its name no convolution, and without others of one attention "
                 '("query", "key", "value", "out"). Give `axes`, such as `masks.IN_OUT` for '
-                "(..., inputs, outputs)."
+                "(..., inputs, outputs), or split layers that are stacked."
             )

@@ -11,8 +11,14 @@ from jaxlth.trees import attention, roles
 class KernelView(NamedTuple):
     """How a tensor is read as a kernel: reshaped, and its axes of inputs and outputs."""
 
-    shape: tuple[int, ...]  # its own; that of a matrix for a kernel of attention in Flax
+    shape: tuple[int, ...]  # its own; (layers..., inputs, outputs) for attention in Flax
     axes: roles.Axes  # of the inputs and the outputs, in this shape
+    stacked: int = 0  # leading axes that count layers, each with a kernel of its own
+
+    @property
+    def of_layer(self) -> tuple[int, ...]:
+        """The shape of the kernel of one layer."""
+        return self.shape[self.stacked :]
 
 
 def views(
@@ -26,8 +32,8 @@ def views(
     Args:
       leaves: arrays by name.
       axes: of the inputs and the outputs, if given.
-      check: whether to refuse a kernel of three axes where neither its name nor its shape says what
-        they are; else it is read as a convolution.
+      check: whether to refuse a kernel of three axes or more where neither its name nor its shape
+        says what they are; else it is read as a convolution.
 
     Raises:
       ValueError: a tensor has not these axes; or, if `check`, no axes are given and those of a
@@ -41,7 +47,7 @@ def views(
     """
     matrices = attention.matrices(leaves, axes if axes or check else roles.IN_OUT)
     return {
-        name: KernelView(matrices[name], roles.IN_OUT)
+        name: KernelView(matrices[name], roles.IN_OUT, len(matrices[name]) - 2)
         if name in matrices
         else KernelView(np.shape(leaf), roles.axes(name, leaf, axes))
         for name, leaf in leaves.items()
