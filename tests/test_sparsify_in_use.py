@@ -220,6 +220,41 @@ def test_momentum_of_pruned_weights_moves_no_other():
     check_same(masks.apply(updates, mask), masks.apply(expected, mask))
 
 
+def test_lbfgs_remembers_nothing_of_pruned_weights():
+    @functools.partial(jax.jit, static_argnums=0)
+    def step(optimizer, params, state):
+        value, grad = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(
+            grad, state, params, value=value, grad=grad, value_fn=loss
+        )
+        return optax.apply_updates(params, updates), state
+
+    schedule = prune.Schedule(density=0.5, kind="one-shot", begin=4)
+    optimizer = prune.sparsify(optax.lbfgs(), schedule=schedule)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(4):
+        params, state = step(optimizer, params, state)
+    before = params
+    for _ in range(3):
+        params, state = step(optimizer, params, state)
+    mask = prune.current_mask(state)
+    memory = state.inner[0]
+    for array in (memory.params, memory.diff_params_memory, memory.diff_updates_memory):
+        for layer, keep in mask.items():
+            assert not np.any(np.where(keep["kernel"], 0, array[layer]["kernel"]))
+    assert int(memory.count) == 3
+    # The same as L-BFGS that begins with the weights that are left.
+    fresh = prune.masked(optax.lbfgs(), mask)
+    state, value, grad = fresh.init(before), *jax.value_and_grad(loss)(before)
+    left = masks.apply(before, mask)
+    updates, state = fresh.update(grad, state, left, value=value, grad=grad, value_fn=loss)
+    left = optax.apply_updates(left, updates)
+    for _ in range(2):
+        left, state = step(fresh, left, state)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), params, left)
+    check_sparse(params, mask)
+
+
 def test_a_schedule_has_the_count_and_a_structure_leaves_it_open():
     structure = functools.partial(prune.units, keep=3)
     with pytest.raises(ValueError, match=r"must leave `keep` open, .* `units` with keep=3"):

@@ -90,6 +90,8 @@ def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> A
 
     An array of the state belongs to a parameter if its path ends like the parameter's and it has
     its shape: a momentum does; the rows and columns of Adafactor belong to no single weight.
+    L-BFGS starts anew as a whole once it remembers something of such a weight: each of its numbers
+    is of all weights together.
 
     Args:
       state: State of an optimizer.
@@ -112,4 +114,18 @@ def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> A
             return old
         return jnp.where(leaf, old, new)
 
-    return jax.tree_util.tree_map_with_path(leaf_state, state, fresh)
+    result = jax.tree_util.tree_map_with_path(leaf_state, state, fresh)
+    return jax.tree.map(_lbfgs_anew, state, fresh, result, is_leaf=_is_lbfgs)
+
+
+def _is_lbfgs(node: Any) -> bool:
+    return isinstance(node, optax.ScaleByLBFGSState)
+
+
+def _lbfgs_anew(old: Any, fresh: Any, renewed: Any) -> Any:
+    """Return a fresh state of L-BFGS where a part of the old one was renewed, else the old one."""
+    if not _is_lbfgs(old):
+        return renewed
+    differs = jax.tree.map(lambda a, b: jnp.any((a != b) & (a == a)), old, renewed)
+    is_anew = jnp.any(jnp.stack(jax.tree.leaves(differs)))
+    return jax.tree.map(lambda a, b: jnp.where(is_anew, b, a), old, fresh)
