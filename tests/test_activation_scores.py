@@ -170,6 +170,45 @@ def test_wanda_of_a_weight_that_is_scaled_is_that_of_what_it_becomes():
         np.testing.assert_allclose(values, expected, rtol=1e-5, err_msg=name)
 
 
+def test_wanda_of_a_weight_that_is_shifted_is_its_magnitude_times_the_norm():
+    """It is what the output loses with the weight: a kernel of another task, an update of it."""
+    update, other = GENERATOR.normal(size=(2, 6, 5)).astype("f")
+
+    def shifted(params, x):
+        kernel = params["kernel"] + update
+        return x @ (params["other"] - 2 * kernel)
+
+    params = {"kernel": FIRST, "other": other}
+    mask = masks.without(masks.dense(params), ["other"])
+    values = scores.wanda(shifted, params, mask, INPUTS)["kernel"]
+    losses = np.empty_like(FIRST)
+    for place in np.ndindex(FIRST.shape):
+        without = FIRST.copy()
+        without[place] = 0
+        change = shifted(params, INPUTS) - shifted(params | {"kernel": without}, INPUTS)
+        losses[place] = np.linalg.norm(change)
+    np.testing.assert_allclose(values, losses, rtol=1e-3, atol=1e-4)
+
+
+STANDARDIZED = {
+    "centered": lambda w: w - jnp.mean(w, 0),
+    "standardized": lambda w: (w - jnp.mean(w, 0)) / jnp.std(w, 0),
+    "by a call": lambda w: jax.jit(lambda w, shift: w - shift)(w, jnp.mean(w)),
+    "in a scan": lambda w: jax.lax.scan(lambda c, row: (c, row - jnp.mean(row)), 0.0, w)[1],
+}
+
+
+@pytest.mark.parametrize("name", STANDARDIZED)
+def test_weights_that_are_shifted_by_their_own_mean_are_refused(name):
+    params = {"kernel": FIRST}
+    with pytest.raises(
+        ValueError, match="'kernel' .* shifted by what changes with it, such as its"
+    ):
+        scores.wanda(
+            lambda p, x: x @ STANDARDIZED[name](p["kernel"]), params, masks.dense(params), INPUTS
+        )
+
+
 @pytest.mark.parametrize("change", [jnp.tanh, lambda w: w + w[::-1], lambda w: w @ w.T @ w])
 def test_weights_that_are_changed_on_their_way_are_refused(change):
     params = {"kernel": FIRST}

@@ -35,8 +35,9 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
     Raises:
       ValueError: there is no example; or a prunable tensor multiplies no activations, or is changed
         before it does: only products of matrices and convolutions count, not those within
-        `lax.while_loop`, `lax.cond` or kernels of Pallas; a weight may be moved, and scaled by what
-        is none. Or the trees do not fit.
+        `lax.while_loop`, `lax.cond` or kernels of Pallas; a weight may be moved, scaled by what is
+        none, and shifted by what does not change with it, as its mean would. Or the trees do not
+        fit.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -1.0], [2.0, 3.0]])}
@@ -63,7 +64,8 @@ def wanda(apply_fn: ApplyFn, params: Any, mask: masks.Mask, inputs: Any) -> Any:
         if np.size(leaves[place]) and place not in used.shadows - used.changed:
             raise ValueError(
                 f"Leaf {names[place]!r} multiplies no activations, as it is or scaled, in a "
-                "product of matrices or a convolution; leave it out with `masks.without`."
+                "product of matrices or a convolution, or is shifted by what changes with it, such "
+                "as its mean; leave it out with `masks.without`."
             )
 
     def score(place: int, leaf: jax.Array) -> jax.Array:

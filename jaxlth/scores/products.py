@@ -5,8 +5,8 @@ In a product that is linear in the weights, replace the activations by their squ
 results: the gradient with respect to a weight is the sum of the squares of what it multiplies.
 
 On its way to a product a weight may be moved, and multiplied by what is no weight to be pruned, as
-in weight normalisation. A shadow of it, in float32 whatever the network computes in, goes the same
-way and is multiplied by the squares.
+in weight normalisation; and what does not change with it may be added. A shadow of it, in float32
+whatever the network computes in, goes the same way and is multiplied by the squares.
 """
 
 import collections
@@ -30,6 +30,7 @@ CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "rema
 CALLS += ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")  # with a program inside
 MOVES = ("broadcast_in_dim", "concatenate", "copy", "dynamic_slice", "expand_dims", "gather", "pad")
 MOVES += ("reshape", "rev", "select_n", "slice", "split", "squeeze", "transpose")
+CONSTANT = ("stop_gradient", "round", "sign", "floor", "ceil")  # without a gradient
 SAME = ("convert_element_type", "neg", "reduce_precision", "optimization_barrier")  # when squared
 
 
@@ -46,6 +47,7 @@ class _Value(NamedTuple):
     array: Any
     leaves: frozenset[int]  # parameters that it is computed from, by position
     is_activation: bool  # whether it is computed from inputs
+    varies: frozenset[int] = frozenset()  # those of the parameters by which it has a gradient
     shadow: _Shadow | None = None  # if it is weights as they are, or multiplied by a constant
 
 
@@ -85,6 +87,7 @@ def total_of_squares(
                 leaf,
                 frozenset([place]),
                 False,
+                frozenset([place]),
                 _Shadow(shadows[place], frozenset([place])) if place in shadows else None,
             )
             for place, leaf in enumerate(leaves)
@@ -126,6 +129,8 @@ def _run(jaxpr: Any, values: list[_Value], used: Used) -> tuple[list[_Value], ja
 def _bind(eqn: Any, operands: list[_Value]) -> list[_Value]:
     """Return the results of one operation."""
     depends = _depends(operands)
+    if eqn.primitive.name in CONSTANT:
+        depends = (*depends[:2], frozenset())
     results = _results(eqn, [value.array for value in operands])
     shadows = [None] * len(results) if depends[1] else _shadows(eqn, operands, len(results))
     return [_Value(array, *depends, shadow) for array, shadow in zip(results, shadows, strict=True)]
@@ -143,6 +148,7 @@ def _shadows(eqn: Any, operands: list[_Value], results: int) -> Sequence[_Shadow
     shadows = [value.shadow for value in operands]
     given = [shadow for shadow in shadows if shadow is not None]
     name, leaves = eqn.primitive.name, frozenset().union(*(shadow.leaves for shadow in given))
+    others = frozenset().union(*(value.varies for value in operands if value.shadow is None))
     if not given:
         return [None] * results
     if name in MOVES:
@@ -153,8 +159,8 @@ def _shadows(eqn: Any, operands: list[_Value], results: int) -> Sequence[_Shadow
         return list(shadows)
     if len(given) > 1:  # weights that are added or multiplied by one another
         return [None] * results
-    if name in ("add", "add_any", "sub"):
-        return given
+    if name in ("add", "add_any", "sub"):  # unless by what changes with them, as their mean does
+        return given if others.isdisjoint(leaves) else [None] * results
     if name == "mul" or (name == "div" and shadows[0] is not None):
         array = given[0].array
         factor = operands[0 if shadows[0] is None else 1].array
@@ -174,9 +180,12 @@ def _is_float(array: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(array), jnp.inexact)
 
 
-def _depends(values: Sequence[_Value]) -> tuple[frozenset[int], bool]:
-    leaves = frozenset().union(*(value.leaves for value in values))
-    return leaves, any(value.is_activation for value in values)
+def _depends(values: Sequence[_Value]) -> tuple[frozenset[int], bool, frozenset[int]]:
+    leaves, varies = (
+        frozenset().union(*(getattr(value, field) for value in values))
+        for field in ("leaves", "varies")
+    )
+    return leaves, any(value.is_activation for value in values), varies
 
 
 def _of_product(eqn: Any, operands: list[_Value], used: Used) -> jax.Array | float:
