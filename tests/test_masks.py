@@ -470,3 +470,33 @@ def test_masks_are_the_same_without_jit():
         expected = control(mask, key=key)
         with jax.disable_jit():
             assert same(control(mask, key=key), expected)
+
+
+OF_MASKS = {
+    "kept": masks.kept,
+    "layer_densities": masks.layer_densities,
+    "unit_densities": masks.unit_densities,
+    "density": masks.density,
+    "pack": masks.pack,
+    "shuffle": lambda mask: masks.shuffle(mask, key=jax.random.key(0)),
+    "random": lambda mask: masks.random(mask, key=jax.random.key(0)),
+    "apply": lambda mask: masks.apply({"a": np.ones((1, 2)), "b": np.ones(())}, mask),
+}
+
+
+@pytest.mark.parametrize("leaf", ["kept", object(), np.array("a")], ids=["text", "object", "texts"])
+@pytest.mark.parametrize("name", OF_MASKS)
+def test_a_mask_with_what_is_no_array_is_told_in_one_line(name, leaf):
+    with pytest.raises(TypeError, match="`mask`") as raised:
+        OF_MASKS[name]({"a": np.ones((1, 2), bool), "b": leaf})
+    assert "'b'" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_packed_masks_are_of_booleans_or_whole_numbers():
+    with pytest.raises(TypeError, match="Leaf 'w' of `mask` must be boolean; got float32"):
+        masks.pack({"w": np.ones(3, "f")})
+    assert masks.unpack(masks.pack({"w": np.array([2, 0, 1])}))["w"].tolist() == [True, False, True]
+    for other in ("abc", {"w": np.ones(3, bool)}):
+        with pytest.raises(TypeError, match="`packed` must be what `masks.pack` returns; it has a"):
+            masks.unpack(other)

@@ -17,11 +17,13 @@ def kept(mask: Mask) -> jax.Array:
 
     Raises:
       ValueError: there are 2**31 prunable weights or more, and no int64.
+      TypeError: a leaf is no array of numbers.
 
     Example:
       >>> int(kept({"w": jnp.array([[True, False]]), "b": None}))
       1
     """
+    trees.check_numbers(mask, name="mask")
     weights, dtype = size(mask), jnp.int32
     if weights >= 2**31:
         if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
@@ -69,6 +71,7 @@ def layer_densities(mask: Mask) -> dict[str, float]:
       >>> layer_densities({"w": jnp.array([[True, False]]), "b": None})
       {'w': 0.5}
     """
+    trees.check_numbers(mask, name="mask")
     named = trees.named(mask).items()
     return {n: int(np.count_nonzero(leaf)) / np.size(leaf) for n, leaf in named if np.size(leaf)}
 
@@ -102,6 +105,7 @@ def unit_densities(mask: Mask, *, axes: roles.Axes | None = None) -> dict[str, n
     References:
       Frankle 2023, Figure 5-6.
     """
+    trees.check_numbers(mask, name="mask")
     densities, leaves = {}, trees.named(mask)
     for name, view in kernels.views(leaves, axes).items():
         kernel = np.asarray(leaves[name], bool).reshape(view.shape)

@@ -35,11 +35,17 @@ def check(tree: Any, mask: Mask, *, name: str = "tree") -> None:
                 f"Leaf {leaf!r} has shape {np.shape(values[leaf])} in `{name}` "
                 f"but {np.shape(keep)} in `mask`."
             )
-        if not jnp.issubdtype(jnp.result_type(keep), jnp.bool_):
-            raise TypeError(
-                f"Leaf {leaf!r} of `mask` must be boolean; got {jnp.result_type(keep)}."
-            )
+        check_kind(leaf, keep, jnp.bool_)
     trees.check_containers(tree, mask, a_name=name, b_name="mask")
+
+
+def check_kind(name: str, leaf: Any, *kinds: Any) -> None:
+    """Raise TypeError unless a leaf of a mask is an array, or a number, of one of some kinds."""
+    dtype = getattr(leaf, "dtype", np.result_type(type(leaf)))
+    if not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+        has_numbers = jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
+        kind = dtype if has_numbers else f"a {type(leaf).__name__}"
+        raise TypeError(f"Leaf {name!r} of `mask` must be boolean; got {kind}.")
 
 
 def prunable(tree: Any, mask: Mask, *, name: str = "tree") -> Any:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth.masks.mask import Mask
+from jaxlth import trees
+from jaxlth.masks.mask import Mask, check_kind
 
 
 @jax.tree_util.register_dataclass
@@ -25,11 +26,16 @@ def pack(mask: Mask) -> Any:
 
     Each tensor becomes a `PackedLeaf`; `None` stays. Works under jit and vmap.
 
+    Raises:
+      TypeError: a leaf of the mask is not boolean, nor of whole numbers, of which 0 is False.
+
     Example:
       >>> packed = pack({"w": jnp.array([[True, False, True]]), "b": None})
       >>> packed["w"].bits.tolist(), packed["w"].shape
       ([160], (1, 3))
     """
+    for name, leaf in trees.named(mask).items():
+        check_kind(name, leaf, jnp.bool_, jnp.integer)
     return jax.tree.map(lambda leaf: PackedLeaf(jnp.packbits(leaf), np.shape(leaf)), mask)
 
 
@@ -38,12 +44,19 @@ def unpack(packed: Any) -> Mask:
 
     Masks that were packed under vmap come back with their leading axes.
 
+    Raises:
+      TypeError: a leaf is none of `pack`.
+
     Example:
       >>> unpack(pack({"w": jnp.array([[True, False, True]])}))["w"].tolist()
       [[True, False, True]]
     """
 
     def leaf_mask(leaf: PackedLeaf) -> jax.Array:
+        if not isinstance(leaf, PackedLeaf):
+            raise TypeError(
+                f"`packed` must be what `masks.pack` returns; it has a {type(leaf).__name__}."
+            )
         leading = jnp.shape(leaf.bits)[:-1]  # of replicates, where `pack` ran under vmap
         bits = jnp.unpackbits(leaf.bits, axis=-1, count=math.prod(leaf.shape))
         return bits.astype(bool).reshape(*leading, *leaf.shape)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlth import keys
+from jaxlth import keys, trees
 from jaxlth.masks import counts
 from jaxlth.masks.mask import Mask
 from jaxlth.trees import bisection, places, topk
@@ -25,6 +25,8 @@ def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
       Frankle 2023, The Lottery Ticket Hypothesis: On Sparse, Trainable Neural Networks,
       section 5.7.1.
     """
+    trees.check_numbers(mask, name="mask")
+    trees.check_numbers(mask, name="mask")
     leaves, structure = jax.tree.flatten(mask)
     draws = keys.uniform(leaves, key=keys.substream(key, "shuffle"))
     shuffled = [_anywhere([draw], [leaf])[0] for draw, leaf in zip(draws, leaves, strict=True)]
@@ -39,6 +41,8 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
       >>> int(counts.kept(random(mask, key=jax.random.key(0))))
       2
     """
+    trees.check_numbers(mask, name="mask")
+    trees.check_numbers(mask, name="mask")
     leaves, structure = jax.tree.flatten(mask)
     draws = keys.uniform(leaves, key=keys.substream(key, "random mask"))
     return jax.tree.unflatten(structure, _anywhere(draws, leaves))
