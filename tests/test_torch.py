@@ -3,6 +3,7 @@
 import importlib.util
 import json
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -183,10 +184,78 @@ def test_arrays_that_are_no_floats_of_the_network_are_refused(dtype, tmp_path):
         models.load_torch(saved(tmp_path / "a.safetensors", state), build("mlp"))
 
 
-def test_transposed_convolutions_are_refused_by_name():
-    network = Network({"ConvTranspose_0": {"kernel": np.zeros((3, 3, 2, 2))}}, {})
-    with pytest.raises(ValueError, match="'ConvTranspose_0/kernel' is of a transposed convolution"):
-        models.to_torch(network)
+@pytest.mark.parametrize("name", ["ConvTranspose_0", "conv2_d_transpose", "deconv1"])
+def test_transposed_convolutions_are_refused_by_name(name):
+    params = {name: {"bias": np.zeros(2), "kernel": np.zeros((3, 3, 2, 2))}}
+    with pytest.raises(ValueError, match=f"'{name}/kernel' is of a transposed convolution"):
+        models.to_torch(Network(params, {}))
+
+
+class Equinox(eqx.Module):
+    conv: eqx.nn.Conv2d
+    line: eqx.nn.Conv1d
+    volume: eqx.nn.Conv3d
+    norm: eqx.nn.LayerNorm
+    head: eqx.nn.Linear
+
+    def __init__(self, key):
+        self.conv, self.line = eqx.nn.Conv2d(2, 3, 3, key=key), eqx.nn.Conv1d(3, 4, 1, key=key)
+        self.volume = eqx.nn.Conv3d(1, 2, 2, key=key)
+        self.norm, self.head = eqx.nn.LayerNorm((4, 3)), eqx.nn.Linear(4, 5, key=key)
+
+
+def test_biases_of_equinox_have_the_axis_of_pytorch_and_come_back(tmp_path):
+    params = eqx.filter(Equinox(jax.random.key(0)), eqx.is_array)
+    state, _ = models.to_torch(Network(params, {}))
+    shapes = {name: array.shape for name, array in state.items() if name.endswith("bias")}
+    assert shapes == {
+        "conv.bias": (3,),
+        "line.bias": (4,),
+        "volume.bias": (2,),
+        "norm.bias": (4, 3),
+        "head.bias": (5,),
+    }
+    np.testing.assert_array_equal(state["conv.weight"], params.conv.weight)
+    np.testing.assert_array_equal(state["conv.bias"], params.conv.bias[:, 0, 0])
+    model = models.from_functions(lambda key: params, lambda params, x: x)
+    loaded = models.load_torch(saved(tmp_path / "a.safetensors", state), model).params
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
+
+
+@pytest.mark.parametrize("kind", [eqx.nn.ConvTranspose1d, eqx.nn.ConvTranspose2d])
+def test_a_transposed_convolution_of_equinox_is_refused_by_its_class(kind):
+    params = {"up": eqx.filter(kind(2, 2, 3, key=jax.random.key(0)), eqx.is_array)}
+    with pytest.raises(ValueError, match="'up/weight' is of a transposed convolution"):
+        models.to_torch(Network(params, {}))
+
+
+STACKED = {  # shapes of kernel and bias, as `nn.scan`, `nn.DenseGeneral` and `jax.vmap` make them
+    "conv/kernel": ((4, 3, 5, 6), (4, 6)),  # a line of pixels
+    "layer/kernel": ((4, 3, 3, 5, 6), (4, 6)),
+    "query/kernel": ((4, 6, 2, 3), (4, 2, 3)),
+    "split/kernel": ((6, 5, 2, 3), (2, 3)),
+    "out/weight": ((4, 6, 5), (4, 6)),
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_stacked_layers_are_refused_by_the_shape_of_their_bias(name):
+    kernel, bias = STACKED[name]
+    layer, last = name.split("/")
+    params = {layer: {last: np.zeros(kernel), "bias": np.zeros(bias)}}
+    with pytest.raises(ValueError, match=f"'{name}' of shape .* has a bias of shape .* is of stac"):
+        models.to_torch(Network(params, {}))
+
+
+def test_stacked_attention_without_biases_is_refused_and_convolutions_of_its_names_are_not():
+    shapes = {"query": (4, 6, 2, 3), "out": (4, 2, 3, 6)}
+    params = {name: {"kernel": np.zeros(shape)} for name, shape in shapes.items()}
+    with pytest.raises(ValueError, match="'out/kernel' of shape .* is no convolution by its name"):
+        models.to_torch(Network(params, {}))
+    layers = {"query": {"kernel": np.zeros((1, 1, 6, 3)), "bias": np.zeros(3)}}
+    layers |= {"query_conv": {"kernel": np.zeros((1, 1, 6, 3))}}
+    state, _ = models.to_torch(Network(layers, {}))
+    assert state["query.weight"].shape == state["query_conv.weight"].shape == (3, 6, 1, 1)
 
 
 def test_whole_numbers_are_read_where_ours_are_whole_numbers(tmp_path):

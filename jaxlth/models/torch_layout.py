@@ -9,6 +9,7 @@ of `torch.flatten` and `torch.nn.functional.unfold`.
 
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -24,12 +25,13 @@ from jaxlth.models.mlp import MLP
 from jaxlth.models.model import Model, Network
 from jaxlth.models.transformer import ViT
 from jaxlth.process import paths
-from jaxlth.trees import roles
+from jaxlth.trees import attention, roles
 
 WORDS = {"kernel": "weight", "w": "weight", "b": "bias", "scale": "weight", "offset": "bias"}
 WORDS |= {"embedding": "weight", "embeddings": "weight"}
 STATISTICS = {"mean": "running_mean", "var": "running_var"}
 Flattened: TypeAlias = tuple[tuple[str, int], ...]
+TRANSPOSED = re.compile("transpose|deconv", re.IGNORECASE)  # modules and their classes
 WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and its kin, and of torch.compile
 COUNTER = "num_batches_tracked"  # of a batch norm of PyTorch; it plays no part here
 
@@ -45,7 +47,8 @@ def to_torch(
 
     Raises:
       ValueError: an array has no counterpart in PyTorch, or its counterpart is unknown, as that of
-        a module named ConvTranspose. Under another name that would be taken for a convolution.
+        stacked layers, of attention, or of a transposed convolution. One of Flax is known by its
+        name alone: where that has no "transpose" or "deconv", it is taken for a convolution.
 
     Example:
       >>> state, names = to_torch(Network({"Dense_0": {"kernel": np.zeros((3, 2))}}, {}))
@@ -56,8 +59,11 @@ def to_torch(
     settings.check_kind("network", network, fits, "a `models.Network`: parameters and statistics")
     names, channels = _names(network), _channels(network, flattened)
     leaves = trees.named(network.params) | trees.named(network.stats)
+    flat = _biases_of_pixels(leaves)
     state = {
-        name: _to_torch(ours, np.asarray(leaves[ours]), channels.get(ours))
+        name: np.asarray(leaves[ours]).ravel()
+        if ours in flat
+        else _to_torch(ours, np.asarray(leaves[ours]), channels.get(ours))
         for name, ours in names.items()
     }
     for name in [*state]:
@@ -98,6 +104,9 @@ def load_torch(
         state = {name.partition(".")[2]: array for name, array in state.items()}
     channels = _channels(like, model.flattened)
     _check_names(path, set(state), set(names), set(leaves) - set(names.values()))
+    for at, name in names.items():
+        if name in _biases_of_pixels(leaves) and state[at].shape == (leaves[name].size,):
+            state[at] = state[at].reshape(leaves[name].shape)
     ours = {
         name: _from_torch(at, state[at], leaves[name], channels.get(name), name)
         for at, name in names.items()
@@ -144,6 +153,7 @@ def flattened(module: nn.Module, shape: tuple[int, ...]) -> Flattened:
 
 def _names(network: Network) -> dict[str, str]:
     """Return our name of each array by its name in PyTorch."""
+    _check_kernels(network.params)
     words = dict.fromkeys(trees.names(network.params), WORDS)
     words |= dict.fromkeys(trees.names(network.stats), STATISTICS)
     names = {}
@@ -157,6 +167,61 @@ def _names(network: Network) -> dict[str, str]:
     if len(names) < len(words):
         raise ValueError("`network` has two arrays of one name in PyTorch; rename its modules.")
     return names
+
+
+def _check_kernels(params: Any) -> None:
+    """Raise ValueError where kernels are of transposed convolutions, stacked layers or attention.
+
+    PyTorch turns the kernel of a transposed convolution around, Equinox does not, and Flax as it is
+    told; modules and names say which it is. Of the others names do, and the shape of the bias.
+    """
+    leaves = trees.named(params)
+    of_attention = attention.matrices(leaves, roles.IN_OUT)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name, shape = trees.name(path), np.shape(leaf)
+        classes = [type(node).__name__ for node in trees.nodes(params, path)]
+        if len(shape) > 2 and TRANSPOSED.search(" ".join([name, *classes])):
+            raise ValueError(
+                f"{name!r} is of a transposed convolution, whose layout in PyTorch is not known "
+                "here."
+            )
+        if len(shape) < 2:
+            continue
+        bias = np.shape(leaves.get(_bias_beside(name, leaves), 0))
+        outputs = shape[roles.axes(name, leaf)[1]]
+        is_other = name in of_attention or attention.is_no_convolution(name)
+        if len(shape) > 3 and is_other and not bias:
+            raise ValueError(
+                f"{name!r} of shape {shape} is no convolution by its name: it is of stacked layers "
+                "or of heads, whose layout in PyTorch is not known here."
+            )
+        # A norm has a bias like its scale.
+        if bias not in ((), shape, (outputs,), (outputs, *[1] * (len(shape) - 2))):
+            raise ValueError(
+                f"{name!r} of shape {shape} has a bias of shape {bias}, not ({outputs},): it is of "
+                "stacked layers or of several axes of outputs, whose layout in PyTorch is not "
+                "known here."
+            )
+
+
+def _bias_beside(name: str, leaves: Mapping[str, Any]) -> str:
+    """Return the name of the bias of a layer whose kernel has a name; "" for other arrays."""
+    module, slash, last = roles.unboxed(name).rpartition("/")
+    if last not in attention.KERNELS:
+        return ""
+    biases = [f"{module}{slash}{word}" for word in ("bias", "b")]
+    return next((each for each in leaves if roles.unboxed(each) in biases), "")
+
+
+def _biases_of_pixels(leaves: Mapping[str, Any]) -> set[str]:
+    """Return the names of biases with an axis of 1 for each of pixels, as Equinox has them."""
+    names = {_bias_beside(name, leaves): np.ndim(leaf) for name, leaf in leaves.items()}
+    names.pop("", None)
+    return {
+        name
+        for name, dimensions in names.items()
+        if 1 < np.ndim(leaves[name]) == dimensions - 1 and set(np.shape(leaves[name])[1:]) == {1}
+    }
 
 
 def _channels(network: Network, flattened: Flattened | None) -> dict[str, int]:
@@ -185,12 +250,8 @@ def _is_turned(name: str, array: Any) -> bool:
 
     Raises:
       ValueError: it is one of attention or of a convolution in one dimension, of which shapes do
-        not say; or one of a transposed convolution, by the name of its module.
+        not say.
     """
-    if "ConvTranspose" in name:
-        raise ValueError(
-            f"{name!r} is of a transposed convolution, whose layout in PyTorch is not known here."
-        )
     if not masks.is_kernel(name, array) or roles.axes(name, array) == roles.OUT_IN:
         return False
     if np.ndim(array) not in (2, 4, 5):

@@ -58,6 +58,19 @@ def matrices(
     }
 
 
+def is_no_convolution(name: str) -> bool:
+    """Return whether a kernel is of no convolution by the name of its layer.
+
+    Example:
+      >>> is_no_convolution("DenseGeneral_0/kernel"), is_no_convolution("query_conv/kernel")
+      (True, False)
+    """
+    _, layer = _place(name, KERNELS)
+    words = roles.words(layer)
+    is_other = any(word.endswith(NOT_CONVOLUTIONS) for word in words)
+    return is_other and not any(word.endswith("conv") for word in words)
+
+
 def _place(name: str, kernels: Collection[str] = ("kernel",)) -> tuple[str, str]:
     """Return the module around a kernel's layer, and the layer; "" for other leaves."""
     *module, layer, last = ["", "", *roles.unboxed(name).split("/")]
@@ -96,9 +109,7 @@ def _matrix(shape: tuple[int, ...], part: str) -> tuple[int, ...]:
 def _check_known(shapes: Mapping[str, tuple[int, ...]], told: set[str]) -> None:
     """Raise if a kernel of three axes or more is no convolution by its name, nor of attention."""
     for name, shape in shapes.items():
-        _, layer = _place(name, KERNELS)
-        words = roles.words(layer)
-        if name not in told and any(word.endswith(NOT_CONVOLUTIONS) for word in words):
+        if name not in told and is_no_convolution(name):
             raise ValueError(
                 f"Where the inputs and the outputs of {name!r} lie does not follow from its shape "
                 f"{shape}: it is by its name no convolution, and without others of one attention "
