@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from jaxlth import cli, data, masks, models, settings, store, studies, trees
 from jaxlth.models import ModelConfig
-from jaxlth.studies import fingerprint, running
+from jaxlth.studies import fingerprint, run_info, running
 from jaxlth.studies.controls import CONTROLS
 from jaxlth.studies.imp.config import ImpConfig
 from jaxlth.studies.loading import load_experiment
@@ -400,6 +400,59 @@ def test_relative_paths_of_a_run_lead_from_where_it_began(
     (begun / "w.npz").unlink()  # as where all of it was moved here
     (other / "w.npz").write_bytes((begun / "0.npz").read_bytes())
     tiny.assert_same(studies.open(run).ticket(level=0), ticket)
+
+
+@pytest.mark.slow
+def test_parts_in_files_of_a_run_are_those_where_it_began(place, tmp_path, monkeypatch, capsys):
+    assert cli.main(COMMAND) == 0
+    (run,) = (info.path for info in store.runs("runs"))
+    ticket = studies.open(run).ticket(level=1)
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    again = ["imp", "--settings", f"{run}/settings.toml", "--out", str(run.parent)]
+    tiny.assert_same(studies.open(run).ticket(level=1), ticket)
+    assert cli.main(again) == 0
+    write(other, gain=1.5)  # a typed path means the file here
+    tiny.assert_same(studies.open(run).ticket(level=1), ticket)
+    capsys.readouterr()
+    assert cli.main(again) == cli.MISTAKEN
+    assert "was made with another `model` than is given now" in capsys.readouterr().err
+    assert [info.path for info in store.runs(run.parent)] == [run]
+
+
+@pytest.mark.parametrize("here_first", [False, True])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("npz:a.npz", "a.npz"),
+        ("text:in/a.txt", "in/a.txt"),
+        ("folder:images", "images/train"),
+        ("mine.py:points", "mine.py"),
+    ],
+)
+def test_data_of_a_run_are_those_where_it_began(name, file, here_first, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXLTH_DATA", raising=False)
+    begun, other = tmp_path / "begun", tmp_path / "other"
+    (begun / file).parent.mkdir(parents=True)
+    other.mkdir()
+    (begun / file).touch()
+    monkeypatch.chdir(begun)
+    context = {"context": 8} if name.startswith("text") else {}
+    config = ImpConfig(data=data.DataConfig(name=name, **context))
+    with store.open_run("runs", config, job="imp", label="") as run:
+        path = run.path
+    monkeypatch.chdir(other)
+    prefix, _, rest = name.rpartition(":")
+    absolute = f"{begun}/{name}" if prefix == "mine.py" else f"{prefix}:{begun}/{rest}"
+    located = functools.partial(run_info.located, config, begun / path, here_first=here_first)
+    assert located().data.name == absolute
+    (other / file).parent.mkdir(exist_ok=True)
+    (other / file).touch()
+    assert located().data.name == (name if here_first else absolute)
+    (begun / file).unlink()
+    if name != "folder:images":  # whose folder is there
+        assert located().data.name == name
 
 
 def test_a_run_is_read_with_no_other_experiment_than_its_own(whole):

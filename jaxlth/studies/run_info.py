@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaxlth import distributed, settings, store
+from jaxlth.data.config import AND, FILES
 from jaxlth.process import code, paths
 from jaxlth.settings import require
 from jaxlth.store import Run
@@ -131,8 +132,10 @@ def _check_run(run: Run) -> None:
 def located(config: C, path: pathlib.Path, *, here_first: bool = False) -> C:
     """Return a config whose relative paths lead from the directory in which its run began.
 
-    The run keeps the paths as they were typed, as its folder's name depends on them. Where the file
-    is not there any more, or the run does not say its directory, a path leads from the working
+    Those are files of weights and masks, the data directory, files and folders of data, and files
+    of parts of one's own, FILE.py:NAME; but not of scores, by whose names records are called. The
+    run keeps the paths as they were typed, as its folder's name depends on them. Where the file is
+    not there any more, or the run does not say its directory, a path leads from the working
     directory.
 
     Args:
@@ -143,17 +146,36 @@ def located(config: C, path: pathlib.Path, *, here_first: bool = False) -> C:
     directory = store.about_run(path).get("directory")
 
     def absolute(given: str | None) -> str | None:
-        if not given or not isinstance(directory, str) or code.is_own(given):
+        if not given or given == code.OWN or not isinstance(directory, str):
             return given
+        if code.is_spec(given):
+            file, _, name = given.rpartition(":")
+            return f"{absolute(file)}:{name}"
         here = paths.expand(given, setting="path")
         there = os.path.join(directory, here)
         is_there = os.path.exists(there) and not (here_first and os.path.exists(here))
         return there if is_there else given
 
+    def part(name: str) -> str:  # a name of the library's may be that of a file, too
+        return absolute(name) or "" if code.is_spec(name) else name
+
     values: Any = config
     files = {name: absolute(getattr(values, name)) for name in ("initial", "initial_mask")}
-    data = dataclasses.replace(values.data, data_dir=absolute(values.data.data_dir))
-    return dataclasses.replace(values, data=data, **files)
+    parts = {name: part(getattr(values, name)) for name in ("loss", "error")}
+    prefix, colon, name = values.data.name.partition(":")
+    has_path = prefix + colon in FILES or (prefix == "folder" and values.data.directory is None)
+    source = f"{prefix}:{absolute(name)}" if has_path else part(values.data.name)
+    data = dataclasses.replace(
+        values.data,
+        name=values.data.name if AND in source else source,  # in which sets lie side by side
+        augment=part(values.data.augment),
+        data_dir=absolute(values.data.data_dir),
+    )
+    model = dataclasses.replace(values.model, name=part(values.model.name))
+    optimizer = dataclasses.replace(values.optimizer, optimizer=part(values.optimizer.optimizer))
+    return dataclasses.replace(
+        values, data=data, model=model, optimizer=optimizer, **parts, **files
+    )
 
 
 def read_config(run: Run, kind: type[C]) -> tuple[C, dict[str, Any]]:
