@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 import tiny
 from flax import linen as nn
@@ -641,6 +642,21 @@ def drops_at(step):
     return optax.sgd(optax.piecewise_constant_schedule(0.2, {step: 0.01}))
 
 
+def on_plateau(**options):
+    return optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(factor=0.5, **options))
+
+
+def huber(delta):
+    def loss(outputs, labels):
+        return optax.huber_loss(outputs, jax.nn.one_hot(labels, 10), delta=delta).sum(-1)
+
+    return loss
+
+
+def far(limit):
+    return lambda outputs, labels: jnp.abs(outputs[:, 0]) > limit
+
+
 CHANGED_IN_TRAINING = {
     "dropout": (
         {"model": NoisyInTraining()},
@@ -666,6 +682,31 @@ CHANGED_IN_TRAINING = {
         {"optimizer": optax.MultiSteps(optax.adam(0.01), 11)},
         {"optimizer": optax.MultiSteps(optax.adam(0.01), 14)},
         "optimizer over the training",
+    ),
+    "patience": (
+        {"optimizer": on_plateau(patience=5), "steps": 90},
+        {"optimizer": on_plateau(patience=6), "steps": 90},
+        "optimizer by the loss",
+    ),
+    "tolerance": (
+        {"optimizer": on_plateau(patience=5), "steps": 90},
+        {"optimizer": on_plateau(patience=5, rtol=0.1), "steps": 90},
+        "optimizer by the loss",
+    ),
+    "limit of a loss": (
+        {"loss": huber(8.0)},
+        {"loss": huber(9.0)},
+        "loss at outputs of size 10",
+    ),
+    "high limit of a loss": (
+        {"loss": huber(200.0)},
+        {"loss": huber(210.0)},
+        "loss at outputs of size 1000",
+    ),
+    "limit of an error": (
+        {"loss": huber(3.0), "error": far(30.0)},
+        {"loss": huber(3.0), "error": far(60.0)},
+        "error at outputs of size 10",
     ),
 }
 

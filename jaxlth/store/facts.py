@@ -24,7 +24,15 @@ PARTS = "fingerprint"  # the fact by which a user's own parts are compared
 SCORE = "score "  # begins the name of a user's own score in a fingerprint
 OUTPUTS_IN_TRAINING = "model outputs in training"  # of a fingerprint
 OVER_TRAINING = "optimizer over the training"  # of a fingerprint
-ADDED = (OUTPUTS_IN_TRAINING, OVER_TRAINING)  # which runs of earlier versions do not have
+BY_LOSS = "optimizer by the loss"  # of a fingerprint
+SIZES = (1, 10, 1000)  # of other outputs, for which a loss and an error are looked at
+AT_OUTPUTS = {  # of a fingerprint
+    (part, size): f"{part} at outputs of size {size}"
+    for part in ("loss", "error")
+    for size in SIZES
+}
+# Which runs of earlier versions do not have.
+ADDED = (OUTPUTS_IN_TRAINING, OVER_TRAINING, BY_LOSS, *AT_OUTPUTS.values())
 CLOSE = 1e-3  # relative difference of numbers that other machines may cause
 
 

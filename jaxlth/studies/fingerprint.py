@@ -2,12 +2,13 @@
 
 Code cannot be compared. A fingerprint can. It holds the names and shapes of the parameters, the
 outputs of the network of replicate 0 for the first eight training examples, as in evaluations and
-as in training, the losses there, the updates that the optimizer makes of fixed gradients, over the
-whole training, and the scores of that network's weights.
+as in training, the losses there and at larger outputs, the updates that the optimizer makes of
+fixed gradients, over the whole training, and the scores of that network's weights.
 """
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -83,13 +84,17 @@ def of_experiment(experiment: LoadedExperiment) -> dict[str, Any]:
     result["loss"] = finite_numbers("loss", objective.per_example(outputs, labels))
     if parts.loss is not None:
         _check_gradient(objective, outputs, labels)
+        result |= _at_other_outputs("loss", objective.per_example, outputs, labels)
     if parts.error is not None:
         result["error"] = _shares("error", parts.error(outputs, labels))
+        result |= _at_other_outputs("error", parts.error, outputs, labels)
     if parts.optimizer is not None:
         result["optimizer"] = transformations.fingerprint(parts.optimizer, network.params)
         steps = experiment.plan(1.0).steps
         over = transformations.over_training(parts.optimizer, network.params, steps=steps)
         result[facts.OVER_TRAINING] = over
+        if by_loss := transformations.by_loss(parts.optimizer, network.params, steps=steps):
+            result[facts.BY_LOSS] = by_loss
     if parts.augment is not None:
         images, *_ = experiment.first_examples(EXAMPLES)
         result["augment"] = sampled(parts.augment(images, key=keys.stream(0, 0, "augmentation")))
@@ -201,6 +206,22 @@ def _check_gradient(objective: Objective, outputs: jax.Array, labels: Any) -> No
         f"`loss` has no gradient: no outputs for the first {EXAMPLES} training examples change it, "
         "so that nothing would be learnt.",
     )
+
+
+def _at_other_outputs(
+    part: str, function: Callable[[Any, Any], jax.Array], outputs: jax.Array, labels: Any
+) -> dict[str, list[float]]:
+    """Return numbers of a loss or an error where those of a fresh network do not lead.
+
+    Its outputs are small, and so a limit in a loss, such as Huber's, does not show.
+    """
+    draws = jax.random.normal(keys.stream(0, 0, "other outputs"), outputs.shape, outputs.dtype)
+    return {
+        facts.AT_OUTPUTS[part, size]: sampled(
+            np.nan_to_num(function(outputs + size * draws, labels))
+        )
+        for size in facts.SIZES
+    }
 
 
 def _shares(part: str, values: Any) -> list[float]:

@@ -29,6 +29,7 @@ LATER_STEPS = (3, 7, 9, 15, 31, 99, 999, 9_999, 99_999)
 VANISHING = (0.0, 1e-6)  # sizes of gradients
 # Steps at which a schedule is looked at, and updates of weights that this may take.
 LEAST_PLACES, MOST_PLACES, MOST_UPDATES = 32, 256, 30_000_000
+MOST_LOSSES = 4096  # steps for which an optimizer is shown losses
 
 
 def is_transformation(value: Any) -> bool:
@@ -174,6 +175,49 @@ def over_training(
     with jax.numpy_dtype_promotion("standard"):
         numbers = np.nan_to_num(np.asarray(sizes(params, jnp.asarray(places)), float))
     return [float(f"{number:.4g}") for number in numbers.tolist()]
+
+
+def by_loss(
+    transformation: optax.GradientTransformation, params: masks.Params, *, steps: int
+) -> list[float]:
+    """Return numbers that tell an optimiser that looks at the loss from another; else none.
+
+    They are of a loss that stays, and of one that falls by a thousandth a step: patience, factor
+    and tolerances of `optax.contrib.reduce_on_plateau` show. Gradients and parameters stay, and are
+    cut to two numbers along each axis; an optimiser that takes whole arrays alone has no numbers.
+
+    Args:
+      transformation: as `optimizer` takes it.
+      params: of a network.
+      steps: of the training.
+
+    Returns:
+      The sum of the updates' sizes up to some steps, of 4 significant digits.
+    """
+    small = jax.tree.map(lambda leaf: leaf[(slice(2),) * leaf.ndim], params)
+    with jax.numpy_dtype_promotion("standard"):
+        try:
+            made = optimizer(transformation, small)
+        except (TypeError, ValueError):
+            return []
+        program, *_ = _trace(made, small)
+        loss = program.jaxpr.invars[-1]
+        if not any(loss is var for eqn in program.jaxpr.eqns for var in eqn.invars):
+            return []
+        count = min(steps, MOST_LOSSES)
+        places = np.unique(np.geomspace(1, count, LEAST_PLACES).round().astype(int)) - 1
+        grads = _gradients(small, jnp.int32(0))
+
+        @jax.jit
+        def sizes(factor: jax.Array) -> jax.Array:
+            def one_step(state: Any, step: jax.Array) -> tuple[Any, jax.Array]:
+                updates, state = _update(made, grads, state, small, step, factor**step)
+                return state, _shares(updates, grads)[1]
+
+            return jax.lax.scan(one_step, made.init(small), jnp.arange(count))[1]
+
+        sums = [np.cumsum(sizes(jnp.float32(factor)))[places] for factor in (1, 0.999)]
+    return [float(f"{number:.4g}") for number in np.nan_to_num(np.concatenate(sums)).tolist()]
 
 
 def _gradients(like: masks.Params, step: jax.Array) -> masks.Params:
