@@ -26,7 +26,6 @@ def shuffle(mask: Mask, *, key: jax.Array) -> Mask:
       section 5.7.1.
     """
     trees.check_numbers(mask, name="mask")
-    trees.check_numbers(mask, name="mask")
     leaves, structure = jax.tree.flatten(mask)
     draws = keys.uniform(leaves, key=keys.substream(key, "shuffle"))
     shuffled = [_anywhere([draw], [leaf])[0] for draw, leaf in zip(draws, leaves, strict=True)]
@@ -41,7 +40,6 @@ def random(mask: Mask, *, key: jax.Array) -> Mask:
       >>> int(counts.kept(random(mask, key=jax.random.key(0))))
       2
     """
-    trees.check_numbers(mask, name="mask")
     trees.check_numbers(mask, name="mask")
     leaves, structure = jax.tree.flatten(mask)
     draws = keys.uniform(leaves, key=keys.substream(key, "random mask"))

@@ -216,12 +216,13 @@ def _at_other_outputs(
     Its outputs are small, and so a limit in a loss, such as Huber's, does not show.
     """
     draws = jax.random.normal(keys.stream(0, 0, "other outputs"), outputs.shape, outputs.dtype)
-    return {
-        facts.AT_OUTPUTS[part, size]: sampled(
-            np.nan_to_num(function(outputs + size * draws, labels))
-        )
-        for size in facts.SIZES
-    }
+    with jax.debug_nans(False), jax.debug_infs(False):  # no training has such outputs
+        return {
+            facts.AT_OUTPUTS[part, size]: sampled(
+                np.nan_to_num(function(outputs + size * draws, labels))
+            )
+            for size in facts.SIZES
+        }
 
 
 def _shares(part: str, values: Any) -> list[float]:
