@@ -385,6 +385,16 @@ def test_overview_has_accuracies_and_weights_by_level():
     assert points(right, "separated (1 of 2)") == [(1, 64)]
 
 
+@pytest.mark.parametrize("accuracy", [0.804, 0.954, 0.974])
+def test_bars_are_drawn_where_the_mean_of_equal_accuracies_is_rounded(accuracy):
+    results = table("ii", "ii", "ii")
+    names = [name for name in results if name.endswith("test_accuracy")]
+    results[names] = accuracy
+    left, _ = levels.overview(results).axes
+    for label in ("moons", "circles"):
+        assert [bar[1:] for bar in bars(left, label)] == [(round(100 * accuracy, 6),) * 3] * 2
+
+
 def test_unused_weights_of_a_run_are_by_level_in_number_and_share():
     number, share = levels.unused(table("ii", network("ii", replicate=1, active=0.5))).axes
     assert bars(number, "inactive") == [(0, 56, 32, 80), (1, 28, 16, 40)]

@@ -38,7 +38,8 @@ def task_style(index: int) -> theme.LineStyle:
 def error_bars(axes: Axes, statistics: pd.DataFrame, *, style: theme.LineStyle, label: str) -> None:
     """Plot means as a line, with bars from the minimum to the maximum."""
     mean = statistics["mean"]
-    errors = np.stack([mean - statistics["min"], statistics["max"] - mean])
+    # The mean of equal numbers may be rounded beyond them.
+    errors = np.stack([mean - statistics["min"], statistics["max"] - mean]).clip(min=0)
     line: dict[str, Any] = {"color": style.color, "marker": style.marker, "capsize": 2}
     axes.errorbar(statistics.index, mean, yerr=errors, elinewidth=0.8, label=label, **line)
 
