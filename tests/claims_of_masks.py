@@ -1,16 +1,21 @@
 """What the pages on papers claim of separating networks and of masks on untrained weights."""
 
 import functools
+import json
+from collections.abc import Callable
 
+import numpy as np
 import pandas
 from claims import Claim, table
 from scipy import stats
 
 SEPARATION = "network_separation/cpu-test/extension_2.csv"
 HALF = "network_separation/cpu/extension_2.csv"
+ONE, THREE = (f"network_separation/cpu-test/extension_{depth}.csv" for depth in (1, 3))
 VALIDATION = "network_separation/cpu-validation-0.2/extension_2.csv"
 ROLFS = "supermask_tickets/paper/test-pytorch-unit-range"
 BIASES = f"{ROLFS}-biases"
+SIZES = ["active", "kept"]
 LENET = "trained_supermasks/cpu/lenet/methods.csv"
 CONV2 = "trained_supermasks/smoke/conv-2-cifar/methods.csv"
 SCORE_L2 = "trained_supermasks/cpu/score_l2.csv"
@@ -55,6 +60,40 @@ def active(level: int) -> list[float]:
     """Return mean active and available weights where the networks of a level separate."""
     found = separated()[separated()["extension"] == level]
     return [found["active"].mean(), found["kept"].mean()]
+
+
+def of_level(label: str, path: str, levels: range, number: Callable[..., float]) -> Claim:
+    """Return the claim of a row of a table by extension level; an empty cell where nothing is."""
+    rows = table(path)
+    values = [number(rows[rows["extension"] == level]) for level in levels]
+    cells = ["{}" if value == value else "" for value in values]  # nan is not itself
+    return Claim(
+        f"| {label} | " + " | ".join(cells).replace("|  |", "| |") + " |",
+        lambda: [value for value in values if value == value],
+        after=f"`{path.rpartition('/')[2]}`:",
+    )
+
+
+def by_depth(path: str, levels: range) -> list[Claim]:
+    """Return the claims of the table of networks of one depth."""
+
+    def outcome(*names: str) -> Callable[[pandas.DataFrame], int]:
+        return lambda rows: int(rows["outcome"].isin(names).sum())
+
+    both = "separated", "separated-degraded"
+    return [
+        of_level("hidden width", path, levels, lambda rows: width(rows["widths"].iloc[0])),
+        of_level("separated, of 4", path, levels, outcome(*both)),
+        of_level("of these degraded later", path, levels, outcome(both[1])),
+        of_level("degraded before", path, levels, outcome("degraded")),
+        of_level("active weights there", path, levels, lambda rows: rows["active"].mean()),
+        of_level("of available", path, levels, lambda rows: rows["kept"].mean()),
+    ]
+
+
+def width(widths: str) -> int:
+    """Return the width of the first hidden layer."""
+    return json.loads(widths)[1]
 
 
 def active_in_the_end(level: int) -> float:
@@ -224,6 +263,51 @@ SEPARATING = [
             and set(table(SEPARATION).query("last_kept != 112")["last_kept"]) == {160}
             and len(table(SEPARATION).query("last_kept != 112")) == 2
         ),
+    ),
+    *by_depth(ONE, range(3, 15)),
+    *by_depth(THREE, range(6, 16)),
+    Claim(
+        "separates from level {} on; two and three layers need level {}",
+        lambda: [separated(path)["extension"].min() for path in (ONE, THREE)],
+        true=lambda: separated()["extension"].min() == separated(THREE)["extension"].min(),
+    ),
+    Claim(
+        "The larger the network, the more weights are available where it separates",
+        true=lambda: separated(ONE)[["extension", "kept"]].corr(method="spearman").iloc[0, 1] > 0.5,
+    ),
+    Claim(
+        "at level 13 they are {} % of what is available",
+        lambda: [100 * np.divide(*separated(ONE).query("extension == 13")[SIZES].mean())],
+    ),
+    Claim(
+        "From level {} on some networks degrade, from 11 on most of these after they separated",
+        lambda: [table(ONE).query("outcome == 'degraded'")["extension"].min()],
+        true=lambda: (
+            table(ONE).query("extension >= 11 and outcome == 'separated-degraded'").shape[0]
+            > table(ONE).query("extension >= 11 and outcome == 'degraded'").shape[0]
+        ),
+    ),
+    Claim(
+        "At level 14 three of four separate, and all three degrade later",
+        true=lambda: (
+            table(ONE).query("extension == 14")["outcome"].value_counts().to_dict()
+            == {"separated-degraded": 3, "degraded": 1}
+        ),
+    ),
+    Claim(
+        "separate at the last pruning, to {} weights, up to level {}; in the thesis up to 11",
+        lambda: [
+            separated(THREE)["kept"].min(),
+            separated(THREE).query("level < extension")["extension"].min() - 1,
+        ],
+    ),
+    Claim(
+        "One network of three layers degrades at level {}, where its width is {}.",
+        lambda: [
+            table(THREE).query("outcome == 'degraded'")["extension"].min(),
+            width(table(THREE).query("extension == 2")["widths"].iloc[0]),
+        ],
+        true=lambda: table(THREE).query("extension < 10 and outcome == 'degraded'").shape[0] == 1,
     ),
     Claim(
         "Then networks separate first at level 9, and there {} of 4 do",
