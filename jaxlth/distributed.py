@@ -71,20 +71,18 @@ def interrupted_together() -> Iterator[None]:
     watcher.start()
     try:
         yield
-    except (KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
+    except (KeyboardInterrupt, Exception) as error:
         over.set()
+        is_signal = isinstance(error, KeyboardInterrupt)
         # Where the others are gone, what waits for them fails.
-        is_signal, failed = isinstance(error, KeyboardInterrupt), _told(client, failures)
+        is_alone = is_signal or isinstance(error, jax.errors.JaxRuntimeError)
+        failed = _told(client, failures) if is_alone else ""
         if _told(client, STOP) or (is_signal and not failed):
             _tell(client, STOP)
             raise error if is_signal else KeyboardInterrupt from None
         _tell(client, failures, failed or _words(error))
         if failed:
             raise OtherFailedError(failed) from None
-        raise
-    except Exception as error:
-        over.set()
-        _tell(client, failures, _words(error))
         raise
     finally:
         over.set()
