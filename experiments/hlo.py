@@ -125,7 +125,9 @@ class Program:
                 yield from self.loops(called, inner)
 
     def steps(self) -> str:
-        """Return the body of the loop of training steps: the innermost one of unknown length.
+        """Return the body of the loop of training steps: the longest loop in the loop of epochs.
+
+        Both have an unknown length. A step may have such loops too, as where it selects weights.
 
         Raises:
           ValueError: no loop has an unknown length.
@@ -133,17 +135,28 @@ class Program:
         unknown = [loop for loop in self.loops() if loop.trips is None]
         if not unknown:
             raise ValueError("The program has no loop of unknown length.")
-        return max(unknown, key=lambda loop: loop.depth).body
+        depth = min(1, max(loop.depth for loop in unknown))
+        bodies = [loop.body for loop in unknown if loop.depth == depth]
+        return max(bodies, key=self.cycles)
 
     @functools.cache  # noqa: B019  a program lives as long as its numbers are asked for
-    def cycles(self, name: str = "") -> int:
-        """Return the cycles of a computation; loops of unknown length count as run once."""
-        total = 0
+    def cycles(self, name: str = "", *, passes: int = 1, due: float = 1.0) -> int:
+        """Return the cycles of a computation, of the whole program by default.
+
+        Args:
+          name: of the computation.
+          passes: how often loops of unknown length run.
+          due: share of the times at which what depends on a condition is done.
+        """
+        total = 0.0
         for instruction in self.computations[name or self.entry]:
-            trips = self._trips(instruction) if instruction.opcode == "while" else 1
-            total += instruction.cycles
-            total += (trips or 1) * sum(map(self.cycles, instruction.called))
-        return total
+            times: float = due if instruction.opcode == "conditional" else 1
+            if instruction.opcode == "while":
+                trips = self._trips(instruction)
+                times = passes if trips is None else trips
+            called = (self.cycles(each, passes=passes, due=due) for each in instruction.called)
+            total += instruction.cycles + times * sum(called)
+        return round(total)
 
     def _trips(self, loop: Instruction) -> int | None:
         """Return how often a loop runs; None where only running it tells."""

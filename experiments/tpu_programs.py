@@ -25,7 +25,7 @@ import jax
 from jax.experimental import topologies
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxlth import keys, masks, models, supermasks
+from jaxlth import data, keys, masks, supermasks
 from jaxlth.data import Dataset, Info, Split
 from jaxlth.studies import scoring
 from jaxlth.studies.compiled_training import CompiledTraining, DeviceDataset
@@ -64,6 +64,7 @@ SLICES = {
 }
 
 SHAPES = {"mnist": ((28, 28, 1), 60_000, 10_000), "cifar10": ((32, 32, 3), 50_000, 10_000)}
+SHAPES["fashion_mnist"] = SHAPES["mnist"]
 CLASSES = 10
 
 
@@ -82,31 +83,50 @@ def devices(name: str) -> tuple[Any, ...]:
 
 
 def experiment(config: Any) -> LoadedExperiment:
-    """Return the experiment of a config on data of the right shapes, which are no arrays."""
-    shape, train, test = SHAPES[config.data.name]
-    held_out = round(train * config.data.validation)
+    """Return the experiment of a config on data of the right shapes, which are no arrays.
+
+    Data that are made here, such as points and the text of Python's help, are made for it.
+    """
+    if set(config.data.names) <= set(SHAPES):
+        info, dataset = published(config.data)
+    else:
+        info, dataset = data.load(config.data, seed=config.seed)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dataset)
+    with mock.patch("jax.default_backend", return_value="tpu"):  # by which networks are built
+        network = prunable_model(config, shape=info.shape, classes=info.classes)
+    return LoadedExperiment(network, info, DeviceDataset(shapes))
+
+
+def published(config: data.DataConfig) -> tuple[Info, Dataset]:
+    """Return sets of SHAPES, of which a network has one or several side by side, as shapes."""
+    sets = len(config.names)
+    (height, width, channels), train, test = SHAPES[config.names[0]]
+    shape = height, sets * width, channels
+    held_out = round(train * config.validation)
     counts = train - held_out, held_out, test
 
     def split(count: int) -> Split | None:
         if not count:
             return None
         images = jax.ShapeDtypeStruct((count, *shape), np.uint8)
-        return Split(images, jax.ShapeDtypeStruct((count,), np.int32))  # type: ignore[arg-type]
+        labels = jax.ShapeDtypeStruct((count, sets) if sets > 1 else (count,), np.int32)
+        return Split(images, labels)  # type: ignore[arg-type]
 
-    level = jax.ShapeDtypeStruct(shape[-1:], np.float32)
-    dataset = Dataset(*map(split, counts), level, level)  # type: ignore[arg-type]
+    level = jax.ShapeDtypeStruct(
+        shape if config.normalize == "per-pixel" else shape[-1:], np.float32
+    )
     info = Info(
-        name=config.data.name,
-        classes=CLASSES,
+        name=config.name,
+        classes=sets * CLASSES,
         shape=shape,
         train=counts[0],
         validation=counts[1],
         test=counts[2],
-        example=models.example(config.model.name, shape),
+        tasks=(CLASSES,) * sets if sets > 1 else (),
+        widths=(width,) * sets if sets > 1 else (),
+        example=jax.ShapeDtypeStruct(shape, np.float32),
     )
-    with mock.patch("jax.default_backend", return_value="tpu"):  # by which networks are built
-        network = prunable_model(config, shape=shape, classes=CLASSES)
-    return LoadedExperiment(network, info, DeviceDataset(dataset))
+    return info, Dataset(*map(split, counts), level, level)  # type: ignore[arg-type]
 
 
 def with_supermask(loaded: LoadedExperiment, rule: supermasks.SupermaskConfig) -> LoadedExperiment:

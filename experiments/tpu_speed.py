@@ -16,6 +16,7 @@ import functools
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ import numpy as np
 import tpu_programs
 from tpu_programs import SLICES
 
-from jaxlth import cli
+from jaxlth import cli, supermasks
 from jaxlth.data import Split
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
 from jaxlth.studies.imp.config import kinds_at
@@ -32,6 +33,8 @@ from jaxlth.training import fit
 COLUMNS = ("benchmark", "slice", "networks", "on each device", "devices a batch")
 COLUMNS += ("compile s", "cycles of a step")
 COLUMNS += ("ms a network", "% of peak", "MiB", "calls a level", "hours", "chip-hours")
+
+PASSES = 16  # of a selection of weights within a step, at most: 32 bits, two in a pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +129,35 @@ def first_slice(chip: str) -> str:
 
 
 @functools.cache
-def compiled(config: Any, name: str, per_device: int, split: int) -> Cost:
-    """Return the cost of a device, which is that of each: of so many networks, sharing batches."""
+def compiled(
+    config: Any,
+    name: str,
+    per_device: int,
+    split: int,
+    rule: supermasks.SupermaskConfig | None = None,
+    change: Callable[[Any], Any] | None = None,
+    due: float = 1.0,
+) -> Cost:
+    """Return the cost of a device, which is that of each: of so many networks, sharing batches.
+
+    Args:
+      config: of what is trained.
+      name: of the slice.
+      per_device: networks side by side on a device.
+      split: devices that share each batch.
+      rule: of supermasks that are trained in place of weights; None for weights.
+      change: what becomes of the optimizer; None for nothing.
+      due: share of the steps in which what depends on a condition is done.
+    """
     loaded = tpu_programs.experiment(side_by_side(config, per_device))
-    on, training = tpu_programs.devices(name)[:split], loaded.compile_training()
-    layout = training.layout(per_device, devices=on, split=split)
+    if rule is not None:
+        loaded = tpu_programs.with_supermask(loaded, rule)
+        change = functools.partial(supermasks.optimizer, rule)
+    training = loaded.compile_training(**({} if change is None else {"change": change}))
+    # Four of sixteen chips are no slice that the compiler knows: all chips share, in groups.
+    on = tpu_programs.devices(name) if split > 1 else tpu_programs.devices(name)[:1]
+    groups = len(on) // split
+    layout = training.layout(groups * per_device, devices=on[: groups * split], split=split)
     programs = tpu_programs.Programs(loaded, training, layout)
     clock = time.perf_counter()
     training = programs.advance()
@@ -138,8 +165,8 @@ def compiled(config: Any, name: str, per_device: int, split: int) -> Cost:
     text, memory = tpu_programs.text_of(training), training.memory_analysis()
     return Cost(
         seconds=seconds,
-        step=text.cycles(text.steps()),
-        evaluation=tpu_programs.text_of(programs.measure()).cycles(),
+        step=text.cycles(text.steps(), passes=PASSES, due=due),
+        evaluation=tpu_programs.text_of(programs.measure()).cycles(passes=PASSES),
         memory=memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes,

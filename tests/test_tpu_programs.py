@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tpu_programs
+import tpu_studies
 
 from jaxlth import supermasks
 from jaxlth.studies.imp.benchmarks import BENCHMARKS
@@ -30,12 +31,23 @@ def test_cycles_of_loops_count_as_often_as_they_run():
     assert hlo.Program(TEXT).cycles() == 100 + 3 * 7
 
 
-def test_the_loop_of_steps_is_the_innermost_of_unknown_length():
+def test_the_loop_of_steps_is_in_the_loop_of_epochs_whatever_loops_a_step_has():
     looped = TEXT.replace("constant(3)", "parameter(0)")
     assert hlo.Program(looped).steps() == "body"
     assert hlo.Program(looped).cycles() == 107
     with pytest.raises(ValueError, match="no loop of unknown length"):
         hlo.Program(TEXT).steps()
+    assert hlo.Program(NESTED).steps() == "step"
+    assert hlo.Program(NESTED).cycles("step") == 50 + 7
+    assert hlo.Program(NESTED).cycles("step", passes=16) == 50 + 16 * 7
+
+
+def test_what_depends_on_a_condition_counts_as_often_as_it_is_due():
+    called = "fusion(%x), calls=%f, backend_config"
+    branches = "conditional(%x), branch_computations={%selection, %order}, backend_config"
+    rare = NESTED.replace(f"%z = f32[8]{{0}} {called}", f"%z = f32[8]{{0}} {branches}")
+    assert hlo.Program(rare).cycles("step") == 50 + (7 + 9) + 7
+    assert hlo.Program(rare).cycles("step", due=1 / 8) == 50 + (7 + 9) / 8 + 7
 
 
 def test_sizes_of_results_are_bytes_of_one_array():
@@ -59,6 +71,77 @@ TEXT = """HloModule example, input_output_alias={ {0}: (0, {}, may-alias) }
 ENTRY %main (x: f32[8]) -> f32[8] {
   %z = f32[20,30]{1,0:T(8,128)S(1)} copy(%x), backend_config={"estimated_cycles":"100"}
   ROOT %w = (f32[8]{0}, s32[]{:T(128)}) while(%x), condition=%condition, body=%body
+}
+"""
+
+
+def test_studies_on_tpus_train_the_networks_that_their_scripts_ask_for():
+    trained = {
+        "instability, ResNet-20": 3 + 3 * 3 * 8,  # replicates; twins of each from each step
+        "prune-early, VGG-16": 5 + 5 * 18 * (2 * 4 + 4 * 4 + 1),  # replicates, densities, methods
+        "dynamic, LeNet": 5 + 5 * 3 * 2 * 2,  # replicates, methods, densities, lengths
+        "threshold-masks": 10 * (3 + 10),
+        "train-supermasks, LeNet": 5 * (1 + 5 + 5) + 5 * (4 + 16 + 5 * 4),
+        "separation, points": 4 * 10,
+        "separation, MNIST and Fashion-MNIST": 3 * 21,
+        "imp, GPT": 3 * (9 + 2 * 4),  # replicates; levels, and those with two controls
+    }
+    for name, count in trained.items():
+        work = tpu_studies.STUDIES[name]()
+        assert sum(each.networks * each.times for each in work.trainings) == count, name
+
+
+def test_sets_side_by_side_have_the_shapes_of_the_real_ones():
+    info = tpu_programs.experiment(tpu_studies.images()).info
+    assert (info.shape, info.classes, info.tasks, info.widths) == (
+        (28, 56, 1),
+        20,
+        (10, 10),
+        (28, 28),
+    )
+    assert (info.train, info.validation, info.test) == (54_000, 6_000, 10_000)
+
+
+@slow
+@needs_compiler
+@pytest.mark.parametrize(
+    ("slice", "on_each"), [("v5e-1", "4"), ("v5e-16", "1, 4 share"), ("v4-8", "1")]
+)
+def test_a_row_of_a_study_has_its_hours(slice, on_each):
+    work = tpu_studies.STUDIES["separation, points"]()
+    networks, steps, devices, _, cycles, _, hours, _ = tpu_studies.cells(work, slice)
+    assert (networks, steps, devices) == ("40", "1.4", on_each)
+    at_least = 10 * 36_000 * int(cycles.replace(",", "")) / tpu_programs.SLICES[slice].hertz / 3600
+    assert at_least < float(hours) < 20 * at_least  # evaluations at every epoch come on top
+
+
+NESTED = """HloModule nested
+
+%c (x: f32[8]) -> pred[] {
+  %bound = s32[] parameter(0)
+  ROOT %compare = pred[] compare(%x, %bound), direction=LT
+}
+
+%selection (x: f32[8]) -> f32[8] {
+  ROOT %y = f32[8]{0} fusion(%x), calls=%f, backend_config={"estimated_cycles":"7"}
+}
+
+%order (x: f32[8]) -> f32[8] {
+  ROOT %o = f32[8]{0} fusion(%x), calls=%f, backend_config={"estimated_cycles":"9"}
+}
+
+%step (x: f32[8]) -> f32[8] {
+  %z = f32[8]{0} fusion(%x), calls=%f, backend_config={"estimated_cycles":"50"}
+  ROOT %s = f32[8]{0} while(%z), condition=%c, body=%selection
+}
+
+%epoch (x: f32[8]) -> f32[8] {
+  %p = f32[8]{0} while(%x), condition=%c, body=%order
+  ROOT %e = f32[8]{0} while(%p), condition=%c, body=%step
+}
+
+ENTRY %main (x: f32[8]) -> f32[8] {
+  ROOT %w = f32[8]{0} while(%x), condition=%c, body=%epoch
 }
 """
 
@@ -137,9 +220,10 @@ def test_no_step_moves_the_data_set(kind):
 @pytest.mark.parametrize("kind", TRAINING)
 def test_no_step_loops_over_images(kind):
     program = trained(kind)
-    # A supermask selects its weights in each step, bit by bit.
-    longest = 32 if kind == "supermask" else 0
-    assert all((loop.trips or 2**31) <= longest for loop in program.loops(program.steps()))
+    loops = list(program.loops(program.steps()))
+    # A supermask selects the weights of each of three tensors in each step: bits, and ties.
+    assert len(loops) == (6 if kind == "supermask" else 0)
+    assert all(loop.trips is None for loop in loops)
 
 
 @slow
