@@ -16,6 +16,8 @@ VALIDATION = "network_separation/cpu-validation-0.2/extension_2.csv"
 ROLFS = "supermask_tickets/paper/test-pytorch-unit-range"
 BIASES = f"{ROLFS}-biases"
 SIZES = ["active", "kept"]
+GRID, VARIANTS = (f"network_separation/cpu-test/{name}.csv" for name in ("grid", "variants"))
+WIDTHS = (31, 38, 48, 57)
 LENET = "trained_supermasks/cpu/lenet/methods.csv"
 CONV2 = "trained_supermasks/smoke/conv-2-cifar/methods.csv"
 SCORE_L2 = "trained_supermasks/cpu/score_l2.csv"
@@ -94,6 +96,30 @@ def by_depth(path: str, levels: range) -> list[Claim]:
 def width(widths: str) -> int:
     """Return the width of the first hidden layer."""
     return json.loads(widths)[1]
+
+
+def of_grid(outcome: str, hidden: int, levels: range = range(1, 11)) -> int:
+    """Return how many networks of a width and of some numbers of levels have an outcome."""
+    rows = table(GRID)
+    rows = rows[(rows["widths"].map(width) == hidden) & rows["levels"].isin(levels)]
+    return int(rows["outcome"].str.contains(outcome).sum())
+
+
+def outcomes_of(name: str) -> pandas.Series:
+    """Return the outcomes of the networks of a variant."""
+    rows = table(VARIANTS)
+    return rows[rows["variant"] == name]["outcome"]
+
+
+def variant(label: str, name: str) -> Claim:
+    """Return the claim of a row of the table of variants."""
+    return Claim(
+        f"| {label} | {{}} | {{}} |",
+        lambda: [
+            int(outcomes_of(name).str.contains(word).sum()) for word in ("separated", "degraded")
+        ],
+        after="`variants.csv`:",
+    )
 
 
 def active_in_the_end(level: int) -> float:
@@ -308,6 +334,49 @@ SEPARATING = [
             width(table(THREE).query("extension == 2")["widths"].iloc[0]),
         ],
         true=lambda: table(THREE).query("extension < 10 and outcome == 'degraded'").shape[0] == 1,
+    ),
+    Claim(
+        "| separated, of 40 | {} | {} | {} | {} | | degraded | {} | {} | {} | {} |",
+        lambda: [of_grid(word, each) for word in ("separated", "degraded") for each in WIDTHS],
+    ),
+    Claim(
+        "more levels leave more active weights",
+        true=lambda: (
+            table(GRID)[["levels", "last_active"]].corr(method="spearman").iloc[0, 1] > 0.5
+        ),
+    ),
+    Claim(
+        "Here {} of 16 of width 48 do so in 7 to 10 levels",
+        lambda: [of_grid("separated", 48, range(7, 11))],
+    ),
+    Claim(
+        "separates {} of 4 times, while through the sizes of the table, which are almost the same "
+        "numbers, {} of 12 do so (Fisher's test, p {})",
+        lambda: [
+            of_grid("separated", 57, range(9, 10)),
+            counts(SEPARATION, range(9, 10))[0],
+            stats.fisher_exact([[1, 3], [10, 2]]).pvalue,
+        ],
+    ),
+    *(
+        variant(label, name)
+        for label, name in {
+            "as above": "plain",
+            "All-alive pruning": "alive",
+            "L1 of 1e-5": "l1",
+            "L2 of 1e-4": "l2",
+            "rewinding to step 100": "rewind",
+            "learning-rate rewinding": "learning-rate",
+            "SynFlow": "synflow",
+            "magnitude increase": "magnitude-increase",
+            "at random": "random",
+            "three tasks": "moons+circles+moons",
+            "four tasks": "moons+circles+moons+circles",
+        }.items()
+    ),
+    Claim(
+        "4 of 4 from 0 of 4 (Fisher's test, p {})",
+        lambda: [stats.fisher_exact([[4, 0], [0, 4]]).pvalue],
     ),
     Claim(
         "Then networks separate first at level 9, and there {} of 4 do",
