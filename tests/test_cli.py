@@ -89,6 +89,18 @@ def interrupted(capfd):
     return [line for line in captured.err.splitlines() if line.startswith("jaxlth: ")]
 
 
+def test_a_signal_while_a_class_is_made_is_one_line(capfd):
+    class Named:
+        def __set_name__(self, owner, name):
+            raise KeyboardInterrupt
+
+    def make():
+        type("Made", (), {"field": Named()})
+
+    assert cli.guarded(make) == 130
+    assert interrupted(capfd) == ["jaxlth: interrupted."]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("module", ["jax", "sklearn.datasets"])
 def test_a_signal_while_importing_or_loading_data_is_one_line(module, number, tmp_path):

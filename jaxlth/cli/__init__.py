@@ -95,10 +95,11 @@ def guarded(function: Callable[[], int]) -> int:
             backends.check_flags()
             return _finished(function)
         except KeyboardInterrupt as stop:
-            signals.ignore()
-            errors.tell(str(stop) or "interrupted.")
-            return INTERRUPTED
+            return _interrupted(stop)
         except Exception as error:
+            # Python 3.11 makes an error of what is raised while a class is made.
+            if isinstance(error, RuntimeError) and isinstance(error.__cause__, KeyboardInterrupt):
+                return _interrupted(error.__cause__)
             return _answered(error)
 
 
@@ -150,6 +151,13 @@ def _finished(function: Callable[[], int]) -> int:
         raise
     sys.stdout.flush()
     return code
+
+
+def _interrupted(stop: KeyboardInterrupt) -> int:
+    """Tell of an interruption, after which signals are ignored, and return the exit code."""
+    signals.ignore()
+    errors.tell(str(stop) or "interrupted.")
+    return INTERRUPTED
 
 
 def _answered(error: Exception) -> int:
