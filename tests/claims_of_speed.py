@@ -33,6 +33,7 @@ def similarities(network: str, products: tuple[str, ...]) -> list[float]:
 
 
 LOW = ("default", "bfloat16")
+BOUND = "cycles of a step of ResNet-20 without draws and running statistics"
 CLAIMS = [
     said(
         "That takes {} minutes: {} steps/s",
@@ -87,6 +88,49 @@ CLAIMS = [
     said(
         "a step of ResNet-20 had {} cycles before",
         "cycles of a step of ResNet-20 before batch norm was folded",
+    ),
+    Claim(
+        "at most {} cycles for five, {} for one",
+        lambda: [
+            table("speed/tpu_studies.csv")
+            .set_index("on_each_device")
+            .query("study == 'dynamic, LeNet'")["cycles_of_a_step"][networks]
+            for networks in ("5", "1")
+        ],
+    ),
+    said(
+        "A LeNet alone has {} cycles a step by bernoulli, and at most {} by edge-popup, of which "
+        "{} is a pass of the longest selection. Gem-miner has a selection in a loop: at most {}. "
+        "So the whole of `trained_supermasks.py` takes between {} and {} hours on a v5e-8.",
+        "cycles of a step of a LeNet by bernoulli",
+        "cycles of a step of a LeNet by edge-popup at most",
+        "cycles of a pass of its longest selection",
+        "cycles of a step of a LeNet by gem-miner at most",
+        "least hours of the trained supermasks on a v5e-8",
+        "most hours of the trained supermasks on a v5e-8",
+    ),
+    Claim(
+        "a step has {} cycles on one chip, and {} where two share it",
+        lambda: [
+            *measured("cycles of a step of a perceptron on points on one chip"),
+            table("speed/tpu_studies.csv")
+            .query("study == 'separation, points' and slice == 'v5e-8'")["cycles_of_a_step"]
+            .item(),
+        ],
+    ),
+    said(
+        "Of its {} operations {} are tiny, and each costs about {} cycles",
+        "operations of a step of ResNet-20",
+        "tiny ones among them",
+        "cycles of a tiny one",
+    ),
+    Claim(
+        "stayed as they were, a step had {} cycles. That is the most that could be won by drawing "
+        "for a whole epoch and by keeping the statistics of all layers in one array: {} %",
+        lambda: [
+            *measured(BOUND),
+            100 * (1 - measured(BOUND)[0] / cycles("ResNet-20", "one_chip")),
+        ],
     ),
     said("gains nothing: a step has {} cycles", "cycles of a step of ResNet-20 in bfloat16"),
     said("take {} hours on a v5e-8", "hours of a hundred replicates of ResNet-20"),

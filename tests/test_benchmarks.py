@@ -162,24 +162,26 @@ def test_memory_plan_prints_its_table_or_that_it_needs_the_compiler_of_tpus(tmp_
 
 
 @pytest.mark.slow
-def test_tpu_speed_prints_a_row_or_that_it_needs_the_compiler_of_tpus(tmp_path):
-    small = ["--benchmarks", "mnist_lenet_300_100", "--slices", "v5e-8"]
+@pytest.mark.parametrize(
+    ("script", "words", "row"),
+    [
+        (
+            "tpu_speed.py",
+            ("--benchmarks", "mnist_lenet_300_100", "--slices", "v5e-8"),
+            "mnist_lenet_300_100 | v5e-8 | 5 | 1",
+        ),
+        (
+            "tpu_studies.py",
+            ("--studies", "instability, LeNet", "--slices", "v5e-16"),
+            "instability, LeNet | v5e-16 | 75",
+        ),
+    ],
+)
+def test_tpu_speed_prints_a_row_or_that_it_needs_the_compiler_of_tpus(script, words, row, tmp_path):
     if importlib.util.find_spec("libtpu") is None:
         line = "jaxlth: This needs the TPU's compiler: pip install 'jaxlth[tpu]'."
-        assert refused("tpu_speed.py", *small, cwd=tmp_path) == line
+        assert refused(script, *words, cwd=tmp_path) == line
     else:
-        printed = benchmark("tpu_speed.py", *small, cwd=tmp_path)
-        (row,) = re.findall(r"^\| mnist_lenet_300_100 \| v5e-8 \| 5 \| 1 \| .*$", printed, re.M)
-        assert 20_000 < int(row.split(" | ")[6].replace(",", "")) < 46_406  # cycles, until then
-
-
-@pytest.mark.slow
-def test_tpu_studies_prints_a_row_or_that_it_needs_the_compiler_of_tpus(tmp_path):
-    small = ["--studies", "instability, LeNet", "--slices", "v5e-16"]
-    if importlib.util.find_spec("libtpu") is None:
-        line = "jaxlth: This needs the TPU's compiler: pip install 'jaxlth[tpu]'."
-        assert refused("tpu_studies.py", *small, cwd=tmp_path) == line
-    else:
-        printed = benchmark("tpu_studies.py", *small, cwd=tmp_path)
-        (row,) = re.findall(r"^\| instability, LeNet \| v5e-16 \| 75 \| .*$", printed, re.M)
-        assert 20_000 < int(row.split(" | ")[6].replace(",", "")) < 46_406  # cycles, as above
+        printed = benchmark(script, *words, cwd=tmp_path)
+        (found,) = re.findall(rf"^\| {re.escape(row)} \| .*$", printed, re.M)
+        assert 20_000 < int(found.split(" | ")[6].replace(",", "")) < 46_406  # cycles, until then

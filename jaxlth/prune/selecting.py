@@ -308,11 +308,7 @@ def as_kernels(
 
     def select_kernels(values: list[Any], among: list[Any], *keep: Any) -> list[Any]:
         turned = [
-            [
-                kernel
-                for name, leaf in zip(leaves, part, strict=True)
-                for kernel in kernels_of(name, leaf)
-            ]
+            list(itertools.chain.from_iterable(map(kernels_of, leaves, part)))
             for part in (values, among)
         ]
         selected = iter(select(*turned, *keep))

@@ -79,10 +79,7 @@ def _place(name: str, kernels: Collection[str] = ("kernel",)) -> tuple[str, str]
 
 def _is_attention(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Return whether kernels of these shapes, by part, are those of one attention."""
-    if (
-        len({shape[:-3] for shape in shapes.values()}) > 1
-        or len(set(map(len, shapes.values()))) > 1
-    ):
+    if len({shape[:-3] for shape in shapes.values()}) > 1:  # other layers, or more axes of them
         return False
     is_square = any(len(shape) > 3 and shape[-4] == shape[-3] for shape in shapes.values())
     if is_square and OUT_OF_HEADS not in shapes:  # convolutions of images, most likely
