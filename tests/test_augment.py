@@ -37,7 +37,7 @@ def every_crop(image, *, pad):
 def drawn(image, *, count, pad, key=KEY):
     """Return how often each (flip, row, column) came up for copies of one image."""
     names = {content: choice for choice, content in every_crop(image, pad=pad).items()}
-    images = augment.flip_crop(np.stack([image] * count), key=key, pad=pad)
+    images = augment.FlipCrop(pad)(np.stack([image] * count), key=key)
     found = dict.fromkeys(names.values(), 0)
     for each in np.asarray(images):
         found[names[each.tobytes()]] += 1
@@ -72,13 +72,13 @@ def test_none_changes_nothing():
 @pytest.mark.parametrize("pad", [0, 1, 4])
 def test_each_image_becomes_a_crop_of_itself_padded_with_0(pad):
     images = noise(20, (7, 6, 2))
-    for image, found in zip(images, augment.flip_crop(images, key=KEY, pad=pad), strict=True):
+    for image, found in zip(images, augment.FlipCrop(pad)(images, key=KEY), strict=True):
         assert np.asarray(found).tobytes() in every_crop(image, pad=pad).values()
 
 
 def test_an_image_of_one_colour_keeps_it_within_a_border_of_0():
     images = np.full((50, 9, 9, 3), 7, np.uint8)
-    found = np.asarray(augment.flip_crop(images, key=KEY, pad=4))
+    found = np.asarray(augment.FlipCrop()(images, key=KEY))
     assert set(np.unique(found)) == {0, 7}
     assert (found[:, 4, 4] == 7).all()  # no shift moves the centre out
 
@@ -98,7 +98,7 @@ def test_half_of_the_images_are_mirrored():
 
 def test_another_key_gives_other_images():
     images = noise(20)
-    one, other = (augment.flip_crop(images, key=keys.fold(KEY, step)) for step in range(2))
+    one, other = (augment.FlipCrop()(images, key=keys.fold(KEY, step)) for step in range(2))
     assert not np.array_equal(one, other)
 
 
@@ -120,7 +120,7 @@ def test_crops_are_those_that_a_slice_of_each_image_gives(pad):
     flips = jax.random.bernoulli(flip_key, 0.5, (40,))
     offsets = np.asarray(jax.random.randint(crop_key, (40, 2), 0, 2 * pad + 1))
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    found = np.asarray(augment.flip_crop(images, key=KEY, pad=pad))
+    found = np.asarray(augment.FlipCrop(pad)(images, key=KEY))
     for at, (row, column) in enumerate(offsets):
         crop = padded[at, row : row + 7, column : column + 6]
         np.testing.assert_array_equal(found[at], crop[:, ::-1] if flips[at] else crop)

@@ -116,7 +116,7 @@ def test_rigl_of_the_study_is_a_plain_loop_of_sparsify(whole):
     )
     opt = optimizer.init(network.params)
     params = masks.apply(network.params, prune.current_mask(opt))
-    order = trainer.order(dataset, lab.key("order", 0), jnp.int32(0))
+    order = trainer.draw_epoch(dataset, lab.key("order", 0), jnp.int32(0)).order
 
     def loss(params, images, labels):
         inputs = experiment._normalized(images)

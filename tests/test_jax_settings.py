@@ -117,7 +117,7 @@ FUNCTIONS = {
     "data.normalize, NumPy": lambda: data.normalize(np.asarray(IMAGES), np.ones(1), np.ones(1)),
     "data.unit_norm": lambda: data.unit_norm(IMAGES, None, None),
     "inputs.unit_range": lambda: inputs.unit_range(IMAGES, None, None),
-    "augment.flip_crop": lambda: augment.flip_crop(IMAGES, key=key()),
+    "augment.FlipCrop": lambda: augment.FlipCrop()(IMAGES, key=key()),
     "keys.uniform": lambda: keys.uniform(PARAMS, key=key()),
     "keys.stream": lambda: jax.random.key_data(keys.stream(3, 1, "a")),
     "trees.stack": lambda: trees.unstack(trees.stack([PARAMS, OTHER])),

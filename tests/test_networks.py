@@ -471,9 +471,9 @@ def plain(**config):
     return layers.Layers(**(settings | config))
 
 
-def small(**config):
-    """Return a ResNet of one block for 4x4 images."""
-    return module_of(resnet.ResNet((1,), 4, 5, plain(**config)), (4, 4, 3))
+def small(blocks=(1,), **config):
+    """Return a ResNet of one block for 4x4 images, or of others."""
+    return module_of(resnet.ResNet(blocks, 4, 5, plain(**config)), (4, 4, 3))
 
 
 def small_bottlenecks():
@@ -629,9 +629,12 @@ def test_statistics_are_of_parts_of_a_batch_however_many_devices_share_it(parts)
     close(np.reshape(logits, (8, -1)), np.concatenate(wanted))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_batch_norm_as_tpus_compute_it_is_that_of_flax_but_for_rounding(dtype):
-    usual, folded = small(dtype=dtype), small(dtype=dtype, folded_norm=True)
+@pytest.mark.parametrize(
+    ("dtype", "blocks"), [("float32", (1,)), ("bfloat16", (1,)), ("float32", (1, 1))]
+)
+def test_networks_as_tpus_compute_them_are_the_usual_ones_but_for_rounding(dtype, blocks):
+    of = functools.partial(small, blocks, dtype=dtype)
+    usual, folded = of(), of(folded_norm=True, recompute=True)
     start, of_folded = (model.init(jax.random.key(0)) for model in (usual, folded))
     jax.tree.map(np.testing.assert_array_equal, start, of_folded)
     network = drawn(jax.eval_shape(usual.init, jax.random.key(0)))
@@ -655,25 +658,31 @@ def test_batch_norm_as_tpus_compute_it_is_that_of_flax_but_for_rounding(dtype):
     jax.tree.map(
         lambda *each: close(*(leaf.astype("f4") for leaf in each)), *map(told, (usual, folded))
     )
-    with_parts = small(dtype=dtype, folded_norm=True, batch_axis=models.BatchAxis("devices"))
+    with_parts = of(folded_norm=True, batch_axis=models.BatchAxis("devices"))
     apply = functools.partial(with_parts.apply, train=True)
     halves = inputs.reshape((2, 8, 4, 4, 3))
     mapped = jax.jit(jax.vmap(apply, in_axes=(None, 0), axis_name="devices"))
     close(mapped(network, halves)[0].reshape((16, -1)).astype("f4"), told(usual)[1].astype("f4"))
 
 
-def test_networks_have_that_batch_norm_on_tpus_only(monkeypatch):
-    def sums():
-        """Return how many values a training of ResNet-20 takes sums of, in its derivative."""
-        model = models.build(ModelConfig(name="resnet-20"), shape=(32, 32, 3), classes=10)
+def test_networks_have_that_batch_norm_and_compute_projections_again_on_tpus_only(monkeypatch):
+    def told(name="resnet-20"):
+        """Return how many sums a training of a network takes, and how many parts it repeats."""
+        model = models.build(ModelConfig(name=name), shape=(32, 32, 3), classes=10)
         like = jax.eval_shape(model.init, jax.random.key(0))
         loss = lambda network, inputs: model.apply(network, inputs, True)[0].sum()  # noqa: E731
         traced = jax.make_jaxpr(jax.grad(loss))(like, jax.ShapeDtypeStruct((2, 32, 32, 3), "f4"))
-        return sum(eqn.primitive.name == "reduce_sum" for eqn in walk(traced.jaxpr))
+        names = [eqn.primitive.name for eqn in walk(traced.jaxpr)]
+        return names.count("reduce_sum"), names.count("checkpoint") + names.count("remat2")
 
-    usual = sums()
+    usual, repeated = told()
+    assert repeated == 0
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert usual - sums() >= 19  # one fewer for each batch norm
+    sums, repeated = told()
+    assert repeated == 2  # where height and width are halved
+    again = 2 * 2  # mean and mean square behind each of the two
+    assert usual - (sums - again) >= 19  # one fewer for each batch norm
+    assert told("resnet-32")[1] == 0  # not measured
 
 
 def test_neighbouring_devices_share_a_part():

@@ -391,8 +391,8 @@ def test_steps_called_one_by_one_have_the_same_noise():
     model = recording()
     trainer, state, mask = training(model)
     for step in range(STEPS):
-        order = trainer.order(DATA, KEY, step)
-        state = trainer.step(state, mask, DATA, order, KEY, step)
+        epoch = trainer.draw_epoch(DATA, KEY, step)
+        state = trainer.step(state, mask, DATA, epoch, KEY, step)
     tiny.assert_same(state.network.stats, trained(model).network.stats)
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from jaxlth import data, keys, masks, training, trees
-from jaxlth.data import Dataset, Split
+from jaxlth.data import Dataset, Split, augment
 from jaxlth.models import Model, Network
 from jaxlth.training import OptimizerConfig, Plan, TrainingConfig, evaluation, optimizers, train
 from jaxlth.training.states import NEVER
@@ -174,6 +174,21 @@ def test_epochs_and_keys_have_orders_of_their_own(batches):
 @pytest.mark.parametrize("before", [0, 3, 5])
 def test_the_batch_of_a_step_does_not_depend_on_the_steps_before_it(batches, before):
     assert batches(KEY, 6, before) == batches(KEY, 6)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the library's", "one's own function"])
+def test_a_step_is_augmented_by_its_own_key_wherever_its_epoch_is_drawn_from(built, own):
+    change = augment.FlipCrop(pad=1)
+    function = (lambda images, *, key: change(images, key=key)) if own else change
+    made = tiny.trainer(built, augmentation=function)
+    steps, key = 4, keys.substream(KEY, "augmentation")
+    for step in (0, 3, 6):
+        batch = made._batch(DATA.train, made.draw_epoch(DATA, KEY, step), step)
+        order = train.shuffled(keys.fold(KEY, step // steps), len(DATA.train.labels))
+        at = np.asarray(order)[step % steps * 5 :][:5]
+        alone = change(DATA.train.images[at], key=keys.fold(key, step))
+        np.testing.assert_array_equal(batch.images, alone)
+        assert not np.array_equal(batch.images, DATA.train.images[at])
 
 
 def test_shuffled_numbers_are_a_permutation():

@@ -6,6 +6,7 @@ settings choose, and a `Layers` carries it to where a layer is made.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -119,6 +120,7 @@ class Layers:
         as SynFlow wants them, they compute in that. Statistics never take less than float32.
       batch_axis: the devices whose batch statistics are averaged; None for each its own.
       folded_norm: whether batch norm is computed as a TPU does it sooner; see `BatchNorm`.
+      recompute: whether `recomputed` does anything.
     """
 
     initializer: str
@@ -126,6 +128,7 @@ class Layers:
     dtype: Dtype
     batch_axis: BatchAxis | None = None
     folded_norm: bool = False
+    recompute: bool = False
 
     def dense(self, width: int, *, scale: float = 1.0, name: str | None = None) -> nn.Dense:
         """Return a dense layer with a bias, whose kernel is drawn and multiplied by `scale`."""
@@ -191,6 +194,14 @@ class Layers:
             axis_index_groups=shared.groups() if shared else None,
             name=name,
         )
+
+    def recomputed(self, function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        """Return a function of a module and arrays that is computed again for the gradient.
+
+        What it computes on the way is not kept until then. Where the activations of a step are just
+        too large for the memory on a TPU's chip, this leaves room for others.
+        """
+        return nn.remat(function) if self.recompute else function
 
     def layer_norm(self, *, name: str | None = None) -> nn.LayerNorm:
         """Return layer norm over the last axis, with scales that start at 1."""

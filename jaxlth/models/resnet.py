@@ -53,8 +53,12 @@ class Block(nn.Module):
         shortcut = inputs
         # Compact networks may have as many channels before a projection as behind it.
         if shortcut.shape != x.shape or self.has_variable("params", "Shortcut"):
-            project = self.layers.conv(x.shape[-1], (1, 1), stride=stride, name="Shortcut")
-            shortcut = self.layers.norm(train=train, name="ShortcutNorm")(project(inputs))
+
+            def projection(block: Block, inputs: jax.Array) -> jax.Array:
+                project = self.layers.conv(x.shape[-1], (1, 1), stride=stride, name="Shortcut")
+                return self.layers.norm(train=train, name="ShortcutNorm")(project(inputs))
+
+            shortcut = self.layers.recomputed(projection)(self, inputs)
         return nn.relu(x + shortcut)
 
 

@@ -21,18 +21,18 @@ from jaxlth.training.train import Trainer
 
 def functions(trainer: Trainer, layout: Layout, train_examples: int) -> Compiled:
     """Return functions that call a program for each step, or batch of an evaluation."""
-    order_of = layout.map(trainer.order, (None, 0, None))
+    draw_epoch = layout.map(trainer.draw_epoch, (None, 0, None))
     step_of_group = layout.map(trainer.step, (0, 0, None, 0, 0, None), donate=True)
 
     def advance(
         states: Any, masks: Any, dataset: Dataset, keys: Any, start_step: Any, end: Any
     ) -> Any:
         per_epoch = len(dataset.train.labels) // trainer.batch_size
-        order = None
+        epoch = None
         for step in range(int(start_step), int(end)):
-            if order is None or step % per_epoch == 0:
-                order = order_of(dataset, keys, np.int32(step))
-            states = step_of_group(states, masks, dataset, order, keys, np.int32(step))
+            if epoch is None or step % per_epoch == 0:
+                epoch = draw_epoch(dataset, keys, np.int32(step))
+            states = step_of_group(states, masks, dataset, epoch, keys, np.int32(step))
         return states
 
     return compiled(

@@ -10,7 +10,7 @@ is carried along unchanged.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +28,19 @@ MULTI_EVAL_COUNT = 64  # evaluations that one call of `advance_and_measure` make
 _SHARED = BatchAxis()  # the devices that share each batch, if several do
 
 
+class Epoch(NamedTuple):
+    """What is drawn for an epoch at its start."""
+
+    order: jax.Array  # (examples,) int32
+    draws: Any  # of the augmentation, (steps, ...)
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Trainer:
     """The pure functions of a training of one network; `make` builds it.
 
     Where a loop in Python takes the place of a scan, it calls what `advance` and `measure` are made
-    of: `order`, `step` or `update`, `metric_sums` and `update_early_stopping`.
+    of: `draw_epoch`, `step` or `update`, `metric_sums` and `update_early_stopping`.
     """
 
     classifier: Classifier
@@ -41,7 +48,7 @@ class Trainer:
     batch_size: int
     patience: int | None
     keep_best: bool
-    augmentation: Callable[..., jax.Array]
+    augmentation: augment.FlipCrop | augment.ByKey
 
     @property
     def objective(self) -> Objective:
@@ -71,10 +78,10 @@ class Trainer:
 
         def epoch(carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
             step, state = carry
-            rows = self.order(dataset, key, step)
+            drawn = self.draw_epoch(dataset, key, step)
 
             def one_step(step: jax.Array, state: State) -> State:
-                batch = self._batch(train, rows, key, step)
+                batch = self._batch(train, drawn, step)
                 return self._train_step(state, mask, batch, mean_std, key, step)
 
             last = jnp.minimum(end, (step // per_epoch + 1) * per_epoch)
@@ -145,16 +152,23 @@ class Trainer:
         has_best = state.best.step != NEVER
         return states.where_tree(has_best, state.best.network, state.network)
 
-    def order(self, dataset: Dataset, key: jax.Array, step: jax.Array) -> jax.Array:
-        """Return the order of examples in the epoch of a step, (examples,) int32."""
+    def draw_epoch(self, dataset: Dataset, key: jax.Array, step: jax.Array) -> Epoch:
+        """Return what is drawn for the epoch of a step."""
         examples = dataset.train.labels.shape[0]
-        return shuffled(keys.fold(key, step // (examples // self.batch_size)), examples)
+        steps = examples // self.batch_size
+        epoch, own_key = step // steps, keys.substream(key, "augmentation")
+
+        def draw(step: jax.Array) -> Any:
+            return self.augmentation.draw(keys.fold(own_key, step), self.batch_size)
+
+        draws = jax.vmap(draw)(epoch * steps + jnp.arange(steps, dtype=jnp.int32))
+        return Epoch(shuffled(keys.fold(key, epoch), examples), draws)
 
     def step(
-        self, state: State, mask: masks.Mask, dataset: Dataset, order: jax.Array, key, step
+        self, state: State, mask: masks.Mask, dataset: Dataset, epoch: Epoch, key, step
     ) -> State:
         """Return the state after one step on a data set on the device."""
-        batch = self._batch(dataset.train, order, key, step)
+        batch = self._batch(dataset.train, epoch, step)
         return self.update(state, mask, batch, (dataset.mean, dataset.std), key, step)
 
     def update(
@@ -177,15 +191,15 @@ class Trainer:
         rules = {"patience": self.patience, "keep_best": self.keep_best}
         return states.update_early_stopping(state, validation, test, step, last_eval_step, **rules)
 
-    def _batch(self, train: Split, order: jax.Array, key: jax.Array, step: jax.Array) -> Split:
+    def _batch(self, train: Split, epoch: Epoch, step: jax.Array) -> Split:
         """Return the batch of a step, augmented."""
-        examples, size = train.labels.shape[0], self.batch_size
-        first = step % (examples // size) * size
-        at = jax.lax.dynamic_slice(order, (first,), (size,))
+        size = self.batch_size
+        place = step % (train.labels.shape[0] // size)
+        at = jax.lax.dynamic_slice(epoch.order, (place * size,), (size,))
         images = packing.unpack(jax.tree.map(lambda array: jnp.asarray(array)[at], train.images))
         # Whole batches are augmented, so that the images do not depend on how many devices share.
-        key = keys.fold(keys.substream(key, "augmentation"), step)
-        images = self.augmentation(images, key=key)
+        draws = jax.tree.map(lambda drawn: drawn[place], epoch.draws)
+        images = self.augmentation.apply(images, draws)
         return _SHARED.part(train._replace(images=images, labels=jnp.asarray(train.labels)[at]))
 
     def _train_step(
@@ -254,18 +268,19 @@ def make(
       patience: steps without a lower validation loss before a replicate stops.
       keep_best: whether `finish` gives the network of least validation loss instead of the last.
       normalize: (images, mean, std) -> inputs of the network; one of `data.NORMALIZERS`.
-      augmentation: (images, key=) -> images; one of `augment.AUGMENTATIONS`.
+      augmentation: (images, key=) -> images, such as one of `augment.AUGMENTATIONS`.
       objective: the loss, and the error; cross-entropy of one task if not given.
     """
     classifier = Classifier(model, normalize, objective or losses.objective())
     optimizer = optax.with_extra_args_support(optimizer)
+    is_drawn = isinstance(augmentation, augment.FlipCrop)
     return Trainer(
         classifier=classifier,
         optimizer=optimizer,
         batch_size=batch_size,
         patience=patience,
         keep_best=keep_best,
-        augmentation=augmentation,
+        augmentation=augmentation if is_drawn else augment.ByKey(augmentation),
     )
 
 
