@@ -8,6 +8,7 @@ import os
 import pathlib
 import struct
 import sys
+import warnings
 import zlib
 
 import jax
@@ -663,6 +664,20 @@ def test_data_of_which_little_can_be_learnt_warn(case, tmp_path):
     np.savez(tmp_path / "a.npz", **whole | arrays)
     with pytest.warns(data.sources.DataWarning, match=f"^npz:a.npz: {words}"):
         load("npz:a.npz", tmp_path)
+
+
+@pytest.mark.parametrize(("first", "count"), [(1, 60), (10, 60), (0, 60), (1, 36)])
+def test_labels_that_do_not_begin_at_0_warn_where_examples_are_many(first, count, tmp_path):
+    inputs, labels = np.arange(4.0 * count, dtype="f4").reshape(-1, 4), np.arange(count) % 4 + first
+    np.savez(tmp_path / "a.npz", x_train=inputs, y_train=labels, x_test=inputs, y_test=labels)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        info, _ = load("npz:a.npz", tmp_path)
+    assert info.classes == first + 4
+    said = f"npz:a.npz: labels begin at {first}, and the network has an output for each number from"
+    assert [str(each.message).startswith(said) for each in caught] == [True] * (
+        first > 0 and count == 60
+    )
 
 
 def test_a_text_with_characters_0_is_none(tmp_path):

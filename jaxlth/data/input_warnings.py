@@ -11,12 +11,13 @@ from jaxlth.data.sources import Split
 
 CHANNELS = (1, 3, 4)  # that images usually have
 SAMPLE = 1000  # examples of which sizes are compared
+MANY = 10  # examples of a class, on average, where one of class 0 would be among them
 FEW = 10  # test examples whose sizes say little
 UNLIKE = 20  # how many times the size of one split's inputs must be that of the other's
 
 
 def of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
-    """Warn of test examples that say little of what is learnt: of one class, or of unknown ones.
+    """Warn of labels that begin above 0, and of test examples of one class or of unknown ones.
 
     Args:
       train: (n,) or (n, tasks) class numbers of all training examples.
@@ -27,7 +28,13 @@ def of_classes(train: np.ndarray, test: np.ndarray, *, name: str) -> None:
     for column, tested in zip(*columns, strict=True):
         classes, test_classes = np.unique(column), np.unique(tested)
         strange = np.setdiff1d(test_classes, classes)
-        if strange.size:
+        first = min(classes[0], test_classes[0])
+        if first > 0 and len(column) > MANY * classes.size:
+            message = (
+                f"labels begin at {first}, and the network has an output for each number from 0 on;"
+                f" give labels - {first} if no class is missing"
+            )
+        elif strange.size:
             shown = ", ".join(map(str, strange[:3])) + ", ..." * (strange.size > 3)
             count = np.isin(tested, strange).sum()
             message = (
