@@ -617,14 +617,14 @@ def test_a_network_that_becomes_unstable_again_is_stable_only_after_that():
     assert report.onset(summary, "stable") == {"dense": 2}
     assert report.onset(summary, "stable", to_end=False) == {"dense": 0}
     said = report.sentence(summary)
-    assert "dense is stable from step 2 on, at step 0 first, and matches from step 0 on" in said
+    assert "dense is stable from step 2 on (first at step 0), and matches from step 0 on" in said
 
 
 def test_a_network_that_is_stable_at_first_only_is_said_to_be_so():
     rows = [("dense", 1.0, step, (value,), 0.1) for step, value in enumerate((0.5, 0.0, 0.5))]
     summary = report.summary(table(rows), threshold=0.02, tolerance=0.002)
     said = report.sentence(summary)
-    assert "dense is stable at step 1 first, not at all later ones" in said
+    assert "dense is stable first at step 1, but not at all later ones" in said
 
 
 def both_lengths():

@@ -224,7 +224,7 @@ def sentence(summary: pd.DataFrame) -> str:
       >>> columns = ["network", "length", "step_k", "stable", "matches"]
       >>> rows = [("dense", "remaining", 0, False, True), ("dense", "remaining", 9, True, False)]
       >>> sentence(pd.DataFrame(rows, columns=columns)).partition(": ")[2]
-      'dense is stable from step 9 on, and matches at step 0 first, not at all later ones.'
+      'dense is stable from step 9 on, and matches first at step 0, but not at all later ones.'
     """
     stable, matching = _steps(summary, "stable"), _steps(summary, "matches")
     clauses = [
@@ -246,8 +246,8 @@ def _when(first: int | None, always: int | None) -> str:
     if first is None:
         return "at none"
     if always is None:
-        return f"at step {first} first, not at all later ones"
-    return f"from step {always} on" + f", at step {first} first" * (first < always)
+        return f"first at step {first}, but not at all later ones"
+    return f"from step {always} on" + f" (first at step {first})" * (first < always)
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
