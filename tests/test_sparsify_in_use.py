@@ -220,6 +220,39 @@ def test_momentum_of_pruned_weights_moves_no_other():
     check_same(masks.apply(updates, mask), masks.apply(expected, mask))
 
 
+@pytest.mark.parametrize("shape", [(6, 6), (8, 6), (6, 8)])  # square: momenta of its own shape
+@pytest.mark.parametrize("rank", [2, 128])
+def test_galore_begins_anew_where_weights_are_pruned_and_goes_on_elsewhere(shape, rank):
+    target = jax.random.normal(jax.random.key(2), shape)
+    start = {"w": jax.random.normal(jax.random.key(1), shape)}
+    galore = optax.contrib.galore(0.05, rank=rank, update_proj_gap=200)
+    pruning = {"density": 0.5, "kind": "one-shot", "begin": 3, "end": 3}
+    optimizer = prune.sparsify(galore, schedule=prune.Schedule(**pruning))
+
+    def grads(params):
+        return jax.grad(lambda p: jnp.mean((p["w"] @ p["w"].T - target @ target.T) ** 2))(params)
+
+    def run(optimizer, params, state, steps):
+        update = jax.jit(optimizer.update)
+        for _ in range(steps):
+            updates, state = update(grads(params), state, params)
+            params = optax.apply_updates(params, updates)
+        return params, state
+
+    trained, state = run(optimizer, start, optimizer.init(start), 3)
+    plain, _ = run(galore, start, galore.init(start), 3)
+    np.testing.assert_allclose(trained["w"], plain["w"], rtol=1e-5)
+    # The step that prunes has the gradients of the dense network.
+    pruned, state = run(optimizer, trained, state, 1)
+    mask = prune.current_mask(state)
+    fresh = prune.masked(galore, mask)
+    updates, fresh_state = fresh.update(grads(trained), fresh.init(trained), trained)
+    expected = optax.apply_updates(masks.apply(trained, mask), updates)
+    np.testing.assert_allclose(pruned["w"], expected["w"], rtol=1e-4, atol=1e-6)
+    ends = run(optimizer, pruned, state, 5)[0], run(fresh, expected, fresh_state, 5)[0]
+    np.testing.assert_allclose(ends[0]["w"], ends[1]["w"], rtol=1e-3, atol=1e-5)
+
+
 def test_lbfgs_remembers_nothing_of_pruned_weights():
     @functools.partial(jax.jit, static_argnums=0)
     def step(optimizer, params, state):

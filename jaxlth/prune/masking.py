@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxlth import masks, trees
 from jaxlth.trees import roles
@@ -91,7 +92,8 @@ def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> A
     An array of the state belongs to a parameter if its path ends like the parameter's and it has
     its shape: a momentum does; the rows and columns of Adafactor belong to no single weight.
     L-BFGS starts anew as a whole once it remembers something of such a weight: each of its numbers
-    is of all weights together.
+    is of all weights together. So does GaLore once one of its weights is pruned: its momenta and
+    projectors mix the weights of a tensor, even where they have the tensor's shape.
 
     Args:
       state: State of an optimizer.
@@ -114,8 +116,37 @@ def renewed(state: Any, fresh: Any, params: masks.Params, keep: masks.Mask) -> A
             return old
         return jnp.where(leaf, old, new)
 
+    weights = dict(jax.tree_util.tree_leaves_with_path(params))
+
+    def is_newly_pruned(path: tuple[Any, ...]) -> Any:
+        kept = masks_by_path.get(path)
+        if kept is None:
+            return False
+        weight = jnp.asarray(weights[path])  # one that is not finite stays so, and is not new
+        return jnp.any((weight != 0) & jnp.isfinite(weight) & ~jnp.asarray(kept))
+
+    def galore_state(old: Any, new: Any, renewed: Any) -> Any:
+        if not _is_galore(old):
+            return renewed
+        its_paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(old.projector)]
+        is_anew = jnp.any(jnp.array([is_newly_pruned(path) for path in its_paths], bool))
+
+        def either(a: Any, b: Any) -> Any:  # a schedule of learning rates goes on
+            return a if _is_schedule(a) else jnp.where(is_anew, b, a)
+
+        return jax.tree.map(either, old, new, is_leaf=_is_schedule)
+
     result = jax.tree_util.tree_map_with_path(leaf_state, state, fresh)
-    return jax.tree.map(_lbfgs_anew, state, fresh, result, is_leaf=_is_lbfgs)
+    result = jax.tree.map(_lbfgs_anew, state, fresh, result, is_leaf=_is_lbfgs)
+    return jax.tree.map(galore_state, state, fresh, result, is_leaf=_is_galore)
+
+
+def _is_galore(node: Any) -> bool:
+    return isinstance(node, optax.contrib.GaLoreState)
+
+
+def _is_schedule(node: Any) -> bool:
+    return isinstance(node, optax.ScaleByScheduleState)
 
 
 def _is_lbfgs(node: Any) -> bool:
