@@ -334,6 +334,60 @@ def test_structures_refuse_kernels_that_nothing_explains(structure, shape, name)
     STRUCTURES[structure](values, mask, axes=masks.IN_OUT)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "reason"),
+    [
+        ("ScanBlock_0/Conv_0/kernel", (5, 3, 3, 4, 6), "stacks its layers"),
+        ("VmapConv_0/kernel", (5, 3, 4, 6), "stacks its layers"),
+        ("ScanBlock_0/up/kernel/value", (5, 4, 6), "stacks its layers"),
+        ("layers/Conv_0/kernel", (5, 3, 3, 4, 6), "as many axes as stacked ones"),
+        ("layers/conv/weight", (5, 6, 4, 3, 3), "as many axes as stacked ones"),
+        ("net/~/conv2_d_transpose/w", (3, 3, 6, 4), "have their outputs first"),
+    ],
+)
+def test_kernels_that_may_be_stacked_or_are_turned_around_need_axes(name, shape, reason):
+    values, mask = whole_numbers({name: shape})
+    for select in (*STRUCTURES.values(), lambda _, mask: masks.unit_densities(mask)):
+        with pytest.raises(ValueError, match=f"'{name}' lie .* {reason}.* Give `axes`"):
+            select(values, mask)
+    axes = (-1, -2) if "transpose" in name else masks.IN_OUT
+    turned = np.swapaxes(mask[name], *axes) if axes == (-1, -2) else mask[name]
+    counts = masks.unit_densities(mask, axes=axes)[name]
+    np.testing.assert_allclose(counts, turned.mean(tuple(range(len(shape) - 1))))
+
+
+def test_convolutions_of_plain_names_need_no_axes():
+    mask = {f"{name}_0/kernel": RANDOM.random((3, 3, 4, 6)) < 0.5 for name in ("Conv", "Scanner")}
+    mask |= {"ConvTranspose_0/kernel": RANDOM.random((3, 4, 6)) < 0.5}
+    mask |= {"ScanBlock_0/linear": RANDOM.random((4, 6)) < 0.5}
+    for name, densities in masks.unit_densities(mask).items():
+        np.testing.assert_allclose(densities, mask[name].reshape(-1, 6).mean(0))
+
+
+@pytest.mark.parametrize("name", ["DenseGeneral_0/kernel", "ScanBlock_0/Conv_0/kernel"])
+def test_densities_count_no_heads_or_layers_as_pixels(name):
+    shapes = {"Conv_0/kernel": (3, 3, 4, 6), name: (8, 4, 6), "Dense_0/kernel": (8, 6)}
+    mask = {name: np.ones(shape, bool) for name, shape in shapes.items()}
+    with pytest.raises(ValueError, match=f"'{name}' lie does not follow"):
+        prune.erdos_renyi(mask, keep=100)
+    as_pixels = prune.erdos_renyi(mask, keep=100, axes=masks.IN_OUT)
+    weights = {n: sum(shape) / np.prod(shape) for n, shape in shapes.items()}
+    total = sum(weights[n] * np.prod(shapes[n]) for n in shapes)
+    for n, shape in shapes.items():
+        assert abs(as_pixels[n] - 100 * weights[n] * np.prod(shape) / total) < 1
+    plain = {n: leaf for n, leaf in mask.items() if n != name}
+    for other in ({"a/w": (3, 3, 3, 4, 6)}, {"conv2_d_transpose/w": (3, 3, 6, 4)}):
+        sizes = {n: np.ones(shape, bool) for n, shape in other.items()}
+        assert sum(prune.erdos_renyi(plain | sizes, keep=100).values()) == 100
+
+
+def test_smart_ratio_takes_a_dense_layer_of_several_axes_for_a_matrix():
+    shapes = {"Conv_0/kernel": (3, 3, 4, 6), "DenseGeneral_0/kernel": (6, 2, 5)}
+    mask = {name: np.ones(shape, bool) for name, shape in shapes.items()}
+    ratios = prune.smart_ratio(mask, keep=100, order=[*mask])
+    assert ratios == {"Conv_0/kernel": 82, "DenseGeneral_0/kernel": 18}  # 0.3 * 60
+
+
 @pytest.mark.parametrize("name", ["query/kernel", "DenseGeneral_0/kernel", "Dense_0/kernel"])
 def test_kernels_of_three_axes_that_nothing_explains_need_axes(name):
     mask = {name: RANDOM.random((6, 2, 3)) < 0.5}

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from jaxlth import masks, trees
 from jaxlth.prune.counts import check_int, check_share
-from jaxlth.trees import kernels, roles
+from jaxlth.trees import attention, kernels, roles
 
 
 def erdos_renyi(
@@ -24,7 +24,8 @@ def erdos_renyi(
       kernel: Whether height and width of a convolution count as inputs and outputs do: "ERK".
         The heads of an attention are no such dimensions: its kernels count as matrices.
       axes: Of the inputs and the outputs of tensors, where `kernel` is False; see
-        `masks.unit_densities`.
+        `masks.unit_densities`. With `kernel` they say that a tensor of three dimensions or more is
+        a convolution, where its name says that it is none.
 
     Returns:
       The count for each prunable tensor by name, for `layerwise_topk`.
@@ -46,6 +47,8 @@ def erdos_renyi(
     for name, shape in shapes.items():
         if len(shape) < 2:
             raise ValueError(f"Erdos-Renyi densities need inputs and outputs; {name!r} is {shape}.")
+    if kernel and axes is None:
+        attention.matrices(trees.named(mask), by_place=False)  # refuses what is no convolution
     views = kernels.views(trees.named(mask), axes, check=not kernel)
     used = {
         name: view.of_layer if kernel else [view.of_layer[axis] for axis in view.axes]
@@ -141,9 +144,13 @@ def smart_ratio_range(mask: masks.Mask, *, linear: float = 0.3) -> tuple[int, in
 
 
 def _convolutions(mask: masks.Mask) -> set[str]:
-    """Return the names of tensors of more than two axes that are no matrices of attention."""
+    """Return the names of tensors of more than two axes that are no matrices by their names."""
     views = kernels.views(trees.named(mask), check=False)
-    return {name for name, view in views.items() if len(view.of_layer) > 2}
+    return {
+        name
+        for name, view in views.items()
+        if len(view.of_layer) > 2 and not attention.is_no_convolution(name)
+    }
 
 
 def _shared_out(

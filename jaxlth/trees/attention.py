@@ -6,6 +6,7 @@ all heads. Layers that `nn.scan` or `nn.vmap` stacks have one more axis, the fir
 """
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -16,10 +17,11 @@ from jaxlth.trees import roles
 INTO_HEADS, OUT_OF_HEADS = ("query", "key", "value"), "out"
 NOT_CONVOLUTIONS = (*INTO_HEADS, "dense", "linear", "einsum")
 KERNELS = ("kernel", "w", "weight")  # of Flax; Haiku; Equinox and PyTorch
+STACKED = re.compile(r"(Scan|Vmap)[A-Z]\w*_\d+$")  # names that `nn.scan` and `nn.vmap` give
 
 
 def matrices(
-    leaves: Mapping[str, Any], axes: roles.Axes | None = None
+    leaves: Mapping[str, Any], axes: roles.Axes | None = None, *, by_place: bool = True
 ) -> dict[str, tuple[int, ...]]:
     """Return (inputs, outputs) of each kernel of attention, by name; of stacked ones (layers, ...).
 
@@ -29,6 +31,7 @@ def matrices(
     Args:
       leaves: arrays by name.
       axes: of the inputs and the outputs, if given; those of `roles.OUT_IN` are never attention.
+      by_place: whether the places of a convolution's axes matter, not their lengths alone.
 
     Raises:
       ValueError: no axes are given, and those of a kernel follow neither from its name nor from
@@ -49,7 +52,7 @@ def matrices(
     attentions = {module: parts for module, parts in attentions.items() if len(parts) > 1}
     told = {name for parts in attentions.values() for name in parts.values()}
     if axes is None:
-        _check_known(shapes, told)
+        _check_known(shapes, told, by_place)
     return {
         name: _matrix(shapes[name], part)
         for parts in attentions.values()
@@ -103,13 +106,32 @@ def _matrix(shape: tuple[int, ...], part: str) -> tuple[int, ...]:
     return *shape[:-3], math.prod(shape[-3:first]), math.prod(shape[first:])
 
 
-def _check_known(shapes: Mapping[str, tuple[int, ...]], told: set[str]) -> None:
-    """Raise if a kernel of three axes or more is no convolution by its name, nor of attention."""
+def _check_known(shapes: Mapping[str, tuple[int, ...]], told: set[str], by_place: bool) -> None:
+    """Raise if a kernel of three axes or more is of no plain convolution, nor of attention."""
     for name, shape in shapes.items():
-        if name not in told and is_no_convolution(name):
+        reason = None if name in told else _unknown(name, shape, by_place)
+        if reason is not None:
             raise ValueError(
                 f"Where the inputs and the outputs of {name!r} lie does not follow from its shape "
-                f"{shape}: it is by its name no convolution, and without others of one attention "
-                '("query", "key", "value", "out"). Give `axes`, such as `masks.IN_OUT` for '
-                "(..., inputs, outputs), or split layers that are stacked."
+                f"{shape}: {reason}. Give `axes`, such as `masks.IN_OUT` for (..., inputs, "
+                "outputs), or split layers that are stacked."
             )
+
+
+def _unknown(name: str, shape: tuple[int, ...], by_place: bool) -> str | None:
+    """Return why a kernel is not read as a convolution, or None if it is."""
+    *modules, layer, last = ["", *roles.unboxed(name).split("/")]
+    if is_no_convolution(name):
+        return (
+            "it is by its name no convolution, and without others of one attention "
+            '("query", "key", "value", "out")'
+        )
+    if roles.role(name) not in (None, "kernel"):
+        return None
+    if any(STACKED.match(module) for module in (*modules, layer)):
+        return "by their names `nn.scan` or `nn.vmap` stacks its layers"
+    if by_place and last == "w" and "transpose" in roles.words(layer):
+        return "Haiku's transposed convolutions have their outputs first, (..., outputs, inputs)"
+    if by_place and len(shape) > 4:
+        return "a convolution of volumes has as many axes as stacked ones of images"
+    return None
