@@ -500,3 +500,17 @@ def test_packed_masks_are_of_booleans_or_whole_numbers():
     for other in ("abc", {"w": np.ones(3, bool)}):
         with pytest.raises(TypeError, match="`packed` must be what `masks.pack` returns; it has a"):
             masks.unpack(other)
+
+
+@pytest.mark.parametrize("kind", ["Explicit", "Auto"])
+@pytest.mark.parametrize("spec", [(None, "d"), ("d", None), (None, None)])
+def test_masks_on_meshes_are_packed_to_the_bytes_of_one_device(kind, spec):
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(getattr(jax.sharding.AxisType, kind),))
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+    leaf = np.random.default_rng(0).random((4, 6)) < 0.5
+    spread = {"w": jax.device_put(leaf, place), "b": None}
+    with jax.set_mesh(mesh):
+        for pack in (masks.pack, jax.jit(masks.pack)):
+            packed = pack(spread)
+            np.testing.assert_array_equal(packed["w"].bits, np.packbits(leaf))
+            np.testing.assert_array_equal(masks.unpack(packed)["w"], leaf)

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxlth import trees
 from jaxlth.masks.mask import Mask, check_kind
+from jaxlth.trees import places
 
 
 @jax.tree_util.register_dataclass
@@ -24,7 +25,8 @@ class PackedLeaf:
 def pack(mask: Mask) -> Any:
     """Return a mask with eight weights a byte, to store or send; see `unpack`.
 
-    Each tensor becomes a `PackedLeaf`; `None` stays. Works under jit and vmap.
+    Each tensor becomes a `PackedLeaf`; `None` stays. Works under jit and vmap. On Explicit meshes
+    all devices have all bytes.
 
     Raises:
       TypeError: a leaf of the mask is not boolean, nor of whole numbers, of which 0 is False.
@@ -36,7 +38,9 @@ def pack(mask: Mask) -> Any:
     """
     for name, leaf in trees.named(mask).items():
         check_kind(name, leaf, jnp.bool_, jnp.integer)
-    return jax.tree.map(lambda leaf: PackedLeaf(jnp.packbits(leaf), np.shape(leaf)), mask)
+    return jax.tree.map(
+        lambda leaf: PackedLeaf(jnp.packbits(places.gathered(leaf)), np.shape(leaf)), mask
+    )
 
 
 def unpack(packed: Any) -> Mask:

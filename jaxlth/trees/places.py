@@ -39,3 +39,10 @@ def beside(draw: jax.Array, leaf: jax.Array) -> jax.Array:
     if sharding.mesh.explicit_axes:
         return jax.sharding.reshard(draw, sharding)
     return jnp.where(leaf, draw, draw)  # XLA spreads both alike
+
+
+def gathered(array: Any) -> Any:
+    """Return an array whose type says how it is spread as a whole on each device, others as is."""
+    if not jax.typeof(array).sharding.mesh.explicit_axes:
+        return array
+    return jax.sharding.reshard(array, jax.sharding.PartitionSpec())
