@@ -11,6 +11,7 @@ import optax
 from jaxlth import keys, masks, scores, trees
 from jaxlth.prune import schedules
 from jaxlth.prune.counts import share_of
+from jaxlth.prune.due import if_due
 from jaxlth.prune.groups import blocks, num_groups, units, with_options
 from jaxlth.prune.growing import drop_and_grow
 from jaxlth.prune.layers import erdos_renyi
@@ -184,7 +185,7 @@ def _pruning(
             return select(sums if is_summed else values(), state.mask, state.step)
 
         due = schedules.is_due(state.step, schedule)
-        mask = jax.lax.cond(due, prune, lambda: state.mask)
+        mask = if_due(due, prune, state.mask)
         weights = masks.apply(params, mask)
         # What an optimizer remembers of a pruned weight would move others, as Muon's momentum does,
         # and come back where it averages weights.
@@ -241,7 +242,7 @@ def _growing(
             return exchange(params, state.mask, values, fraction=fraction).mask
 
         due = schedules.is_due(state.step, schedule)
-        mask = jax.lax.cond(due, grow, lambda: state.mask)
+        mask = if_due(due, grow, state.mask)
         stays = jax.tree.map(jnp.logical_and, state.mask, mask)
         # Computed at every step and not taken where weights are exchanged: XLA fuses nothing with
         # what is within `cond`, so there it takes longer.
