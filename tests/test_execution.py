@@ -85,10 +85,14 @@ def test_idle_accelerators_share_batches(networks, batch_size, asked, split, per
     assert cores.split == 1
 
 
-def test_idle_tpus_share_no_batches_of_a_network_that_loses_by_it():
-    lenet = {"model": "lenet-300-100", "batch_size": 60}
-    assert execution.layout(5, devices=devices("tpu", 16), **lenet).split == 1
-    assert execution.layout(5, devices=devices("gpu", 16), **lenet).split == 2
+@pytest.mark.parametrize("model", ["lenet-300-100", "mlp"])
+def test_idle_tpus_share_no_batches_of_a_network_that_loses_by_it(model):
+    perceptron = {"model": model, "batch_size": 64}
+    for networks, count in ((1, 8), (4, 8), (4, 16), (5, 16)):
+        tpu = execution.layout(networks, devices=devices("tpu", count), **perceptron)
+        assert (tpu.split, tpu.size) == (1, networks)
+        gpu = execution.layout(networks, devices=devices("gpu", count), **perceptron)
+        assert gpu.split == 2 ** int(np.log2(count // networks))
 
 
 @pytest.mark.parametrize(

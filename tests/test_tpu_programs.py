@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tpu_programs
+import tpu_speed
 import tpu_studies
 
 from jaxlth import supermasks
@@ -158,12 +159,15 @@ def programs(kind):
         "shared batch": (dataclasses.replace(LENET, training=shared), 1, on),
         "supermask": (LENET, 1, on[:1]),
         "line": (LENET, 30, on[:1]),
+        "exchanges side by side": (LENET, 3, on[:1]),
     }[kind]
     loaded, change = tpu_programs.experiment(config), lambda optimizer: optimizer
     if kind == "supermask":
         rule = supermasks.SupermaskConfig(method="edge-popup", density=0.5)
         loaded = tpu_programs.with_supermask(loaded, rule)
         change = functools.partial(supermasks.optimizer, rule)
+    if kind == "exchanges side by side":
+        change = tpu_studies.Exchange("rigl", density=0.1, every=100, fraction=0.3, end=1000)
     training = loaded.compile_training(change=change)
     layout = training.layout(networks, devices=devices)
     return tpu_programs.Programs(loaded, training, layout)
@@ -224,6 +228,19 @@ def test_no_step_loops_over_images(kind):
     # A supermask selects the weights of each of three tensors in each step: bits, and ties.
     assert len(loops) == (6 if kind == "supermask" else 0)
     assert all(loop.trips is None for loop in loops)
+
+
+@slow
+@needs_compiler
+def test_networks_side_by_side_exchange_weights_in_no_step_where_none_is_due():
+    program = trained("exchanges side by side")
+    cycles = functools.partial(program.cycles, program.steps(), passes=tpu_speed.PASSES)
+    loops = list(program.loops(program.steps()))
+    (exchange,) = (
+        each for each in program.instructions(program.steps()) if each.opcode == "conditional"
+    )
+    assert len(loops) == sum(len(list(program.loops(each))) for each in exchange.called) > 0
+    assert cycles(due=0.01) < cycles() / 10
 
 
 @slow

@@ -1,11 +1,11 @@
 """A condition that stays one under `vmap`: networks side by side compute a rare change rarely."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
 from jaxlth import masks
 
@@ -27,10 +27,13 @@ def if_due(due: jax.Array, change: Callable[[], masks.Mask], mask: masks.Mask) -
     # `vmap` below would not know a named axis; and masks that do not fit are refused by `cond`.
     if traced.effects or jax.tree.structure(changed) != structure:
         return jax.lax.cond(due, change, lambda: mask)
+
+    def leaves_from(given: Any) -> Any:
+        return core.jaxpr_as_fun(core.ClosedJaxpr(traced.jaxpr, given))()
+
     # Masks have no derivative, and `custom_vmap` cannot be differentiated backwards.
     given = jax.lax.stop_gradient(traced.consts)
-    new = _if_any(due, functools.partial(jax.core.eval_jaxpr, traced.jaxpr), given, leaves)
-    return jax.tree.unflatten(structure, new)
+    return jax.tree.unflatten(structure, _if_any(due, leaves_from, given, leaves))
 
 
 def _if_any(due: jax.Array, change: Callable[..., Any], given: Any, leaves: Any) -> Any:
