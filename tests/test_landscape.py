@@ -373,3 +373,21 @@ def test_lines_and_distances_of_other_containers_name_the_leaf():
     for function in (landscape.l2_distance, lambda a, b: landscape.interpolate(a, b, 0.5)):
         with pytest.raises(ValueError, match="leaf 'w/0' is a list in `a` but a tuple in `b`"):
             function({"w": [1.0]}, {"w": (1.0,)})
+
+
+@pytest.mark.parametrize("value", [2.5, 3.0, "3", True, [3], np.array([3]), np.float32(3)])
+def test_counts_of_points_and_networks_are_whole_numbers(value):
+    with pytest.raises(TypeError, match="`points` must be a whole number; got"):
+        landscape.alphas(value)
+    with pytest.raises(TypeError, match="`points` must be a whole number; got"):
+        landscape.errors_along(jnp.abs, jnp.array(0.0), jnp.array(1.0), points=value)
+    with pytest.raises(TypeError, match="`batch_size` must be a whole number; got"):
+        landscape.errors_along(jnp.abs, jnp.array(0.0), jnp.array(1.0), points=3, batch_size=value)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8, jnp.int32])
+def test_whole_numbers_of_any_type_count_points_and_networks(kind):
+    assert landscape.alphas(kind(3)).tolist() == [0, 0.5, 1]
+    ends = jnp.array(0.0), jnp.array(1.0)
+    errors = landscape.errors_along(jnp.abs, *ends, points=kind(3), batch_size=kind(2))
+    assert errors.tolist() == [0, 0.5, 1]

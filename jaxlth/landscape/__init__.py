@@ -102,9 +102,19 @@ def alphas(points: int) -> np.ndarray:
       >>> alphas(3).tolist()
       [0.0, 0.5, 1.0]
     """
-    if operator.index(points) < 2:
+    if _whole("points", points) < 2:
         raise ValueError(f"`points` must be at least 2, the ends of the line; got {points}.")
     return np.linspace(0, 1, points, dtype=np.float32)
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number as an int; TypeError for what is none."""
+    fits = hasattr(value, "__index__") and not isinstance(value, bool) and np.ndim(value) == 0
+    settings.check_kind(name, value, fits, "a whole number")
+    try:
+        return operator.index(value)
+    except TypeError as error:  # an array of one float has the method too
+        raise TypeError(f"`{name}` must be a whole number; got {ranges.shown(value)}.") from error
 
 
 def errors_along(
@@ -143,6 +153,7 @@ def errors_along(
     line = jnp.asarray(alphas(points))
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else points
+    batch_size = _whole("batch_size", batch_size)
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
 
