@@ -8,13 +8,18 @@ moves about: so thin ones take longer together than one after the other.
 MOST = 32  # where nothing was measured, and where more of them take less time each
 
 # Cycles of a training step of one network alone, and of each of five side by side, on a chip of a
-# v5e as its compiler estimates them: `experiments/tpu_speed.py --networks-per-device`.
+# v5e as its compiler estimates them: `experiments/tpu_speed.py --networks-per-device`, and its
+# function `compiled` for perceptrons and transformers.
 CYCLES = {
     "lenet-300-100": (33_765, 13_350),
     "mlp": (29_826, 9_444),  # hidden layers of 57; of 784 and 392: (95_680, 83_751)
     "conv-2": (957_594, 1_479_790),
     "conv-4": (1_254_268, 1_543_055),
+    "conv-6": (1_460_952, 1_758_148),
     "resnet-20": (1_495_021, 2_308_101),
+    "vgg-16": (4_147_662, 5_176_636),
+    "gpt-mini": (3_186_264, 4_046_837),
+    "vit-tiny": (3_059_516, 4_750_672),
 }
 
 # Cycles there of a step of one network by the number of chips that share its batch, without what
@@ -25,7 +30,9 @@ CYCLES_SHARED = {
     "mlp": {2: 35_493, 8: 35_314},
     "conv-2": {2: 681_757},
     "conv-4": {2: 780_139},
+    "conv-6": {2: 889_803},
     "resnet-20": {2: 1_892_764, 8: 1_384_989},
+    "vgg-16": {2: 4_162_860},
 }
 FIXED = 0.5  # share of a step's time that the size of its batch does not change; not measured
 
