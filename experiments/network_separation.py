@@ -76,6 +76,8 @@ def main(
     replicates: int | None = None,
     choose_on: Split = "validation",
     validation: float = VALIDATION,
+    widths: tuple[int, ...] = (),
+    prunings: tuple[int, ...] = (),
     draw: bool = False,
     data_dir: str | None = None,
     out: str = "runs",
@@ -93,6 +95,8 @@ def main(
       choose_on: points that early stopping watches: validation, some of the training points, or
         test, as the thesis does, which trains on all 1000 training points.
       validation: share of the training points that early stopping watches, if they are some.
+      widths: of the two hidden layers of the part grid; all by default.
+      prunings: numbers of levels of the part grid; 1 to 10 by default.
       draw: compute nothing; make tables and figures of the stored runs.
       data_dir: directory of the data; $JAXLTH_DATA by default.
       out: folder of the runs, or gs://BUCKET/FOLDER.
@@ -104,7 +108,7 @@ def main(
     folder = results / f"{scale}{label}"
     folder.mkdir(parents=True, exist_ok=True)
     of_part = {
-        "grid": lambda: grid(asked, folder),
+        "grid": lambda: grid(asked, folder, widths, prunings),
         "variants": lambda: variants(asked, folder),
         "mnist": lambda: side_by_side(asked, folder),
         "pixels": lambda: connectivity(asked, folder),
@@ -242,21 +246,31 @@ def of_points(asked: Asked) -> dict[str, figures.Figure]:
     }
 
 
-def grid(asked: Asked, folder: pathlib.Path) -> None:
-    """Prune networks of several widths to 112 weights, in few levels or many."""
-    widths, most = ((8, 10), 2) if asked.scale == "smoke" else (WIDTHS, 10)
+def grid(
+    asked: Asked, folder: pathlib.Path, widths: tuple[int, ...], prunings: tuple[int, ...]
+) -> None:
+    """Prune networks of several widths to 112 weights, in few levels or many.
+
+    The table of a part of the grid is `grid_part.csv`, without figures.
+    """
+    is_part = bool(widths or prunings)
+    widths = widths or ((8, 10) if asked.scale == "smoke" else WIDTHS)
+    prunings = prunings or ((1, 2) if asked.scale == "smoke" else tuple(range(1, 11)))
     runs: dict[str, float] = {}
     for width in widths:
-        for count in range(1, most + 1):
+        for count in prunings:
             print(f"== width {width}, {count} levels", flush=True)
             target = TARGET if asked.scale != "smoke" else 40
             config = points(asked, (width, width), target=target, levels=count)
             runs[asked.done(config).name] = count
     frame = stored(asked.out, runs)
     outcome_rows = report.outcomes(frame).assign(levels=lambda rows: rows["run"].map(runs))
-    outcome_rows.drop(columns="run").round(6).to_csv(folder / "grid.csv", index=False)
+    name = "grid_part" if is_part else "grid"
+    outcome_rows.drop(columns="run").round(6).to_csv(folder / f"{name}.csv", index=False)
     counted = outcome_rows.assign(width=outcome_rows["widths"].map(lambda shape: shape[1]))
     print(counted.groupby("width")["outcome"].value_counts().unstack(fill_value=0).to_string())
+    if is_part:
+        return
     width = 48 if 48 in widths else widths[-1]
     one = frame[frame["widths"].map(lambda shape: shape[1] == width)]
     drawn = {"figure_4-11": outcomes.sizes(frame), "figure_4-12": outcomes.rates(one, by=runs)}

@@ -300,6 +300,9 @@ def test_network_separation_draws_its_figures_and_trains_nothing_again(tmp_path)
     assert table[["hidden-3", "param-3"]].iloc[0].tolist() == [6, 108]
     assert len(pd.read_csv(folder / "extension_2.csv")) == 3
     assert len(pd.read_csv(folder / "grid.csv")) == 2 * 2
+    part = ["--draw", *arguments[:2], "--parts", "grid", "--widths", "10", "--prunings", "1"]
+    study("network_separation.py", *part, *arguments[-2:], cwd=tmp_path)
+    assert len(pd.read_csv(folder / "grid_part.csv")) == 1
     numbers = {path.stem.partition("-")[2] for path in folder.glob("figure_*.png")}
     assert numbers >= {"1", "2", "4", "5", "11", "12", "15", "16", "17", "18", "19"}
     stored = records(tmp_path / "runs")
