@@ -133,6 +133,13 @@ CLAIMS = [
         "A step has {} of the cycles that it had before three changes",
         lambda: [cycles("ResNet-20", "one_chip") / measured(BEFORE)[0]],
     ),
+    Claim(
+        "In float32 a v5e-8 takes {} images/s. About {} cores",
+        lambda: [
+            images := 1024 / (table("speed/memory_plan.csv")["million_cycles"][0] / 1500),
+            images / 300,
+        ],
+    ),
     said("gains nothing: a step has {} cycles", "cycles of a step of ResNet-20 in bfloat16"),
     said("take {} hours on a v5e-8", "hours of a hundred replicates of ResNet-20"),
     Claim(

@@ -87,12 +87,15 @@ def test_shares_are_those_of_what_was_measured(name):
             assert least / most_one <= high, row
 
 
-def test_what_a_device_of_a_tpu_holds_is_the_sum_of_its_parts():
+def test_what_a_device_of_a_tpu_holds_is_the_sum_of_its_parts_and_hours_are_those_of_steps():
     parts = ("weights", "mask", "momentum", "images", "activations", "program")
     for row in rows_of("memory_plan"):
         total = sum(int(row[f"{part}_mib"]) for part in parts)
         assert abs(total - int(row["together_mib"])) <= len(parts) / 2
         assert total < int(row["of_mib"])
+        hertz = {"v5e-8": 1.5e9, "v4-8": 1.05e9}[row["slice"]]
+        hours = 90 * (1_281_167 // 1024) * 1e6 * float(row["million_cycles"]) / hertz / 3600
+        assert abs(hours - float(row["hours"])) < 0.06
 
 
 def test_hours_of_chips_are_hours_by_the_chips_of_a_slice():
